@@ -1,0 +1,1 @@
+"""Profile, compare, verdict, suggestions, report."""

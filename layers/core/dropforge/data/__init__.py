@@ -1,0 +1,1 @@
+"""From bytes to accepted rows: admission, schema, quarantine, dataset versions."""

@@ -1,0 +1,63 @@
+"""What a table's columns are. The reference declares it; every later upload is read by it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from dropforge.errors import NotFound
+
+Kind = Literal["integer", "number", "category", "text", "boolean", "datetime"]
+
+# Physical type of each kind in a snapshot's Parquet file (DuckDB names).
+PHYSICAL: dict[Kind, str] = {
+    "integer": "BIGINT",
+    "number": "DOUBLE",
+    "category": "VARCHAR",
+    "text": "VARCHAR",
+    "boolean": "BOOLEAN",
+    "datetime": "TIMESTAMP",
+}
+NUMERIC: frozenset[Kind] = frozenset({"integer", "number"})
+
+# Extra UBIGINT column of every snapshot: first 64 bits of md5 of the row in canonical form.
+# The held-out split and the duplicate checks read it.
+ROW_HASH = "__row"
+
+
+class Column(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    kind: Kind
+
+    @property
+    def numeric(self) -> bool:
+        return self.kind in NUMERIC
+
+    @property
+    def physical(self) -> str:
+        return PHYSICAL[self.kind]
+
+
+class Schema(BaseModel):
+    """Columns in the reference's order."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    columns: tuple[Column, ...]
+    target: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.columns)
+
+    def column(self, name: str) -> Column:
+        """Raises NotFound for a name the schema does not have."""
+        found = next((c for c in self.columns if c.name == name), None)
+        if found is None:
+            raise NotFound(
+                f"no column named {name!r}", code="column_unknown", fix=f"columns are {', '.join(self.names)}"
+            )
+        return found

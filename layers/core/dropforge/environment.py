@@ -1,0 +1,48 @@
+"""The process environment, read in one place and only when asked.
+
+template.yaml is the only source of these variables on Lambda; the training container gets the same names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from dropforge.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What a process of the system is told from outside. Empty string: not given to this process."""
+
+    data_bucket: str = ""
+    artifact_bucket: str = ""
+    mlflow_tracking_uri: str = ""
+    state_machine_arn: str = ""
+    training_queue_url: str = ""
+    training_log_group: str = ""
+    log_level: str = "INFO"
+    aws_endpoint_url: str = ""
+    aws_region: str = ""
+    job: str = ""
+
+    @classmethod
+    def read(cls, source: Mapping[str, str] | None = None) -> Environment:
+        """Field `data_bucket` comes from variable `DATA_BUCKET`, and so on."""
+        variables = os.environ if source is None else source
+        given = {f.name: variables.get(f.name.upper(), f.default) for f in fields(cls)}
+        if not given["aws_region"]:
+            given["aws_region"] = variables.get("AWS_DEFAULT_REGION", "")
+        return cls(**given)
+
+    def require(self, *names: str) -> Environment:
+        """Return self, or raise SettingsError naming every missing variable."""
+        missing = [n.upper() for n in names if not getattr(self, n)]
+        if missing:
+            raise SettingsError(
+                f"environment variable {', '.join(missing)} is not set",
+                code="environment_incomplete",
+                fix="the function's Environment in template.yaml must set it; locally `dropforge up` does",
+            )
+        return self

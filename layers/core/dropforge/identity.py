@@ -1,0 +1,33 @@
+"""Names that derive from content, so that a replayed event changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+def upload_id(bucket: str, key: str, version: str) -> str:
+    """First 20 hex of sha256(bucket, key, version id or etag): one identity for each stored object version."""
+    return hashlib.sha256("\n".join((bucket, key, version)).encode()).hexdigest()[:20]
+
+
+def execution_name(upload: str, attempt: int = 1) -> str:
+    """Name of the workflow execution for an upload; attempt > 1 is a re-submission by the sweep."""
+    return f"upload-{upload}" if attempt == 1 else f"upload-{upload}-{attempt}"
+
+
+def job_id(upload: str, model: str) -> str:
+    """Name of one training job: the same upload and model are the same job."""
+    return f"{upload}-{slug(model)}"
+
+
+def registered_model(project: str, model: str) -> str:
+    """Name of the registered model of one candidate family."""
+    return f"{slug(project)}-{slug(model)}"
+
+
+def slug(text: str) -> str:
+    """Letters, digits, `-` and `_` only."""
+    return _UNSAFE.sub("-", text).strip("-") or "x"

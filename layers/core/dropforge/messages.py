@@ -1,0 +1,125 @@
+"""What the stages say to each other. References, never data; one golden JSON of each stands under tests/contracts/golden.
+
+A new field needs a default. Anything else is a new `schema_version`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dropforge.errors import InvalidRequest
+
+
+class Message(BaseModel):
+    """Frozen, versioned, strict about unknown fields being harmless: a newer producer may add some."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    schema_version: Literal[1] = 1
+
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        """From a dict or JSON text. Raises InvalidRequest naming the fields that are wrong."""
+        try:
+            return cls.model_validate_json(value) if isinstance(value, str | bytes) else cls.model_validate(value)
+        except ValueError as error:
+            raise InvalidRequest(
+                f"not a valid {cls.__name__} message: {error}",
+                code="message_invalid",
+                fix=f"send what tests/contracts/golden/{cls.__name__}.json shows",
+            ) from None
+
+    def json_text(self) -> str:
+        return self.model_dump_json()
+
+
+class UploadEvent(Message):
+    """One object version that arrived under `incoming/`."""
+
+    bucket: str
+    key: str
+    version: str = Field(description="S3 version id; the etag where the bucket has no versions")
+    sequencer: str = ""
+    size: int = 0
+
+
+class TrainingBudget(Message):
+    trials: int
+    seconds: float
+
+
+class TrainingJob(Message):
+    """One model to tune and train on one dataset: the queue body and the container variable `JOB`."""
+
+    task_token: str = Field(default="", description="Step Functions token to answer; empty in a dry run")
+    job_id: str
+    upload_id: str
+    dataset_uri: str = Field(description="s3 URI of the training manifest (list of Parquet parts)")
+    settings_uri: str = Field(description="s3 URI of the settings text in force, named by its sha256")
+    model: str = Field(description="name of the model in settings.yaml")
+    budget: TrainingBudget
+    seed: int
+    parent_run_id: str = Field(description="MLflow run of the analysis")
+
+
+class JobResult(Message):
+    """What a finished training job answers."""
+
+    model: str
+    run_id: str
+    model_source: str = Field(description="MLflow model URI to register")
+    bundle_uri: str = Field(description="s3 URI of the serving bundle's folder")
+    bundle_sha256: str = Field(description="sha256 of the bundle's manifest.json, which names the sha256 of model.onnx")
+    predictions_uri: str = Field(description="s3 URI of the held-out predictions (Parquet)")
+    metrics: dict[str, float]
+
+
+class JobOutcome(Message):
+    """One branch of the fan-out: either a result or the error that ended it."""
+
+    model: str
+    result: JobResult | None = None
+    error: str = ""
+    cause: str = ""
+
+
+class TrainingRequest(Message):
+    """Input of the training state machine."""
+
+    upload_id: str
+    dataset_id: str
+    dataset_uri: str
+    settings_uri: str
+    parent_run_id: str
+    jobs: tuple[TrainingJob, ...]
+
+
+class ConcludeRequest(Message):
+    """Input of `conclude`: the request and one outcome for every job, or the error that ended the fan-out."""
+
+    request: TrainingRequest
+    outcomes: tuple[JobOutcome, ...] = ()
+    error: str = ""
+    cause: str = ""
+
+
+class ModelVersion(Message):
+    """A registered version as the registry knows it."""
+
+    name: str
+    version: str
+    run_id: str
+    source: str = ""
+    aliases: tuple[str, ...] = ()
+    tags: dict[str, str] = Field(default_factory=dict)
+
+
+class Conclusion(Message):
+    """What `conclude` decided."""
+
+    upload_id: str
+    registered: tuple[ModelVersion, ...] = ()
+    challenger: ModelVersion | None = None
+    reasons: tuple[str, ...] = ()
+    failed: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,92 @@
+"""`manifest.json` of a serving bundle: what the API must know about a model besides its ONNX graph.
+
+Written by the training worker, read by predict. Plain dataclasses: importing this module costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from dropforge.errors import BundleRejected
+
+FORMAT_VERSION: Final = 1
+MODEL_FILE: Final = "model.onnx"
+MANIFEST_FILE: Final = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One column a caller sends.
+
+    `kind` is a kind of dropforge.data.schema. Values reach the graph as: integer, number → float32; boolean → 0/1 float32;
+    datetime → days since 1970-01-01 as float32; category, text → string. Missing is NaN, or `missing_token` for strings.
+    """
+
+    name: str
+    kind: str
+    categories: tuple[str, ...] = ()  # seen in training, for category features
+    minimum: float | None = None  # seen in training, for numeric features
+    maximum: float | None = None
+    missing_markers: tuple[str, ...] = ()  # read as missing, besides null and the empty string
+
+
+@dataclass(frozen=True, slots=True)
+class GraphInput:
+    """One input tensor of the graph, shape [rows, len(features)], its columns in the order of `features`."""
+
+    name: str
+    dtype: str  # "float32" or "string"
+    features: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BundleManifest:
+    """Everything beside the graph. `classes` are the labels in the order of the probability columns."""
+
+    project: str
+    model: str
+    run_id: str
+    dataset_id: str
+    created_at: str
+    target: str
+    features: tuple[Feature, ...]
+    inputs: tuple[GraphInput, ...]
+    probabilities_output: str
+    classes: tuple[str, ...]
+    positive_class: str  # empty for multiclass
+    threshold: float  # binary: predict positive_class from this probability; multiclass: unused
+    onnx_sha256: str
+    missing_token: str = "(missing)"  # noqa: S105 - a category name, not a credential
+    metrics: dict[str, float] = field(default_factory=dict)
+    example: dict[str, Any] = field(default_factory=dict)  # one real row, for forms and docs
+    parity: dict[str, float] = field(default_factory=dict)  # max_abs_difference, label_flips, rows
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> bytes:
+        """Canonical bytes: the same manifest always has the same sha256."""
+        return json.dumps(asdict(self), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode()
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> BundleManifest:
+        """Raises BundleRejected for another format version or a manifest that lacks something."""
+        try:
+            value = json.loads(raw)
+            if value["format_version"] != FORMAT_VERSION:
+                raise BundleRejected(
+                    f"the bundle has format version {value['format_version']}; this code reads {FORMAT_VERSION}",
+                    code="bundle_format",
+                    fix="train again, or deploy the code version that wrote it",
+                )
+            value["features"] = tuple(
+                Feature(**{**f, "categories": tuple(f["categories"]), "missing_markers": tuple(f["missing_markers"])})
+                for f in value["features"]
+            )
+            value["inputs"] = tuple(GraphInput(i["name"], i["dtype"], tuple(i["features"])) for i in value["inputs"])
+            value["classes"] = tuple(value["classes"])
+            return cls(**value)
+        except (ValueError, KeyError, TypeError) as error:
+            raise BundleRejected(
+                f"the bundle's manifest cannot be read: {error}", code="bundle_manifest", fix="train again"
+            ) from None

@@ -1,0 +1,180 @@
+"""settings.yaml as one frozen, validated object.
+
+Parsed once per process; every mistake names the key, its line and the fix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dropforge.errors import SettingsError
+from dropforge.settings_text import Location, explain, parse_with_lines
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+ColumnType = Literal["integer", "number", "category", "text", "boolean", "datetime"]
+Metric = Literal["roc_auc", "average_precision", "log_loss", "accuracy", "f1"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class ColumnOverride(_Frozen):
+    """What a person knows better than the inference."""
+
+    type: ColumnType | None = None
+    min: float | None = None
+    max: float | None = None
+    categories: tuple[str, ...] | None = None
+    missing_markers: tuple[str, ...] | None = None
+
+
+class CsvSettings(_Frozen):
+    delimiter: Literal["auto", ",", ";", "\t", "|"] = "auto"
+    encoding: Literal["utf-8", "utf-16", "latin-1"] = "utf-8"
+    columns: tuple[str, ...] = ()
+
+
+class Limits(_Frozen):
+    """Budgets that keep one upload within one function."""
+
+    max_bytes: int = Field(2_000_000_000, gt=0)
+    max_rows: int = Field(20_000_000, gt=0)
+    max_columns: int = Field(2000, gt=0)
+    max_field_bytes: int = Field(1_000_000, gt=0)
+    max_quarantined_share: Share = 0.05
+
+
+class DataSettings(_Frozen):
+    target: str = Field(min_length=1)
+    positive_class: str | None = None
+    missing_markers: tuple[str, ...] = ()
+    sensitive: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    columns: dict[str, ColumnOverride] = Field(default_factory=dict)
+    csv: CsvSettings = CsvSettings()
+    reference: str = Field("first", pattern=r"^(first|[0-9a-f]{16})$")
+    history: Literal["append", "replace", "window"] = "append"
+    window: int = Field(4, gt=0)
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _target_is_kept(self) -> DataSettings:
+        if self.target in self.ignore:
+            raise ValueError("the target cannot be in `ignore`")
+        return self
+
+
+FindingName = Literal[
+    "drift",
+    "target_drift",
+    "target_drift_severe",
+    "joint_drift",
+    "column_added",
+    "column_removed",
+    "column_renamed",
+    "type_changed",
+    "out_of_range",
+    "new_category",
+    "vanished_category",
+    "missing_increase",
+    "duplicates",
+    "conflicting_labels",
+    "near_constant",
+    "leakage",
+]
+
+
+class AnalysisSettings(_Frozen):
+    false_discovery_rate: Share = 0.05
+    effect_threshold: Share = 0.1
+    near_constant_share: Share = 0.95
+    strong_correlation: Share = 0.9
+    warn_on: tuple[FindingName, ...] = (
+        "drift",
+        "column_added",
+        "type_changed",
+        "missing_increase",
+        "conflicting_labels",
+    )
+    block_on: tuple[FindingName, ...] = ("column_removed", "target_drift_severe")
+
+
+class Budget(_Frozen):
+    """Tuning ends at whichever comes first."""
+
+    trials: int = Field(20, gt=0)
+    seconds: float = Field(60, gt=0)
+
+
+class ModelSettings(_Frozen):
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
+    import_path: str = Field(alias="class", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    budget: Budget = Budget()
+    search: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainingSettings(_Frozen):
+    metric: Metric = "roc_auc"
+    holdout_share: float = Field(0.2, gt=0.0, lt=0.9)
+    seed: int = 20260101
+
+
+class PromotionSettings(_Frozen):
+    metric: Metric = "roc_auc"
+    minimum_gain: float = 0.0
+    auto_promote: bool = False
+
+
+class ServingSettings(_Frozen):
+    alias: str = Field("Production", pattern=r"^[A-Za-z][\w-]{0,63}$")
+    max_rows: int = Field(1000, gt=0)
+    max_body_bytes: int = Field(5_000_000, gt=0, le=6_000_000)
+    threshold: Share = 0.5
+
+
+class Settings(_Frozen):
+    """The whole of settings.yaml. `sha256` names the exact text it came from."""
+
+    project: str = Field(pattern=r"^[a-z][a-z0-9-]{1,38}$")
+    data: DataSettings
+    analysis: AnalysisSettings = AnalysisSettings()
+    models: tuple[ModelSettings, ...] = Field(min_length=1)
+    training: TrainingSettings = TrainingSettings()
+    promotion: PromotionSettings = PromotionSettings()
+    serving: ServingSettings = ServingSettings()
+    sha256: str = ""
+
+    @model_validator(mode="after")
+    def _model_names_differ(self) -> Settings:
+        names = [m.name for m in self.models]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"two models are named {', '.join(twice)}; names must differ")
+        return self
+
+
+def load(text: str | bytes, source: str = "settings.yaml") -> Settings:
+    """Parse and validate the text of a settings.yaml.
+
+    Raises SettingsError whose message has one line per mistake: `settings.yaml:12: data.target: …; fix: …`.
+    """
+    raw = text.encode() if isinstance(text, str) else text
+    value, lines = parse_with_lines(raw, source)
+    if isinstance(value, dict) and "sha256" in value:
+        raise SettingsError(f"{source}:{lines[('sha256',)]}: sha256 is computed, not set", fix="remove the key")
+    try:
+        parsed = Settings.model_validate(value)
+    except ValidationError as error:
+        # A list whose items are wrong also reports itself as too short; the items say it better.
+        real = [e for e in error.errors() if not (e["type"] == "too_short" and e["input"])]
+        mistakes = [explain(Location(source, lines), e, Settings) for e in real]
+        raise SettingsError(
+            "\n".join(mistakes),
+            code="settings_invalid",
+            fix="correct the lines named; `dropforge settings check` tells when all is well",
+        ) from None
+    return parsed.model_copy(update={"sha256": hashlib.sha256(raw).hexdigest()})

@@ -1,0 +1,120 @@
+"""YAML with line numbers, and validation mistakes told in a user's words."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel
+
+from dropforge.errors import SettingsError
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where the text came from, and the line of every key in it."""
+
+    source: str
+    lines: Mapping[Path, int]
+
+    def line(self, path: Path) -> int:
+        """Line of the key, or of the nearest enclosing key that stands in the text."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+def parse_with_lines(raw: bytes, source: str) -> tuple[Any, dict[Path, int]]:
+    """The plain value and the 1-based line of every key path. Raises SettingsError on bad YAML or a key given twice."""
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{source}: not UTF-8 at byte {error.start}", fix="save the file as UTF-8") from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines: dict[Path, int] = {}
+        if node is not None:
+            _walk(node, (), lines, source)
+        return yaml.safe_load(text), lines
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise SettingsError(
+            f"{source}:{line}: not valid YAML: {error.problem}", fix="check indentation, quotes and colons on that line"
+        ) from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{source}: not valid YAML: {error}", fix="remove control characters") from None
+
+
+def _walk(node: yaml.Node, path: Path, lines: dict[Path, int], source: str) -> None:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            child = (*path, str(key.value))
+            line = key.start_mark.line + 1
+            if child in lines:
+                raise SettingsError(
+                    f"{source}:{line}: {_dotted(child)} is given twice (first on line {lines[child]})",
+                    fix="keep one of the two",
+                )
+            lines[child] = line
+            _walk(value, child, lines, source)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            child = (*path, index)
+            lines[child] = value.start_mark.line + 1
+            _walk(value, child, lines, source)
+
+
+def explain(where: Location, error: Mapping[str, Any], root: type[BaseModel]) -> str:
+    """One line for one pydantic error: file:line: key: what; fix: how."""
+    path: Path = tuple(error["loc"])
+    kind = error["type"]
+    context = error.get("ctx", {})
+    prefix = f"{where.source}:{where.line(path)}: {_dotted(path) or 'the file'}"
+    if kind == "extra_forbidden":
+        known = _known_keys(root, path[:-1])
+        near = difflib.get_close_matches(str(path[-1]), known, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"
+        return f"{prefix}: unknown key; fix: {hint}"
+    if kind == "missing":
+        return f"{prefix}: is required; fix: add `{path[-1]}: …`"
+    if kind == "literal_error":
+        return f"{prefix}: {error['input']!r} is not allowed; fix: use {context['expected']}"
+    if kind == "value_error":
+        return f"{prefix}: {context['error']}; fix: correct it"
+    if kind in {"model_type", "dict_type"}:
+        return f"{prefix}: must be a block of keys, not {_short(error['input'])}; fix: indent its keys below it"
+    return f"{prefix}: {error['msg']} (is {_short(error['input'])}); fix: give a value of that kind"
+
+
+def _known_keys(root: type[BaseModel], path: Path) -> list[str]:
+    model: Any = root
+    for part in path:
+        if isinstance(part, int):
+            continue
+        field = next((f for n, f in model.model_fields.items() if part in {n, f.alias}), None)
+        if field is None:
+            continue  # a free key of a dict, such as a column name
+        model = _model_in(field.annotation) or model
+    return [f.alias or n for n, f in model.model_fields.items() if n != "sha256"]
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((m for a in get_args(annotation) if (m := _model_in(a)) is not None), None)
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(str(p) for p in path)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,1 @@
+"""One function per stage; the world comes in as ports."""

@@ -1,0 +1,1 @@
+"""Study journal on S3, budgets, search-space description."""

@@ -1,0 +1,176 @@
+"""The state record of an upload: `uploads/{upload_id}.json`, moved forward by conditional writes only.
+
+received ──▶ analysed ──▶ training ──▶ concluded
+    ├──▶ rejected   ├──▶ blocked            (from any state before a terminal one: failed)
+    └──▶ skipped    └──▶ skipped
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dropforge.errors import Conflict, NotFound
+from dropforge.ports import ObjectStore
+
+State = Literal["received", "analysed", "training", "concluded", "rejected", "blocked", "failed", "skipped"]
+
+NEXT: Final[dict[State, frozenset[State]]] = {
+    "received": frozenset({"analysed", "rejected", "skipped", "failed"}),
+    "analysed": frozenset({"training", "blocked", "skipped", "failed"}),
+    "training": frozenset({"concluded", "failed"}),
+    "concluded": frozenset(),
+    "rejected": frozenset(),
+    "blocked": frozenset(),
+    "failed": frozenset(),
+    "skipped": frozenset(),
+}
+TERMINAL: Final[frozenset[State]] = frozenset(s for s, following in NEXT.items() if not following)
+_TRIES = 20
+
+
+class Step(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    state: State
+    at: str
+
+
+class Reason(BaseModel):
+    """Why an upload ended where it did."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    code: str
+    message: str
+    fix: str = ""
+
+
+class UploadRecord(BaseModel):
+    """Everything known about one upload, for people and for the sweep."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format_version: int = 1
+    upload_id: str
+    bucket: str
+    key: str
+    version: str
+    size: int = 0
+    sequencer: str = ""
+    state: State = "received"
+    history: tuple[Step, ...] = ()
+    reason: Reason | None = None
+    rows_in: int = 0
+    rows_used: int = 0
+    rows_quarantined: int = 0
+    dataset_id: str = ""
+    reference_id: str = ""
+    verdict: str = ""
+    settings_sha: str = ""
+    report_uri: str = ""
+    report_json_uri: str = ""
+    quarantine_uri: str = ""
+    run_id: str = ""
+    run_url: str = ""
+    attempt: int = 1
+    models: tuple[dict[str, Any], ...] = Field(
+        default=(), description="one entry per candidate: model, version, metrics or error"
+    )
+    challenger: str = ""
+
+    @property
+    def terminal(self) -> bool:
+        return self.state in TERMINAL
+
+
+def now() -> str:
+    """Current time, ISO 8601 UTC with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class UploadBook:
+    """Reads and moves state records. Safe under concurrent writers: the loser re-reads and re-decides."""
+
+    def __init__(self, store: ObjectStore, bucket: str) -> None:
+        self._store = store
+        self._bucket = bucket
+
+    def uri(self, upload_id: str) -> str:
+        return f"s3://{self._bucket}/uploads/{upload_id}.json"
+
+    def open(self, record: UploadRecord) -> UploadRecord:
+        """Create the record in state received, or return the one that is there: a replayed event changes nothing."""
+        fresh = record.model_copy(update={"state": "received", "history": (Step(state="received", at=now()),)})
+        try:
+            self._store.put(self.uri(record.upload_id), _encode(fresh), content_type="application/json", if_absent=True)
+        except Conflict:
+            return self.get(record.upload_id)
+        return fresh
+
+    def get(self, upload_id: str) -> UploadRecord:
+        """Raises NotFound."""
+        return self._read(upload_id)[0]
+
+    def find(self, upload_id: str) -> UploadRecord | None:
+        try:
+            return self.get(upload_id)
+        except NotFound:
+            return None
+
+    def update(self, upload_id: str, **facts: Any) -> UploadRecord:
+        """Record facts without moving the state."""
+        return self._write(upload_id, None, facts)
+
+    def advance(self, upload_id: str, state: State, **facts: Any) -> UploadRecord:
+        """Move to `state` and record facts. A record already in that state only takes the facts.
+
+        Raises Conflict when the move is not allowed from where the record is (a terminal state is never left).
+        """
+        return self._write(upload_id, state, facts)
+
+    def list(self) -> list[UploadRecord]:
+        """Every upload, newest first."""
+        prefix = f"s3://{self._bucket}/uploads/"
+        records = [UploadRecord.model_validate_json(self._store.get(o.uri).body) for o in self._store.list(prefix)]
+        return sorted(records, key=lambda r: r.history[0].at if r.history else "", reverse=True)
+
+    def _read(self, upload_id: str) -> tuple[UploadRecord, str]:
+        try:
+            found = self._store.get(self.uri(upload_id))
+        except NotFound:
+            raise NotFound(
+                f"no upload {upload_id!r}",
+                code="upload_unknown",
+                fix="`dropforge uploads` lists the ids; one appears within seconds of the upload",
+            ) from None
+        return UploadRecord.model_validate_json(found.body), found.etag
+
+    def _write(self, upload_id: str, state: State | None, facts: dict[str, Any]) -> UploadRecord:
+        for _ in range(_TRIES):
+            current, etag = self._read(upload_id)
+            changes = dict(facts)
+            if state is not None and state != current.state:
+                if state not in NEXT[current.state]:
+                    raise Conflict(
+                        f"upload {upload_id} is {current.state} and cannot become {state}",
+                        code="upload_state",
+                        fix="nothing to do: the upload was moved on by another delivery of the same event",
+                    )
+                changes |= {"state": state, "history": (*current.history, Step(state=state, at=now()))}
+            updated = current.model_copy(update=changes)
+            if updated == current:
+                return current
+            try:
+                self._store.put(self.uri(upload_id), _encode(updated), content_type="application/json", if_match=etag)
+            except Conflict:
+                continue
+            return updated
+        raise Conflict(f"upload {upload_id} is being written by too many at once", code="upload_busy", fix="try again")
+
+
+def _encode(record: UploadRecord) -> bytes:
+    return record.model_dump_json(indent=1).encode()

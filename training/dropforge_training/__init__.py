@@ -1,0 +1,1 @@
+"""The training container: a job in, a model, its evaluation and its bundle out."""
