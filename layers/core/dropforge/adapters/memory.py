@@ -42,7 +42,7 @@ class MemoryStore:
         uri: str,
         body: bytes,
         *,
-        content_type: str = "application/octet-stream",
+        content_type: str = "application/octet-stream",  # noqa: ARG002 - part of the port; nothing here reads it back
         if_absent: bool = False,
         if_match: str = "",
     ) -> str:

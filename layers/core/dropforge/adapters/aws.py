@@ -1,0 +1,75 @@
+"""Clients and the one translation from botocore's errors to ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from dropforge.errors import Conflict, DropforgeError, NotFound, PermanentError, Unavailable
+
+if TYPE_CHECKING:
+    from dropforge.environment import Environment
+
+_MISSING = {
+    "NoSuchKey",
+    "404",
+    "NoSuchBucket",
+    "NoSuchVersion",
+    "NotFound",
+    "ResourceNotFoundException",
+    "ExecutionDoesNotExist",
+}
+_CONFLICT = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+_REFUSED = {"AccessDenied", "403", "AccessDeniedException", "Forbidden"}
+
+
+def client(service: str, env: Environment) -> Any:
+    """A boto3 client for the environment: its endpoint when one is named (the local cloud), else AWS."""
+    config = Config(
+        signature_version="s3v4" if service == "s3" else None,
+        s3={"addressing_style": "path"} if env.aws_endpoint_url else {},
+        retries={"mode": "standard", "max_attempts": 5},
+        connect_timeout=5,
+        read_timeout=65 if service == "sqs" else 30,
+    )
+    return boto3.client(
+        service, endpoint_url=env.aws_endpoint_url or None, region_name=env.aws_region or None, config=config
+    )
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Raise our errors for botocore's; `what` names the thing for the message."""
+    try:
+        yield
+    except ClientError as error:
+        raise _translate(error, what) from error
+    except BotoCoreError as error:
+        raise Unavailable(
+            f"{what}: {error}", code="aws_unreachable", fix="check the network and the endpoint, then try again"
+        ) from error
+
+
+def _translate(error: ClientError, what: str) -> DropforgeError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code in _MISSING or status == 404:
+        return NotFound(f"{what} does not exist", code="object_missing", fix="check the address")
+    if code in _CONFLICT or status in {409, 412}:
+        return Conflict(
+            f"{what} was written by somebody else", code="write_conflict", fix="read it again and decide anew"
+        )
+    if code in _REFUSED or status == 403:
+        return PermanentError(
+            f"{what}: access denied",
+            code="access_denied",
+            fix="the role in template.yaml must allow this action on this resource",
+        )
+    if status >= 500 or code in {"Throttling", "ThrottlingException", "SlowDown", "RequestTimeout"}:
+        return Unavailable(f"{what}: {code or status}", code="aws_unavailable", fix="try again in a moment")
+    return PermanentError(f"{what}: {error}", code="aws_refused", fix="see the message")

@@ -1,0 +1,83 @@
+"""The only place that builds adapters. Each process asks for what it needs; nothing is built before it is used."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from dropforge.environment import Environment
+from dropforge.uris import join
+
+if TYPE_CHECKING:
+    from dropforge.ports import ObjectStore, Queue, Registry, Tracking, Workflow
+    from dropforge.settings import Settings
+    from dropforge.uploads import UploadBook
+
+
+class World:
+    """The adapters of one process. Imports are inside: predict must not pay for MLflow, nor control for DuckDB."""
+
+    def __init__(self, env: Environment) -> None:
+        self.env = env
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        from dropforge.adapters.aws import client
+        from dropforge.adapters.s3 import S3Store
+
+        return S3Store(client("s3", self.env))
+
+    @cached_property
+    def queue(self) -> Queue:
+        from dropforge.adapters.aws import client
+        from dropforge.adapters.sqs import SqsQueue
+
+        self.env.require("training_queue_url")
+        return SqsQueue(client("sqs", self.env), self.env.training_queue_url)
+
+    @cached_property
+    def workflow(self) -> Workflow:
+        from dropforge.adapters.aws import client
+        from dropforge.adapters.stepfunctions import StepFunctionsWorkflow
+
+        return StepFunctionsWorkflow(client("stepfunctions", self.env), self.env.state_machine_arn)
+
+    @cached_property
+    def registry(self) -> Registry:
+        from dropforge.adapters.mlflow import MlflowRegistry
+
+        self.env.require("mlflow_tracking_uri")
+        return MlflowRegistry(self.env.mlflow_tracking_uri)
+
+    def tracking(self, experiment: str) -> Tracking:
+        """Runs of the project's experiment."""
+        from dropforge.adapters.mlflow import MlflowTracking
+
+        self.env.require("mlflow_tracking_uri")
+        return MlflowTracking(self.env.mlflow_tracking_uri, experiment, self.store)
+
+    @cached_property
+    def uploads(self) -> UploadBook:
+        from dropforge.uploads import UploadBook
+
+        self.env.require("data_bucket")
+        return UploadBook(self.store, self.env.data_bucket)
+
+    def settings(self, uri: str = "") -> Settings:
+        """The settings in force, or those a job names. Read anew on each call: they are data and may change."""
+        from dropforge import settings_store
+
+        return settings_store.read(self.store, uri or settings_store.current_uri(self.env.data_bucket))
+
+    def data_uri(self, *parts: str) -> str:
+        return join(f"s3://{self.env.data_bucket}", *parts)
+
+    def artifact_uri(self, *parts: str) -> str:
+        return join(f"s3://{self.env.artifact_bucket}", *parts)
+
+
+def world(env: Environment | None = None) -> World:
+    """From the process environment unless one is given. Raises SettingsError when the buckets are not named."""
+    found = env or Environment.read()
+    found.require("data_bucket", "artifact_bucket")
+    return World(found)

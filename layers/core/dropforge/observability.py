@@ -1,0 +1,67 @@
+"""One JSON line per event on stdout, in the shape CloudWatch reads.
+
+Every line carries `correlation_id` (the upload id, or the request id of an API call), so that one upload can be
+followed through analyze, training and conclude. Small on purpose: it is on the prediction path.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+
+_context: ContextVar[dict[str, Any] | None] = ContextVar("dropforge_log_context", default=None)
+_RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+class JsonFormatter(logging.Formatter):
+    """Level, time, service, message, the context's fields and the call's `extra` fields."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "level": record.levelname,
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "service": self._service,
+            "message": record.getMessage(),
+            **(_context.get() or {}),
+            **{k: v for k, v in vars(record).items() if k not in _RESERVED},
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def logger(service: str, level: str = "INFO") -> logging.Logger:
+    """The process's logger, writing JSON lines to stdout. Calling again returns the same one, with the new level."""
+    log = logging.getLogger(f"dropforge.{service}")
+    log.setLevel(level.upper())
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(JsonFormatter(service))
+        log.addHandler(handler)
+        log.propagate = False  # the Lambda runtime's root handler would print every line a second time
+    return log
+
+
+@contextmanager
+def context(**fields: Any) -> Iterator[None]:
+    """Add fields (correlation_id, upload_id, job_id, …) to every line logged inside, in this thread or task."""
+    token = _context.set({**(_context.get() or {}), **fields})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def current() -> dict[str, Any]:
+    """The context's fields, for handing them to another thread."""
+    return dict(_context.get() or {})
