@@ -1,0 +1,35 @@
+"""Lambda handler of the state machine's last step."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from dropforge import bootstrap, observability
+from dropforge.messages import ConcludeRequest
+from dropforge.steps.conclude import conclude
+
+
+@cache
+def _world() -> bootstrap.World:
+    return bootstrap.world()
+
+
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """ConcludeRequest in, Conclusion out."""
+    world = _world()
+    log = observability.logger("conclude", world.env.log_level)
+    message = ConcludeRequest.parse(event)
+    with observability.context(correlation_id=message.request.upload_id):
+        settings = world.settings(message.request.settings_uri)
+        log.info("concluding", extra={"outcomes": len(message.outcomes)})
+        conclusion = conclude(
+            message,
+            settings=settings,
+            registry=world.registry,
+            tracking=world.tracking(settings.project),
+            book=world.uploads,
+            log=log,
+        )
+        log.info("concluded", extra={"registered": len(conclusion.registered), "failed": sorted(conclusion.failed)})
+        return conclusion.model_dump(mode="json")
