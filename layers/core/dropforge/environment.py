@@ -31,7 +31,7 @@ class Environment:
     def read(cls, source: Mapping[str, str] | None = None) -> Environment:
         """Field `data_bucket` comes from variable `DATA_BUCKET`, and so on."""
         variables = os.environ if source is None else source
-        given = {f.name: variables.get(f.name.upper(), f.default) for f in fields(cls)}
+        given = {f.name: variables.get(f.name.upper(), str(f.default)) for f in fields(cls)}
         if not given["aws_region"]:
             given["aws_region"] = variables.get("AWS_DEFAULT_REGION", "")
         return cls(**given)

@@ -190,7 +190,7 @@ class MlflowRegistry:
 
     def resolve(self, alias: str, names: Sequence[str] | None = None) -> list[ModelVersion]:
         with translated(f"alias {alias}"):
-            found = []
+            found: list[ModelVersion] = []
             for model in self._models(names):
                 version = model.aliases.get(alias)
                 if version:
@@ -199,7 +199,7 @@ class MlflowRegistry:
 
     def versions(self, names: Sequence[str] | None = None) -> list[ModelVersion]:
         with translated("model versions"):
-            found = []
+            found: list[ModelVersion] = []
             for model in self._models(names):
                 listed = self._client.search_model_versions(f"name = '{model.name}'")
                 listed = sorted(listed, key=lambda v: int(v.version), reverse=True)

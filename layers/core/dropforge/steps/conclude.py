@@ -48,7 +48,7 @@ def conclude(
         )
     for model, why in failed.items():
         log.warning("candidate failed", extra={"model": model, "why": why})
-    _close(message, results, versions, challenger, failed, book)
+    _close(message, results=results, versions=versions, challenger=challenger, failed=failed, book=book)
     tracking.set_tags(
         request.parent_run_id,
         {
@@ -88,6 +88,7 @@ def _register(
 
 def _close(
     message: ConcludeRequest,
+    *,
     results: list[JobResult],
     versions: dict[str, ModelVersion],
     challenger: ModelVersion | None,
