@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from dropforge import uris
 from dropforge.adapters.aws import translated
-from dropforge.errors import NotFound
+from dropforge.errors import Conflict, NotFound
 from dropforge.ports import ObjectStat, PresignedPost, StoredObject
 
 
@@ -45,12 +45,15 @@ class S3Store:
         if_match: str = "",
     ) -> str:
         condition: dict[str, str] = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": if_match} if if_match else {}
-        with translated(uri):
-            try:
+        try:
+            with translated(uri):
                 answer = self._s3.put_object(**_address(uri), Body=body, ContentType=content_type, **condition)
-            except ClientError as error:
-                raise _absent_is_conflict(error, if_match) from error
-            return str(answer["ETag"])
+        except NotFound as error:
+            if not if_match:
+                raise
+            # If-Match on a key that is gone answers 404; for the writer that is a lost race like any other.
+            raise Conflict(f"{uri} is gone", code="write_conflict", fix="read it again and decide anew") from error
+        return str(answer["ETag"])
 
     def download(self, uri: str, path: Path, version: str = "") -> ObjectStat:
         found = self.stat(uri, version)
@@ -112,10 +115,3 @@ class S3Store:
 def _address(uri: str, version: str = "") -> dict[str, str]:
     bucket, key = uris.split(uri)
     return {"Bucket": bucket, "Key": key, **({"VersionId": version} if version else {})}
-
-
-def _absent_is_conflict(error: ClientError, if_match: str) -> ClientError:
-    """If-Match on a key that is gone answers 404; for the writer that is a lost race like any other."""
-    if if_match and error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-        error.response["Error"]["Code"] = "PreconditionFailed"
-    return error

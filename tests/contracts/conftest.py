@@ -1,0 +1,89 @@
+"""Every port's backends: the fakes, AWS as moto plays it, and the local cloud."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from dropforge.adapters.aws import client
+from dropforge.adapters.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking
+from dropforge.adapters.mlflow import MlflowRegistry, MlflowTracking
+from dropforge.adapters.s3 import S3Store
+from dropforge.adapters.sqs import SqsQueue
+from dropforge.environment import Environment
+from dropforge.ports import ObjectStore, Queue, Registry, Tracking
+
+REGION = "us-east-1"
+
+
+@pytest.fixture
+def moto_aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Environment]:
+    """AWS inside the process, with credentials that work nowhere."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    with mock_aws():
+        yield Environment(aws_region=REGION)
+
+
+@pytest.fixture(params=["memory", "moto"])
+def store(request: pytest.FixtureRequest) -> ObjectStore:
+    """An object store with an empty, versioned bucket named `bucket`."""
+    if request.param == "memory":
+        return MemoryStore()
+    env = request.getfixturevalue("moto_aws")
+    s3 = client("s3", env)
+    s3.create_bucket(Bucket="bucket")
+    s3.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
+    return S3Store(s3)
+
+
+@pytest.fixture(params=["memory", "moto"])
+def queue(request: pytest.FixtureRequest) -> Queue:
+    """An empty queue."""
+    if request.param == "memory":
+        return MemoryQueue()
+    env = request.getfixturevalue("moto_aws")
+    sqs = client("sqs", env)
+    return SqsQueue(sqs, sqs.create_queue(QueueName="jobs")["QueueUrl"])
+
+
+@pytest.fixture(scope="session")
+def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An MLflow backend in a database file: the client's own code, no server."""
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture(params=["memory", "mlflow"])
+def books(request: pytest.FixtureRequest) -> tuple[Tracking, Registry, Callable[[str], bytes]]:
+    """Tracking, its registry, and a reader of artifacts by `run_id/path`."""
+    if request.param == "memory":
+        tracking = MemoryTracking()
+
+        def kept(address: str) -> bytes:
+            run_id, _, path = address.partition("/")
+            return tracking.runs[run_id].artifacts[path]
+
+        return tracking, MemoryRegistry(tracking), kept
+    uri = request.getfixturevalue("mlflow_uri")
+    env = request.getfixturevalue("moto_aws")
+    boto3.client("s3", region_name=env.aws_region).create_bucket(Bucket="artifacts")
+    store = S3Store(client("s3", env))
+    name = f"contract-{request.node.name}"
+    import mlflow
+
+    mlflow.MlflowClient(uri, uri).create_experiment(name, artifact_location="s3://artifacts/mlflow")
+    registry = MlflowRegistry(uri)
+
+    def stored(address: str) -> bytes:
+        run_id, _, path = address.partition("/")
+        return store.get(registry.artifact_uri(run_id, path)).body
+
+    return MlflowTracking(uri, name, store), registry, stored

@@ -1,0 +1,76 @@
+"""What every Tracking and Registry promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from dropforge.errors import NotFound
+from dropforge.ports import Registry, Tracking
+
+Books = tuple[Tracking, Registry, Callable[[str], bytes]]
+
+
+def test_the_same_key_is_the_same_run(books: Books) -> None:
+    """A replayed step finds the run it made before."""
+    tracking, registry, _ = books
+    first = tracking.ensure_run("upload-1", name="analysis", tags={"upload_id": "1"})
+    assert tracking.ensure_run("upload-1", name="analysis", tags={"upload_id": "1"}).run_id == first.run_id
+    assert tracking.ensure_run("upload-2", name="analysis", tags={}).run_id != first.run_id
+    assert registry.run_tags(first.run_id)["upload_id"] == "1"
+
+
+def test_logging_twice_is_no_error(books: Books) -> None:
+    """A repeated step logs its parameters again without a complaint, and its artifacts over the old ones."""
+    tracking, _, artifact = books
+    run = tracking.ensure_run("log", name="n", tags={})
+    for value in ("1", "2"):
+        tracking.log(run.run_id, metrics={"drift/a b>c": 0.5}, params={"p": value})
+        tracking.put_artifacts(run.run_id, {"report/report.json": value.encode()})
+        tracking.set_tags(run.run_id, {"t": value})
+    tracking.log_dataset(
+        run.run_id,
+        name="d",
+        digest="abc",
+        source_uri="s3://b/k",
+        schema=[{"name": "x", "type": "double"}],
+        rows=3,
+        context="analysis",
+    )
+    tracking.finish(run.run_id)
+    assert artifact(f"{run.run_id}/report/report.json") == b"2"
+    assert tracking.ensure_run("log", name="n", tags={}).status == "FINISHED"
+
+
+def test_one_run_is_one_version(books: Books) -> None:
+    """Registering the same run again gives the version it already has."""
+    tracking, registry, _ = books
+    runs = [tracking.ensure_run(f"r{i}", name="m", tags={}).run_id for i in (1, 2)]
+    name = f"model-{id(books)}"
+    versions = [registry.register(name, source=f"runs:/{r}/model", run_id=r, tags={"k": "v"}) for r in (*runs, runs[0])]
+    assert [v.version for v in versions] == ["1", "2", "1"]
+    assert [v.version for v in registry.versions([name])] == ["2", "1"]
+    assert registry.versions([name])[0].tags["k"] == "v"
+
+
+def test_an_alias_points_to_one_version(books: Books) -> None:
+    """Setting it again moves it; resolving finds it on the models named; nobody carrying it is an empty list."""
+    tracking, registry, _ = books
+    name = f"alias-{id(books)}"
+    for i in (1, 2):
+        run = tracking.ensure_run(f"a{i}", name="m", tags={}).run_id
+        registry.register(name, source=f"runs:/{run}/model", run_id=run, tags={})
+        registry.set_alias(name, "Production", str(i))
+    found = registry.resolve("Production", [name])
+    assert [(v.name, v.version, v.aliases) for v in found] == [(name, "2", ("Production",))]
+    assert registry.resolve("Nobody", [name]) == []
+
+
+def test_unknown_names_are_not_found(books: Books) -> None:
+    """An unknown run or version raises NotFound."""
+    _, registry, _ = books
+    with pytest.raises(NotFound):
+        registry.run_tags("0" * 32)
+    with pytest.raises(NotFound):
+        registry.set_alias("no-such-model", "Production", "7")
