@@ -1,0 +1,77 @@
+# Two commands: `make demo` and `make test`. Everything else is listed by `make help`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+LOCKS := layers/core layers/analysis layers/registry layers/serving training localstack tests
+
+.PHONY: help demo up down status test check format lock clean deep-clean
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/.runtime ## Set up, start the local cloud, run real data from upload to prediction, leave it running
+	@$(BIN)/dropforge demo
+
+up: .venv/.runtime ## Start the local cloud (idempotent)
+	@$(BIN)/dropforge up
+
+down: ## Stop what `up` or `demo` started
+	@if [ -x $(BIN)/dropforge ]; then $(BIN)/dropforge down; else echo "nothing was set up"; fi
+
+status: .venv/.runtime ## Show what runs
+	@$(BIN)/dropforge status
+
+test: .venv/.dev ## Set up and run every test
+	@$(BIN)/pytest
+
+check: .venv/.dev ## Lint, types, import rules, template
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@$(BIN)/bandit --quiet --recursive --severity-level medium layers/core functions training cli localstack
+	@$(BIN)/cfn-lint template.yaml
+
+format: .venv/.dev ## Format the code and mend what the linter can
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lock: .venv/.installer ## Resolve every requirements.in again into a hashed lock
+	@cd tests && ../$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" -o requirements.txt requirements.in
+	@for d in $(filter-out tests,$(LOCKS)); do \
+	  root=$$(realpath --relative-to=$$d .); \
+	  (cd $$d && $$root/$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 -c $$root/tests/requirements.txt \
+	    --custom-compile-command "make lock" -o requirements.txt requirements.in); \
+	done
+	@cd localstack && ../$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" -o installer.txt installer.in
+
+clean: down ## Stop the local cloud and forget its data
+	@rm -rf .dropforge
+
+deep-clean: clean ## Forget the environment as well
+	@rm -rf .venv .mypy_cache .ruff_cache .aws-sam
+
+# --- the environment -------------------------------------------------------------------------------------------------
+# uv installs from the index pip is set to (a mirror in pip's configuration is honoured); every file is checked by hash.
+INDEX = $$($(BIN)/pip config get global.index-url 2>/dev/null || true)
+INSTALL = index=$(INDEX); UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; [ -n "$$UV_DEFAULT_INDEX" ] && export UV_DEFAULT_INDEX || unset UV_DEFAULT_INDEX; \
+	export UV_LINK_MODE="$${UV_LINK_MODE:-hardlink}" UV_NO_PROGRESS=1; $(BIN)/uv pip install --quiet
+
+.venv/.installer: localstack/installer.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Dropforge needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.11 …"; exit 2; }
+	@echo "setting up .venv" >&2
+	@$(PYTHON) -m venv .venv || { echo "The venv module is missing. On Debian: apt-get install python3-venv"; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r localstack/installer.txt
+	@touch $@
+
+.venv/.runtime: .venv/.installer localstack/requirements.txt pyproject.toml
+	@echo "installing packages" >&2
+	@$(INSTALL) --require-hashes -r localstack/requirements.txt
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: .venv/.runtime tests/requirements.txt
+	@echo "installing development tools" >&2
+	@$(INSTALL) --require-hashes -r tests/requirements.txt
+	@touch $@
