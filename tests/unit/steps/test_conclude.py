@@ -1,0 +1,116 @@
+"""The end of the line for one upload."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from dropforge import settings
+from dropforge.adapters.memory import MemoryRegistry, MemoryStore, MemoryTracking
+from dropforge.messages import ConcludeRequest, Conclusion, JobOutcome, JobResult, TrainingRequest
+from dropforge.steps.conclude import conclude
+from dropforge.uploads import State, UploadBook, UploadRecord
+
+ID = "a" * 20
+SETTINGS = settings.load(
+    "project: demo\ndata: {target: y}\nmodels: [{name: forest, class: a.b:C}, {name: boost, class: a.b:D}]\n"
+)
+
+
+class Stage:
+    """The world of one upload in state training."""
+
+    def __init__(self, state: State = "training") -> None:
+        store = MemoryStore()
+        self.book = UploadBook(store, "bucket")
+        self.tracking = MemoryTracking()
+        self.registry = MemoryRegistry(self.tracking)
+        self.parent = self.tracking.ensure_run(ID, name="analysis", tags={}).run_id
+        self.book.open(UploadRecord(upload_id=ID, bucket="bucket", key="incoming/x.csv", version="1"))
+        self.book.advance(ID, "analysed")
+        if state != "analysed":
+            self.book.advance(ID, "training")
+
+    def result(self, model: str, auc: float) -> JobOutcome:
+        run = self.tracking.ensure_run(f"{ID}-{model}", name=model, tags={})
+        result = JobResult(
+            model=model,
+            run_id=run.run_id,
+            model_source=f"runs:/{run.run_id}/model",
+            bundle_uri=f"s3://a/{model}/bundle",
+            bundle_sha256="0" * 64,
+            predictions_uri=f"s3://a/{model}/p",
+            metrics={"roc_auc": auc},
+        )
+        return JobOutcome(model=model, result=result)
+
+    def run(self, *outcomes: JobOutcome, error: str = "") -> Conclusion:
+        request = TrainingRequest(
+            upload_id=ID,
+            dataset_id="d" * 16,
+            dataset_uri="s3://b/d",
+            settings_uri="s3://b/s",
+            parent_run_id=self.parent,
+            jobs=(),
+        )
+        message = ConcludeRequest(request=request, outcomes=outcomes, error=error, cause="because" if error else "")
+        return conclude(
+            message,
+            settings=SETTINGS,
+            registry=self.registry,
+            tracking=self.tracking,
+            book=self.book,
+            log=logging.getLogger("test"),
+        )
+
+
+def test_every_candidate_is_registered_and_the_best_is_challenger() -> None:
+    """`newest` on each model, `challenger` on the best one, and the record says so."""
+    stage = Stage()
+    stage.run(stage.result("forest", 0.8), stage.result("boost", 0.9))
+    assert {v.name: v.aliases for v in stage.registry.versions()} == {
+        "demo-boost": ("challenger", "newest"),
+        "demo-forest": ("newest",),
+    }
+    record = stage.book.get(ID)
+    assert (record.state, record.challenger) == ("concluded", "demo-boost/1")
+    assert stage.registry.versions(["demo-boost"])[0].tags["bundle_uri"] == "s3://a/boost/bundle"
+
+
+def test_a_repeated_conclusion_registers_nothing_twice() -> None:
+    """The same message again gives the same versions."""
+    stage = Stage()
+    outcomes = (stage.result("forest", 0.8), stage.result("boost", 0.9))
+    first, second = stage.run(*outcomes), stage.run(*outcomes)
+    assert [v.version for v in first.registered] == [v.version for v in second.registered] == ["1", "1"]
+    assert len(stage.registry.versions()) == 2
+
+
+def test_one_failed_candidate_does_not_stop_the_other() -> None:
+    """The upload concludes; the failure and its cause stand in the record."""
+    stage = Stage()
+    stage.run(stage.result("forest", 0.8), JobOutcome(model="boost", error="JobFailed", cause="no memory"))
+    record = stage.book.get(ID)
+    assert record.state == "concluded"
+    assert {"model": "boost", "error": "JobFailed: no memory"} in record.models
+
+
+@pytest.mark.parametrize("error", ["", "States.Timeout"])
+def test_an_upload_without_any_model_fails_with_a_reason(error: str) -> None:
+    """All candidates failed, or the workflow itself: state failed, the run closed as failed."""
+    stage = Stage()
+    stage.run(JobOutcome(model="boost", error="JobFailed", cause="no memory"), error=error)
+    record = stage.book.get(ID)
+    assert record.state == "failed"
+    assert record.reason is not None
+    assert "boost: JobFailed: no memory" in record.reason.message
+    assert error in record.reason.message
+    assert stage.tracking.runs[stage.parent].info.status == "FAILED"
+
+
+def test_a_workflow_quicker_than_its_record_is_caught_up() -> None:
+    """When training ends before the analysis recorded its start, the upload still concludes."""
+    stage = Stage("analysed")
+    stage.run(stage.result("forest", 0.8))
+    assert [s.state for s in stage.book.get(ID).history] == ["received", "analysed", "training", "concluded"]
