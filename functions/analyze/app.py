@@ -1,0 +1,46 @@
+"""Lambda handler for objects that arrive under `incoming/`."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+from urllib.parse import unquote_plus
+
+from dropforge import bootstrap, identity, observability
+from dropforge.messages import UploadEvent
+from dropforge.steps.analyze import analyze
+
+
+@cache
+def _world() -> bootstrap.World:
+    return bootstrap.world()
+
+
+def uploads_in(event: dict[str, Any]) -> list[UploadEvent]:
+    """The object versions an S3 notification tells of. A test event has no Records; keys arrive URL-encoded."""
+    return [
+        UploadEvent(
+            bucket=record["s3"]["bucket"]["name"],
+            key=unquote_plus(record["s3"]["object"]["key"]),
+            version=record["s3"]["object"].get("versionId") or record["s3"]["object"].get("eTag", ""),
+            sequencer=record["s3"]["object"].get("sequencer", ""),
+            size=int(record["s3"]["object"].get("size", 0)),
+        )
+        for record in event.get("Records", ())
+        if record.get("eventSource") == "aws:s3" and record.get("eventName", "").startswith("ObjectCreated:")
+    ]
+
+
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """S3 notification in; the upload ids and their states out."""
+    world = _world()
+    log = observability.logger("analyze", world.env.log_level)
+    states = {}
+    for upload in uploads_in(event):
+        upload_id = identity.upload_id(upload.bucket, upload.key, upload.version)
+        with observability.context(correlation_id=upload_id):
+            log.info("upload received", extra={"key": upload.key, "size": upload.size})
+            states[upload_id] = analyze(upload, world=world, log=log).state
+    if not states:
+        log.info("no upload in this event")
+    return {"uploads": states}
