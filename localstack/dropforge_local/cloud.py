@@ -1,0 +1,236 @@
+"""up, down, status: the emulator, the MLflow server and one training worker on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dropforge import settings_store
+from dropforge.adapters.s3 import S3Store
+from dropforge.errors import DropforgeError, PermanentError
+from dropforge_local import deploy
+from dropforge_local.layout import ACCOUNT, REGION, ROOT_CREDENTIALS, Config
+from dropforge_local.processes import Process, require_free, wait_until
+
+Progress = Callable[[str, float], None]  # what was done, seconds it took
+
+
+def emulator(config: Config) -> Process:
+    return Process("the emulator", config.pids / "ministack.json", config.logs / "ministack.log")
+
+
+def mlflow(config: Config) -> Process:
+    return Process("the MLflow server", config.pids / "mlflow.json", config.logs / "mlflow.log")
+
+
+def worker(config: Config, number: int = 1) -> Process:
+    suffix = "" if number == 1 else f"-{number}"
+    return Process(
+        f"training worker {number}", config.pids / f"worker{suffix}.json", config.logs / f"worker{suffix}.log"
+    )
+
+
+def up(config: Config, progress: Progress) -> dict[str, str]:
+    """Start what does not run, deploy what changed, apply settings. Returns the outputs. Raises DropforgeError."""
+    (config.home / "tmp").mkdir(parents=True, exist_ok=True)
+    errors: list[DropforgeError] = []
+    tracking = threading.Thread(target=_caught(lambda: _start_mlflow(config, progress), errors), daemon=True)
+    tracking.start()
+    with _timed("emulator", progress):
+        _start_emulator(config)
+    with _timed("stack", progress) as note:
+        note.append(deploy.deploy(config))
+    with _timed("settings", progress):
+        store = S3Store(deploy.client(config, "s3"))
+        settings_store.apply(store, config.data_bucket, (config.root / "settings.yaml").read_bytes())
+    outputs = deploy.outputs(config)
+    tracking.join()
+    if errors:
+        raise errors[0]
+    with _timed("worker", progress):
+        for number in range(1, config.workers + 1):
+            start_worker(config, outputs, number)
+    config.outputs_file.write_text(json.dumps(outputs, indent=2) + "\n")
+    config.outputs_file.chmod(0o600)
+    return outputs
+
+
+def down(config: Config, progress: Progress) -> bool:
+    """Stop the processes `up` started, workers first; state stays on disk. False when nothing ran."""
+    stopped = False
+    workers = [Process(p.stem, p, config.logs / f"{p.stem}.log") for p in sorted(config.pids.glob("worker*.json"))]
+    for process in (*workers, mlflow(config), emulator(config)):
+        started = time.monotonic()
+        if process.stop():
+            stopped = True
+            progress(f"{process.name} stopped", time.monotonic() - started)
+    config.outputs_file.unlink(missing_ok=True)
+    return stopped
+
+
+def status(config: Config) -> dict[str, str]:
+    """One word for each part: running, or stopped; the stack's status."""
+    alive = emulator(config).pid() is not None and _answers(f"{config.endpoint}/_ministack/health")
+    return {
+        "emulator": "running" if alive else "stopped",
+        "stack": (deploy.stack_status(config) or "none") if alive else "unknown",
+        "mlflow": "running" if mlflow(config).pid() and _answers(f"{config.mlflow_uri}/health") else "stopped",
+        "worker": "running" if worker(config).pid() else "stopped",
+    }
+
+
+def read_outputs(config: Config) -> dict[str, str]:
+    """What `up` wrote. Raises PermanentError when the local cloud does not run."""
+    try:
+        found: dict[str, str] = json.loads(config.outputs_file.read_text())
+    except OSError:
+        raise PermanentError("the local cloud does not run", code="not_running", fix="start it: dropforge up") from None
+    return found
+
+
+def start_worker(config: Config, outputs: dict[str, str], number: int = 1) -> None:
+    """Start one training worker under the training role unless it runs."""
+    process = worker(config, number)
+    if process.pid() is not None:
+        return
+    env = {
+        **_clean_environment(config),
+        **_training_profile(config, outputs["TrainingRoleArn"]),
+        "AWS_ENDPOINT_URL": config.endpoint,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "MLFLOW_S3_ENDPOINT_URL": config.endpoint,
+        "DATA_BUCKET": outputs["DataBucket"],
+        "ARTIFACT_BUCKET": outputs["ArtifactBucket"],
+        "MLFLOW_TRACKING_URI": config.mlflow_uri,
+        "STATE_MACHINE_ARN": outputs["StateMachineArn"],
+        "TRAINING_QUEUE_URL": outputs["TrainingQueueUrl"],
+        "TRAINING_LOG_GROUP": config.training_log_group,
+        "GIT_PYTHON_REFRESH": "quiet",
+    }
+    process.start([sys.executable, "-m", "dropforge_training.worker"], env, config.home)
+
+
+def _start_emulator(config: Config) -> None:
+    process = emulator(config)
+    if process.pid() is None:
+        require_free(config.port, "the emulator", "--port")
+        env = {
+            **_clean_environment(config),
+            "GATEWAY_PORT": str(config.port),
+            "BIND_HOST": "127.0.0.1",
+            "IOT_MTLS_ENABLED": "0",
+            "AUTH": "true",
+            "PERSIST_STATE": "1",
+            "S3_PERSIST": "1",
+            "STATE_DIR": str(config.home / "state"),
+            "S3_DATA_DIR": str(config.home / "s3"),
+            "LAMBDA_EXECUTOR": "local",
+            "MINISTACK_HOST": "127.0.0.1",
+            "MINISTACK_REGION": REGION,
+            "MINISTACK_ACCOUNT_ID": ACCOUNT,
+        }
+        process.start([sys.executable, "-m", "ministack"], env, config.home)
+    wait_until(process, lambda: _answers(f"{config.endpoint}/_ministack/health"), 30)
+
+
+def _start_mlflow(config: Config, progress: Progress) -> None:
+    process = mlflow(config)
+    with _timed("mlflow", progress):
+        if process.pid() is None:
+            require_free(config.mlflow_port, "MLflow", "--mlflow-port")
+            env = {
+                **_clean_environment(config),
+                **ROOT_CREDENTIALS,  # the server lists artifacts for its pages; clients write to S3 themselves
+                "AWS_DEFAULT_REGION": REGION,
+                "MLFLOW_S3_ENDPOINT_URL": config.endpoint,
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                "GIT_PYTHON_REFRESH": "quiet",
+            }
+            host = f"127.0.0.1:{config.mlflow_port},localhost:{config.mlflow_port}"
+            command = [
+                sys.executable,
+                "-m",
+                "mlflow",
+                "server",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(config.mlflow_port),
+            ]
+            command += [
+                "--workers",
+                "1",
+                "--backend-store-uri",
+                f"sqlite:///{config.home / 'mlflow.db'}",
+                "--no-serve-artifacts",
+            ]
+            command += ["--default-artifact-root", f"s3://{config.artifact_bucket}/mlflow", "--allowed-hosts", host]
+            process.start(command, env, config.home)
+        wait_until(process, lambda: _answers(f"{config.mlflow_uri}/health"), 90)
+
+
+def _clean_environment(config: Config) -> dict[str, str]:
+    """Nothing of the user's environment but what programs need: functions inherit it, and it may hold secrets."""
+    kept = {k: os.environ[k] for k in ("PATH", "HOME", "LANG", "LC_ALL", "TZ") if k in os.environ}
+    return {**kept, "TMPDIR": str(config.home / "tmp"), "PYTHONUNBUFFERED": "1", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+def _training_profile(config: Config, role: str) -> dict[str, str]:
+    """The worker has no root rights: its profile assumes the role a Fargate task would have, and renews it by itself."""
+    folder = config.home / "aws"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    lines = [
+        "[profile root]",
+        f"region = {REGION}",
+        "[profile training]",
+        f"role_arn = {role}",
+        "source_profile = root",
+        f"region = {REGION}",
+    ]
+    _write_private(folder / "config", "\n".join(lines))
+    _write_private(folder / "credentials", "[root]\naws_access_key_id = test\naws_secret_access_key = test")
+    return {
+        "AWS_CONFIG_FILE": str(folder / "config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"),
+        "AWS_PROFILE": "training",
+    }
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600, exist_ok=True)
+    path.write_text(text + "\n")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - loopback http
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _caught(work: Callable[[], None], errors: list[DropforgeError]) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            work()
+        except DropforgeError as error:
+            errors.append(error)
+
+    return run
+
+
+@contextmanager
+def _timed(what: str, progress: Progress) -> Iterator[list[str]]:
+    start, note = time.monotonic(), list[str]()
+    yield note
+    progress(" ".join((what, *note)), time.monotonic() - start)

@@ -1,0 +1,134 @@
+"""template.yaml onto the local cloud. Idempotent: nothing changed is success."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import Any
+
+import boto3
+from botocore.config import Config as BotoConfig
+from botocore.exceptions import ClientError
+
+from dropforge.errors import PermanentError
+from dropforge_local.layout import REGION, Config
+from dropforge_local.packaging import package
+
+_NOTHING = "No updates are to be performed"
+
+
+def client(config: Config, service: str) -> Any:
+    """A root client of the local cloud."""
+    return boto3.client(
+        service,
+        endpoint_url=config.endpoint,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",  # noqa: S106 - the emulator's root account, loopback only
+        config=BotoConfig(
+            s3={"addressing_style": "path"},
+            signature_version="s3v4" if service == "s3" else None,
+            retries={"max_attempts": 3},
+        ),
+    )
+
+
+def deploy(config: Config) -> str:
+    """Package and create or update the stack. Returns created | updated | unchanged. Raises PermanentError with the stack's events."""
+    s3 = client(config, "s3")
+    cloudformation = client(config, "cloudformation")
+    s3.create_bucket(Bucket=config.package_bucket)
+    stored = {
+        o["Key"]
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=config.package_bucket)
+        for o in page.get("Contents", ())
+    }
+
+    def put(key: str, body: bytes) -> str:
+        if key not in stored:
+            s3.put_object(Bucket=config.package_bucket, Key=key, Body=body)
+        return f"s3://{config.package_bucket}/{key}"
+
+    body = json.dumps(package(config.root, put)).encode()
+    key = f"template/{hashlib.sha256(body).hexdigest()[:32]}.json"
+    put(key, body)
+    arguments = {
+        "StackName": config.stack,
+        "TemplateURL": f"{config.endpoint}/{config.package_bucket}/{key}",
+        "Parameters": [{"ParameterKey": k, "ParameterValue": v} for k, v in _parameters(config).items()],
+        "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+    }
+    status = stack_status(config)
+    if status.startswith("ROLLBACK") or status in {"CREATE_FAILED", "DELETE_FAILED"}:
+        cloudformation.delete_stack(StackName=config.stack)
+        status = ""
+    if not status:
+        cloudformation.create_stack(**arguments)
+        return _finished(config, cloudformation, "created")
+    try:
+        cloudformation.update_stack(**arguments)
+    except ClientError as error:
+        if _NOTHING in str(error):
+            return "unchanged"
+        raise PermanentError(
+            f"the stack was not updated: {error}", code="deploy_failed", fix="mend template.yaml"
+        ) from error
+    return _finished(config, cloudformation, "updated")
+
+
+def stack_status(config: Config) -> str:
+    """CloudFormation's status; empty when there is no stack."""
+    try:
+        return str(client(config, "cloudformation").describe_stacks(StackName=config.stack)["Stacks"][0]["StackStatus"])
+    except ClientError:
+        return ""
+
+
+def outputs(config: Config) -> dict[str, str]:
+    """Outputs of the running stack, in the form people and tools use."""
+    stack = client(config, "cloudformation").describe_stacks(StackName=config.stack)["Stacks"][0]
+    found = {o["OutputKey"]: o["OutputValue"] for o in stack.get("Outputs", ())}
+    keys = client(config, "apigateway").get_api_keys(includeValues=True)["items"]
+    return {
+        **found,
+        "ApiUrl": f"{config.endpoint}/_aws/execute-api/{found['ApiId']}/{found['StageName']}",
+        "ApiKey": keys[0]["value"] if keys else "",
+        "MlflowUrl": config.mlflow_uri,
+        "FrontendUrl": "",
+        "Region": REGION,
+        "EndpointUrl": config.endpoint,
+        "StackName": config.stack,
+    }
+
+
+def _parameters(config: Config) -> dict[str, str]:
+    return {
+        "ProjectName": config.project,
+        "MlflowTrackingUri": config.mlflow_uri,
+        # The emulator applies limits strictly; tests and the demo are not the callers they are for.
+        "ThrottleRate": "10000",
+        "ThrottleBurst": "10000",
+        "QuotaPerDay": "100000000",
+        **config.parameters,
+    }
+
+
+def _finished(config: Config, cloudformation: Any, verb: str) -> str:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        status = stack_status(config)
+        if status in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
+            return verb
+        if status.endswith("FAILED") or "ROLLBACK" in status:
+            break
+        time.sleep(0.05)
+    events = cloudformation.describe_stack_events(StackName=config.stack)["StackEvents"]
+    failed = [
+        f"{e['LogicalResourceId']}: {e.get('ResourceStatusReason', '')}"
+        for e in events
+        if "FAILED" in e["ResourceStatus"]
+    ]
+    raise PermanentError(
+        f"the stack is {stack_status(config)}: " + "; ".join(failed[:5]), code="deploy_failed", fix="mend template.yaml"
+    )

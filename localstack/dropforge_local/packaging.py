@@ -1,0 +1,90 @@
+"""The template and the code, made ready for the local cloud: zips under content-hashed keys, a few local rewrites."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_TIME = (2020, 1, 1, 0, 0, 0)  # one fixed time: the same content is the same zip is the same key
+# The emulator runs handlers on the interpreter it was started with, whose environment holds the very packages these
+# layers are locked to. Zipping 300 MB at every start would prove nothing; the architecture tests build the real ones.
+_PROVIDED = "This layer's packages come from the interpreter of the local cloud.\n"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short forms."""
+
+
+def _short_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
+    if isinstance(node, yaml.ScalarNode):
+        value: Any = loader.construct_scalar(node)
+        if suffix == "GetAtt":
+            value = str(value).split(".", 1)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    elif isinstance(node, yaml.MappingNode):
+        value = loader.construct_mapping(node, deep=True)
+    return {name: value}
+
+
+_Loader.add_multi_constructor("!", _short_form)
+
+
+def load_template(path: Path) -> dict[str, Any]:
+    """The template with short forms as `Fn::` maps."""
+    loaded: dict[str, Any] = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 - a SafeLoader with more tags
+    return loaded
+
+
+def zip_files(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """Deterministic zip."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, body in sorted(files):
+            info = zipfile.ZipInfo(name, _TIME)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, body)
+    return out.getvalue()
+
+
+def folder_files(folder: Path, prefix: str = "") -> list[tuple[str, bytes]]:
+    """Source files of a folder, caches left out."""
+    return [
+        (prefix + str(p.relative_to(folder)), p.read_bytes())
+        for p in folder.rglob("*")
+        if p.is_file()
+        and "__pycache__" not in p.parts
+        and p.suffix not in {".pyc", ".in"}
+        and p.name != "requirements.txt"
+    ]
+
+
+def package(root: Path, put: Callable[[str, bytes], str]) -> dict[str, Any]:
+    """The template as the local cloud deploys it. `put(key, body)` stores a zip and returns its `s3://` URI."""
+    template = load_template(root / "template.yaml")
+    for name, resource in template["Resources"].items():
+        properties = resource.get("Properties", {})
+        match resource["Type"]:
+            case "AWS::Serverless::Function":
+                properties["CodeUri"] = _stored(put, name, zip_files(folder_files(root / properties["CodeUri"])))
+            case "AWS::Serverless::LayerVersion":
+                folder = root / properties["ContentUri"]
+                files = folder_files(folder, "python/") or [("python/PROVIDED", _PROVIDED.encode())]
+                properties["ContentUri"] = _stored(put, name, zip_files(files))
+            case "AWS::Serverless::StateMachine":
+                definition = yaml.safe_load((root / properties["DefinitionUri"]).read_text())
+                properties["DefinitionUri"] = _stored(put, name, json.dumps(definition, indent=1).encode(), "json")
+    return template
+
+
+def _stored(put: Callable[[str, bytes], str], name: str, body: bytes, suffix: str = "zip") -> str:
+    return put(f"{name}/{hashlib.sha256(body).hexdigest()[:32]}.{suffix}", body)
