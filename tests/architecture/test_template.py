@@ -1,0 +1,248 @@
+"""template.yaml, the state machine and the code say the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from samtranslator.translator.transform import transform
+
+from dropforge.environment import Environment
+from dropforge.messages import ConcludeRequest, JobOutcome, JobResult, Message, TrainingJob, TrainingRequest
+from dropforge_local.packaging import load_template, package
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = load_template(ROOT / "template.yaml")
+RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
+FUNCTIONS = {n: r["Properties"] for n, r in RESOURCES.items() if r["Type"] == "AWS::Serverless::Function"}
+MACHINE = yaml.safe_load((ROOT / "statemachine" / "training.asl.yaml").read_text())
+BRANCH = MACHINE["States"]["TrainModels"]["ItemProcessor"]
+STATES = {**MACHINE["States"], **BRANCH["States"]}
+
+FIELDS = {f.name.upper() for f in dataclasses.fields(Environment)}
+# Variables that a library reads, by the library.
+OF_LIBRARIES = ("POWERTOOLS_", "MLFLOW_HTTP_", "MLFLOW_DISABLE_TELEMETRY")
+# Fields that do not come from template.yaml, and who sets them instead.
+ELSEWHERE = {
+    "AWS_REGION": "the Lambda and ECS runtimes",
+    "AWS_ENDPOINT_URL": "the local cloud; absent on AWS",
+    "TRAINING_LOG_GROUP": "whoever runs a worker outside ECS, where the awslogs driver ships the lines",
+    "JOB": "the state machine, as a container override",
+}
+
+
+def _variables(properties: dict[str, Any]) -> set[str]:
+    shared = TEMPLATE["Globals"]["Function"].get("Environment", {}).get("Variables", {})
+    return {*shared, *properties.get("Environment", {}).get("Variables", {})}
+
+
+def _container_variables() -> set[str]:
+    definitions = [r["Properties"] for r in RESOURCES.values() if r["Type"] == "AWS::ECS::TaskDefinition"]
+    return {v["Name"] for d in definitions for c in d["ContainerDefinitions"] for v in c["Environment"]}
+
+
+def _paths(value: Any) -> Iterator[str]:
+    """Every JSONPath that the value of a `Parameters` block reads."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key.endswith(".$"):
+                yield from re.findall(r"(?<![\w$])\$(?:\.\w+)+", inner)
+            else:
+                yield from _paths(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _paths(inner)
+
+
+def _keys(block: dict[str, Any]) -> set[str]:
+    return {key.removesuffix(".$") for key in block}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_handler_exists(name: str) -> None:
+    """The file that the template names as handler is there and defines the function."""
+    module, function = FUNCTIONS[name].get("Handler", TEMPLATE["Globals"]["Function"]["Handler"]).rsplit(".", 1)
+    source = ROOT / FUNCTIONS[name]["CodeUri"] / f"{module}.py"
+    assert source.is_file()
+    assert re.search(rf"^(def {function}\(|{function} = )", source.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_variable_of_a_function_is_read(name: str) -> None:
+    """A variable in the template is a field of Environment, or belongs to a library."""
+    unknown = {v for v in _variables(FUNCTIONS[name]) - FIELDS if not v.startswith(OF_LIBRARIES)}
+    assert not unknown
+
+
+def test_every_variable_of_the_container_is_read() -> None:
+    """A variable of the training container is a field of Environment."""
+    assert _container_variables() <= FIELDS
+
+
+def test_every_field_is_set_by_somebody() -> None:
+    """Each field of Environment is set by the template, or its other source is known; and no such note is stale."""
+    given = set().union(*(_variables(p) for p in FUNCTIONS.values()), _container_variables())
+    assert FIELDS - given == set(ELSEWHERE)
+
+
+def test_only_the_functions_that_read_models_know_mlflow() -> None:
+    """The prediction function carries no MLflow client: predictions go on while MLflow is down."""
+    layers = {name: {layer["Ref"] for layer in p["Layers"]} for name, p in FUNCTIONS.items()}
+    assert layers["PredictFunction"] == {"CoreLayer", "ServingLayer"}
+
+
+def test_every_route_asks_for_an_api_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the transformed API no method is open and none is ANY."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    packed = package(ROOT, lambda key, _body: f"s3://packages/{key}")
+    names = {"AWS::Region": "us-east-1", "AWS::AccountId": "000000000000", "AWS::Partition": "aws"}
+    defaults = {k: p.get("Default", "") for k, p in packed["Parameters"].items()}
+    plain = transform(packed, {**defaults, **names}, _ManagedPolicies())
+    bodies = [r["Properties"]["Body"] for r in plain["Resources"].values() if r["Type"] == "AWS::ApiGateway::RestApi"]
+    methods = [(path, verb, m) for body in bodies for path, verbs in body["paths"].items() for verb, m in verbs.items()]
+    assert len(methods) == sum(e["Type"] == "Api" for p in FUNCTIONS.values() for e in p.get("Events", {}).values())
+    for path, verb, method in methods:
+        assert verb in {"get", "post"}, path
+        assert {"api_key": []} in method["security"], path
+
+
+class _ManagedPolicies:
+    """The transform asks for AWS-managed policies by name; the template uses none of them by name."""
+
+    def load(self) -> dict[str, str]:
+        return {}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_no_function_may_do_everything(name: str) -> None:
+    """No statement of a function allows a whole service or every resource."""
+    for policy in FUNCTIONS[name]["Policies"]:
+        for statement in policy["Statement"]:
+            actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+            assert not [a for a in actions if a.endswith(":*") or a == "*"]
+            assert statement["Resource"] != "*"
+
+
+def test_nothing_the_system_writes_can_start_an_analysis() -> None:
+    """Only `incoming/` notifies, and only the API's upload form may write there."""
+    rules = [e["Properties"]["Filter"]["S3Key"]["Rules"] for e in FUNCTIONS["AnalyzeFunction"]["Events"].values()]
+    assert rules == [[{"Name": "prefix", "Value": "incoming/"}]]
+    writers = {
+        name
+        for name, properties in {**FUNCTIONS, "TrainingRole": RESOURCES["TrainingRole"]["Properties"]}.items()
+        for policy in properties["Policies"]
+        for statement in policy.get("PolicyDocument", policy)["Statement"]
+        if "s3:PutObject" in statement["Action"] and "/incoming/" in json.dumps(statement["Resource"])
+    }
+    assert writers == {"ControlFunction"}
+
+
+def test_buckets_are_closed_and_encrypted() -> None:
+    """Every bucket blocks public access in all four ways and encrypts what it keeps."""
+    buckets = [r["Properties"] for r in RESOURCES.values() if r["Type"] == "AWS::S3::Bucket"]
+    assert len(buckets) == 2
+    for bucket in buckets:
+        assert list(bucket["PublicAccessBlockConfiguration"].values()) == [True] * 4
+        assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+
+
+def test_a_lost_event_leaves_a_trace() -> None:
+    """Failed analyses go to a queue, and so does a job that no worker could finish."""
+    failure = FUNCTIONS["AnalyzeFunction"]["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]
+    assert RESOURCES[failure["Destination"]["Fn::GetAtt"][0]]["Type"] == "AWS::SQS::Queue"
+    assert RESOURCES["TrainingQueue"]["Properties"]["RedrivePolicy"]["maxReceiveCount"] >= 2
+
+
+def test_the_queue_gets_whole_jobs() -> None:
+    """The message body has exactly the fields of TrainingJob, and the token of the waiting task."""
+    body = STATES["TrainOnQueue"]["Parameters"]["MessageBody"]
+    assert _keys(body) == set(TrainingJob.model_fields)
+    assert body["task_token.$"] == "$$.Task.Token"
+
+
+def test_the_container_gets_the_same_job() -> None:
+    """On Fargate the job goes into the container variable that Environment reads, with the token merged in."""
+    task = RESOURCES["TrainingTask"]["Properties"]["ContainerDefinitions"][0]
+    override = STATES["TrainOnFargate"]["Parameters"]["Overrides"]["ContainerOverrides"][0]
+    variable = override["Environment"][0]
+    assert override["Name"] == task["Name"]
+    assert variable["Name"] in FIELDS
+    assert variable["Value.$"].startswith("States.JsonToString(States.JsonMerge($.job,")
+    assert "task_token" in variable["Value.$"]
+    assert "$$.Task.Token" in variable["Value.$"]
+
+
+@pytest.mark.parametrize("state", ["Trained", "Failed"])
+def test_each_branch_ends_as_an_outcome(state: str) -> None:
+    """What a branch hands back is made of fields of JobOutcome and can be parsed as one."""
+    made = STATES[state]["Parameters"]
+    assert _keys(made) <= set(JobOutcome.model_fields)
+    assert set(JobOutcome.model_fields) - _keys(made) <= {
+        n for n, f in JobOutcome.model_fields.items() if not f.is_required()
+    }
+
+
+@pytest.mark.parametrize("state", ["Conclude", "ConcludeFailure"])
+def test_conclude_gets_its_request(state: str) -> None:
+    """The payload is made of fields of ConcludeRequest and leaves out none that is required."""
+    payload = STATES[state]["Parameters"]["Payload"]
+    assert _keys(payload) <= set(ConcludeRequest.model_fields)
+    assert {n for n, f in ConcludeRequest.model_fields.items() if f.is_required()} <= _keys(payload)
+
+
+def test_the_state_machine_reads_fields_that_exist() -> None:
+    """Every path into the request, the job or the error names a field that somebody writes."""
+    known: dict[str, type[Message]] = {"job": TrainingJob, "result": JobResult}
+    top = {*TrainingRequest.model_fields, "outcomes", "failure", "conclusion", "job", "result"}
+    for state in STATES.values():
+        for path in [*_paths(state.get("Parameters", {})), state.get("ItemsPath", "$.jobs")]:
+            _, first, *rest = path.split(".")
+            assert first in top, path
+            if first in known and rest:
+                assert rest[0] in known[first].model_fields, path
+            if first == "failure" and rest:
+                assert rest[0] in {"Error", "Cause"}, path
+
+
+def test_every_placeholder_of_the_definition_is_filled() -> None:
+    """The definition names exactly the substitutions that the template gives."""
+    text = (ROOT / "statemachine" / "training.asl.yaml").read_text()
+    given = RESOURCES["TrainingStateMachine"]["Properties"]["DefinitionSubstitutions"]
+    assert set(re.findall(r"\$\{(\w+)\}", text)) == set(given)
+
+
+@pytest.mark.parametrize("scope", [MACHINE, BRANCH], ids=["machine", "branch"])
+def test_every_transition_leads_somewhere(scope: dict[str, Any]) -> None:
+    """StartAt, Next, Default and every Catch name a state of the same scope, and no state is out of reach."""
+    chosen = RESOURCES["TrainingStateMachine"]["Properties"]["DefinitionSubstitutions"]["TrainState"]["Fn::If"][1:]
+    targets = {scope["StartAt"]}
+    for state in scope["States"].values():
+        steps = [state, *state.get("Catch", []), *state.get("Choices", [])]
+        for named in [step[key] for step in steps for key in ("Next", "Default") if key in step]:
+            targets |= set(chosen) if named == "${TrainState}" else {named}
+    assert targets == set(scope["States"])
+
+
+def test_every_wait_has_an_end() -> None:
+    """A task that waits for a token has a heartbeat and, longer than it, a timeout; every other task has a timeout."""
+    for name, state in STATES.items():
+        if state["Type"] != "Task":
+            continue
+        assert state["TimeoutSeconds"] > 0, name
+        if state["Resource"].endswith(".waitForTaskToken"):
+            assert 0 < state["HeartbeatSeconds"] < state["TimeoutSeconds"], name
+
+
+def test_every_failure_is_concluded() -> None:
+    """A failing job becomes an outcome, a failing fan-out or conclusion goes to the state that closes the upload."""
+    for name in ("TrainOnQueue", "TrainOnFargate"):
+        assert [c["Next"] for c in STATES[name]["Catch"] if "States.ALL" in c["ErrorEquals"]] == ["Failed"]
+    for name in ("TrainModels", "Conclude"):
+        assert [c["Next"] for c in STATES[name]["Catch"] if "States.ALL" in c["ErrorEquals"]] == ["ConcludeFailure"]
