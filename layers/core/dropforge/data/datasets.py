@@ -1,0 +1,172 @@
+"""Dataset versions: immutable snapshots, the reference, the history, and what a training run reads.
+
+datasets/{dataset_id}/data.parquet · manifest.json   one upload's accepted rows; never overwritten
+datasets/{dataset_id}/training.json                  the parts a training on this upload reads
+datasets/reference.json                              which dataset is the original reference; the first one claims it
+datasets/history.json                                accepted uploads in order of acceptance
+"""
+
+from __future__ import annotations
+
+import json
+
+from pydantic import BaseModel, ConfigDict
+
+from dropforge.data.admission import Admission
+from dropforge.data.manifest import DatasetManifest, Part
+from dropforge.errors import Conflict, NotFound
+from dropforge.ports import ObjectStore
+from dropforge.settings import DataSettings
+from dropforge.uris import join
+
+_TRIES = 20
+
+
+class Entry(BaseModel):
+    """One accepted upload."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    dataset_id: str
+    upload_id: str
+    accepted_at: str
+
+
+class Datasets:
+    """The datasets of one bucket."""
+
+    def __init__(self, store: ObjectStore, bucket: str) -> None:
+        self._store = store
+        self._base = join(f"s3://{bucket}", "datasets")
+
+    def uri(self, *parts: str) -> str:
+        return join(self._base, *parts)
+
+    def save(self, admission: Admission, *, source: str, created_at: str) -> DatasetManifest:
+        """Keep the snapshot and its manifest. The same content is kept once: a second save changes nothing."""
+        folder = self.uri(admission.dataset_id)
+        part = Part(
+            dataset_id=admission.dataset_id,
+            uri=join(folder, "data.parquet"),
+            rows=admission.rows_used,
+            sha256=admission.snapshot_sha256,
+        )
+        manifest = DatasetManifest(
+            dataset_id=admission.dataset_id,
+            data_schema=admission.schema,
+            parts=(part,),
+            source=source,
+            created_at=created_at,
+        )
+        try:
+            self._store.upload(
+                admission.snapshot, part.uri, content_type="application/vnd.apache.parquet", if_absent=True
+            )
+        except Conflict:
+            # Same rows, perhaps other bytes (another library version wrote them): the first file stays and is described.
+            return self._finish(manifest)
+        return self._finish(manifest)
+
+    def _finish(self, manifest: DatasetManifest) -> DatasetManifest:
+        uri = self.uri(manifest.dataset_id, "manifest.json")
+        try:
+            self._store.put(
+                uri, manifest.model_dump_json(indent=1).encode(), content_type="application/json", if_absent=True
+            )
+        except Conflict:
+            return load_manifest(self._store, uri)
+        return manifest
+
+    def manifest(self, dataset_id: str) -> DatasetManifest:
+        """Raises NotFound."""
+        return load_manifest(self._store, self.uri(dataset_id, "manifest.json"))
+
+    # --- the reference -------------------------------------------------------------------------------------------------
+    def reference_id(self, settings: DataSettings) -> str:
+        """The dataset id settings name, else the one that claimed it; empty when there is none yet."""
+        if settings.reference != "first":
+            return settings.reference
+        try:
+            return str(json.loads(self._store.get(self.uri("reference.json")).body)["dataset_id"])
+        except NotFound:
+            return ""
+
+    def claim_reference(self, dataset_id: str) -> str:
+        """Become the reference if nobody is; return who is."""
+        body = json.dumps({"dataset_id": dataset_id}).encode()
+        try:
+            self._store.put(self.uri("reference.json"), body, content_type="application/json", if_absent=True)
+        except Conflict:
+            return str(json.loads(self._store.get(self.uri("reference.json")).body)["dataset_id"])
+        return dataset_id
+
+    # --- the history ---------------------------------------------------------------------------------------------------
+    def history(self) -> list[Entry]:
+        """Accepted uploads, oldest first."""
+        return self._history()[0]
+
+    def accept(self, entry: Entry) -> Entry:
+        """Append to the history. A dataset is accepted once: returns the entry that holds it, ours or an earlier one."""
+        return self._write_history(entry, replace=False)
+
+    def take_over(self, entry: Entry) -> Entry:
+        """Accept a dataset anew whose earlier upload came to nothing; it keeps its place in the order."""
+        return self._write_history(entry, replace=True)
+
+    def _history(self) -> tuple[list[Entry], str]:
+        try:
+            found = self._store.get(self.uri("history.json"))
+        except NotFound:
+            return [], ""
+        return [Entry.model_validate(e) for e in json.loads(found.body)], found.etag
+
+    def _write_history(self, entry: Entry, *, replace: bool) -> Entry:
+        for _ in range(_TRIES):
+            entries, etag = self._history()
+            held = next((e for e in entries if e.dataset_id == entry.dataset_id), None)
+            if held is not None and not replace:
+                return held
+            updated = [entry if e.dataset_id == entry.dataset_id else e for e in entries] if held else [*entries, entry]
+            body = json.dumps([e.model_dump() for e in updated], indent=1).encode()
+            try:
+                self._store.put(
+                    self.uri("history.json"), body, content_type="application/json", if_match=etag, if_absent=not etag
+                )
+            except Conflict:
+                continue
+            return entry
+        raise Conflict("the dataset history is being written by too many at once", code="history_busy", fix="try again")
+
+    # --- what training reads -------------------------------------------------------------------------------------------
+    def training_manifest(self, manifest: DatasetManifest, reference_id: str, settings: DataSettings) -> str:
+        """Write (once) and return the URI of the list of parts by the history rule; the reference's part comes first.
+
+        append: reference and every accepted upload up to this one; replace: this one only; window: reference and the last n.
+        """
+        uri = self.uri(manifest.dataset_id, "training.json")
+        accepted = [e.dataset_id for e in self.history()]
+        until = (
+            accepted[: accepted.index(manifest.dataset_id) + 1]
+            if manifest.dataset_id in accepted
+            else [*accepted, manifest.dataset_id]
+        )
+        match settings.history:
+            case "replace":
+                chosen = [manifest.dataset_id]
+            case "window":
+                chosen = [reference_id, *[d for d in until if d != reference_id][-settings.window :]]
+            case _:
+                chosen = [reference_id, *[d for d in until if d != reference_id]]
+        parts = [p for d in chosen for p in (manifest if d == manifest.dataset_id else self.manifest(d)).parts]
+        training = manifest.model_copy(update={"parts": tuple(parts), "source": f"{settings.history} of {len(parts)}"})
+        body = training.model_dump_json(indent=1).encode()
+        try:
+            self._store.put(uri, body, content_type="application/json", if_absent=True)
+        except Conflict:
+            return uri
+        return uri
+
+
+def load_manifest(store: ObjectStore, uri: str) -> DatasetManifest:
+    """Raises NotFound."""
+    return DatasetManifest.model_validate_json(store.get(uri).body)

@@ -1,0 +1,31 @@
+"""DuckDB, locked down: it may touch one folder, load nothing, and nobody changes that afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def connect(folder: Path, *, memory: str = "1500MB", threads: int | None = None) -> Any:
+    """An in-memory DuckDB connection that reads and writes below `folder` only and spills there."""
+    import duckdb
+
+    spill = folder / "spill"
+    spill.mkdir(parents=True, exist_ok=True)
+    options = {"memory_limit": memory, "temp_directory": str(spill), **({"threads": str(threads)} if threads else {})}
+    connection = duckdb.connect(":memory:", config=options)
+    connection.execute(f"SET allowed_directories = [{quote(str(folder))}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET preserve_insertion_order = true")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def quote(text: str) -> str:
+    """A SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def name(text: str) -> str:
+    """A SQL identifier."""
+    return '"' + text.replace('"', '""') + '"'

@@ -1,0 +1,172 @@
+"""Rows set aside: which line, which column, why. Found after the fact, only when there are any."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dropforge.data.schema import Column, Schema
+from dropforge.data.sources import Source
+
+_ARTICLES = {"integer": "an integer", "number": "a number", "boolean": "true or false", "datetime": "a date"}
+_FORM = {
+    "MISSING COLUMNS": "too_few_fields",
+    "TOO MANY COLUMNS": "too_many_fields",
+    "UNQUOTED VALUE": "quotes",
+    "LINE SIZE OVER MAXIMUM": "too_long",
+    "INVALID ENCODING": "encoding",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One row set aside. `line` is the 1-based line of the file where it begins (Parquet: the row's number)."""
+
+    line: int
+    column: str
+    code: str
+    reason: str
+    raw: str
+
+
+def of_form(source: Source) -> list[Reject]:
+    """Rows whose form is wrong: too many or too few fields, broken quotes, too long. After one scan of the relation."""
+    if source.text is None:
+        return []
+    found = source.connection.execute(
+        "SELECT DISTINCT ON (line_byte_position) line_byte_position, error_type, csv_line, error_message FROM reject_errors "
+        "WHERE scan_id = (SELECT min(scan_id) FROM reject_scans) ORDER BY line_byte_position"
+    ).fetchall()
+    lines = _lines_at(source.text.path, [int(f[0] or 0) for f in found])
+    return [
+        Reject(line, "", _FORM.get(f[1], "form"), _form_reason(f[1], str(f[3])), f[2])
+        for line, f in zip(lines, found, strict=True)
+    ]
+
+
+def _form_reason(kind: str, message: str) -> str:
+    expected = "".join(c if c.isdigit() else " " for c in message).split()
+    match kind:
+        case "MISSING COLUMNS" | "TOO MANY COLUMNS" if len(expected) == 2:
+            return f"{expected[1]} fields where the header has {expected[0]}"
+        case "UNQUOTED VALUE":
+            return "a quote does not close, or text follows a closing quote"
+        case "LINE SIZE OVER MAXIMUM":
+            return "the line is longer than the limit data.limits.max_field_bytes allows"
+        case _:
+            return message
+
+
+def _lines_at(path: Path, positions: list[int]) -> list[int]:
+    """Line numbers of byte positions (ascending), in one pass. DuckDB's own line numbers skip lines inside quotes."""
+    lines: list[int] = []
+    line, offset, wanted = 1, 0, iter(positions)
+    position = next(wanted, None)
+    with path.open("rb") as f:
+        while position is not None and (chunk := f.read(4 * 1024 * 1024)):
+            start = 0
+            # DuckDB counts positions from 1
+            while position is not None and position - 1 <= offset + len(chunk):
+                end = max(position - 1 - offset, start)
+                line += chunk.count(b"\n", start, end)
+                lines.append(line)
+                start = end
+                position = next(wanted, None)
+            line += chunk.count(b"\n", start)
+            offset += len(chunk)
+    return lines + [line] * (len(positions) - len(lines))
+
+
+def of_cells(
+    source: Source,
+    rows: str,
+    schema: Schema,
+    fails: Callable[[Column], str],
+    *,
+    limit: int | None = None,
+) -> list[Reject]:
+    """Rows (of cells.layered) with a cell that does not parse as its column's kind; the first such column is the reason."""
+    failing = [(c, fails(c)) for c in schema.columns if fails(c) != "false"]
+    any_fails = " OR ".join(f for _, f in failing)
+    flags = ", ".join(f"({f})" for _, f in failing)
+    every = ", ".join(f"r{i}" for i in range(len(source.header)))
+    found_rows = source.connection.execute(
+        f"SELECT n, [{flags}], [{every}] FROM (SELECT row_number() OVER () AS n, * FROM {rows}) "
+        f"WHERE {any_fails} ORDER BY n" + (f" LIMIT {limit}" if limit else "")
+    ).fetchall()
+    where = _record_lines(source, [int(r[0]) for r in found_rows])
+    found = []
+    for (_, wrong, cells), line in zip(found_rows, where, strict=True):
+        column = next(c for (c, _), bad in zip(failing, wrong, strict=True) if bad)
+        cell = cells[source.header.index(column.name)]
+        reason = f"{column.name}: {_shown(cell)} is not {_ARTICLES[column.kind]}"
+        found.append(Reject(line, column.name, f"not_{column.kind}", reason, _csv_line(cells, source.delimiter or ",")))
+    return found
+
+
+def _record_lines(source: Source, numbers: list[int]) -> list[int]:
+    """Lines of the n-th rows of the right form. Parquet has row numbers only."""
+    if source.text is None or not numbers:
+        return numbers
+    aside = {r.line for r in of_form(source)}
+    wanted = iter(numbers)
+    target = next(wanted, None)
+    lines: list[int] = []
+    count = 0
+    for line in _record_starts(source.text.path, source.delimiter, source.header_lines):
+        if line in aside:
+            continue
+        count += 1
+        if count == target:
+            lines.append(line)
+            target = next(wanted, None)
+            if target is None:
+                break
+    return lines
+
+
+def _record_starts(path: Path, delimiter: str, header_lines: int) -> Iterator[int]:
+    """First line of every record after the header; empty lines are no records."""
+    with path.open("r", encoding="utf-8", newline="") as f:
+        reader: Any = csv.reader(f, delimiter=delimiter)
+        csv.field_size_limit(2**31 - 1)
+        before = 0
+        for row in reader:
+            start, before = before + 1, reader.line_num
+            if row and start > header_lines:
+                yield start
+
+
+def counts(rejects: list[Reject]) -> dict[str, int]:
+    """How often each code, most frequent first."""
+    return dict(Counter(r.code for r in rejects).most_common())
+
+
+def write_csv(rejects: list[Reject], path: Path) -> Path:
+    """line, column, code, reason, raw; formula cells are quoted for spreadsheets."""
+    with path.open("w", encoding="utf-8", newline="") as f:
+        writer = csv.writer(f)
+        writer.writerow(["line", "column", "code", "reason", "raw"])
+        writer.writerows([r.line, harmless(r.column), r.code, harmless(r.reason), harmless(r.raw)] for r in rejects)
+    return path
+
+
+def harmless(text: str) -> str:
+    """A leading = + - @, tab or carriage return would be a formula in a spreadsheet (CWE-1236): an apostrophe defuses it."""
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
+
+
+def _csv_line(cells: list[str | None], delimiter: str) -> str:
+    out = io.StringIO()
+    csv.writer(out, delimiter=delimiter, lineterminator="").writerow(["" if c is None else c for c in cells])
+    return out.getvalue()
+
+
+def _shown(cell: str | None) -> str:
+    text = repr(cell)
+    return text if len(text) <= 60 else f"{text[:57]}…'"

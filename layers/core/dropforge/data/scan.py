@@ -1,0 +1,254 @@
+"""What a file is, told by its bytes and never by its name; and its text made readable.
+
+One pass over the bytes finds everything that would make a CSV reader guess: encoding, NUL bytes, line ends, quotes.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from dropforge.errors import RejectedUpload
+from dropforge.settings import CsvSettings, Limits
+
+_CHUNK = 4 * 1024 * 1024
+_FOREIGN = {
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"GIF8": "a GIF picture",
+    b"%PDF": "a PDF document",
+    b"PK\x03\x04": "a zip archive or an Excel workbook",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"\x7fELF": "a program",
+    b"BZh": "a bzip2 archive",
+    b"7z\xbc\xaf": "a 7-zip archive",
+    b"\x28\xb5\x2f\xfd": "a zstd archive",
+    b"ORC": "an ORC file",
+    b"Obj\x01": "an Avro file",
+}
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
+
+
+@dataclass(slots=True)
+class TextFacts:
+    """What the pass over a CSV file found. `path` is the file to parse: UTF-8, one kind of line end, no BOM."""
+
+    path: Path
+    encoding: str
+    bytes: int
+    quotes: int = 0
+    notes: list[tuple[str, str]] = field(default_factory=list)  # (code, sentence) for the report
+
+
+def detect(path: Path) -> str:
+    """`csv`, `parquet` or `gzip`, by content. Raises RejectedUpload for an empty file and for anything else."""
+    with path.open("rb") as f:
+        head = f.read(512)
+    if not head:
+        raise RejectedUpload(
+            "the file is empty (0 bytes)", code="empty_file", fix="upload a CSV or Parquet file with rows"
+        )
+    if head[:4] == b"PAR1":
+        return "parquet"
+    if head[:2] == b"\x1f\x8b":
+        return "gzip"
+    for magic, kind in _FOREIGN.items():
+        if head.startswith(magic):
+            raise RejectedUpload(
+                f"the file is {kind}, whatever its name says", code="not_a_table", fix="upload CSV or Parquet"
+            )
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise RejectedUpload(
+            "the file is a web page or XML", code="not_a_table", fix="upload the data itself as CSV or Parquet"
+        )
+    if start.startswith((b"{", b"[{")):
+        raise RejectedUpload("the file is JSON", code="not_a_table", fix="convert it to CSV or Parquet")
+    return "csv"
+
+
+def unpack_gzip(path: Path, target: Path, limits: Limits) -> Path:
+    """Decompress within the byte budget. Raises RejectedUpload when the budget is passed or the data are broken."""
+    written = 0
+    try:
+        with gzip.open(path, "rb") as source, target.open("wb") as out:
+            while chunk := source.read(_CHUNK):
+                written += len(chunk)
+                if written > limits.max_bytes:
+                    raise RejectedUpload(
+                        f"the gzip file unpacks to more than {limits.max_bytes:,} bytes",
+                        code="over_byte_budget",
+                        fix="split the file, or raise data.limits.max_bytes",
+                    )
+                out.write(chunk)
+    except (OSError, EOFError, zlib.error) as error:
+        raise RejectedUpload(
+            f"the gzip file is broken: {error}", code="truncated", fix="compress and upload it again"
+        ) from None
+    return target
+
+
+def read_text(path: Path, workdir: Path, settings: CsvSettings) -> TextFacts:
+    """Check every byte, and write a normalised copy only when the file needs one.
+
+    Raises RejectedUpload naming the byte offset for NUL bytes and for bytes that are not of the encoding.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as f:
+        head = f.read(4)
+    facts = TextFacts(path, settings.encoding, size)
+    if head[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE} or settings.encoding == "utf-16":
+        facts.encoding = "utf-16"
+    elif head[:3] == codecs.BOM_UTF8:
+        facts.notes.append(("bom_removed", "the file begins with a byte order mark; it was left out"))
+    if facts.encoding == "utf-8":
+        counts = _check_utf8(path)
+    else:
+        facts.notes.append(("decoded", f"the file was read as {facts.encoding}"))
+        facts.path = _recode(path, workdir / "decoded.csv", facts.encoding)
+        counts = _check_utf8(facts.path)
+    facts.quotes = counts["quotes"]
+    lone = counts["cr"] - counts["crlf"]
+    mixed = counts["crlf"] and counts["lf"] > counts["crlf"]
+    if lone or mixed or head[:3] == codecs.BOM_UTF8:
+        if lone:
+            facts.notes.append(
+                ("line_ends", f"{lone:,} lines end with a bare carriage return; they were read as line ends")
+            )
+        elif mixed:
+            facts.notes.append(("line_ends", "the file mixes two kinds of line ends; both were read as line ends"))
+        facts.path = _normalise(facts.path, workdir / "normalised.csv")
+    return facts
+
+
+def _check_utf8(path: Path) -> dict[str, int]:
+    counts = {"cr": 0, "crlf": 0, "lf": 0, "quotes": 0}
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    offset, previous = 0, b""
+    with path.open("rb") as f:
+        while chunk := f.read(_CHUNK):
+            nul = chunk.find(b"\0")
+            if nul >= 0:
+                raise RejectedUpload(
+                    f"NUL byte at offset {offset + nul:,}",
+                    code="nul_bytes",
+                    fix="the file is damaged or of another encoding (data.csv.encoding: utf-16?); export it again as UTF-8",
+                )
+            if not chunk.isascii() or decoder.getstate()[0]:
+                pending = len(decoder.getstate()[0])
+                try:
+                    decoder.decode(chunk)
+                except UnicodeDecodeError as error:
+                    _reject_encoding(path, offset - pending + error.start)
+            counts["cr"] += chunk.count(b"\r")
+            counts["crlf"] += chunk.count(b"\r\n") + (previous == b"\r" and chunk[:1] == b"\n")
+            counts["lf"] += chunk.count(b"\n")
+            counts["quotes"] += chunk.count(b'"')
+            previous = chunk[-1:]
+            offset += len(chunk)
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        _reject_encoding(path, offset)
+    return counts
+
+
+def _reject_encoding(path: Path, offset: int) -> None:
+    line = 1
+    with path.open("rb") as f:
+        line += f.read(offset).count(b"\n")
+    raise RejectedUpload(
+        f"the byte at offset {offset:,} (line {line:,}) is not UTF-8",
+        code="encoding",
+        fix="save the file as UTF-8, or declare its encoding: data.csv.encoding: latin-1",
+    )
+
+
+def _recode(path: Path, target: Path, encoding: str) -> Path:
+    try:
+        with (
+            path.open("r", encoding=encoding, newline="") as source,
+            target.open("w", encoding="utf-8", newline="") as out,
+        ):
+            while text := source.read(_CHUNK):
+                out.write(text)
+    except UnicodeError as error:
+        raise RejectedUpload(
+            f"the file is not {encoding}: {error}", code="encoding", fix="correct data.csv.encoding or export as UTF-8"
+        ) from None
+    return target
+
+
+def _normalise(path: Path, target: Path) -> Path:
+    """No BOM, `\\n` line ends. Line numbers stay what they were."""
+    with path.open("rb") as source, target.open("wb") as out:
+        pending = b""
+        first = True
+        while chunk := source.read(_CHUNK):
+            text = pending + chunk
+            if first:
+                text, first = text.removeprefix(codecs.BOM_UTF8), False
+            pending = b"\r" if text.endswith(b"\r") else b""
+            out.write(text[: len(text) - len(pending)].replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
+        out.write(pending.replace(b"\r", b"\n"))
+    return target
+
+
+def split_line(line: str, delimiter: str) -> list[str]:
+    """The cells of one record, quotes undone."""
+    return next(csv.reader(io.StringIO(line), delimiter=delimiter), [])
+
+
+def first_record(path: Path, limits: Limits) -> str:
+    """The first non-empty record of a file as text, line ends inside quotes included."""
+    text = ""
+    with path.open("r", encoding="utf-8", newline="") as f:
+        for line in f:
+            if not text and not line.strip():
+                continue
+            text += line
+            if text.count('"') % 2 == 0 or len(text) > limits.max_field_bytes * 4:
+                break
+    return text
+
+
+def choose_delimiter(record: str, settings: CsvSettings, known: frozenset[str]) -> str:
+    """The delimiter declared; else the one that splits the first record best.
+
+    `known`: column names expected (of the reference); a delimiter that yields more of them wins, then more cells. The
+    choice is confirmed afterwards against every line of the file: rows that do not fit it are counted.
+    Raises RejectedUpload when two delimiters split it equally well.
+    """
+    if settings.delimiter != "auto":
+        return settings.delimiter
+    scores = {}
+    for d in _DELIMITERS:
+        cells = [c.strip() for c in split_line(record, d)]
+        scores[d] = (len(known & set(cells)), len(cells))
+    best = max(scores, key=lambda d: scores[d])
+    if scores[best][1] > 1 and sum(s == scores[best] for s in scores.values()) > 1:
+        names = " and ".join(_DELIMITERS[d] for d, s in scores.items() if s == scores[best])
+        raise RejectedUpload(
+            f"the first line splits equally well by {names}", code="delimiter", fix="name it: data.csv.delimiter"
+        )
+    return best
+
+
+def unclosed_quote_line(source: BinaryIO) -> int:
+    """1-based line where the last quoted field opens in a file whose quotes do not pair up."""
+    line, opened, inside, first = 1, 1, False, True
+    while chunk := source.read(_CHUNK):
+        for part in chunk.split(b'"'):
+            if not first:
+                inside = not inside
+                opened = line if inside else opened
+            line += part.count(b"\n")
+            first = False
+        first = True  # the first part of the next chunk continues the last one of this
+    return opened

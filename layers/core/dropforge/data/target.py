@@ -1,0 +1,34 @@
+"""Can the target be learned? Checked before anything is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dropforge.data.engine import name, quote
+from dropforge.data.schema import Schema
+from dropforge.errors import RejectedUpload
+
+MAX_CLASSES = 100
+
+
+def check(connection: Any, schema: Schema, snapshot: Path) -> None:
+    """Raises RejectedUpload for a target with fewer than two or more than MAX_CLASSES classes in the snapshot."""
+    column = name(schema.target)
+    rows = connection.execute(
+        f"SELECT CAST({column} AS VARCHAR), count(*) FROM read_parquet({quote(str(snapshot))}) "
+        f"WHERE {column} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC LIMIT {MAX_CLASSES + 1}"
+    ).fetchall()
+    if len(rows) < 2:
+        only = f"only the class {rows[0][0]!r}" if rows else "no value"
+        raise RejectedUpload(
+            f"the target {schema.target!r} has {only} in this file: nothing can be learned or compared",
+            code="one_class_target",
+            fix="upload rows of every class, or correct data.target",
+        )
+    if len(rows) > MAX_CLASSES:
+        raise RejectedUpload(
+            f"the target {schema.target!r} has more than {MAX_CLASSES} classes",
+            code="too_many_classes",
+            fix="is it a number or an identifier? Dropforge classifies: choose another target, or group its values",
+        )
