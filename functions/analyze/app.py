@@ -8,7 +8,7 @@ from urllib.parse import unquote_plus
 
 from dropforge import bootstrap, identity, observability
 from dropforge.messages import UploadEvent
-from dropforge.steps.analyze import analyze
+from dropforge.steps.analyze import Ports, analyze
 
 
 @cache
@@ -35,12 +35,21 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """S3 notification in; the upload ids and their states out."""
     world = _world()
     log = observability.logger("analyze", world.env.log_level)
+    ports = Ports(
+        store=world.store,
+        workflow=world.workflow,
+        book=world.uploads,
+        tracking=world.tracking,
+        data_bucket=world.env.data_bucket,
+        artifact_bucket=world.env.artifact_bucket,
+        log=log,
+    )
     states = {}
     for upload in uploads_in(event):
         upload_id = identity.upload_id(upload.bucket, upload.key, upload.version)
         with observability.context(correlation_id=upload_id):
             log.info("upload received", extra={"key": upload.key, "size": upload.size})
-            states[upload_id] = analyze(upload, world=world, log=log).state
+            states[upload_id] = analyze(upload, ports).state
     if not states:
         log.info("no upload in this event")
     return {"uploads": states}

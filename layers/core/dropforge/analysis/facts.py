@@ -1,0 +1,125 @@
+"""The report as one typed value. HTML, JSON, command line and API render this; none of them computes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Severity = Literal["info", "warn", "critical"]
+Outcome = Literal["drift", "no_drift", "too_few_rows", "not_compared"]
+VerdictWord = Literal["pass", "warn", "block", "reference"]
+
+SCHEMA_VERSION = 1
+
+
+class Fact(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Intake(Fact):
+    """What admission did with the file."""
+
+    key: str
+    format: str
+    delimiter: str = ""
+    encoding: str = ""
+    bytes: int = 0
+    rows_in: int
+    rows_used: int
+    rows_quarantined: int
+    reasons: dict[str, int] = Field(default_factory=dict)
+    first_rejects: tuple[dict[str, Any], ...] = ()
+    missing: dict[str, dict[str, int]] = Field(
+        default_factory=dict, description="column → marker → cells, as found in the file"
+    )
+    header: tuple[str, ...] = ()
+    extra_columns: tuple[str, ...] = ()
+    absent_columns: tuple[str, ...] = ()
+    notes: tuple[dict[str, Any], ...] = ()
+
+
+class Bars(Fact):
+    """Two distributions over the same bins, as shares of the rows that are not missing."""
+
+    labels: tuple[str, ...]
+    reference: tuple[float, ...] = ()
+    new: tuple[float, ...] = ()
+
+
+class ColumnReport(Fact):
+    """One column of the upload beside the reference. Shares are of all rows; effects have no unit."""
+
+    name: str
+    kind: str
+    role: Literal["feature", "target", "ignored"]
+    rows: int
+    missing_share: float
+    missing_share_reference: float | None = None
+    distinct: int
+    summary: dict[str, float | str | None] = Field(default_factory=dict)
+    summary_reference: dict[str, float | str | None] = Field(default_factory=dict)
+    outcome: Outcome = "not_compared"
+    test: str = ""
+    p_value: float | None = None
+    significant: bool = Field(default=False, description="after Benjamini-Hochberg over all columns")
+    effect: float | None = Field(
+        default=None, description="normalised Wasserstein (numeric) or total variation, observed"
+    )
+    effect_expected: float | None = Field(default=None, description="its mean at these sizes without any drift")
+    effect_corrected: float | None = None
+    smallest_detectable: float | None = Field(default=None, description="effect found with 80 % power at these sizes")
+    psi: float | None = None
+    bars: Bars = Bars(labels=())
+
+
+class Finding(Fact):
+    """Something a person should know, with evidence and what to do about it."""
+
+    kind: str
+    severity: Severity
+    columns: tuple[str, ...]
+    title: str
+    evidence: str
+    suggestion: str
+    weight: float = 0.0
+
+
+class Verdict(Fact):
+    word: VerdictWord
+    reasons: tuple[str, ...]
+
+
+class Provenance(Fact):
+    upload_id: str = ""
+    dataset_id: str = ""
+    reference_id: str = ""
+    target: str = ""
+    settings_sha256: str = ""
+    code_version: str = ""
+    run_url: str = ""
+    created_at: str = ""
+
+
+class Report(Fact):
+    """Everything the analysis says about one upload."""
+
+    schema_version: int = SCHEMA_VERSION
+    project: str
+    verdict: Verdict
+    intake: Intake
+    provenance: Provenance
+    rows_reference: int | None = None
+    duplicates: int = 0
+    columns: tuple[ColumnReport, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def top_actions(self) -> tuple[Finding, ...]:
+        """The findings for the first screen, weightiest first; information alone asks for nothing."""
+        asking = [f for f in self.findings if f.severity != "info"]
+        return tuple(asking[:5])
+
+    @property
+    def drifted(self) -> tuple[ColumnReport, ...]:
+        return tuple(c for c in self.columns if c.outcome == "drift")

@@ -1,0 +1,316 @@
+"""One upload from bytes to verdict. Every part may be a repeat: names derive from content, writes are conditional."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dropforge import identity, settings_store
+from dropforge.analysis import render, run
+from dropforge.analysis.facts import Provenance, Report
+from dropforge.analysis.profile import Profile
+from dropforge.data import quarantine
+from dropforge.data.admission import Admission, admit
+from dropforge.data.datasets import Datasets, Entry
+from dropforge.data.manifest import DatasetManifest
+from dropforge.errors import Conflict, NotFound, PermanentError, RejectedUpload, TransientError, Unavailable
+from dropforge.messages import TrainingBudget, TrainingJob, TrainingRequest, UploadEvent
+from dropforge.ports import ObjectStore, RunInfo, Tracking, Workflow
+from dropforge.settings import Settings
+from dropforge.uploads import Reason, State, UploadBook, UploadRecord, now
+from dropforge.uris import join
+
+_ATTEMPTS = 3  # deliveries of one event: the first and two retries
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the step needs from the world."""
+
+    store: ObjectStore
+    workflow: Workflow
+    book: UploadBook
+    tracking: Callable[[str], Tracking]
+    data_bucket: str
+    artifact_bucket: str
+    log: logging.Logger
+
+
+def analyze(event: UploadEvent, ports: Ports) -> UploadRecord:
+    """Admit, compare, report, start training; return the record as it is afterwards.
+
+    A bad file ends as rejected, a duplicate as skipped, a blocking verdict as blocked, a mistake of ours as failed on
+    the last delivery. Raises TransientError (and on earlier deliveries anything unexpected): the event is delivered again.
+    """
+    upload_id = identity.upload_id(event.bucket, event.key, event.version)
+    record = ports.book.open(
+        UploadRecord(
+            upload_id=upload_id,
+            bucket=event.bucket,
+            key=event.key,
+            version=event.version,
+            size=event.size,
+            sequencer=event.sequencer,
+        )
+    )
+    if record.terminal or record.state == "training":
+        ports.log.info("seen before", extra={"state": record.state})
+        return record
+    try:
+        settings, settings_uri = settings_store.in_force(ports.store, ports.data_bucket)
+        record = ports.book.update(upload_id, settings_sha=settings.sha256)
+        with tempfile.TemporaryDirectory(prefix="dropforge-") as folder:
+            return _Analysis(record, settings, settings_uri, ports, Path(folder)).run()
+    except RejectedUpload as error:
+        return _reject(record, error, ports)
+    except TransientError:
+        raise
+    except Exception as error:
+        # The last delivery must leave a terminal state, whatever went wrong: an upload nobody hears of is a lost one.
+        attempt = ports.book.update(upload_id, attempt=record.attempt + 1).attempt
+        if isinstance(error, PermanentError) or attempt > _ATTEMPTS:
+            ports.log.exception("analysis failed")
+            return _end(upload_id, "failed", error, ports)
+        raise
+
+
+class _Analysis:
+    """One upload in work; holds what the parts share."""
+
+    def __init__(
+        self, record: UploadRecord, settings: Settings, settings_uri: str, ports: Ports, workdir: Path
+    ) -> None:
+        self.record = record
+        self.settings = settings
+        self.settings_uri = settings_uri
+        self.ports = ports
+        self.workdir = workdir
+        self.datasets = Datasets(ports.store, ports.data_bucket)
+        self.upload_id = record.upload_id
+
+    def run(self) -> UploadRecord:
+        file = self.workdir / "upload"
+        try:
+            self.ports.store.download(f"s3://{self.record.bucket}/{self.record.key}", file, self.record.version)
+        except NotFound:
+            return self._skip("deleted", "the object was deleted before it was read", "upload it again")
+        reference_id = self.datasets.reference_id(self.settings.data)
+        reference = self.datasets.manifest(reference_id) if reference_id else None
+        admission = admit(
+            file, data=self.settings.data, reference=reference.data_schema if reference else None, workdir=self.workdir
+        )
+        self.ports.log.info(
+            "admitted",
+            extra={
+                "rows_in": admission.rows_in,
+                "rows_used": admission.rows_used,
+                "rows_quarantined": admission.rows_quarantined,
+            },
+        )
+        self._record_rows(admission)
+        earlier = self._accepted_before(admission.dataset_id)
+        if earlier is not None:
+            return self._skip(
+                "duplicate", f"the same rows were accepted as upload {earlier}", "nothing to do: they are in use"
+            )
+        manifest = self.datasets.save(
+            admission, source=f"s3://{self.record.bucket}/{self.record.key}", created_at=now()
+        )
+        if not reference_id and self.settings.data.reference == "first":
+            reference_id = self.datasets.claim_reference(admission.dataset_id)
+            if reference_id != admission.dataset_id:  # another first upload was quicker: be compared with it
+                reference = self.datasets.manifest(reference_id)
+                admission = admit(file, data=self.settings.data, reference=reference.data_schema, workdir=self.workdir)
+        report, run = self._report(admission, reference_id)
+        self.record = self.ports.book.advance(
+            self.upload_id,
+            "analysed",
+            dataset_id=admission.dataset_id,
+            reference_id=reference_id,
+            verdict=report.verdict.word,
+        )
+        if report.verdict.word == "block":
+            return self._block(report, run)
+        return self._train(manifest, reference_id, run)
+
+    def _record_rows(self, admission: Admission) -> None:
+        kept = quarantine.write(self.ports.store, self.ports.data_bucket, self.upload_id, admission)
+        self.ports.book.update(
+            self.upload_id,
+            rows_in=admission.rows_in,
+            rows_used=admission.rows_used,
+            rows_quarantined=admission.rows_quarantined,
+            quarantine_uri=kept,
+            dataset_id=admission.dataset_id,
+        )
+
+    def _accepted_before(self, dataset_id: str) -> str | None:
+        """The other upload that holds this content and came to something; None when it is ours or came to nothing."""
+        held = next((e for e in self.datasets.history() if e.dataset_id == dataset_id), None)
+        if held is None or held.upload_id == self.upload_id:
+            return None
+        other = self.ports.book.find(held.upload_id)
+        return None if other is None or other.state == "failed" else held.upload_id
+
+    # --- the report ----------------------------------------------------------------------------------------------------
+    def _report(self, admission: Admission, reference_id: str) -> tuple[Report, RunInfo]:
+        is_reference = reference_id == admission.dataset_id
+        like = (
+            None
+            if is_reference
+            else Profile.model_validate_json(self.ports.store.get(self._profile_uri(reference_id)).body)
+        )
+        profile = run.profile_of(admission, self.workdir, like)
+        self.ports.store.put(
+            self._profile_uri(admission.dataset_id), profile.model_dump_json().encode(), content_type="application/json"
+        )
+        tracking = self.ports.tracking(self.settings.project)
+        tags = {
+            "upload_id": self.upload_id,
+            "dataset_id": admission.dataset_id,
+            "reference_id": reference_id,
+            "settings_sha256": self.settings.sha256,
+            "dropforge.kind": "analysis",
+        }
+        made = tracking.ensure_run(self.upload_id, name=f"analysis {Path(self.record.key).name}", tags=tags)
+        report = run.report(
+            like,
+            profile,
+            run.intake_of(admission, self.record.key),
+            self.settings,
+            Provenance(
+                upload_id=self.upload_id,
+                dataset_id=admission.dataset_id,
+                reference_id=reference_id,
+                run_url=tracking.run_url(made),
+                created_at=now(),
+            ),
+        )
+        self._publish(report, profile, made, tracking)
+        self.ports.log.info(
+            "reported", extra={"verdict": report.verdict.word, "drifted": [c.name for c in report.drifted]}
+        )
+        return report, made
+
+    def _publish(self, report: Report, profile: Profile, made: RunInfo, tracking: Tracking) -> None:
+        html = render.html(report).encode()
+        text = report.model_dump_json(indent=1).encode()
+        folder = join(f"s3://{self.ports.artifact_bucket}", "reports", self.upload_id)
+        self.ports.store.put(join(folder, "report.html"), html, content_type="text/html; charset=utf-8")
+        self.ports.store.put(join(folder, "report.json"), text, content_type="application/json")
+        self.ports.book.update(
+            self.upload_id,
+            report_uri=join(folder, "report.html"),
+            report_json_uri=join(folder, "report.json"),
+            run_id=made.run_id,
+            run_url=tracking.run_url(made),
+        )
+        files = {"report.html": html, "report.json": text, "profile.json": profile.model_dump_json().encode()}
+        tracking.put_artifacts(made.run_id, files)
+        metrics = {f"drift.{c.name}": c.effect_corrected for c in report.columns if c.effect_corrected is not None}
+        counts = {
+            "rows_in": report.intake.rows_in,
+            "rows_used": report.intake.rows_used,
+            "rows_quarantined": report.intake.rows_quarantined,
+        }
+        tracking.log(made.run_id, metrics={**metrics, **counts, "drifted_columns": len(report.drifted)})
+        tracking.set_tags(made.run_id, {"verdict": report.verdict.word})
+        tracking.log_dataset(
+            made.run_id,
+            name=Path(self.record.key).name[:500],
+            digest=report.provenance.dataset_id,
+            source_uri=self.datasets.uri(report.provenance.dataset_id, "data.parquet"),
+            schema=[{"name": c.name, "type": c.kind} for c in report.columns],
+            rows=report.intake.rows_used,
+            context="analysis",
+        )
+
+    def _reference_profile(self, reference_id: str) -> Profile:
+        try:
+            return Profile.model_validate_json(self.ports.store.get(self._profile_uri(reference_id)).body)
+        except NotFound:  # two first uploads at once: the other one has claimed the reference and is still profiling it
+            raise Unavailable(
+                "the reference's profile is not there yet",
+                code="reference_pending",
+                fix="the event is delivered again by itself",
+            ) from None
+
+    def _profile_uri(self, dataset_id: str) -> str:
+        return self.datasets.uri(dataset_id, "profile.json")
+
+    # --- the ends ------------------------------------------------------------------------------------------------------
+    def _train(self, manifest: DatasetManifest, reference_id: str, made: RunInfo) -> UploadRecord:
+        entry = Entry(dataset_id=manifest.dataset_id, upload_id=self.upload_id, accepted_at=now())
+        holder = self.datasets.accept(entry)
+        if holder.upload_id != self.upload_id:
+            other = self.ports.book.find(holder.upload_id)
+            if other is not None and other.state != "failed":
+                return self._skip(
+                    "duplicate",
+                    f"the same rows were accepted as upload {holder.upload_id}",
+                    "nothing to do: they are in use",
+                )
+            self.datasets.take_over(entry)
+        dataset_uri = self.datasets.training_manifest(manifest, reference_id, self.settings.data)
+        request = TrainingRequest(
+            upload_id=self.upload_id,
+            dataset_id=manifest.dataset_id,
+            dataset_uri=dataset_uri,
+            settings_uri=self.settings_uri,
+            parent_run_id=made.run_id,
+            jobs=tuple(
+                TrainingJob(
+                    job_id=identity.job_id(self.upload_id, m.name),
+                    upload_id=self.upload_id,
+                    dataset_uri=dataset_uri,
+                    settings_uri=self.settings_uri,
+                    model=m.name,
+                    budget=TrainingBudget(trials=m.budget.trials, seconds=m.budget.seconds),
+                    seed=self.settings.training.seed,
+                    parent_run_id=made.run_id,
+                )
+                for m in self.settings.models
+            ),
+        )
+        started = self.ports.workflow.start(identity.execution_name(self.upload_id), request.json_text())
+        self.ports.log.info(
+            "training started" if started else "training was started before", extra={"jobs": len(request.jobs)}
+        )
+        try:
+            return self.ports.book.advance(self.upload_id, "training")
+        except Conflict:  # the workflow was quicker and has concluded
+            return self.ports.book.get(self.upload_id)
+
+    def _block(self, report: Report, made: RunInfo) -> UploadRecord:
+        self.ports.tracking(self.settings.project).finish(made.run_id)
+        reason = Reason(
+            stage="verdict",
+            code="blocked",
+            message="; ".join(report.verdict.reasons),
+            fix="read the report; correct the data and upload again, or change analysis.block_on in settings.yaml",
+        )
+        return self.ports.book.advance(self.upload_id, "blocked", reason=reason)
+
+    def _skip(self, code: str, message: str, fix: str) -> UploadRecord:
+        self.ports.log.info("skipped", extra={"code": code})
+        reason = Reason(stage="admission", code=code, message=message, fix=fix)
+        return self.ports.book.advance(self.upload_id, "skipped", reason=reason)
+
+
+def _reject(record: UploadRecord, error: RejectedUpload, ports: Ports) -> UploadRecord:
+    ports.log.warning("rejected", extra={"code": error.code, "why": error.message})
+    uri = join(f"s3://{ports.artifact_bucket}", "reports", record.upload_id)
+    page = render.rejection(record.key, error).encode()
+    ports.store.put(join(uri, "report.html"), page, content_type="text/html; charset=utf-8")
+    ports.book.update(record.upload_id, report_uri=join(uri, "report.html"))
+    return _end(record.upload_id, "rejected", error, ports, stage="admission")
+
+
+def _end(upload_id: str, state: State, error: Exception, ports: Ports, stage: str = "analysis") -> UploadRecord:
+    code = getattr(error, "code", type(error).__name__)
+    message = getattr(error, "message", f"{type(error).__name__}: {error}")
+    fix = getattr(error, "fix", "") or "read `dropforge logs` for this upload"
+    return ports.book.advance(upload_id, state, reason=Reason(stage=stage, code=code, message=message, fix=fix))
