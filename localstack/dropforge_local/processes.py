@@ -29,7 +29,8 @@ class Process:
             kept = json.loads(self.pid_file.read_text())
         except (OSError, ValueError):
             return None
-        return int(kept["pid"]) if _started_at(kept["pid"]) == kept["started"] else None
+        alive = kept["started"] and _started_at(kept["pid"]) == kept["started"]
+        return int(kept["pid"]) if alive else None
 
     def start(self, command: Sequence[str], env: Mapping[str, str], cwd: Path) -> int:
         """Start detached in a session of its own, output appended to the log."""
@@ -48,7 +49,7 @@ class Process:
         self.pid_file.write_text(json.dumps({"pid": started.pid, "started": _started_at(started.pid)}))
         return started.pid
 
-    def stop(self, patience: float = 15.0) -> bool:
+    def stop(self, patience: float = 8.0) -> bool:
         """SIGTERM to its session, SIGKILL after `patience` seconds. False when it was not running."""
         pid = self.pid()
         if pid is None:

@@ -5,6 +5,7 @@ Every call may be a repeat: one run is one version, an alias set twice is set on
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
@@ -129,4 +130,10 @@ def _close(
 
 
 def _why(error: str, cause: str) -> str:
+    """In words. The workflow hands on the failure as JSON, because a timeout has an error and no cause."""
+    try:
+        told = json.loads(cause)
+        cause = str(told.get("Cause", "")) if isinstance(told, dict) else cause
+    except ValueError:
+        pass  # a plain sentence
     return f"{error}: {cause}".strip(": ")[:2000]

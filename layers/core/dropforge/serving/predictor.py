@@ -1,0 +1,210 @@
+"""Records in, probabilities out: the same rules as the pipeline's first step, then the ONNX graph.
+
+Needs numpy and onnxruntime and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from dropforge.errors import BundleRejected, InvalidRequest
+from dropforge.serving.manifest import BundleManifest, Feature
+
+_TRUE = frozenset({"true", "t", "yes", "y", "1"})
+_FALSE = frozenset({"false", "f", "no", "n", "0"})
+_TEXT = frozenset({"category", "text"})
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """`probabilities` has shape [rows, classes]; `labels` shape [rows]; warnings name row, field and what was done."""
+
+    labels: list[str]
+    probabilities: np.ndarray
+    warnings: list[dict[str, Any]]
+
+
+class Predictor:
+    """A verified bundle, ready to predict. Safe to share between threads."""
+
+    def __init__(self, manifest: BundleManifest, session: Any) -> None:
+        self.manifest = manifest
+        self._session = session
+        self._features = {f.name: f for f in manifest.features}
+        self._known = {f.name: frozenset(f.categories) for f in manifest.features}
+        self._missing = {f.name: frozenset(("", *f.missing_markers)) for f in manifest.features}
+        self._positive = manifest.classes.index(manifest.positive_class) if manifest.positive_class else -1
+
+    def predict(self, records: Sequence[Mapping[str, Any]]) -> Prediction:
+        """Raises InvalidRequest naming row and column for a missing column or a value that is not of its kind."""
+        warnings: list[dict[str, Any]] = []
+        self._check_columns(records, warnings)
+        feeds: dict[str, np.ndarray] = {}
+        for tensor in self.manifest.inputs:
+            text = tensor.dtype == "string"
+            table = np.empty((len(records), len(tensor.features)), dtype=object if text else np.float32)
+            for k, name in enumerate(tensor.features):
+                feature = self._features[name]
+                read = self._text if text else self._number
+                for i, record in enumerate(records):
+                    table[i, k] = read(feature, record[name], i, warnings)
+            feeds[tensor.name] = table
+        probabilities = self._session.run([self.manifest.probabilities_output], feeds)[0]
+        return Prediction(self._labels(probabilities), probabilities, warnings)
+
+    def _labels(self, probabilities: np.ndarray) -> list[str]:
+        classes = self.manifest.classes
+        if self._positive >= 0:
+            positive, negative = classes[self._positive], classes[1 - self._positive]
+            # float64, as the pipeline compares: a float32 just below the threshold must not round up to it
+            above = probabilities[:, self._positive].astype(np.float64) >= self.manifest.threshold
+            return [positive if a else negative for a in above.tolist()]
+        return [classes[i] for i in probabilities.argmax(axis=1).tolist()]
+
+    def _check_columns(self, records: Sequence[Mapping[str, Any]], warnings: list[dict[str, Any]]) -> None:
+        wanted = self._features.keys()
+        extra: set[str] = set()
+        for i, record in enumerate(records):
+            if record.keys() != wanted:
+                missing = [n for n in self._features if n not in record]
+                if missing:
+                    raise InvalidRequest(
+                        f"record {i}: column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))} missing",
+                        code="missing_column",
+                        fix="send every feature (null where unknown); GET /model_info lists them",
+                    )
+                extra |= record.keys() - wanted
+        # The target is often sent along; it is no surprise, but it is not used either.
+        warnings.extend(
+            {"code": "extra_column", "field": n, "message": "not a feature of this model; ignored"}
+            for n in sorted(extra)
+        )
+
+    def _number(self, feature: Feature, value: Any, row: int, warnings: list[dict[str, Any]]) -> float:
+        number = self._as_number(feature, value, row)
+        if number != number:  # noqa: PLR0124 - NaN
+            warnings.append({"code": "missing", "row": row, "field": feature.name, "message": "treated as missing"})
+        elif (feature.minimum is not None and number < feature.minimum) or (
+            feature.maximum is not None and number > feature.maximum
+        ):
+            warnings.append(
+                {
+                    "code": "out_of_range",
+                    "row": row,
+                    "field": feature.name,
+                    "message": f"{value} is outside the training range {feature.minimum:g} to {feature.maximum:g}",
+                }
+            )
+        return number
+
+    def _as_number(self, feature: Feature, value: Any, row: int) -> float:
+        if isinstance(value, float | int) and not (isinstance(value, bool) and feature.kind != "boolean"):
+            try:
+                number = float(value)
+            except OverflowError:
+                raise _not_of_kind(feature, value, row) from None
+            if math.isinf(number):
+                raise _not_of_kind(feature, value, row)
+            return number
+        if value is None:
+            return math.nan
+        if isinstance(value, str):
+            text = value.strip(" \t")
+            if text in self._missing[feature.name] or text.lower() == "nan":
+                return math.nan
+            return _parse(feature, text, row)
+        raise _not_of_kind(feature, value, row)
+
+    def _text(self, feature: Feature, value: Any, row: int, warnings: list[dict[str, Any]]) -> str:
+        token = self.manifest.missing_token
+        if isinstance(value, str):
+            text = value.strip(" \t")
+            if text in self._known[feature.name]:
+                return text
+            missing = text in self._missing[feature.name] or text.lower() == "nan"
+        elif isinstance(value, bool | int | float) and value == value:  # noqa: PLR0124 - NaN
+            text, missing = str(value), False
+            if text in self._known[feature.name]:
+                return text
+        elif value is None or isinstance(value, float):
+            text, missing = "", True
+        else:
+            raise _not_of_kind(feature, value, row)
+        code, told = (
+            ("missing", "treated as missing")
+            if missing
+            else ("unseen_category", f"{text!r} was not seen in training; treated as missing")
+        )
+        warnings.append({"code": code, "row": row, "field": feature.name, "message": told})
+        return token
+
+
+def _parse(feature: Feature, text: str, row: int) -> float:
+    if feature.kind == "boolean":
+        lowered = text.lower()
+        if lowered in _TRUE | _FALSE:
+            return 1.0 if lowered in _TRUE else 0.0
+    elif feature.kind == "datetime":
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise _not_of_kind(feature, text, row) from None
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return moment.timestamp() / 86_400
+    else:
+        try:
+            number = float(text)
+        except ValueError:
+            raise _not_of_kind(feature, text, row) from None
+        if math.isfinite(number) and "_" not in text:
+            return number
+    raise _not_of_kind(feature, text, row)
+
+
+def _not_of_kind(feature: Feature, value: Any, row: int) -> InvalidRequest:
+    shown = repr(value)
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}…"
+    expected = {"integer": "a number", "number": "a number", "boolean": "true or false", "datetime": "an ISO date"}.get(
+        feature.kind, "text"
+    )
+    return InvalidRequest(
+        f"record {row}: {feature.name}: {shown} is not {expected}",
+        code="invalid_value",
+        fix=f"send {expected}, or null if unknown",
+    )
+
+
+def open_bundle(manifest_bytes: bytes, model_bytes: bytes, manifest_sha256: str = "") -> Predictor:
+    """Verify and load. Raises BundleRejected when a hash differs or the graph cannot be loaded."""
+    import onnxruntime as ort
+
+    if manifest_sha256 and hashlib.sha256(manifest_bytes).hexdigest() != manifest_sha256:
+        raise BundleRejected(
+            "the bundle's manifest is not the one that was registered",
+            code="bundle_altered",
+            fix="train again, or roll back",
+        )
+    manifest = BundleManifest.from_json(manifest_bytes)
+    if hashlib.sha256(model_bytes).hexdigest() != manifest.onnx_sha256:
+        raise BundleRejected(
+            "model.onnx is not the one its manifest names", code="bundle_altered", fix="train again, or roll back"
+        )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1  # one row is microseconds of work: waking threads costs more
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        # onnxruntime raises its own undocumented classes; whatever it is, this bundle must not be served
+        raise BundleRejected(
+            f"model.onnx cannot be loaded: {error}", code="bundle_broken", fix="train again, or roll back"
+        ) from None
+    return Predictor(manifest, session)

@@ -1,0 +1,156 @@
+"""The fitted pipeline as a serving bundle, proven equal on every held-out row before anybody may serve it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+from skl2onnx import convert_sklearn, update_registered_converter
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
+from xgboost import XGBClassifier
+
+from dropforge.errors import DropforgeError, JobFailed
+from dropforge.serving.manifest import BundleManifest, Feature, GraphInput
+from dropforge.serving.predictor import open_bundle
+from dropforge_training.processing import MISSING_TOKEN, LabelledPipeline
+from dropforge_training.tables import Table, TrainingData
+
+TOLERANCE = 1e-5
+_NUMBERS, _TEXTS = "numbers", "texts"
+
+
+def to_onnx(model: LabelledPipeline, numbers: int, texts: int) -> tuple[bytes, str]:
+    """Graph of everything after the processor, and the name of its probabilities output.
+
+    Raises JobFailed naming the step that has no converter, and the way out.
+    """
+    update_registered_converter(
+        XGBClassifier,
+        "XGBoostXGBClassifier",
+        calculate_linear_classifier_output_shapes,
+        convert_xgboost,
+        options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
+    )
+    rest = model.pipeline[1:]
+    inputs = ([(_NUMBERS, FloatTensorType([None, numbers]))] if numbers else []) + (
+        [(_TEXTS, StringTensorType([None, texts]))] if texts else []
+    )
+    try:
+        graph = convert_sklearn(
+            rest,
+            initial_types=inputs,
+            options={id(rest.steps[-1][1]): {"zipmap": False}},
+            target_opset={"": 17, "ai.onnx.ml": 3},
+        )
+    except Exception as error:
+        # converters raise many classes; for the user it is one thing: this step cannot be exported
+        steps = ", ".join(f"{n} ({type(s).__name__})" for n, s in rest.steps)
+        raise JobFailed(
+            f"the pipeline cannot be exported to ONNX: {error} (steps: {steps})",
+            code="not_exportable",
+            fix="replace the step named by one with an ONNX converter, or do its work in the processor's declarative steps",
+        ) from error
+    return graph.SerializeToString(), graph.graph.output[1].name
+
+
+def manifest_for(
+    model: LabelledPipeline,
+    data: TrainingData,
+    onnx: bytes,
+    probabilities_output: str,
+    *,
+    project: str,
+    name: str,
+    run_id: str,
+    dataset_id: str,
+    target: str,
+    markers: dict[str, tuple[str, ...]],
+    metrics: dict[str, float],
+) -> BundleManifest:
+    """What the API must know, taken from the fitted processor and the training rows."""
+    cleaner = model.pipeline.steps[0][1]
+    clean = cleaner.transform(data.train.x)
+    kinds = {c.name: c.kind for c in data.features}
+    features = []
+    for c in data.features:
+        if c.name in cleaner.categories:
+            features.append(
+                Feature(c.name, kinds[c.name], tuple(cleaner.known_[c.name]), None, None, markers.get(c.name, ()))
+            )
+        else:
+            values = clean[c.name].to_numpy()
+            seen = values[np.isfinite(values)]
+            low, high = (float(seen.min()), float(seen.max())) if len(seen) else (None, None)
+            features.append(Feature(c.name, kinds[c.name], (), low, high, markers.get(c.name, ())))
+    inputs = [
+        GraphInput(n, dtype, tuple(columns))
+        for n, dtype, columns in ((_NUMBERS, "float32", cleaner.numbers), (_TEXTS, "string", cleaner.categories))
+        if columns
+    ]
+    return BundleManifest(
+        project=project,
+        model=name,
+        run_id=run_id,
+        dataset_id=dataset_id,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        target=target,
+        features=tuple(features),
+        inputs=tuple(inputs),
+        probabilities_output=probabilities_output,
+        classes=tuple(data.classes),
+        positive_class=data.positive,
+        threshold=model.threshold,
+        onnx_sha256=hashlib.sha256(onnx).hexdigest(),
+        missing_token=MISSING_TOKEN,
+        metrics={k: round(v, 6) for k, v in metrics.items()},
+        example=records(data.heldout.x.iloc[:1])[0],
+    )
+
+
+def records(x: Any) -> list[dict[str, Any]]:
+    """Rows as a caller would send them: numbers, text, null; dates as ISO text."""
+    columns = {c: [_plain(v) for v in x[c]] for c in x.columns}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    if value is None or value != value:  # noqa: PLR0124 - NaN and NaT
+        return None
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    plain = value.item() if hasattr(value, "item") else value
+    return int(plain) if isinstance(plain, float) and plain.is_integer() and math.fabs(plain) < 2**53 else plain
+
+
+def check_parity(
+    model: LabelledPipeline, manifest: BundleManifest, onnx: bytes, rows: Table, log: logging.Logger, chunk: int = 2000
+) -> dict[str, float]:
+    """Predict every held-out row through the API's own predictor and through the pipeline.
+
+    Raises JobFailed when a probability differs by more than TOLERANCE or a label flips: such a bundle is never served.
+    """
+    try:
+        predictor = open_bundle(manifest.to_json(), onnx)
+    except DropforgeError as error:
+        raise JobFailed(f"the bundle cannot be opened: {error.message}", code="bundle_broken", fix=error.fix) from error
+    worst, flips = 0.0, 0
+    for start in range(0, len(rows), chunk):
+        part = rows.x.iloc[start : start + chunk]
+        served = predictor.predict(records(part))
+        expected = model.predict_proba(part)
+        worst = max(worst, float(np.abs(served.probabilities - expected).max()))
+        flips += int((np.array(served.labels, dtype=object) != model.predict(part)).sum())
+    log.info("bundle checked", extra={"rows": len(rows), "max_abs_difference": worst, "label_flips": flips})
+    if worst > TOLERANCE or flips:
+        raise JobFailed(
+            f"the bundle differs from its pipeline: max |Δp| {worst:.2g} (allowed {TOLERANCE:g}), {flips} of {len(rows)} labels flip",
+            code="parity",
+            fix="a step is not exact in float32 (scaling before trees?); remove it, or use a step with an exact converter",
+        )
+    return {"max_abs_difference": worst, "label_flips": float(flips), "rows": float(len(rows))}

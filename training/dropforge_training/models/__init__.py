@@ -1,0 +1,1 @@
+"""Candidates: one file each, named in settings.yaml by import path."""

@@ -1,0 +1,27 @@
+"""Random forest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sklearn.ensemble import RandomForestClassifier
+
+from dropforge_training.models.base import Candidate
+
+if TYPE_CHECKING:
+    import optuna
+
+
+class RandomForest(Candidate):
+    """Robust with default parameters; a good second opinion beside boosting."""
+
+    def search_space(self, trial: optuna.Trial) -> dict[str, Any]:
+        return {
+            "n_estimators": trial.suggest_int("n_estimators", 100, 200, step=50),
+            "max_depth": trial.suggest_int("max_depth", 8, 20),
+            "min_samples_leaf": trial.suggest_int("min_samples_leaf", 1, 10),
+            "max_features": trial.suggest_float("max_features", 0.1, 0.6),
+        }
+
+    def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:  # noqa: ARG002 - the forest counts classes itself
+        return RandomForestClassifier(**params, random_state=seed, n_jobs=jobs)

@@ -1,0 +1,86 @@
+"""The first step of every pipeline: raw columns to clean ones. The serving bundle's manifest states the same rules.
+
+Numbers become float32 (missing: NaN), booleans 0/1, dates days since 1970-01-01. Categories become text; missing and
+unseen ones become the missing token, so that a model knows one kind of "don't know".
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+
+MISSING_TOKEN = "(missing)"  # noqa: S105 - a category name, not a credential
+
+
+class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn publishes no types
+    """Columns in, clean columns out: `numbers` first, then `categories`.
+
+    Parameters: names of the columns of each kind, and by column the texts read as missing besides the empty one.
+    """
+
+    def __init__(self, numbers: list[str], categories: list[str], markers: dict[str, tuple[str, ...]]) -> None:
+        self.numbers = numbers
+        self.categories = categories
+        self.markers = markers
+
+    def fit(self, x: pd.DataFrame, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
+        """Learn which categories there are."""
+        self.known_: dict[str, list[str]] = {
+            c: sorted(set(self._texts(x[c], c)) - {MISSING_TOKEN}) for c in self.categories
+        }
+        return self
+
+    def known_categories(self) -> list[list[str]]:
+        """Categories of each category column in order, the missing token last."""
+        return [[*self.known_[c], MISSING_TOKEN] for c in self.categories]
+
+    def transform(self, x: pd.DataFrame) -> pd.DataFrame:
+        """Shape [rows, numbers + categories]; float32 and object columns."""
+        columns: dict[str, Any] = {c: self._numbers(x[c]) for c in self.numbers}
+        for c in self.categories:
+            texts, known = self._texts(x[c], c), set(self.known_[c])
+            columns[c] = np.array([t if t in known else MISSING_TOKEN for t in texts], dtype=object)
+        return pd.DataFrame(columns, index=x.index)
+
+    def get_feature_names_out(self, _names: Any = None) -> np.ndarray:
+        return np.array([*self.numbers, *self.categories], dtype=object)
+
+    @staticmethod
+    def _numbers(values: pd.Series) -> np.ndarray:
+        if pd.api.types.is_datetime64_any_dtype(values):
+            days = (values - pd.Timestamp("1970-01-01")) / pd.Timedelta(days=1)
+            return np.asarray(days, dtype=np.float32)
+        return np.asarray(pd.to_numeric(values, errors="coerce").astype("float64"), dtype=np.float32)
+
+    def _texts(self, values: pd.Series, column: str) -> list[str]:
+        missing = {"", *self.markers.get(column, ())}
+        return [MISSING_TOKEN if v is None or v != v or (t := str(v).strip(" \t")) in missing else t for v in values]  # noqa: PLR0124 - NaN
+
+
+class LabelledPipeline:
+    """A fitted pipeline whose classes are the data's labels, not codes. What MLflow keeps as the model."""
+
+    def __init__(self, pipeline: Any, classes: list[str], threshold: float, positive: str) -> None:
+        self.pipeline = pipeline
+        self.classes_ = np.array(classes, dtype=object)
+        self.threshold = threshold
+        self.positive = positive
+
+    def predict_proba(self, x: pd.DataFrame) -> np.ndarray:
+        """Shape [rows, classes], in the order of classes_."""
+        return np.asarray(self.pipeline.predict_proba(x), dtype=np.float64)
+
+    def predict(self, x: pd.DataFrame) -> np.ndarray:
+        """Labels: binary by the threshold on the positive class, else the most probable."""
+        return decide(self.predict_proba(x), self.classes_, self.threshold, self.positive)
+
+
+def decide(probabilities: np.ndarray, classes: np.ndarray, threshold: float, positive: str) -> np.ndarray:
+    """Labels from probabilities of shape [rows, classes]."""
+    if positive:
+        at = list(classes).index(positive)
+        return np.where(probabilities[:, at] >= threshold, positive, classes[1 - at])
+    return np.asarray(classes[np.argmax(probabilities, axis=1)])

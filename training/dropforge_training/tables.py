@@ -1,0 +1,108 @@
+"""A dataset manifest as features, labels and the held-out split."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dropforge.data.manifest import DatasetManifest
+from dropforge.data.schema import ROW_HASH, Column
+from dropforge.errors import JobFailed
+from dropforge.ports import ObjectStore
+from dropforge.settings import Settings
+
+_BUCKETS = 10_000  # resolution of the held-out share
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Features with labels as codes. `row` are the row hashes, shape [rows]."""
+
+    x: pd.DataFrame
+    y: np.ndarray
+    row: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    train: Table
+    heldout: Table
+    classes: list[str]
+    positive: str
+    features: tuple[Column, ...]
+    unlabelled: int
+    rows: int
+
+    def markers(self, settings: Settings) -> dict[str, tuple[str, ...]]:
+        return {c.name: markers_of(settings, c.name) for c in self.features}
+
+
+def markers_of(settings: Settings, column: str) -> tuple[str, ...]:
+    """Texts read as missing in this column, as admission reads it."""
+    override = settings.data.columns.get(column)
+    return (
+        override.missing_markers if override and override.missing_markers is not None else settings.data.missing_markers
+    )
+
+
+def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, workdir: Path) -> TrainingData:
+    """Read every part, check its sha256, split by row hash: the same rows are held out in every run.
+
+    Raises JobFailed when a part was altered, or a side of the split lacks a class.
+    """
+    frames = []
+    for number, part in enumerate(manifest.parts):
+        path = workdir / f"part-{number}.parquet"
+        store.download(part.uri, path)
+        with path.open("rb") as f:
+            digest = hashlib.file_digest(f, "sha256").hexdigest()
+        if digest != part.sha256:
+            raise JobFailed(
+                f"{part.uri} is not the file its manifest names",
+                code="part_altered",
+                fix="restore the object's first version",
+            )
+        frames.append(pd.read_parquet(path))
+    table = pd.concat(frames, ignore_index=True)
+    target = settings.data.target
+    labelled = table[table[target].notna()]
+    labels = labelled[target].astype(str).to_numpy()
+    classes = sorted(set(labels))
+    positive = _positive(classes, settings)
+    features = tuple(c for c in manifest.data_schema.columns if c.name != target and c.name not in settings.data.ignore)
+    codes = np.searchsorted(np.array(classes, dtype=object), labels).astype(np.int64)
+    hashes = labelled[ROW_HASH].to_numpy(dtype=np.uint64)
+    held = (hashes % np.uint64(_BUCKETS)) < np.uint64(round(settings.training.holdout_share * _BUCKETS))
+    x = labelled[[c.name for c in features]]
+    sides = [Table(x[side].reset_index(drop=True), codes[side], hashes[side]) for side in (~held, held)]
+    for side, name in zip(sides, ("training", "held-out"), strict=True):
+        absent = [c for i, c in enumerate(classes) if not (side.y == i).any()]
+        if absent:
+            raise JobFailed(
+                f"the {name} rows have no row of class {absent[0]!r} ({len(side)} rows)",
+                code="class_missing",
+                fix="upload more rows, or change training.holdout_share",
+            )
+    return TrainingData(sides[0], sides[1], classes, positive, features, len(table) - len(labelled), len(table))
+
+
+def _positive(classes: list[str], settings: Settings) -> str:
+    if len(classes) != 2:
+        return ""
+    wanted = settings.data.positive_class
+    if wanted is None:
+        return classes[1]
+    if wanted not in classes:
+        raise JobFailed(
+            f"data.positive_class {wanted!r} is no class of {settings.data.target!r} (classes: {', '.join(classes)})",
+            code="positive_class",
+            fix="correct data.positive_class in settings.yaml",
+        )
+    return wanted
