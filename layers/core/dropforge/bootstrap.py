@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,17 @@ class World:
 
         self.env.require("mlflow_tracking_uri")
         return MlflowRegistry(self.env.mlflow_tracking_uri)
+
+    def ship_logs(self, log: logging.Logger, stream: str) -> None:
+        """Send the logger's lines to the training log group too, where the environment names one."""
+        if not self.env.training_log_group:
+            return
+        from dropforge.adapters.aws import client
+        from dropforge.adapters.cloudwatch_logs import CloudWatchHandler
+
+        handler = CloudWatchHandler(client("logs", self.env), self.env.training_log_group, stream)
+        handler.setFormatter(log.handlers[0].formatter)
+        log.addHandler(handler)
 
     def tracking(self, experiment: str) -> Tracking:
         """Runs of the project's experiment."""

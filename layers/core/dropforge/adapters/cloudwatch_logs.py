@@ -1,0 +1,78 @@
+"""A log handler that ships JSON lines to CloudWatch Logs in batches, as Fargate's log driver does for a task.
+
+Best effort by design: a log that cannot be shipped never disturbs the job; every line is on stdout as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+_BATCH = 500
+_EVERY_SECONDS = 0.5
+
+
+class CloudWatchHandler(logging.Handler):
+    """One stream in an existing group; a daemon thread sends what was logged."""
+
+    def __init__(self, client: Any, group: str, stream: str) -> None:
+        super().__init__()
+        self._logs = client
+        self._group = group
+        self._stream = stream
+        self._waiting: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="cloudwatch-logs", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._waiting.put({"timestamp": int(record.created * 1000), "message": self.format(record)})
+
+    def close(self) -> None:
+        """Send what is left, wait two seconds at most."""
+        self._closing.set()
+        self._thread.join(2)
+        super().close()
+
+    def _run(self) -> None:
+        made = False
+        while True:
+            closing = self._closing.wait(_EVERY_SECONDS)
+            events = self._drain()
+            if events:
+                made = self._send(events, made)
+            if closing:
+                return
+
+    def _drain(self) -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = []
+        while len(events) < _BATCH:
+            try:
+                events.append(self._waiting.get_nowait())
+            except queue.Empty:
+                break
+        return events
+
+    def _send(self, events: list[dict[str, Any]], made: bool) -> bool:
+        for attempt in range(3):
+            try:
+                if not made:
+                    self._create()
+                    made = True
+                self._logs.put_log_events(logGroupName=self._group, logStreamName=self._stream, logEvents=events)
+                return True
+            except (ClientError, BotoCoreError):
+                time.sleep(0.2 * 2**attempt)
+        return made
+
+    def _create(self) -> None:
+        try:
+            self._logs.create_log_stream(logGroupName=self._group, logStreamName=self._stream)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceAlreadyExistsException":
+                raise

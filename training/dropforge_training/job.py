@@ -1,0 +1,196 @@
+"""One training job from message to result."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from dropforge import settings_store
+from dropforge.data.datasets import load_manifest
+from dropforge.data.manifest import DatasetManifest
+from dropforge.data.schema import ROW_HASH
+from dropforge.errors import JobFailed
+from dropforge.messages import JobResult, TrainingJob
+from dropforge.ports import ObjectStore
+from dropforge.serving.manifest import MANIFEST_FILE, MODEL_FILE
+from dropforge.settings import ModelSettings, Settings
+from dropforge.tuning.journal import Journal
+from dropforge.uris import join
+from dropforge_training import evaluation, export, tables, tuning
+from dropforge_training.models import base
+from dropforge_training.processing import LabelledPipeline
+from dropforge_training.tables import TrainingData
+from dropforge_training.tracking import JobRun
+
+_HELDOUT = "heldout.parquet"
+
+
+def run_job(
+    job: TrainingJob,
+    *,
+    store: ObjectStore,
+    tracking_uri: str,
+    data_bucket: str,
+    log: logging.Logger,
+    stop: Callable[[], bool],
+) -> JobResult:
+    """Tune, fit, evaluate, export, log. A job that finished before answers from its run without training again.
+
+    Raises JobFailed or SettingsError when trying again cannot help, Unavailable when it can, Interrupted when `stop` said so.
+    """
+    settings = settings_store.read(store, job.settings_uri)
+    chosen = next((m for m in settings.models if m.name == job.model), None)
+    if chosen is None:
+        raise JobFailed(f"settings.yaml has no model {job.model!r}", code="model_unknown", fix="name it under models:")
+    run = JobRun(tracking_uri, settings, job)
+    if run.finished:
+        log.info("finished before: answering from its run", extra={"run_id": run.run_id})
+        return run.stored_result()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="dropforge-job-") as folder:
+        manifest = load_manifest(store, job.dataset_uri)
+        data = tables.load(store, manifest, settings, Path(folder))
+        log.info(
+            "data loaded",
+            extra={"train_rows": len(data.train), "heldout_rows": len(data.heldout), "unlabelled": data.unlabelled},
+        )
+        journal = Journal(store, join(f"s3://{data_bucket}", "tuning", job.job_id))
+        model, tuned = _fit(job, chosen, data, settings, journal, log, stop)
+        if stop():
+            raise Interrupted
+        result = _finish(job, manifest, data, model, tuned, run, settings, Path(folder), log)
+    log.info(
+        "trained",
+        extra={"seconds": round(time.monotonic() - started, 1), "run_id": run.run_id, **_rounded(result.metrics)},
+    )
+    return result
+
+
+class Interrupted(Exception):
+    """The worker was asked to stop; nothing is wrong with the job."""
+
+
+def _fit(
+    job: TrainingJob,
+    chosen: ModelSettings,
+    data: TrainingData,
+    settings: Settings,
+    journal: Journal,
+    log: logging.Logger,
+    stop: Callable[[], bool],
+) -> tuple[LabelledPipeline, tuning.Tuned]:
+    candidate = base.load(chosen.import_path)
+    markers = data.markers(settings)
+    jobs = os.cpu_count() or 1
+    tuned = tuning.tune(
+        candidate,
+        data,
+        journal=journal,
+        study_name=job.job_id,
+        metric=settings.training.metric,
+        budget=job.budget,
+        markers=markers,
+        seed=job.seed,
+        jobs=jobs,
+        log=log,
+        stop=stop,
+    )
+    cleaner = tuning.cleaner_for(candidate, data, markers)
+    clean = cleaner.fit(data.train.x).transform(data.train.x)
+    preprocessor = candidate.preprocessor(cleaner)
+    matrix = np.asarray(preprocessor.fit_transform(clean), dtype=np.float32)
+    estimator = candidate.estimator(tuned.params, seed=job.seed, jobs=jobs, classes=len(data.classes)).fit(
+        matrix, data.train.y
+    )
+    pipeline = Pipeline([("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])
+    log.info("fitted on all training rows", extra={"params": tuned.params})
+    return LabelledPipeline(pipeline, data.classes, settings.serving.threshold, data.positive), tuned
+
+
+def _finish(
+    job: TrainingJob,
+    manifest: DatasetManifest,
+    data: TrainingData,
+    model: LabelledPipeline,
+    tuned: tuning.Tuned,
+    run: JobRun,
+    settings: Settings,
+    folder: Path,
+    log: logging.Logger,
+) -> JobResult:
+    held = data.heldout
+    probabilities = model.predict_proba(held.x)
+    codes = np.searchsorted(model.classes_, model.predict(held.x))
+    positive = data.classes.index(data.positive) if data.positive else None
+    metrics = evaluation.evaluate(held.y, probabilities, codes, positive)
+    cleaner = model.pipeline.steps[0][1]
+    onnx, output = export.to_onnx(model, len(cleaner.numbers), len(cleaner.categories))
+    bundle = export.manifest_for(
+        model,
+        data,
+        onnx,
+        output,
+        project=settings.project,
+        name=job.model,
+        run_id=run.run_id,
+        dataset_id=manifest.dataset_id,
+        target=settings.data.target,
+        markers=data.markers(settings),
+        metrics=metrics,
+    )
+    parity = export.check_parity(model, bundle, onnx, held, log)
+    (folder / "bundle").mkdir()
+    (folder / "bundle" / MODEL_FILE).write_bytes(onnx)
+    (folder / "bundle" / MANIFEST_FILE).write_bytes(bundle.to_json())
+    run.put(folder / "bundle", "bundle")
+    _write_heldout(folder, data, probabilities)
+    run.put(folder / "evaluation", "evaluation")
+    run.log_facts(
+        {
+            "model": job.model,
+            **tuned.params,
+            "trials": tuned.trials,
+            "dataset_id": manifest.dataset_id,
+            "train_rows": len(data.train),
+        },
+        {
+            **{f"heldout.{k}": v for k, v in metrics.items()},
+            "tuning.best_score": tuned.score,
+            "tuning.seconds": tuned.seconds,
+            "parity.max_abs_difference": parity["max_abs_difference"],
+        },
+    )
+    run.log_dataset(manifest.source[:200] or "training", manifest.dataset_id, job.dataset_uri, data.rows)
+    source = run.log_model(model, data.train.x.iloc[:3])
+    result = JobResult(
+        model=job.model,
+        run_id=run.run_id,
+        model_source=source,
+        bundle_uri=join(run.artifact_uri, "bundle"),
+        bundle_sha256=hashlib.sha256(bundle.to_json()).hexdigest(),
+        predictions_uri=join(run.artifact_uri, "evaluation", _HELDOUT),
+        metrics=metrics,
+    )
+    run.finish(result)
+    return result
+
+
+def _write_heldout(folder: Path, data: TrainingData, probabilities: np.ndarray) -> None:
+    """The gate compares these: row hash, true label, one probability a class."""
+    (folder / "evaluation").mkdir()
+    columns = {ROW_HASH: data.heldout.row, "label": np.array(data.classes, dtype=object)[data.heldout.y]}
+    columns |= {f"p.{c}": probabilities[:, i] for i, c in enumerate(data.classes)}
+    pd.DataFrame(columns).to_parquet(folder / "evaluation" / _HELDOUT, index=False)
+
+
+def _rounded(metrics: dict[str, float]) -> dict[str, float]:
+    return {k: round(metrics[k], 4) for k in ("roc_auc", "log_loss") if k in metrics}

@@ -1,0 +1,119 @@
+"""The MLflow run of a training job. The only module here that imports mlflow."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dropforge.adapters.mlflow import KEY_TAG, translated
+from dropforge.messages import JobResult, TrainingJob
+from dropforge.settings import Settings
+from dropforge_training.processing import LabelledPipeline
+
+_RESULT = "result.json"
+
+
+class JobRun:
+    """One run for one job: made once, found again by every later attempt."""
+
+    def __init__(self, tracking_uri: str, settings: Settings, job: TrainingJob) -> None:
+        import mlflow
+
+        self._mlflow = mlflow
+        self._client = mlflow.MlflowClient(tracking_uri, tracking_uri)
+        mlflow.set_tracking_uri(tracking_uri)
+        self._job = job
+        with translated(f"run of job {job.job_id}"):
+            parent = self._client.get_run(job.parent_run_id)
+            self.experiment_id = parent.info.experiment_id
+            found = self._client.search_runs([self.experiment_id], f"tags.`{KEY_TAG}` = '{job.job_id}'", max_results=1)
+            self._run = found[0] if found else self._create(settings, parent)
+        self.run_id: str = self._run.info.run_id
+        self.artifact_uri: str = self._run.info.artifact_uri
+
+    def _create(self, settings: Settings, parent: Any) -> Any:
+        tags = {
+            KEY_TAG: self._job.job_id,
+            "dropforge.kind": "training",
+            "mlflow.parentRunId": self._job.parent_run_id,
+            "upload_id": self._job.upload_id,
+            "job_id": self._job.job_id,
+            "dataset_id": parent.data.tags.get("dataset_id", ""),
+            "settings_sha256": settings.sha256,
+        }
+        return self._client.create_run(
+            self.experiment_id, tags=tags, run_name=f"{self._job.model} {self._job.upload_id[:8]}"
+        )
+
+    @property
+    def finished(self) -> bool:
+        return bool(self._run.info.status == "FINISHED")
+
+    def stored_result(self) -> JobResult:
+        """The answer of the attempt that finished this run."""
+        with translated(f"run {self.run_id}"), tempfile.TemporaryDirectory() as folder:
+            path = self._client.download_artifacts(self.run_id, _RESULT, folder)
+            return JobResult.parse(Path(path).read_text())
+
+    def log_facts(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Parameters and metrics in one call; a parameter of an earlier attempt that differs keeps its first value."""
+        from mlflow.entities import Metric, Param
+
+        with translated(f"run {self.run_id}"):
+            known = self._client.get_run(self.run_id).data.params
+            texts = [Param(k, str(v)[:500]) for k, v in params.items() if k not in known]
+            points = [Metric(k, float(v), 0, 0) for k, v in metrics.items()]
+            self._client.log_batch(self.run_id, metrics=points, params=texts)
+
+    def log_dataset(self, name: str, digest: str, uri: str, rows: int) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(
+            name=name,
+            digest=digest,
+            source_type="s3",
+            source=json.dumps({"uri": uri}),
+            profile=json.dumps({"num_rows": rows}),
+        )
+        with translated(f"run {self.run_id}"):
+            self._client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+    def log_model(self, model: LabelledPipeline, example: Any) -> str:
+        """The whole pipeline with signature and input example; returns the model URI to register.
+
+        Kept as cloudpickle: it holds our own classes and XGBoost, which the skops format refuses. It is read by people and
+        trainers only: the API loads the ONNX bundle and never a pickle.
+        """
+        import mlflow.sklearn
+        from mlflow.models import infer_signature
+
+        signature = infer_signature(example, model.predict(example))
+        with translated(f"run {self.run_id}"), self._mlflow.start_run(run_id=self.run_id):
+            logged = mlflow.sklearn.log_model(
+                model,
+                name="model",
+                serialization_format="cloudpickle",
+                signature=signature,
+                input_example=example,
+                code_paths=[str(Path(__file__).parent)],
+                pip_requirements=["scikit-learn", "xgboost-cpu", "pandas", "numpy"],
+            )
+        return str(logged.model_uri)
+
+    def put(self, folder: Path, path: str = "") -> None:
+        """Every file of a local folder as artifacts below `path`."""
+        with translated(f"run {self.run_id}"):
+            self._client.log_artifacts(self.run_id, str(folder), path or None)
+
+    def finish(self, result: JobResult) -> None:
+        """Store the answer, then close the run: a closed run always has its answer."""
+        with translated(f"run {self.run_id}"):
+            self._client.log_text(self.run_id, result.json_text(), _RESULT)
+            self._client.set_terminated(self.run_id, "FINISHED")
+
+    def fail(self) -> None:
+        with translated(f"run {self.run_id}"):
+            self._client.set_terminated(self.run_id, "FAILED")
