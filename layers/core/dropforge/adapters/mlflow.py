@@ -181,7 +181,9 @@ class MlflowRegistry:
                 if error.error_code != _EXISTS:
                     raise
             found = self._client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-            made = found[0] if found else self._client.create_model_version(name, source, run_id, tags=dict(tags))
+            # A logged model (`models:/m-…`) must be named as the resource that holds the source.
+            logged = source.removeprefix("models:/") if source.startswith("models:/m-") else None
+            made = found[0] if found else self._client.create_model_version(name, source, run_id, tags=dict(tags), model_id=logged)
             return self._version(made, {})
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
