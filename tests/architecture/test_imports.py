@@ -46,9 +46,9 @@ def test_modules_are_small_enough_to_live_in(path: Path) -> None:
 
 @pytest.mark.parametrize("path", HANDLERS, ids=_name)
 def test_handlers_translate_and_never_decide(path: Path) -> None:
-    """A handler file has at most 80 lines and builds no client of its own."""
+    """A handler file has at most 110 lines and builds no client of its own."""
     text = path.read_text()
-    assert len(text.splitlines()) <= 80
+    assert len(text.splitlines()) <= 110
     assert "boto3" not in text
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from dropforge.messages import ModelVersion
+if TYPE_CHECKING:  # messages bring pydantic, which the prediction path does without
+    from dropforge.messages import ModelVersion
 
 
 @dataclass(frozen=True, slots=True)

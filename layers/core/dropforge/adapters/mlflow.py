@@ -183,7 +183,11 @@ class MlflowRegistry:
             found = self._client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
             # A logged model (`models:/m-…`) must be named as the resource that holds the source.
             logged = source.removeprefix("models:/") if source.startswith("models:/m-") else None
-            made = found[0] if found else self._client.create_model_version(name, source, run_id, tags=dict(tags), model_id=logged)
+            made = (
+                found[0]
+                if found
+                else self._client.create_model_version(name, source, run_id, tags=dict(tags), model_id=logged)
+            )
             return self._version(made, {})
 
     def set_alias(self, name: str, alias: str, version: str) -> None:

@@ -1,0 +1,112 @@
+"""API Gateway proxy events in, proxy responses out."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dropforge import observability
+from dropforge.errors import DropforgeError, InvalidRequest
+
+JSON = "application/json"
+_SECURITY = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call. Header names are lower case."""
+
+    method: str
+    resource: str
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    path: Mapping[str, str]
+    body: bytes
+    request_id: str
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    body: Any
+    status: int = 200
+    content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def read(event: Mapping[str, Any]) -> Request:
+    """Raises InvalidRequest for a body that claims to be base64 and is not."""
+    headers = {str(k).lower(): str(v) for k, v in (event.get("headers") or {}).items()}
+    raw = event.get("body") or ""
+    try:
+        body = (
+            base64.b64decode(raw, validate=True)
+            if event.get("isBase64Encoded")
+            else raw.encode("utf-8", "surrogatepass")
+        )
+    except (binascii.Error, ValueError):
+        raise InvalidRequest("the body is not base64", code="encoding", fix="send the body as it is") from None
+    # The last of repeated parameters, as API Gateway's single-value map has it.
+    query = {k: v[-1] for k, v in (event.get("multiValueQueryStringParameters") or {}).items() if v}
+    return Request(
+        method=str(event.get("httpMethod", "")),
+        resource=str(event.get("resource", "")),
+        headers=headers,
+        query=query,
+        path=dict(event.get("pathParameters") or {}),
+        body=body,
+        request_id=str((event.get("requestContext") or {}).get("requestId", "")),
+    )
+
+
+def respond(event: Mapping[str, Any], log: logging.Logger, act: Callable[[Request], Response]) -> dict[str, Any]:
+    """Run `act` and answer. Errors of ours become their status; anything else is a 500 that gives nothing away.
+
+    Logs one line for every call, which also keeps the local cloud quick.
+    """
+    request_id = str((event.get("requestContext") or {}).get("requestId", ""))
+    with observability.context(correlation_id=request_id):
+        try:
+            response = act(read(event))
+        except DropforgeError as error:
+            response = Response({**error.as_dict(), "request_id": request_id}, error.status)
+            extra = {"code": error.code, "why": error.message}
+        except Exception:
+            # The last line of defence: the caller gets a stable answer, the log gets the traceback.
+            log.exception("unexpected error")
+            told = {
+                "code": "internal_error",
+                "message": "something went wrong here",
+                "fix": "try again; if it stays, report the request id",
+            }
+            response = Response({**told, "request_id": request_id}, 500)
+            extra = {}
+        else:
+            extra = {}
+        log.info(
+            "answered",
+            extra={"method": event.get("httpMethod"), "path": event.get("path"), "status": response.status, **extra},
+        )
+        return proxy(response)
+
+
+def proxy(response: Response) -> dict[str, Any]:
+    text = (
+        response.body
+        if isinstance(response.body, str)
+        else json.dumps(response.body, ensure_ascii=False, allow_nan=False)
+    )
+    return {
+        "statusCode": response.status,
+        "headers": {"Content-Type": response.content_type, **_SECURITY, **response.headers},
+        "body": text,
+        "isBase64Encoded": False,
+    }

@@ -1,0 +1,105 @@
+"""Which model answers: `serving/active.json`, changed by conditional writes, every change kept in `serving/history/`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from dropforge.errors import BundleRejected, Conflict, NotFound
+from dropforge.uris import join
+
+if TYPE_CHECKING:
+    from dropforge.ports import ObjectStore
+
+POINTER: Final = "serving/active.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """The pointer: one model version, its bundle and the hash of the bundle's manifest."""
+
+    model: str
+    version: str
+    alias: str
+    run_id: str
+    bundle_uri: str
+    bundle_sha256: str
+    number: int = 1  # of the change; the history keeps one record for each
+    set_at: str = ""
+    set_by: str = ""
+    max_rows: int = 1000
+    max_body_bytes: int = 5_000_000
+    format_version: int = 1
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), indent=1, sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, body: bytes) -> Active:
+        """Raises BundleRejected when the pointer is not one."""
+        try:
+            value = json.loads(body)
+            return cls(**{k: v for k, v in value.items() if k in cls.__dataclass_fields__})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise BundleRejected(
+                f"serving/active.json cannot be read: {error}", code="active_broken", fix="POST /set_model"
+            ) from None
+
+    def identity(self) -> dict[str, Any]:
+        """What every answer says about the model that gave it."""
+        return {"name": self.model, "version": self.version, "alias": self.alias, "run_id": self.run_id}
+
+
+class ActivePointer:
+    """The pointer of one bucket."""
+
+    def __init__(self, store: ObjectStore, bucket: str) -> None:
+        self._store = store
+        self._uri = join(f"s3://{bucket}", POINTER)
+        self._history = join(f"s3://{bucket}", "serving/history")
+
+    def read(self) -> tuple[Active, str]:
+        """The active model and the pointer's etag. Raises NotFound when none was ever set."""
+        try:
+            found = self._store.get(self._uri)
+        except NotFound:
+            raise _none_active() from None
+        return Active.from_json(found.body), found.etag
+
+    def read_if_changed(self, etag: str) -> tuple[Active, str] | None:
+        """None while the pointer still has this etag."""
+        found = self._store.get_if_changed(self._uri, etag)
+        return None if found is None else (Active.from_json(found.body), found.etag)
+
+    def replace(self, new: Active, etag: str) -> None:
+        """Set the pointer if it still has `etag` (empty: if there is none). Raises Conflict for the slower of two."""
+        try:
+            self._store.put(
+                self._uri, new.to_json(), content_type="application/json", if_match=etag, if_absent=not etag
+            )
+        except Conflict:
+            raise Conflict(
+                "the active model was changed by somebody else at the same time",
+                code="switch_conflict",
+                fix="look at GET /model_info and decide again",
+            ) from None
+
+    def keep(self, record: dict[str, Any], number: int) -> None:
+        """Append to the history; a record that is there already stays as it is."""
+        body = json.dumps(record, indent=1, sort_keys=True).encode()
+        try:
+            self._store.put(
+                join(self._history, f"{number:08d}.json"), body, content_type="application/json", if_absent=True
+            )
+        except Conflict:
+            return
+
+
+def _none_active() -> NotFound:
+    return NotFound(
+        "no model is active yet",
+        code="no_active_model",
+        fix="label a version in MLflow (or `dropforge label`), then POST /set_model",
+        status=409,
+    )
