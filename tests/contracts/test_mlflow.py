@@ -65,6 +65,9 @@ def test_an_alias_points_to_one_version(books: Books) -> None:
     found = registry.resolve("Production", [name])
     assert [(v.name, v.version, v.aliases) for v in found] == [(name, "2", ("Production",))]
     assert registry.resolve("Nobody", [name]) == []
+    registry.drop_alias(name, "Production")
+    registry.drop_alias(name, "Production")
+    assert registry.resolve("Production", [name]) == []
 
 
 def test_unknown_names_are_not_found(books: Books) -> None:

@@ -172,6 +172,9 @@ class Registry(Protocol):
 
     def set_alias(self, name: str, alias: str, version: str) -> None: ...
 
+    def drop_alias(self, name: str, alias: str) -> None:
+        """Take an alias off a model; one that is not there is no error."""
+
     def resolve(self, alias: str, names: Sequence[str] | None = None) -> list[ModelVersion]:
         """Every registered model that carries the alias, among `names` when given; empty when none does."""
 

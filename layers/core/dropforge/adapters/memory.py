@@ -281,6 +281,9 @@ class MemoryRegistry:
             raise NotFound(f"model {name} has no version {version}", code="version_unknown", fix="see GET /models")
         self._aliases.setdefault(name, {})[alias] = version
 
+    def drop_alias(self, name: str, alias: str) -> None:
+        self._aliases.get(name, {}).pop(alias, None)
+
     def resolve(self, alias: str, names: Sequence[str] | None = None) -> list[ModelVersion]:
         return [v for v in self.versions(names) if alias in v.aliases]
 

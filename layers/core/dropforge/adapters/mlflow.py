@@ -194,6 +194,10 @@ class MlflowRegistry:
         with translated(f"model {name} version {version}"):
             self._client.set_registered_model_alias(name, alias, version)
 
+    def drop_alias(self, name: str, alias: str) -> None:
+        with translated(f"model {name}"):
+            self._client.delete_registered_model_alias(name, alias)
+
     def resolve(self, alias: str, names: Sequence[str] | None = None) -> list[ModelVersion]:
         with translated(f"alias {alias}"):
             found: list[ModelVersion] = []

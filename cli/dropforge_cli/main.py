@@ -1,0 +1,53 @@
+"""`dropforge …`: the same verbs against the local cloud and AWS.
+
+Exit codes: 0 done · 1 the thing asked about is not well (a rejected upload, a part that is down) · 2 a mistake of the
+caller, told with its fix · 3 the system does not answer; trying again may help.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import typer
+
+from dropforge import __version__
+from dropforge.errors import DropforgeError
+from dropforge_cli import analyze, cloud, demo, logs, models, uploads
+from dropforge_cli.output import err
+
+app = typer.Typer(
+    name="dropforge",
+    help="Drop a table into a bucket; get a report, trained models and a served prediction API.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for part in (demo, cloud, uploads, models, logs, analyze):
+    part.register(app)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: bool = typer.Option(False, "--version", help="print the version")) -> None:
+    if version:
+        sys.stdout.write(f"{__version__}\n")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point: errors of ours are told in words, with the fix, and become exit codes."""
+    try:
+        app()
+    except DropforgeError as error:
+        if "--json" in sys.argv:
+            sys.stdout.write(json.dumps(error.as_dict()) + "\n")
+        err.print(f"[bold red]error:[/bold red] {error.message}", markup=True)
+        if error.fix:
+            err.print(f"[bold]fix:[/bold] {error.fix}")
+        sys.exit(3 if error.retryable else 2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""models, label, set-model, predict, data: what was trained, which version answers, what it says."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dropforge.errors import InvalidRequest, NotFound
+from dropforge_cli.output import emit_facts, emit_json, emit_table, say
+from dropforge_cli.target import Target
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+def register(app: typer.Typer) -> None:
+    panel = "Models"
+    app.command(rich_help_panel=panel)(models)
+    app.command(rich_help_panel=panel)(label)
+    app.command("set-model", rich_help_panel=panel)(set_model)
+    app.command(rich_help_panel=panel)(predict)
+    app.command(rich_help_panel=panel)(data)
+
+
+def models(json: Json = False) -> None:
+    """List every version with its held-out score and aliases."""
+    listed = Target.find().api("GET", "/models").json()["models"]
+    if json:
+        emit_json(listed)
+        return
+    rows = [
+        (
+            m["name"],
+            m["version"],
+            " ".join(f"{k} {v:.4f}" for k, v in m["heldout"].items()),
+            ", ".join(m["aliases"]),
+            m["upload_id"][:12],
+        )
+        for m in listed
+    ]
+    emit_table(("model", "version", "held-out", "aliases", "upload"), rows)
+
+
+def label(
+    model: Annotated[str, typer.Argument(help="registered model, or `challenger` for the best of the last upload")],
+    alias: Annotated[str, typer.Argument(help="Production, Staging, or any other name")] = "Production",
+    version: Annotated[str, typer.Option(help="version; the newest when left out")] = "",
+    json: Json = False,
+) -> None:
+    """Set an alias in MLflow; it is taken from the project's other models, so that it names one version."""
+    target = Target.find()
+    registry = _registry(target)
+    listed = target.api("GET", "/models").json()["models"]
+    names = sorted({m["name"] for m in listed})
+    if model == "challenger":
+        carrying = [m for m in listed if "challenger" in m["aliases"]]
+        if not carrying:
+            raise NotFound("no version is challenger yet", code="no_challenger", fix="upload data first")
+        chosen = max(
+            carrying, key=lambda m: (m["upload_id"] == listed[0]["upload_id"], max(m["heldout"].values(), default=0))
+        )
+    else:
+        full = next((n for n in names if n == model or n.endswith(f"-{model}")), "")
+        versions = [m for m in listed if m["name"] == full and (not version or m["version"] == version)]
+        if not versions:
+            raise NotFound(
+                f"no version {version or ''} of {model!r}",
+                code="version_unknown",
+                fix=f"models are {', '.join(names) or 'none yet'}",
+            )
+        chosen = versions[0]
+    for other in registry.resolve(alias, [n for n in names if n != chosen["name"]]):
+        registry.drop_alias(other.name, alias)
+    registry.set_alias(chosen["name"], alias, chosen["version"])
+    told = {"name": chosen["name"], "version": chosen["version"], "alias": alias}
+    emit_json(told) if json else emit_facts(told)
+
+
+def set_model(
+    alias: Annotated[str, typer.Argument(help="alias to load")] = "",
+    model: Annotated[str, typer.Option(help="model, when several carry the alias")] = "",
+    json: Json = False,
+) -> None:
+    """Make the version behind an alias the one that answers."""
+    body = {k: v for k, v in (("alias", alias), ("model", model)) if v}
+    told = Target.find().api("POST", "/set_model", json=body, headers={"x-dropforge-user": "cli"}).json()
+    if json:
+        emit_json(told)
+        return
+    emit_facts(
+        {
+            **told["model"],
+            "previous": f"{told['previous']['name']}/{told['previous']['version']}" if told["previous"] else "none",
+        }
+    )
+
+
+def predict(
+    source: Annotated[
+        str, typer.Argument(help="JSON or CSV file, `-` for standard input; the model's own example when left out")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Predict rows with the active model."""
+    target = Target.find()
+    if not source:
+        example = target.api("GET", "/model_info").json()["example"]
+        answer = target.api("POST", "/predict", json={"records": [example]}).json()
+    else:
+        body = sys.stdin.buffer.read() if source == "-" else _read(Path(source))
+        kind = "application/json" if body.lstrip()[:1] in {b"{", b"["} else "text/csv"
+        if kind == "application/json":
+            value = jsonlib.loads(body)
+            body = jsonlib.dumps(
+                {"records": value} if isinstance(value, list) else value if _wrapped(value) else {"records": [value]}
+            ).encode()
+        answer = target.api("POST", "/predict", data=body, headers={"content-type": kind}).json()
+    if json:
+        emit_json(answer)
+        return
+    rows = [
+        (i, p["label"], "  ".join(f"{k} {v:.4f}" for k, v in p["probabilities"].items()))
+        for i, p in enumerate(answer["predictions"])
+    ]
+    emit_table(("row", "label", "probabilities"), rows)
+    say(f"model {answer['model']['name']} version {answer['model']['version']} ({answer['model']['alias']})")
+    for warning in answer["warnings"]:
+        say(f"warning: {warning.get('field', '')}: {warning['message']}")
+
+
+def data(
+    run_id: Annotated[str, typer.Argument(help="MLflow run of an analysis or a training")],
+    save: Annotated[Path, typer.Option("--out", help="folder for the Parquet parts")] = Path("data"),
+    json: Json = False,
+) -> None:
+    """Fetch the rows a run was trained on (or analysed), and say what they are."""
+    from dropforge.adapters.s3 import S3Store
+    from dropforge.data.datasets import Datasets, load_manifest
+
+    target = Target.find()
+    tags = _registry(target).run_tags(run_id)
+    dataset_id = tags.get("dataset_id", "")
+    if not dataset_id:
+        raise NotFound(f"run {run_id} names no dataset", code="no_dataset", fix="give a run Dropforge made")
+    store = S3Store(target.client("s3"))
+    which = "training.json" if tags.get("dropforge.kind") == "training" else "manifest.json"
+    manifest = load_manifest(store, Datasets(store, target.outputs["DataBucket"]).uri(dataset_id, which))
+    save.mkdir(parents=True, exist_ok=True)
+    files = []
+    for part in manifest.parts:
+        path = save / f"{part.dataset_id}.parquet"
+        store.download(part.uri, path)
+        files.append(str(path))
+    told = {"dataset_id": dataset_id, "rows": manifest.rows, "target": manifest.data_schema.target, "files": files}
+    emit_json(told) if json else emit_facts({**told, "files": " ".join(files)})
+
+
+def _registry(target: Target) -> Any:
+    from dropforge.adapters.mlflow import MlflowRegistry
+
+    return MlflowRegistry(target.outputs["MlflowUrl"])
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidRequest(
+            f"{path} cannot be read: {error}", code="file_unreadable", fix="give a JSON or CSV file"
+        ) from None
+
+
+def _wrapped(value: Any) -> bool:
+    return isinstance(value, dict) and bool(
+        {"records", "dataframe_records", "dataframe_split", "inputs", "instances"} & value.keys()
+    )

@@ -1,0 +1,122 @@
+"""Which system a command speaks to: the local cloud of this project, or a deployed stack."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from dropforge.environment import Environment
+from dropforge.errors import Conflict, DropforgeError, InvalidRequest, NotFound, PermanentError, Unavailable
+
+HOME_VARIABLE = "DROPFORGE_HOME"
+
+
+def project_root(start: Path | None = None) -> Path:
+    """The nearest folder above with a template.yaml and a settings.yaml. Raises PermanentError outside a project."""
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "template.yaml").exists() and (folder / "settings.yaml").exists():
+            return folder
+    raise PermanentError(
+        f"{here} is not in a Dropforge project",
+        code="no_project",
+        fix="change to the folder that has template.yaml and settings.yaml",
+    )
+
+
+def home(root: Path) -> Path:
+    """Where the local cloud keeps its state: DROPFORGE_HOME, else .dropforge in the project."""
+    return Path(os.environ.get(HOME_VARIABLE) or root / ".dropforge").resolve()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A running system by its outputs."""
+
+    outputs: Mapping[str, str]
+
+    @classmethod
+    def find(cls) -> Target:
+        """The stack DROPFORGE_STACK names on AWS, else the local cloud. Raises PermanentError when it does not run."""
+        stack = os.environ.get("DROPFORGE_STACK")
+        if stack:
+            return cls(_stack_outputs(stack))
+        path = home(project_root()) / "outputs.json"
+        try:
+            return cls(json.loads(path.read_text()))
+        except OSError:
+            raise PermanentError(
+                "the local cloud does not run", code="not_running", fix="start it: dropforge up"
+            ) from None
+
+    @property
+    def local(self) -> bool:
+        return bool(self.outputs.get("EndpointUrl"))
+
+    @property
+    def environment(self) -> Environment:
+        return Environment(
+            data_bucket=self.outputs["DataBucket"],
+            artifact_bucket=self.outputs["ArtifactBucket"],
+            mlflow_tracking_uri=self.outputs["MlflowUrl"],
+            state_machine_arn=self.outputs["StateMachineArn"],
+            training_queue_url=self.outputs["TrainingQueueUrl"],
+            aws_endpoint_url=self.outputs.get("EndpointUrl", ""),
+            aws_region=self.outputs["Region"],
+        )
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of this system; on the local cloud with its root account."""
+        import boto3
+        from botocore.config import Config
+
+        local = {
+            "endpoint_url": self.outputs["EndpointUrl"],
+            "aws_access_key_id": "test",
+            "aws_secret_access_key": "test",
+            "config": Config(s3={"addressing_style": "path"}, signature_version="s3v4" if service == "s3" else None),
+        }
+        return boto3.client(service, region_name=self.outputs["Region"], **(local if self.local else {}))
+
+    def api(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        """Call the API with its key. Raises the error the API tells, Unavailable when nobody answers."""
+        headers = {"x-api-key": self.outputs["ApiKey"], **arguments.pop("headers", {})}
+        try:
+            answer = requests.request(method, self.outputs["ApiUrl"] + path, headers=headers, timeout=35, **arguments)
+        except requests.RequestException as error:
+            raise Unavailable(
+                f"the API does not answer: {error}", code="api_unreachable", fix="see `dropforge status`"
+            ) from None
+        if answer.status_code < 400:
+            return answer
+        raise _told(answer)
+
+
+def _told(answer: requests.Response) -> DropforgeError:
+    try:
+        told = answer.json()
+    except ValueError:
+        told = {}
+    kind = {404: NotFound, 409: Conflict}.get(
+        answer.status_code, InvalidRequest if answer.status_code < 500 else Unavailable
+    )
+    message = told.get("message") or f"the API answered {answer.status_code}: {answer.text[:200]}"
+    return kind(
+        message, code=told.get("code", f"http_{answer.status_code}"), fix=told.get("fix", "see `dropforge logs`")
+    )
+
+
+def _stack_outputs(stack: str) -> dict[str, str]:
+    import boto3
+
+    described = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    found = {o["OutputKey"]: o["OutputValue"] for o in described.get("Outputs", ())}
+    keys = boto3.client("apigateway").get_api_keys(includeValues=True)["items"]
+    used = [k["value"] for k in keys if any(found["ApiId"] in s for s in k.get("stageKeys", ()))]
+    return {**found, "ApiKey": used[0] if used else "", "FrontendUrl": "", "EndpointUrl": "", "StackName": stack}

@@ -1,0 +1,187 @@
+"""upload, watch, uploads, report: a file's way through the system."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dropforge import identity
+from dropforge.errors import NotFound, PermanentError
+from dropforge_cli.output import emit_facts, emit_json, emit_table, err, out, say
+from dropforge_cli.target import Target
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+_TERMINAL = {"concluded", "rejected", "blocked", "failed", "skipped"}
+_COLOURS = {"concluded": "green", "rejected": "red", "failed": "red", "blocked": "red", "skipped": "yellow"}
+
+
+def register(app: typer.Typer) -> None:
+    panel = "Data"
+    app.command(rich_help_panel=panel)(upload)
+    app.command(rich_help_panel=panel)(watch)
+    app.command(rich_help_panel=panel)(uploads)
+    app.command(rich_help_panel=panel)(report)
+
+
+def upload(
+    file: Annotated[Path, typer.Argument(help="CSV or Parquet file", exists=True, dir_okay=False)],
+    follow: Annotated[bool, typer.Option("--watch", help="follow it to its end")] = False,
+    json: Json = False,
+) -> None:
+    """Put a file into the bucket; its id is printed at once."""
+    target = Target.find()
+    upload_id = put(target, file)
+    if follow:
+        record = follow_upload(target, upload_id)
+        finish(record, json=json)
+    elif json:
+        emit_json({"upload_id": upload_id})
+    else:
+        out.print(upload_id)
+
+
+def watch(upload_id: Annotated[str, typer.Argument(help="id, or `last`")] = "last", json: Json = False) -> None:
+    """Follow an upload to its end with live progress. Exit code 1 unless it concluded or was skipped."""
+    target = Target.find()
+    if upload_id == "last":
+        listed = target.api("GET", "/uploads").json()["uploads"]
+        if not listed:
+            raise NotFound("there is no upload yet", code="no_uploads", fix="dropforge upload FILE")
+        upload_id = listed[0]["upload_id"]
+    finish(follow_upload(target, upload_id), json=json)
+
+
+def uploads(json: Json = False) -> None:
+    """List uploads, newest first."""
+    listed = Target.find().api("GET", "/uploads").json()["uploads"]
+    if json:
+        emit_json(listed)
+        return
+    rows = [
+        (
+            u["upload_id"],
+            u["key"].removeprefix("incoming/"),
+            u["state"],
+            u["verdict"],
+            f"{u['rows_used']:,}",
+            u["reason"][:60],
+        )
+        for u in listed
+    ]
+    emit_table(("upload", "file", "state", "verdict", "rows", "reason"), rows)
+
+
+def report(
+    upload_id: str, save: Annotated[Path, typer.Option("--out", help="where to write the HTML")] = Path("report.html")
+) -> None:
+    """Save an upload's report as one HTML file."""
+    save.write_text(
+        Target.find().api("GET", f"/reports/{upload_id}", headers={"accept": "text/html"}).text, encoding="utf-8"
+    )
+    out.print(str(save))
+
+
+def put(target: Target, file: Path) -> str:
+    """Upload and return the id, which derives from bucket, key and the new version."""
+    bucket, key = target.outputs["DataBucket"], f"incoming/{file.name}"
+    with file.open("rb") as body:
+        answer = target.client("s3").put_object(Bucket=bucket, Key=key, Body=body)
+    return identity.upload_id(bucket, key, answer.get("VersionId") or answer["ETag"].strip('"'))
+
+
+def follow_upload(target: Target, upload_id: str, patience: float = 7200) -> dict[str, Any]:
+    """Poll the record; one line on stderr for every state and every trial of the training."""
+    started, seen = time.monotonic(), 0
+    trials = _Trials(target, upload_id)
+    while True:
+        record = _record(target, upload_id)
+        for step in (record or {}).get("history", ())[seen:]:
+            colour = _COLOURS.get(step["state"], "cyan")
+            clock, remark = f"[dim]{time.monotonic() - started:5.1f} s[/dim]", _remark(record or {}, step["state"])
+            err.print(f"  {clock} [{colour}]{step['state']}[/{colour}]{remark}")
+            seen += 1
+        if record and record["state"] in _TERMINAL:
+            return record
+        if record and record["state"] == "training":
+            trials.tell(started)
+        if time.monotonic() - started > patience:
+            raise PermanentError(
+                f"upload {upload_id} did not end within {patience:.0f} s",
+                code="watch_timeout",
+                fix=f"dropforge watch {upload_id}",
+            )
+        time.sleep(0.3)
+
+
+def _record(target: Target, upload_id: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = target.api("GET", f"/uploads/{upload_id}").json()
+    except NotFound:
+        return None  # the event is on its way
+    return found
+
+
+def _remark(record: dict[str, Any], state: str) -> str:
+    if state == "analysed":
+        aside = f", {record['rows_quarantined']:,} set aside" if record["rows_quarantined"] else ""
+        return f"  verdict {record['verdict']}; {record['rows_used']:,} rows used{aside}"
+    if state == "concluded":
+        return f"  challenger {record['challenger']}" if record["challenger"] else ""
+    return ""
+
+
+class _Trials:
+    """Progress lines of the training jobs, read from the shared log group."""
+
+    def __init__(self, target: Target, upload_id: str) -> None:
+        self._logs = target.client("logs")
+        self._group = f"{target.outputs['LogGroupPrefix']}training"
+        self._upload_id = upload_id
+        self._since = int((time.time() - 5) * 1000)
+        self._told: set[str] = set()
+        self._next = 0.0
+
+    def tell(self, started: float) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + 1
+        from dropforge_cli.logs import events
+
+        for event in events(self._logs, self._group, self._since, self._upload_id):
+            if event["id"] in self._told or "best_score" not in event["line"]:
+                continue
+            self._told.add(event["id"])
+            line = event["line"]
+            best = f"best {line['metric']} {line['best_score']:.4f}"
+            err.print(
+                f"  {time.monotonic() - started:5.1f} s   {line['model']}: {line['message']}, {best}", style="dim"
+            )
+
+
+def finish(record: dict[str, Any], *, json: bool) -> None:
+    """Print the end of an upload; exit 1 for a bad one."""
+    if json:
+        emit_json(record)
+    else:
+        shown = {
+            k: record[k]
+            for k in (
+                "upload_id",
+                "state",
+                "verdict",
+                "rows_in",
+                "rows_used",
+                "rows_quarantined",
+                "challenger",
+                "run_url",
+            )
+            if record[k]
+        }
+        emit_facts(shown)
+        if record["reason"]:
+            say(f"[red]{record['reason']['message']}[/red]\nfix: {record['reason']['fix']}")
+    if record["state"] not in {"concluded", "skipped"}:
+        raise typer.Exit(1)
