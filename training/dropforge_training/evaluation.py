@@ -8,28 +8,32 @@ from sklearn import metrics as sk
 _BINS = 10
 
 
-def score(metric: str, y: np.ndarray, probabilities: np.ndarray) -> float:
-    """One metric, larger is better (losses are negated). y: codes, shape [rows]; probabilities: shape [rows, classes]."""
-    binary = probabilities.shape[1] == 2
+def score(metric: str, y: np.ndarray, probabilities: np.ndarray, positive: int = 1) -> float:
+    """One metric, larger is better (losses are negated).
+
+    y: codes, shape [rows]; probabilities: shape [rows, classes]; positive: code of the class a binary metric is about.
+    Multiclass: one-vs-rest for roc_auc, mean over the classes for average_precision and f1.
+    """
+    classes = probabilities.shape[1]
+    binary = classes == 2
+    truth = (y == positive).astype(int) if binary else y
+    chance = probabilities[:, positive] if binary else probabilities
+    guess = probabilities.argmax(axis=1)
     match metric:
         case "roc_auc":
             return float(
-                sk.roc_auc_score(y, probabilities[:, 1])
+                sk.roc_auc_score(truth, chance)
                 if binary
-                else sk.roc_auc_score(y, probabilities, multi_class="ovr")
+                else sk.roc_auc_score(y, probabilities / probabilities.sum(axis=1, keepdims=True), multi_class="ovr")
             )
         case "average_precision":
-            return float(
-                sk.average_precision_score(
-                    y if binary else np.eye(probabilities.shape[1])[y], probabilities[:, 1] if binary else probabilities
-                )
-            )
+            return float(sk.average_precision_score(truth if binary else np.eye(classes)[y], chance))
         case "log_loss":
-            return -float(sk.log_loss(y, probabilities, labels=range(probabilities.shape[1])))
+            return -float(sk.log_loss(y, probabilities, labels=range(classes)))
         case "accuracy":
-            return float(sk.accuracy_score(y, probabilities.argmax(axis=1)))
+            return float(sk.accuracy_score(y, guess))
         case _:
-            return float(sk.f1_score(y, probabilities.argmax(axis=1), average="binary" if binary else "macro"))
+            return float(sk.f1_score(truth, guess == positive) if binary else sk.f1_score(y, guess, average="macro"))
 
 
 def evaluate(y: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray, positive: int | None) -> dict[str, float]:

@@ -26,6 +26,7 @@ from dropforge.settings import ModelSettings, Settings
 from dropforge.tuning.journal import Journal
 from dropforge.uris import join
 from dropforge_training import evaluation, export, tables, tuning
+from dropforge_training.interruption import Interrupted
 from dropforge_training.models import base
 from dropforge_training.processing import LabelledPipeline
 from dropforge_training.tables import TrainingData
@@ -52,9 +53,10 @@ def run_job(
     if chosen is None:
         raise JobFailed(f"settings.yaml has no model {job.model!r}", code="model_unknown", fix="name it under models:")
     run = JobRun(tracking_uri, settings, job)
-    if run.finished:
+    stored = run.stored_result()
+    if stored is not None:
         log.info("finished before: answering from its run", extra={"run_id": run.run_id})
-        return run.stored_result()
+        return stored
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="dropforge-job-") as folder:
         manifest = load_manifest(store, job.dataset_uri)
@@ -75,10 +77,6 @@ def run_job(
     return result
 
 
-class Interrupted(Exception):
-    """The worker was asked to stop; nothing is wrong with the job."""
-
-
 def _fit(
     job: TrainingJob,
     chosen: ModelSettings,
@@ -90,15 +88,17 @@ def _fit(
 ) -> tuple[LabelledPipeline, tuning.Tuned]:
     candidate = base.load(chosen.import_path)
     markers = data.markers(settings)
-    jobs = os.cpu_count() or 1
+    jobs = _cores()
     tuned = tuning.tune(
         candidate,
         data,
+        model=job.model,
         journal=journal,
         study_name=job.job_id,
         metric=settings.training.metric,
         budget=job.budget,
         markers=markers,
+        search=chosen.search,
         seed=job.seed,
         jobs=jobs,
         log=log,
@@ -190,6 +190,11 @@ def _write_heldout(folder: Path, data: TrainingData, probabilities: np.ndarray) 
     columns = {ROW_HASH: data.heldout.row, "label": np.array(data.classes, dtype=object)[data.heldout.y]}
     columns |= {f"p.{c}": probabilities[:, i] for i, c in enumerate(data.classes)}
     pd.DataFrame(columns).to_parquet(folder / "evaluation" / _HELDOUT, index=False)
+
+
+def _cores() -> int:
+    """Cores this process may use: fewer than the machine has when it is pinned to some."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _rounded(metrics: dict[str, float]) -> dict[str, float]:

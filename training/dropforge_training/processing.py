@@ -18,19 +18,29 @@ MISSING_TOKEN = "(missing)"  # noqa: S105 - a category name, not a credential
 class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn publishes no types
     """Columns in, clean columns out: `numbers` first, then `categories`.
 
-    Parameters: names of the columns of each kind, and by column the texts read as missing besides the empty one.
+    Parameters: names of the columns of each kind; by column the texts read as missing besides the empty one; how many
+    categories a column may have: rarer ones are as missing, so that free text does not become ten thousand columns.
     """
 
-    def __init__(self, numbers: list[str], categories: list[str], markers: dict[str, tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        numbers: list[str],
+        categories: list[str],
+        markers: dict[str, tuple[str, ...]],
+        most_categories: int = 100,
+    ) -> None:
         self.numbers = numbers
         self.categories = categories
         self.markers = markers
+        self.most_categories = most_categories
 
     def fit(self, x: pd.DataFrame, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
-        """Learn which categories there are."""
-        self.known_: dict[str, list[str]] = {
-            c: sorted(set(self._texts(x[c], c)) - {MISSING_TOKEN}) for c in self.categories
-        }
+        """Learn which categories there are: the most frequent ones; among equally frequent ones the first by name."""
+        self.known_: dict[str, list[str]] = {}
+        for c in self.categories:
+            texts, counts = np.unique(self._texts(x[c], c), return_counts=True)
+            ranked = sorted((-n, t) for t, n in zip(texts, counts, strict=True) if t != MISSING_TOKEN)
+            self.known_[c] = sorted(str(t) for _, t in ranked[: self.most_categories])
         return self
 
     def known_categories(self) -> list[list[str]]:
@@ -41,8 +51,8 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
         """Shape [rows, numbers + categories]; float32 and object columns."""
         columns: dict[str, Any] = {c: self._numbers(x[c]) for c in self.numbers}
         for c in self.categories:
-            texts, known = self._texts(x[c], c), set(self.known_[c])
-            columns[c] = np.array([t if t in known else MISSING_TOKEN for t in texts], dtype=object)
+            texts = self._texts(x[c], c)
+            columns[c] = np.where(np.isin(texts, self.known_[c]), texts, MISSING_TOKEN).astype(object)
         return pd.DataFrame(columns, index=x.index)
 
     def get_feature_names_out(self, _names: Any = None) -> np.ndarray:
@@ -55,9 +65,13 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
             return np.asarray(days, dtype=np.float32)
         return np.asarray(pd.to_numeric(values, errors="coerce").astype("float64"), dtype=np.float32)
 
-    def _texts(self, values: pd.Series, column: str) -> list[str]:
+    def _texts(self, values: pd.Series, column: str) -> np.ndarray:
+        """Stripped texts, shape [rows]; each distinct value is looked at once."""
         missing = {"", *self.markers.get(column, ())}
-        return [MISSING_TOKEN if v is None or v != v or (t := str(v).strip(" \t")) in missing else t for v in values]  # noqa: PLR0124 - NaN
+        codes, distinct = pd.factorize(np.asarray(values, dtype=object))  # code -1: null, which is the last entry
+        stripped = [str(v).strip(" \t") for v in distinct]
+        shown = [MISSING_TOKEN if t in missing else t for t in stripped] + [MISSING_TOKEN]
+        return np.asarray(np.array(shown, dtype=str)[codes])
 
 
 class LabelledPipeline:

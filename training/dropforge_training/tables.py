@@ -15,6 +15,7 @@ from dropforge.errors import JobFailed
 from dropforge.ports import ObjectStore
 from dropforge.settings import Settings
 
+_MOST_CLASSES = 100
 _BUCKETS = 10_000  # resolution of the held-out share
 
 
@@ -73,10 +74,15 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
     table = pd.concat(frames, ignore_index=True)
     target = settings.data.target
     labelled = table[table[target].notna()]
-    labels = labelled[target].astype(str).to_numpy()
+    labels = _labels(labelled[target], manifest.data_schema.column(target))
     classes = sorted(set(labels))
+    _check_classes(classes, target)
     positive = _positive(classes, settings)
     features = tuple(c for c in manifest.data_schema.columns if c.name != target and c.name not in settings.data.ignore)
+    if not features:
+        raise JobFailed(
+            "no column is left to predict from", code="no_features", fix="ignore fewer columns in settings.yaml"
+        )
     codes = np.searchsorted(np.array(classes, dtype=object), labels).astype(np.int64)
     hashes = labelled[ROW_HASH].to_numpy(dtype=np.uint64)
     held = (hashes % np.uint64(_BUCKETS)) < np.uint64(round(settings.training.holdout_share * _BUCKETS))
@@ -91,6 +97,31 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
                 fix="upload more rows, or change training.holdout_share",
             )
     return TrainingData(sides[0], sides[1], classes, positive, features, len(table) - len(labelled), len(table))
+
+
+def _labels(values: pd.Series, column: Column) -> np.ndarray:
+    """Classes as text, written as in the file: a null anywhere would otherwise turn 1 into "1.0"."""
+    if column.kind == "integer":
+        values = values.astype("int64")
+    elif column.kind == "boolean":
+        values = values.astype(bool).map({True: "true", False: "false"})
+    return np.asarray(values.astype(str), dtype=object)
+
+
+def _check_classes(classes: list[str], target: str) -> None:
+    if len(classes) < 2:
+        shown = f"only the class {classes[0]!r}" if classes else "no value at all"
+        raise JobFailed(
+            f"the target {target!r} has {shown}",
+            code="one_class",
+            fix="upload rows of at least two classes, or correct data.target in settings.yaml",
+        )
+    if len(classes) > _MOST_CLASSES:
+        raise JobFailed(
+            f"the target {target!r} has {len(classes)} classes; {_MOST_CLASSES} are supported",
+            code="too_many_classes",
+            fix="is it a number to be estimated, or an identifier? Choose another data.target, or group its values",
+        )
 
 
 def _positive(classes: list[str], settings: Settings) -> str:

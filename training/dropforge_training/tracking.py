@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,15 +50,19 @@ class JobRun:
             self.experiment_id, tags=tags, run_name=f"{self._job.model} {self._job.upload_id[:8]}"
         )
 
-    @property
-    def finished(self) -> bool:
-        return bool(self._run.info.status == "FINISHED")
+    def stored_result(self) -> JobResult | None:
+        """The answer of the attempt that finished this job; None when none did.
 
-    def stored_result(self) -> JobResult:
-        """The answer of the attempt that finished this run."""
+        The stored answer decides, not the run's status: MLflow's own calls may close a run before its answer is stored.
+        """
         with translated(f"run {self.run_id}"), tempfile.TemporaryDirectory() as folder:
+            if not any(f.path == _RESULT for f in self._client.list_artifacts(self.run_id)):
+                return None
             path = self._client.download_artifacts(self.run_id, _RESULT, folder)
-            return JobResult.parse(Path(path).read_text())
+            result = JobResult.parse(Path(path).read_text())
+            if self._run.info.status != "FINISHED":  # the attempt died between storing the answer and closing the run
+                self._client.set_terminated(self.run_id, "FINISHED")
+            return result
 
     def log_facts(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Parameters and metrics in one call; a parameter of an earlier attempt that differs keeps its first value."""
@@ -65,7 +71,8 @@ class JobRun:
         with translated(f"run {self.run_id}"):
             known = self._client.get_run(self.run_id).data.params
             texts = [Param(k, str(v)[:500]) for k, v in params.items() if k not in known]
-            points = [Metric(k, float(v), 0, 0) for k, v in metrics.items()]
+            at = int(time.time() * 1000)
+            points = [Metric(k, float(v), at, 0) for k, v in metrics.items()]
             self._client.log_batch(self.run_id, metrics=points, params=texts)
 
     def log_dataset(self, name: str, digest: str, uri: str, rows: int) -> None:
@@ -90,6 +97,9 @@ class JobRun:
         import mlflow.sklearn
         from mlflow.models import infer_signature
 
+        logging.getLogger("mlflow.sklearn").setLevel(logging.ERROR)  # its advice for skops; see above
+        # Integers as doubles: an integer column cannot say "missing", and MLflow would refuse rows that do.
+        example = example.astype(dict.fromkeys(example.select_dtypes("integer").columns, "float64"))
         signature = infer_signature(example, model.predict(example))
         with translated(f"run {self.run_id}"), self._mlflow.start_run(run_id=self.run_id):
             logged = mlflow.sklearn.log_model(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,18 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from sklearn.model_selection import train_test_split
 
+from dropforge.errors import JobFailed
 from dropforge.messages import TrainingBudget
 from dropforge.tuning.journal import Journal
 from dropforge_training import evaluation
+from dropforge_training.interruption import Interrupted
 from dropforge_training.models.base import Candidate
 from dropforge_training.processing import TableCleaner
+from dropforge_training.search import NarrowedTrial
 from dropforge_training.tables import TrainingData
 
 _VALIDATION_SHARE = 0.2
+_BARREN_TRIALS = 3  # trials in a row without a finite score after which the search is given up
 _FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
 
 
@@ -52,11 +56,13 @@ def tune(
     candidate: Candidate,
     data: TrainingData,
     *,
+    model: str,
     journal: Journal,
     study_name: str,
     metric: str,
     budget: TrainingBudget,
     markers: dict[str, tuple[str, ...]],
+    search: Mapping[str, Any],
     seed: int,
     jobs: int,
     log: logging.Logger,
@@ -64,49 +70,60 @@ def tune(
 ) -> Tuned:
     """Trials until the budget's number or seconds are used up, counting those of an earlier attempt; at least one.
 
-    `stop` is asked between trials. Preprocessing is fitted once, not once a trial.
+    `stop` is asked between trials. Preprocessing is fitted once, not once a trial. `search`: ranges set
+    for `model` in settings.yaml.
+    Raises Interrupted when `stop` said so, SettingsError for a wrong `search`, JobFailed when no trial can be scored.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     x, y, x_valid, y_valid = _matrices(candidate, data, markers, seed)
     classes = len(data.classes)
+    positive = data.classes.index(data.positive) if data.positive else 1
     started = time.monotonic()
     study = optuna.create_study(
-        storage=JournalStorage(_Backend(journal)),
-        study_name=study_name,
-        direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=seed),
-        load_if_exists=True,
+        storage=JournalStorage(_Backend(journal)), study_name=study_name, direction="maximize", load_if_exists=True
     )
+    earlier = study.get_trials(deepcopy=False, states=_FINISHED)
+    # A resumed study must not draw the first attempt's random points a second time.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(earlier))
+    spent = sum(t.duration.total_seconds() for t in earlier if t.duration)
+
+    def elapsed() -> float:
+        return spent + time.monotonic() - started
 
     def objective(trial: optuna.Trial) -> float:
-        params = candidate.search_space(trial)
+        narrowed = NarrowedTrial(trial, search, model)
+        params = candidate.search_space(narrowed)
+        narrowed.check_all_used()
         fitted = candidate.fit(
             candidate.estimator(params, seed=seed, jobs=jobs, classes=classes), x, y, x_valid, y_valid
         )
         trial.set_user_attr("final_params", candidate.final_params(fitted, params))
-        return evaluation.score(metric, y_valid, fitted.predict_proba(x_valid))
+        return evaluation.score(metric, y_valid, fitted.predict_proba(x_valid), positive)
 
-    while not stop():
-        done = study.get_trials(deepcopy=False, states=_FINISHED)
-        if done and (len(done) >= budget.trials or time.monotonic() - started >= budget.seconds):
-            break
+    barren = 0
+    done = len(earlier)
+    while not done or (done < budget.trials and elapsed() < budget.seconds):
+        if stop():
+            raise Interrupted
         study.optimize(objective, n_trials=1)
-        finished = len(done) + 1
+        before, done = done, len(study.get_trials(deepcopy=False, states=_FINISHED))
+        barren = barren + 1 if done == before else 0
+        if barren == _BARREN_TRIALS:
+            raise JobFailed(
+                f"{barren} trials in a row gave no finite {metric}",
+                code="tuning_failed",
+                fix="choose another training.metric, or narrow the model's `search` in settings.yaml",
+            )
         log.info(
-            f"trial {finished} of {budget.trials}",
+            f"trial {done} of {budget.trials}",
             extra={
-                "best_score": round(study.best_value, 5),
+                "best_score": round(study.best_value, 5) if done else None,
                 "metric": metric,
-                "seconds_left": round(max(0.0, budget.seconds - (time.monotonic() - started)), 1),
+                "seconds_left": round(max(0.0, budget.seconds - elapsed()), 1),
             },
         )
     best = study.best_trial
-    return Tuned(
-        best.user_attrs["final_params"],
-        float(best.value or 0.0),
-        len(study.get_trials(deepcopy=False, states=_FINISHED)),
-        time.monotonic() - started,
-    )
+    return Tuned(best.user_attrs["final_params"], float(best.value or 0.0), done, elapsed())
 
 
 def _matrices(

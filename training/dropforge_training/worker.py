@@ -6,6 +6,7 @@ next worker goes on with the same study and the same run.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -19,79 +20,111 @@ from dropforge.environment import Environment
 from dropforge.errors import DropforgeError, InvalidRequest, TransientError
 from dropforge.messages import JobResult, TrainingJob
 from dropforge.ports import Queue, QueueMessage, Workflow
+from dropforge_training.interruption import Interrupted
 
 VISIBILITY_SECONDS = 60
 BEAT_SECONDS = 15
 WAIT_SECONDS = 10
-_BACKOFF_SECONDS = 20
+LAST_RECEIVE = 4  # maxReceiveCount of the training queue in template.yaml: a message received more often is redriven
+_PAUSE_SECONDS = 2
+_BACKOFF_SECONDS = (30, 120, 480)  # an outage of ten minutes costs no job
 
 
 class Worker:
-    """Takes one job at a time. `stopping` is set by SIGTERM."""
+    """Takes one job at a time. `stopping` is set by `stop`, which SIGTERM calls."""
 
     def __init__(self, world: bootstrap.World, log: logging.Logger) -> None:
         self._world = world
         self._log = log
+        self._interruptible = False
         self.stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Take no further job, leave the one in work at once. Called in the main thread, where jobs run and are waited for.
+
+        A message that arrives in the very instant of stopping stays hidden for VISIBILITY_SECONDS, then reappears.
+        """
+        self.stopping.set()
+        if self._interruptible:
+            raise Interrupted
 
     def poll(self) -> None:
         """Until told to stop."""
         self._log.info("waiting for jobs", extra={"queue": self._world.env.training_queue_url})
         while not self.stopping.is_set():
             try:
-                message = self._world.queue.receive(wait_seconds=WAIT_SECONDS, visibility_seconds=VISIBILITY_SECONDS)
-            except TransientError as error:
+                message = self._receive()
+            except Interrupted:
+                break
+            except DropforgeError as error:  # even "does not exist": a cloud that restarts has no queue for a moment
                 self._log.warning("the queue does not answer", extra={"why": error.message})
-                self.stopping.wait(2)
+                self.stopping.wait(_PAUSE_SECONDS)
                 continue
             if message is not None:
                 self.take(message, self._world.queue)
+        self._log.info("stopped")
+
+    def _receive(self) -> QueueMessage | None:
+        try:
+            self._interruptible = True
+            return self._world.queue.receive(wait_seconds=WAIT_SECONDS, visibility_seconds=VISIBILITY_SECONDS)
+        finally:
+            self._interruptible = False
 
     def take(self, message: QueueMessage, queue: Queue) -> None:
-        """One message: done, failed for good, or given back."""
+        """One message: done, failed for good, or given back. Never raises: what cannot be said now reappears later."""
         try:
             job = TrainingJob.parse(message.body)
         except InvalidRequest as error:
-            # Left in the queue: after its last receive SQS moves it to the dead-letter queue, where a person finds it.
-            self._log.error("not a training job", extra={"why": error.message, "receives": message.receives})
+            self._refuse(message, queue, error)
             return
         with observability.context(correlation_id=job.upload_id, job_id=job.job_id, model=job.model):
             beat = _Heartbeat(job, queue, message.receipt, self._world.workflow, self._log)
             with beat:
-                done = self.work(job, lost=beat.lost, receives=message.receives)
-            if done:
-                queue.delete(message.receipt)
-            else:
-                queue.extend(message.receipt, 0 if self.stopping.is_set() else _BACKOFF_SECONDS)
+                done = self.work(job, lost=beat.lost, last=message.receives >= LAST_RECEIVE)
+            pause = 0 if self.stopping.is_set() else _BACKOFF_SECONDS[min(message.receives, len(_BACKOFF_SECONDS)) - 1]
+            try:
+                if done:
+                    queue.delete(message.receipt)
+                else:
+                    queue.extend(message.receipt, pause)
+            except DropforgeError as error:
+                self._log.warning(
+                    "the queue does not answer; the job reappears by itself", extra={"why": error.message}
+                )
 
-    def work(self, job: TrainingJob, *, lost: threading.Event, receives: int = 1) -> bool:
-        """Run the job and answer its token. False: try again later."""
-        self._log.info("job started", extra={"attempt": receives})
+    def work(self, job: TrainingJob, *, lost: threading.Event, last: bool = False) -> bool:
+        """Run the job and answer its token. False: try again later; with `last` there is no later, and the token is told."""
+        self._log.info("job started")
         try:
+            if job.task_token and not self._world.workflow.heartbeat(job.task_token):
+                self._log.info("job dropped: nobody waits for it")
+                return True
             result = self._run(job, lost)
+            waited = not job.task_token or self._world.workflow.succeed(job.task_token, result.json_text())
+        except Interrupted:
+            self._log.info("job handed back" if self.stopping.is_set() else "job dropped: nobody waits for it")
+            return not self.stopping.is_set()
         except TransientError as error:
-            self._log.warning("job given back", extra={"code": error.code, "why": error.message})
+            self._log.warning("job given back", extra={"code": error.code, "why": error.message, "last": last})
+            if last:
+                self._fail(job.task_token, error)
             return False
         except DropforgeError as error:
             self._log.error("job failed", extra={"code": error.code, "why": error.message})
-            self._world.workflow.fail(job.task_token, type(error).__name__, f"{error.message} Fix: {error.fix}")
-            return True
+            return self._fail(job.task_token, error)
         except Exception as error:
             # A defect must end the job with its reason, not leave its workflow waiting for the timeout.
             self._log.exception("job failed")
-            self._world.workflow.fail(job.task_token, type(error).__name__, str(error))
-            return True
-        if result is None:
-            self._log.info("job handed back" if self.stopping.is_set() else "job dropped: nobody waits for it")
-            return not self.stopping.is_set()
-        waited = self._world.workflow.succeed(job.task_token, result.json_text())
+            return self._fail(job.task_token, error)
         self._log.info("job done" if waited else "job done, but its workflow no longer waits")
         return True
 
-    def _run(self, job: TrainingJob, lost: threading.Event) -> JobResult | None:
-        from dropforge_training.job import Interrupted, run_job
+    def _run(self, job: TrainingJob, lost: threading.Event) -> JobResult:
+        from dropforge_training.job import run_job
 
         try:
+            self._interruptible = True
             return run_job(
                 job,
                 store=self._world.store,
@@ -100,8 +133,34 @@ class Worker:
                 log=self._log,
                 stop=lambda: self.stopping.is_set() or lost.is_set(),
             )
-        except Interrupted:
-            return None
+        finally:
+            self._interruptible = False
+
+    def _fail(self, token: str, error: Exception) -> bool:
+        """Tell the workflow. False when it does not answer: the message reappears and the job fails once more."""
+        cause = f"{error.message} Fix: {error.fix}" if isinstance(error, DropforgeError) else str(error)
+        try:
+            if token:
+                self._world.workflow.fail(token, type(error).__name__, cause)
+        except DropforgeError as unheard:
+            self._log.warning("the workflow does not answer", extra={"why": unheard.message})
+            return False
+        return True
+
+    def _refuse(self, message: QueueMessage, queue: Queue, error: InvalidRequest) -> None:
+        """Not a job. Left in the queue: after its last receive it moves to the dead-letter queue, where a person finds it."""
+        self._log.error("not a training job", extra={"why": error.message, "receives": message.receives})
+        try:
+            value = json.loads(message.body)
+        except ValueError:
+            value = None
+        token = value.get("task_token") if isinstance(value, dict) else None
+        if isinstance(token, str) and token and message.receives == 1:
+            self._fail(token, error)
+        try:
+            queue.extend(message.receipt, _PAUSE_SECONDS)
+        except DropforgeError as unheard:
+            self._log.warning("the queue does not answer", extra={"why": unheard.message})
 
 
 class _Heartbeat:
@@ -117,6 +176,7 @@ class _Heartbeat:
         self._workflow = workflow
         self._log = log
         self._done = threading.Event()
+        self._fields = observability.current()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> None:
@@ -127,16 +187,19 @@ class _Heartbeat:
         self._thread.join()
 
     def _beat(self) -> None:
-        while not self._done.wait(BEAT_SECONDS):
-            try:
-                if self._queue is not None:
-                    self._queue.extend(self._receipt, VISIBILITY_SECONDS)
-                if self._job.task_token and not self._workflow.heartbeat(self._job.task_token):
-                    self._log.warning("the workflow no longer waits for this job")
-                    self.lost.set()
-                    return
-            except DropforgeError as error:
-                self._log.warning("heartbeat failed; trying again", extra={"why": error.message})
+        with observability.context(**self._fields):
+            while not self._done.wait(BEAT_SECONDS) and not self.lost.is_set():
+                self._once()
+
+    def _once(self) -> None:
+        try:
+            if self._queue is not None:
+                self._queue.extend(self._receipt, VISIBILITY_SECONDS)
+            if self._job.task_token and not self._workflow.heartbeat(self._job.task_token):
+                self._log.warning("the workflow no longer waits for this job")
+                self.lost.set()
+        except DropforgeError as error:
+            self._log.warning("heartbeat failed; trying again", extra={"why": error.message})
 
 
 def main() -> int:
@@ -148,9 +211,8 @@ def main() -> int:
     world.ship_logs(log, f"{socket.gethostname()}/{os.getpid()}")
     worker = Worker(world, log)
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        log.info("stopping", extra={"signal": signal.Signals(number).name})
-        worker.stopping.set()
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        worker.stop()  # no logging here: the signal may have come in the middle of a line
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
@@ -158,14 +220,25 @@ def main() -> int:
         if not env.job:
             worker.poll()
             return 0
-        job = TrainingJob.parse(env.job)
-        with observability.context(correlation_id=job.upload_id, job_id=job.job_id, model=job.model):
-            beat = _Heartbeat(job, None, "", world.workflow, log)
-            with beat:
-                return 0 if worker.work(job, lost=beat.lost) else 1
+        return 0 if work_once(worker, TrainingJob.parse(env.job), world.workflow, log) else 1
     finally:
         for handler in log.handlers:
             handler.close()
+
+
+def work_once(worker: Worker, job: TrainingJob, workflow: Workflow, log: logging.Logger) -> bool:
+    """The job of the variable JOB. No queue brings it back, so it is tried again here, and its token is always answered."""
+    with observability.context(correlation_id=job.upload_id, job_id=job.job_id, model=job.model):
+        beat = _Heartbeat(job, None, "", workflow, log)
+        with beat:
+            for pause in (*_BACKOFF_SECONDS, None):
+                if worker.work(job, lost=beat.lost, last=pause is None):
+                    return True
+                if worker.stopping.wait(pause or 0):
+                    break
+        if worker.stopping.is_set() and job.task_token:
+            workflow.fail(job.task_token, "Interrupted", "the container was told to stop. Fix: start the job again")
+        return False
 
 
 if __name__ == "__main__":

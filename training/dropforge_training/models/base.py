@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import optuna
 
+    from dropforge_training.search import NarrowedTrial
+
 
 class Candidate(ABC):
     """What tuning needs to know of a model. Instances hold no state: one may serve many jobs.
@@ -25,7 +27,7 @@ class Candidate(ABC):
     """
 
     @abstractmethod
-    def search_space(self, trial: optuna.Trial) -> dict[str, Any]:
+    def search_space(self, trial: optuna.Trial | NarrowedTrial) -> dict[str, Any]:
         """Suggest the parameters of one trial; names and ranges appear in MLflow as they are."""
 
     @abstractmethod
@@ -56,7 +58,7 @@ class Candidate(ABC):
 
     def number_step(self) -> Any:
         """Median for missing numbers; `passthrough` for models that read NaN themselves."""
-        return SimpleImputer(strategy="median")
+        return SimpleImputer(strategy="median", keep_empty_features=True)  # an all-missing column stays
 
     def category_step(self, cleaner: TableCleaner) -> Any:
         """One column a category; dense, because some models read the zeros of a sparse matrix as missing."""

@@ -11,11 +11,13 @@ from dropforge_training.models.base import Candidate
 if TYPE_CHECKING:
     import optuna
 
+    from dropforge_training.search import NarrowedTrial
+
 
 class RandomForest(Candidate):
     """Robust with default parameters; a good second opinion beside boosting."""
 
-    def search_space(self, trial: optuna.Trial) -> dict[str, Any]:
+    def search_space(self, trial: optuna.Trial | NarrowedTrial) -> dict[str, Any]:
         return {
             "n_estimators": trial.suggest_int("n_estimators", 100, 200, step=50),
             "max_depth": trial.suggest_int("max_depth", 8, 20),

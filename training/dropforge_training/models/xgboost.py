@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     import optuna
 
+    from dropforge_training.search import NarrowedTrial
+
 _ROUNDS = 1500
 _PATIENCE = 40
 
@@ -19,7 +21,7 @@ _PATIENCE = 40
 class XGBoost(Candidate):
     """Histogram boosting with early stopping; reads missing numbers itself."""
 
-    def search_space(self, trial: optuna.Trial) -> dict[str, Any]:
+    def search_space(self, trial: optuna.Trial | NarrowedTrial) -> dict[str, Any]:
         return {
             "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.3, log=True),
             "max_depth": trial.suggest_int("max_depth", 3, 8),

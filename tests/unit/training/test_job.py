@@ -1,0 +1,161 @@
+"""One job from message to result, on a small table with every kind of column."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from dropforge.errors import JobFailed, SettingsError
+from dropforge.serving.manifest import BundleManifest
+from dropforge.serving.predictor import open_bundle
+from dropforge_training import export
+from dropforge_training.interruption import Interrupted
+
+Bench = Callable[..., Any]
+MODELS = ("random_forest", "xgboost")
+
+
+@pytest.mark.parametrize("classes", [("no", "yes"), ("high", "low", "middle")], ids=["binary", "multiclass"])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_job_leaves_a_proven_bundle_and_a_loadable_model(bench: Bench, model: str, classes: tuple[str, ...]) -> None:
+    """The result names a bundle that serves what the logged pipeline predicts, missing cells and all."""
+    made = bench(classes)
+    result = made.run(made.job(model, upload=f"{model}{len(classes)}"))
+    folder = Path(result.bundle_uri)
+    body = (folder / "manifest.json").read_bytes()
+    assert hashlib.sha256(body).hexdigest() == result.bundle_sha256
+    manifest = BundleManifest.from_json(body)
+    assert manifest.run_id == result.run_id
+    assert [f.name for f in manifest.features] == ["size-cm", "visits", "colour", "active", "since", "note"]
+    predictor = open_bundle(body, (folder / "model.onnx").read_bytes(), result.bundle_sha256)
+    rows = pd.read_parquet(_body(made)).drop(columns=["label", "__row"]).iloc[:50]
+    served = predictor.predict(export.records(rows))
+    mlflow.set_tracking_uri(made.tracking_uri)
+    loaded = mlflow.pyfunc.load_model(result.model_source)
+    expected = loaded.predict(rows.astype({"visits": "float64"}))
+    assert served.labels == list(expected)
+    assert np.allclose(served.probabilities.sum(axis=1), 1, atol=1e-5)
+    assert result.metrics["roc_auc"] > 0.75
+
+
+def test_the_run_tells_where_the_model_comes_from(bench: Bench) -> None:
+    """The run is a child of the analysis, carries upload, dataset and settings, parameters, metrics and its dataset."""
+    made = bench()
+    result = made.run(made.job(upload="told"))
+    run = mlflow.MlflowClient(made.tracking_uri).get_run(result.run_id)
+    tags = run.data.tags
+    assert tags["mlflow.parentRunId"] == made.parent_run_id
+    assert (tags["upload_id"], tags["dataset_id"], tags["settings_sha256"]) == ("told", "d", made.settings.sha256)
+    assert run.info.status == "FINISHED"
+    assert 3 <= int(run.data.params["max_depth"]) <= 6
+    assert run.data.metrics["heldout.roc_auc"] == pytest.approx(result.metrics["roc_auc"])
+    assert run.inputs.dataset_inputs[0].dataset.digest == "d"
+
+
+def test_held_out_predictions_are_kept_for_the_gate(bench: Bench) -> None:
+    """Row hash, true label and one probability a class for exactly the rows whose hash falls below the share."""
+    made = bench()
+    result = made.run(made.job(upload="gate"))
+    kept = pd.read_parquet(result.predictions_uri)
+    table = pd.read_parquet(_body(made))
+    below = table[table["__row"] % 10_000 < 2000]
+    assert sorted(kept["__row"]) == sorted(below["__row"])
+    assert list(kept.columns) == ["__row", "label", "p.no", "p.yes"]
+    assert list(kept.set_index("__row")["label"].loc[below["__row"]]) == list(below["label"])
+    assert len(kept) == result.metrics["rows"]
+
+
+def test_a_repeated_job_answers_without_training_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second delivery of a finished job gives the same result from the same run and starts no trial."""
+    made = bench()
+    job = made.job(upload="twice")
+    first = made.run(job)
+    monkeypatch.setattr("dropforge_training.tuning.tune", _must_not_run)
+    assert made.run(job) == first
+
+
+def test_a_run_closed_without_an_answer_is_trained_again(bench: Bench) -> None:
+    """A worker that died after MLflow closed the run, but before the answer was kept, does not leave a job without result."""
+    made = bench()
+    job = made.job(upload="torn")
+    first = made.run(job)
+    (Path(first.bundle_uri).parent / "result.json").unlink()
+    second = made.run(job)
+    assert second.run_id == first.run_id
+    assert (second.metrics, second.bundle_uri) == (first.metrics, first.bundle_uri)
+    assert json.loads((Path(first.bundle_uri).parent / "result.json").read_text())["run_id"] == first.run_id
+
+
+def test_an_interrupted_job_goes_on_with_its_study(bench: Bench) -> None:
+    """Trials finished before the interruption are not repeated, and the interrupted attempt leaves no result."""
+    made = bench()
+    job = made.job(upload="resumed")
+    asked: list[int] = []
+
+    def after_one_trial() -> bool:
+        asked.append(1)
+        return len(asked) > 1
+
+    with pytest.raises(Interrupted):
+        made.run(job, stop=after_one_trial)
+    before = len(list(made.store.list("s3://data/tuning/resumed-random_forest/")))
+    made.run(job)
+    entries = [e for o in made.store.list("s3://data/tuning/") for e in json.loads(made.store.get(o.uri).body)]
+    created = sum(1 for e in entries if e["op_code"] == 4)
+    assert before > 0
+    assert created == 2
+
+
+def test_a_bundle_that_differs_is_never_stored(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph whose probabilities differ from the pipeline's fails the job and leaves no bundle behind."""
+    made = bench()
+    other = bench(("no", "yes"), 300)
+    graphs: list[tuple[bytes, str]] = []
+    real = export.to_onnx
+
+    def remember(*arguments: Any) -> tuple[bytes, str]:
+        graphs.append(real(*arguments))
+        return graphs[0]
+
+    monkeypatch.setattr(export, "to_onnx", remember)
+    other.run(other.job("xgboost", upload="donor"))
+    with pytest.raises(JobFailed) as failure:
+        made.run(made.job("xgboost", upload="differs"))
+    assert failure.value.code == "parity"
+    runs = mlflow.MlflowClient(made.tracking_uri)
+    found = runs.search_runs([runs.get_run(made.parent_run_id).info.experiment_id], "tags.upload_id = 'differs'")
+    assert [f.path for f in runs.list_artifacts(found[0].info.run_id)] == []
+
+
+def test_an_unknown_model_or_parameter_is_a_permanent_failure(bench: Bench) -> None:
+    """A model that settings.yaml lacks, or a search key the model lacks, is named in the error."""
+    made = bench()
+    with pytest.raises(JobFailed, match="no model 'nobody'"):
+        made.run(made.job(upload="unknown").model_copy(update={"model": "nobody"}))
+    wrong = bench(
+        extra="""
+  - name: typo
+    class: dropforge_training.models.random_forest:RandomForest
+    search: {max_deph: 3}
+"""
+    )
+    with pytest.raises(SettingsError, match=r"search\.max_deph"):
+        wrong.run(wrong.job("typo", upload="typo"))
+
+
+def _body(made: Any) -> Any:
+    import io
+
+    return io.BytesIO(made.store.get("s3://data/datasets/d0/data.parquet").body)
+
+
+def _must_not_run(*_: Any, **__: Any) -> None:
+    raise AssertionError("a trial was started")
