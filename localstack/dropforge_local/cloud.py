@@ -50,7 +50,7 @@ def up(config: Config, progress: Progress) -> dict[str, str]:
         note.append(deploy.deploy(config))
     with _timed("settings", progress):
         store = S3Store(deploy.client(config, "s3"))
-        settings_store.apply(store, config.data_bucket, (config.root / "settings.yaml").read_bytes())
+        settings_store.apply(store, config.data_bucket, config.settings_file.read_bytes(), config.settings_file.name)
     outputs = deploy.outputs(config)
     tracking.join()
     if errors:

@@ -22,6 +22,11 @@ class Config:
     project: str = "dropforge"
     parameters: dict[str, str] = field(default_factory=dict)
     workers: int = 1
+    settings: Path | None = None  # another settings file than the checkout's
+
+    @property
+    def settings_file(self) -> Path:
+        return self.settings or self.root / "settings.yaml"
 
     @property
     def endpoint(self) -> str:
