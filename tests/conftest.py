@@ -1,0 +1,70 @@
+"""What several kinds of tests need: the example's real rows, and a local cloud of their own."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dropforge_cli.example_data import fetch
+from dropforge_cli.target import Target
+from dropforge_local import cloud as local_cloud
+from dropforge_local.layout import Config
+
+ROOT = Path(__file__).parents[1]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free at the same time, so that they differ."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A running local cloud with one worker."""
+
+    config: Config
+    outputs: dict[str, str]
+
+    @property
+    def target(self) -> Target:
+        return Target(self.outputs)
+
+    def client(self, service: str) -> Any:
+        return self.target.client(service)
+
+
+@pytest.fixture(scope="session")
+def adult_lines() -> list[str]:
+    """The reference file of the example, header first; fetched once, checked, cached."""
+    return fetch(ROOT / ".cache" / "data").reference.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """Emulator, MLflow and worker on free ports, with the real template and small training budgets."""
+    port, mlflow_port = free_ports(2)
+    home = tmp_path_factory.mktemp("cloud")
+    settings = home / "settings.yaml"
+    text = (ROOT / "settings.yaml").read_text(encoding="utf-8")
+    settings.write_text(
+        text.replace("{trials: 3, seconds: 25}", "{trials: 1, seconds: 5}").replace(
+            "{trials: 8, seconds: 25}", "{trials: 2, seconds: 5}"
+        )
+    )
+    config = Config(root=ROOT, home=home, port=port, mlflow_port=mlflow_port, settings=settings)
+    try:
+        yield Cloud(config, local_cloud.up(config, lambda _what, _seconds: None))
+    finally:
+        local_cloud.down(config, lambda _what, _seconds: None)

@@ -1,0 +1,201 @@
+"""The whole line on real rows: a dropped file becomes a served model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+from dropforge_local import cloud as local_cloud
+
+pytestmark = pytest.mark.integration
+ROWS = 4000
+
+
+def _csv(lines: list[str]) -> bytes:
+    return ("\n".join(lines) + "\n").encode()
+
+
+@pytest.fixture(scope="module")
+def reference(
+    cloud: Any, drop: Callable[..., str], wait: Callable[..., dict[str, Any]], adult_lines: list[str]
+) -> dict[str, Any]:
+    """The first upload of this cloud, concluded."""
+    return wait(drop("reference.csv", _csv(adult_lines[: ROWS + 1])))
+
+
+def _api(cloud: Any, method: str, path: str, **arguments: Any) -> requests.Response:
+    headers = {"x-api-key": cloud.outputs["ApiKey"], **arguments.pop("headers", {})}
+    return requests.request(method, cloud.outputs["ApiUrl"] + path, headers=headers, timeout=60, **arguments)
+
+
+def test_the_first_upload_becomes_the_reference_and_is_trained_on(reference: dict[str, Any]) -> None:
+    """It ends concluded, with every row accounted for and a version of every model."""
+    assert (reference["state"], reference["verdict"]) == ("concluded", "reference")
+    assert reference["rows_in"] == reference["rows_used"] + reference["rows_quarantined"] == ROWS
+    assert {m["model"]: m["version"] for m in reference["models"]} == {"random_forest": "1", "xgboost": "1"}
+    assert all(m["metrics"]["roc_auc"] > 0.85 for m in reference["models"])
+
+
+def test_the_report_opens(cloud: Any, reference: dict[str, Any]) -> None:
+    """As HTML and as JSON through the API, and as artifacts of the MLflow run."""
+    page = _api(cloud, "GET", f"/reports/{reference['upload_id']}", headers={"accept": "text/html"})
+    facts = _api(cloud, "GET", f"/reports/{reference['upload_id']}", headers={"accept": "application/json"})
+    assert page.text.startswith("<!doctype html>")
+    assert facts.json()["provenance"]["dataset_id"] == reference["dataset_id"]
+    kept = cloud.client("s3").list_objects_v2(Bucket=cloud.outputs["ArtifactBucket"], Prefix="mlflow/")["Contents"]
+    assert any(o["Key"].endswith(f"{reference['run_id']}/artifacts/report.html") for o in kept)
+
+
+def test_a_labelled_version_is_served(cloud: Any, reference: dict[str, Any], adult_lines: list[str]) -> None:
+    """Label in MLflow, POST /set_model, POST /predict with real rows: labels and probabilities of that version."""
+    from dropforge.adapters.mlflow import MlflowRegistry
+
+    MlflowRegistry(cloud.outputs["MlflowUrl"]).set_alias("adult-income-xgboost", "Production", "1")
+    switched = _api(cloud, "POST", "/set_model", json={"alias": "Production"})
+    assert switched.status_code == 200, switched.text
+    header = adult_lines[0].split(",")
+    rows = [dict(zip(header, line.split(","), strict=True)) for line in adult_lines[-200:]]
+    answer = _api(cloud, "POST", "/predict", json={"records": rows}).json()
+    hits = sum(p["label"] == r["income"] for p, r in zip(answer["predictions"], rows, strict=True))
+    assert hits >= 150
+    assert answer["model"]["name"] == "adult-income-xgboost"
+    assert all(abs(sum(p["probabilities"].values()) - 1) < 1e-5 for p in answer["predictions"])
+    info = _api(cloud, "GET", "/model_info").json()
+    assert info["model"]["version"] == "1"
+    assert _api(cloud, "GET", "/health").json()["status"] == "ok"
+
+
+def test_a_call_without_the_key_is_refused(cloud: Any, reference: dict[str, Any]) -> None:
+    """The API key is enforced on every route."""
+    for method, path in (("POST", "/predict"), ("POST", "/set_model"), ("GET", "/health"), ("GET", "/uploads")):
+        assert requests.request(method, cloud.outputs["ApiUrl"] + path, timeout=30).status_code == 403
+
+
+def test_the_same_file_twice_trains_once(
+    cloud: Any,
+    reference: dict[str, Any],
+    drop: Callable[..., str],
+    wait: Callable[..., dict[str, Any]],
+    adult_lines: list[str],
+) -> None:
+    """The second upload is skipped, says which upload holds the rows, and registers nothing."""
+    again = wait(drop("again.csv", _csv(adult_lines[: ROWS + 1])))
+    assert (again["state"], again["reason"]["code"]) == ("skipped", "duplicate")
+    assert reference["upload_id"] in again["reason"]["message"]
+    versions = _api(cloud, "GET", "/models").json()["models"]
+    assert sorted(v["version"] for v in versions) == ["1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("empty.csv", "empty_file"),
+        ("header.csv", "no_rows"),
+        ("picture.csv", "not_a_table"),
+        ("cut.parquet", "truncated"),
+        ("no_target.csv", "target_missing"),
+    ],
+)
+def test_a_bad_file_is_rejected_with_its_reason(
+    reference: dict[str, Any],
+    drop: Callable[..., str],
+    wait: Callable[..., dict[str, Any]],
+    adult_lines: list[str],
+    cloud: Any,
+    name: str,
+    code: str,
+) -> None:
+    """It ends rejected with a stable code, words and a fix; a page tells the same; nothing is trained."""
+    bodies = {
+        "empty.csv": b"",
+        "header.csv": _csv(adult_lines[:1]),
+        "picture.csv": b"\x89PNG\r\n\x1a\n" + bytes(200),
+        "cut.parquet": b"PAR1" + bytes(500),
+        "no_target.csv": _csv([line.rpartition(",")[0] for line in adult_lines[:100]]),
+    }
+    record = wait(drop(name, bodies[name]))
+    assert (record["state"], record["reason"]["code"]) == ("rejected", code)
+    assert record["reason"]["fix"]
+    page = _api(cloud, "GET", f"/reports/{record['upload_id']}", headers={"accept": "text/html"}).text
+    assert code in page
+
+
+def test_a_bad_row_is_set_aside_and_the_good_rows_are_used(
+    cloud: Any,
+    reference: dict[str, Any],
+    drop: Callable[..., str],
+    wait: Callable[..., dict[str, Any]],
+    adult_lines: list[str],
+) -> None:
+    """One row with an extra field: it stands in the quarantine with its line and reason; every other row is trained on.
+
+    The worker is killed while it works on this upload; the next worker finishes the job.
+    """
+    rows = [adult_lines[0], *adult_lines[ROWS + 1 : ROWS + 2001], adult_lines[5] + ",surplus"]
+    upload_id = drop("one_bad_row.csv", _csv(rows))
+    wait(upload_id, "training")
+    _wait_for_line(cloud, upload_id, "job started")
+    worker = local_cloud.worker(cloud.config)
+    pid = worker.pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    _reaped(worker)
+    local_cloud.start_worker(cloud.config, cloud.outputs)
+    record = wait(upload_id)
+    assert record["state"] == "concluded", record
+    assert (record["rows_in"], record["rows_used"], record["rows_quarantined"]) == (2001, 2000, 1)
+    kept = cloud.client("s3").get_object(Bucket=cloud.outputs["DataBucket"], Key=f"quarantine/{upload_id}/reasons.json")
+    first = json.loads(kept["Body"].read())["first"][0]
+    assert (first["line"], first["code"]) == (2002, "too_many_fields")
+    assert "16 fields where the header has 15" in first["reason"]
+    assert sorted(m["version"] for m in record["models"]) == ["2", "2"]
+    assert cloud.target.api("GET", "/models").json()["models"][0]["version"] == "2"
+
+
+def test_one_upload_is_followed_through_every_part(cloud: Any, reference: dict[str, Any]) -> None:
+    """analyze, training and conclude log under the upload's id as correlation id."""
+    from dropforge_cli.logs import events
+
+    client, prefix = cloud.client("logs"), cloud.outputs["LogGroupPrefix"]
+    for service in ("analyze", "training", "conclude"):
+        lines = [e["line"] for e in events(client, f"{prefix}{service}", 0, reference["upload_id"])]
+        assert lines, service
+        assert {line["correlation_id"] for line in lines} == {reference["upload_id"]}
+
+
+def test_training_data_are_found_by_run(cloud: Any, reference: dict[str, Any], tmp_path: Any) -> None:
+    """The run's dataset names its parts, and the parts hold the rows that were trained on."""
+    from dropforge.adapters.mlflow import MlflowRegistry
+    from dropforge.adapters.s3 import S3Store
+    from dropforge.data.datasets import Datasets
+
+    run_id = reference["models"][0]["run_id"]
+    tags = MlflowRegistry(cloud.outputs["MlflowUrl"]).run_tags(run_id)
+    manifest = Datasets(S3Store(cloud.client("s3")), cloud.outputs["DataBucket"]).manifest(tags["dataset_id"])
+    assert manifest.rows == ROWS
+
+
+def _wait_for_line(cloud: Any, upload_id: str, message: str) -> None:
+    from dropforge_cli.logs import events
+
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        group = f"{cloud.outputs['LogGroupPrefix']}training"
+        if any(e["line"]["message"] == message for e in events(cloud.client("logs"), group, 0, upload_id)):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"no line {message!r} for {upload_id}")
+
+
+def _reaped(worker: Any) -> None:
+    deadline = time.monotonic() + 10
+    while worker.pid() is not None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert worker.pid() is None
