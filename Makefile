@@ -31,7 +31,6 @@ check: .venv/.dev ## Lint, types, import rules, template
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
-	@$(BIN)/bandit --quiet --recursive --severity-level medium layers/core functions training cli localstack
 	@$(BIN)/cfn-lint template.yaml
 
 format: .venv/.dev ## Format the code and mend what the linter can
