@@ -59,8 +59,8 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     settings = home / "settings.yaml"
     text = (ROOT / "settings.yaml").read_text(encoding="utf-8")
     settings.write_text(
-        text.replace("{trials: 3, seconds: 25}", "{trials: 1, seconds: 5}").replace(
-            "{trials: 8, seconds: 25}", "{trials: 2, seconds: 5}"
+        text.replace("{trials: 2, seconds: 20}", "{trials: 1, seconds: 5}").replace(
+            "{trials: 6, seconds: 20}", "{trials: 2, seconds: 5}"
         )
     )
     config = Config(root=ROOT, home=home, port=port, mlflow_port=mlflow_port, settings=settings)

@@ -19,9 +19,9 @@ class RandomForest(Candidate):
 
     def search_space(self, trial: optuna.Trial | NarrowedTrial) -> dict[str, Any]:
         return {
-            "n_estimators": trial.suggest_int("n_estimators", 100, 200, step=50),
-            "max_depth": trial.suggest_int("max_depth", 8, 20),
-            "min_samples_leaf": trial.suggest_int("min_samples_leaf", 1, 10),
+            "n_estimators": trial.suggest_int("n_estimators", 50, 150, step=50),
+            "max_depth": trial.suggest_int("max_depth", 8, 16),
+            "min_samples_leaf": trial.suggest_int("min_samples_leaf", 3, 20),
             "max_features": trial.suggest_float("max_features", 0.1, 0.6),
         }
 
