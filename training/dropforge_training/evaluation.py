@@ -15,6 +15,7 @@ def score(metric: str, y: np.ndarray, probabilities: np.ndarray, positive: int =
     Multiclass: one-vs-rest for roc_auc, mean over the classes for average_precision and f1.
     """
     classes = probabilities.shape[1]
+    probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)  # float32 sums are off by rounding
     binary = classes == 2
     truth = (y == positive).astype(int) if binary else y
     chance = probabilities[:, positive] if binary else probabilities
@@ -22,9 +23,7 @@ def score(metric: str, y: np.ndarray, probabilities: np.ndarray, positive: int =
     match metric:
         case "roc_auc":
             return float(
-                sk.roc_auc_score(truth, chance)
-                if binary
-                else sk.roc_auc_score(y, probabilities / probabilities.sum(axis=1, keepdims=True), multi_class="ovr")
+                sk.roc_auc_score(truth, chance) if binary else sk.roc_auc_score(y, probabilities, multi_class="ovr")
             )
         case "average_precision":
             return float(sk.average_precision_score(truth if binary else np.eye(classes)[y], chance))

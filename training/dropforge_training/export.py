@@ -13,6 +13,8 @@ from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgbo
 from skl2onnx import convert_sklearn, update_registered_converter
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
+from skl2onnx.operator_converters.random_forest import convert_sklearn_random_forest_classifier
+from sklearn.ensemble import HistGradientBoostingClassifier
 from xgboost import XGBClassifier
 
 from dropforge.errors import DropforgeError, JobFailed
@@ -23,6 +25,28 @@ from dropforge_training.tables import Table, TrainingData
 
 TOLERANCE = 1e-5
 _NUMBERS, _TEXTS = "numbers", "texts"
+
+
+class _PlainNumbers:
+    """A graph container that takes truth values in lists of attributes for 0 and 1: the onnx package refuses them."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def add_node(self, *arguments: Any, **attributes: Any) -> Any:
+        plain = {
+            k: [int(v) if isinstance(v, bool | np.bool_) else v for v in given] if isinstance(given, list) else given
+            for k, given in attributes.items()
+        }
+        return self._container.add_node(*arguments, **plain)
+
+
+def _convert_hist_gradient_boosting(scope: Any, operator: Any, container: Any) -> None:
+    """The library's converter; it writes where a missing value goes as truth values."""
+    convert_sklearn_random_forest_classifier(scope, operator, _PlainNumbers(container))
 
 
 def to_onnx(model: LabelledPipeline, numbers: int, texts: int) -> tuple[bytes, str]:
@@ -36,6 +60,13 @@ def to_onnx(model: LabelledPipeline, numbers: int, texts: int) -> tuple[bytes, s
         calculate_linear_classifier_output_shapes,
         convert_xgboost,
         options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
+    )
+    update_registered_converter(
+        HistGradientBoostingClassifier,
+        "SklearnHistGradientBoostingClassifier",
+        calculate_linear_classifier_output_shapes,
+        _convert_hist_gradient_boosting,
+        options={"nocl": [True, False], "zipmap": [True, False, "columns"], "raw_scores": [True, False]},
     )
     rest = model.pipeline[1:]
     inputs = ([(_NUMBERS, FloatTensorType([None, numbers]))] if numbers else []) + (

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
 from dropforge import settings_store
 from dropforge.data.datasets import load_manifest
@@ -33,6 +34,7 @@ from dropforge_training.tables import TrainingData
 from dropforge_training.tracking import JobRun
 
 _HELDOUT = "heldout.parquet"
+_ROWS_A_THREAD = 5000
 
 
 def run_job(
@@ -66,7 +68,8 @@ def run_job(
             extra={"train_rows": len(data.train), "heldout_rows": len(data.heldout), "unlabelled": data.unlabelled},
         )
         journal = Journal(store, join(f"s3://{data_bucket}", "tuning", job.job_id))
-        model, tuned = _fit(job, chosen, data, settings, journal, log, stop)
+        with threadpool_limits(_cores(len(data.train))):  # OpenMP and BLAS, for models that take no thread count
+            model, tuned = _fit(job, chosen, data, settings, journal, log, stop)
         if stop():
             raise Interrupted
         result = _finish(job, manifest, data, model, tuned, run, settings, Path(folder), log)
@@ -88,7 +91,7 @@ def _fit(
 ) -> tuple[LabelledPipeline, tuning.Tuned]:
     candidate = base.load(chosen.import_path)
     markers = data.markers(settings)
-    jobs = _cores()
+    jobs = _cores(len(data.train))
     tuned = tuning.tune(
         candidate,
         data,
@@ -192,9 +195,10 @@ def _write_heldout(folder: Path, data: TrainingData, probabilities: np.ndarray) 
     pd.DataFrame(columns).to_parquet(folder / "evaluation" / _HELDOUT, index=False)
 
 
-def _cores() -> int:
-    """Cores this process may use: fewer than the machine has when it is pinned to some."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _cores(rows: int) -> int:
+    """Threads worth starting: those this process may use, but one for a few rows, where waking them costs more than it saves."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(mine, 1 + rows // _ROWS_A_THREAD)
 
 
 def _rounded(metrics: dict[str, float]) -> dict[str, float]:

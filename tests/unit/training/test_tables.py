@@ -1,0 +1,110 @@
+"""From a manifest to features, labels and the held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dropforge import settings as settings_module
+from dropforge.errors import JobFailed
+from dropforge_training import tables
+
+Maker = Callable[..., Any]
+
+
+def settings_with(data: str = "", training: str = "") -> settings_module.Settings:
+    text = f"""
+project: p-1
+data: {{target: label{data}}}
+training: {{holdout_share: 0.3{training}}}
+models: [{{name: m, class: "a.b:C"}}]
+"""
+    return settings_module.load(text)
+
+
+def test_identical_rows_fall_on_one_side(snapshot: Maker, table: Maker, tmp_path: Path) -> None:
+    """No held-out row is among the training rows, however often it occurs, in whichever part."""
+    first = table(300, ("no", "yes"))
+    store, manifest = snapshot(pd.concat([first, first]), first.iloc[:100])
+    data = tables.load(store, manifest, settings_with(), tmp_path)
+    assert set(data.train.row.tolist()).isdisjoint(data.heldout.row.tolist())
+    assert len(data.train) + len(data.heldout) == 700
+    assert (data.heldout.row % np.uint64(10_000) < 3000).all()
+
+
+def test_rows_without_a_label_are_left_out_and_counted(snapshot: Maker, table: Maker, tmp_path: Path) -> None:
+    """A row with a missing target is neither trained on nor scored."""
+    frame = table(300, ("no", "yes"))
+    frame.loc[:9, "label"] = None
+    data = tables.load(*snapshot(frame), settings_with(), tmp_path)
+    assert (data.unlabelled, data.rows, len(data.train) + len(data.heldout)) == (10, 300, 290)
+
+
+def test_ignored_columns_and_the_target_are_no_features(snapshot: Maker, table: Maker, tmp_path: Path) -> None:
+    """Features are the schema's columns in its order without target and ignored ones."""
+    data = tables.load(*snapshot(table(300, ("no", "yes"))), settings_with(", ignore: [note, visits]"), tmp_path)
+    assert [c.name for c in data.features] == ["size-cm", "colour", "active", "since"]
+    assert list(data.train.x.columns) == ["size-cm", "colour", "active", "since"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "classes"),
+    [
+        ("integer", [0, 1, None], ["0", "1"]),
+        ("boolean", [True, False, None], ["false", "true"]),
+        ("category", ["b", "a", None], ["a", "b"]),
+    ],
+)
+def test_classes_are_written_as_in_the_file(
+    snapshot: Maker, table: Maker, tmp_path: Path, kind: Any, values: list[Any], classes: list[str]
+) -> None:
+    """A missing label elsewhere does not turn the class 1 into 1.0."""
+    frame = table(300, ("no", "yes"))
+    dtype = {"integer": "Int64", "boolean": "boolean", "category": "object"}[kind]
+    frame["label"] = pd.array(values * 100, dtype=dtype)
+    store, manifest = snapshot(frame, kinds={"size-cm": "number", "label": kind})
+    assert tables.load(store, manifest, settings_with(), tmp_path).classes == classes
+
+
+@pytest.mark.parametrize(
+    ("change", "data", "code"),
+    [
+        (lambda f: f.assign(label="one"), "", "one_class"),
+        (lambda f: f.assign(label=None), "", "one_class"),
+        (lambda f: f.assign(label=[str(i) for i in range(len(f))]), "", "too_many_classes"),
+        (lambda f: f.assign(label=["rare", *["a", "b"] * 149, "a"]), "", "class_missing"),
+        (lambda f: f, ", positive_class: maybe", "positive_class"),
+        (lambda f: f, ", ignore: [size-cm, visits, colour, active, since, note]", "no_features"),
+    ],
+)
+def test_data_that_cannot_be_learnt_from_says_why(
+    snapshot: Maker, table: Maker, tmp_path: Path, change: Maker, data: str, code: str
+) -> None:
+    """Each case is a permanent failure with its own code and a way out."""
+    with pytest.raises(JobFailed) as failure:
+        tables.load(*snapshot(change(table(300, ("no", "yes")))), settings_with(data), tmp_path)
+    assert failure.value.code == code
+    assert failure.value.fix
+
+
+def test_an_altered_part_is_refused(snapshot: Maker, table: Maker, tmp_path: Path) -> None:
+    """A part whose bytes are not those the manifest names is never trained on."""
+    store, manifest = snapshot(table(300, ("no", "yes")))
+    body = store.get(manifest.parts[0].uri).body
+    store.put(manifest.parts[0].uri, body[:-1] + bytes([body[-1] ^ 1]))
+    with pytest.raises(JobFailed) as failure:
+        tables.load(store, manifest, settings_with(), tmp_path)
+    assert failure.value.code == "part_altered"
+
+
+def test_the_positive_class_is_the_named_one_or_the_last(snapshot: Maker, table: Maker, tmp_path: Path) -> None:
+    """Settings decide; without them the last class by name is scored; multiclass has none."""
+    store, manifest = snapshot(table(300, ("no", "yes")))
+    assert tables.load(store, manifest, settings_with(", positive_class: 'no'"), tmp_path).positive == "no"
+    assert tables.load(store, manifest, settings_with(), tmp_path).positive == "yes"
+    assert tables.load(*snapshot(table(300, ("a", "b", "c"))), settings_with(), tmp_path).positive == ""

@@ -1,0 +1,32 @@
+"""Logistic regression."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sklearn import linear_model
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from dropforge_training.models.base import Candidate
+
+if TYPE_CHECKING:
+    import optuna
+
+    from dropforge_training.search import NarrowedTrial
+
+
+class LogisticRegression(Candidate):
+    """The plain linear baseline: every other model should beat it, or is not worth its cost."""
+
+    def search_space(self, trial: optuna.Trial | NarrowedTrial) -> dict[str, Any]:
+        return {"C": trial.suggest_float("C", 1e-3, 100.0, log=True)}
+
+    def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:  # noqa: ARG002 - one thread suffices
+        return linear_model.LogisticRegression(**params, max_iter=500, random_state=seed)
+
+    def number_step(self) -> Any:
+        """Scaled, unlike for trees: the penalty weighs all columns alike, and a smooth model survives float32 rounding."""
+        impute = SimpleImputer(strategy="median", keep_empty_features=True)
+        return Pipeline([("impute", impute), ("scale", StandardScaler())])
