@@ -1,0 +1,131 @@
+"""A small real bundle: trained, exported and checked by the training package."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import Pipeline
+
+from dropforge.adapters.memory import MemoryStore
+from dropforge.data.schema import Column
+from dropforge.serving.manifest import BundleManifest
+from dropforge.serving.pointer import Active, ActivePointer
+from dropforge_training import export
+from dropforge_training.models.random_forest import RandomForest
+from dropforge_training.processing import LabelledPipeline
+from dropforge_training.tables import Table, TrainingData
+
+BUCKET = "bucket"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Bytes of a bundle and the pipeline it came from."""
+
+    manifest: BundleManifest
+    onnx: bytes
+    model: LabelledPipeline
+    rows: pd.DataFrame
+
+
+def _table(seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    n = 300
+    x = pd.DataFrame(
+        {
+            "age": rng.integers(18, 80, n).astype(float),
+            "job": rng.choice(["clerk", "cook", "nurse"], n).astype(object),
+            "member": pd.array(rng.choice([True, False], n), dtype="boolean"),
+            "joined": pd.to_datetime("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, n), unit="D"),
+        }
+    )
+    x.loc[::17, "age"] = np.nan
+    x.loc[::13, "job"] = None
+    y = ((x["age"].fillna(40) + 20 * (x["job"] == "nurse")) > 55).to_numpy().astype(int)
+    return x, y
+
+
+@pytest.fixture(scope="session")
+def bundle() -> Bundle:
+    """Binary: labels no and yes, yes from 0.4."""
+    x, y = _table(1)
+    kinds = (
+        Column(name="age", kind="integer"),
+        Column(name="job", kind="category"),
+        Column(name="member", kind="boolean"),
+        Column(name="joined", kind="datetime"),
+    )
+    data = TrainingData(
+        Table(x, y, np.arange(len(y), dtype=np.uint64)),
+        Table(x, y, np.arange(len(y), dtype=np.uint64)),
+        ["no", "yes"],
+        "yes",
+        kinds,
+        0,
+        len(y),
+    )
+    markers = {c.name: ("?",) for c in kinds}
+    candidate = RandomForest()
+    cleaner = candidate.processor(["age", "member", "joined"], ["job"], markers)
+    clean = cleaner.fit(x).transform(x)
+    preprocessor = candidate.preprocessor(cleaner)
+    forest = RandomForestClassifier(20, max_depth=5, random_state=0).fit(
+        np.asarray(preprocessor.fit_transform(clean), dtype=np.float32), y
+    )
+    model = LabelledPipeline(
+        Pipeline([("processor", cleaner), ("preprocessor", preprocessor), ("estimator", forest)]),
+        ["no", "yes"],
+        0.4,
+        "yes",
+    )
+    onnx, output = export.to_onnx(model, 3, 1)
+    manifest = export.manifest_for(
+        model,
+        data,
+        onnx,
+        output,
+        project="demo",
+        name="forest",
+        run_id="r1",
+        dataset_id="d1",
+        target="bought",
+        markers=markers,
+        metrics={"roc_auc": 0.9},
+    )
+    export.check_parity(model, manifest, onnx, data.heldout, logging.getLogger("test"))
+    return Bundle(manifest, onnx, model, x)
+
+
+@pytest.fixture
+def stored(bundle: Bundle) -> tuple[MemoryStore, Callable[..., Active]]:
+    """A store, and a function that keeps the bundle at a place and points the API to it."""
+    import hashlib
+
+    store = MemoryStore()
+
+    def activate(
+        version: str = "1", *, manifest: bytes | None = None, onnx: bytes | None = None, point: bool = True
+    ) -> Active:
+        uri = f"s3://artifacts/{version}/bundle"
+        text = bundle.manifest.to_json()
+        store.put(f"{uri}/manifest.json", manifest if manifest is not None else text)
+        store.put(f"{uri}/model.onnx", onnx if onnx is not None else bundle.onnx)
+        active = Active(
+            "demo-forest", version, "Production", "r1", uri, hashlib.sha256(text).hexdigest(), number=int(version)
+        )
+        if point:
+            pointer = ActivePointer(store, BUCKET)
+            try:
+                etag = pointer.read()[1]
+            except Exception:
+                etag = ""
+            pointer.replace(active, etag)
+        return active
+
+    return store, activate
