@@ -1,0 +1,131 @@
+"""Every route but /predict, by its recorded event."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from dropforge.uploads import UploadRecord
+
+ID = "0123456789abcdef0123"
+
+
+def _call(load: Any, event: dict[str, Any]) -> tuple[int, Any]:
+    answer = load("control").handler(event, None)
+    assert answer["headers"]["X-Content-Type-Options"] == "nosniff"
+    body = answer["body"]
+    return answer["statusCode"], json.loads(body) if answer["headers"]["Content-Type"] == "application/json" else body
+
+
+def _upload(world: Any, **facts: Any) -> None:
+    world.uploads.open(UploadRecord(upload_id=ID, bucket="b", key="incoming/new rows.csv", version="1"))
+    if facts:
+        world.uploads.update(ID, **facts)
+
+
+def test_an_upload_form_is_for_one_safe_key(load: Any, event: Any) -> None:
+    """The form names its bucket and key, its limit, and how to find the upload afterwards."""
+    status, form = _call(load, event("upload_data"))
+    assert status == 200
+    assert form["key"].startswith("incoming/")
+    assert form["key"].endswith("/new rows.csv")
+    assert form["max_bytes"] == 2_000_000_000
+    assert form["key"] in form["next"]
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b\\c.csv", "x\u0000.csv", "<script>.csv", "=cmd.csv"])
+def test_a_hostile_file_name_is_made_safe(load: Any, event: Any, name: str) -> None:
+    """Only the last part remains, and of it only letters, digits, dot, dash, underscore and space."""
+    _, form = _call(load, {**event("upload_data"), "body": json.dumps({"filename": name})})
+    last = form["key"].rpartition("/")[2]
+    assert form["key"].count("/") == 5
+    assert last
+    assert not set(last) & set("<>=\\\x00/")
+
+
+@pytest.mark.parametrize(
+    "body", [None, "{}", '{"filename": 3}', '{"filename": ""}', '{"filename": ".."}', "[]", "{", "nul\u0000"]
+)
+def test_a_wrong_body_is_the_callers_mistake(load: Any, event: Any, body: str | None) -> None:
+    """422 with code, message, fix and the request's id."""
+    status, told = _call(load, {**event("upload_data"), "body": body})
+    assert status == 422
+    assert set(told) == {"code", "message", "fix", "request_id"}
+    assert told["request_id"] == "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
+
+
+def test_a_body_that_claims_to_be_base64_must_be(load: Any, event: Any) -> None:
+    """Encoded bodies are decoded; a false claim is 422."""
+    encoded = base64.b64encode(b'{"filename": "a.csv"}').decode()
+    assert _call(load, {**event("upload_data"), "body": encoded, "isBase64Encoded": True})[0] == 200
+    assert _call(load, {**event("upload_data"), "body": "%%%", "isBase64Encoded": True})[0] == 422
+
+
+def test_uploads_are_listed_and_found_by_key(load: Any, event: Any, world: Any) -> None:
+    """The key filter is exact."""
+    assert _call(load, event("uploads")) == (200, {"uploads": []})
+    _upload(world)
+    assert [u["upload_id"] for u in _call(load, event("uploads"))[1]["uploads"]] == [ID]
+    other = {**event("uploads"), "multiValueQueryStringParameters": {"key": ["incoming/other.csv"]}}
+    assert _call(load, other)[1] == {"uploads": []}
+
+
+def test_an_upload_tells_its_state_and_links(load: Any, event: Any, world: Any) -> None:
+    """404 while unknown; links to the report once it is there."""
+    assert _call(load, event("upload"))[0] == 404
+    _upload(world, report_uri="s3://artifacts/reports/x/report.html", run_url="http://mlflow/run")
+    status, record = _call(load, event("upload"))
+    assert (status, record["state"]) == (200, "received")
+    assert set(record["links"]) == {"run", "report_html"}
+
+
+def test_a_report_is_html_or_json_by_accept(load: Any, event: Any, world: Any) -> None:
+    """404 with the state while there is none."""
+    _upload(world)
+    status, told = _call(load, event("report"))
+    assert (status, told["code"]) == (404, "no_report")
+    world.store.put("s3://artifacts/r.html", b"<!doctype html>")
+    world.store.put("s3://artifacts/r.json", b'{"verdict": 1}')
+    world.uploads.update(ID, report_uri="s3://artifacts/r.html", report_json_uri="s3://artifacts/r.json")
+    assert _call(load, event("report")) == (200, "<!doctype html>")
+    assert _call(load, {**event("report"), "headers": {"accept": "application/json"}}) == (200, {"verdict": 1})
+
+
+def test_health_says_what_is_wrong(load: Any, event: Any) -> None:
+    """Always 200 with each part; without an active model the system is live and not ready."""
+    status, told = _call(load, event("health"))
+    assert (status, told["live"], told["ready"], told["status"]) == (200, True, False, "not_ready")
+    assert told["parts"]["active_model"]["error"] == "no_active_model"
+
+
+def test_nothing_active_is_409(load: Any, event: Any) -> None:
+    """With the way out; and an alias nobody carries is 404."""
+    assert _call(load, event("model_info"))[0] == 409
+    status, told = _call(load, event("set_model"))
+    assert (status, told["code"]) == (404, "alias_unknown")
+    assert _call(load, {**event("set_model"), "body": '{"alias": 7}'})[0] == 422
+    assert _call(load, event("models")) == (200, {"models": []})
+
+
+def test_a_wrong_method_is_405_and_an_unknown_path_404(load: Any, event: Any) -> None:
+    """405 names the methods there are."""
+    status, told = _call(load, {**event("set_model"), "httpMethod": "DELETE"})
+    assert (status, told["fix"]) == (405, "use POST")
+    assert _call(load, {**event("health"), "resource": "/nope"})[0] == 404
+
+
+def test_a_defect_tells_the_caller_nothing_but_the_request_id(
+    load: Any, event: Any, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """500 with a stable code; the traceback goes to the log only."""
+
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(world.store, "list", broken)
+    status, told = _call(load, event("uploads"))
+    assert (status, told["code"]) == (500, "internal_error")
+    assert "secret" not in json.dumps(told)
