@@ -78,9 +78,8 @@ def main() -> None:
         print(json.dumps(figures))
     else:
         print(f"process start to first prediction  {figures['cold_s']:.2f} s (median of {len(colds)})")
-        print(
-            f"warm, one row, handler level       p50 {figures['p50_ms']:.3f} ms   p99 {figures['p99_ms']:.3f} ms   ({len(took):,} calls)"
-        )
+        warm = f"p50 {figures['p50_ms']:.3f} ms   p99 {figures['p99_ms']:.3f} ms   ({len(took):,} calls)"
+        print(f"warm, one row, handler level       {warm}")
         print(f"resident memory                    {figures['rss_mb']:.0f} MB")
 
 

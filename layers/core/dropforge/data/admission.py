@@ -70,10 +70,14 @@ def admit(path: Path, *, data: DataSettings, reference: Schema | None, workdir: 
             code="over_byte_budget",
             fix="split the file, or raise data.limits.max_bytes",
         )
+    import duckdb
+
     connection = connect(workdir)
     try:
         source = sources.open_source(path, workdir, connection, data, reference)
         return _Reading(source, data, reference, workdir).run(path)
+    except duckdb.InvalidInputException as error:  # a damaged page, or text no CSV can be
+        raise sources.unreadable(error) from None
     finally:
         connection.close()
 

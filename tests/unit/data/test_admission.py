@@ -1,0 +1,195 @@
+"""Bytes to accepted rows and rejects."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from dropforge.data import engine
+from dropforge.data.schema import ROW_HASH
+from dropforge.errors import RejectedUpload
+
+
+def _rows(admission: Any) -> list[tuple[Any, ...]]:
+    names = ", ".join(f'"{c}"' for c in admission.schema.names)
+    return list(duckdb.sql(f"SELECT {names} FROM read_parquet('{admission.snapshot}')").fetchall())
+
+
+def test_kinds_are_inferred(admitted: Any, lines: list[str]) -> None:
+    """Integers, categories, booleans and dates are told apart; the target is a category."""
+    admission = admitted(lines)
+    assert {c.name: c.kind for c in admission.schema.columns} == {
+        "age": "integer",
+        "city": "category",
+        "member": "boolean",
+        "joined": "datetime",
+        "label": "category",
+    }
+    assert (admission.rows_in, admission.rows_used, admission.rows_quarantined) == (200, 200, 0)
+
+
+def test_a_declared_type_wins(admitted: Any, lines: list[str]) -> None:
+    """data.columns says what the inference cannot know."""
+    kinds = {c.name: c.kind for c in admitted(lines, columns={"age": {"type": "category"}}).schema.columns}
+    assert kinds["age"] == "category"
+
+
+def test_the_same_rows_are_the_same_dataset(admitted: Any, lines: list[str], reference: Any) -> None:
+    """Line ends, quoting, column order, a mark at the start, gzip and Parquet do not change the id; a changed cell does."""
+    plain = admitted(lines, reference)
+    reordered = [",".join(reversed(line.split(","))) for line in lines]
+    quoted = [",".join(f'"{c}"' for c in line.split(",")) for line in lines]
+    body = ("\n".join(lines) + "\n").encode()
+    same = [
+        admitted("\r\n".join(lines).encode(), reference),
+        admitted(b"\xef\xbb\xbf" + body, reference),
+        admitted(reordered, reference),
+        admitted(quoted, reference),
+        admitted(gzip.compress(body), reference, name="u.csv.gz"),
+        admitted(_parquet(plain), reference, name="u.parquet"),
+    ]
+    assert {a.dataset_id for a in same} == {plain.dataset_id}
+    assert admitted([*lines[:-1], lines[-1].replace("2024", "2023")], reference).dataset_id != plain.dataset_id
+
+
+def _parquet(admission: Any) -> bytes:
+    names = ", ".join(f'"{c}"' for c in admission.schema.names)
+    target = admission.snapshot.with_name("again.parquet")
+    duckdb.sql(f"COPY (SELECT {names} FROM read_parquet('{admission.snapshot}')) TO '{target}' (FORMAT parquet)")
+    return bytes(target.read_bytes())
+
+
+def test_missing_markers_become_null_and_are_counted(admitted: Any, lines: list[str]) -> None:
+    """Empty cells, NaN and the settings' markers, each by how it was written."""
+    body = [*lines, "?,Oslo,true,2024-01-01,yes", ",Oslo,true,2024-01-01,yes", "NaN,?,true,2024-01-01,no"]
+    admission = admitted(body)
+    assert admission.missing["age"] == {"(empty)": 1, "NaN": 1, "?": 1}
+    assert admission.missing["city"] == {"?": 1}
+    assert [r[0] for r in _rows(admission)[-3:]] == [None, None, None]
+
+
+def test_codes_with_leading_zeros_stay_text(admitted: Any, lines: list[str]) -> None:
+    """007 is a code; as a number it would lose its zeros."""
+    body = [f"{lines[0]},zip", *[f"{line},0{i % 50 + 100}" for i, line in enumerate(lines[1:])]]
+    admission = admitted(body)
+    assert admission.schema.column("zip").kind == "category"
+    assert [(n.code, n.column) for n in admission.notes] == [("codes_kept", "zip")]
+    assert _rows(admission)[0][-1] == "0100"
+
+
+def test_integers_beyond_64_bits_are_kept_as_they_are(admitted: Any, lines: list[str]) -> None:
+    """No silent float: the column is text, with a note."""
+    body = [f"{lines[0]},big", *[f"{line},{9223372036854775807 + i}" for i, line in enumerate(lines[1:])]]
+    admission = admitted(body)
+    assert admission.schema.column("big").kind in {"category", "text"}
+    assert _rows(admission)[-1][-1] == str(9223372036854775807 + 199)
+    assert "beyond_int64" in {n.code for n in admission.notes}
+
+
+def test_infinities_are_missing_with_a_note(admitted: Any, lines: list[str], reference: Any) -> None:
+    """The row stays; the cell is NULL."""
+    admission = admitted([*lines, "inf,Oslo,true,2024-01-01,yes", "-Infinity,Oslo,true,2024-01-01,no"], reference)
+    assert (admission.rows_used, [(n.code, n.count) for n in admission.notes]) == (202, [("infinite", 2)])
+    assert [r[0] for r in _rows(admission)[-2:]] == [None, None]
+
+
+def test_whole_numbers_written_with_a_point_are_integers(admitted: Any, lines: list[str], reference: Any) -> None:
+    """39.0 is what other tools write for 39 beside a missing value; 39.5 is not an integer."""
+    admission = admitted([*lines, "39.0,Oslo,true,2024-01-01,yes", "39.5,Oslo,true,2024-01-01,yes"], reference)
+    assert [(r.line, r.code) for r in admission.first_rejects] == [(203, "not_integer")]
+
+
+def test_text_in_a_numeric_column_is_set_aside_by_line(admitted: Any, lines: list[str], reference: Any) -> None:
+    """A cell that does not parse sets its row aside with line, column and the value; the type never flips."""
+    body = [
+        *lines[:50],
+        "old,Oslo,true,2024-01-01,yes",
+        *lines[50:],
+        '"12\n3",Oslo,true,2024-01-01,yes',
+        "40,Oslo,perhaps,2024-01-01,no",
+    ]
+    admission = admitted(body, reference)
+    assert [(r.line, r.column, r.code) for r in admission.first_rejects] == [
+        (51, "age", "not_integer"),
+        (203, "age", "not_integer"),
+        (205, "member", "not_boolean"),
+    ]
+    assert "'old' is not an integer" in admission.first_rejects[0].reason
+    assert admission.schema == reference
+    assert admission.rows_in == admission.rows_used + 3
+
+
+def test_a_column_of_another_type_is_refused_as_a_whole(admitted: Any, lines: list[str], reference: Any) -> None:
+    """Setting most rows aside would lose the file quietly: it is rejected, naming column, counts, lines and the way out."""
+    with pytest.raises(RejectedUpload) as caught:
+        admitted([lines[0], *[f"about {line}" for line in lines[1:]]], reference)
+    assert caught.value.code == "type_changed"
+    assert "'age'" in caught.value.message
+    assert "line 2" in caught.value.message
+    assert "data.columns" in caught.value.fix
+
+
+def test_missing_and_extra_columns_are_facts(admitted: Any, lines: list[str], reference: Any) -> None:
+    """A missing feature is all NULL and told; an extra column is left out and told."""
+    body = [line.replace("age,", "years,", 1) if i == 0 else line for i, line in enumerate(lines)]
+    admission = admitted(body, reference)
+    assert (admission.absent_columns, admission.extra_columns) == (("age",), ("years",))
+    assert {r[0] for r in _rows(admission)} == {None}
+
+
+def test_equal_rows_have_equal_hashes(admitted: Any, lines: list[str]) -> None:
+    """The row hash is of the content alone."""
+    admission = admitted([*lines, lines[1]])
+    hashes = [h for (h,) in duckdb.sql(f"SELECT {ROW_HASH} FROM read_parquet('{admission.snapshot}')").fetchall()]
+    assert hashes[0] == hashes[-1]
+    assert len(set(hashes)) >= 190
+
+
+def test_rejects_are_harmless_in_a_spreadsheet(admitted: Any, lines: list[str], reference: Any) -> None:
+    """A cell that would be a formula is quoted in the exported CSV and kept as it is in the data."""
+    admission = admitted([*lines, "=1+1,Oslo,true,2024-01-01,yes", "30,=cmd,true,2024-01-01,yes"], reference)
+    exported = admission.rejects_csv.read_text().splitlines()
+    assert "'=1+1,Oslo,true,2024-01-01,yes" in exported[1]
+    assert _rows(admission)[-1][1] == "=cmd"
+
+
+def test_duckdb_is_locked_into_its_folder(tmp_path: Path) -> None:
+    """It can neither read elsewhere nor be unlocked."""
+    secret = tmp_path.parent / "secret.csv"
+    secret.write_text("a\n1\n")
+    inside = tmp_path / "work"
+    inside.mkdir()
+    connection = engine.connect(inside)
+    with pytest.raises(duckdb.Error):
+        connection.execute(f"SELECT * FROM read_csv('{secret}')").fetchall()
+    with pytest.raises(duckdb.Error):
+        connection.execute("SET enable_external_access = true")
+
+
+cell = st.text(alphabet='ab,;"\n\r 0159.?-', max_size=6)
+
+
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=st.lists(st.lists(cell, min_size=1, max_size=7), min_size=1, max_size=12), seed=st.integers(0, 3))
+def test_no_row_is_ever_lost(
+    admitted: Any, lines: list[str], reference: Any, table: list[list[str]], seed: int
+) -> None:
+    """Whatever is mixed in, rows in are rows used and rows set aside, or the file is rejected with a code."""
+    broken = [",".join(row) for row in table]
+    at = seed * 50
+    try:
+        admission = admitted([lines[0], *lines[1:at], *broken, *lines[max(at, 1) :]], reference)
+    except RejectedUpload as error:
+        assert error.code
+        assert error.fix
+        return
+    assert admission.rows_in == admission.rows_used + admission.rows_quarantined
+    assert len(_rows(admission)) == admission.rows_used
+    assert admission.rows_quarantined == sum(admission.reason_counts.values())
