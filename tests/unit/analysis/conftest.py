@@ -1,0 +1,81 @@
+"""Tables made in code, admitted, profiled and compared as in production."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dropforge.analysis import run
+from dropforge.analysis.facts import Provenance, Report
+from dropforge.data.admission import Admission, admit
+from dropforge.settings import Settings, load
+
+Row = dict[str, object]
+
+
+def settings(**analysis: object) -> Settings:
+    value = {
+        "project": "demo",
+        "data": {"target": "label"},
+        "analysis": analysis,
+        "models": [{"name": "m", "class": "a.b:C"}],
+    }
+    return load(json.dumps(value))
+
+
+@pytest.fixture(scope="session")
+def table() -> Callable[..., list[Row]]:
+    """Rows of one distribution: age normal, hours with ties, city and job categories, label yes or no."""
+
+    def made(count: int, seed: int) -> list[Row]:
+        rng = random.Random(seed)
+        return [
+            {
+                "age": round(rng.gauss(40, 12), 3),
+                "hours": rng.choice([20, 35, 40, 40, 40, 60]),
+                "city": rng.choices(["Bern", "Oslo", "Rome", "Vaduz"], [40, 30, 29, 1])[0],
+                "job": f"job {int(rng.paretovariate(1.2)) % 12}",
+                "label": rng.choice(["no", "no", "yes"]),
+            }
+            for _ in range(count)
+        ]
+
+    return made
+
+
+def _csv(rows: list[Row]) -> bytes:
+    lines = [",".join(rows[0]), *[",".join("" if v is None else str(v) for v in r.values()) for r in rows]]
+    return ("\n".join(lines) + "\n").encode()
+
+
+@pytest.fixture
+def compared(tmp_path: Path) -> Callable[..., Report]:
+    """The report of new rows against reference rows (or of the new rows alone)."""
+    kept: dict[int, tuple[Admission, object]] = {}
+    numbers = iter(range(10_000))
+
+    def admitted(rows: list[Row], reference: Admission | None, parsed: Settings) -> tuple[Admission, Path]:
+        folder = tmp_path / str(next(numbers))
+        folder.mkdir()
+        (folder / "f.csv").write_bytes(_csv(rows))
+        return admit(
+            folder / "f.csv", data=parsed.data, reference=reference.schema if reference else None, workdir=folder
+        ), folder
+
+    def report(reference: list[Row] | None, new: list[Row], **analysis: object) -> Report:
+        parsed = settings(**analysis)
+        before = profile = None
+        if reference is not None:
+            if id(reference) not in kept:
+                made, folder = admitted(reference, None, parsed)
+                kept[id(reference)] = (made, run.profile_of(made, folder, None))
+            before, profile = kept[id(reference)]  # type: ignore[assignment] # a pair of both
+        fresh, folder = admitted(new, before, parsed)
+        now = run.profile_of(fresh, folder, profile)  # type: ignore[arg-type] # as above
+        return run.report(profile, now, run.intake_of(fresh, "incoming/new.csv"), parsed, Provenance(upload_id="u"))  # type: ignore[arg-type] # as above
+
+    return report

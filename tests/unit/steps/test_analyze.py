@@ -1,0 +1,205 @@
+"""One upload from bytes to verdict, over fakes of the world."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dropforge import identity, settings_store
+from dropforge.adapters.memory import MemoryStore, MemoryTracking, MemoryWorkflow
+from dropforge.errors import Unavailable
+from dropforge.messages import TrainingRequest, UploadEvent
+from dropforge.settings import load
+from dropforge.steps import analyze as step
+from dropforge.uploads import UploadBook, UploadRecord
+
+SETTINGS = """\
+project: demo
+data: {target: label}
+analysis: {block_on: [column_removed]}
+models: [{name: forest, class: a.b:C}, {name: boost, class: a.b:D}]
+"""
+
+
+def _table(count: int, first: int = 0) -> str:
+    return "age,city,label\n" + "".join(
+        f"{20 + (first + i) % 50},{('Bern', 'Oslo')[i % 2]},{('no', 'yes', 'no')[i % 3]}\n" for i in range(count)
+    )
+
+
+class World:
+    """A bucket, a workflow and an MLflow in memory."""
+
+    def __init__(self) -> None:
+        self.store, self.workflow, self.tracking = MemoryStore(), MemoryWorkflow(), MemoryTracking()
+        self.book = UploadBook(self.store, "data")
+        self.ports = step.Ports(
+            store=self.store,
+            workflow=self.workflow,
+            book=self.book,
+            tracking=lambda _experiment: self.tracking,
+            data_bucket="data",
+            artifact_bucket="artifacts",
+            log=logging.getLogger("test"),
+        )
+        settings_store.apply(self.store, "data", SETTINGS.encode())
+
+    def put(self, name: str, body: str | bytes) -> UploadEvent:
+        uri = f"s3://data/incoming/{name}"
+        self.store.put(uri, body.encode() if isinstance(body, str) else body)
+        return UploadEvent(bucket="data", key=f"incoming/{name}", version=self.store.get(uri).version)
+
+    def drop(self, name: str, body: str | bytes) -> UploadRecord:
+        return step.analyze(self.put(name, body), self.ports)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_the_first_upload_becomes_the_reference_and_trains(world: World) -> None:
+    """Snapshot, manifest, profile, report and run are there; the workflow was started with a job for every model."""
+    record = world.drop("a.csv", _table(100))
+    assert (record.state, record.verdict, record.reference_id) == ("training", "reference", record.dataset_id)
+    for uri in (
+        f"s3://data/datasets/{record.dataset_id}/{n}"
+        for n in ("data.parquet", "manifest.json", "profile.json", "training.json")
+    ):
+        assert world.store.stat(uri) is not None
+    assert world.store.get(record.report_uri).body.startswith(b"<!doctype html>")
+    run = world.tracking.runs[record.run_id]
+    assert {"report.html", "report.json", "profile.json"} <= set(run.artifacts)
+    assert run.metrics["rows_used"] == 100
+    request = TrainingRequest.parse(world.workflow.payloads[identity.execution_name(record.upload_id)])
+    assert [j.model for j in request.jobs] == ["forest", "boost"]
+    assert settings_store.read(world.store, request.settings_uri) == load(SETTINGS)
+
+
+def test_a_later_upload_is_compared_and_trains_on_both(world: World) -> None:
+    """Its training manifest has the reference's part first, then its own."""
+    first, second = world.drop("a.csv", _table(100)), world.drop("b.csv", _table(60, 7))
+    assert second.reference_id == first.dataset_id
+    manifest = json.loads(world.store.get(f"s3://data/datasets/{second.dataset_id}/training.json").body)
+    assert [p["dataset_id"] for p in manifest["parts"]] == [first.dataset_id, second.dataset_id]
+    assert json.loads(world.store.get(second.report_json_uri).body)["rows_reference"] == 100
+
+
+def test_an_event_delivered_again_changes_nothing(world: World) -> None:
+    """Five deliveries: one execution, one run, one history entry."""
+    event = world.put("a.csv", _table(100))
+    records = [step.analyze(event, world.ports) for _ in range(5)]
+    assert len({r.model_dump_json() for r in records}) == 1
+    assert len(world.workflow.executions) == len(world.tracking.runs) == 1
+
+
+def test_the_same_rows_again_are_skipped(world: World) -> None:
+    """Another file name, other line ends: nothing is trained, and the reason names the upload that holds the rows."""
+    first = world.drop("a.csv", _table(100))
+    again = world.drop("b.csv", _table(100).replace("\n", "\r\n"))
+    assert (again.state, again.reason and again.reason.code) == ("skipped", "duplicate")
+    assert again.reason is not None
+    assert first.upload_id in again.reason.message
+    assert len(world.workflow.executions) == 1
+
+
+def test_rows_whose_training_failed_may_come_again(world: World) -> None:
+    """A duplicate of a failed upload is trained."""
+    first = world.drop("a.csv", _table(100))
+    world.book.advance(first.upload_id, "failed")
+    assert world.drop("again.csv", _table(100)).state == "training"
+    assert len(world.workflow.executions) == 2
+
+
+def test_a_bad_file_is_rejected_with_a_page(world: World) -> None:
+    """Reason in the record, page in the artifact bucket, nothing started."""
+    record = world.drop("bad.csv", b"")
+    assert (record.state, record.reason and record.reason.code) == ("rejected", "empty_file")
+    assert b"0 bytes" in world.store.get(record.report_uri).body
+    assert not world.workflow.executions
+
+
+def test_rows_set_aside_are_kept(world: World) -> None:
+    """rows.csv and reasons.json under the upload's id, and the counts in the record."""
+    world.drop("a.csv", _table(100))
+    record = world.drop("b.csv", _table(60, 3) + "1,2,3,4\n")
+    assert (record.rows_in, record.rows_used, record.rows_quarantined) == (61, 60, 1)
+    reasons = json.loads(world.store.get(f"{record.quarantine_uri}/reasons.json").body)
+    assert (reasons["first"][0]["line"], reasons["reasons"]) == (62, {"too_many_fields": 1})
+    assert b"1,2,3,4" in world.store.get(f"{record.quarantine_uri}/rows.csv").body
+
+
+def test_a_blocking_verdict_stops_before_training(world: World) -> None:
+    """The report is there; no execution was started; the rows are not in the history."""
+    world.drop("a.csv", _table(100))
+    record = world.drop("b.csv", "\n".join(line.partition(",")[2] for line in _table(60).splitlines()))
+    assert (record.state, record.verdict) == ("blocked", "block")
+    assert record.report_uri
+    assert len(world.workflow.executions) == 1
+    assert len(json.loads(world.store.get("s3://data/datasets/history.json").body)) == 1
+
+
+def test_a_deleted_object_ends_skipped(world: World) -> None:
+    """An event whose object is gone leaves a terminal record."""
+    record = step.analyze(UploadEvent(bucket="data", key="incoming/gone.csv", version="9"), world.ports)
+    assert (record.state, record.reason and record.reason.code) == ("skipped", "deleted")
+
+
+def test_missing_settings_fail_with_the_command_to_run(world: World) -> None:
+    """A stack without settings fails the upload at once: trying again cannot help."""
+    world.ports = step.Ports(
+        **{**{f: getattr(world.ports, f) for f in world.ports.__dataclass_fields__}, "data_bucket": "other"}
+    )
+    record = world.drop("a.csv", _table(10))
+    assert record.state == "failed"
+    assert record.reason is not None
+    assert "dropforge apply" in record.reason.fix
+
+
+def _broken(error: Exception) -> Callable[..., Any]:
+    def raise_it(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return raise_it
+
+
+def test_an_outage_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow away: the error goes to the platform, nothing is terminal; once it is back, the same event goes on."""
+    event = world.put("a.csv", _table(100))
+    with monkeypatch.context() as patch:
+        patch.setattr(world.tracking, "ensure_run", _broken(Unavailable("MLflow is away")))
+        with pytest.raises(Unavailable):
+            step.analyze(event, world.ports)
+    assert world.book.list()[0].state == "received"
+    assert step.analyze(event, world.ports).state == "training"
+
+
+def test_a_defect_fails_the_upload_on_its_last_delivery(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two deliveries raise, so that the platform tries again; the third leaves a terminal state with the reason."""
+    event = world.put("a.csv", _table(100))
+    monkeypatch.setattr(step.run, "profile_of", _broken(ZeroDivisionError("a defect")))
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            step.analyze(event, world.ports)
+    record = step.analyze(event, world.ports)
+    assert record.state == "failed"
+    assert record.reason is not None
+    assert "a defect" in record.reason.message
+
+
+def test_a_workflow_quicker_than_the_record_is_no_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the execution has concluded before the analysis recorded its start, the record stays concluded."""
+    event = world.put("a.csv", _table(100))
+    upload_id = identity.upload_id(event.bucket, event.key, event.version)
+
+    def start(_name: str, _payload: str) -> bool:
+        world.book.advance(upload_id, "training")
+        world.book.advance(upload_id, "concluded")
+        return True
+
+    monkeypatch.setattr(world.workflow, "start", start)
+    assert step.analyze(event, world.ports).state == "concluded"
