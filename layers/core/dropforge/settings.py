@@ -85,6 +85,11 @@ FindingName = Literal[
     "conflicting_labels",
     "near_constant",
     "leakage",
+    "strong_association",
+    "labels_weakened",
+    "identifier",
+    "category_variants",
+    "quarantined",
 ]
 
 
@@ -95,10 +100,13 @@ class AnalysisSettings(_Frozen):
     strong_correlation: Share = 0.9
     warn_on: tuple[FindingName, ...] = (
         "drift",
+        "joint_drift",
+        "labels_weakened",
+        "new_category",
+        "missing_increase",
         "column_added",
         "type_changed",
-        "missing_increase",
-        "conflicting_labels",
+        "leakage",
     )
     block_on: tuple[FindingName, ...] = ("column_removed", "target_drift_severe")
 

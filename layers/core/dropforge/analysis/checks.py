@@ -22,13 +22,17 @@ def findings(
     intake: Intake,
     data: DataSettings,
     settings: AnalysisSettings,
-) -> tuple[Finding, ...]:
-    """Every finding, the weightiest first."""
-    found = [
+) -> list[Finding]:
+    """Every finding about the file and its single columns."""
+    return [
         *_columns_changed(reference, intake, data),
         *(f for c in columns for f in _column(c, new, reference, settings)),
         *_rows(new, intake),
     ]
+
+
+def ranked(found: list[Finding]) -> tuple[Finding, ...]:
+    """The weightiest first, within each severity."""
     return tuple(sorted(found, key=lambda f: (_ORDER[f.severity], -f.weight)))
 
 

@@ -73,6 +73,22 @@ class ColumnReport(Fact):
     bars: Bars = Bars(labels=())
 
 
+class Association(Fact):
+    """How strongly two columns belong together (Cramér's V over coarse bins, bias-corrected), and whether that changed."""
+
+    first: str
+    second: str
+    strength: float
+    strength_reference: float | None = None
+    p_value: float | None = Field(
+        default=None, description="that the association is the same, whatever the single columns did"
+    )
+    effect: float = Field(
+        default=0.0, description="share of rows in other cells than the reference's association predicts, beyond chance"
+    )
+    changed: bool = False
+
+
 class Finding(Fact):
     """Something a person should know, with evidence and what to do about it."""
 
@@ -112,6 +128,9 @@ class Report(Fact):
     rows_reference: int | None = None
     duplicates: int = 0
     columns: tuple[ColumnReport, ...]
+    associations: tuple[Association, ...] = Field(
+        default=(), description="changed pairs, then the strongest; those with the target first"
+    )
     findings: tuple[Finding, ...]
 
     @property

@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dropforge.analysis import pairs
+from dropforge.analysis.pairs import Pairs
 from dropforge.data.engine import name, quote
 from dropforge.data.schema import ROW_HASH, Column, Schema
 
@@ -76,6 +78,7 @@ class Profile(BaseModel):
     duplicates: int
     target: str
     columns: tuple[ColumnProfile, ...] = Field(default=())
+    pairs: Pairs = Pairs()
 
     def column(self, wanted: str) -> ColumnProfile | None:
         return next((c for c in self.columns if c.name == wanted), None)
@@ -94,7 +97,29 @@ def build(connection: Any, snapshot: Path, schema: Schema, like: Profile | None 
             columns.append(_numeric(connection, source, column, rows, facts, same))
         else:
             columns.append(_categories(connection, source, column, rows, facts, same))
-    return Profile(rows=rows, duplicates=rows - basics["hashes"], target=schema.target, columns=tuple(columns))
+    axes = like.pairs.axes if like else tuple(a for c in columns if (a := _axis(c)) is not None)
+    return Profile(
+        rows=rows,
+        duplicates=rows - basics["hashes"],
+        target=schema.target,
+        columns=tuple(columns),
+        pairs=pairs.count(connection, snapshot, schema, axes),
+    )
+
+
+def _axis(column: ColumnProfile) -> pairs.Axis | None:
+    """Coarse bins of equal share for numbers, the most frequent values for categories; None for free text and constants."""
+    if column.binned:
+        total, running, cuts = column.present, 0, list[float]()
+        for edge, count in zip(column.edges, column.counts, strict=False):
+            running += count
+            if running * pairs.BINS >= total * (len(cuts) + 1) and len(cuts) < pairs.BINS - 1:
+                cuts.append(edge)
+        return pairs.Axis(name=column.name, edges=tuple(cuts)) if cuts and column.distinct > 1 else None
+    if column.kind == "text" or column.distinct < 2:
+        return None
+    order = sorted(range(len(column.values)), key=lambda i: -column.counts[i])
+    return pairs.Axis(name=column.name, values=tuple(column.values[i] for i in order[: pairs.VALUES]))
 
 
 def _sql_value(column: Column) -> str:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dropforge import __version__
-from dropforge.analysis import checks, compare, profile
+from dropforge.analysis import checks, compare, profile, relations
 from dropforge.analysis.facts import Intake, Provenance, Report
 from dropforge.analysis.profile import Profile
 from dropforge.data.admission import Admission
@@ -49,7 +49,12 @@ def report(
 ) -> Report:
     """Compare and judge. Without a reference the report describes the new data and says it is the reference."""
     columns = compare.columns(reference, new, settings.data, settings.analysis, intake)
-    found = checks.findings(reference, new, columns, intake, settings.data, settings.analysis)
+    ties = relations.associations(reference, new, settings.analysis)
+    drifted = {c.name for c in columns if c.outcome == "drift"}
+    about_ties = relations.findings(ties, drifted, settings.data, settings.analysis)
+    found = checks.ranked(
+        [*checks.findings(reference, new, columns, intake, settings.data, settings.analysis), *about_ties]
+    )
     return Report(
         project=settings.project,
         verdict=checks.verdict(found, settings.analysis, has_reference=reference is not None),
@@ -60,5 +65,6 @@ def report(
         rows_reference=reference.rows if reference else None,
         duplicates=new.duplicates,
         columns=tuple(columns),
+        associations=relations.shown(ties, settings.data.target),
         findings=found,
     )

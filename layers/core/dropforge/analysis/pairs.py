@@ -1,0 +1,207 @@
+"""Pairs of columns: counts over coarse bins, how strongly two columns belong together, and whether that changed.
+
+The bins come from the reference's profile, so pair counts of two parts of a table add up to those of the whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from dropforge.analysis import statistics as st
+from dropforge.data.engine import name, quote
+from dropforge.data.schema import Schema
+
+BINS = 6  # of a number, besides missing
+VALUES = 7  # of a category, besides the rest and missing
+MAX_PAIRS = 300
+_ITERATIONS = 12
+_CELL = 5.0  # cells expecting fewer rows are pooled (Cochran)
+
+
+class Axis(BaseModel):
+    """How one column is coded: 0 is missing; numbers by edges, categories by values, the rest last."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    edges: tuple[float, ...] = ()
+    values: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return 2 + (len(self.edges) or len(self.values))
+
+    def sql(self, *, datetime: bool) -> str:
+        """A small integer for every row."""
+        column = f"epoch({name(self.name)})" if datetime else name(self.name)
+        if self.edges:
+            steps = " ".join(f"WHEN {column} <= {e!r} THEN {i}" for i, e in enumerate(self.edges, 1))
+        else:
+            steps = " ".join(
+                f"WHEN CAST({column} AS VARCHAR) = {quote(v)} THEN {i}" for i, v in enumerate(self.values, 1)
+            )
+        return f"CAST(CASE WHEN {name(self.name)} IS NULL THEN 0 {steps} ELSE {self.size - 1} END AS UTINYINT)"
+
+
+class Pair(BaseModel):
+    """Counts of one pair, row by row of the first axis: shape [first.size, second.size]."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    first: str
+    second: str
+    counts: tuple[int, ...]
+
+
+class Pairs(BaseModel):
+    """`pairs` of a profile."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    axes: tuple[Axis, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+
+    def axis(self, wanted: str) -> Axis | None:
+        return next((a for a in self.axes if a.name == wanted), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One pair compared: association before and after (Cramér's V), and the test that it is the same."""
+
+    first: str
+    second: str
+    before: float
+    after: float
+    p_value: float
+    effect: float  # share of rows in other cells than the reference's association predicts, beyond chance
+
+
+def count(connection: Any, snapshot: Path, schema: Schema, axes: Sequence[Axis]) -> Pairs:
+    """Pair counts in one decoding of the snapshot: columns are coded once into a small table, then grouped in pairs."""
+    if len(axes) < 2:
+        return Pairs(axes=tuple(axes))
+    coded = ", ".join(f"{a.sql(datetime=schema.column(a.name).kind == 'datetime')} AS c{i}" for i, a in enumerate(axes))
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE coded AS SELECT {coded} FROM read_parquet({quote(str(snapshot))})"
+    )
+    pairs = []
+    for i, j in chosen(axes, schema.target):
+        found = connection.execute(f"SELECT c{i}, c{j}, count(*) FROM coded GROUP BY ALL").fetchall()
+        width = axes[j].size
+        counts = [0] * (axes[i].size * width)
+        for a, b, n in found:
+            counts[int(a) * width + int(b)] = int(n)
+        pairs.append(Pair(first=axes[i].name, second=axes[j].name, counts=tuple(counts)))
+    connection.execute("DROP TABLE coded")
+    return Pairs(axes=tuple(axes), pairs=tuple(pairs))
+
+
+def chosen(axes: Sequence[Axis], target: str) -> list[tuple[int, int]]:
+    """Every pair, those with the target first; a wide table stops at MAX_PAIRS."""
+    at = next((i for i, a in enumerate(axes) if a.name == target), -1)
+    with_target = [(i, at) for i in range(len(axes)) if i != at and at >= 0]
+    others = [(i, j) for i in range(len(axes)) for j in range(i + 1, len(axes)) if at not in {i, j}]
+    return (with_target + others)[:MAX_PAIRS]
+
+
+def cramers_v(counts: Sequence[int], width: int) -> float:
+    """Cramér's V with Bergsma's bias correction (2013), 0 to 1, over the rows where neither value is missing."""
+    rows = [list(counts[k : k + width])[1:] for k in range(width, len(counts), width)]
+    rows = [r for r in rows if sum(r)]
+    columns = [c for c in zip(*rows, strict=True) if sum(c)] if rows else []
+    if len(rows) < 2 or len(columns) < 2:
+        return 0.0
+    table = [list(r) for r in zip(*columns, strict=True)]
+    n = sum(map(sum, table))
+    down, across = [sum(c) for c in columns], [sum(r) for r in table]
+    chi2 = sum(
+        (x - r * c / n) ** 2 / (r * c / n)
+        for r, row in zip(across, table, strict=True)
+        for c, x in zip(down, row, strict=True)
+    )
+    k, m = len(table), len(columns)
+    phi2 = max(0.0, chi2 / n - (k - 1) * (m - 1) / (n - 1)) if n > 1 else 0.0
+    k_, m_ = k - (k - 1) ** 2 / (n - 1), m - (m - 1) ** 2 / (n - 1)
+    return math.sqrt(phi2 / max(1e-12, min(k_ - 1, m_ - 1)))
+
+
+def compare(reference: Pairs, new: Pairs) -> list[Change]:
+    """Every pair that both have: is the association the same, whatever became of the single columns?
+
+    The test of no three-way interaction in the table (first × second × sample): fitted by iterative proportional
+    fitting to all two-way margins (Bishop, Fienberg & Holland 1975, §3.5), Pearson's statistic over cells expecting at
+    least five rows.
+    """
+    known = {(p.first, p.second): p for p in new.pairs}
+    found = []
+    for before in reference.pairs:
+        after, axis = known.get((before.first, before.second)), reference.axis(before.second)
+        if after is None or axis is None or len(after.counts) != len(before.counts):
+            continue
+        p, effect = _interaction(before.counts, after.counts, axis.size)
+        found.append(
+            Change(
+                before.first,
+                before.second,
+                cramers_v(before.counts, axis.size),
+                cramers_v(after.counts, axis.size),
+                p,
+                effect,
+            )
+        )
+    return found
+
+
+def _interaction(a: Sequence[int], b: Sequence[int], width: int) -> tuple[float, float]:
+    n, m = sum(a), sum(b)
+    if not n or not m:
+        return 1.0, 0.0
+    height = len(a) // width
+    totals = [x + y for x, y in zip(a, b, strict=True)]
+    fitted = [[t * n / (n + m) for t in totals], [t * m / (n + m) for t in totals]]
+    for _ in range(_ITERATIONS):
+        for sample, table in ((0, a), (1, b)):
+            _scale(fitted[sample], table, width, height)
+        for cell, total in enumerate(totals):
+            now = fitted[0][cell] + fitted[1][cell]
+            if now > 0:
+                fitted[0][cell] *= total / now
+                fitted[1][cell] *= total / now
+    statistic, used = 0.0, [cell for cell in range(len(totals)) if min(fitted[0][cell], fitted[1][cell]) >= _CELL]
+    for cell in used:
+        for sample, table in ((0, a), (1, b)):
+            statistic += (table[cell] - fitted[sample][cell]) ** 2 / fitted[sample][cell]
+    df = (len({c // width for c in used}) - 1) * (len({c % width for c in used}) - 1)
+    if df < 1:
+        return 1.0, 0.0
+    df = min(df, len(used) - 1)
+    moved = sum(abs(b[c] - fitted[1][c]) for c in used) / m / 2
+    spread = math.sqrt(1 / m + 1 / n)
+    chance = sum(math.sqrt(2 / math.pi * max(0.0, q * (1 - q))) * spread for q in (fitted[1][c] / m for c in used)) / 2
+    # Under no interaction the fit follows the new sample: what remains is n/(n+m) of it.
+    return st.chi2_sf(statistic, df), max(0.0, moved * (n + m) / n - chance)
+
+
+def _scale(fitted: list[float], table: Sequence[int], width: int, height: int) -> None:
+    """Match the sample's own margins, rows then columns."""
+    for r in range(height):
+        cells = range(r * width, (r + 1) * width)
+        now = sum(fitted[c] for c in cells)
+        if now > 0:
+            factor = sum(table[c] for c in cells) / now
+            for c in cells:
+                fitted[c] *= factor
+    for k in range(width):
+        cells = range(k, width * height, width)
+        now = sum(fitted[c] for c in cells)
+        if now > 0:
+            factor = sum(table[c] for c in cells) / now
+            for c in cells:
+                fitted[c] *= factor
