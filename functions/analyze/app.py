@@ -1,7 +1,8 @@
-"""Lambda handler for objects that arrive under `incoming/`."""
+"""Lambda handler for objects that arrive under `incoming/`, and for the sweep that forgets none of them."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cache
 from typing import Any
 from urllib.parse import unquote_plus
@@ -9,6 +10,10 @@ from urllib.parse import unquote_plus
 from dropforge import bootstrap, identity, observability
 from dropforge.messages import UploadEvent
 from dropforge.steps.analyze import Ports, analyze
+from dropforge.steps.sweep import sweep
+
+# Longer than the function's timeout with its retries: what is older has no delivery left.
+SWEEP_AFTER = timedelta(minutes=20)
 
 
 @cache
@@ -32,7 +37,7 @@ def uploads_in(event: dict[str, Any]) -> list[UploadEvent]:
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """S3 notification in; the upload ids and their states out."""
+    """S3 notification in, upload ids and their states out; or `{"sweep": {}}` in, what was swept out."""
     world = _world()
     log = observability.logger("analyze", world.env.log_level)
     ports = Ports(
@@ -44,6 +49,11 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         artifact_bucket=world.env.artifact_bucket,
         log=log,
     )
+    if "sweep" in event:
+        minutes = event["sweep"].get("older_than_minutes") if isinstance(event["sweep"], dict) else None
+        done = sweep(ports, older_than=SWEEP_AFTER if minutes is None else timedelta(minutes=float(minutes)))
+        log.info("sweep done", extra={"swept": len(done)})
+        return {"swept": done}
     states = {}
     for upload in uploads_in(event):
         upload_id = identity.upload_id(upload.bucket, upload.key, upload.version)

@@ -45,7 +45,7 @@ def up(config: Config, progress: Progress) -> dict[str, str]:
     tracking = threading.Thread(target=_caught(lambda: _start_mlflow(config, progress), errors), daemon=True)
     tracking.start()
     with _timed("emulator", progress):
-        _start_emulator(config)
+        fresh = _start_emulator(config)
     with _timed("stack", progress) as note:
         note.append(deploy.deploy(config))
     with _timed("settings", progress):
@@ -58,6 +58,9 @@ def up(config: Config, progress: Progress) -> dict[str, str]:
     with _timed("worker", progress):
         for number in range(1, config.workers + 1):
             start_worker(config, outputs, number)
+    if fresh:
+        with _timed("sweep", progress) as note:
+            note.append(_sweep(config, outputs))
     config.outputs_file.write_text(json.dumps(outputs, indent=2) + "\n")
     config.outputs_file.chmod(0o600)
     return outputs
@@ -119,9 +122,19 @@ def start_worker(config: Config, outputs: dict[str, str], number: int = 1) -> No
     process.start([sys.executable, "-m", "dropforge_training.worker"], env, config.home)
 
 
-def _start_emulator(config: Config) -> None:
+def _sweep(config: Config, outputs: dict[str, str]) -> str:
+    """A restart ends every running execution: the uploads they belonged to are taken up again at once."""
+    payload = json.dumps({"sweep": {"older_than_minutes": 0}})
+    answer = deploy.client(config, "lambda").invoke(FunctionName=outputs["AnalyzeFunction"], Payload=payload)
+    swept = json.loads(answer["Payload"].read()).get("swept", {})
+    return f"({len(swept)} uploads taken up again)" if swept else ""
+
+
+def _start_emulator(config: Config) -> bool:
+    """True when it was started now."""
     process = emulator(config)
-    if process.pid() is None:
+    started = process.pid() is None
+    if started:
         require_free(config.port, "the emulator", "--port")
         env = {
             **_clean_environment(config),
@@ -140,6 +153,7 @@ def _start_emulator(config: Config) -> None:
         }
         process.start([sys.executable, "-m", "ministack"], env, config.home)
     wait_until(process, lambda: _answers(f"{config.endpoint}/_ministack/health"), 30)
+    return started
 
 
 def _start_mlflow(config: Config, progress: Progress) -> None:
@@ -233,4 +247,4 @@ def _caught(work: Callable[[], None], errors: list[DropforgeError]) -> Callable[
 def _timed(what: str, progress: Progress) -> Iterator[list[str]]:
     start, note = time.monotonic(), list[str]()
     yield note
-    progress(" ".join((what, *note)), time.monotonic() - start)
+    progress(" ".join((what, *(n for n in note if n))), time.monotonic() - start)

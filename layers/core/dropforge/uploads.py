@@ -76,7 +76,8 @@ class UploadRecord(BaseModel):
     quarantine_uri: str = ""
     run_id: str = ""
     run_url: str = ""
-    attempt: int = 1
+    attempt: int = Field(default=1, description="executions of the training workflow")
+    deliveries: int = Field(default=0, description="deliveries of the event that ended in an unexpected error")
     models: tuple[dict[str, Any], ...] = Field(
         default=(), description="one entry per candidate: model, version, metrics or error"
     )

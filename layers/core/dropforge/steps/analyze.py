@@ -17,9 +17,10 @@ from dropforge.data.admission import Admission, admit
 from dropforge.data.datasets import Datasets, Entry
 from dropforge.data.manifest import DatasetManifest
 from dropforge.errors import Conflict, NotFound, PermanentError, RejectedUpload, TransientError, Unavailable
-from dropforge.messages import TrainingBudget, TrainingJob, TrainingRequest, UploadEvent
+from dropforge.messages import UploadEvent
 from dropforge.ports import ObjectStore, RunInfo, Tracking, Workflow
 from dropforge.settings import Settings
+from dropforge.steps import requests
 from dropforge.uploads import Reason, State, UploadBook, UploadRecord, now
 from dropforge.uris import join
 
@@ -70,8 +71,8 @@ def analyze(event: UploadEvent, ports: Ports) -> UploadRecord:
         raise
     except Exception as error:
         # The last delivery must leave a terminal state, whatever went wrong: an upload nobody hears of is a lost one.
-        attempt = ports.book.update(upload_id, attempt=record.attempt + 1).attempt
-        if isinstance(error, PermanentError) or attempt > _ATTEMPTS:
+        deliveries = ports.book.update(upload_id, deliveries=record.deliveries + 1).deliveries
+        if isinstance(error, PermanentError) or deliveries >= _ATTEMPTS:
             ports.log.exception("analysis failed")
             return _end(upload_id, "failed", error, ports)
         raise
@@ -255,26 +256,17 @@ class _Analysis:
                 )
             self.datasets.take_over(entry)
         dataset_uri = self.datasets.training_manifest(manifest, reference_id, self.settings.data)
-        request = TrainingRequest(
+        request = requests.build(
+            self.settings,
             upload_id=self.upload_id,
             dataset_id=manifest.dataset_id,
             dataset_uri=dataset_uri,
             settings_uri=self.settings_uri,
             parent_run_id=made.run_id,
-            jobs=tuple(
-                TrainingJob(
-                    job_id=identity.job_id(self.upload_id, m.name),
-                    upload_id=self.upload_id,
-                    dataset_uri=dataset_uri,
-                    settings_uri=self.settings_uri,
-                    model=m.name,
-                    budget=TrainingBudget(trials=m.budget.trials, seconds=m.budget.seconds),
-                    seed=self.settings.training.seed,
-                    parent_run_id=made.run_id,
-                )
-                for m in self.settings.models
-            ),
         )
+        # Kept for the sweep: an execution whose machine dies is started again with the same request.
+        kept = requests.uri(self.ports.data_bucket, manifest.dataset_id, self.upload_id)
+        self.ports.store.put(kept, request.json_text().encode(), content_type="application/json")
         started = self.ports.workflow.start(identity.execution_name(self.upload_id), request.json_text())
         self.ports.log.info(
             "training started" if started else "training was started before", extra={"jobs": len(request.jobs)}

@@ -1,0 +1,40 @@
+"""What the training workflow is asked to do for one upload, and where that is kept."""
+
+from __future__ import annotations
+
+from dropforge import identity
+from dropforge.messages import TrainingBudget, TrainingJob, TrainingRequest
+from dropforge.settings import Settings
+from dropforge.uris import join
+
+
+def uri(bucket: str, dataset_id: str, upload_id: str) -> str:
+    """Where the training request of an upload is kept."""
+    return join(f"s3://{bucket}", "datasets", dataset_id, "requests", f"{upload_id}.json")
+
+
+def build(
+    settings: Settings, *, upload_id: str, dataset_id: str, dataset_uri: str, settings_uri: str, parent_run_id: str
+) -> TrainingRequest:
+    """One job for every model of the settings."""
+    jobs = tuple(
+        TrainingJob(
+            job_id=identity.job_id(upload_id, m.name),
+            upload_id=upload_id,
+            dataset_uri=dataset_uri,
+            settings_uri=settings_uri,
+            model=m.name,
+            budget=TrainingBudget(trials=m.budget.trials, seconds=m.budget.seconds),
+            seed=settings.training.seed,
+            parent_run_id=parent_run_id,
+        )
+        for m in settings.models
+    )
+    return TrainingRequest(
+        upload_id=upload_id,
+        dataset_id=dataset_id,
+        dataset_uri=dataset_uri,
+        settings_uri=settings_uri,
+        parent_run_id=parent_run_id,
+        jobs=jobs,
+    )

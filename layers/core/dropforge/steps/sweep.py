@@ -1,0 +1,81 @@
+"""No upload is forgotten: those without a terminal state whose work has died are taken up again, or failed with a reason.
+
+Work dies when a delivery is used up during an outage, or when the machine that ran an execution goes away (the local cloud
+ends running executions at every restart). Everything re-submitted is idempotent: finished jobs answer without training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from dropforge import identity
+from dropforge.errors import Conflict, DropforgeError, NotFound
+from dropforge.messages import TrainingRequest, UploadEvent
+from dropforge.steps import requests
+from dropforge.steps.analyze import Ports, analyze
+from dropforge.uploads import Reason, UploadRecord
+
+ATTEMPTS = 4
+_ENDED = {"FAILED", "TIMED_OUT", "ABORTED", "SUCCEEDED", ""}
+
+
+def sweep(
+    ports: Ports, *, older_than: timedelta, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> dict[str, str]:
+    """Upload id → what was done, for every upload whose last step is older than `older_than` and whose work has ended.
+
+    One upload that cannot be helped does not stop the others.
+    """
+    done = {}
+    for record in ports.book.list():
+        if record.terminal or clock() - datetime.fromisoformat(record.history[-1].at) < older_than:
+            continue
+        try:
+            told = _again(record, ports)
+        except DropforgeError as error:
+            told = f"not helped: {error.message}"
+        if told:
+            ports.log.warning("swept", extra={"correlation_id": record.upload_id, "state": record.state, "done": told})
+            done[record.upload_id] = told
+    return done
+
+
+def _again(record: UploadRecord, ports: Ports) -> str:
+    if record.state == "training":
+        return _train_again(record, ports)
+    event = UploadEvent(
+        bucket=record.bucket, key=record.key, version=record.version, size=record.size, sequencer=record.sequencer
+    )
+    return f"analysed again: {analyze(event, ports).state}"
+
+
+def _train_again(record: UploadRecord, ports: Ports) -> str:
+    status = ports.workflow.status(identity.execution_name(record.upload_id, record.attempt))
+    if status not in _ENDED:
+        return ""
+    if record.attempt >= ATTEMPTS:
+        return _give_up(record, status, ports)
+    try:
+        request = TrainingRequest.parse(
+            ports.store.get(requests.uri(ports.data_bucket, record.dataset_id, record.upload_id)).body
+        )
+    except NotFound:
+        return _give_up(record, status, ports)
+    attempt = ports.book.update(record.upload_id, attempt=record.attempt + 1).attempt
+    ports.workflow.start(identity.execution_name(record.upload_id, attempt), request.json_text())
+    return f"training started again (attempt {attempt}; the execution before it was {status or 'gone'})"
+
+
+def _give_up(record: UploadRecord, status: str, ports: Ports) -> str:
+    reason = Reason(
+        stage="training",
+        code="workflow_died",
+        message=f"the training workflow ended as {status or 'gone'} without a conclusion, {record.attempt} times",
+        fix="read `dropforge logs` for this upload, then upload the file again",
+    )
+    try:
+        ports.book.advance(record.upload_id, "failed", reason=reason)
+    except Conflict:  # it concluded in this very moment
+        return ""
+    return "failed: its workflow died too often"
