@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -21,6 +20,7 @@ BINS = 6  # of a number, besides missing
 VALUES = 7  # of a category, besides the rest and missing
 MAX_PAIRS = 300
 _ITERATIONS = 12
+_TOGETHER = 35  # pairs counted by one statement: enough to keep all cores busy
 _CELL = 5.0  # cells expecting fewer rows are pooled (Cochran)
 
 
@@ -83,22 +83,23 @@ class Change:
     effect: float  # share of rows in other cells than the reference's association predicts, beyond chance
 
 
-def count(connection: Any, snapshot: Path, schema: Schema, axes: Sequence[Axis]) -> Pairs:
-    """Pair counts in one decoding of the snapshot: columns are coded once into a small table, then grouped in pairs."""
+def count(connection: Any, source: str, schema: Schema, axes: Sequence[Axis]) -> Pairs:
+    """Pair counts of a relation: columns are coded once into a small table, then grouped in pairs."""
     if len(axes) < 2:
         return Pairs(axes=tuple(axes))
     coded = ", ".join(f"{a.sql(datetime=schema.column(a.name).kind == 'datetime')} AS c{i}" for i, a in enumerate(axes))
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE coded AS SELECT {coded} FROM read_parquet({quote(str(snapshot))})"
-    )
-    pairs = []
-    for i, j in chosen(axes, schema.target):
-        found = connection.execute(f"SELECT c{i}, c{j}, count(*) FROM coded GROUP BY ALL").fetchall()
-        width = axes[j].size
-        counts = [0] * (axes[i].size * width)
-        for a, b, n in found:
-            counts[int(a) * width + int(b)] = int(n)
-        pairs.append(Pair(first=axes[i].name, second=axes[j].name, counts=tuple(counts)))
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE coded AS SELECT {coded} FROM {source}")
+    wanted = chosen(axes, schema.target)
+    counts = [[0] * (axes[i].size * axes[j].size) for i, j in wanted]
+    for start in range(0, len(wanted), _TOGETHER):
+        parts = [f"SELECT {k}, c{i}, c{j}, count(*) FROM coded GROUP BY ALL" for k, (i, j) in enumerate(wanted)][
+            start : start + _TOGETHER
+        ]
+        for k, a, b, n in connection.execute(" UNION ALL ".join(parts)).fetchall():
+            counts[k][int(a) * axes[wanted[k][1]].size + int(b)] = int(n)
+    pairs = [
+        Pair(first=axes[i].name, second=axes[j].name, counts=tuple(c)) for (i, j), c in zip(wanted, counts, strict=True)
+    ]
     connection.execute("DROP TABLE coded")
     return Pairs(axes=tuple(axes), pairs=tuple(pairs))
 

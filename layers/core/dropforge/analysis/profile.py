@@ -20,6 +20,7 @@ from dropforge.data.schema import ROW_HASH, Column, Schema
 _POINTS = 80  # numeric columns with at most this many values are counted value by value
 _QUANTILES = 64
 _CATEGORIES = 200
+_IN_MEMORY_BYTES = 64_000_000  # of compressed Parquet
 
 
 class ColumnProfile(BaseModel):
@@ -86,7 +87,7 @@ class Profile(BaseModel):
 
 def build(connection: Any, snapshot: Path, schema: Schema, like: Profile | None = None) -> Profile:
     """Profile of a Parquet snapshot: its own bins when `like` is None, else the bins of `like`."""
-    source = f"read_parquet({quote(str(snapshot))})"
+    source = _source(connection, snapshot)
     basics = _basics(connection, source, schema)
     rows = basics["rows"]
     columns = []
@@ -103,7 +104,7 @@ def build(connection: Any, snapshot: Path, schema: Schema, like: Profile | None 
         duplicates=rows - basics["hashes"],
         target=schema.target,
         columns=tuple(columns),
-        pairs=pairs.count(connection, snapshot, schema, axes),
+        pairs=pairs.count(connection, source, schema, axes),
     )
 
 
@@ -120,6 +121,15 @@ def _axis(column: ColumnProfile) -> pairs.Axis | None:
         return None
     order = sorted(range(len(column.values)), key=lambda i: -column.counts[i])
     return pairs.Axis(name=column.name, values=tuple(column.values[i] for i in order[: pairs.VALUES]))
+
+
+def _source(connection: Any, snapshot: Path) -> str:
+    """The snapshot, decoded once into memory when it is small: a profile asks many questions of it."""
+    file = f"read_parquet({quote(str(snapshot))})"
+    if snapshot.stat().st_size > _IN_MEMORY_BYTES:
+        return file
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE snapshot AS FROM {file}")
+    return "snapshot"
 
 
 def _sql_value(column: Column) -> str:

@@ -206,6 +206,9 @@ class _Reading:
         )
         for c, f in found.items():
             self._remark(c, {**f["note"], **f["probe"]})
+        if self.reference is None:
+            for c, f in found.items():
+                f["fails"][""] = cells.unparsed(kinds[c], f["probe"]) if c != self.data.target else 0
         self._known_failures = {c: n for c, f in found.items() if (n := f["fails"].get("", 0))}
         return {c: {k: n for k, n in f["missing"].items() if n} for c, f in found.items()}, kinds, int(row[0])
 
@@ -231,8 +234,9 @@ class _Reading:
 
     # --- rows that do not parse ----------------------------------------------------------------------------------------
     def _failures(self, schema: Schema) -> dict[str, int]:
-        """Cells that do not parse, by column; the survey counted them already when the schema was known."""
-        if self.reference is not None:
+        """Cells that do not parse, by column; the survey has counted them unless a person declared other kinds."""
+        declared = any(o.type for o in self.data.columns.values())
+        if self.reference is not None or not declared:
             return self._known_failures
         asked = [(c, f) for c in schema.columns if (f := self._fails(c)) != "false"]
         if not asked:

@@ -108,3 +108,9 @@ def infer(p: Mapping[str, int]) -> Kind:
     if n and p["dates"] >= enough:
         return "datetime"
     return "text" if p["distinct_values"] > max(_TEXT_DISTINCT, n / 2) else "category"
+
+
+def unparsed(kind: Kind, p: Mapping[str, int]) -> int:
+    """How many values of a column inferred as `kind` do not parse as it; an infinity parses, and is missing."""
+    parsed_by = {"integer": "numbers", "number": "numbers", "boolean": "booleans", "datetime": "dates"}
+    return p["n"] - p[parsed_by[kind]] if kind in parsed_by else 0

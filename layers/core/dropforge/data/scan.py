@@ -18,6 +18,7 @@ from dropforge.errors import RejectedUpload
 from dropforge.settings import CsvSettings, Limits
 
 _CHUNK = 4 * 1024 * 1024
+LONG_LINE = 128 * 1024
 _FOREIGN = {
     b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
@@ -43,6 +44,7 @@ class TextFacts:
     encoding: str
     bytes: int
     quotes: int = 0
+    long_lines: bool = True  # some line may have more than LONG_LINE bytes
     notes: list[tuple[str, str]] = field(default_factory=list)  # (code, sentence) for the report
 
 
@@ -113,7 +115,7 @@ def read_text(path: Path, workdir: Path, settings: CsvSettings) -> TextFacts:
         facts.notes.append(("decoded", f"the file was read as {facts.encoding}"))
         facts.path = _recode(path, workdir / "decoded.csv", facts.encoding)
         counts = _check_utf8(facts.path)
-    facts.quotes = counts["quotes"]
+    facts.quotes, facts.long_lines = counts["quotes"], bool(counts["long"])
     lone = counts["cr"] - counts["crlf"]
     mixed = counts["crlf"] and counts["lf"] > counts["crlf"]
     if lone or mixed or head[:3] == codecs.BOM_UTF8:
@@ -128,7 +130,7 @@ def read_text(path: Path, workdir: Path, settings: CsvSettings) -> TextFacts:
 
 
 def _check_utf8(path: Path) -> dict[str, int]:
-    counts = {"cr": 0, "crlf": 0, "lf": 0, "quotes": 0}
+    counts = {"cr": 0, "crlf": 0, "lf": 0, "quotes": 0, "long": 0}
     decoder = codecs.getincrementaldecoder("utf-8")()
     offset, previous = 0, b""
     with path.open("rb") as f:
@@ -150,6 +152,7 @@ def _check_utf8(path: Path) -> dict[str, int]:
             counts["crlf"] += chunk.count(b"\r\n") + (previous == b"\r" and chunk[:1] == b"\n")
             counts["lf"] += chunk.count(b"\n")
             counts["quotes"] += chunk.count(b'"')
+            counts["long"] += _has_long_line(chunk)
             previous = chunk[-1:]
             offset += len(chunk)
     try:
@@ -157,6 +160,15 @@ def _check_utf8(path: Path) -> dict[str, int]:
     except UnicodeDecodeError:
         _reject_encoding(path, offset)
     return counts
+
+
+def _has_long_line(chunk: bytes) -> bool:
+    """No line of LONG_LINE bytes can hide when every half of that length has a line end."""
+    step = LONG_LINE // 2
+    return any(
+        chunk.find(b"\n", at, at + step) < 0 and chunk.find(b"\r", at, at + step) < 0
+        for at in range(0, len(chunk) - step, step)
+    )
 
 
 def _reject_encoding(path: Path, offset: int) -> None:

@@ -77,12 +77,14 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
             fix='close it, or write "" for a quote in a value',
         )
     columns = ", ".join(f"{quote(c)}: 'VARCHAR'" for c in header)
-    # Rows longer than this are set aside; the buffer must hold a few of them.
-    longest = data.limits.max_field_bytes * 2
+    # Rows longer than this are set aside; the buffer must hold a few of them. Small buffers let all cores read.
+    plain = not text.long_lines and not text.quotes
+    longest = 2 * scan.LONG_LINE if plain else data.limits.max_field_bytes * 2
+    buffer = 2 * longest if plain else max(longest * 4, 32_000_000)
     relation = (
         f"read_csv({quote(str(text.path))}, columns = {{{columns}}}, auto_detect = false, header = {str(not headerless).lower()}, "
         f"delim = {quote(delimiter)}, quote = '\"', escape = '\"', nullstr = '', store_rejects = true, "
-        f"rejects_limit = 0, max_line_size = {longest}, buffer_size = {max(longest * 4, 32_000_000)})"
+        f"rejects_limit = 0, max_line_size = {longest}, buffer_size = {buffer})"
     )
     comma = delimiter != "," and _decimal_comma(text.path, delimiter, len(header))
     notes = list(text.notes)
