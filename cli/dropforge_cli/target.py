@@ -7,12 +7,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import requests
+from typing import TYPE_CHECKING, Any
 
 from dropforge.environment import Environment
 from dropforge.errors import Conflict, DropforgeError, InvalidRequest, NotFound, PermanentError, Unavailable
+
+if TYPE_CHECKING:
+    import requests
 
 HOME_VARIABLE = "DROPFORGE_HOME"
 
@@ -86,6 +87,8 @@ class Target:
 
     def api(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """Call the API with its key. Raises the error the API tells, Unavailable when nobody answers."""
+        import requests
+
         headers = {"x-api-key": self.outputs["ApiKey"], **arguments.pop("headers", {})}
         try:
             answer = requests.request(method, self.outputs["ApiUrl"] + path, headers=headers, timeout=35, **arguments)

@@ -19,7 +19,8 @@ from dropforge.data.schema import Schema
 BINS = 6  # of a number, besides missing
 VALUES = 7  # of a category, besides the rest and missing
 MAX_PAIRS = 300
-_ITERATIONS = 12
+_ITERATIONS = 25
+_CLOSE = 0.05  # rows in a cell: the fit is good enough
 _TOGETHER = 35  # pairs counted by one statement: enough to keep all cores busy
 _CELL = 5.0  # cells expecting fewer rows are pooled (Cochran)
 
@@ -170,11 +171,15 @@ def _interaction(a: Sequence[int], b: Sequence[int], width: int) -> tuple[float,
     for _ in range(_ITERATIONS):
         for sample, table in ((0, a), (1, b)):
             _scale(fitted[sample], table, width, height)
+        furthest = 0.0
         for cell, total in enumerate(totals):
             now = fitted[0][cell] + fitted[1][cell]
             if now > 0:
                 fitted[0][cell] *= total / now
                 fitted[1][cell] *= total / now
+                furthest = max(furthest, abs(now - total))
+        if furthest < _CLOSE:
+            break
     statistic, used = 0.0, [cell for cell in range(len(totals)) if min(fitted[0][cell], fitted[1][cell]) >= _CELL]
     for cell in used:
         for sample, table in ((0, a), (1, b)):
