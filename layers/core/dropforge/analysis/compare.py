@@ -49,7 +49,7 @@ def _test(reference: ColumnProfile, new: ColumnProfile) -> _Test | None:
     if not n or not m:
         return None
     if new.binned:
-        return _numeric_test(reference, new, n, m)
+        return numeric_test(reference, new, n, m)
     a, b = aligned(reference, new)
     _, _, p = st.chi2_contingency(a, b)
     used = sum(1 for x, y in zip(a, b, strict=True) if x + y)
@@ -63,7 +63,7 @@ def _test(reference: ColumnProfile, new: ColumnProfile) -> _Test | None:
     )
 
 
-def _numeric_test(reference: ColumnProfile, new: ColumnProfile, n: int, m: int) -> _Test:
+def numeric_test(reference: ColumnProfile, new: ColumnProfile, n: int, m: int) -> _Test:
     a, b = list(reference.counts), list(new.counts)
     low = [x for x in (reference.minimum, new.minimum) if x is not None]
     high = [x for x in (reference.maximum, new.maximum) if x is not None]
