@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from dropforge import settings
-from dropforge.analysis import compare, profile, relations
+from dropforge.analysis import compare, measure, relations
 from dropforge.analysis.facts import Intake
 from dropforge.analysis.profile import ColumnProfile, Profile
 from dropforge.data.admission import admit
@@ -78,7 +78,7 @@ def _sample(connection, work, schema, rows, skip, seed, shift, like) -> Profile:
     order = f"hash(rowid + {seed} * 1000003)"
     chosen = f"SELECT * FROM everything ORDER BY {order} LIMIT {rows} OFFSET {skip}"
     connection.execute(f"COPY (SELECT {columns}, __row FROM ({chosen})) TO {quote(str(file))} (FORMAT parquet)")
-    return profile.build(connection, file, schema, like)
+    return measure.build(connection, measure.in_memory(connection, file), schema, like)
 
 
 def _evidently(a: ColumnProfile, b: ColumnProfile) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
+import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dropforge_cli.output import emit_facts, emit_json, out, say
+from dropforge_cli.output import emit_facts, emit_json
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
@@ -30,26 +31,19 @@ def analyze(
     """Compare two files and write the report: the same code as in the cloud, with no cloud."""
     from dropforge import settings
     from dropforge.analysis import render, run
-    from dropforge.analysis.facts import Provenance
-    from dropforge.data.admission import admit
 
-    parsed = settings.load(config.read_bytes(), str(config))
-    with tempfile.TemporaryDirectory(prefix="dropforge-") as a, tempfile.TemporaryDirectory(prefix="dropforge-") as b:
-        old = admit(reference, data=parsed.data, reference=None, workdir=Path(a))
-        profile = run.profile_of(old, Path(a), None)
-        fresh = admit(new, data=parsed.data, reference=old.schema, workdir=Path(b))
-        provenance = Provenance(dataset_id=fresh.dataset_id, reference_id=old.dataset_id)
-        report = run.report(
-            profile, run.profile_of(fresh, Path(b), profile), run.intake_of(fresh, new.name), parsed, provenance
-        )
+    threading.Thread(target=render.prepare, daemon=True).start()
+    report = run.compare_files(reference, new, settings.load(config.read_bytes(), str(config)))
     save.write_text(render.html(report), encoding="utf-8")
     if json:
         emit_json(report.model_dump(mode="json"))
         return
-    out.print(f"verdict: {report.verdict.word}")
-    for finding in report.top_actions:
-        out.print(f"- {finding.title}: {finding.evidence}", markup=False)
-    say(f"report: {save}")
+    lines = [
+        f"verdict: {report.verdict.word}",
+        *(f"- {f.title}: {f.evidence}\n  {f.suggestion}" for f in report.top_actions),
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stderr.write(f"report: {save}\n")
 
 
 def check(

@@ -7,13 +7,27 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from rich.console import Console
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.console import Console
 
-err = Console(stderr=True, highlight=False)
-out = Console(highlight=False, soft_wrap=True)
+
+class _Lazy:
+    """A console made when it is first used: many commands print plain lines only."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+
+    def __getattr__(self, name: str) -> Any:
+        from rich.console import Console
+
+        console = self.__dict__.setdefault("_console", Console(**self._options))
+        return getattr(console, name)
+
+
+err = cast("Console", _Lazy(stderr=True, highlight=False))
+out = cast("Console", _Lazy(highlight=False, soft_wrap=True))
 
 
 def emit_json(value: Any) -> None:
@@ -27,6 +41,8 @@ def emit_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: 
         for line in (columns, *rows):
             sys.stdout.write("\t".join(str(c) for c in line) + "\n")
         return
+    from rich.table import Table
+
     table = Table(title=title or None, title_justify="left", header_style="bold")
     for name in columns:
         table.add_column(name)

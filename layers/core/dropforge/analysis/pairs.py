@@ -6,7 +6,7 @@ The bins come from the reference's profile, so pair counts of two parts of a tab
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,24 +84,32 @@ class Change:
     effect: float  # share of rows in other cells than the reference's association predicts, beyond chance
 
 
-def count(connection: Any, source: str, schema: Schema, axes: Sequence[Axis]) -> Pairs:
-    """Pair counts of a relation: columns are coded once into a small table, then grouped in pairs."""
-    if len(axes) < 2:
-        return Pairs(axes=tuple(axes))
+def code(connection: Any, source: str, schema: Schema, axes: Sequence[Axis]) -> None:
+    """Code every axis' column into a small table, which `questions` then group."""
     coded = ", ".join(f"{a.sql(datetime=schema.column(a.name).kind == 'datetime')} AS c{i}" for i, a in enumerate(axes))
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE coded AS SELECT {coded} FROM {source}")
-    wanted = chosen(axes, schema.target)
+    if len(axes) > 1:
+        connection.execute(f"CREATE OR REPLACE TABLE coded AS SELECT {coded} FROM {source}")
+
+
+def questions(axes: Sequence[Axis], target: str) -> list[Callable[[Any], list[Any]]]:
+    """Statements that count the pairs, some pairs in each; they may run at the same time."""
+    parts = [
+        f"SELECT {k}, c{i}, c{j}, count(*) FROM coded GROUP BY ALL" for k, (i, j) in enumerate(chosen(axes, target))
+    ]
+    joined = [" UNION ALL ".join(parts[k : k + _TOGETHER]) for k in range(0, len(parts), _TOGETHER)]
+    return [lambda db, sql=sql: db.execute(sql).fetchall() for sql in joined]  # type: ignore[misc] # a bound default
+
+
+def collect(axes: Sequence[Axis], target: str, answers: Sequence[list[Any]]) -> Pairs:
+    """The answers of `questions` as tables of counts."""
+    wanted = chosen(axes, target) if len(axes) > 1 else []
     counts = [[0] * (axes[i].size * axes[j].size) for i, j in wanted]
-    for start in range(0, len(wanted), _TOGETHER):
-        parts = [f"SELECT {k}, c{i}, c{j}, count(*) FROM coded GROUP BY ALL" for k, (i, j) in enumerate(wanted)][
-            start : start + _TOGETHER
-        ]
-        for k, a, b, n in connection.execute(" UNION ALL ".join(parts)).fetchall():
+    for answer in answers:
+        for k, a, b, n in answer:
             counts[k][int(a) * axes[wanted[k][1]].size + int(b)] = int(n)
     pairs = [
         Pair(first=axes[i].name, second=axes[j].name, counts=tuple(c)) for (i, j), c in zip(wanted, counts, strict=True)
     ]
-    connection.execute("DROP TABLE coded")
     return Pairs(axes=tuple(axes), pairs=tuple(pairs))
 
 
@@ -132,6 +140,33 @@ def cramers_v(counts: Sequence[int], width: int) -> float:
     phi2 = max(0.0, chi2 / n - (k - 1) * (m - 1) / (n - 1)) if n > 1 else 0.0
     k_, m_ = k - (k - 1) ** 2 / (n - 1), m - (m - 1) ** 2 / (n - 1)
     return math.sqrt(phi2 / max(1e-12, min(k_ - 1, m_ - 1)))
+
+
+def spearman(counts: Sequence[int], width: int) -> float | None:
+    """Rank correlation over coarse bins with mid-ranks, of two numbers, over the rows where both are there."""
+    table = [list(counts[k : k + width])[1:] for k in range(width, len(counts), width)]
+    across, down = [sum(r) for r in table], [sum(c) for c in zip(*table, strict=True)]
+    n = sum(across)
+    if n < 2:
+        return None
+    a, b = _mid_ranks(across), _mid_ranks(down)
+    mean = (n + 1) / 2
+    va = sum(c * (r - mean) ** 2 for c, r in zip(across, a, strict=True))
+    vb = sum(c * (r - mean) ** 2 for c, r in zip(down, b, strict=True))
+    if va <= 0 or vb <= 0:
+        return None
+    both = sum(
+        c * (x - mean) * (y - mean) for row, x in zip(table, a, strict=True) for c, y in zip(row, b, strict=True)
+    )
+    return both / math.sqrt(va * vb)
+
+
+def _mid_ranks(counts: Sequence[int]) -> list[float]:
+    ranks, before = [], 0
+    for c in counts:
+        ranks.append(before + (c + 1) / 2)
+        before += c
+    return ranks
 
 
 def compare(reference: Pairs, new: Pairs) -> list[Change]:

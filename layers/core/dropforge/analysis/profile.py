@@ -1,26 +1,22 @@
 """What a comparison needs to know of a data set: counts on fixed bins. Small, mergeable, stored beside the data.
 
 The reference fixes the bins; every later profile counts on the reference's bins, so the reference's rows are never
-read again.
+read again, and profiles of parts add up to the profile of the whole (`merge`).
 """
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dropforge.analysis import pairs
-from dropforge.analysis.pairs import Pairs
-from dropforge.data.engine import name, quote
-from dropforge.data.schema import ROW_HASH, Column, Schema
+from dropforge.analysis.pairs import Pair, Pairs
+from dropforge.data.schema import NUMERIC, Kind
 
-_POINTS = 80  # numeric columns with at most this many values are counted value by value
-_QUANTILES = 64
-_CATEGORIES = 200
-_IN_MEMORY_BYTES = 64_000_000  # of compressed Parquet
+VALUE_SKETCH = 256  # smallest hashes kept of a numeric column's distinct values
+ROW_SKETCH = 1024  # and of a table's distinct rows
+_HASHES = 2.0**64
 
 
 class ColumnProfile(BaseModel):
@@ -47,6 +43,11 @@ class ColumnProfile(BaseModel):
     maximum: float | None = None
     total: float = 0.0
     squares: float = 0.0
+    fences: tuple[float, float] | None = Field(
+        default=None, description="three interquartile ranges beyond the quartiles of the reference (Tukey 1977)"
+    )
+    outliers: int = Field(default=0, description="values beyond the fences")
+    sketch: tuple[int, ...] = Field(default=(), description="smallest hashes of the distinct values, for merging")
 
     @property
     def present(self) -> int:
@@ -69,165 +70,139 @@ class ColumnProfile(BaseModel):
         return math.sqrt(max(0.0, self.squares / self.present - mean * mean))
 
 
+class Sums(BaseModel):
+    """Sums over the rows of one class (`second` empty: of one column) or over the rows where both columns are there."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    first: str
+    second: str = ""
+    group: str = ""
+    n: int
+    x: float
+    y: float = 0.0
+    xx: float
+    yy: float = 0.0
+    xy: float = 0.0
+
+    @property
+    def pearson(self) -> float | None:
+        """Correlation of the two columns; None when one of them does not vary."""
+        vx, vy = self.xx - self.x * self.x / max(1, self.n), self.yy - self.y * self.y / max(1, self.n)
+        if self.n < 2 or vx <= 1e-12 * abs(self.xx) or vy <= 1e-12 * abs(self.yy):
+            return None
+        return max(-1.0, min(1.0, (self.xy - self.x * self.y / self.n) / math.sqrt(vx * vy)))
+
+
 class Profile(BaseModel):
     """`datasets/{dataset_id}/profile.json`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    format_version: int = 1
+    format_version: int = 2
     rows: int
     duplicates: int
+    conflicts: int = Field(default=0, description="rows whose features occur with a more frequent other label")
     target: str
     columns: tuple[ColumnProfile, ...] = Field(default=())
     pairs: Pairs = Pairs()
+    by_class: tuple[Sums, ...] = Field(default=(), description="of every number, for every class of the target")
+    products: tuple[Sums, ...] = Field(default=(), description="of every pair of numbers")
+    sketch: tuple[int, ...] = Field(default=(), description="smallest hashes of the distinct rows")
 
     def column(self, wanted: str) -> ColumnProfile | None:
         return next((c for c in self.columns if c.name == wanted), None)
 
 
-def build(connection: Any, snapshot: Path, schema: Schema, like: Profile | None = None) -> Profile:
-    """Profile of a Parquet snapshot: its own bins when `like` is None, else the bins of `like`."""
-    source = _source(connection, snapshot)
-    basics = _basics(connection, source, schema)
-    rows = basics["rows"]
-    columns = []
-    for i, column in enumerate(schema.columns):
-        same = like.column(column.name) if like else None
-        facts = {k: basics[f"{k}{i}"] for k in ("missing", "distinct", "minimum", "maximum", "total", "squares")}
-        if column.numeric or column.kind == "datetime":
-            columns.append(_numeric(connection, source, column, rows, facts, same))
-        else:
-            columns.append(_categories(connection, source, column, rows, facts, same))
-    axes = like.pairs.axes if like else tuple(a for c in columns if (a := _axis(c)) is not None)
+def is_binned(kind: Kind) -> bool:
+    return kind in NUMERIC or kind == "datetime"
+
+
+def distinct_of(sketch: Sequence[int], size: int) -> int:
+    """Distinct values behind a sketch of the `size` smallest hashes: exact below, else (k-1)/max (Bar-Yossef 2002)."""
+    if len(sketch) < size:
+        return len(sketch)
+    return round((size - 1) * _HASHES / max(sketch[-1], 1))
+
+
+def shared_rows(reference: Profile, new: Profile) -> tuple[float, int]:
+    """Share of the new distinct rows that the reference has too, and on how many rows that estimate rests."""
+    ends = [max(p.sketch) for p in (reference, new) if len(p.sketch) >= ROW_SKETCH]
+    end = min(ends, default=None)
+    seen = [h for h in new.sketch if end is None or h <= end]
+    known = set(reference.sketch)
+    return (sum(h in known for h in seen) / len(seen) if seen else 0.0), len(seen)
+
+
+def merge(a: Profile, b: Profile) -> Profile:
+    """Profile of the rows of both; both must count on the same bins (one `like` the other, or both like a third).
+
+    Counts, sums and extremes are exact. Distinct values and repeated rows come from sketches: exact while they are few.
+    Conflicting labels between the two parts are not seen.
+    """
+    rows, sketch = a.rows + b.rows, _smallest(a.sketch, b.sketch, ROW_SKETCH)
     return Profile(
         rows=rows,
-        duplicates=rows - basics["hashes"],
-        target=schema.target,
-        columns=tuple(columns),
-        pairs=pairs.count(connection, source, schema, axes),
+        duplicates=max(0, rows - distinct_of(sketch, ROW_SKETCH)),
+        conflicts=a.conflicts + b.conflicts,
+        target=a.target,
+        columns=tuple(_merge_columns(c, d) for c in a.columns if (d := b.column(c.name)) is not None),
+        pairs=_merge_pairs(a.pairs, b.pairs),
+        by_class=_merge_sums(a.by_class, b.by_class),
+        products=_merge_sums(a.products, b.products),
+        sketch=sketch,
     )
 
 
-def _axis(column: ColumnProfile) -> pairs.Axis | None:
-    """Coarse bins of equal share for numbers, the most frequent values for categories; None for free text and constants."""
-    if column.binned:
-        total, running, cuts = column.present, 0, list[float]()
-        for edge, count in zip(column.edges, column.counts, strict=False):
-            running += count
-            if running * pairs.BINS >= total * (len(cuts) + 1) and len(cuts) < pairs.BINS - 1:
-                cuts.append(edge)
-        return pairs.Axis(name=column.name, edges=tuple(cuts)) if cuts and column.distinct > 1 else None
-    if column.kind == "text" or column.distinct < 2:
-        return None
-    order = sorted(range(len(column.values)), key=lambda i: -column.counts[i])
-    return pairs.Axis(name=column.name, values=tuple(column.values[i] for i in order[: pairs.VALUES]))
-
-
-def _source(connection: Any, snapshot: Path) -> str:
-    """The snapshot, decoded once into memory when it is small: a profile asks many questions of it."""
-    file = f"read_parquet({quote(str(snapshot))})"
-    if snapshot.stat().st_size > _IN_MEMORY_BYTES:
-        return file
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE snapshot AS FROM {file}")
-    return "snapshot"
-
-
-def _sql_value(column: Column) -> str:
-    return f"epoch({name(column.name)})" if column.kind == "datetime" else name(column.name)
-
-
-def _basics(connection: Any, source: str, schema: Schema) -> dict[str, Any]:
-    select = ["count(*) AS rows", f"count(DISTINCT {name(ROW_HASH)}) AS hashes"]
-    for i, c in enumerate(schema.columns):
-        v = _sql_value(c)
-        numeric = c.numeric or c.kind == "datetime"
-        select += [f"count(*) - count({name(c.name)}) AS missing{i}", f"approx_count_distinct({v}) AS distinct{i}"]
-        select += (
-            [f"min({v}) AS minimum{i}", f"max({v}) AS maximum{i}"]
-            if numeric
-            else [f"NULL AS minimum{i}", f"NULL AS maximum{i}"]
-        )
-        d = f"CAST({v} AS DOUBLE)"
-        select += (
-            [f"sum({d}) AS total{i}", f"sum({d} * {d}) AS squares{i}"]
-            if numeric
-            else [f"0 AS total{i}", f"0 AS squares{i}"]
-        )
-    cursor = connection.execute(f"SELECT {', '.join(select)} FROM {source}")
-    names = [d[0] for d in cursor.description]
-    return dict(zip(names, cursor.fetchall()[0], strict=True))
-
-
-def _numeric(
-    connection: Any, source: str, column: Column, rows: int, facts: dict[str, Any], same: ColumnProfile | None
-) -> ColumnProfile:
-    v = f"CAST({_sql_value(column)} AS DOUBLE)"
-    if same is not None and same.edges:
-        edges, points = same.edges, same.points
+def _merge_columns(a: ColumnProfile, b: ColumnProfile) -> ColumnProfile:
+    values, counts, sketch = a.values, [*a.counts], _smallest(a.sketch, b.sketch, VALUE_SKETCH)
+    if a.binned:
+        counts = [x + y for x, y in zip(a.counts, b.counts, strict=True)] if b.counts else counts
+        distinct = distinct_of(sketch, VALUE_SKETCH)
     else:
-        edges, points = _edges(connection, source, v, int(facts["distinct"] or 0))
-    counts = [0] * (len(edges) + 1)
-    if edges:
-        # The list is sorted, so the bin of a value is the number of edges below it.
-        listed = "[" + ", ".join(repr(e) for e in edges) + "]"
-        found = connection.execute(
-            f"SELECT len(list_filter({listed}::DOUBLE[], lambda e: e < v)), c FROM "
-            f"(SELECT {v} AS v, count(*) AS c FROM {source} WHERE {v} IS NOT NULL GROUP BY 1)"
-        ).fetchall()
-        for bin_number, count in found:
-            counts[int(bin_number)] += int(count)
-    return ColumnProfile(
-        name=column.name,
-        kind=column.kind,
-        rows=rows,
-        missing=int(facts["missing"]),
-        distinct=int(facts["distinct"] or 0),
-        edges=tuple(edges),
-        points=points,
-        counts=tuple(counts),
-        minimum=_float(facts["minimum"]),
-        maximum=_float(facts["maximum"]),
-        total=float(facts["total"] or 0),
-        squares=float(facts["squares"] or 0),
+        ours, theirs = dict(zip(a.values, a.counts, strict=True)), dict(zip(b.values, b.counts, strict=True))
+        values = (*a.values, *(v for v in b.values if v not in ours))
+        counts = [ours.get(v, 0) + theirs.get(v, 0) for v in values]
+        distinct = max(sum(1 for c in counts if c), a.distinct, b.distinct)
+    return a.model_copy(
+        update={
+            "rows": a.rows + b.rows,
+            "missing": a.missing + b.missing,
+            "distinct": distinct,
+            "values": values,
+            "counts": tuple(counts),
+            "other": a.other + b.other,
+            "minimum": min((x for x in (a.minimum, b.minimum) if x is not None), default=None),
+            "maximum": max((x for x in (a.maximum, b.maximum) if x is not None), default=None),
+            "total": a.total + b.total,
+            "squares": a.squares + b.squares,
+            "outliers": a.outliers + b.outliers,
+            "sketch": sketch,
+        }
     )
 
 
-def _edges(connection: Any, source: str, v: str, distinct: int) -> tuple[tuple[float, ...], bool]:
-    """The values themselves when they are few, else the distinct quantiles."""
-    if distinct <= 2 * _POINTS:
-        values = connection.execute(
-            f"SELECT DISTINCT {v} FROM {source} WHERE {v} IS NOT NULL ORDER BY 1 LIMIT {_POINTS + 1}"
-        ).fetchall()
-        if len(values) <= _POINTS:
-            return tuple(float(x[0]) for x in values), True
-    wanted = [i / _QUANTILES for i in range(_QUANTILES + 1)]
-    found = connection.execute(f"SELECT quantile_disc({v}, {wanted}) FROM {source}").fetchall()[0][0] or []
-    return tuple(sorted({float(q) for q in found})), False
+def _merge_pairs(a: Pairs, b: Pairs) -> Pairs:
+    known = {(p.first, p.second): p for p in b.pairs}
+    merged = []
+    for p in a.pairs:
+        other = known.get((p.first, p.second))
+        counts = tuple(x + y for x, y in zip(p.counts, other.counts, strict=True)) if other else p.counts
+        merged.append(Pair(first=p.first, second=p.second, counts=counts))
+    return Pairs(axes=a.axes, pairs=tuple(merged))
 
 
-def _categories(
-    connection: Any, source: str, column: Column, rows: int, facts: dict[str, Any], same: ColumnProfile | None
-) -> ColumnProfile:
-    found = connection.execute(
-        f"SELECT CAST({name(column.name)} AS VARCHAR), count(*) FROM {source} WHERE {name(column.name)} IS NOT NULL "
-        f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_CATEGORIES + (len(same.values) if same else 0)}"
-    ).fetchall()
-    counts = {str(value): int(count) for value, count in found}
-    known = list(same.values) if same else []
-    values = known + [value for value in counts if value not in set(known)][:_CATEGORIES]
-    kept = [counts.get(value, 0) for value in values]
-    present = rows - int(facts["missing"])
-    return ColumnProfile(
-        name=column.name,
-        kind=column.kind,
-        rows=rows,
-        missing=int(facts["missing"]),
-        distinct=max(len(counts), int(facts["distinct"] or 0)) if len(counts) >= _CATEGORIES else len(counts),
-        values=tuple(values),
-        counts=tuple(kept),
-        other=present - sum(kept),
-    )
+def _merge_sums(a: Sequence[Sums], b: Sequence[Sums]) -> tuple[Sums, ...]:
+    found = {(s.first, s.second, s.group): s for s in a}
+    for s in b:
+        key = (s.first, s.second, s.group)
+        t = found.get(key)
+        found[key] = s if t is None else s.model_copy(update={f: getattr(s, f) + getattr(t, f) for f in _ADDED})
+    return tuple(sorted(found.values(), key=lambda s: (s.first, s.second, s.group)))
 
 
-def _float(value: Any) -> float | None:
-    return None if value is None else float(value)
+_ADDED = ("n", "x", "y", "xx", "yy", "xy")
+
+
+def _smallest(a: Sequence[int], b: Sequence[int], size: int) -> tuple[int, ...]:
+    return tuple(sorted({*a, *b})[:size])

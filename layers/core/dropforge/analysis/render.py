@@ -30,6 +30,11 @@ def html(report: Report) -> str:
     )
 
 
+def prepare() -> None:
+    """Compile the template ahead of its use, for a caller who waits for something else anyway."""
+    _template("report.html")
+
+
 @cache
 def _template(name: str) -> Any:
     import jinja2

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from dropforge import __version__
-from dropforge.analysis import checks, compare, profile, relations
+from dropforge.analysis import checks, compare, measure, relations
 from dropforge.analysis.facts import Intake, Provenance, Report
 from dropforge.analysis.profile import Profile
-from dropforge.data.admission import Admission
+from dropforge.data.admission import Admission, admit
 from dropforge.data.engine import connect
+from dropforge.data.schema import Schema
+from dropforge.errors import RejectedUpload
 from dropforge.settings import Settings
 
 
@@ -35,13 +42,69 @@ def intake_of(admission: Admission, key: str) -> Intake:
     )
 
 
-def profile_of(admission: Admission, workdir: Path, like: Profile | None) -> Profile:
-    """Profile of the admitted rows, on the reference's bins when there is a reference."""
-    connection = connect(workdir)
+def profile_of(admission: Admission, workdir: Path, like: Profile | None, connection: Any = None) -> Profile:
+    """Profile of the admitted rows, on the reference's bins when there is a reference.
+
+    `connection`: the one they were admitted with, when it is still open; else the snapshot is read.
+    """
+    if connection is not None:
+        return measure.build(connection, admission.table, admission.schema, like)
+    own = connect(workdir)
     try:
-        return profile.build(connection, admission.snapshot, admission.schema, like)
+        return measure.build(own, measure.in_memory(own, admission.snapshot), admission.schema, like)
     finally:
-        connection.close()
+        own.close()
+
+
+def compare_files(reference: Path, new: Path, settings: Settings) -> Report:
+    """Two files, no cloud. Raises RejectedUpload, whose message names the file, when one of them cannot be used."""
+    with ExitStack() as stack:
+        folders = [Path(stack.enter_context(TemporaryDirectory(prefix="dropforge-"))) for _ in "ab"]
+        first, second = (stack.enter_context(closing(connect(f))) for f in folders)
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        schema = Future[Schema]()
+        old = pool.submit(_reference, reference, settings, folders[0], first, schema)
+        known = schema.result()
+        fresh = _admit(new, settings, known, folders[1], second)
+        earlier, before = old.result()
+        now = profile_of(fresh, folders[1], before, second)
+        provenance = Provenance(dataset_id=fresh.dataset_id, reference_id=earlier.dataset_id)
+        return report(before, now, intake_of(fresh, new.name), settings, provenance)
+
+
+def _reference(
+    file: Path, settings: Settings, folder: Path, connection: Any, schema: Future[Schema]
+) -> tuple[Admission, Profile]:
+    """The new file is read as soon as the schema is there, while the reference is still being counted."""
+    try:
+        old = _admit(file, settings, None, folder, connection, schema.set_result)
+        return old, profile_of(old, folder, None, connection)
+    except BaseException as error:
+        if not schema.done():
+            schema.set_exception(error)
+        raise
+
+
+def _admit(
+    file: Path,
+    settings: Settings,
+    reference: Schema | None,
+    folder: Path,
+    connection: Any,
+    announce: Callable[[Schema], None] = lambda _: None,
+) -> Admission:
+    try:
+        return admit(
+            file,
+            data=settings.data,
+            reference=reference,
+            workdir=folder,
+            connection=connection,
+            announce=announce,
+            keep=False,
+        )
+    except RejectedUpload as error:
+        raise RejectedUpload(f"{file}: {error.message}", code=error.code, fix=error.fix) from None
 
 
 def report(

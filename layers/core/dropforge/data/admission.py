@@ -7,15 +7,19 @@ schema gives. Rows that do not fit the table's form or a column's kind are set a
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from dropforge.data import cells, rejects, sources, target
+from dropforge.data import cells, rejects, sources, survey, target
 from dropforge.data.engine import connect, name, quote
 from dropforge.data.schema import ROW_HASH, Column, Kind, Schema
 from dropforge.errors import RejectedUpload
 from dropforge.settings import DataSettings
 
+_TABLE = "snapshot"
 _GROUP = 10_000  # rows of one leaf of the dataset's hash tree
 
 
@@ -52,16 +56,28 @@ class Admission:
     encoding: str
     bytes: int
     file_sha256: str
+    table: str = ""  # the accepted rows for who asks on the connection they were read with
 
     @property
     def rows_quarantined(self) -> int:
         return self.rows_in - self.rows_used
 
 
-def admit(path: Path, *, data: DataSettings, reference: Schema | None, workdir: Path) -> Admission:
+def admit(
+    path: Path,
+    *,
+    data: DataSettings,
+    reference: Schema | None,
+    workdir: Path,
+    connection: Any = None,
+    announce: Callable[[Schema], None] = lambda _: None,
+    keep: bool = True,
+) -> Admission:
     """Read a CSV or Parquet file by the reference's schema, or infer one when there is none.
 
-    `workdir` must be an existing folder; the snapshot and the rejects are left in it.
+    `workdir` must be an existing folder; the snapshot and the rejects are left in it. A `connection` given (engine.connect)
+    stays open, and has the accepted rows as `table`. `announce` is told the schema as soon as it is known, long before the end.
+    Without `keep` no snapshot file is written: the table is all there is.
     Raises RejectedUpload with a stable code, the place and the fix when the file as a whole cannot be used.
     """
     if path.stat().st_size > data.limits.max_bytes:
@@ -72,14 +88,16 @@ def admit(path: Path, *, data: DataSettings, reference: Schema | None, workdir: 
         )
     import duckdb
 
-    connection = connect(workdir)
+    own = connect(workdir) if connection is None else None
+    connection = connection or own
     try:
         source = sources.open_source(path, workdir, connection, data, reference)
-        return _Reading(source, data, reference, workdir).run(path)
+        return _Reading(source, data, reference, workdir).run(path, announce, keep=keep)
     except duckdb.InvalidInputException as error:  # a damaged page, or text no CSV can be
         raise sources.unreadable(error) from None
     finally:
-        connection.close()
+        if own is not None:
+            own.close()
 
 
 class _Reading:
@@ -91,51 +109,54 @@ class _Reading:
         self.data = data
         self.reference = reference
         self.workdir = workdir
-        self._known_failures: dict[str, int] = {}
         self.notes = [Note(code, message) for code, message in source.notes]
 
-    def run(self, path: Path) -> Admission:
+    def run(self, path: Path, announce: Callable[[Schema], None], *, keep: bool) -> Admission:
         if self.data.target not in self.source.header:
             raise RejectedUpload(
                 f"the target column {self.data.target!r} is missing; columns are {_listed(self.source.header)}",
                 code="target_missing",
                 fix="add the column, or correct data.target in settings.yaml",
             )
-        missing, kinds, accepted = self._survey()
-        schema = self.reference or self._schema(kinds)
+        accepted = self.source.materialise(self.workdir)
         form_rejects = rejects.of_form(self.source)
+        looks = self._survey()
+        schema = self.reference or self._schema(looks)
+        announce(schema)
         rows_in = accepted + len(form_rejects)
         if rows_in == 0:
             raise RejectedUpload(
                 "the file has a header line and no rows", code="no_rows", fix="upload rows below the header"
             )
-        failing = self._failures(schema)
+        failing = {c.name: n for c in schema.columns if c.name in looks and (n := looks[c.name].fails.get(c.kind, 0))}
         self._check_share(schema, failing, accepted)
         cell_rejects = rejects.of_cells(self.source, self._rows(schema), schema, self._fails) if failing else []
         every = sorted([*form_rejects, *cell_rejects], key=lambda r: r.line)
         self._check_total(every, rows_in)
-        snapshot = self._write(schema, failing=bool(failing))
-        dataset_id, rows_used = self._identify(snapshot)
+        snapshot, table, writing = self._write(schema, looks, failing=bool(failing), keep=keep)
+        dataset_id, rows_used = self._identify(table)
         if rows_used + len(every) != rows_in:
             raise RejectedUpload(
                 f"{rows_in} rows came in but {rows_used} used and {len(every)} set aside do not add up",
                 code="rows_lost",
                 fix="this is a defect of the reader: keep the file and report it; nothing of it was used",
             )
-        target.check(self.db, schema, snapshot)
+        target.check(self.db, schema, table)
+        file_sha256 = _sha256(path)
+        writing.result()
         present = set(self.source.header)
         names = set(schema.names)
         return Admission(
             snapshot=snapshot,
             schema=schema,
             dataset_id=dataset_id,
-            snapshot_sha256=_sha256(snapshot),
+            snapshot_sha256=_sha256(snapshot) if keep else "",
             rows_in=rows_in,
             rows_used=rows_used,
             rejects_csv=rejects.write_csv(every, self.workdir / "rejects.csv"),
             reason_counts=rejects.counts(every),
             first_rejects=tuple(every[:100]),
-            missing=missing,
+            missing={c: seen.missing for c, seen in looks.items()},
             header=tuple(self.source.header),
             extra_columns=tuple(c for c in self.source.header if c not in names),
             absent_columns=tuple(c for c in schema.names if c not in present),
@@ -144,7 +165,8 @@ class _Reading:
             delimiter=self.source.delimiter,
             encoding=self.source.encoding,
             bytes=path.stat().st_size,
-            file_sha256=_sha256(path),
+            file_sha256=file_sha256,
+            table=table,
         )
 
     # --- one look at every cell ----------------------------------------------------------------------------------------
@@ -154,97 +176,55 @@ class _Reading:
             override.missing_markers if override and override.missing_markers is not None else self.data.missing_markers
         )
 
-    def _rows(self, schema: Schema | None) -> str:
-        """The file's rows in layers; numbers only where the schema (or the inference) needs them."""
+    def _rows(self, schema: Schema, looks: dict[str, survey.Look] | None = None) -> str:
+        """The file's rows in layers; numbers only where the schema needs them, and no layer the looks show to be idle."""
         columns = self.source.header
+        idle = {c: look for c, look in (looks or {}).items() if not look.spaces}
         return cells.layered(
             self.source.relation,
             columns,
             {c: self._markers(c) for c in columns},
-            {c: schema is None or (c in schema.names and schema.column(c).numeric) for c in columns},
+            {c: c in schema.names and schema.column(c).numeric for c in columns},
             decimal_comma=self.source.decimal_comma,
+            trimmed={c for c in columns if c in idle},
+            present={c for c in columns if c in idle and not set(idle[c].missing) - {"(empty)"}},
         )
-
-    def _numeric(self, column: str) -> bool:
-        return self.reference is None or self.reference.column(column).numeric
 
     def _fails(self, column: Column) -> str:
         if column.name not in self.source.header:
             return "false"
         return cells.fails(self.source.header.index(column.name), column.kind)
 
-    def _survey(self) -> tuple[dict[str, dict[str, int]], dict[str, Kind], int]:
-        """Missing counts by marker, inferred kinds, and the rows of the right form; one scan."""
-        wanted = [
-            (i, c) for i, c in enumerate(self.source.header) if self.reference is None or c in self.reference.names
-        ]
-        select, labels = ["count(*)"], list[tuple[str, str, str]]()
-        for i, c in wanted:
-            asked = {
-                ("missing", "(empty)"): f"count_if(r{i} IS NULL OR t{i} = '')",
-                ("missing", "NaN"): f"count_if(length(t{i}) = 3 AND lower(t{i}) = 'nan')",
-                ("note", "spaces"): f"count_if(r{i} <> t{i})",
-            }
-            if self._numeric(c):
-                asked[("note", "infinite")] = f"count_if({cells.is_infinite(i)})"
-            asked |= {("missing", m): f"count_if(t{i} = {quote(m)})" for m in self._markers(c) if m}
-            if self.reference is None:
-                asked |= {("probe", k): sql for k, sql in cells.probes(i).items()}
-            else:
-                asked[("fails", "")] = f"count_if({self._fails(self.reference.column(c))})"
-            for (group, label), sql in asked.items():
-                labels.append((c, group, label))
-                select.append(sql)
-        row = self.db.execute(f"SELECT {', '.join(select)} FROM {self._rows(self.reference)}").fetchall()[0]
-        found: dict[str, dict[str, dict[str, int]]] = {
-            c: {"missing": {}, "note": {}, "probe": {}, "fails": {}} for _, c in wanted
-        }
-        for (c, group, label), count in zip(labels, row[1:], strict=True):
-            found[c][group][label] = int(count or 0)
-        kinds: dict[str, Kind] = (
-            {c: cells.infer(f["probe"]) for c, f in found.items()} if self.reference is None else {}
+    def _survey(self) -> dict[str, survey.Look]:
+        wanted = [c for c in self.source.header if self.reference is None or c in self.reference.names]
+        looks = survey.look(
+            self.db, self.source.relation, wanted, self._markers, decimal_comma=self.source.decimal_comma
         )
-        for c, f in found.items():
-            self._remark(c, {**f["note"], **f["probe"]})
-        if self.reference is None:
-            for c, f in found.items():
-                f["fails"][""] = cells.unparsed(kinds[c], f["probe"]) if c != self.data.target else 0
-        self._known_failures = {c: n for c, f in found.items() if (n := f["fails"].get("", 0))}
-        return {c: {k: n for k, n in f["missing"].items() if n} for c, f in found.items()}, kinds, int(row[0])
+        for c in wanted:
+            self._remark(c, looks[c])
+        return looks
 
-    def _remark(self, column: str, found: dict[str, int]) -> None:
-        if found["spaces"]:
-            self.notes.append(Note("trimmed", "spaces around values were removed", column, found["spaces"]))
-        if found.get("infinite"):
-            self.notes.append(Note("infinite", "infinite values are treated as missing", column, found["infinite"]))
-        if found.get("codes"):
-            self.notes.append(
-                Note("codes_kept", "numbers with leading zeros are codes; kept as text", column, found["codes"])
-            )
-        elif found.get("overflows"):
-            self.notes.append(Note("beyond_int64", "integers beyond 64 bits; kept as text", column, found["overflows"]))
+    def _remark(self, column: str, look: survey.Look) -> None:
+        if look.spaces:
+            self.notes.append(Note("trimmed", "spaces around values were removed", column, look.spaces))
+        if look.infinite and (self.reference is None or self.reference.column(column).numeric):
+            self.notes.append(Note("infinite", "infinite values are treated as missing", column, look.infinite))
+        if self.reference is not None:
+            return
+        if codes := look.probes["codes"]:
+            self.notes.append(Note("codes_kept", "numbers with leading zeros are codes; kept as text", column, codes))
+        elif overflows := look.probes["overflows"]:
+            self.notes.append(Note("beyond_int64", "integers beyond 64 bits; kept as text", column, overflows))
 
-    def _schema(self, kinds: dict[str, Kind]) -> Schema:
+    def _schema(self, looks: dict[str, survey.Look]) -> Schema:
         columns = []
         for c in self.source.header:
             override = self.data.columns.get(c)
-            kind: Kind = "category" if c == self.data.target else kinds[c]
+            kind: Kind = "category" if c == self.data.target else cells.infer(looks[c].probes)
             columns.append(Column(name=c, kind=override.type if override and override.type else kind))
         return Schema(columns=tuple(columns), target=self.data.target)
 
     # --- rows that do not parse ----------------------------------------------------------------------------------------
-    def _failures(self, schema: Schema) -> dict[str, int]:
-        """Cells that do not parse, by column; the survey has counted them unless a person declared other kinds."""
-        declared = any(o.type for o in self.data.columns.values())
-        if self.reference is not None or not declared:
-            return self._known_failures
-        asked = [(c, f) for c in schema.columns if (f := self._fails(c)) != "false"]
-        if not asked:
-            return {}
-        select = ", ".join(f"count_if({f})" for _, f in asked)
-        row = self.db.execute(f"SELECT {select} FROM {self._rows(schema)}").fetchall()[0]
-        return {c.name: int(n) for (c, _), n in zip(asked, row, strict=True) if n}
-
     def _check_share(self, schema: Schema, failing: dict[str, int], accepted: int) -> None:
         for column, count in failing.items():
             if count > self.data.limits.max_quarantined_share * accepted:
@@ -271,17 +251,20 @@ class _Reading:
             )
 
     # --- the accepted rows ---------------------------------------------------------------------------------------------
-    def _write(self, schema: Schema, *, failing: bool) -> Path:
+    def _write(
+        self, schema: Schema, looks: dict[str, survey.Look], *, failing: bool, keep: bool
+    ) -> tuple[Path, str, Future[Any]]:
+        """The snapshot's path, a relation of its rows, and the end of its writing."""
         typed = []
         for c in schema.columns:
+            sql = "NULL"
             if c.name in self.source.header:
-                sql = f"CAST({cells.parsed(self.source.header.index(c.name), c.kind)} AS {c.physical})"
-            else:
-                sql = f"CAST(NULL AS {c.physical})"
-            typed.append(f"{sql} AS {name(c.name)}")
+                i, seen = self.source.header.index(c.name), looks[c.name]
+                sql = cells.parsed(i, c.kind, clean=not (seen.fails.get(c.kind, 0) or seen.infinite))
+            typed.append(f"CAST({sql} AS {c.physical}) AS {name(c.name)}")
         # Unit and record separators cannot be typed into a cell by accident; NULL differs from every text.
         canonical = ", ".join(f"coalesce(CAST({name(c.name)} AS VARCHAR), '\x1e')" for c in schema.columns)
-        rows = f"SELECT {', '.join(typed)} FROM {self._rows(schema)}"
+        rows = f"SELECT {', '.join(typed)} FROM {self._rows(schema, looks)}"
         if failing:
             bad = " OR ".join(f for c in schema.columns if (f := self._fails(c)) != "false")
             # Materialised: a filter pushed below the layers would compute every expression of theirs again.
@@ -290,19 +273,27 @@ class _Reading:
                 f"WITH read AS MATERIALIZED (SELECT {', '.join(typed)} FROM {self._rows(schema)}) "
                 "SELECT * EXCLUDE (bad) FROM read WHERE NOT bad"
             )
+        hashed = f"SELECT *, md5_number_lower(concat_ws('\x1f', {canonical})) AS {name(ROW_HASH)} FROM ({rows})"
         file = self.workdir / "data.parquet"
-        self.db.execute(
-            f"COPY (SELECT *, md5_number_lower(concat_ws('\x1f', {canonical})) AS {name(ROW_HASH)} FROM ({rows})) "
-            f"TO {quote(str(file))} (FORMAT parquet, COMPRESSION zstd)"
-        )
-        return file
+        form = f"TO {quote(str(file))} (FORMAT parquet, COMPRESSION zstd)"
+        done = Future[Any]()
+        done.set_result(None)
+        if not self.source.in_memory:
+            self.db.execute(f"COPY ({hashed}) {form}")
+            return file, f"read_parquet({quote(str(file))})", done
+        self.db.execute(f"CREATE OR REPLACE TABLE {_TABLE} AS {hashed}")
+        if not keep:
+            return file, _TABLE, done
+        pool = ThreadPoolExecutor(1)
+        writing = pool.submit(lambda db: db.execute(f"COPY {_TABLE} {form}"), self.db.cursor())
+        pool.shutdown(wait=False)
+        return file, _TABLE, writing
 
-    def _identify(self, snapshot: Path) -> tuple[str, int]:
+    def _identify(self, table: str) -> tuple[str, int]:
         """Hash tree over the row hashes in file order: 16 hex, and the number of rows."""
         leaves = self.db.execute(
-            f"SELECT sha256(string_agg({name(ROW_HASH)}, ',' ORDER BY n)), count(*) FROM (SELECT {name(ROW_HASH)}, "
-            f"file_row_number AS n FROM read_parquet({quote(str(snapshot))}, file_row_number = true)) "
-            f"GROUP BY n // {_GROUP} ORDER BY min(n)"
+            f"SELECT sha256(string_agg(h, ',' ORDER BY n)), count(*) FROM "
+            f"(SELECT {name(ROW_HASH)} AS h, row_number() OVER () - 1 AS n FROM {table}) GROUP BY n // {_GROUP} ORDER BY min(n)"
         ).fetchall()
         digest = hashlib.sha256("".join(leaf for leaf, _ in leaves).encode()).hexdigest()
         return digest[:16], sum(int(count) for _, count in leaves)

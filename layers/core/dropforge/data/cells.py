@@ -8,7 +8,7 @@ the column's type. Each row is read in layers, so that no expression is computed
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from dropforge.data.engine import name, quote
 from dropforge.data.schema import Kind
@@ -25,11 +25,23 @@ def layered(
     numeric: Mapping[str, bool],
     *,
     decimal_comma: bool,
+    keep: Sequence[str] = (),
+    trimmed: Set[str] = frozenset(),
+    present: Set[str] = frozenset(),
 ) -> str:
-    """The relation's rows with every layer of every column. `numeric`: columns whose d and b are wanted."""
-    raw = ", ".join(f"{name(c)} AS r{i}, trim({name(c)}, ' \t') AS t{i}" for i, c in enumerate(columns))
+    """The relation's rows with every layer of every column. `numeric`: columns whose d and b are wanted; `keep`: as is.
+
+    Layers known to change nothing are left out: `trimmed` columns have no spaces around values, `present` ones nothing
+    that means missing besides empty cells.
+    """
+    raw = "".join(f"{c}, " for c in keep) + ", ".join(
+        f"{name(c)} AS r{i}, {name(c) if c in trimmed else _trim(c)} AS t{i}" for i, c in enumerate(columns)
+    )
     values = ", ".join(
-        f"CASE WHEN {_missing(i, markers[c])} THEN NULL ELSE t{i} END AS v{i}" for i, c in enumerate(columns)
+        f"nullif(t{i}, '') AS v{i}"
+        if c in present
+        else f"CASE WHEN {_missing(i, markers[c])} THEN NULL ELSE t{i} END AS v{i}"
+        for i, c in enumerate(columns)
     )
     numbers = "".join(
         f", TRY_CAST({_number(i, decimal_comma)} AS DOUBLE) AS d{i}, TRY_CAST({_number(i, decimal_comma)} AS BIGINT) AS b{i}"
@@ -37,6 +49,10 @@ def layered(
         if numeric[c]
     )
     return f"(SELECT *{numbers} FROM (SELECT *, {values} FROM (SELECT {raw} FROM {relation})))"
+
+
+def _trim(column: str) -> str:
+    return f"trim({name(column)}, ' \t')"
 
 
 def _number(i: int, decimal_comma: bool) -> str:
@@ -53,8 +69,10 @@ def is_infinite(i: int) -> str:
     return f"isinf(d{i})"
 
 
-def parsed(i: int, kind: Kind) -> str:
-    """Typed value of column i; NULL when missing, infinite, or not of the kind."""
+def parsed(i: int, kind: Kind, *, clean: bool = False) -> str:
+    """Typed value of column i; NULL when missing, infinite, or not of the kind. `clean`: every cell is known to parse."""
+    if clean and kind in {"integer", "number"}:
+        return f"b{i}" if kind == "integer" else f"d{i}"
     match kind:
         case "integer":
             return f"CASE WHEN isfinite(d{i}) AND d{i} = floor(d{i}) THEN b{i} END"
@@ -80,24 +98,23 @@ def fails(i: int, kind: Kind) -> str:
 
 
 def probes(i: int) -> dict[str, str]:
-    """Aggregates from which the kind of column i is inferred."""
-    # CASE keeps the costly half of a test to the few rows that reach it.
+    """Conditions on a cell of column i; from how many cells fulfil them its kind is inferred."""
+    # CASE keeps the costly half of a test to the few cells that reach it.
     return {
-        "n": f"count(v{i})",
-        "numbers": f"count(d{i})",
-        "integers": f"count_if(b{i} IS NOT NULL AND d{i} = floor(d{i}))",
+        "n": f"v{i} IS NOT NULL",
+        "numbers": f"d{i} IS NOT NULL",
+        "integers": f"b{i} IS NOT NULL AND d{i} = floor(d{i})",
         # 007, but not 0, 0.5 or -0.5: a code, whose zeros a number would lose
-        "codes": f"count_if(CASE WHEN v{i} LIKE '0_%' THEN d{i} IS NOT NULL AND substr(v{i}, 2, 1) NOT IN ('.', ',') ELSE false END)",
-        "overflows": f"count_if(CASE WHEN b{i} IS NULL AND abs(d{i}) >= 9223372036854775807 THEN "
-        f"isfinite(d{i}) AND position('.' IN v{i}) = 0 AND position('e' IN lower(v{i})) = 0 ELSE false END)",
-        "booleans": f"count_if(CASE WHEN length(v{i}) BETWEEN 4 AND 5 THEN lower(v{i}) IN ('true', 'false') ELSE false END)",
-        "dates": f"count_if(CASE WHEN v{i} LIKE '____-__-__%' THEN TRY_CAST(v{i} AS TIMESTAMP) IS NOT NULL ELSE false END)",
-        "distinct_values": f"approx_count_distinct(v{i})",
+        "codes": f"CASE WHEN v{i} LIKE '0_%' THEN d{i} IS NOT NULL AND substr(v{i}, 2, 1) NOT IN ('.', ',') ELSE false END",
+        "overflows": f"CASE WHEN b{i} IS NULL AND abs(d{i}) >= 9223372036854775807 THEN "
+        f"isfinite(d{i}) AND position('.' IN v{i}) = 0 AND position('e' IN lower(v{i})) = 0 ELSE false END",
+        "booleans": f"CASE WHEN length(v{i}) BETWEEN 4 AND 5 THEN lower(v{i}) IN ('true', 'false') ELSE false END",
+        "dates": f"CASE WHEN v{i} LIKE '____-__-__%' THEN TRY_CAST(v{i} AS TIMESTAMP) IS NOT NULL ELSE false END",
     }
 
 
 def infer(p: Mapping[str, int]) -> Kind:
-    """Kind from the probes' counts. Codes with leading zeros and integers beyond 64 bits stay text-like."""
+    """Kind from the probes' counts and `distinct_values`. Leading-zero codes and integers beyond 64 bits stay text-like."""
     n = p["n"]
     enough = PARSE_SHARE * n
     if n and not p["codes"] and not p["overflows"] and p["numbers"] >= enough:
@@ -108,9 +125,3 @@ def infer(p: Mapping[str, int]) -> Kind:
     if n and p["dates"] >= enough:
         return "datetime"
     return "text" if p["distinct_values"] > max(_TEXT_DISTINCT, n / 2) else "category"
-
-
-def unparsed(kind: Kind, p: Mapping[str, int]) -> int:
-    """How many values of a column inferred as `kind` do not parse as it; an infinity parses, and is missing."""
-    parsed_by = {"integer": "numbers", "number": "numbers", "boolean": "booleans", "datetime": "dates"}
-    return p["n"] - p[parsed_by[kind]] if kind in parsed_by else 0

@@ -13,6 +13,7 @@ from dropforge.data.schema import ROW_HASH, Schema
 from dropforge.errors import RejectedUpload
 from dropforge.settings import DataSettings, Limits
 
+_IN_MEMORY_BYTES = 64_000_000
 _NESTED = ("STRUCT", "MAP", "LIST", "[]", "UNION", "BLOB")
 
 
@@ -30,6 +31,19 @@ class Source:
     text: scan.TextFacts | None = None
     header_lines: int = 0
     notes: list[tuple[str, str]] = field(default_factory=list)
+    in_memory: bool = False
+
+    def materialise(self, workdir: Path) -> int:
+        """Read a text file once, into memory or beside it as Parquet, and keep its form's rejects; returns its rows."""
+        if self.text is not None:
+            if self.text.path.stat().st_size <= _IN_MEMORY_BYTES:
+                self.connection.execute(f"CREATE TABLE raw AS SELECT * FROM {self.relation}")
+                self.relation, self.in_memory = "raw", True
+            else:
+                file = quote(str(workdir / "raw.parquet"))
+                self.connection.execute(f"COPY (SELECT * FROM {self.relation}) TO {file} (FORMAT parquet)")
+                self.relation = f"read_parquet({file})"
+        return int(self.connection.execute(f"SELECT count(*) FROM {self.relation}").fetchall()[0][0])
 
 
 def open_source(path: Path, workdir: Path, connection: Any, data: DataSettings, reference: Schema | None) -> Source:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from dropforge.data.engine import name, quote
+from dropforge.data.engine import name
 from dropforge.data.schema import Schema
 from dropforge.errors import RejectedUpload
 
 MAX_CLASSES = 100
 
 
-def check(connection: Any, schema: Schema, snapshot: Path) -> None:
-    """Raises RejectedUpload for a target with fewer than two or more than MAX_CLASSES classes in the snapshot."""
+def check(connection: Any, schema: Schema, table: str) -> None:
+    """Raises RejectedUpload for a target with fewer than two or more than MAX_CLASSES classes in the table of accepted rows."""
     column = name(schema.target)
     rows = connection.execute(
-        f"SELECT CAST({column} AS VARCHAR), count(*) FROM read_parquet({quote(str(snapshot))}) "
+        f"SELECT CAST({column} AS VARCHAR), count(*) FROM {table} "
         f"WHERE {column} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC LIMIT {MAX_CLASSES + 1}"
     ).fetchall()
     if len(rows) < 2:

@@ -1,0 +1,288 @@
+"""Rows asked for their profile: one decoded copy, independent questions, as many at once as there are cores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from dropforge.analysis import pairs
+from dropforge.analysis.profile import ROW_SKETCH, VALUE_SKETCH, ColumnProfile, Profile, Sums, is_binned
+from dropforge.data.engine import name, quote
+from dropforge.data.schema import ROW_HASH, Column, Schema
+
+_POINTS = 80  # numeric columns with at most this many values are counted value by value
+_QUANTILES = 64
+_CATEGORIES = 200
+_CLASSES = 100
+_NUMBERS = 14  # columns whose products are summed: 91 pairs
+_IN_MEMORY_BYTES = 64_000_000  # of compressed Parquet
+_AT_ONCE = 2
+_FAR = 3.0  # interquartile ranges
+
+Ask = Callable[[Any], Any]
+
+
+def build(connection: Any, source: str, schema: Schema, like: Profile | None = None) -> Profile:
+    """Profile of a relation of accepted rows: its own bins when `like` is None, else the bins of `like`."""
+    basics = _basics(connection, source, schema)
+    rows = int(basics["rows"])
+    numbers = [c for c in schema.columns if c.numeric]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+
+        def ask(question: Ask) -> Any:
+            # A cursor is a connection of its own to the same tables; DuckDB leaves the interpreter's lock while it works.
+            return pool.submit(lambda: question(connection.cursor()))
+
+        coded = ask(lambda db: pairs.code(db, source, schema, like.pairs.axes)) if like else None
+        columns = [ask(_column(source, c, i, basics, like)) for i, c in enumerate(schema.columns)]
+        classes = ask(lambda db: _class_sums(db, source, schema, numbers))
+        products = ask(lambda db: _products(db, source, numbers[:_NUMBERS], basics, schema))
+        conflicts = ask(lambda db: _conflicts(db, source, schema))
+        sketch = ask(lambda db: _sketch(db, source))
+        done = tuple(c.result() for c in columns)
+        axes = like.pairs.axes if like else tuple(a for c in done if (a := _axis(c)) is not None)
+        if coded is None:
+            pairs.code(connection, source, schema, axes)
+        else:
+            coded.result()
+        parts = [ask(question) for question in pairs.questions(axes, schema.target)]
+        return Profile(
+            rows=rows,
+            duplicates=rows - int(basics["hashes"]),
+            conflicts=conflicts.result(),
+            target=schema.target,
+            columns=done,
+            pairs=pairs.collect(axes, schema.target, [p.result() for p in parts]),
+            by_class=classes.result(),
+            products=products.result(),
+            sketch=sketch.result(),
+        )
+
+
+def in_memory(connection: Any, snapshot: Path) -> str:
+    """A Parquet snapshot as a relation, decoded once into memory when it is small: a profile asks many questions of it."""
+    file = f"read_parquet({quote(str(snapshot))})"
+    if snapshot.stat().st_size > _IN_MEMORY_BYTES:
+        return file
+    connection.execute(f"CREATE OR REPLACE TABLE snapshot AS FROM {file}")
+    return "snapshot"
+
+
+def _sql_value(column: Column) -> str:
+    return f"epoch({name(column.name)})" if column.kind == "datetime" else name(column.name)
+
+
+def _basics(connection: Any, source: str, schema: Schema) -> dict[str, Any]:
+    select = ["count(*) AS rows", f"count(DISTINCT {name(ROW_HASH)}) AS hashes"]
+    for i, c in enumerate(schema.columns):
+        select.append(f"count(*) - count({name(c.name)}) AS missing{i}")
+        if is_binned(c.kind):
+            v, d = _sql_value(c), f"CAST({_sql_value(c)} AS DOUBLE)"
+            select += [f"min({v}) AS minimum{i}", f"max({v}) AS maximum{i}"]
+            select += [f"sum({d}) AS total{i}", f"sum({d} * {d}) AS squares{i}"]
+        else:
+            select.append(f"approx_count_distinct({name(c.name)}) AS distinct{i}")
+    cursor = connection.execute(f"SELECT {', '.join(select)} FROM {source}")
+    names = [d[0] for d in cursor.description]
+    return dict(zip(names, cursor.fetchall()[0], strict=True))
+
+
+def _column(source: str, column: Column, i: int, basics: dict[str, Any], like: Profile | None) -> Ask:
+    same = like.column(column.name) if like else None
+    if same is not None and same.binned != is_binned(column.kind):
+        same = None
+    one = _numeric if is_binned(column.kind) else _categories
+    return lambda db: one(db, source, column, i, basics, same)
+
+
+def _numeric(
+    db: Any, source: str, column: Column, i: int, basics: dict[str, Any], same: ColumnProfile | None
+) -> ColumnProfile:
+    rows, missing = int(basics["rows"]), int(basics[f"missing{i}"])
+    v = f"CAST({_sql_value(column)} AS DOUBLE)"
+    if same is not None and same.edges:
+        edges, points, fences = same.edges, same.points, same.fences
+    else:
+        edges, points, fences = _edges(db, source, v)
+    counts, sketch, outliers, distinct = [0] * (len(edges) + 1), list[int](), 0, 0
+    if edges:
+        listed = ", ".join(f"({e!r}::DOUBLE, {k})" for k, e in enumerate(edges))
+        far = f"v < {fences[0]!r} OR v > {fences[1]!r}" if fences else "false"
+        found = db.execute(
+            f"WITH g AS MATERIALIZED (SELECT {v} AS v, count(*) AS c FROM {source} WHERE {v} IS NOT NULL GROUP BY 1) "
+            # The bin of a value is that of the smallest edge not below it; above the last edge there is none.
+            f"SELECT 'bin', coalesce(k, {len(edges)})::UBIGINT AS k, sum(c) FROM "
+            f"(SELECT k, c FROM g ASOF LEFT JOIN (VALUES {listed}) AS e(edge, k) ON g.v <= e.edge) GROUP BY 2 "
+            f"UNION ALL SELECT 'far', 0, sum(c) FROM g WHERE {far} "
+            "UNION ALL SELECT 'distinct', 0, count(*) FROM g "
+            f"UNION ALL (SELECT 'hash', hash(v), 0 FROM g ORDER BY 2 LIMIT {VALUE_SKETCH})"
+        ).fetchall()
+        for what, key, count in found:
+            match what:
+                case "bin":
+                    counts[int(key)] += int(count)
+                case "far":
+                    outliers = int(count or 0)
+                case "distinct":
+                    distinct = int(count)
+                case _:
+                    sketch.append(int(key))
+    return ColumnProfile(
+        name=column.name,
+        kind=column.kind,
+        rows=rows,
+        missing=missing,
+        distinct=distinct,
+        edges=tuple(edges),
+        points=points,
+        counts=tuple(counts),
+        minimum=_float(basics[f"minimum{i}"]),
+        maximum=_float(basics[f"maximum{i}"]),
+        total=float(basics[f"total{i}"] or 0),
+        squares=float(basics[f"squares{i}"] or 0),
+        fences=fences,
+        outliers=outliers,
+        sketch=tuple(sorted(sketch)),
+    )
+
+
+def _edges(db: Any, source: str, v: str) -> tuple[tuple[float, ...], bool, tuple[float, float] | None]:
+    """The values themselves when they are few, else the distinct quantiles; and the fences of outliers."""
+    few = db.execute(
+        f"SELECT v, c FROM (SELECT {v} AS v, count(*) AS c FROM {source} WHERE {v} IS NOT NULL GROUP BY 1 LIMIT {_POINTS + 1}) "
+        "ORDER BY v"
+    ).fetchall()
+    if len(few) <= _POINTS:
+        total, seen, quartiles = sum(int(c) for _, c in few), 0, list[float]()
+        for value, count in few:
+            seen += int(count)
+            while len(quartiles) < 3 and seen * 4 >= total * (len(quartiles) + 1):
+                quartiles.append(float(value))
+        return tuple(float(x) for x, _ in few), True, _fences(quartiles[0], quartiles[2]) if few else None
+    wanted = [i / _QUANTILES for i in range(_QUANTILES + 1)]
+    found = db.execute(f"SELECT quantile_disc({v}, {wanted}) FROM {source}").fetchall()[0][0] or []
+    quarter = _QUANTILES // 4
+    fences = _fences(float(found[quarter]), float(found[3 * quarter]))
+    return tuple(sorted({float(q) for q in found})), False, fences
+
+
+def _fences(low: float, high: float) -> tuple[float, float] | None:
+    span = high - low
+    return (low - _FAR * span, high + _FAR * span) if span > 0 and math.isfinite(span) else None
+
+
+def _categories(
+    db: Any, source: str, column: Column, i: int, basics: dict[str, Any], same: ColumnProfile | None
+) -> ColumnProfile:
+    rows, missing = int(basics["rows"]), int(basics[f"missing{i}"])
+    found = db.execute(
+        f"SELECT CAST({name(column.name)} AS VARCHAR), count(*) FROM {source} WHERE {name(column.name)} IS NOT NULL "
+        f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_CATEGORIES + (len(same.values) if same else 0)}"
+    ).fetchall()
+    counts = {str(value): int(count) for value, count in found}
+    known = list(same.values) if same else []
+    values = known + [value for value in counts if value not in set(known)][:_CATEGORIES]
+    kept = [counts.get(value, 0) for value in values]
+    about = int(basics[f"distinct{i}"] or 0)
+    return ColumnProfile(
+        name=column.name,
+        kind=column.kind,
+        rows=rows,
+        missing=missing,
+        distinct=max(len(counts), about) if len(counts) >= _CATEGORIES else len(counts),
+        values=tuple(values),
+        counts=tuple(kept),
+        other=rows - missing - sum(kept),
+    )
+
+
+def _axis(column: ColumnProfile) -> pairs.Axis | None:
+    """Coarse bins of equal share for numbers, the most frequent values for categories; None for free text and constants."""
+    if column.binned:
+        total, running, cuts = column.present, 0, list[float]()
+        for edge, count in zip(column.edges, column.counts, strict=False):
+            running += count
+            if running * pairs.BINS >= total * (len(cuts) + 1) and len(cuts) < pairs.BINS - 1:
+                cuts.append(edge)
+        return pairs.Axis(name=column.name, edges=tuple(cuts)) if cuts and column.distinct > 1 else None
+    if column.kind == "text" or column.distinct < 2:
+        return None
+    order = sorted(range(len(column.values)), key=lambda i: -column.counts[i])
+    return pairs.Axis(name=column.name, values=tuple(column.values[i] for i in order[: pairs.VALUES]))
+
+
+def _class_sums(db: Any, source: str, schema: Schema, numbers: list[Column]) -> tuple[Sums, ...]:
+    """Count, sum and sum of squares of every number for every class of the target."""
+    numbers = [c for c in numbers if c.name != schema.target]
+    if not numbers:
+        return ()
+    target = f"CAST({name(schema.target)} AS VARCHAR)"
+    select = []
+    for c in numbers:
+        d = f"CAST({name(c.name)} AS DOUBLE)"
+        select += [f"count({d})", f"coalesce(sum({d}), 0)", f"coalesce(sum({d} * {d}), 0)"]
+    found = db.execute(
+        f"SELECT {target}, {', '.join(select)} FROM {source} WHERE {target} IS NOT NULL GROUP BY 1 ORDER BY 1 LIMIT {_CLASSES}"
+    ).fetchall()
+    sums = [
+        Sums(first=c.name, group=str(row[0]), n=int(row[1 + 3 * k]), x=row[2 + 3 * k], xx=row[3 + 3 * k])
+        for row in found
+        for k, c in enumerate(numbers)
+    ]
+    return tuple(sorted(sums, key=lambda s: (s.first, s.second, s.group)))
+
+
+def _products(db: Any, source: str, numbers: list[Column], basics: dict[str, Any], schema: Schema) -> tuple[Sums, ...]:
+    """Sums of products of every pair of numbers, over the rows where both are there."""
+    at = {c.name: i for i, c in enumerate(schema.columns)}
+    wanted = [(a, b) for k, a in enumerate(numbers) for b in numbers[k + 1 :]]
+    if not wanted:
+        return ()
+    select, known = [], list[dict[str, Any]]()
+    for a, b in wanted:
+        i, j = at[a.name], at[b.name]
+        x, y = f"CAST({name(a.name)} AS DOUBLE)", f"CAST({name(b.name)} AS DOUBLE)"
+        select.append(f"sum({x} * {y})")
+        if basics[f"missing{i}"] or basics[f"missing{j}"]:
+            known.append({})
+            both_x, both_y = (
+                f"CASE WHEN {y} IS NULL THEN NULL ELSE {x} END",
+                f"CASE WHEN {x} IS NULL THEN NULL ELSE {y} END",
+            )
+            select += [f"count({x} * {y})", f"sum({both_x})", f"sum({both_y})"]
+            select += [f"sum({both_x} * {x})", f"sum({both_y} * {y})"]
+        else:  # every row has both: their sums are known already
+            known.append({"n": basics["rows"], "x": basics[f"total{i}"], "y": basics[f"total{j}"],
+                          "xx": basics[f"squares{i}"], "yy": basics[f"squares{j}"]})  # fmt: skip
+    row = iter(db.execute(f"SELECT {', '.join(select)} FROM {source}").fetchall()[0])
+    sums = []
+    for (a, b), have in zip(wanted, known, strict=True):
+        xy = next(row)
+        values = have or {k: next(row) for k in ("n", "x", "y", "xx", "yy")}
+        sums.append(Sums(first=a.name, second=b.name, xy=xy or 0.0, **{k: v or 0 for k, v in values.items()}))
+    return tuple(sorted(sums, key=lambda s: (s.first, s.second, s.group)))
+
+
+def _conflicts(db: Any, source: str, schema: Schema) -> int:
+    """Rows equal to others in every column but the target, with a label that is not the most frequent one there."""
+    features = ", ".join(name(c.name) for c in schema.columns if c.name != schema.target)
+    if not features:
+        return 0
+    found = db.execute(
+        f"SELECT coalesce(sum(n - top), 0) FROM (SELECT h, sum(c) AS n, max(c) AS top FROM "
+        f"(SELECT hash({features}) AS h, {name(schema.target)} AS label, count(*) AS c FROM {source} "
+        f"WHERE {name(schema.target)} IS NOT NULL GROUP BY 1, 2) GROUP BY 1 HAVING count(*) > 1)"
+    ).fetchall()
+    return int(found[0][0])
+
+
+def _sketch(db: Any, source: str) -> tuple[int, ...]:
+    found = db.execute(f"SELECT DISTINCT {name(ROW_HASH)} FROM {source} ORDER BY 1 LIMIT {ROW_SKETCH}").fetchall()
+    return tuple(int(h) for (h,) in found)
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,118 @@
+"""One look at every cell of a file: what is missing, what parses as what. Each distinct text is judged once.
+
+A column of a million cells has often a hundred texts, so cells are first counted by column and text, all columns in one
+pass over the rows; a column whose texts hardly repeat is looked at cell by cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from dropforge.data import cells
+from dropforge.data.engine import name, quote
+from dropforge.data.schema import Kind
+
+_TOGETHER = 30  # columns counted in one pass
+_SAMPLE = 8192
+_REPEATS = 0.5  # a larger share of distinct texts in the sample: counting them first would not pay
+_JUDGED: tuple[Kind, ...] = ("integer", "number", "boolean", "datetime")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one column's cells are, as numbers of cells. `probes`: see cells.probes; `fails`: by kind it could have."""
+
+    missing: dict[str, int]
+    spaces: int
+    infinite: int
+    probes: dict[str, int]
+    fails: dict[Kind, int]
+
+
+def look(
+    db: Any,
+    relation: str,
+    columns: Sequence[str],
+    markers: Callable[[str], tuple[str, ...]],
+    *,
+    decimal_comma: bool,
+) -> dict[str, Look]:
+    """By column, in any order. `markers`: texts that mean missing in a column, besides the empty one and nan."""
+    found: dict[str, Look] = {}
+    ordered = sorted(columns, key=markers)  # columns with the same markers can be judged by the same statement
+    for marked, group in groupby(ordered, key=markers):
+        for batch in _batches(list(group)):
+            found |= _batch(db, relation, batch, marked, decimal_comma=decimal_comma)
+    return found
+
+
+def _batches(columns: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(columns), _TOGETHER):
+        yield columns[start : start + _TOGETHER]
+
+
+def _batch(
+    db: Any, relation: str, columns: list[str], markers: tuple[str, ...], *, decimal_comma: bool
+) -> dict[str, Look]:
+    asked: dict[tuple[str, str], str] = {
+        ("missing", "(empty)"): "r0 IS NULL OR t0 = ''",
+        ("missing", "NaN"): "length(t0) = 3 AND lower(t0) = 'nan'",
+        ("note", "spaces"): "r0 <> t0",
+        ("note", "infinite"): cells.is_infinite(0),
+        **{("missing", m): f"t0 = {quote(m)}" for m in markers if m},
+        **{("probe", k): sql for k, sql in cells.probes(0).items()},
+        **{("fails", k): cells.fails(0, k) for k in _JUDGED},
+    }
+    rows = cells.layered(
+        f"({_counted(db, relation, columns)})",
+        ["raw"],
+        {"raw": markers},
+        {"raw": True},
+        decimal_comma=decimal_comma,
+        keep=("g", "c"),
+    )
+    sums = ", ".join(f"sum(CASE WHEN {sql} THEN c ELSE 0 END)" for sql in asked.values())
+    found = db.execute(f"SELECT g, approx_count_distinct(v0), {sums} FROM {rows} GROUP BY g").fetchall()
+    looks = {}
+    for g, distinct, *counts in found:
+        by: dict[str, dict[str, int]] = {"missing": {}, "note": {}, "probe": {}, "fails": {}}
+        for (kind, label), count in zip(asked, counts, strict=True):
+            by[kind][label] = int(count or 0)
+        looks[columns[int(g)]] = Look(
+            missing={k: n for k, n in by["missing"].items() if n},
+            spaces=by["note"]["spaces"],
+            infinite=by["note"]["infinite"],
+            probes={**by["probe"], "distinct_values": int(distinct)},
+            fails={k: by["fails"][str(k)] for k in _JUDGED},
+        )
+    nothing = Look({}, 0, 0, dict.fromkeys([*cells.probes(0), "distinct_values"], 0), dict.fromkeys(_JUDGED, 0))
+    return {c: looks.get(c, nothing) for c in columns}  # without a row there is no group
+
+
+def _counted(db: Any, relation: str, columns: list[str]) -> str:
+    """SQL of rows (g: number of the column, raw: text, c: cells)."""
+    repeated = _repeated(db, relation, columns)
+    parts = [
+        f"SELECT {i} AS g, {name(c)} AS raw, 1 AS c FROM {relation}" for i, c in enumerate(columns) if i not in repeated
+    ]
+    if repeated:
+        listed = ", ".join(name(columns[i]) for i in repeated)
+        sets = ", ".join(f"({name(columns[i])})" for i in repeated)
+        # grouping_id has a bit for each column, the first one highest, and 0 where a column is the one grouped by.
+        full = 2 ** len(repeated) - 1
+        which = " ".join(f"WHEN {full - 2 ** (len(repeated) - 1 - k)} THEN {i}" for k, i in enumerate(repeated))
+        parts.append(
+            f"SELECT CASE grouping_id({listed}) {which} END AS g, coalesce({listed}) AS raw, count(*) AS c "
+            f"FROM {relation} GROUP BY GROUPING SETS ({sets})"
+        )
+    return " UNION ALL ".join(parts)
+
+
+def _repeated(db: Any, relation: str, columns: list[str]) -> list[int]:
+    """Numbers of the columns whose texts repeat, judged by the first rows."""
+    asked = ", ".join(f"approx_count_distinct({name(c)})" for c in columns)
+    row = db.execute(f"SELECT count(*), {asked} FROM (SELECT * FROM {relation} LIMIT {_SAMPLE})").fetchall()[0]
+    return [i for i, distinct in enumerate(row[1:]) if distinct <= _REPEATS * row[0]]
