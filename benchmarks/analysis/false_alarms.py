@@ -5,21 +5,20 @@ python benchmarks/analysis/false_alarms.py [--runs 100] [--json FILE]
 No drift: reference and new rows are disjoint random samples of the same table (5,000 reference rows). Share of reports with
 any flagged column; a relation between columns counts as well. Power: the new rows' `age` shifted by half a standard deviation.
 Evidently's rule (reference over 1,000 rows): numeric columns of more than five values Wasserstein / standard deviation >= 0.1,
-others Jensen-Shannon distance >= 0.1, re-implemented from its documentation on the same counts.
+others Jensen-Shannon distance >= 0.1, as dropforge.analysis.rivals has it, on the same counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import tempfile
 from pathlib import Path
 
 from dropforge import settings
 from dropforge.analysis import compare, measure, relations
 from dropforge.analysis.facts import Intake
-from dropforge.analysis.profile import ColumnProfile, Profile
+from dropforge.analysis.profile import Profile
 from dropforge.data.admission import admit
 from dropforge.data.engine import connect, name, quote
 from dropforge_cli.example_data import fetch
@@ -51,10 +50,10 @@ def main() -> None:
                 intake = Intake(key="new", format="csv", rows_in=size, rows_used=size, rows_quarantined=0)
                 reports = compare.columns(old, new, parsed.data, parsed.analysis, intake)
                 counts["columns"] += any(c.outcome == "drift" for c in reports)
-                ties = relations.associations(old, new, parsed.analysis)
+                ties = relations.associations(old, new, parsed.data, parsed.analysis)
                 told = relations.findings(ties, set(), parsed.data, parsed.analysis)
                 counts["relations"] += any(f.kind in CHANGES for f in told)
-                counts["evidently"] += any(_evidently(a, b) for a, b in zip(old.columns, new.columns, strict=True))
+                counts["evidently"] += any(c.others.get("Evidently") for c in reports)
                 moved = _sample(connection, work, admission.schema, size, REFERENCE_ROWS, seed, std / 2, old)
                 shifted = compare.columns(old, moved, parsed.data, parsed.analysis, intake)
                 counts["found"] += next(c.outcome for c in shifted if c.name == "age") == "drift"
@@ -79,26 +78,6 @@ def _sample(connection, work, schema, rows, skip, seed, shift, like) -> Profile:
     chosen = f"SELECT * FROM everything ORDER BY {order} LIMIT {rows} OFFSET {skip}"
     connection.execute(f"COPY (SELECT {columns}, __row FROM ({chosen})) TO {quote(str(file))} (FORMAT parquet)")
     return measure.build(connection, measure.in_memory(connection, file), schema, like)
-
-
-def _evidently(a: ColumnProfile, b: ColumnProfile) -> bool:
-    if not a.present or not b.present:
-        return False
-    if a.binned and a.distinct > 5:
-        test = compare.numeric_test(a, b, a.present, b.present)
-        return test.effect >= 0.1
-    x, y = (list(a.counts), list(b.counts)) if a.binned else compare.aligned(a, b)
-    return _jensen_shannon(x, y) >= 0.1
-
-
-def _jensen_shannon(x: list[int], y: list[int]) -> float:
-    """Distance (square root of the divergence), natural logarithm."""
-    p, q = [v / sum(x) for v in x], [v / sum(y) for v in y]
-    total = 0.0
-    for a, b in zip(p, q, strict=True):
-        m = (a + b) / 2
-        total += (a * math.log(a / m) if a else 0) / 2 + (b * math.log(b / m) if b else 0) / 2
-    return math.sqrt(max(0.0, total))
 
 
 if __name__ == "__main__":

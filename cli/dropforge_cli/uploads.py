@@ -84,9 +84,9 @@ def report(
     out.print(str(save))
 
 
-def put(target: Target, file: Path) -> str:
+def put(target: Target, file: Path, key: str = "") -> str:
     """Upload and return the id, which derives from bucket, key and the new version."""
-    bucket, key = target.outputs["DataBucket"], f"incoming/{file.name}"
+    bucket, key = target.outputs["DataBucket"], key or f"incoming/{file.name}"
     with file.open("rb") as body:
         answer = target.client("s3").put_object(Bucket=bucket, Key=key, Body=body)
     return identity.upload_id(bucket, key, answer.get("VersionId") or answer["ETag"].strip('"'))

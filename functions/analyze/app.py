@@ -9,7 +9,8 @@ from urllib.parse import unquote_plus
 
 from dropforge import bootstrap, identity, observability
 from dropforge.messages import UploadEvent
-from dropforge.steps.analyze import Ports, analyze
+from dropforge.steps.analyze import analyze
+from dropforge.steps.reporting import Ports
 from dropforge.steps.sweep import sweep
 
 # Longer than the function's timeout with its retries: what is older has no delivery left.

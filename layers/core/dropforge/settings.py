@@ -83,6 +83,10 @@ FindingName = Literal[
     "missing_increase",
     "duplicates",
     "conflicting_labels",
+    "shared_rows",
+    "outliers",
+    "mixed_types",
+    "rare_categories",
     "near_constant",
     "leakage",
     "strong_association",
@@ -109,6 +113,81 @@ class AnalysisSettings(_Frozen):
         "leakage",
     )
     block_on: tuple[FindingName, ...] = ("column_removed", "target_drift_severe")
+
+
+class MergeStep(_Frozen):
+    """Categories that are one: `values` become `into`."""
+
+    column: str
+    values: tuple[str, ...] = Field(min_length=1)
+    into: str
+
+
+class RareStep(_Frozen):
+    """Categories with fewer training rows than `under` become `into`."""
+
+    column: str
+    under: int = Field(gt=0)
+    into: str = "(other)"
+
+
+class ClipStep(_Frozen):
+    """Numbers below `low` become `low`, above `high` become `high`."""
+
+    column: str
+    low: float | None = None
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _has_a_range(self) -> ClipStep:
+        if self.low is None and self.high is None:
+            raise ValueError("give `low`, `high` or both")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError("`low` must be below `high`")
+        return self
+
+
+class LogStep(_Frozen):
+    """x becomes sign(x)·ln(1+|x|)."""
+
+    column: str
+
+
+class MissingStep(_Frozen):
+    """These texts mean missing, in this column."""
+
+    column: str
+    markers: tuple[str, ...] = Field(min_length=1)
+
+
+class CastStep(_Frozen):
+    """Read the column as a category although it is a number (a code), or the other way round."""
+
+    column: str
+    to: Literal["category", "number"]
+
+
+class ProcessingStep(_Frozen):
+    """One step before the model: exactly one of these. Fitted on training rows, stored with the model, shared by serving."""
+
+    drop: tuple[str, ...] | None = Field(None, min_length=1)
+    merge: MergeStep | None = None
+    rare: RareStep | None = None
+    clip: ClipStep | None = None
+    log: LogStep | None = None
+    missing: MissingStep | None = None
+    cast: CastStep | None = None
+
+    @model_validator(mode="after")
+    def _is_one_step(self) -> ProcessingStep:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("a step is exactly one of drop, merge, rare, clip, log, missing, cast")
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        one = next(getattr(self, f) for f in self.model_fields_set)
+        return one if isinstance(one, tuple) else (one.column,)
 
 
 class Budget(_Frozen):
@@ -150,11 +229,18 @@ class Settings(_Frozen):
     project: str = Field(pattern=r"^[a-z][a-z0-9-]{1,38}$")
     data: DataSettings
     analysis: AnalysisSettings = AnalysisSettings()
+    processing: tuple[ProcessingStep, ...] = ()
     models: tuple[ModelSettings, ...] = Field(min_length=1)
     training: TrainingSettings = TrainingSettings()
     promotion: PromotionSettings = PromotionSettings()
     serving: ServingSettings = ServingSettings()
     sha256: str = ""
+
+    @model_validator(mode="after")
+    def _target_is_not_processed(self) -> Settings:
+        if any(self.data.target in step.columns for step in self.processing):
+            raise ValueError(f"`processing` changes features only; {self.data.target} is the target")
+        return self
 
     @model_validator(mode="after")
     def _model_names_differ(self) -> Settings:

@@ -66,7 +66,9 @@ def compared(tmp_path: Path) -> Callable[..., Report]:
             folder / "f.csv", data=parsed.data, reference=reference.schema if reference else None, workdir=folder
         ), folder
 
-    def report(reference: list[Row] | None, new: list[Row], **analysis: object) -> Report:
+    def report(
+        reference: list[Row] | None, new: list[Row], *, importance: dict[str, float] | None = None, **analysis: object
+    ) -> Report:
         parsed = settings(**analysis)
         before = profile = None
         if reference is not None:
@@ -76,6 +78,8 @@ def compared(tmp_path: Path) -> Callable[..., Report]:
             before, profile = kept[id(reference)]  # type: ignore[assignment] # a pair of both
         fresh, folder = admitted(new, before, parsed)
         now = run.profile_of(fresh, folder, profile)  # type: ignore[arg-type] # as above
-        return run.report(profile, now, run.intake_of(fresh, "incoming/new.csv"), parsed, Provenance(upload_id="u"))  # type: ignore[arg-type] # as above
+        return run.report(
+            profile, now, run.intake_of(fresh, "incoming/new.csv"), parsed, Provenance(upload_id="u"), importance
+        )  # type: ignore[arg-type] # as above
 
     return report

@@ -15,6 +15,7 @@ from dropforge.errors import Unavailable
 from dropforge.messages import TrainingRequest, UploadEvent
 from dropforge.settings import load
 from dropforge.steps import analyze as step
+from dropforge.steps import reporting
 from dropforge.uploads import UploadBook, UploadRecord
 
 SETTINGS = """\
@@ -181,7 +182,7 @@ def test_an_outage_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch)
 def test_a_defect_fails_the_upload_on_its_last_delivery(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two deliveries raise, so that the platform tries again; the third leaves a terminal state with the reason."""
     event = world.put("a.csv", _table(100))
-    monkeypatch.setattr(step.run, "profile_of", _broken(ZeroDivisionError("a defect")))
+    monkeypatch.setattr(reporting.run, "profile_of", _broken(ZeroDivisionError("a defect")))
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             step.analyze(event, world.ports)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +19,7 @@ _MISSING = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
 _EXISTS = "RESOURCE_ALREADY_EXISTS"
 _BATCH_METRICS = 1000
 _BATCH_PARAMS = 100
+_AT_ONCE = 8
 
 
 @contextmanager
@@ -139,8 +141,12 @@ class MlflowTracking:
     def put_artifacts(self, run_id: str, files: Mapping[str, bytes]) -> None:
         with translated(f"run {run_id}"):
             base = str(self._client.get_run(run_id).info.artifact_uri)
-        for path, body in files.items():
-            self._store.put(uris.join(base, path), body, content_type=_content_type(path))
+
+        def put(path: str) -> None:
+            self._store.put(uris.join(base, path), files[path], content_type=_content_type(path))
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(put, files))
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
@@ -248,7 +254,7 @@ def _metric_name(name: str) -> str:
 def _content_type(path: str) -> str:
     return {
         "html": "text/html; charset=utf-8",
+        "svg": "image/svg+xml",
         "json": "application/json",
         "csv": "text/csv",
-        "svg": "image/svg+xml",
     }.get(path.rpartition(".")[2], "application/octet-stream")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 
+from dropforge.analysis import contents
 from dropforge.analysis import statistics as st
 from dropforge.analysis.facts import ColumnReport, Finding, Intake, Severity, Verdict
 from dropforge.analysis.profile import ColumnProfile, Profile
@@ -27,7 +28,7 @@ def findings(
     return [
         *_columns_changed(reference, intake, data),
         *(f for c in columns for f in _column(c, new, reference, settings)),
-        *_rows(new, intake),
+        *contents.of_rows(reference, new, intake),
     ]
 
 
@@ -108,36 +109,7 @@ def _column(c: ColumnReport, new: Profile, reference: Profile | None, settings: 
         yield from _range_change(c, before, profile)
     if before is not None:
         yield from _missing_change(c, before, profile)
-    if profile.present and profile.counts and not profile.binned:
-        yield from _variants(c, profile)
-    top = max(profile.counts, default=0)
-    one_value = profile.points or not profile.binned
-    if c.role == "feature" and profile.present and one_value and top / profile.rows > settings.near_constant_share:
-        at = profile.counts.index(top)
-        value = profile.values[at] if profile.values else f"{profile.edges[min(at, len(profile.edges) - 1)]:g}"
-        yield Finding(
-            kind="near_constant",
-            severity="info",
-            columns=(c.name,),
-            title=f"{c.name} is almost constant",
-            evidence=f"{top / profile.rows:.1%} of the rows are {value}",
-            suggestion=f"Consider data.ignore: [{c.name}], or a yes/no feature of it.",
-        )
-    if (
-        c.role == "feature"
-        and c.kind in {"text", "category", "integer"}
-        and profile.present > 50
-        and profile.distinct > 0.95 * profile.present
-    ):
-        yield Finding(
-            kind="identifier",
-            severity="warn",
-            columns=(c.name,),
-            title=f"{c.name} looks like an identifier",
-            evidence=f"{profile.distinct:,} different values in {profile.present:,} rows",
-            suggestion=f"Add {c.name} to data.ignore: a model can only memorise it.",
-            weight=2,
-        )
+    yield from contents.findings(c, profile, before, settings)
 
 
 def _drift(c: ColumnReport) -> Finding:
@@ -246,63 +218,3 @@ def _missing_change(c: ColumnReport, before: ColumnProfile, after: ColumnProfile
             suggestion=f"Ask the source why {c.name} is empty; models read it as its own category or impute it.",
             weight=4 + min(2.0, 10 * change),
         )
-
-
-def _variants(c: ColumnReport, profile: ColumnProfile) -> Iterator[Finding]:
-    groups: dict[str, list[str]] = {}
-    for value, count in zip(profile.values, profile.counts, strict=True):
-        if count:
-            groups.setdefault(" ".join(value.casefold().split()), []).append(value)
-    twins = [g for g in groups.values() if len(g) > 1]
-    if twins:
-        yield Finding(
-            kind="category_variants",
-            severity="warn",
-            columns=(c.name,),
-            title=f"{c.name} spells the same category differently",
-            evidence="; ".join(" / ".join(repr(v) for v in g) for g in twins[:3]),
-            suggestion="Merge them at the source: they are separate categories to a model.",
-            weight=2,
-        )
-
-
-def _rows(new: Profile, intake: Intake) -> Iterator[Finding]:
-    if intake.rows_quarantined:
-        reasons = ", ".join(f"{k.replace('_', ' ')} {v:,}" for k, v in intake.reasons.items())
-        yield Finding(
-            kind="quarantined",
-            severity="warn",
-            columns=(),
-            title=f"{intake.rows_quarantined:,} of {intake.rows_in:,} rows were set aside",
-            evidence=reasons,
-            suggestion="Read the quarantine: each row has its line and its reason; correct them and upload them again.",
-            weight=3,
-        )
-    if new.duplicates:
-        yield Finding(
-            kind="duplicates",
-            severity="info",
-            columns=(),
-            title=f"{new.duplicates:,} rows occur more than once",
-            evidence=f"{new.duplicates / new.rows:.2%} of the rows equal an earlier row in every column",
-            suggestion="Equal rows always fall on the same side of the held-out split; drop them if they are copies.",
-        )
-    for note in intake.notes:
-        if note["code"] in {
-            "infinite",
-            "beyond_int64",
-            "codes_kept",
-            "trimmed",
-            "decimal_comma",
-            "line_ends",
-            "decoded",
-        }:
-            column = note.get("column", "")
-            yield Finding(
-                kind=note["code"],
-                severity="warn" if note["code"] in {"infinite", "beyond_int64"} else "info",
-                columns=(column,) if column else (),
-                title=f"{column}: {note['message']}" if column else str(note["message"]).capitalize(),
-                evidence=f"{note['count']:,} cells" if note.get("count") else "the whole file",
-                suggestion="Nothing to do unless it surprises you.",
-            )

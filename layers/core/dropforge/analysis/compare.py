@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
+from dropforge.analysis import rivals
 from dropforge.analysis import statistics as st
 from dropforge.analysis.facts import Bars, ColumnReport, Intake, Outcome
 from dropforge.analysis.profile import ColumnProfile, Profile
 from dropforge.settings import AnalysisSettings, DataSettings
 
 _BARS = 24  # bins of a picture
+_FEW_POINTS = 20
 _UNDECIDED = 2.5  # an upload that could not even show this many thresholds is too small to tell
 
 
@@ -28,6 +30,7 @@ class _Test:
     expected: float
     detectable: float
     psi: float
+    others: dict[str, bool]
 
 
 def columns(
@@ -60,6 +63,9 @@ def _test(reference: ColumnProfile, new: ColumnProfile) -> _Test | None:
         st.total_variation_null(a, b),
         st.smallest_detectable_variation(n, m, used),
         st.psi(a, b),
+        rivals.verdicts(
+            a, b, numeric=False, distinct=reference.distinct, rows_reference=reference.rows, ks_p=1.0, wasserstein=0.0
+        ),
     )
 
 
@@ -73,13 +79,24 @@ def numeric_test(reference: ColumnProfile, new: ColumnProfile, n: int, m: int) -
     scale = reference.std or 0.0
     if scale == 0.0:  # a constant reference: any other value is an effect of one
         scale = max(1e-12, max(high, default=0.0) - min(low, default=0.0))
+    p_value, effect = st.ks_p_value(st.ks_statistic(a, b), n, m), st.wasserstein(a, b, widths, scale)
+    few = reference.points and reference.distinct <= _FEW_POINTS
+    coarse = (a, b) if few else _coarse(a, b)
     return _Test(
         "Kolmogorov-Smirnov",
-        st.ks_p_value(st.ks_statistic(a, b), n, m),
-        st.wasserstein(a, b, widths, scale),
+        p_value,
+        effect,
         st.wasserstein_null(a, b, widths, scale),
         st.smallest_detectable_shift(n, m),
         st.psi(*_coarse(a, b)),
+        rivals.verdicts(
+            *coarse,
+            numeric=True,
+            distinct=reference.distinct,
+            rows_reference=reference.rows,
+            ks_p=p_value,
+            wasserstein=effect,
+        ),
     )
 
 
@@ -128,6 +145,7 @@ def _report(
         effect_corrected=corrected,
         smallest_detectable=min(test.detectable, 99.0) if test else None,
         psi=test.psi if test else None,
+        others=test.others if test else {},
         bars=_bars(reference, new),
     )
 

@@ -10,7 +10,7 @@ Severity = Literal["info", "warn", "critical"]
 Outcome = Literal["drift", "no_drift", "too_few_rows", "not_compared"]
 VerdictWord = Literal["pass", "warn", "block", "reference"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Fact(BaseModel):
@@ -70,6 +70,13 @@ class ColumnReport(Fact):
     effect_corrected: float | None = None
     smallest_detectable: float | None = Field(default=None, description="effect found with 80 % power at these sizes")
     psi: float | None = None
+    others: dict[str, bool] = Field(
+        default_factory=dict, description="drift by the published default rules of other tools, for comparison"
+    )
+    importance: float | None = Field(
+        default=None, description="share of the served model's permutation importance, 0 to 1"
+    )
+    matters: float | None = Field(default=None, description="corrected effect times importance")
     bars: Bars = Bars(labels=())
 
 
@@ -79,6 +86,11 @@ class Association(Fact):
     first: str
     second: str
     strength: float
+    pearson: float | None = Field(
+        default=None, description="two numbers, or a number and a binary target's positive class"
+    )
+    spearman: float | None = Field(default=None, description="two numbers: rank correlation over coarse bins")
+    ratio: float | None = Field(default=None, description="correlation ratio η of a number given the target's class")
     strength_reference: float | None = None
     p_value: float | None = Field(
         default=None, description="that the association is the same, whatever the single columns did"
@@ -87,6 +99,13 @@ class Association(Fact):
         default=0.0, description="share of rows in other cells than the reference's association predicts, beyond chance"
     )
     changed: bool = False
+
+
+class Matrix(Fact):
+    """Strength of association of every pair of these columns, shape [columns, columns], 1 on the diagonal."""
+
+    columns: tuple[str, ...] = ()
+    strengths: tuple[tuple[float, ...], ...] = ()
 
 
 class Finding(Fact):
@@ -99,6 +118,9 @@ class Finding(Fact):
     evidence: str
     suggestion: str
     weight: float = 0.0
+    processing: dict[str, Any] | None = Field(
+        default=None, description="the step for settings.yaml that follows the suggestion"
+    )
 
 
 class Verdict(Fact):
@@ -127,11 +149,17 @@ class Report(Fact):
     provenance: Provenance
     rows_reference: int | None = None
     duplicates: int = 0
+    conflicts: int = 0
+    shared_with_reference: float | None = Field(
+        default=None, description="share of the distinct rows that the reference has too, estimated from a sketch"
+    )
     columns: tuple[ColumnReport, ...]
     associations: tuple[Association, ...] = Field(
         default=(), description="changed pairs, then the strongest; those with the target first"
     )
+    matrix: Matrix = Matrix()
     findings: tuple[Finding, ...]
+    processing: str = Field(default="", description="a `processing:` block for settings.yaml, from the findings")
 
     @property
     def top_actions(self) -> tuple[Finding, ...]:

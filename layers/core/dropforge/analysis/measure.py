@@ -48,14 +48,15 @@ def build(connection: Any, source: str, schema: Schema, like: Profile | None = N
             pairs.code(connection, source, schema, axes)
         else:
             coded.result()
-        parts = [ask(question) for question in pairs.questions(axes, schema.target)]
+        counted = [part.result() for part in [ask(q) for q in pairs.questions(axes, schema.target)]]
+        connection.execute("DROP TABLE IF EXISTS coded")
         return Profile(
             rows=rows,
             duplicates=rows - int(basics["hashes"]),
             conflicts=conflicts.result(),
             target=schema.target,
             columns=done,
-            pairs=pairs.collect(axes, schema.target, [p.result() for p in parts]),
+            pairs=pairs.collect(axes, schema.target, counted),
             by_class=classes.result(),
             products=products.result(),
             sketch=sketch.result(),
@@ -103,33 +104,33 @@ def _numeric(
 ) -> ColumnProfile:
     rows, missing = int(basics["rows"]), int(basics[f"missing{i}"])
     v = f"CAST({_sql_value(column)} AS DOUBLE)"
-    if same is not None and same.edges:
+    if same is not None:
         edges, points, fences = same.edges, same.points, same.fences
     else:
         edges, points, fences = _edges(db, source, v)
     counts, sketch, outliers, distinct = [0] * (len(edges) + 1), list[int](), 0, 0
-    if edges:
-        listed = ", ".join(f"({e!r}::DOUBLE, {k})" for k, e in enumerate(edges))
-        far = f"v < {fences[0]!r} OR v > {fences[1]!r}" if fences else "false"
-        found = db.execute(
-            f"WITH g AS MATERIALIZED (SELECT {v} AS v, count(*) AS c FROM {source} WHERE {v} IS NOT NULL GROUP BY 1) "
-            # The bin of a value is that of the smallest edge not below it; above the last edge there is none.
-            f"SELECT 'bin', coalesce(k, {len(edges)})::UBIGINT AS k, sum(c) FROM "
-            f"(SELECT k, c FROM g ASOF LEFT JOIN (VALUES {listed}) AS e(edge, k) ON g.v <= e.edge) GROUP BY 2 "
-            f"UNION ALL SELECT 'far', 0, sum(c) FROM g WHERE {far} "
-            "UNION ALL SELECT 'distinct', 0, count(*) FROM g "
-            f"UNION ALL (SELECT 'hash', hash(v), 0 FROM g ORDER BY 2 LIMIT {VALUE_SKETCH})"
-        ).fetchall()
-        for what, key, count in found:
-            match what:
-                case "bin":
-                    counts[int(key)] += int(count)
-                case "far":
-                    outliers = int(count or 0)
-                case "distinct":
-                    distinct = int(count)
-                case _:
-                    sketch.append(int(key))
+    # The bin of a value is that of the smallest edge not below it; above the last edge there is none.
+    listed = ", ".join(f"({e!r}::DOUBLE, {k})" for k, e in enumerate(edges))
+    joined = f"(SELECT k, c FROM g ASOF LEFT JOIN (VALUES {listed}) AS e(edge, k) ON g.v <= e.edge)"
+    binned = joined if edges else "(SELECT 0 AS k, c FROM g)"
+    far = f"v < {fences[0]!r} OR v > {fences[1]!r}" if fences else "false"
+    found = db.execute(
+        f"WITH g AS MATERIALIZED (SELECT {v} AS v, count(*) AS c FROM {source} WHERE {v} IS NOT NULL GROUP BY 1) "
+        f"SELECT 'bin', coalesce(k, {len(edges)})::UBIGINT AS k, sum(c) FROM {binned} GROUP BY 2 "
+        f"UNION ALL SELECT 'far', 0, sum(c) FROM g WHERE {far} "
+        "UNION ALL SELECT 'distinct', 0, count(*) FROM g "
+        f"UNION ALL (SELECT 'hash', hash(v), 0 FROM g ORDER BY 2 LIMIT {VALUE_SKETCH})"
+    ).fetchall()
+    for what, key, count in found:
+        match what:
+            case "bin":
+                counts[int(key)] += int(count)
+            case "far":
+                outliers = int(count or 0)
+            case "distinct":
+                distinct = int(count)
+            case _:
+                sketch.append(int(key))
     return ColumnProfile(
         name=column.name,
         kind=column.kind,
@@ -162,8 +163,12 @@ def _edges(db: Any, source: str, v: str) -> tuple[tuple[float, ...], bool, tuple
             while len(quartiles) < 3 and seen * 4 >= total * (len(quartiles) + 1):
                 quartiles.append(float(value))
         return tuple(float(x) for x, _ in few), True, _fences(quartiles[0], quartiles[2]) if few else None
-    wanted = [i / _QUANTILES for i in range(_QUANTILES + 1)]
-    found = db.execute(f"SELECT quantile_disc({v}, {wanted}) FROM {source}").fetchall()[0][0] or []
+    # The smallest value with at least k 64ths of the rows at or below it, from the counts of the distinct values.
+    picks = ", ".join(f"min(v) FILTER (upto * {_QUANTILES} >= n * {k})" for k in range(_QUANTILES + 1))
+    found = db.execute(
+        f"SELECT {picks} FROM (SELECT v, sum(c) OVER (ORDER BY v) AS upto, sum(c) OVER () AS n FROM "
+        f"(SELECT {v} AS v, count(*) AS c FROM {source} WHERE {v} IS NOT NULL GROUP BY 1))"
+    ).fetchall()[0]
     quarter = _QUANTILES // 4
     fences = _fences(float(found[quarter]), float(found[3 * quarter]))
     return tuple(sorted({float(q) for q in found})), False, fences
@@ -179,8 +184,8 @@ def _categories(
 ) -> ColumnProfile:
     rows, missing = int(basics["rows"]), int(basics[f"missing{i}"])
     found = db.execute(
-        f"SELECT CAST({name(column.name)} AS VARCHAR), count(*) FROM {source} WHERE {name(column.name)} IS NOT NULL "
-        f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_CATEGORIES + (len(same.values) if same else 0)}"
+        f"SELECT CAST(v AS VARCHAR) AS text, c FROM (SELECT {name(column.name)} AS v, count(*) AS c FROM {source} GROUP BY 1) "
+        f"WHERE v IS NOT NULL ORDER BY c DESC, text LIMIT {_CATEGORIES + (len(same.values) if same else 0)}"
     ).fetchall()
     counts = {str(value): int(count) for value, count in found}
     known = list(same.values) if same else []
@@ -219,13 +224,13 @@ def _class_sums(db: Any, source: str, schema: Schema, numbers: list[Column]) -> 
     numbers = [c for c in numbers if c.name != schema.target]
     if not numbers:
         return ()
-    target = f"CAST({name(schema.target)} AS VARCHAR)"
+    target = name(schema.target)
     select = []
     for c in numbers:
         d = f"CAST({name(c.name)} AS DOUBLE)"
         select += [f"count({d})", f"coalesce(sum({d}), 0)", f"coalesce(sum({d} * {d}), 0)"]
     found = db.execute(
-        f"SELECT {target}, {', '.join(select)} FROM {source} WHERE {target} IS NOT NULL GROUP BY 1 ORDER BY 1 LIMIT {_CLASSES}"
+        f"SELECT {target}, {', '.join(select)} FROM {source} WHERE {target} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC LIMIT {_CLASSES}"
     ).fetchall()
     sums = [
         Sums(first=c.name, group=str(row[0]), n=int(row[1 + 3 * k]), x=row[2 + 3 * k], xx=row[3 + 3 * k])

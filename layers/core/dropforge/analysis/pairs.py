@@ -21,7 +21,6 @@ VALUES = 7  # of a category, besides the rest and missing
 MAX_PAIRS = 300
 _ITERATIONS = 25
 _CLOSE = 0.05  # rows in a cell: the fit is good enough
-_TOGETHER = 35  # pairs counted by one statement: enough to keep all cores busy
 _CELL = 5.0  # cells expecting fewer rows are pooled (Cochran)
 
 
@@ -38,16 +37,24 @@ class Axis(BaseModel):
     def size(self) -> int:
         return 2 + (len(self.edges) or len(self.values))
 
-    def sql(self, *, datetime: bool) -> str:
-        """A small integer for every row."""
+    def sql(self, *, datetime: bool, levels: Sequence[str] | None = None) -> str:
+        """A small integer for every row. `levels`: of an enumeration, whose values are compared as numbers."""
         column = f"epoch({name(self.name)})" if datetime else name(self.name)
         if self.edges:
-            steps = " ".join(f"WHEN {column} <= {e!r} THEN {i}" for i, e in enumerate(self.edges, 1))
+            steps = " ".join(f"WHEN {column} <= {_literal(e)} THEN {i}" for i, e in enumerate(self.edges, 1))
+        elif levels is not None:
+            known = set(levels)
+            steps = " ".join(f"WHEN {column} = {quote(v)} THEN {i}" for i, v in enumerate(self.values, 1) if v in known)
         else:
             steps = " ".join(
                 f"WHEN CAST({column} AS VARCHAR) = {quote(v)} THEN {i}" for i, v in enumerate(self.values, 1)
             )
         return f"CAST(CASE WHEN {name(self.name)} IS NULL THEN 0 {steps} ELSE {self.size - 1} END AS UTINYINT)"
+
+
+def _literal(edge: float) -> str:
+    """A whole edge as an integer: comparing integers is twice as quick as comparing them with a fraction."""
+    return str(int(edge)) if edge.is_integer() and abs(edge) < 2**53 else repr(edge)
 
 
 class Pair(BaseModel):
@@ -86,18 +93,38 @@ class Change:
 
 def code(connection: Any, source: str, schema: Schema, axes: Sequence[Axis]) -> None:
     """Code every axis' column into a small table, which `questions` then group."""
-    coded = ", ".join(f"{a.sql(datetime=schema.column(a.name).kind == 'datetime')} AS c{i}" for i, a in enumerate(axes))
     if len(axes) > 1:
+        types = {r[0]: str(r[1]) for r in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+        enums = [a.name for a in axes if types[a.name].startswith("ENUM(")]
+        ranges = ", ".join(f"enum_range(first({name(c)}))" for c in enums)
+        row = connection.execute(f"SELECT {ranges} FROM {source}").fetchall()[0] if enums else ()
+        levels = dict(zip(enums, row, strict=True))
+        coded = ", ".join(
+            f"{a.sql(datetime=schema.column(a.name).kind == 'datetime', levels=levels.get(a.name))} AS c{i}"
+            for i, a in enumerate(axes)
+        )
         connection.execute(f"CREATE OR REPLACE TABLE coded AS SELECT {coded} FROM {source}")
 
 
 def questions(axes: Sequence[Axis], target: str) -> list[Callable[[Any], list[Any]]]:
-    """Statements that count the pairs, some pairs in each; they may run at the same time."""
-    parts = [
-        f"SELECT {k}, c{i}, c{j}, count(*) FROM coded GROUP BY ALL" for k, (i, j) in enumerate(chosen(axes, target))
-    ]
-    joined = [" UNION ALL ".join(parts[k : k + _TOGETHER]) for k in range(0, len(parts), _TOGETHER)]
-    return [lambda db, sql=sql: db.execute(sql).fetchall() for sql in joined]  # type: ignore[misc] # a bound default
+    """Statements that count the pairs; they may run at the same time.
+
+    Each groups the rows by four columns at most, and counts up to six pairs from those few groups.
+    """
+    left = {pair: k for k, pair in enumerate(chosen(axes, target))} if len(axes) > 1 else {}
+    blocks = [tuple(range(i, min(i + 2, len(axes)))) for i in range(0, len(axes), 2)]
+    asked: list[Callable[[Any], list[Any]]] = []
+    for n, first in enumerate(blocks):
+        for second in blocks[n + 1 :] or [()]:
+            columns = [*first, *second]
+            own = {p: left.pop(p) for p in list(left) if p[0] in columns and p[1] in columns}
+            if not own:
+                continue
+            grouped = ", ".join(f"c{i}" for i in columns)
+            parts = [f"SELECT {k}, c{i}, c{j}, sum(n) FROM g GROUP BY ALL" for (i, j), k in own.items()]
+            sql = f"WITH g AS MATERIALIZED (SELECT {grouped}, count(*) AS n FROM coded GROUP BY ALL) {' UNION ALL '.join(parts)}"
+            asked.append(lambda db, sql=sql: db.execute(sql).fetchall())  # type: ignore[misc] # a bound default
+    return asked
 
 
 def collect(axes: Sequence[Axis], target: str, answers: Sequence[list[Any]]) -> Pairs:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from statistics import median
+from typing import Any
 
 from dropforge.analysis import pairs
 from dropforge.analysis import statistics as st
-from dropforge.analysis.facts import Association, Finding
-from dropforge.analysis.profile import Profile
+from dropforge.analysis.facts import Association, Finding, Matrix
+from dropforge.analysis.profile import Profile, Sums
 from dropforge.settings import AnalysisSettings, DataSettings
 
 JOINT_EFFECT = 0.05  # share of rows that must sit elsewhere before a changed relation is worth a word
@@ -16,22 +18,44 @@ _LEAK = 0.95
 _TELLING = 0.1  # features below this strength tell too little of the target to judge the labels by
 _WEAKER = 0.93  # median of new over old strength
 _KEPT = 40
+_PICTURED = 20
 
 
-def associations(reference: Profile | None, new: Profile, settings: AnalysisSettings) -> list[Association]:
+def associations(
+    reference: Profile | None, new: Profile, data: DataSettings, settings: AnalysisSettings
+) -> list[Association]:
     """Every pair; without a reference only how strong it is."""
+    widths = {a.name: a.size for a in new.pairs.axes}
+    numbers = {c.name for c in new.columns if c.binned and c.kind != "datetime"}
+    products = {(s.first, s.second): s.pearson for s in new.products}
+    known = {(p.first, p.second): p for p in new.pairs.pairs}
+
+    def described(first: str, second: str, **facts: Any) -> Association:
+        pair = known[first, second]
+        both = first in numbers and second in numbers
+        feature = first if second == data.target else second if first == data.target else ""
+        pearson = products.get((first, second), products.get((second, first))) if both else None
+        if feature in numbers:
+            pearson = _with_positive(new, feature, data.positive_class)
+        return Association(
+            first=first,
+            second=second,
+            pearson=pearson,
+            spearman=pairs.spearman(pair.counts, widths[second]) if both else None,
+            ratio=_ratio(new, feature) if feature in numbers else None,
+            **facts,
+        )
+
     if reference is None:
-        widths = {a.name: a.size for a in new.pairs.axes}
         return [
-            Association(first=p.first, second=p.second, strength=pairs.cramers_v(p.counts, widths[p.second]))
-            for p in new.pairs.pairs
+            described(p.first, p.second, strength=pairs.cramers_v(p.counts, widths[p.second])) for p in new.pairs.pairs
         ]
     changes = pairs.compare(reference.pairs, new.pairs)
     significant = st.benjamini_hochberg([c.p_value for c in changes], settings.false_discovery_rate)
     return [
-        Association(
-            first=c.first,
-            second=c.second,
+        described(
+            c.first,
+            c.second,
             strength=c.after,
             strength_reference=c.before,
             p_value=c.p_value,
@@ -40,6 +64,40 @@ def associations(reference: Profile | None, new: Profile, settings: AnalysisSett
         )
         for c, rejected in zip(changes, significant, strict=True)
     ]
+
+
+def _ratio(profile: Profile, feature: str) -> float | None:
+    """Correlation ratio η (Pearson 1905): root of the share of the number's variance that lies between the classes."""
+    groups = [s for s in profile.by_class if s.first == feature and s.n]
+    n, total, squares = sum(s.n for s in groups), sum(s.x for s in groups), sum(s.xx for s in groups)
+    whole = squares - total * total / n if n else 0.0
+    if len(groups) < 2 or whole <= 1e-12 * abs(squares):
+        return None
+    between = sum(s.x * s.x / s.n for s in groups) - total * total / n
+    return math.sqrt(max(0.0, min(1.0, between / whole)))
+
+
+def _with_positive(profile: Profile, feature: str, positive: str | None) -> float | None:
+    """Pearson (point-biserial) correlation of a number with the positive class of a binary target."""
+    groups = [s for s in profile.by_class if s.first == feature and s.n]
+    if len(groups) != 2:
+        return None
+    ones = next((s for s in groups if s.group == positive), max(groups, key=lambda s: s.group))
+    n = sum(s.n for s in groups)
+    sums = {f: sum(getattr(s, f) for s in groups) for f in ("x", "xx")}
+    return Sums(first=feature, n=n, y=ones.n, yy=ones.n, xy=ones.x, **sums).pearson
+
+
+def matrix(found: list[Association], target: str) -> Matrix:
+    """The target and the columns most tied to others, for a picture of at most `_PICTURED` columns."""
+    weight: dict[str, float] = {}
+    for a in found:
+        for name in (a.first, a.second):
+            weight[name] = weight.get(name, 0.0) + a.strength
+    names = sorted(weight, key=lambda n: (n != target, -weight[n]))[:_PICTURED]
+    strength = {(a.first, a.second): a.strength for a in found} | {(a.second, a.first): a.strength for a in found}
+    rows = tuple(tuple(1.0 if a == b else round(strength.get((a, b), 0.0), 3) for b in names) for a in names)
+    return Matrix(columns=tuple(names), strengths=rows)
 
 
 def shown(found: list[Association], target: str) -> tuple[Association, ...]:
@@ -70,8 +128,9 @@ def findings(
                     evidence=f"Cramér's V {a.strength:.2f}: nearly the same information",
                     suggestion=f"Is {feature} known before {data.target} is? If not, add it to data.ignore.",
                     weight=6,
+                    processing={"drop": [feature]},
                 )
-        elif a.strength >= settings.strong_correlation:
+        elif a.strength >= settings.strong_correlation and not {a.first, a.second} & set(data.ignore):
             yield Finding(
                 kind="strong_association",
                 severity="info",
@@ -79,6 +138,7 @@ def findings(
                 title=f"{a.first} and {a.second} say nearly the same",
                 evidence=f"Cramér's V {a.strength:.2f}",
                 suggestion=f"Consider dropping {a.second}: same information as {a.first}.",
+                processing={"drop": [a.second]},
             )
 
 

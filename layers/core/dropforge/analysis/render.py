@@ -1,15 +1,21 @@
-"""The report as one self-contained HTML file: no script, no address, readable under a strict content policy."""
+"""The report as one self-contained HTML file: one small script of its own, allowed by its hash, no
+address of anywhere else."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dropforge.analysis.facts import Bars, ColumnReport, Report
+from dropforge.analysis import charts
+from dropforge.analysis.facts import Report
 from dropforge.errors import RejectedUpload
 
-_WIDTH, _HEIGHT = 360, 120
+_TEMPLATES = Path(__file__).parent / "templates"
+_PLOTS = 60
 _WORDS = {
     "pass": "No attention needed",
     "warn": "Look before you trust it",
@@ -23,11 +29,38 @@ def html(report: Report) -> str:
     """Needs jinja2 (analysis layer)."""
     order = {"drift": 0, "too_few_rows": 1, "no_drift": 2, "not_compared": 3}
     columns = sorted(report.columns, key=lambda c: (c.role != "target", order[c.outcome], -(c.effect_corrected or 0)))
+    import markupsafe
+
+    def picture(svg: str) -> Any:
+        return markupsafe.Markup(svg)  # noqa: S704 - charts escapes every text
+
+    script = (_TEMPLATES / "sort.js").read_text(encoding="utf-8")
     return str(
         _template("report.html").render(
-            r=report, columns=columns, words=_WORDS, outcomes=_OUTCOMES, chart=chart, fact=fact, percent=percent
+            r=report,
+            columns=columns,
+            words=_WORDS,
+            outcomes=_OUTCOMES,
+            chart=lambda column: picture(charts.chart(column)),
+            heatmap=lambda: picture(charts.heatmap(report.matrix)),
+            fact=fact,
+            percent=percent,
+            script=markupsafe.Markup(script),  # noqa: S704 - our own file
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
     )
+
+
+def plots(report: Report) -> dict[str, bytes]:
+    """The report's pictures as files: `plots/{column}.svg` and `plots/associations.svg`."""
+    files = {}
+    for i, column in enumerate(report.columns[:_PLOTS]):
+        safe = re.sub(r"[^\w\-]+", "_", column.name)[:60]
+        if svg := charts.chart(column):
+            files[f"plots/{i + 1:02d}_{safe}.svg"] = charts.standalone(svg)
+    if svg := charts.heatmap(report.matrix):
+        files["plots/associations.svg"] = charts.standalone(svg)
+    return files
 
 
 def prepare() -> None:
@@ -42,7 +75,7 @@ def _template(name: str) -> Any:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    return environment.from_string((Path(__file__).parent / "templates" / name).read_text(encoding="utf-8"))
+    return environment.from_string((_TEMPLATES / name).read_text(encoding="utf-8"))
 
 
 def percent(share: float | None) -> str:
@@ -58,60 +91,6 @@ def fact(value: float | str | None) -> str:
     if isinstance(value, str):
         return value
     return f"{value:,.0f}" if abs(value) >= 10_000 or value == int(value) else f"{value:.4g}"
-
-
-def chart(column: ColumnReport) -> Any:
-    """Inline SVG: numbers as overlaid histograms, categories as paired horizontal bars."""
-    import markupsafe
-
-    draw = _histogram if column.kind in {"integer", "number", "datetime"} else _categories
-    return markupsafe.Markup(draw(column.bars, markupsafe.escape)) if column.bars.labels else ""  # noqa: S704 - every text in it is escaped
-
-
-def _histogram(bars: Bars, escape: Any) -> str:
-    n = len(bars.labels)
-    highest = max((*bars.reference, *bars.new, 1e-9))
-    step = _WIDTH / n
-    base = _HEIGHT - 18
-    parts = []
-    for i in range(n):
-        for series, css in ((bars.new, "new"), (bars.reference, "ref")):
-            if series and series[i] > 0:
-                h = max(1.0, (base - 6) * series[i] / highest)
-                parts.append(
-                    f'<rect class="{css}" x="{i * step + 1:.1f}" y="{base - h:.1f}" width="{step - 2:.1f}" height="{h:.1f}"/>'
-                )
-    ticks = [0, n // 2, n - 1]
-    centres = {i: min(max(i * step + step / 2, 12), _WIDTH - 16) for i in ticks}
-    axis = f'y="{_HEIGHT - 4}" text-anchor="middle"'
-    texts = "".join(f'<text x="{x:.0f}" {axis}>{escape(bars.labels[i])}</text>' for i, x in centres.items())
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="distribution, reference and new">{"".join(parts)}'
-        f'<line x1="0" y1="{base}" x2="{_WIDTH}" y2="{base}"/><text x="2" y="10">{highest:.0%}</text>{texts}</svg>'
-    )
-
-
-def _categories(bars: Bars, escape: Any) -> str:
-    shown = list(range(min(8, len(bars.labels))))
-    height = 22 * len(shown) + 4
-    highest = max((*bars.reference, *bars.new, 1e-9))
-    parts = []
-    for row, i in enumerate(shown):
-        y = row * 22 + 2
-        label = bars.labels[i] if len(bars.labels[i]) <= 20 else f"{bars.labels[i][:19]}…"
-        parts.append(f'<text x="124" y="{y + 13}" text-anchor="end">{escape(label)}</text>')
-        for series, css, offset in ((bars.reference, "ref solid", 1), (bars.new, "new solid", 10)):
-            if series:
-                w = 190 * series[i] / highest
-                parts.append(f'<rect class="{css}" x="130" y="{y + offset}" width="{max(w, 0.6):.1f}" height="8"/>')
-        end = 134 + 190 * max((*bars.reference[i : i + 1], bars.new[i])) / highest
-        parts.append(f'<text x="{end:.0f}" y="{y + 14}">{bars.new[i]:.1%}</text>')
-    more = len(bars.labels) - len(shown)
-    note = f'<text x="130" y="{height + 10}">and {more} more</text>' if more else ""
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {height + (14 if more else 0)}" role="img" aria-label="categories, reference and new">'
-        f"{''.join(parts)}{note}</svg>"
-    )
 
 
 def rejection(key: str, error: RejectedUpload) -> str:

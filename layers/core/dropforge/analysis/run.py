@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict
@@ -11,14 +11,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dropforge import __version__
-from dropforge.analysis import checks, compare, measure, relations
-from dropforge.analysis.facts import Intake, Provenance, Report
-from dropforge.analysis.profile import Profile
+from dropforge.analysis import checks, compare, measure, relations, remedies
+from dropforge.analysis.facts import ColumnReport, Intake, Provenance, Report
+from dropforge.analysis.profile import Profile, shared_rows
 from dropforge.data.admission import Admission, admit
 from dropforge.data.engine import connect
 from dropforge.data.schema import Schema
 from dropforge.errors import RejectedUpload
 from dropforge.settings import Settings
+
+_SMALL = 16_000_000
 
 
 def intake_of(admission: Admission, key: str) -> Intake:
@@ -60,7 +62,9 @@ def compare_files(reference: Path, new: Path, settings: Settings) -> Report:
     """Two files, no cloud. Raises RejectedUpload, whose message names the file, when one of them cannot be used."""
     with ExitStack() as stack:
         folders = [Path(stack.enter_context(TemporaryDirectory(prefix="dropforge-"))) for _ in "ab"]
-        first, second = (stack.enter_context(closing(connect(f))) for f in folders)
+        # Small files are done before a second thread is of use; the two of them are read at the same time anyway.
+        threads = 1 if max(reference.stat().st_size, new.stat().st_size) < _SMALL else None
+        first, second = (stack.enter_context(closing(connect(f, threads=threads))) for f in folders)
         pool = stack.enter_context(ThreadPoolExecutor(1))
         schema = Future[Schema]()
         old = pool.submit(_reference, reference, settings, folders[0], first, schema)
@@ -108,11 +112,19 @@ def _admit(
 
 
 def report(
-    reference: Profile | None, new: Profile, intake: Intake, settings: Settings, provenance: Provenance
+    reference: Profile | None,
+    new: Profile,
+    intake: Intake,
+    settings: Settings,
+    provenance: Provenance,
+    importance: Mapping[str, float] | None = None,
 ) -> Report:
-    """Compare and judge. Without a reference the report describes the new data and says it is the reference."""
-    columns = compare.columns(reference, new, settings.data, settings.analysis, intake)
-    ties = relations.associations(reference, new, settings.analysis)
+    """Compare and judge. Without a reference the report describes the new data and says it is the reference.
+
+    `importance`: of the served model, by column, any scale; drift is ranked by it.
+    """
+    columns = _weighed(compare.columns(reference, new, settings.data, settings.analysis, intake), importance or {})
+    ties = relations.associations(reference, new, settings.data, settings.analysis)
     drifted = {c.name for c in columns if c.outcome == "drift"}
     about_ties = relations.findings(ties, drifted, settings.data, settings.analysis)
     found = checks.ranked(
@@ -127,7 +139,25 @@ def report(
         ),
         rows_reference=reference.rows if reference else None,
         duplicates=new.duplicates,
+        conflicts=new.conflicts,
+        shared_with_reference=shared_rows(reference, new)[0] if reference else None,
         columns=tuple(columns),
         associations=relations.shown(ties, settings.data.target),
+        matrix=relations.matrix(ties, settings.data.target),
         findings=found,
+        processing=remedies.block(found, settings),
     )
+
+
+def _weighed(columns: list[ColumnReport], importance: Mapping[str, float]) -> list[ColumnReport]:
+    """Drift that matters: effect times the column's share of what the served model relies on."""
+    positive = {k: max(0.0, v) for k, v in importance.items()}
+    total = sum(positive.values())
+    if not total:
+        return columns
+    weighed = []
+    for c in columns:
+        share = positive.get(c.name, 0.0) / total if c.role == "feature" else None
+        matters = None if share is None or c.effect_corrected is None else share * c.effect_corrected
+        weighed.append(c.model_copy(update={"importance": share, "matters": matters}))
+    return weighed

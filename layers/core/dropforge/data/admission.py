@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dropforge.data import cells, rejects, sources, survey, target
-from dropforge.data.engine import connect, name, quote
-from dropforge.data.schema import ROW_HASH, Column, Kind, Schema
+from dropforge.data import cells, rejects, snapshot, sources, survey, target
+from dropforge.data.engine import connect
+from dropforge.data.schema import Column, Kind, Schema
 from dropforge.errors import RejectedUpload
 from dropforge.settings import DataSettings
 
-_TABLE = "snapshot"
-_GROUP = 10_000  # rows of one leaf of the dataset's hash tree
+_SMALL = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +70,14 @@ def admit(
     connection: Any = None,
     announce: Callable[[Schema], None] = lambda _: None,
     keep: bool = True,
+    partial: bool = False,
 ) -> Admission:
     """Read a CSV or Parquet file by the reference's schema, or infer one when there is none.
 
     `workdir` must be an existing folder; the snapshot and the rejects are left in it. A `connection` given (engine.connect)
     stays open, and has the accepted rows as `table`. `announce` is told the schema as soon as it is known, long before the end.
-    Without `keep` no snapshot file is written: the table is all there is.
+    Without `keep` nothing is identified and no snapshot is kept: the table is all there is. `partial`:
+    the rows belong to an earlier file, so that one class alone is no mistake.
     Raises RejectedUpload with a stable code, the place and the fix when the file as a whole cannot be used.
     """
     if path.stat().st_size > data.limits.max_bytes:
@@ -92,7 +92,7 @@ def admit(
     connection = connection or own
     try:
         source = sources.open_source(path, workdir, connection, data, reference)
-        return _Reading(source, data, reference, workdir).run(path, announce, keep=keep)
+        return _Reading(source, data, reference, workdir).run(path, announce, keep=keep, partial=partial)
     except duckdb.InvalidInputException as error:  # a damaged page, or text no CSV can be
         raise sources.unreadable(error) from None
     finally:
@@ -111,16 +111,21 @@ class _Reading:
         self.workdir = workdir
         self.notes = [Note(code, message) for code, message in source.notes]
 
-    def run(self, path: Path, announce: Callable[[Schema], None], *, keep: bool) -> Admission:
+    def run(self, path: Path, announce: Callable[[Schema], None], *, keep: bool, partial: bool) -> Admission:
         if self.data.target not in self.source.header:
             raise RejectedUpload(
                 f"the target column {self.data.target!r} is missing; columns are {_listed(self.source.header)}",
                 code="target_missing",
                 fix="add the column, or correct data.target in settings.yaml",
             )
-        accepted = self.source.materialise(self.workdir)
-        form_rejects = rejects.of_form(self.source)
+        one_pass = (
+            len(self.source.header) <= survey.TOGETHER and len({self._markers(c) for c in self.source.header}) == 1
+        )
+        if not one_pass:
+            self.source.hold(self.workdir)
         looks = self._survey()
+        accepted = looks[self.data.target].cells
+        form_rejects = rejects.of_form(self.source)
         schema = self.reference or self._schema(looks)
         announce(schema)
         rows_in = accepted + len(form_rejects)
@@ -133,24 +138,35 @@ class _Reading:
         cell_rejects = rejects.of_cells(self.source, self._rows(schema), schema, self._fails) if failing else []
         every = sorted([*form_rejects, *cell_rejects], key=lambda r: r.line)
         self._check_total(every, rows_in)
-        snapshot, table, writing = self._write(schema, looks, failing=bool(failing), keep=keep)
-        dataset_id, rows_used = self._identify(table)
+        kept = snapshot.write(
+            self.db,
+            self.workdir / "data.parquet",
+            schema,
+            self.source.header,
+            looks,
+            rows=self._rows(schema, None if failing else looks),
+            bad=" OR ".join(f for c in schema.columns if (f := self._fails(c)) != "false") if failing else "",
+            keep=keep,
+        )
+        dataset_id, rows_used = snapshot.identify(self.db, kept) if keep else ("", snapshot.count(self.db, kept))
+        self.db.execute("DROP TABLE IF EXISTS raw")
         if rows_used + len(every) != rows_in:
             raise RejectedUpload(
                 f"{rows_in} rows came in but {rows_used} used and {len(every)} set aside do not add up",
                 code="rows_lost",
                 fix="this is a defect of the reader: keep the file and report it; nothing of it was used",
             )
-        target.check(self.db, schema, table)
-        file_sha256 = _sha256(path)
-        writing.result()
+        if not partial:
+            target.check(self.db, schema, kept.relation)
+        file_sha256 = _sha256(path) if keep else ""
+        kept.written.result()
         present = set(self.source.header)
         names = set(schema.names)
         return Admission(
-            snapshot=snapshot,
+            snapshot=kept.file,
             schema=schema,
             dataset_id=dataset_id,
-            snapshot_sha256=_sha256(snapshot) if keep else "",
+            snapshot_sha256=_sha256(kept.file) if keep else "",
             rows_in=rows_in,
             rows_used=rows_used,
             rejects_csv=rejects.write_csv(every, self.workdir / "rejects.csv"),
@@ -166,7 +182,7 @@ class _Reading:
             encoding=self.source.encoding,
             bytes=path.stat().st_size,
             file_sha256=file_sha256,
-            table=table,
+            table=kept.relation,
         )
 
     # --- one look at every cell ----------------------------------------------------------------------------------------
@@ -196,11 +212,17 @@ class _Reading:
         return cells.fails(self.source.header.index(column.name), column.kind)
 
     def _survey(self) -> dict[str, survey.Look]:
-        wanted = [c for c in self.source.header if self.reference is None or c in self.reference.names]
+        # Every column, also those the reference lacks: the first scan must see each row whole to find its faults.
         looks = survey.look(
-            self.db, self.source.relation, wanted, self._markers, decimal_comma=self.source.decimal_comma
+            self.db,
+            self.source.relation,
+            self.source.sample or self.source.relation,
+            self.source.header,
+            self._markers,
+            decimal_comma=self.source.decimal_comma,
         )
-        for c in wanted:
+        looks = {c: looks[c] for c in self.source.header if self.reference is None or c in self.reference.names}
+        for c in looks:
             self._remark(c, looks[c])
         return looks
 
@@ -249,54 +271,6 @@ class _Reading:
             raise RejectedUpload(
                 f"no row can be read ({every[0].reason})", code="too_many_bad_rows", fix="correct the file"
             )
-
-    # --- the accepted rows ---------------------------------------------------------------------------------------------
-    def _write(
-        self, schema: Schema, looks: dict[str, survey.Look], *, failing: bool, keep: bool
-    ) -> tuple[Path, str, Future[Any]]:
-        """The snapshot's path, a relation of its rows, and the end of its writing."""
-        typed = []
-        for c in schema.columns:
-            sql = "NULL"
-            if c.name in self.source.header:
-                i, seen = self.source.header.index(c.name), looks[c.name]
-                sql = cells.parsed(i, c.kind, clean=not (seen.fails.get(c.kind, 0) or seen.infinite))
-            typed.append(f"CAST({sql} AS {c.physical}) AS {name(c.name)}")
-        # Unit and record separators cannot be typed into a cell by accident; NULL differs from every text.
-        canonical = ", ".join(f"coalesce(CAST({name(c.name)} AS VARCHAR), '\x1e')" for c in schema.columns)
-        rows = f"SELECT {', '.join(typed)} FROM {self._rows(schema, looks)}"
-        if failing:
-            bad = " OR ".join(f for c in schema.columns if (f := self._fails(c)) != "false")
-            # Materialised: a filter pushed below the layers would compute every expression of theirs again.
-            typed.append(f"({bad}) AS bad")
-            rows = (
-                f"WITH read AS MATERIALIZED (SELECT {', '.join(typed)} FROM {self._rows(schema)}) "
-                "SELECT * EXCLUDE (bad) FROM read WHERE NOT bad"
-            )
-        hashed = f"SELECT *, md5_number_lower(concat_ws('\x1f', {canonical})) AS {name(ROW_HASH)} FROM ({rows})"
-        file = self.workdir / "data.parquet"
-        form = f"TO {quote(str(file))} (FORMAT parquet, COMPRESSION zstd)"
-        done = Future[Any]()
-        done.set_result(None)
-        if not self.source.in_memory:
-            self.db.execute(f"COPY ({hashed}) {form}")
-            return file, f"read_parquet({quote(str(file))})", done
-        self.db.execute(f"CREATE OR REPLACE TABLE {_TABLE} AS {hashed}")
-        if not keep:
-            return file, _TABLE, done
-        pool = ThreadPoolExecutor(1)
-        writing = pool.submit(lambda db: db.execute(f"COPY {_TABLE} {form}"), self.db.cursor())
-        pool.shutdown(wait=False)
-        return file, _TABLE, writing
-
-    def _identify(self, table: str) -> tuple[str, int]:
-        """Hash tree over the row hashes in file order: 16 hex, and the number of rows."""
-        leaves = self.db.execute(
-            f"SELECT sha256(string_agg(h, ',' ORDER BY n)), count(*) FROM "
-            f"(SELECT {name(ROW_HASH)} AS h, row_number() OVER () - 1 AS n FROM {table}) GROUP BY n // {_GROUP} ORDER BY min(n)"
-        ).fetchall()
-        digest = hashlib.sha256("".join(leaf for leaf, _ in leaves).encode()).hexdigest()
-        return digest[:16], sum(int(count) for _, count in leaves)
 
 
 def _sha256(path: Path) -> str:

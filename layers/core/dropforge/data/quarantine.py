@@ -1,25 +1,44 @@
-"""Rows set aside, kept for a person to read, mend and send again."""
+"""Rows set aside, kept for a person to read, mend and send again as a new upload."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from dropforge.data.admission import Admission
+from dropforge.data.rejects import Reject, harmless
+from dropforge.errors import InvalidRequest, NotFound
 from dropforge.ports import ObjectStore
 from dropforge.uris import join
+
+REPLAYED = "incoming/replayed/"
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """The rows of one upload that were set aside, in the file's order, and how the file wrote its rows."""
+
+    upload_id: str
+    header: tuple[str, ...]
+    delimiter: str
+    rows: tuple[Reject, ...]
 
 
 def write(store: ObjectStore, bucket: str, upload_id: str, admission: Admission) -> str:
     """Keep rows.csv and reasons.json under quarantine/{upload_id}/; return its URI, empty when no row was set aside."""
     if not admission.rows_quarantined:
         return ""
-    folder = join(f"s3://{bucket}", "quarantine", upload_id)
+    folder = _folder(bucket, upload_id)
     store.upload(admission.rejects_csv, join(folder, "rows.csv"), content_type="text/csv")
     summary = {
         "upload_id": upload_id,
         "rows": admission.rows_quarantined,
         "reasons": admission.reason_counts,
+        "header": admission.header,
+        "delimiter": admission.delimiter or ",",
         "first": [asdict(r) for r in admission.first_rejects],
     }
     store.put(
@@ -28,3 +47,80 @@ def write(store: ObjectStore, bucket: str, upload_id: str, admission: Admission)
         content_type="application/json",
     )
     return folder
+
+
+def read(store: ObjectStore, bucket: str, upload_id: str) -> Quarantine:
+    """Raises NotFound when nothing of this upload was set aside."""
+    folder = _folder(bucket, upload_id)
+    try:
+        summary = json.loads(store.get(join(folder, "reasons.json")).body)
+        body = store.get(join(folder, "rows.csv")).body.decode()
+    except NotFound:
+        raise NotFound(
+            f"nothing of upload {upload_id} was set aside", code="no_quarantine", fix="dropforge quarantine list"
+        ) from None
+    csv.field_size_limit(2**31 - 1)
+    rows = tuple(
+        Reject(int(r["line"]), _plain(r["column"]), r["code"], _plain(r["reason"]), _plain(r["raw"]))
+        for r in csv.DictReader(io.StringIO(body, newline=""))
+    )
+    return Quarantine(upload_id, tuple(summary["header"]), summary["delimiter"], rows)
+
+
+def corrected(quarantine: Quarantine, lines: Mapping[int, str]) -> bytes:
+    """A CSV file of the corrected rows: the upload's header line, then `lines` (number → text of the row) in order.
+
+    Raises InvalidRequest for a line that was not set aside and for a text that is no single row of the header's width.
+    """
+    known = {r.line for r in quarantine.rows}
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=quarantine.delimiter, lineterminator="\n")
+    writer.writerow(quarantine.header)
+    if not lines:
+        raise InvalidRequest("no row is given", code="no_rows", fix='send {"rows": [{"line": 17, "raw": "…"}]}')
+    for number, text in sorted(lines.items()):
+        if number not in known:
+            raise InvalidRequest(
+                f"line {number} was not set aside",
+                code="line_unknown",
+                fix=f"lines set aside are {', '.join(str(n) for n in sorted(known)[:10])}",
+            )
+        cells = row_of(text, quarantine.delimiter)
+        if len(cells) != len(quarantine.header):
+            raise InvalidRequest(
+                f"line {number} has {len(cells)} fields where the header has {len(quarantine.header)}",
+                code="row_width",
+                fix=f"separate fields with {quarantine.delimiter!r} and quote a field that contains it",
+            )
+        writer.writerow(cells)
+    return out.getvalue().encode()
+
+
+def row_of(text: str, delimiter: str) -> list[str]:
+    """The cells of one row. Raises InvalidRequest when the text is none or several."""
+    try:
+        rows = list(csv.reader(io.StringIO(text.strip("\r\n"), newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise InvalidRequest(f"{text[:80]!r} is no row: {error}", code="row_form", fix="check its quotes") from None
+    if len(rows) != 1:
+        raise InvalidRequest(f"{text[:80]!r} is {len(rows)} rows", code="row_form", fix="send one row for each line")
+    return rows[0]
+
+
+def replay_key(upload_id: str, name: str) -> str:
+    """Where a corrected file goes in: its key tells which upload it mends."""
+    return f"{REPLAYED}{upload_id}/{name}"
+
+
+def _folder(bucket: str, upload_id: str) -> str:
+    return join(f"s3://{bucket}", "quarantine", upload_id)
+
+
+def _plain(text: str) -> str:
+    """What `harmless` made of it, undone."""
+    return text[1:] if text[:1] == "'" and harmless(text[1:]) == text else text
+
+
+def table(rows: Sequence[Reject]) -> list[dict[str, object]]:
+    """For JSON."""
+    return [asdict(r) for r in rows]

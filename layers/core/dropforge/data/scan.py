@@ -148,9 +148,12 @@ def _check_utf8(path: Path) -> dict[str, int]:
                     decoder.decode(chunk)
                 except UnicodeDecodeError as error:
                     _reject_encoding(path, offset - pending + error.start)
-            counts["cr"] += chunk.count(b"\r")
-            counts["crlf"] += chunk.count(b"\r\n") + (previous == b"\r" and chunk[:1] == b"\n")
-            counts["lf"] += chunk.count(b"\n")
+            if b"\r" in chunk or previous == b"\r":
+                counts["cr"] += chunk.count(b"\r")
+                counts["crlf"] += chunk.count(b"\r\n") + (previous == b"\r" and chunk[:1] == b"\n")
+                counts["lf"] += chunk.count(b"\n")
+            else:  # one is enough to tell a mixture
+                counts["lf"] += b"\n" in chunk
             counts["quotes"] += chunk.count(b'"')
             counts["long"] += _has_long_line(chunk)
             previous = chunk[-1:]

@@ -31,19 +31,19 @@ class Source:
     text: scan.TextFacts | None = None
     header_lines: int = 0
     notes: list[tuple[str, str]] = field(default_factory=list)
-    in_memory: bool = False
+    sample: str = ""  # SQL of its first rows, without a record of rejects
 
-    def materialise(self, workdir: Path) -> int:
-        """Read a text file once, into memory or beside it as Parquet, and keep its form's rejects; returns its rows."""
-        if self.text is not None:
-            if self.text.path.stat().st_size <= _IN_MEMORY_BYTES:
-                self.connection.execute(f"CREATE TABLE raw AS SELECT * FROM {self.relation}")
-                self.relation, self.in_memory = "raw", True
-            else:
-                file = quote(str(workdir / "raw.parquet"))
-                self.connection.execute(f"COPY (SELECT * FROM {self.relation}) TO {file} (FORMAT parquet)")
-                self.relation = f"read_parquet({file})"
-        return int(self.connection.execute(f"SELECT count(*) FROM {self.relation}").fetchall()[0][0])
+    def hold(self, workdir: Path) -> None:
+        """Keep a text file that will be scanned often: in memory, or beside it as Parquet when it is large."""
+        if self.text is None:
+            return
+        if self.text.path.stat().st_size <= _IN_MEMORY_BYTES:
+            self.connection.execute(f"CREATE OR REPLACE TABLE raw AS SELECT * FROM {self.relation}")
+            self.relation = self.sample = "raw"
+        else:
+            file = quote(str(workdir / "raw.parquet"))
+            self.connection.execute(f"COPY (SELECT * FROM {self.relation}) TO {file} (FORMAT parquet)")
+            self.relation = self.sample = f"read_parquet({file})"
 
 
 def open_source(path: Path, workdir: Path, connection: Any, data: DataSettings, reference: Schema | None) -> Source:
@@ -91,22 +91,24 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
             fix='close it, or write "" for a quote in a value',
         )
     columns = ", ".join(f"{quote(c)}: 'VARCHAR'" for c in header)
-    # Rows longer than this are set aside; the buffer must hold a few of them. Small buffers let all cores read.
+    # Rows longer than this are set aside; the buffer must hold a few of them. Each core takes a buffer at a time.
     plain = not text.long_lines and not text.quotes
     longest = 2 * scan.LONG_LINE if plain else data.limits.max_field_bytes * 2
-    buffer = 2 * longest if plain else max(longest * 4, 32_000_000)
+    size = text.path.stat().st_size
+    buffer = min(4_000_000, max(2 * longest, size // 8)) if plain else max(longest * 4, 32_000_000)
     relation = (
         f"read_csv({quote(str(text.path))}, columns = {{{columns}}}, auto_detect = false, header = {str(not headerless).lower()}, "
-        f"delim = {quote(delimiter)}, quote = '\"', escape = '\"', nullstr = '', store_rejects = true, "
-        f"rejects_limit = 0, max_line_size = {longest}, buffer_size = {buffer})"
+        f"delim = {quote(delimiter)}, quote = '\"', escape = '\"', nullstr = '', max_line_size = {longest}, "
     )
+    kept = f"store_rejects = true, rejects_limit = 0, buffer_size = {buffer})"
+    tolerant = f"ignore_errors = true, buffer_size = {2 * longest})"
     comma = delimiter != "," and _decimal_comma(text.path, delimiter, len(header))
     notes = list(text.notes)
     if comma:
         notes.append(("decimal_comma", "numbers are written with a decimal comma"))
     return Source(
         connection,
-        relation,
+        relation + kept,
         tuple(header),
         "csv",
         delimiter,
@@ -115,6 +117,7 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
         text,
         0 if headerless else record.count("\n") or 1,
         notes,
+        relation + tolerant,
     )
 
 

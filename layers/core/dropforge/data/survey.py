@@ -15,47 +15,60 @@ from dropforge.data import cells
 from dropforge.data.engine import name, quote
 from dropforge.data.schema import Kind
 
-_TOGETHER = 30  # columns counted in one pass
-_SAMPLE = 8192
-_REPEATS = 0.5  # a larger share of distinct texts in the sample: counting them first would not pay
+TOGETHER = 60  # columns counted in one pass: grouping_id has 63 bits
+SAMPLE = 8192
+_REPEATS = 0.9  # a larger share of distinct texts in the sample: counting them first would not pay
 _JUDGED: tuple[Kind, ...] = ("integer", "number", "boolean", "datetime")
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one column's cells are, as numbers of cells. `probes`: see cells.probes; `fails`: by kind it could have."""
+    """What one column's cells are, as numbers of cells. `probes`: see cells.probes; `fails`: by kind it could have.
+
+    `values`: SQL of the distinct texts that are not missing, empty when they were not counted.
+    """
+
+    cells: int
 
     missing: dict[str, int]
     spaces: int
     infinite: int
     probes: dict[str, int]
     fails: dict[Kind, int]
+    values: str = ""
 
 
 def look(
     db: Any,
     relation: str,
+    sample: str,
     columns: Sequence[str],
     markers: Callable[[str], tuple[str, ...]],
     *,
     decimal_comma: bool,
 ) -> dict[str, Look]:
-    """By column, in any order. `markers`: texts that mean missing in a column, besides the empty one and nan."""
+    """By column, in any order.
+
+    `sample`: the first rows, cheaply had. `markers`: texts that mean missing in a column, besides the empty one and nan.
+    """
     found: dict[str, Look] = {}
     ordered = sorted(columns, key=markers)  # columns with the same markers can be judged by the same statement
     for marked, group in groupby(ordered, key=markers):
         for batch in _batches(list(group)):
-            found |= _batch(db, relation, batch, marked, decimal_comma=decimal_comma)
+            repeated = _repeated(db, sample, batch)
+            counted = f"counted_{len(found)}"
+            db.execute(f"CREATE OR REPLACE TEMP TABLE {counted} AS {_counted(relation, batch, repeated)}")
+            found |= _batch(db, counted, batch, marked, repeated, decimal_comma=decimal_comma)
     return found
 
 
 def _batches(columns: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(columns), _TOGETHER):
-        yield columns[start : start + _TOGETHER]
+    for start in range(0, len(columns), TOGETHER):
+        yield columns[start : start + TOGETHER]
 
 
 def _batch(
-    db: Any, relation: str, columns: list[str], markers: tuple[str, ...], *, decimal_comma: bool
+    db: Any, counted: str, columns: list[str], markers: tuple[str, ...], repeated: list[int], *, decimal_comma: bool
 ) -> dict[str, Look]:
     asked: dict[tuple[str, str], str] = {
         ("missing", "(empty)"): "r0 IS NULL OR t0 = ''",
@@ -67,7 +80,7 @@ def _batch(
         **{("fails", k): cells.fails(0, k) for k in _JUDGED},
     }
     rows = cells.layered(
-        f"({_counted(db, relation, columns)})",
+        counted,
         ["raw"],
         {"raw": markers},
         {"raw": True},
@@ -75,26 +88,27 @@ def _batch(
         keep=("g", "c"),
     )
     sums = ", ".join(f"sum(CASE WHEN {sql} THEN c ELSE 0 END)" for sql in asked.values())
-    found = db.execute(f"SELECT g, approx_count_distinct(v0), {sums} FROM {rows} GROUP BY g").fetchall()
+    found = db.execute(f"SELECT g, sum(c), approx_count_distinct(v0), {sums} FROM {rows} GROUP BY g").fetchall()
     looks = {}
-    for g, distinct, *counts in found:
+    for g, rows_seen, distinct, *counts in found:
         by: dict[str, dict[str, int]] = {"missing": {}, "note": {}, "probe": {}, "fails": {}}
         for (kind, label), count in zip(asked, counts, strict=True):
             by[kind][label] = int(count or 0)
         looks[columns[int(g)]] = Look(
+            cells=int(rows_seen),
             missing={k: n for k, n in by["missing"].items() if n},
             spaces=by["note"]["spaces"],
             infinite=by["note"]["infinite"],
             probes={**by["probe"], "distinct_values": int(distinct)},
             fails={k: by["fails"][str(k)] for k in _JUDGED},
+            values=f"SELECT DISTINCT v0 FROM {rows} WHERE g = {g} AND v0 IS NOT NULL" if g in repeated else "",
         )
-    nothing = Look({}, 0, 0, dict.fromkeys([*cells.probes(0), "distinct_values"], 0), dict.fromkeys(_JUDGED, 0))
+    nothing = Look(0, {}, 0, 0, dict.fromkeys([*cells.probes(0), "distinct_values"], 0), dict.fromkeys(_JUDGED, 0))
     return {c: looks.get(c, nothing) for c in columns}  # without a row there is no group
 
 
-def _counted(db: Any, relation: str, columns: list[str]) -> str:
+def _counted(relation: str, columns: list[str], repeated: list[int]) -> str:
     """SQL of rows (g: number of the column, raw: text, c: cells)."""
-    repeated = _repeated(db, relation, columns)
     parts = [
         f"SELECT {i} AS g, {name(c)} AS raw, 1 AS c FROM {relation}" for i, c in enumerate(columns) if i not in repeated
     ]
@@ -111,8 +125,8 @@ def _counted(db: Any, relation: str, columns: list[str]) -> str:
     return " UNION ALL ".join(parts)
 
 
-def _repeated(db: Any, relation: str, columns: list[str]) -> list[int]:
+def _repeated(db: Any, sample: str, columns: list[str]) -> list[int]:
     """Numbers of the columns whose texts repeat, judged by the first rows."""
     asked = ", ".join(f"approx_count_distinct({name(c)})" for c in columns)
-    row = db.execute(f"SELECT count(*), {asked} FROM (SELECT * FROM {relation} LIMIT {_SAMPLE})").fetchall()[0]
+    row = db.execute(f"SELECT count(*), {asked} FROM (SELECT * FROM {sample} LIMIT {SAMPLE})").fetchall()[0]
     return [i for i, distinct in enumerate(row[1:]) if distinct <= _REPEATS * row[0]]

@@ -60,6 +60,9 @@ class BundleManifest:
     onnx_sha256: str
     missing_token: str = "(missing)"  # noqa: S105 - a category name, not a credential
     metrics: dict[str, float] = field(default_factory=dict)
+    importance: dict[str, float] = field(
+        default_factory=dict
+    )  # permutation importance by column, in units of the metric
     example: dict[str, Any] = field(default_factory=dict)  # one real row, for forms and docs
     parity: dict[str, float] = field(default_factory=dict)  # max_abs_difference, label_flips, rows
     format_version: int = FORMAT_VERSION

@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 from dropforge import identity, settings_store
-from dropforge.analysis import render, run
-from dropforge.analysis.facts import Provenance, Report
-from dropforge.analysis.profile import Profile
+from dropforge.analysis import render
+from dropforge.analysis.facts import Report
 from dropforge.data import quarantine
 from dropforge.data.admission import Admission, admit
 from dropforge.data.datasets import Datasets, Entry
+from dropforge.data.engine import connect
 from dropforge.data.manifest import DatasetManifest
-from dropforge.errors import Conflict, NotFound, PermanentError, RejectedUpload, TransientError, Unavailable
+from dropforge.data.schema import Schema
+from dropforge.errors import (
+    Conflict,
+    NotFound,
+    PermanentError,
+    RejectedUpload,
+    TransientError,
+)
 from dropforge.messages import UploadEvent
-from dropforge.ports import ObjectStore, RunInfo, Tracking, Workflow
+from dropforge.ports import RunInfo
 from dropforge.settings import Settings
 from dropforge.steps import requests
-from dropforge.uploads import Reason, State, UploadBook, UploadRecord, now
+from dropforge.steps.reporting import Ports, Reporting
+from dropforge.uploads import Reason, State, UploadRecord, now
 from dropforge.uris import join
 
 _ATTEMPTS = 3  # deliveries of one event: the first and two retries
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """What the step needs from the world."""
-
-    store: ObjectStore
-    workflow: Workflow
-    book: UploadBook
-    tracking: Callable[[str], Tracking]
-    data_bucket: str
-    artifact_bucket: str
-    log: logging.Logger
 
 
 def analyze(event: UploadEvent, ports: Ports) -> UploadRecord:
@@ -63,8 +57,10 @@ def analyze(event: UploadEvent, ports: Ports) -> UploadRecord:
     try:
         settings, settings_uri = settings_store.in_force(ports.store, ports.data_bucket)
         record = ports.book.update(upload_id, settings_sha=settings.sha256)
-        with tempfile.TemporaryDirectory(prefix="dropforge-") as folder:
-            return _Analysis(record, settings, settings_uri, ports, Path(folder)).run()
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dropforge-")))
+            database = stack.enter_context(closing(connect(folder)))
+            return _Analysis(record, settings, settings_uri, ports, folder, database).run()
     except RejectedUpload as error:
         return _reject(record, error, ports)
     except TransientError:
@@ -82,13 +78,20 @@ class _Analysis:
     """One upload in work; holds what the parts share."""
 
     def __init__(
-        self, record: UploadRecord, settings: Settings, settings_uri: str, ports: Ports, workdir: Path
+        self,
+        record: UploadRecord,
+        settings: Settings,
+        settings_uri: str,
+        ports: Ports,
+        workdir: Path,
+        database: Any,
     ) -> None:
         self.record = record
         self.settings = settings
         self.settings_uri = settings_uri
         self.ports = ports
         self.workdir = workdir
+        self.database = database
         self.datasets = Datasets(ports.store, ports.data_bucket)
         self.upload_id = record.upload_id
 
@@ -100,9 +103,7 @@ class _Analysis:
             return self._skip("deleted", "the object was deleted before it was read", "upload it again")
         reference_id = self.datasets.reference_id(self.settings.data)
         reference = self.datasets.manifest(reference_id) if reference_id else None
-        admission = admit(
-            file, data=self.settings.data, reference=reference.data_schema if reference else None, workdir=self.workdir
-        )
+        admission = self._admit(file, reference.data_schema if reference else None)
         self.ports.log.info(
             "admitted",
             extra={
@@ -124,8 +125,10 @@ class _Analysis:
             reference_id = self.datasets.claim_reference(admission.dataset_id)
             if reference_id != admission.dataset_id:  # another first upload was quicker: be compared with it
                 reference = self.datasets.manifest(reference_id)
-                admission = admit(file, data=self.settings.data, reference=reference.data_schema, workdir=self.workdir)
-        report, run = self._report(admission, reference_id)
+                admission = self._admit(file, reference.data_schema)
+        report, run = Reporting(self.record, self.settings, self.ports).make(
+            admission, reference_id, self.workdir, self.database
+        )
         self.record = self.ports.book.advance(
             self.upload_id,
             "analysed",
@@ -136,6 +139,9 @@ class _Analysis:
         if report.verdict.word == "block":
             return self._block(report, run)
         return self._train(manifest, reference_id, run)
+
+    def _admit(self, file: Path, reference: Schema | None) -> Admission:
+        return admit(file, data=self.settings.data, reference=reference, workdir=self.workdir, connection=self.database)
 
     def _record_rows(self, admission: Admission) -> None:
         kept = quarantine.write(self.ports.store, self.ports.data_bucket, self.upload_id, admission)
@@ -155,92 +161,6 @@ class _Analysis:
             return None
         other = self.ports.book.find(held.upload_id)
         return None if other is None or other.state == "failed" else held.upload_id
-
-    # --- the report ----------------------------------------------------------------------------------------------------
-    def _report(self, admission: Admission, reference_id: str) -> tuple[Report, RunInfo]:
-        is_reference = reference_id == admission.dataset_id
-        like = (
-            None
-            if is_reference
-            else Profile.model_validate_json(self.ports.store.get(self._profile_uri(reference_id)).body)
-        )
-        profile = run.profile_of(admission, self.workdir, like)
-        self.ports.store.put(
-            self._profile_uri(admission.dataset_id), profile.model_dump_json().encode(), content_type="application/json"
-        )
-        tracking = self.ports.tracking(self.settings.project)
-        tags = {
-            "upload_id": self.upload_id,
-            "dataset_id": admission.dataset_id,
-            "reference_id": reference_id,
-            "settings_sha256": self.settings.sha256,
-            "dropforge.kind": "analysis",
-        }
-        made = tracking.ensure_run(self.upload_id, name=f"analysis {Path(self.record.key).name}", tags=tags)
-        report = run.report(
-            like,
-            profile,
-            run.intake_of(admission, self.record.key),
-            self.settings,
-            Provenance(
-                upload_id=self.upload_id,
-                dataset_id=admission.dataset_id,
-                reference_id=reference_id,
-                run_url=tracking.run_url(made),
-                created_at=now(),
-            ),
-        )
-        self._publish(report, profile, made, tracking)
-        self.ports.log.info(
-            "reported", extra={"verdict": report.verdict.word, "drifted": [c.name for c in report.drifted]}
-        )
-        return report, made
-
-    def _publish(self, report: Report, profile: Profile, made: RunInfo, tracking: Tracking) -> None:
-        html = render.html(report).encode()
-        text = report.model_dump_json(indent=1).encode()
-        folder = join(f"s3://{self.ports.artifact_bucket}", "reports", self.upload_id)
-        self.ports.store.put(join(folder, "report.html"), html, content_type="text/html; charset=utf-8")
-        self.ports.store.put(join(folder, "report.json"), text, content_type="application/json")
-        self.ports.book.update(
-            self.upload_id,
-            report_uri=join(folder, "report.html"),
-            report_json_uri=join(folder, "report.json"),
-            run_id=made.run_id,
-            run_url=tracking.run_url(made),
-        )
-        files = {"report.html": html, "report.json": text, "profile.json": profile.model_dump_json().encode()}
-        tracking.put_artifacts(made.run_id, files)
-        metrics = {f"drift.{c.name}": c.effect_corrected for c in report.columns if c.effect_corrected is not None}
-        counts = {
-            "rows_in": report.intake.rows_in,
-            "rows_used": report.intake.rows_used,
-            "rows_quarantined": report.intake.rows_quarantined,
-        }
-        tracking.log(made.run_id, metrics={**metrics, **counts, "drifted_columns": len(report.drifted)})
-        tracking.set_tags(made.run_id, {"verdict": report.verdict.word})
-        tracking.log_dataset(
-            made.run_id,
-            name=Path(self.record.key).name[:500],
-            digest=report.provenance.dataset_id,
-            source_uri=self.datasets.uri(report.provenance.dataset_id, "data.parquet"),
-            schema=[{"name": c.name, "type": c.kind} for c in report.columns],
-            rows=report.intake.rows_used,
-            context="analysis",
-        )
-
-    def _reference_profile(self, reference_id: str) -> Profile:
-        try:
-            return Profile.model_validate_json(self.ports.store.get(self._profile_uri(reference_id)).body)
-        except NotFound:  # two first uploads at once: the other one has claimed the reference and is still profiling it
-            raise Unavailable(
-                "the reference's profile is not there yet",
-                code="reference_pending",
-                fix="the event is delivered again by itself",
-            ) from None
-
-    def _profile_uri(self, dataset_id: str) -> str:
-        return self.datasets.uri(dataset_id, "profile.json")
 
     # --- the ends ------------------------------------------------------------------------------------------------------
     def _train(self, manifest: DatasetManifest, reference_id: str, made: RunInfo) -> UploadRecord:

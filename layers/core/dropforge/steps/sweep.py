@@ -13,7 +13,8 @@ from dropforge import identity
 from dropforge.errors import Conflict, DropforgeError, NotFound
 from dropforge.messages import TrainingRequest, UploadEvent
 from dropforge.steps import requests
-from dropforge.steps.analyze import Ports, analyze
+from dropforge.steps.analyze import analyze
+from dropforge.steps.reporting import Ports
 from dropforge.uploads import Reason, UploadRecord
 
 ATTEMPTS = 4

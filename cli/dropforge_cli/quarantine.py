@@ -1,0 +1,117 @@
+"""quarantine list | show | fix | replay: rows set aside, mended, sent in again."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dropforge.data import quarantine
+from dropforge.errors import InvalidRequest
+from dropforge_cli.output import emit_json, emit_table, out, say
+from dropforge_cli.target import Target
+from dropforge_cli.uploads import finish, follow_upload, put
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+Upload = Annotated[str, typer.Argument(help="id of the upload whose rows were set aside")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Rows set aside: see them, mend them, send them in again.", no_args_is_help=True)
+    group.command("list")(listed)
+    group.command()(show)
+    group.command()(fix)
+    group.command()(replay)
+    app.add_typer(group, name="quarantine", rich_help_panel="Data")
+
+
+def listed(json: Json = False) -> None:
+    """Uploads of which rows were set aside, newest first."""
+    found = Target.find().api("GET", "/quarantine").json()["uploads"]
+    if json:
+        emit_json(found)
+        return
+    emit_table(
+        ("upload", "file", "rows set aside", "state"),
+        [(u["upload_id"], u["key"].removeprefix("incoming/"), u["rows_quarantined"], u["state"]) for u in found],
+    )
+
+
+def show(upload_id: Upload, json: Json = False) -> None:
+    """Each row with its line, column and reason."""
+    found = _found(upload_id)
+    if json:
+        emit_json(found)
+        return
+    emit_table(
+        ("line", "column", "reason", "row"),
+        [(r["line"], r["column"] or "-", r["reason"], r["raw"]) for r in found["rows"]],
+    )
+
+
+def fix(
+    upload_id: Upload,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="LINE:COLUMN=VALUE, as often as needed", metavar="LINE:COLUMN=VALUE"),
+    ] = None,
+    save: Annotated[Path, typer.Option("--out", help="where to write the rows to correct")] = Path("fixed.csv"),
+) -> None:
+    """Write the rows as a CSV file to correct, with --set already applied; `quarantine replay` sends it in."""
+    found = _found(upload_id)
+    header, delimiter = found["header"], found["delimiter"]
+    rows = {int(r["line"]): quarantine.row_of(r["raw"], delimiter) for r in found["rows"]}
+    for change in changes or []:
+        _apply(change, rows, header)
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerows([header, *rows.values()])
+    save.write_text(text.getvalue(), encoding="utf-8")
+    for r in found["rows"][:20]:
+        wrong = "" if len(rows[r["line"]]) == len(header) else f" ({len(rows[r['line']])} fields of {len(header)})"
+        say(f"line {r['line']}: {r['reason']}{wrong}")
+    say(f"correct {save}, then: dropforge quarantine replay {upload_id} {save}")
+    out.print(str(save))
+
+
+def replay(
+    upload_id: Upload,
+    file: Annotated[Path, typer.Argument(help="the corrected rows", exists=True, dir_okay=False)],
+    follow: Annotated[bool, typer.Option("--watch", help="follow it to its end")] = False,
+    json: Json = False,
+) -> None:
+    """Send corrected rows in as a new upload, judged like any other."""
+    target = Target.find()
+    target.api("GET", f"/quarantine/{upload_id}")  # is there anything to mend
+    made = put(target, file, quarantine.replay_key(upload_id, file.name))
+    if follow:
+        finish(follow_upload(target, made), json=json)
+    elif json:
+        emit_json({"upload_id": made})
+    else:
+        out.print(made)
+
+
+def _found(upload_id: str) -> dict[str, Any]:
+    answer: dict[str, Any] = Target.find().api("GET", f"/quarantine/{upload_id}").json()
+    return answer
+
+
+def _apply(change: str, rows: dict[int, list[str]], header: list[str]) -> None:
+    place, equals, value = change.partition("=")
+    line, _, column = place.partition(":")
+    if not equals or not line.isdigit() or int(line) not in rows or column not in header:
+        raise InvalidRequest(
+            f"--set {change!r} names no cell that was set aside",
+            code="cell_unknown",
+            fix=f"write LINE:COLUMN=VALUE with a line of {sorted(rows)[:10]} and a column of {', '.join(header)}",
+        )
+    cells, at = rows[int(line)], header.index(column)
+    if at >= len(cells):
+        raise InvalidRequest(
+            f"line {line} has {len(cells)} fields only", code="row_width", fix="correct this row in the file itself"
+        )
+    cells[at] = value

@@ -1,0 +1,123 @@
+"""The accepted rows, typed: a table of the connection while they are profiled, and the Parquet file that stays."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dropforge.data import cells
+from dropforge.data.engine import name, quote
+from dropforge.data.schema import ROW_HASH, Schema
+from dropforge.data.survey import Look
+
+_TABLE = "snapshot"
+_IN_MEMORY_BYTES = 300_000_000
+_GROUP = 10_000  # rows of one leaf of the dataset's hash tree
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """`relation`: SQL of the rows on the connection; `file`: where they are written, complete when `written` is done."""
+
+    relation: str
+    file: Path
+    in_memory: bool
+    written: Future[None]
+
+
+def write(
+    db: Any,
+    file: Path,
+    schema: Schema,
+    header: Sequence[str],
+    looks: Mapping[str, Look],
+    *,
+    rows: str,
+    bad: str,
+    keep: bool,
+) -> Snapshot:
+    """Type the layered `rows` (cells.layered), but those of which the condition `bad` holds.
+
+    With `keep` every row gets the hash of its canonical form and the file is written; else a hash that tells rows of this
+    process apart, and a file only when the rows are too many for memory.
+    """
+    in_memory = _bytes(schema, looks) <= _IN_MEMORY_BYTES
+    typed: list[str] = []
+    told: list[str] = []  # what tells rows apart, without a text for every number
+    levels: list[str] = []
+    db.execute(f"DROP TABLE IF EXISTS {_TABLE}")
+    for c in schema.columns:
+        sql, physical = "NULL", c.physical
+        if c.name in header:
+            i, seen = header.index(c.name), looks[c.name]
+            sql = cells.parsed(i, c.kind, clean=not (seen.fails.get(c.kind, 0) or seen.infinite))
+            if in_memory and c.kind == "category" and seen.values:
+                # A byte for each cell instead of its text, and groups are found without comparing texts.
+                physical = f"levels_{len(typed)}"
+                db.execute(f"DROP TYPE IF EXISTS {physical}")
+                db.execute(f"CREATE TYPE {physical} AS ENUM ({seen.values} ORDER BY 1)")
+                levels.append(c.name)
+            told.append(f"v{i}" if c.kind in {"category", "text"} else f"CAST({sql} AS DOUBLE)" if c.numeric else sql)
+        typed.append(f"CAST({sql} AS {physical}) AS {name(c.name)}")
+    if not keep:
+        typed.append(f"hash({', '.join(told)}) AS {name(ROW_HASH)}")
+    read = f"SELECT {', '.join(typed)} FROM {rows}"
+    if bad:
+        # Materialised: a filter pushed below the layers would compute every expression of theirs again.
+        read = (
+            f"WITH read AS MATERIALIZED (SELECT {', '.join(typed)}, ({bad}) AS bad FROM {rows}) "
+            "SELECT * EXCLUDE (bad) FROM read WHERE NOT bad"
+        )
+    # Unit and record separators cannot be typed into a cell by accident; NULL differs from every text.
+    canonical = ", ".join(f"coalesce(CAST({name(c.name)} AS VARCHAR), '\x1e')" for c in schema.columns)
+    digest = f", md5_number_lower(concat_ws('\x1f', {canonical})) AS {name(ROW_HASH)}" if keep else ""
+    hashed = f"SELECT *{digest} FROM ({read})"
+    form = f"TO {quote(str(file))} (FORMAT parquet, COMPRESSION {'zstd' if keep else 'snappy'})"
+    written = Future[None]()
+    written.set_result(None)
+    if not in_memory:
+        db.execute(f"COPY ({hashed}) {form}")
+        return Snapshot(f"read_parquet({quote(str(file))})", file, False, written)
+    db.execute(f"CREATE TABLE {_TABLE} AS {hashed}")
+    if keep:
+        # Other readers know no enumerations.
+        texts = ", ".join(f"CAST({name(c)} AS VARCHAR) AS {name(c)}" for c in levels)
+        plain = f"(SELECT * REPLACE ({texts}) FROM {_TABLE})" if texts else _TABLE
+        pool = ThreadPoolExecutor(1)
+        written = pool.submit(_copy, db.cursor(), f"COPY {plain} {form}")
+        pool.shutdown(wait=False)
+    return Snapshot(_TABLE, file, True, written)
+
+
+def _copy(db: Any, sql: str) -> None:
+    db.execute(sql)
+
+
+def _bytes(schema: Schema, looks: Mapping[str, Look]) -> int:
+    """About what the accepted rows take in memory."""
+    rows = max((seen.cells for seen in looks.values()), default=0)
+    small = sum(
+        c.kind not in {"category", "text"} or bool(c.name in looks and looks[c.name].values) for c in schema.columns
+    )
+    return rows * (8 * small + 48 * (len(schema.columns) - small) + 8)
+
+
+def count(db: Any, snapshot: Snapshot) -> int:
+    return int(db.execute(f"SELECT count(*) FROM {snapshot.relation}").fetchall()[0][0])
+
+
+def identify(db: Any, snapshot: Snapshot) -> tuple[str, int]:
+    """Hash tree over the row hashes in file order: 16 hex, and the number of rows."""
+    number, rows = "rowid", snapshot.relation
+    if not snapshot.in_memory:
+        number, rows = "file_row_number", f"read_parquet({quote(str(snapshot.file))}, file_row_number = true)"
+    leaves = db.execute(
+        f"SELECT sha256(array_to_string(list({name(ROW_HASH)} ORDER BY {number}), ',')), count(*) FROM {rows} "
+        f"GROUP BY {number} // {_GROUP} ORDER BY min({number})"
+    ).fetchall()
+    digest = hashlib.sha256("".join(leaf for leaf, _ in leaves).encode()).hexdigest()
+    return digest[:16], sum(int(rows) for _, rows in leaves)

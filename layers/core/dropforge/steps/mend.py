@@ -1,0 +1,67 @@
+"""Quarantined rows: seen, corrected, sent in again as a new upload."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from dropforge.data import quarantine
+from dropforge.errors import InvalidRequest
+from dropforge.ports import ObjectStore
+from dropforge.uploads import UploadBook
+from dropforge.uris import join
+
+_SHOWN = 1000
+
+
+def listed(book: UploadBook) -> list[dict[str, Any]]:
+    """Uploads of which rows were set aside, newest first."""
+    return [
+        {"upload_id": r.upload_id, "key": r.key, "rows_quarantined": r.rows_quarantined, "state": r.state}
+        for r in book.list()
+        if r.rows_quarantined and r.quarantine_uri
+    ]
+
+
+def rows(store: ObjectStore, bucket: str, upload_id: str) -> dict[str, Any]:
+    """The first thousand rows with line, column, reason and text. Raises NotFound."""
+    found = quarantine.read(store, bucket, upload_id)
+    return {
+        "upload_id": upload_id,
+        "header": list(found.header),
+        "delimiter": found.delimiter,
+        "rows_quarantined": len(found.rows),
+        "rows": quarantine.table(found.rows[:_SHOWN]),
+    }
+
+
+def replay(
+    body: Mapping[str, Any], *, book: UploadBook, store: ObjectStore, bucket: str, upload_id: str
+) -> dict[str, Any]:
+    """Put the corrected rows into the bucket as a new upload; its key is the answer. The same rows give the same key.
+
+    Raises NotFound, and InvalidRequest for rows that are not asked for or no rows.
+    """
+    record = book.get(upload_id)
+    found = quarantine.read(store, bucket, upload_id)
+    text = quarantine.corrected(found, _lines(body))
+    stem = posixpath.basename(record.key).rsplit(".", 1)[0] or "rows"
+    key = quarantine.replay_key(upload_id, f"{stem}-{hashlib.sha256(text).hexdigest()[:12]}.csv")
+    store.put(join(f"s3://{bucket}", key), text, content_type="text/csv")
+    return {"key": key, "rows": text.count(b"\n") - 1, "next": f"GET /uploads?key={key}"}
+
+
+def _lines(body: Mapping[str, Any]) -> dict[int, str]:
+    given = body.get("rows")
+    shape = 'send {"rows": [{"line": 17, "raw": "the corrected row"}]}'
+    if not isinstance(given, list):
+        raise InvalidRequest("rows is missing", code="rows_missing", fix=shape)
+    lines: dict[int, str] = {}
+    for row in given:
+        line, raw = (row.get("line"), row.get("raw")) if isinstance(row, dict) else (None, None)
+        if isinstance(line, bool) or not isinstance(line, int) or not isinstance(raw, str):
+            raise InvalidRequest("each row needs a line number and a raw text", code="malformed_request", fix=shape)
+        lines[line] = raw
+    return lines

@@ -1,0 +1,145 @@
+"""The report of one upload: made from the profiles, kept beside the data, in the artifact bucket and in MLflow."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dropforge.analysis import render, run
+from dropforge.analysis.facts import Provenance, Report
+from dropforge.analysis.profile import Profile
+from dropforge.data.admission import Admission
+from dropforge.data.datasets import Datasets
+from dropforge.errors import BundleRejected, NotFound, Unavailable
+from dropforge.ports import ObjectStore, RunInfo, Tracking, Workflow
+from dropforge.serving.manifest import MANIFEST_FILE, BundleManifest
+from dropforge.serving.pointer import ActivePointer
+from dropforge.settings import Settings
+from dropforge.uploads import UploadBook, UploadRecord, now
+from dropforge.uris import join
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the step needs from the world."""
+
+    store: ObjectStore
+    workflow: Workflow
+    book: UploadBook
+    tracking: Callable[[str], Tracking]
+    data_bucket: str
+    artifact_bucket: str
+    log: logging.Logger
+
+
+class Reporting:
+    """Holds what the parts of one report share."""
+
+    def __init__(self, record: UploadRecord, settings: Settings, ports: Ports) -> None:
+        self.record = record
+        self.settings = settings
+        self.ports = ports
+        self.datasets = Datasets(ports.store, ports.data_bucket)
+        self.upload_id = record.upload_id
+
+    def make(self, admission: Admission, reference_id: str, workdir: Path, database: Any) -> tuple[Report, RunInfo]:
+        """Profile the admitted rows (`database`: the connection they were admitted with), compare, publish."""
+        like = None if reference_id == admission.dataset_id else self._reference_profile(reference_id)
+        profile = run.profile_of(admission, workdir, like, database)
+        self.ports.store.put(
+            self._profile_uri(admission.dataset_id), profile.model_dump_json().encode(), content_type="application/json"
+        )
+        tracking = self.ports.tracking(self.settings.project)
+        tags = {
+            "upload_id": self.upload_id,
+            "dataset_id": admission.dataset_id,
+            "reference_id": reference_id,
+            "settings_sha256": self.settings.sha256,
+            "dropforge.kind": "analysis",
+        }
+        made = tracking.ensure_run(self.upload_id, name=f"analysis {Path(self.record.key).name}", tags=tags)
+        report = run.report(
+            like,
+            profile,
+            run.intake_of(admission, self.record.key),
+            self.settings,
+            Provenance(
+                upload_id=self.upload_id,
+                dataset_id=admission.dataset_id,
+                reference_id=reference_id,
+                run_url=tracking.run_url(made),
+                created_at=now(),
+            ),
+            importance=self._importance(),
+        )
+        self._publish(report, profile, made, tracking)
+        drifted = [c.name for c in report.drifted]
+        self.ports.log.info("reported", extra={"verdict": report.verdict.word, "drifted": drifted})
+        return report, made
+
+    def _importance(self) -> dict[str, float]:
+        """What the served model relies on; nothing when none is served or its bundle cannot be read."""
+        try:
+            active, _ = ActivePointer(self.ports.store, self.ports.data_bucket).read()
+            body = self.ports.store.get(join(active.bundle_uri, MANIFEST_FILE)).body
+            return dict(BundleManifest.from_json(body).importance)
+        except (NotFound, BundleRejected) as error:
+            self.ports.log.info("drift is not weighed by importance", extra={"why": error.message})
+            return {}
+
+    def _publish(self, report: Report, profile: Profile, made: RunInfo, tracking: Tracking) -> None:
+        html = render.html(report).encode()
+        text = report.model_dump_json(indent=1).encode()
+        folder = join(f"s3://{self.ports.artifact_bucket}", "reports", self.upload_id)
+        self.ports.store.put(join(folder, "report.html"), html, content_type="text/html; charset=utf-8")
+        self.ports.store.put(join(folder, "report.json"), text, content_type="application/json")
+        self.ports.book.update(
+            self.upload_id,
+            report_uri=join(folder, "report.html"),
+            report_json_uri=join(folder, "report.json"),
+            run_id=made.run_id,
+            run_url=tracking.run_url(made),
+        )
+        files = {"report.html": html, "report.json": text, "profile.json": profile.model_dump_json().encode()}
+        tracking.put_artifacts(made.run_id, {**files, **render.plots(report)})
+        tracking.log(made.run_id, metrics=_metrics(report))
+        tracking.set_tags(made.run_id, {"verdict": report.verdict.word})
+        tracking.log_dataset(
+            made.run_id,
+            name=Path(self.record.key).name[:500],
+            digest=report.provenance.dataset_id,
+            source_uri=self.datasets.uri(report.provenance.dataset_id, "data.parquet"),
+            schema=[{"name": c.name, "type": c.kind} for c in report.columns],
+            rows=report.intake.rows_used,
+            context="analysis",
+        )
+
+    def _reference_profile(self, reference_id: str) -> Profile:
+        try:
+            return Profile.model_validate_json(self.ports.store.get(self._profile_uri(reference_id)).body)
+        except NotFound:  # two first uploads at once: the other one has claimed the reference and is still profiling it
+            raise Unavailable(
+                "the reference's profile is not there yet",
+                code="reference_pending",
+                fix="the event is delivered again by itself",
+            ) from None
+
+    def _profile_uri(self, dataset_id: str) -> str:
+        return self.datasets.uri(dataset_id, "profile.json")
+
+
+def _metrics(report: Report) -> dict[str, float]:
+    metrics: dict[str, float] = {
+        "rows_in": report.intake.rows_in,
+        "rows_used": report.intake.rows_used,
+        "rows_quarantined": report.intake.rows_quarantined,
+        "drifted_columns": len(report.drifted),
+        "duplicates": report.duplicates,
+    }
+    for c in report.columns:
+        scores = {"drift": c.effect_corrected, "psi": c.psi, "p_value": c.p_value, "matters": c.matters}
+        metrics |= {f"{k}.{c.name}": v for k, v in {**scores, "missing": c.missing_share}.items() if v is not None}
+    return metrics
