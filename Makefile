@@ -6,10 +6,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCKS := layers/core layers/analysis layers/registry layers/serving training localstack tests
 
-.PHONY: help demo up down status test check format lock clean deep-clean
+.PHONY: help demo up down status test check format lock clean deep-clean bench-analysis bench-verdict bench-publish
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.runtime ## Set up, start the local cloud, run real data from upload to prediction, leave it running
 	@$(BIN)/dropforge demo
@@ -35,6 +35,15 @@ check: .venv/.dev ## Lint, types, import rules, template
 
 format: .venv/.dev ## Format the code and mend what the linter can
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench-analysis: .venv/.dev ## Compare two files beside Evidently and ydata-profiling; writes benchmarks/results/analysis.json
+	@$(BIN)/python benchmarks/analysis/rivals.py --json benchmarks/results/analysis.json
+
+bench-verdict: .venv/.dev ## False alarms and power of the drift verdict; writes benchmarks/results/false_alarms.json
+	@$(BIN)/python benchmarks/analysis/false_alarms.py --json benchmarks/results/false_alarms.json
+
+bench-publish: .venv/.dev ## Write docs/benchmarks.md and its picture from the results
+	@$(BIN)/python benchmarks/publish.py
 
 lock: .venv/.installer ## Resolve every requirements.in again into a hashed lock
 	@cd tests && ../$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" -o requirements.txt requirements.in

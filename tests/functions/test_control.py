@@ -129,3 +129,50 @@ def test_a_defect_tells_the_caller_nothing_but_the_request_id(
     status, told = _call(load, event("uploads"))
     assert (status, told["code"]) == (500, "internal_error")
     assert "secret" not in json.dumps(told)
+
+
+def _quarantined(world: Any) -> None:
+    folder = f"s3://{world.env.data_bucket}/quarantine/{ID}"
+    rows = 'line,column,code,reason,raw\n3,,too_many_fields,4 fields where the header has 3,"2,fine,no,more"\n'
+    world.store.put(f"{folder}/rows.csv", rows.encode())
+    world.store.put(
+        f"{folder}/reasons.json", json.dumps({"header": ["age", "note", "label"], "delimiter": ","}).encode()
+    )
+
+
+def test_quarantined_rows_are_listed_and_shown(load: Any, event: Any, world: Any) -> None:
+    """The list names the upload; the rows have line, reason and text; an upload without any is 404."""
+    _upload(world, rows_quarantined=1, quarantine_uri="s3://d/quarantine/x")
+    _quarantined(world)
+    assert _call(load, event("quarantine"))[1]["uploads"][0]["rows_quarantined"] == 1
+    status, shown = _call(load, event("quarantined"))
+    assert status == 200
+    assert shown["header"] == ["age", "note", "label"]
+    assert shown["rows"][0]["raw"] == "2,fine,no,more"
+    other = event("quarantined") | {"pathParameters": {"upload_id": "f" * 20}}
+    assert _call(load, other)[0] == 404
+
+
+def test_corrected_rows_become_a_new_upload(load: Any, event: Any, world: Any) -> None:
+    """The file has the header and the row, under a key that tells what it mends; sending it again changes nothing."""
+    _upload(world, rows_quarantined=1, quarantine_uri="s3://d/quarantine/x")
+    _quarantined(world)
+    status, sent = _call(load, event("replay"))
+    assert status == 200
+    assert sent["key"].startswith(f"incoming/replayed/{ID}/new rows-")
+    body = world.store.get(f"s3://{world.env.data_bucket}/{sent['key']}").body
+    assert body == b"age,note,label\n2,fine,no\n"
+    assert _call(load, event("replay"))[1]["key"] == sent["key"]
+
+
+@pytest.mark.parametrize(
+    "body", ["{}", '{"rows": [3]}', '{"rows": [{"line": true, "raw": ""}]}', '{"rows": [{"line": 9, "raw": "1,2,3"}]}']
+)
+def test_a_wrong_replay_is_the_callers_mistake(load: Any, event: Any, world: Any, body: str) -> None:
+    """Told with its fix, and nothing is put into the bucket."""
+    _upload(world, rows_quarantined=1, quarantine_uri="s3://d/quarantine/x")
+    _quarantined(world)
+    status, told = _call(load, event("replay") | {"body": body})
+    assert 400 <= status < 500
+    assert told["fix"]
+    assert not list(world.store.list(f"s3://{world.env.data_bucket}/incoming/"))

@@ -159,6 +159,24 @@ def test_a_bad_row_is_set_aside_and_the_good_rows_are_used(
     assert cloud.target.api("GET", "/models").json()["models"][0]["version"] == "2"
 
 
+def test_a_corrected_row_is_sent_in_again(
+    cloud: Any, reference: dict[str, Any], wait: Callable[..., dict[str, Any]], tmp_path: Any
+) -> None:
+    """From the quarantine through the API to a new upload that is accepted, although one row has one class only."""
+    listed = _api(cloud, "GET", "/quarantine").json()["uploads"]
+    upload_id = next(u["upload_id"] for u in listed if u["key"] == "incoming/one_bad_row.csv")
+    row = _api(cloud, "GET", f"/quarantine/{upload_id}").json()["rows"][0]
+    mended = row["raw"].removesuffix(",surplus").replace("39", "38", 1)
+    sent = _api(cloud, "POST", f"/quarantine/{upload_id}", json={"rows": [{"line": row["line"], "raw": mended}]})
+    assert sent.status_code == 200, sent.text
+    found: list[dict[str, Any]] = []
+    deadline = time.monotonic() + 60
+    while not found and time.monotonic() < deadline:
+        found = _api(cloud, "GET", f"/uploads?key={sent.json()['key']}").json()["uploads"]
+    record = wait(found[0]["upload_id"])
+    assert (record["state"], record["rows_used"], record["rows_quarantined"]) == ("concluded", 1, 0), record
+
+
 def test_one_upload_is_followed_through_every_part(cloud: Any, reference: dict[str, Any]) -> None:
     """analyze, training and conclude log under the upload's id as correlation id."""
     from dropforge_cli.logs import events

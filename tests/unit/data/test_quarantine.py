@@ -13,7 +13,10 @@ from dropforge.errors import InvalidRequest, NotFound
 from dropforge.settings import DataSettings
 
 BUCKET = "data"
-BODY = 'age,note,label\n1,plain,yes\n2,"=1+1, he said ""hi""",no,extra\n3,short\n4,fine,no\nx,bad age,yes\n' + "5,fill,no\n" * 300
+BODY = (
+    'age,note,label\n1,plain,yes\n2,"=1+1, he said ""hi""",no,extra\n3,short\n4,fine,no\nx,bad age,yes\n'
+    + "5,fill,no\n" * 300
+)
 
 
 @pytest.fixture
