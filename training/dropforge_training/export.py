@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
 from skl2onnx import convert_sklearn, update_registered_converter
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
@@ -21,6 +22,7 @@ from dropforge.errors import DropforgeError, JobFailed
 from dropforge.serving.manifest import BundleManifest, Feature, GraphInput
 from dropforge.serving.predictor import open_bundle
 from dropforge_training.processing import MISSING_TOKEN, LabelledPipeline
+from dropforge_training.steps import NO_STEPS
 from dropforge_training.tables import Table, TrainingData
 
 TOLERANCE = 1e-5
@@ -103,6 +105,7 @@ def manifest_for(
     target: str,
     markers: dict[str, tuple[str, ...]],
     metrics: dict[str, float],
+    importance: dict[str, float],
 ) -> BundleManifest:
     """What the API must know, taken from the fitted processor and the training rows."""
     cleaner = model.pipeline.steps[0][1]
@@ -110,15 +113,34 @@ def manifest_for(
     kinds = {c.name: c.kind for c in data.features}
     features = []
     for c in data.features:
+        steps = data.steps.get(c.name, NO_STEPS)
         if c.name in cleaner.categories:
             features.append(
-                Feature(c.name, kinds[c.name], tuple(cleaner.known_[c.name]), None, None, markers.get(c.name, ()))
+                Feature(
+                    c.name,
+                    kinds[c.name],
+                    tuple(cleaner.known_[c.name]),
+                    missing_markers=markers.get(c.name, ()),
+                    cast=steps.cast,
+                    merge=cleaner.merged_[c.name],
+                    unseen=steps.rare_into,
+                )
             )
-        else:
-            values = clean[c.name].to_numpy()
-            seen = values[np.isfinite(values)]
-            low, high = (float(seen.min()), float(seen.max())) if len(seen) else (None, None)
-            features.append(Feature(c.name, kinds[c.name], (), low, high, markers.get(c.name, ())))
+            continue
+        low, high = _seen(data.train.x[c.name], clean[c.name].to_numpy(), shaped=steps != NO_STEPS)
+        features.append(
+            Feature(
+                c.name,
+                kinds[c.name],
+                minimum=low,
+                maximum=high,
+                missing_markers=markers.get(c.name, ()),
+                cast=steps.cast,
+                low=steps.low,
+                high=steps.high,
+                log=steps.log,
+            )
+        )
     inputs = [
         GraphInput(n, dtype, tuple(columns))
         for n, dtype, columns in ((_NUMBERS, "float32", cleaner.numbers), (_TEXTS, "string", cleaner.categories))
@@ -140,8 +162,16 @@ def manifest_for(
         onnx_sha256=hashlib.sha256(onnx).hexdigest(),
         missing_token=MISSING_TOKEN,
         metrics={k: round(v, 6) for k, v in metrics.items()},
+        importance={k: round(v, 6) for k, v in importance.items()},
         example=records(data.heldout.x.iloc[:1])[0],
     )
+
+
+def _seen(raw: Any, clean: np.ndarray, *, shaped: bool) -> tuple[float | None, float | None]:
+    """Range of the training values as a caller would send them: before clipping and logarithms."""
+    values = np.asarray(pd.to_numeric(raw, errors="coerce"), dtype=np.float64) if shaped else clean
+    seen = values[np.isfinite(values)]
+    return (float(seen.min()), float(seen.max())) if len(seen) else (None, None)
 
 
 def records(x: Any) -> list[dict[str, Any]]:

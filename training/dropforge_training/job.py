@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +28,7 @@ from dropforge.serving.manifest import MANIFEST_FILE, MODEL_FILE
 from dropforge.settings import ModelSettings, Settings
 from dropforge.tuning.journal import Journal
 from dropforge.uris import join
-from dropforge_training import evaluation, export, tables, tuning
+from dropforge_training import card, card_html, evaluation, export, tables, tuning
 from dropforge_training.interruption import Interrupted
 from dropforge_training.models import base
 from dropforge_training.processing import LabelledPipeline
@@ -137,6 +139,7 @@ def _finish(
     metrics = evaluation.evaluate(held.y, probabilities, codes, positive)
     cleaner = model.pipeline.steps[0][1]
     onnx, output = export.to_onnx(model, len(cleaner.numbers), len(cleaner.categories))
+    ranked = card.importance(model, held, settings.training.metric, positive, job.seed)
     bundle = export.manifest_for(
         model,
         data,
@@ -149,6 +152,7 @@ def _finish(
         target=settings.data.target,
         markers=data.markers(settings),
         metrics=metrics,
+        importance={c["column"]: c["mean"] for c in ranked},
     )
     parity = export.check_parity(model, bundle, onnx, held, log)
     (folder / "bundle").mkdir()
@@ -157,14 +161,38 @@ def _finish(
     run.put(folder / "bundle", "bundle")
     _write_heldout(folder, data, probabilities)
     run.put(folder / "evaluation", "evaluation")
-    run.log_facts(
-        {
-            "model": job.model,
-            **tuned.params,
-            "trials": tuned.trials,
-            "dataset_id": manifest.dataset_id,
-            "train_rows": len(data.train),
+    facts = {
+        "model": job.model,
+        "trials": tuned.trials,
+        "dataset_id": manifest.dataset_id,
+        "train_rows": len(data.train),
+    }
+    made = card.card(
+        model,
+        held,
+        probabilities,
+        classes=data.classes,
+        positive=positive,
+        groups=data.groups,
+        metric=settings.training.metric,
+        metrics=metrics,
+        importance=ranked,
+        seed=job.seed,
+        facts={
+            **facts,
+            "project": settings.project,
+            "run_id": run.run_id,
+            "upload_id": job.upload_id,
+            "target": settings.data.target,
+            "heldout_rows": len(held),
+            "params": tuned.params,
+            "parity": parity,
         },
+    )
+    _write_card(folder, made)
+    run.put(folder / "card")
+    run.log_facts(
+        {**facts, **tuned.params},
         {
             **{f"heldout.{k}": v for k, v in metrics.items()},
             "tuning.best_score": tuned.score,
@@ -185,6 +213,12 @@ def _finish(
     )
     run.finish(result)
     return result
+
+
+def _write_card(folder: Path, made: dict[str, Any]) -> None:
+    (folder / "card").mkdir()
+    (folder / "card" / "model_card.json").write_text(json.dumps(made, indent=1, allow_nan=False))
+    (folder / "card" / "model_card.html").write_text(card_html.render(made))
 
 
 def _write_heldout(folder: Path, data: TrainingData, probabilities: np.ndarray) -> None:

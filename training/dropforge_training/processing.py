@@ -12,6 +12,9 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from dropforge.serving.steps import number_text, shape_numbers
+from dropforge_training.steps import NO_STEPS, Steps
+
 MISSING_TOKEN = "(missing)"  # noqa: S105 - a category name, not a credential
 
 
@@ -19,7 +22,8 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
     """Columns in, clean columns out: `numbers` first, then `categories`.
 
     Parameters: names of the columns of each kind; by column the texts read as missing besides the empty one; how many
-    categories a column may have: rarer ones are as missing, so that free text does not become ten thousand columns.
+    categories a column may have: rarer ones are as missing, so that free text does not become ten thousand columns;
+    by column the steps of settings.yaml (steps.Steps).
     """
 
     def __init__(
@@ -28,49 +32,71 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
         categories: list[str],
         markers: dict[str, tuple[str, ...]],
         most_categories: int = 100,
+        steps: dict[str, Steps] | None = None,
     ) -> None:
         self.numbers = numbers
         self.categories = categories
         self.markers = markers
         self.most_categories = most_categories
+        self.steps = steps
 
     def fit(self, x: pd.DataFrame, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
         """Learn which categories there are: the most frequent ones; among equally frequent ones the first by name."""
         self.known_: dict[str, list[str]] = {}
+        self.merged_: dict[str, dict[str, str]] = {}
         for c in self.categories:
+            steps = self._steps(c)
             texts, counts = np.unique(self._texts(x[c], c), return_counts=True)
             ranked = sorted((-n, t) for t, n in zip(texts, counts, strict=True) if t != MISSING_TOKEN)
-            self.known_[c] = sorted(str(t) for _, t in ranked[: self.most_categories])
+            known = [str(t) for n, t in ranked[: self.most_categories] if -n >= steps.rare_under]
+            rare = [str(t) for n, t in ranked if -n < steps.rare_under]
+            if steps.rare_into:
+                known = [*known, steps.rare_into]
+            self.merged_[c] = {**dict(steps.merge), **dict.fromkeys(rare, steps.rare_into)}
+            self.known_[c] = sorted(set(known))
         return self
 
     def known_categories(self) -> list[list[str]]:
         """Categories of each category column in order, the missing token last."""
         return [[*self.known_[c], MISSING_TOKEN] for c in self.categories]
 
+    def unseen(self, column: str) -> str:
+        """What a category not seen in training becomes: the rare ones' name where there is one, else missing."""
+        return self._steps(column).rare_into or MISSING_TOKEN
+
     def transform(self, x: pd.DataFrame) -> pd.DataFrame:
         """Shape [rows, numbers + categories]; float32 and object columns."""
-        columns: dict[str, Any] = {c: self._numbers(x[c]) for c in self.numbers}
+        columns: dict[str, Any] = {c: self._numbers(x[c], c) for c in self.numbers}
         for c in self.categories:
             texts = self._texts(x[c], c)
-            columns[c] = np.where(np.isin(texts, self.known_[c]), texts, MISSING_TOKEN).astype(object)
+            unseen = np.where(texts == MISSING_TOKEN, MISSING_TOKEN, self.unseen(c))
+            columns[c] = np.where(np.isin(texts, self.known_[c]), texts, unseen).astype(object)
         return pd.DataFrame(columns, index=x.index)
 
     def get_feature_names_out(self, _names: Any = None) -> np.ndarray:
         return np.array([*self.numbers, *self.categories], dtype=object)
 
-    @staticmethod
-    def _numbers(values: pd.Series) -> np.ndarray:
+    def _steps(self, column: str) -> Steps:
+        return (self.steps or {}).get(column, NO_STEPS)
+
+    def _numbers(self, values: pd.Series, column: str) -> np.ndarray:
         if pd.api.types.is_datetime64_any_dtype(values):
             days = (values - pd.Timestamp("1970-01-01")) / pd.Timedelta(days=1)
             return np.asarray(days, dtype=np.float32)
-        return np.asarray(pd.to_numeric(values, errors="coerce").astype("float64"), dtype=np.float32)
+        steps = self._steps(column)
+        if steps.cast == "number":  # texts: what is no number is missing
+            values = pd.Series(self._texts(values, column), index=values.index)
+        numbers = np.asarray(pd.to_numeric(values, errors="coerce").astype("float64"))
+        return shape_numbers(numbers, steps.low, steps.high, log=steps.log)
 
     def _texts(self, values: pd.Series, column: str) -> np.ndarray:
         """Stripped texts, shape [rows]; each distinct value is looked at once."""
         missing = {"", *self.markers.get(column, ())}
+        steps = self._steps(column)
         codes, distinct = pd.factorize(np.asarray(values, dtype=object))  # code -1: null, which is the last entry
-        stripped = [str(v).strip(" \t") for v in distinct]
-        shown = [MISSING_TOKEN if t in missing else t for t in stripped] + [MISSING_TOKEN]
+        stripped = [number_text(v) if steps.cast == "category" else str(v).strip(" \t") for v in distinct]
+        merged = dict(steps.merge)
+        shown = [MISSING_TOKEN if t in missing else merged.get(t, t) for t in stripped] + [MISSING_TOKEN]
         return np.asarray(np.array(shown, dtype=str)[codes])
 
 

@@ -14,6 +14,8 @@ from dropforge.data.schema import ROW_HASH, Column
 from dropforge.errors import JobFailed
 from dropforge.ports import ObjectStore
 from dropforge.settings import Settings
+from dropforge_training import steps
+from dropforge_training.steps import Steps
 
 _MOST_CLASSES = 100
 _BUCKETS = 10_000  # resolution of the held-out share
@@ -40,6 +42,8 @@ class TrainingData:
     features: tuple[Column, ...]
     unlabelled: int
     rows: int
+    steps: dict[str, Steps]
+    groups: pd.DataFrame  # the sensitive columns of the held-out rows, features or not
 
     def markers(self, settings: Settings) -> dict[str, tuple[str, ...]]:
         return {c.name: markers_of(settings, c.name) for c in self.features}
@@ -48,9 +52,9 @@ class TrainingData:
 def markers_of(settings: Settings, column: str) -> tuple[str, ...]:
     """Texts read as missing in this column, as admission reads it."""
     override = settings.data.columns.get(column)
-    return (
-        override.missing_markers if override and override.missing_markers is not None else settings.data.missing_markers
-    )
+    declared = override.missing_markers if override else None
+    own = settings.data.missing_markers if declared is None else declared
+    return (*own, *steps.markers(settings.processing, column))
 
 
 def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, workdir: Path) -> TrainingData:
@@ -78,7 +82,8 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
     classes = sorted(set(labels))
     _check_classes(classes, target)
     positive = _positive(classes, settings)
-    features = tuple(c for c in manifest.data_schema.columns if c.name != target and c.name not in settings.data.ignore)
+    unused = {target, *settings.data.ignore, *steps.dropped(settings.processing)}
+    features = tuple(c for c in manifest.data_schema.columns if c.name not in unused)
     if not features:
         raise JobFailed(
             "no column is left to predict from", code="no_features", fix="ignore fewer columns in settings.yaml"
@@ -96,7 +101,18 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
                 code="class_missing",
                 fix="upload more rows, or change training.holdout_share",
             )
-    return TrainingData(sides[0], sides[1], classes, positive, features, len(table) - len(labelled), len(table))
+    sensitive = [c for c in settings.data.sensitive if c in labelled.columns]
+    return TrainingData(
+        sides[0],
+        sides[1],
+        classes,
+        positive,
+        features,
+        len(table) - len(labelled),
+        len(table),
+        steps.by_column(settings.processing, features),
+        labelled.loc[held, sensitive].reset_index(drop=True),
+    )
 
 
 def _labels(values: pd.Series, column: Column) -> np.ndarray:

@@ -146,6 +146,8 @@ def _matrices(
 
 def cleaner_for(candidate: Candidate, data: TrainingData, markers: dict[str, tuple[str, ...]]) -> TableCleaner:
     """The unfitted processor for these features."""
-    numbers = [c.name for c in data.features if c.kind not in {"category", "text"}]
-    categories = [c.name for c in data.features if c.kind in {"category", "text"}]
-    return candidate.processor(numbers, categories, markers)
+    texts = {c.name: c.kind in {"category", "text"} for c in data.features}
+    texts |= {c: s.cast == "category" for c, s in data.steps.items() if s.cast}
+    numbers = [c.name for c in data.features if not texts[c.name]]
+    categories = [c.name for c in data.features if texts[c.name]]
+    return candidate.processor(numbers, categories, markers, data.steps)

@@ -69,10 +69,12 @@ def bundle() -> Bundle:
         kinds,
         0,
         len(y),
+        {},
+        x[[]],
     )
     markers = {c.name: ("?",) for c in kinds}
     candidate = RandomForest()
-    cleaner = candidate.processor(["age", "member", "joined"], ["job"], markers)
+    cleaner = candidate.processor(["age", "member", "joined"], ["job"], markers, {})
     clean = cleaner.fit(x).transform(x)
     preprocessor = candidate.preprocessor(cleaner)
     forest = RandomForestClassifier(20, max_depth=5, random_state=0).fit(
@@ -96,6 +98,7 @@ def bundle() -> Bundle:
         dataset_id="d1",
         target="bought",
         markers=markers,
+        importance={"age": 0.1},
         metrics={"roc_auc": 0.9},
     )
     export.check_parity(model, manifest, onnx, data.heldout, logging.getLogger("test"))

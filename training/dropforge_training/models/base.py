@@ -12,6 +12,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from dropforge.errors import SettingsError
 from dropforge_training.processing import TableCleaner
+from dropforge_training.steps import Steps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,9 +43,11 @@ class Candidate(ABC):
         """Parameters for the last fit on all training rows, given the estimator of the best trial."""
         return params
 
-    def processor(self, numbers: list[str], categories: list[str], markers: dict[str, tuple[str, ...]]) -> TableCleaner:
+    def processor(
+        self, numbers: list[str], categories: list[str], markers: dict[str, tuple[str, ...]], steps: dict[str, Steps]
+    ) -> TableCleaner:
         """First step: raw columns to clean ones, numbers first. The prediction API does the same from the manifest."""
-        return TableCleaner(numbers, categories, markers)
+        return TableCleaner(numbers, categories, markers, steps=steps)
 
     def preprocessor(self, cleaner: TableCleaner) -> ColumnTransformer:
         """Second step: clean columns to a dense float32 matrix. Trees take numbers unscaled (float32 exactness of the export)."""

@@ -30,6 +30,12 @@ class Feature:
     minimum: float | None = None  # seen in training, for numeric features
     maximum: float | None = None
     missing_markers: tuple[str, ...] = ()  # read as missing, besides null and the empty string
+    cast: str = ""  # "category": a number is its text; "number": a text that is no number is missing
+    merge: dict[str, str] = field(default_factory=dict)  # category → the one it is read as
+    unseen: str = ""  # what a category not seen in training becomes; empty: missing
+    low: float | None = None  # numbers are clipped to low … high,
+    high: float | None = None
+    log: bool = False  # then become sign(x)·ln(1+|x|)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import numpy as np
 
 from dropforge.errors import BundleRejected, InvalidRequest
 from dropforge.serving.manifest import BundleManifest, Feature
+from dropforge.serving.steps import number_text, shape_numbers
 
 _TRUE = frozenset({"true", "t", "yes", "y", "1"})
 _FALSE = frozenset({"false", "f", "no", "n", "0"})
@@ -55,6 +56,9 @@ class Predictor:
                 read = self._text if text else self._number
                 for i, record in enumerate(records):
                     table[i, k] = read(feature, record[name], i, warnings)
+                if feature.log or feature.low is not None or feature.high is not None:
+                    wide = np.array([self._as_number(feature, r[name], i) for i, r in enumerate(records)])
+                    table[:, k] = shape_numbers(wide, feature.low, feature.high, log=feature.log)
             feeds[tensor.name] = table
         probabilities = self._session.run([self.manifest.probabilities_output], feeds)[0]
         return Prediction(self._labels(probabilities), probabilities, warnings)
@@ -119,11 +123,17 @@ class Predictor:
             text = value.strip(" \t")
             if text in self._missing[feature.name] or text.lower() == "nan":
                 return math.nan
+            if feature.cast == "number":
+                return _lenient(feature.merge.get(text, text))
             return _parse(feature, text, row)
         raise _not_of_kind(feature, value, row)
 
     def _text(self, feature: Feature, value: Any, row: int, warnings: list[dict[str, Any]]) -> str:
         token = self.manifest.missing_token
+        if feature.cast == "category" and value is not None and not isinstance(value, bool | list | dict):
+            value = number_text(value)
+        if feature.merge and not isinstance(value, list | dict):
+            value = feature.merge.get(str(value).strip(" \t"), value)
         if isinstance(value, str):
             text = value.strip(" \t")
             if text in self._known[feature.name]:
@@ -137,13 +147,12 @@ class Predictor:
             text, missing = "", True
         else:
             raise _not_of_kind(feature, value, row)
-        code, told = (
-            ("missing", "treated as missing")
-            if missing
-            else ("unseen_category", f"{text!r} was not seen in training; treated as missing")
-        )
-        warnings.append({"code": code, "row": row, "field": feature.name, "message": told})
-        return token
+        if missing:
+            warnings.append({"code": "missing", "row": row, "field": feature.name, "message": "treated as missing"})
+            return token
+        told = f"{text!r} was not seen in training; treated as {feature.unseen or 'missing'}"
+        warnings.append({"code": "unseen_category", "row": row, "field": feature.name, "message": told})
+        return feature.unseen or token
 
 
 def _parse(feature: Feature, text: str, row: int) -> float:
@@ -166,6 +175,14 @@ def _parse(feature: Feature, text: str, row: int) -> float:
         if math.isfinite(number) and "_" not in text:
             return number
     raise _not_of_kind(feature, text, row)
+
+
+def _lenient(text: str) -> float:
+    try:
+        number = float(text) if "_" not in text else math.nan
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def _not_of_kind(feature: Feature, value: Any, row: int) -> InvalidRequest:
