@@ -29,7 +29,7 @@ READS = {
         "artifacts": ("reports", "mlflow"),
     },
     "Conclude": {"data": ("config", "uploads"), "artifacts": ("mlflow",)},
-    "Control": {"data": ("config", "uploads", "serving"), "artifacts": ("reports", "mlflow")},
+    "Control": {"data": ("config", "uploads", "quarantine", "serving"), "artifacts": ("reports", "mlflow")},
     "Predict": {"data": ("serving",), "artifacts": ("mlflow",)},
     "Training": {"data": ("config", "datasets", "tuning"), "artifacts": ("mlflow",)},
 }

@@ -204,3 +204,12 @@ def test_a_workflow_quicker_than_the_record_is_no_error(world: World, monkeypatc
 
     monkeypatch.setattr(world.workflow, "start", start)
     assert step.analyze(event, world.ports).state == "concluded"
+
+
+def test_mended_rows_may_be_of_one_class(world: World) -> None:
+    """A row that comes back from the quarantine is accepted alone; the same row as an upload of its own is rejected."""
+    world.drop("first.csv", _table(300))
+    row = "age,city,label\n33,Bern,yes\n"
+    assert world.drop("alone.csv", row).reason.code == "one_class_target"  # type: ignore[union-attr]
+    mended = world.drop("replayed/0123456789abcdef0123/alone-1.csv", row)
+    assert (mended.state, mended.rows_used) == ("training", 1)
