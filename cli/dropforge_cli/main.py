@@ -13,7 +13,7 @@ import typer
 
 from dropforge import __version__
 from dropforge.errors import DropforgeError
-from dropforge_cli import analyze, cloud, demo, logs, models, quarantine, uploads
+from dropforge_cli import analyze, cloud, demo, logs, models, quarantine, switching, uploads
 from dropforge_cli.output import err
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (demo, cloud, uploads, quarantine, models, logs, analyze):
+for part in (demo, cloud, uploads, quarantine, models, switching, logs, analyze):
     part.register(app)
 
 

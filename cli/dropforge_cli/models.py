@@ -1,4 +1,4 @@
-"""models, label, set-model, predict, data: what was trained, which version answers, what it says."""
+"""models, label, set-model, predict, data: what was trained, which version answers, what it says. switching.py has the way back."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dropforge_cli.output import emit_facts, emit_json, emit_table, say
 from dropforge_cli.target import Target
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+_CLI = {"x-dropforge-user": "cli"}
 
 
 def register(app: typer.Typer) -> None:
@@ -50,33 +51,13 @@ def label(
     version: Annotated[str, typer.Option(help="version; the newest when left out")] = "",
     json: Json = False,
 ) -> None:
-    """Set an alias in MLflow; it is taken from the project's other models, so that it names one version."""
-    target = Target.find()
-    registry = _registry(target)
-    listed = target.api("GET", "/models").json()["models"]
-    names = sorted({m["name"] for m in listed})
-    if model == "challenger":
-        carrying = [m for m in listed if "challenger" in m["aliases"]]
-        if not carrying:
-            raise NotFound("no version is challenger yet", code="no_challenger", fix="upload data first")
-        chosen = max(
-            carrying, key=lambda m: (m["upload_id"] == listed[0]["upload_id"], max(m["heldout"].values(), default=0))
-        )
-    else:
-        full = next((n for n in names if n == model or n.endswith(f"-{model}")), "")
-        versions = [m for m in listed if m["name"] == full and (not version or m["version"] == version)]
-        if not versions:
-            raise NotFound(
-                f"no version {version or ''} of {model!r}",
-                code="version_unknown",
-                fix=f"models are {', '.join(names) or 'none yet'}",
-            )
-        chosen = versions[0]
-    for other in registry.resolve(alias, [n for n in names if n != chosen["name"]]):
-        registry.drop_alias(other.name, alias)
-    registry.set_alias(chosen["name"], alias, chosen["version"])
-    told = {"name": chosen["name"], "version": chosen["version"], "alias": alias}
-    emit_json(told) if json else emit_facts(told)
+    """Set an alias; it is taken from the project's other models, so that it names one version."""
+    body = {"alias": alias, "model": model, "version": version}
+    told = Target.find().api("POST", "/label", json=body, headers=_CLI).json()
+    if json:
+        emit_json(told)
+        return
+    emit_facts({k: told[k] for k in ("name", "version", "alias")})
 
 
 def set_model(
@@ -86,7 +67,7 @@ def set_model(
 ) -> None:
     """Make the version behind an alias the one that answers."""
     body = {k: v for k, v in (("alias", alias), ("model", model)) if v}
-    told = Target.find().api("POST", "/set_model", json=body, headers={"x-dropforge-user": "cli"}).json()
+    told = Target.find().api("POST", "/set_model", json=body, headers=_CLI).json()
     if json:
         emit_json(told)
         return

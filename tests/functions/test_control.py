@@ -176,3 +176,27 @@ def test_a_wrong_replay_is_the_callers_mistake(load: Any, event: Any, world: Any
     assert 400 <= status < 500
     assert told["fix"]
     assert not list(world.store.list(f"s3://{world.env.data_bucket}/incoming/"))
+
+
+def test_the_ledger_and_the_way_back_are_answers_of_the_api(load: Any, event: Any) -> None:
+    """Empty at first; nothing to go back to is 409; a wrong number, limit or alias is the caller's mistake."""
+    status, shown = _call(load, event("ledger"))
+    assert (status, shown["entries"], shown["verified"]["ok"]) == (200, [], True)
+    assert _call(load, event("rollback"))[0] == 409
+    assert _call(load, {**event("rollback"), "body": '{"to": 0}'})[0] == 422
+    assert _call(load, {**event("rollback"), "body": '{"to": 4}'})[0] == 409
+    assert _call(load, event("ledger") | {"multiValueQueryStringParameters": {"limit": ["0"]}})[0] == 422
+    status, told = _call(load, event("label"))
+    assert (status, told["code"]) == (404, "no_challenger")
+    assert _call(load, event("label") | {"body": '{"alias": "v1", "model": "xgboost"}'})[0] == 422
+
+
+def test_who_signed_a_request_is_who_did_it(load: Any, event: Any, world: Any) -> None:
+    """The ledger names the signer's ARN over what the client says of itself."""
+    from dropforge.api import control, http
+
+    signed = event("set_model")
+    signed["requestContext"]["identity"]["userArn"] = "arn:aws:iam::000000000000:user/ann"
+    signed["headers"]["x-dropforge-user"] = "bob"
+    assert control._by(http.read(signed)) == "arn:aws:iam::000000000000:user/ann"
+    assert control._by(http.read(event("set_model") | {"headers": {"x-dropforge-user": "bob"}})) == "bob"

@@ -9,7 +9,7 @@ from dropforge import observability
 from dropforge.api import http
 from dropforge.errors import InvalidRequest
 from dropforge.serving import formats
-from dropforge.steps import browse, mend, switch
+from dropforge.steps import browse, mend, rollback, switch, versions
 
 if TYPE_CHECKING:
     from dropforge.bootstrap import World
@@ -38,10 +38,52 @@ def _set_model(w: World, request: http.Request) -> http.Response:
         store=w.store,
         registry=w.registry,
         bucket=w.env.data_bucket,
-        by=request.headers.get("x-dropforge-user", "api"),
+        by=_by(request),
         log=observability.logger("control", w.env.log_level),
+        why=_text(body, "why"),
     )
     return http.Response(switched)
+
+
+def _rollback(w: World, request: http.Request) -> http.Response:
+    body = _body(request)
+    to = body.get("to")
+    if to is not None and (isinstance(to, bool) or not isinstance(to, int) or to < 1):
+        raise InvalidRequest("to must be the number of an entry", code="malformed_request", fix='send {"to": 3}, or {}')
+    done = rollback.rollback(
+        to,
+        store=w.store,
+        bucket=w.env.data_bucket,
+        by=_by(request),
+        log=observability.logger("control", w.env.log_level),
+        why=_text(body, "why"),
+    )
+    return http.Response(done)
+
+
+def _ledger(w: World, request: http.Request) -> http.Response:
+    asked = request.query.get("limit", "100")
+    if not asked.isdecimal() or not 1 <= int(asked) <= 1000:
+        raise InvalidRequest("limit must be 1 to 1000", code="malformed_request", fix="GET /ledger?limit=100")
+    return http.Response(rollback.shown(w.store, w.env.data_bucket, int(asked)))
+
+
+def _label(w: World, request: http.Request) -> http.Response:
+    body = _body(request)
+    labelled = versions.label(
+        _text(body, "alias"),
+        _text(body, "model"),
+        _text(body, "version"),
+        settings=w.settings(),
+        registry=w.registry,
+    )
+    observability.logger("control", w.env.log_level).info("labelled", extra={"by": _by(request), **labelled})
+    return http.Response(labelled)
+
+
+def _by(request: http.Request) -> str:
+    """Who asks: the signer of the request when it was signed, else what the client says of itself."""
+    return request.caller or request.headers.get("x-dropforge-user", "")[:200] or "api"
 
 
 def _models(w: World, _request: http.Request) -> http.Response:
@@ -96,6 +138,9 @@ def _replay(w: World, request: http.Request) -> http.Response:
 
 ROUTES: dict[tuple[str, str], Callable[[World, http.Request], http.Response]] = {
     ("POST", "/set_model"): _set_model,
+    ("POST", "/rollback"): _rollback,
+    ("POST", "/label"): _label,
+    ("GET", "/ledger"): _ledger,
     ("GET", "/models"): _models,
     ("GET", "/model_info"): _model_info,
     ("GET", "/health"): _health,

@@ -28,6 +28,7 @@ class Request:
     path: Mapping[str, str]
     body: bytes
     request_id: str
+    caller: str = ""  # ARN of who signed the request; empty when nobody did
 
     @property
     def content_type(self) -> str:
@@ -64,6 +65,7 @@ def read(event: Mapping[str, Any]) -> Request:
         path=dict(event.get("pathParameters") or {}),
         body=body,
         request_id=str((event.get("requestContext") or {}).get("requestId", "")),
+        caller=str(((event.get("requestContext") or {}).get("identity") or {}).get("userArn") or ""),
     )
 
 

@@ -1,4 +1,4 @@
-"""Which model answers: `serving/active.json`, changed by conditional writes, every change kept in `serving/history/`."""
+"""Which model answers: `serving/active.json`, changed by conditional writes. serving/ledger.py keeps every change."""
 
 from __future__ import annotations
 
@@ -16,6 +16,23 @@ POINTER: Final = "serving/active.json"
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A second model beside the active one: it answers a share of requests (`weight`), or is scored in the shadow, or both."""
+
+    model: str
+    version: str
+    alias: str
+    run_id: str
+    bundle_uri: str
+    bundle_sha256: str
+    weight: float = 0.0
+    shadow: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        return {"name": self.model, "version": self.version, "alias": self.alias, "run_id": self.run_id}
+
+
+@dataclass(frozen=True, slots=True)
 class Active:
     """The pointer: one model version, its bundle and the hash of the bundle's manifest."""
 
@@ -30,6 +47,8 @@ class Active:
     set_by: str = ""
     max_rows: int = 1000
     max_body_bytes: int = 5_000_000
+    candidate: Candidate | None = None
+    record_sha256: str = ""  # of the ledger entry this follows from
     format_version: int = 1
 
     def to_json(self) -> bytes:
@@ -40,7 +59,13 @@ class Active:
         """Raises BundleRejected when the pointer is not one."""
         try:
             value = json.loads(body)
-            return cls(**{k: v for k, v in value.items() if k in cls.__dataclass_fields__})
+            known = {k: v for k, v in value.items() if k in cls.__dataclass_fields__}
+            if known.get("candidate"):
+                second = known["candidate"]
+                known["candidate"] = Candidate(
+                    **{k: v for k, v in second.items() if k in Candidate.__dataclass_fields__}
+                )
+            return cls(**known)
         except (ValueError, TypeError, AttributeError) as error:
             raise BundleRejected(
                 f"serving/active.json cannot be read: {error}", code="active_broken", fix="POST /set_model"
@@ -57,14 +82,13 @@ class ActivePointer:
     def __init__(self, store: ObjectStore, bucket: str) -> None:
         self._store = store
         self._uri = join(f"s3://{bucket}", POINTER)
-        self._history = join(f"s3://{bucket}", "serving/history")
 
     def read(self) -> tuple[Active, str]:
         """The active model and the pointer's etag. Raises NotFound when none was ever set."""
         try:
             found = self._store.get(self._uri)
         except NotFound:
-            raise _none_active() from None
+            raise none_active() from None
         return Active.from_json(found.body), found.etag
 
     def read_if_changed(self, etag: str) -> tuple[Active, str] | None:
@@ -85,18 +109,13 @@ class ActivePointer:
                 fix="look at GET /model_info and decide again",
             ) from None
 
-    def keep(self, record: dict[str, Any], number: int) -> None:
-        """Append to the history; a record that is there already stays as it is."""
-        body = json.dumps(record, indent=1, sort_keys=True).encode()
-        try:
-            self._store.put(
-                join(self._history, f"{number:08d}.json"), body, content_type="application/json", if_absent=True
-            )
-        except Conflict:
-            return
+    def etag(self) -> str:
+        """Of the pointer as it is, readable or not; empty when there is none."""
+        found = self._store.stat(self._uri)
+        return found.etag if found else ""
 
 
-def _none_active() -> NotFound:
+def none_active() -> NotFound:
     return NotFound(
         "no model is active yet",
         code="no_active_model",

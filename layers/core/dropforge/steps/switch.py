@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
-from dropforge import identity
-from dropforge.errors import BundleRejected, InvalidRequest, NotFound
-from dropforge.messages import ModelVersion
+from dropforge.errors import BundleRejected, NotFound
 from dropforge.ports import ObjectStore, Registry
+from dropforge.serving.ledger import Entry, Ledger
 from dropforge.serving.manifest import MANIFEST_FILE, MODEL_FILE, BundleManifest
 from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.settings import Settings
+from dropforge.steps import versions
 from dropforge.uploads import now
 from dropforge.uris import join
 
@@ -28,6 +29,7 @@ def set_model(
     bucket: str,
     by: str,
     log: logging.Logger,
+    why: str = "",
 ) -> dict[str, Any]:
     """Resolve the alias, verify the bundle, switch. `model`: candidate or registered name; empty when the alias is on one only.
 
@@ -35,72 +37,56 @@ def set_model(
     it), BundleRejected (the bundle is not what was registered: the old model goes on), Conflict (a quicker switch won).
     """
     alias = alias or settings.serving.alias
-    version = _resolve(alias, model, settings, registry)
-    pointer = ActivePointer(store, bucket)
-    previous, etag = _current(pointer)
-    tags = version.tags
-    if not tags.get("bundle_uri"):
-        raise BundleRejected(
-            f"{version.name} version {version.version} has no serving bundle",
-            code="bundle_missing",
-            fix="label a version Dropforge trained",
+    version = versions.resolve(alias, model, settings, registry)
+    new = versions.active_of(version, alias, settings)
+    verify(store, new)
+
+    def entry(active: Active | None, number: int) -> Entry:
+        at = now()
+        return Entry(
+            number=number,
+            at=at,
+            by=by,
+            action="set_model",
+            why=why or f"the alias {alias}",
+            before=pointer_of(active),
+            to=pointer_of(replace(new, number=number, set_at=at, set_by=by)) or {},
+            evidence=versions.evidence(version),
         )
-    new = Active(
-        model=version.name,
-        version=version.version,
-        alias=alias,
-        run_id=version.run_id,
-        bundle_uri=tags["bundle_uri"],
-        bundle_sha256=tags.get("bundle_sha256", ""),
-        number=(previous.number if previous else 0) + 1,
-        set_at=now(),
-        set_by=by,
-        max_rows=settings.serving.max_rows,
-        max_body_bytes=settings.serving.max_body_bytes,
+
+    return told(Ledger(store, bucket).change(entry), log)
+
+
+def told(entry: Entry, log: logging.Logger) -> dict[str, Any]:
+    """The answer to a change, and its line in the log."""
+    answer = {
+        "model": identity_of(entry.to),
+        "previous": identity_of(entry.before),
+        "set_at": entry.at,
+        "number": entry.number,
+        "action": entry.action,
+    }
+    log.info(
+        "model switched",
+        extra={"number": entry.number, "by": entry.by, "to": answer["model"], "from": answer["previous"]},
     )
-    _verify(store, new)
-    pointer.replace(new, etag)
-    was = previous.identity() if previous else None
-    pointer.keep({"number": new.number, "at": new.set_at, "by": by, "from": was, "to": asdict(new)}, new.number)
-    log.info("model switched", extra={"to": new.identity(), "from": was})
-    return {"model": new.identity(), "previous": was, "set_at": new.set_at}
+    return answer
 
 
-def _resolve(alias: str, model: str, settings: Settings, registry: Registry) -> ModelVersion:
-    families = [identity.registered_model(settings.project, m.name) for m in settings.models]
-    if model:
-        names = [n for n in (model, identity.registered_model(settings.project, model)) if n in families]
-        if not names:
-            raise NotFound(
-                f"no model {model!r} in this project", code="model_unknown", fix=f"models are {', '.join(families)}"
-            )
-        families = names
-    found = registry.resolve(alias, families)
-    if not found:
-        where = f"on {families[0]}" if model else "on any model"
-        raise NotFound(
-            f"no version has the alias {alias!r} {where}",
-            code="alias_unknown",
-            fix=f"label one: dropforge label MODEL VERSION {alias}",
-        )
-    if len(found) > 1:
-        names = [v.name for v in found]
-        raise InvalidRequest(
-            f"the alias {alias!r} is on several models: {', '.join(names)}",
-            code="alias_ambiguous",
-            fix="name one: model",
-        )
-    return found[0]
+def identity_of(pointer: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """name, version, alias, run_id of a pointer in the ledger."""
+    if not pointer:
+        return None
+    name = pointer.get("model") or pointer.get("name", "")  # records of before the chain kept the identity only
+    return {"name": name, **{k: pointer.get(k, "") for k in ("version", "alias", "run_id")}}
 
 
-def _current(pointer: ActivePointer) -> tuple[Active | None, str]:
-    try:
-        return pointer.read()
-    except NotFound:
-        return None, ""
+def pointer_of(active: Active | None) -> dict[str, Any] | None:
+    """What an entry keeps of a pointer: everything but the hash of the entry itself."""
+    return {k: v for k, v in asdict(active).items() if k != "record_sha256"} if active else None
 
 
-def _verify(store: ObjectStore, active: Active) -> None:
+def verify(store: ObjectStore, active: Active) -> None:
     """Both hashes, here and not only in predict: a broken bundle must not become the pointer."""
     if not active.bundle_sha256:
         raise BundleRejected(
@@ -149,7 +135,7 @@ def model_info(*, store: ObjectStore, bucket: str, mlflow_url: str) -> dict[str,
 
 def models(*, settings: Settings, registry: Registry) -> list[dict[str, Any]]:
     """Every version of the project's models, newest first within a model."""
-    families = [identity.registered_model(settings.project, m.name) for m in settings.models]
+    families = versions.families(settings)
     return [
         {
             "name": v.name,

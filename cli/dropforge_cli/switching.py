@@ -1,0 +1,69 @@
+"""rollback, ledger: the way back to an earlier model, and who changed what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dropforge_cli.output import emit_facts, emit_json, emit_table, err
+from dropforge_cli.target import Target
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+def register(app: typer.Typer) -> None:
+    panel = "Models"
+    app.command(rich_help_panel=panel)(rollback)
+    app.command(rich_help_panel=panel)(ledger)
+
+
+def rollback(
+    to: Annotated[int, typer.Option(help="entry of the ledger; the model before the active one when left out")] = 0,
+    why: Annotated[str, typer.Option(help="kept in the ledger")] = "",
+    json: Json = False,
+) -> None:
+    """Make an earlier model the one that answers, in one call and without MLflow."""
+    body: dict[str, Any] = {"why": why, **({"to": to} if to else {})}
+    told = Target.find().api("POST", "/rollback", json=body, headers={"x-dropforge-user": "cli"}).json()
+    if json:
+        emit_json(told)
+        return
+    previous = told["previous"]
+    emit_facts({**told["model"], "previous": f"{previous['name']}/{previous['version']}", "entry": told["number"]})
+
+
+def ledger(
+    limit: Annotated[int, typer.Option(help="newest entries")] = 20,
+    json: Json = False,
+) -> None:
+    """List the changes of the active model, newest first, and check their chain. Exit code 1 when it does not hold."""
+    told = Target.find().api("GET", f"/ledger?limit={limit}").json()
+    if json:
+        emit_json(told)
+    else:
+        rows = [
+            (
+                f"{e['number']}{' *' if e['number'] == told['active'] else ''}",
+                e["at"],
+                e["by"],
+                e["action"],
+                _version(e["from"]),
+                _version(e["to"]),
+                e["why"],
+                e["sha256"][:12],
+            )
+            for e in told["entries"]
+        ]
+        emit_table(("entry", "at", "by", "action", "from", "to", "why", "sha256"), rows)
+    checked = told["verified"]
+    for problem in checked["problems"]:
+        err.print(f"[bold red]broken:[/bold red] {problem}")
+    if not checked["ok"]:
+        raise typer.Exit(1)
+    if not json:
+        err.print(f"entries {checked['first']} to {checked['last']}: the chain holds")
+
+
+def _version(identity: dict[str, Any] | None) -> str:
+    return f"{identity['name']}/{identity['version']}" if identity else "none"

@@ -1,0 +1,200 @@
+"""Every change of the active model, in order: `serving/history/{n}.json`, append-only, each record holding the hash of the one before.
+
+The ledger is written first, the pointer `serving/active.json` follows from its last record. A writer that dies in
+between leaves one record more than the pointer knows; whoever changes the model next completes it (`settled`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from dropforge.errors import BundleRejected, Conflict, NotFound
+from dropforge.serving.pointer import Active, ActivePointer
+from dropforge.uris import join
+
+if TYPE_CHECKING:
+    from dropforge.ports import ObjectStore
+
+HISTORY: Final = "serving/history"
+_AT_ONCE = 8
+_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One change. `to` and `before` are the whole pointer after and before it; `restores` is the entry a rollback went back to."""
+
+    number: int
+    at: str
+    by: str
+    action: str  # set_model | rollback | candidate
+    why: str
+    before: Mapping[str, Any] | None
+    to: Mapping[str, Any]
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    restores: int = 0
+    previous_sha256: str = ""
+
+    def to_json(self) -> bytes:
+        """Canonical bytes; the next entry holds their sha256."""
+        value = {("from" if k == "before" else k): v for k, v in asdict(self).items()}
+        return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode()
+
+    def active(self, sha256: str) -> Active:
+        """The pointer that follows from this entry. Raises BundleRejected when `to` is none."""
+        return replace(Active.from_json(json.dumps(dict(self.to)).encode()), record_sha256=sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An entry as it lies in the store; `entry` is None when the bytes are no entry."""
+
+    number: int
+    sha256: str
+    entry: Entry | None
+
+
+def parse(body: bytes) -> Entry | None:
+    """None for bytes that are no entry. Records of before the chain (no action, no hash) are read too."""
+    try:
+        value = json.loads(body)
+        value["before"] = value.pop("from")
+        known = {k: v for k, v in value.items() if k in Entry.__dataclass_fields__}
+        return Entry(**{"action": "set_model", "why": "", **known})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+class Ledger:
+    """The ledger of one bucket, and the one way to change its pointer."""
+
+    def __init__(self, store: ObjectStore, bucket: str) -> None:
+        self._store = store
+        self._root = join(f"s3://{bucket}", HISTORY)
+        self._pointer = ActivePointer(store, bucket)
+
+    def uri(self, number: int) -> str:
+        return join(self._root, f"{number:08d}.json")
+
+    def get(self, number: int) -> Kept | None:
+        """None when there is no such entry."""
+        try:
+            body = self._store.get(self.uri(number)).body
+        except NotFound:
+            return None
+        return Kept(number, hashlib.sha256(body).hexdigest(), parse(body))
+
+    def last_number(self) -> int:
+        """0 for an empty ledger."""
+        numbers = [_number(o.uri) for o in self._store.list(self._root + "/")]
+        return max(numbers, default=0)
+
+    def read(self, first: int, last: int) -> list[Kept | None]:
+        """Entries `first` to `last`, None where one is missing."""
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return list(pool.map(self.get, range(first, last + 1)))
+
+    def settled(self) -> tuple[Active | None, str]:
+        """The pointer and its etag, after completing a change whose writer died between ledger and pointer.
+
+        A pointer that is gone or unreadable is made again from the ledger's last entry. None while nothing was ever set.
+        Raises Conflict when others keep changing it.
+        """
+        for _ in range(_TRIES):
+            active, etag = self._pointer_or_none()
+            ahead = self.get(active.number + 1 if active else self.last_number())
+            if ahead is None:
+                return active, etag
+            following = self._following(ahead)
+            try:
+                self._pointer.replace(following, etag)
+            except Conflict:
+                continue
+        raise _lost()
+
+    def _following(self, kept: Kept) -> Active:
+        try:
+            if kept.entry is not None:
+                return kept.entry.active(kept.sha256)
+        except BundleRejected:
+            pass
+        raise Conflict(
+            f"{self.uri(kept.number)} is no entry of the ledger",
+            code="ledger_broken",
+            fix="restore the object's earlier version, or move it away; GET /ledger tells what else is wrong",
+        )
+
+    def change(self, make: Callable[[Active | None, int], Entry]) -> Entry:
+        """Append the entry that `make(active, number)` returns and set the pointer to it; return it as written.
+
+        Raises Conflict for the slower of two, and whatever `make` raises: then nothing has changed.
+        """
+        active, etag = self.settled()
+        number = (active.number if active else self.last_number()) + 1
+        before = self.get(number - 1) if number > 1 else None
+        made = replace(make(active, number), previous_sha256=before.sha256 if before else "")
+        body = made.to_json()
+        try:
+            self._store.put(self.uri(number), body, content_type="application/json", if_absent=True)
+        except Conflict:
+            raise _lost() from None
+        try:
+            self._pointer.replace(made.active(hashlib.sha256(body).hexdigest()), etag)
+        except Conflict:
+            # Another writer found our entry first and completed it for us; anything else is a pointer written past the ledger.
+            now, _ = self._pointer_or_none()
+            if now is None or now.number < number:
+                raise _lost() from None
+        return made
+
+    def verify(self, first: int, last: int) -> list[str]:
+        """What is wrong with entries `first` to `last` and with the pointer, in words; empty when all is well."""
+        found = self.read(max(first - 1, 1), last)
+        wrong = []
+        for n, kept in enumerate(found, max(first - 1, 1)):
+            if kept is None:
+                wrong.append(f"entry {n} is missing")
+            elif kept.entry is None or kept.entry.number != n:
+                wrong.append(f"entry {n} cannot be read as entry {n}")
+        for before, kept in itertools.pairwise(found):
+            if before and kept and kept.entry and kept.entry.previous_sha256 not in {before.sha256, ""}:
+                wrong.append(f"entry {before.number} was altered: entry {kept.number} holds another hash of it")
+        active, _ = self._pointer_or_none()
+        if active is None:
+            return [*wrong, "serving/active.json is missing or cannot be read"]
+        kept = self.get(active.number)
+        if kept is None:
+            wrong.append(f"serving/active.json names entry {active.number}, which is missing")
+        elif active.record_sha256 and kept.sha256 != active.record_sha256:
+            wrong.append(f"entry {active.number} was altered: serving/active.json holds another hash of it")
+        elif active.record_sha256 and kept.entry and kept.entry.active(kept.sha256) != active:
+            wrong.append(f"serving/active.json is not what entry {active.number} says")
+        return wrong
+
+    def _pointer_or_none(self) -> tuple[Active | None, str]:
+        """The etag is there for a pointer that cannot be read, so that it can be replaced."""
+        try:
+            return self._pointer.read()
+        except NotFound:
+            return None, ""
+        except BundleRejected:
+            return None, self._pointer.etag()
+
+
+def _number(uri: str) -> int:
+    stem = uri.rpartition("/")[2].removesuffix(".json")
+    return int(stem) if stem.isdigit() else 0
+
+
+def _lost() -> Conflict:
+    return Conflict(
+        "the active model was changed by somebody else at the same time",
+        code="switch_conflict",
+        fix="look at GET /model_info and decide again",
+    )

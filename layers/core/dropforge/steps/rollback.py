@@ -1,0 +1,115 @@
+"""The way back, and the ledger as people read it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+from dropforge.errors import BundleRejected, Conflict, NotFound
+from dropforge.ports import ObjectStore
+from dropforge.serving.ledger import Entry, Ledger
+from dropforge.serving.pointer import Active, ActivePointer, none_active
+from dropforge.steps.switch import identity_of, pointer_of, told, verify
+from dropforge.uploads import now
+
+
+def rollback(
+    to: int | None, *, store: ObjectStore, bucket: str, by: str, log: logging.Logger, why: str = ""
+) -> dict[str, Any]:
+    """Make an earlier entry's model the one that answers: entry `to`, or the one before the active model.
+
+    Rolling back again goes further back, never forward to the model just left. Asks the ledger only: MLflow may be down.
+    Raises NotFound (no such entry), Conflict (nothing to go back to, or a quicker switch won), BundleRejected (that
+    bundle is altered or gone: the active model goes on).
+    """
+    ledger = Ledger(store, bucket)
+
+    def entry(active: Active | None, number: int) -> Entry:
+        if active is None:
+            raise none_active()
+        target = _entry(ledger, to) if to is not None else _previous(ledger, active)
+        old = target.active("")
+        verify(store, old)
+        at = now()
+        new = replace(old, number=number, set_at=at, set_by=by, candidate=None)
+        new = replace(new, max_rows=active.max_rows, max_body_bytes=active.max_body_bytes)  # settings, not the model
+        return Entry(
+            number=number,
+            at=at,
+            by=by,
+            action="rollback",
+            why=why or f"back to entry {target.number}",
+            before=pointer_of(active),
+            to=pointer_of(new) or {},
+            evidence=target.evidence,
+            restores=target.restores or target.number,
+        )
+
+    return told(ledger.change(entry), log)
+
+
+def _entry(ledger: Ledger, number: int) -> Entry:
+    kept = ledger.get(number)
+    if kept is None or kept.entry is None:
+        raise NotFound(f"the ledger has no entry {number}", code="entry_unknown", fix="GET /ledger lists them")
+    return kept.entry
+
+
+def _previous(ledger: Ledger, active: Active) -> Entry:
+    """The newest entry before the active model's own whose model differs. Walks back entry by entry: almost always two."""
+    held = ledger.get(active.number)
+    number = (held.entry.restores or held.number) if held and held.entry else active.number
+    while number > 1:
+        number -= 1
+        kept = ledger.get(number)
+        if kept is None or kept.entry is None:
+            continue
+        if kept.entry.restores:  # a rollback: what it restored counts, not what it left
+            number = kept.entry.restores + 1
+            continue
+        if (kept.entry.to.get("model"), kept.entry.to.get("version")) != (active.model, active.version):
+            return kept.entry
+    raise Conflict(
+        "there is no earlier model to go back to",
+        code="nothing_to_roll_back_to",
+        fix="POST /set_model, or name an entry: to",
+    )
+
+
+def shown(store: ObjectStore, bucket: str, limit: int) -> dict[str, Any]:
+    """The newest `limit` entries, newest first, and whether their chain holds.
+
+    `complete` is false while the last entry's writer has not set the pointer (or died before): the next change does.
+    """
+    ledger = Ledger(store, bucket)
+    last = ledger.last_number()
+    first = max(1, last - limit + 1)
+    entries = [k for k in reversed(ledger.read(first, last)) if k is not None and k.entry is not None] if last else []
+    try:
+        active = ActivePointer(store, bucket).read()[0].number
+    except (NotFound, BundleRejected):
+        active = 0
+    wrong = ledger.verify(first, last) if last else []
+    return {
+        "entries": [{**_entry_told(k.entry), "sha256": k.sha256} for k in entries if k.entry],
+        "active": active,
+        "complete": active == last,
+        "verified": {"first": first, "last": last, "ok": not wrong, "problems": wrong},
+    }
+
+
+def _entry_told(entry: Entry) -> dict[str, Any]:
+    return {
+        "number": entry.number,
+        "at": entry.at,
+        "by": entry.by,
+        "action": entry.action,
+        "why": entry.why,
+        "from": identity_of(entry.before),
+        "to": identity_of(entry.to),
+        "candidate": entry.to.get("candidate"),
+        "evidence": dict(entry.evidence),
+        "restores": entry.restores or None,
+        "previous_sha256": entry.previous_sha256,
+    }

@@ -1,0 +1,145 @@
+"""Registered versions by alias or name, and the labels people put on them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from dropforge import identity
+from dropforge.errors import BundleRejected, InvalidRequest, NotFound
+from dropforge.messages import ModelVersion
+from dropforge.ports import Registry
+from dropforge.serving.pointer import Active
+from dropforge.settings import Settings
+from dropforge.steps.conclude import CHALLENGER, NEWEST
+
+_ALIAS = re.compile(r"[A-Za-z][\w-]{0,63}")
+_RESERVED = {"latest", NEWEST, CHALLENGER}
+
+
+def label(alias: str, model: str, version: str, *, settings: Settings, registry: Registry) -> dict[str, Any]:
+    """Put the alias on a version and take it from the project's other models, so that it names one version.
+
+    `model`: candidate or registered name, or `challenger` for the best of the last upload; `version`: the newest when empty.
+    Raises InvalidRequest (not an alias, or one the system sets), NotFound (no such model or version).
+    """
+    if not _ALIAS.fullmatch(alias) or re.fullmatch(r"v\d+", alias):
+        raise InvalidRequest(
+            f"{alias!r} is not an alias",
+            code="alias_invalid",
+            fix="a letter, then letters, digits, _ or -; at most 64; not v and a number",
+        )
+    if alias in _RESERVED:
+        raise InvalidRequest(
+            f"the alias {alias!r} is set by the system",
+            code="alias_reserved",
+            fix="choose another: Production, Staging, …",
+        )
+    if model == CHALLENGER:
+        chosen = _challenger(version, settings, registry)
+    else:
+        listed = registry.versions(families(settings, model or _required()))
+        found = [v for v in listed if not version or v.version == version]
+        if not found:
+            raise NotFound(
+                f"no version {version or ''} of {model!r}",
+                code="version_unknown",
+                fix=f"versions are {', '.join(v.version for v in listed) or 'none yet'}",
+            )
+        chosen = found[0]
+    held = registry.resolve(alias, families(settings))
+    for other in held:
+        if other.name != chosen.name:
+            registry.drop_alias(other.name, alias)
+    registry.set_alias(chosen.name, alias, chosen.version)
+    before = held[0] if held else None
+    return {
+        "name": chosen.name,
+        "version": chosen.version,
+        "alias": alias,
+        "previous": {"name": before.name, "version": before.version} if before else None,
+    }
+
+
+def _required() -> str:
+    raise InvalidRequest(
+        "model is missing", code="model_missing", fix='send {"alias": "Production", "model": "challenger"}'
+    )
+
+
+def _challenger(version: str, settings: Settings, registry: Registry) -> ModelVersion:
+    """Of several (one for each upload that another model won), the one of the newest upload."""
+    if version:
+        raise InvalidRequest(
+            "challenger is one version already", code="version_ambiguous", fix="leave version out, or name the model"
+        )
+    carrying = registry.resolve(CHALLENGER, families(settings))
+    if not carrying:
+        raise NotFound("no version is challenger yet", code="no_challenger", fix="upload data first")
+    newest = registry.resolve(NEWEST, families(settings))
+    latest = {v.tags.get("upload_id", "") for v in newest}
+    of_latest = [v for v in carrying if v.tags.get("upload_id", "") in latest]
+    return max(of_latest or carrying, key=_score)
+
+
+def _score(version: ModelVersion) -> float:
+    return max((float(t) for k, t in version.tags.items() if k.startswith("heldout.")), default=0.0)
+
+
+def evidence(version: ModelVersion) -> dict[str, Any]:
+    """What the gate and the evaluation said about the version when it was registered."""
+    kept = ("heldout.", "gate", "upload_id", "dataset_id")
+    return {k: v for k, v in sorted(version.tags.items()) if k.startswith(kept)}
+
+
+def active_of(version: ModelVersion, alias: str, settings: Settings) -> Active:
+    """The pointer to a registered version. Raises BundleRejected for a version without a bundle."""
+    if not version.tags.get("bundle_uri"):
+        raise BundleRejected(
+            f"{version.name} version {version.version} has no serving bundle",
+            code="bundle_missing",
+            fix="label a version Dropforge trained",
+        )
+    return Active(
+        model=version.name,
+        version=version.version,
+        alias=alias,
+        run_id=version.run_id,
+        bundle_uri=version.tags["bundle_uri"],
+        bundle_sha256=version.tags.get("bundle_sha256", ""),
+        max_rows=settings.serving.max_rows,
+        max_body_bytes=settings.serving.max_body_bytes,
+    )
+
+
+def families(settings: Settings, model: str = "") -> list[str]:
+    """Registered names of the project's models, or of the one named. Raises NotFound for a name that is none."""
+    names = [identity.registered_model(settings.project, m.name) for m in settings.models]
+    if not model:
+        return names
+    chosen = [n for n in (model, identity.registered_model(settings.project, model)) if n in names]
+    if not chosen:
+        raise NotFound(
+            f"no model {model!r} in this project", code="model_unknown", fix=f"models are {', '.join(names)}"
+        )
+    return chosen
+
+
+def resolve(alias: str, model: str, settings: Settings, registry: Registry) -> ModelVersion:
+    """The one version that carries the alias. Raises NotFound, InvalidRequest when several do."""
+    names = families(settings, model)
+    found = registry.resolve(alias, names)
+    if not found:
+        where = f"on {names[0]}" if model else "on any model"
+        raise NotFound(
+            f"no version has the alias {alias!r} {where}",
+            code="alias_unknown",
+            fix=f"label one: dropforge label MODEL VERSION {alias}",
+        )
+    if len(found) > 1:
+        raise InvalidRequest(
+            f"the alias {alias!r} is on several models: {', '.join(v.name for v in found)}",
+            code="alias_ambiguous",
+            fix="name one: model",
+        )
+    return found[0]

@@ -1,0 +1,79 @@
+"""A registry, a store and versions to switch between."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dropforge import settings
+from dropforge.adapters.memory import MemoryRegistry, MemoryStore
+from dropforge.serving.manifest import BundleManifest, Feature, GraphInput
+from dropforge.steps import rollback, switch
+
+SETTINGS = settings.load(
+    "project: demo\ndata: {target: y}\nmodels: [{name: forest, class: a.b:C}, {name: boost, class: a.b:D}]\n"
+)
+ONNX = b"graph"
+MANIFEST = BundleManifest(
+    project="demo",
+    model="forest",
+    run_id="r",
+    dataset_id="d",
+    created_at="now",
+    target="y",
+    features=(Feature("a", "number"),),
+    inputs=(GraphInput("numbers", "float32", ("a",)),),
+    probabilities_output="p",
+    classes=("no", "yes"),
+    positive_class="yes",
+    threshold=0.5,
+    onnx_sha256=hashlib.sha256(ONNX).hexdigest(),
+)
+
+
+class Switching:
+    """Versions of two models, and the steps that switch between them."""
+
+    def __init__(self) -> None:
+        self.settings = SETTINGS
+        self.store = MemoryStore()
+        self.registry = MemoryRegistry()
+
+    def version(self, model: str, alias: str = "", *, onnx: bytes = ONNX, tags: dict[str, str] | None = None) -> str:
+        run = self.registry.tracking.ensure_run(f"{model}{len(self.registry.versions())}", name="m", tags={}).run_id
+        uri = f"s3://artifacts/{run}/bundle"
+        manifest = replace(MANIFEST, run_id=run).to_json()
+        self.store.put(f"{uri}/manifest.json", manifest)
+        self.store.put(f"{uri}/model.onnx", onnx)
+        known = {"bundle_uri": uri, "bundle_sha256": hashlib.sha256(manifest).hexdigest()} if tags is None else tags
+        made = self.registry.register(f"demo-{model}", source="s", run_id=run, tags=known)
+        if alias:
+            self.registry.set_alias(made.name, alias, made.version)
+        return made.version
+
+    def set(self, alias: str = "", model: str = "") -> dict[str, Any]:
+        return switch.set_model(
+            alias,
+            model,
+            settings=SETTINGS,
+            store=self.store,
+            registry=self.registry,
+            bucket="b",
+            by="tester",
+            log=logging.getLogger("test"),
+        )
+
+    def back(self, to: int | None = None) -> dict[str, Any]:
+        return rollback.rollback(to, store=self.store, bucket="b", by="tester", log=logging.getLogger("test"))
+
+    def shown(self) -> dict[str, Any]:
+        return rollback.shown(self.store, "b", 100)
+
+
+@pytest.fixture
+def switching() -> Switching:
+    return Switching()
