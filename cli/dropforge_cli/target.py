@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dropforge.adapters import signing
+from dropforge.api import access
 from dropforge.environment import Environment
 from dropforge.errors import Conflict, DropforgeError, InvalidRequest, NotFound, PermanentError, Unavailable
 
@@ -86,19 +88,36 @@ class Target:
         return boto3.client(service, region_name=self.outputs["Region"], **(local if self.local else {}))
 
     def api(self, method: str, path: str, **arguments: Any) -> requests.Response:
-        """Call the API with its key. Raises the error the API tells, Unavailable when nobody answers."""
+        """Call the API. Raises the error the API tells, Unavailable when nobody answers."""
+        answer = self.call(method, path, **arguments)
+        if answer.status_code < 400:
+            return answer
+        raise _told(answer)
+
+    def call(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        """The API's answer, whatever it is; asked with the key where that is enough, else signed. Raises Unavailable."""
         import requests
 
-        headers = {"x-api-key": self.outputs["ApiKey"], **arguments.pop("headers", {})}
         try:
-            answer = requests.request(method, self.outputs["ApiUrl"] + path, headers=headers, timeout=35, **arguments)
+            with requests.Session() as session:
+                call = session.prepare_request(requests.Request(method, self.outputs["ApiUrl"] + path, **arguments))
+                self._authorise(call, path)
+                settings = session.merge_environment_settings(call.url, {}, None, None, None)
+                return session.send(call, timeout=35, **settings)
         except requests.RequestException as error:
             raise Unavailable(
                 f"the API does not answer: {error}", code="api_unreachable", fix="see `dropforge status`"
             ) from None
-        if answer.status_code < 400:
-            return answer
-        raise _told(answer)
+
+    def _authorise(self, call: requests.PreparedRequest, path: str) -> None:
+        if access.needed(str(call.method), path) == "key":
+            call.headers["x-api-key"] = self.outputs["ApiKey"]
+            return
+        given = call.body if isinstance(call.body, bytes) else (call.body or "").encode()
+        who = signing.credentials(*(("test", "test") if self.local else ()))
+        call.headers.update(
+            signing.sign(str(call.method), str(call.url), {}, given, region=self.outputs["Region"], credentials=who)
+        )
 
 
 def _told(answer: requests.Response) -> DropforgeError:

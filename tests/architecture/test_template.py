@@ -13,6 +13,8 @@ import pytest
 import yaml
 from samtranslator.translator.transform import transform
 
+from dropforge.api import control
+from dropforge.api.access import ACCESS
 from dropforge.environment import Environment
 from dropforge.messages import ConcludeRequest, JobOutcome, JobResult, Message, TrainingJob, TrainingRequest
 from dropforge_local.packaging import load_template, package
@@ -97,8 +99,8 @@ def test_only_the_functions_that_read_models_know_mlflow() -> None:
     assert layers["PredictFunction"] == {"CoreLayer", "ServingLayer"}
 
 
-def test_every_route_asks_for_an_api_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the transformed API no method is open and none is ANY."""
+def _methods(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], dict[str, Any]]:
+    """The methods of the transformed API by verb and path."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     packed = package(ROOT, lambda key, _body: f"s3://packages/{key}")
@@ -106,11 +108,32 @@ def test_every_route_asks_for_an_api_key(monkeypatch: pytest.MonkeyPatch) -> Non
     defaults = {k: p.get("Default", "") for k, p in packed["Parameters"].items()}
     plain = transform(packed, {**defaults, **names}, _ManagedPolicies())
     bodies = [r["Properties"]["Body"] for r in plain["Resources"].values() if r["Type"] == "AWS::ApiGateway::RestApi"]
-    methods = [(path, verb, m) for body in bodies for path, verbs in body["paths"].items() for verb, m in verbs.items()]
-    assert len(methods) == sum(e["Type"] == "Api" for p in FUNCTIONS.values() for e in p.get("Events", {}).values())
-    for path, verb, method in methods:
-        assert verb in {"get", "post"}, path
-        assert {"api_key": []} in method["security"], path
+    return {(v.upper(), path): m for body in bodies for path, verbs in body["paths"].items() for v, m in verbs.items()}
+
+
+def test_every_route_has_an_access_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The transformed API has the routes of the access table and no other; each asks for what the table says; none is open."""
+    wanted = {"key": [{"api_key": []}], "iam": [{"AWS_IAM": []}]}
+    methods = _methods(monkeypatch)
+    assert {route: method["security"] for route, method in methods.items()} == {
+        route: wanted[access] for route, access in ACCESS.items()
+    }
+    # The caller's rights are for calling the API, not for calling the function behind it.
+    assert not [r for r, m in methods.items() if "credentials" in m["x-amazon-apigateway-integration"]]
+
+
+def test_what_the_code_answers_is_what_the_template_routes() -> None:
+    """Each function's events are exactly the routes it dispatches: none is unreachable, none unanswered."""
+    routed = {
+        name: {
+            (e["Properties"]["Method"], e["Properties"]["Path"])
+            for e in p.get("Events", {}).values()
+            if e["Type"] == "Api"
+        }
+        for name, p in FUNCTIONS.items()
+    }
+    assert routed["ControlFunction"] == set(control.ROUTES)
+    assert routed["PredictFunction"] == set(ACCESS) - set(control.ROUTES)
 
 
 class _ManagedPolicies:

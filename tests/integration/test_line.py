@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import requests
 
+from dropforge.adapters import signing
+from dropforge.api.access import ACCESS
 from dropforge_local import cloud as local_cloud
 
 pytestmark = pytest.mark.integration
@@ -31,8 +33,8 @@ def reference(
 
 
 def _api(cloud: Any, method: str, path: str, **arguments: Any) -> requests.Response:
-    headers = {"x-api-key": cloud.outputs["ApiKey"], **arguments.pop("headers", {})}
-    return requests.request(method, cloud.outputs["ApiUrl"] + path, headers=headers, timeout=60, **arguments)
+    answer: requests.Response = cloud.target.call(method, path, **arguments)
+    return answer
 
 
 def test_the_first_upload_becomes_the_reference_and_is_trained_on(reference: dict[str, Any]) -> None:
@@ -72,10 +74,27 @@ def test_a_labelled_version_is_served(cloud: Any, reference: dict[str, Any], adu
     assert _api(cloud, "GET", "/health").json()["status"] == "ok"
 
 
-def test_a_call_without_the_key_is_refused(cloud: Any, reference: dict[str, Any]) -> None:
-    """The API key is enforced on every route."""
-    for method, path in (("POST", "/predict"), ("POST", "/set_model"), ("GET", "/health"), ("GET", "/uploads")):
-        assert requests.request(method, cloud.outputs["ApiUrl"] + path, timeout=30).status_code == 403
+@pytest.mark.parametrize(("method", "resource"), ACCESS)
+def test_every_route_refuses_whom_it_should(cloud: Any, method: str, resource: str) -> None:
+    """Nobody gets in without credentials; the key alone opens no administrative route; nor does a made-up signature."""
+    url = cloud.outputs["ApiUrl"] + resource.format(upload_id="0" * 20)
+    key = {"x-api-key": cloud.outputs["ApiKey"]}
+    made_up = signing.credentials("AKIAIOSFODNN7EXAMPLE", "made-up")
+    false = signing.sign(method, url, {}, b"{}", region=cloud.outputs["Region"], credentials=made_up)
+    assert requests.request(method, url, timeout=30).status_code == 403
+    assert requests.request(method, url, headers={"x-api-key": "made-up"}, timeout=30).status_code == 403
+    assert requests.request(method, url, headers=false, data=b"{}", timeout=30).status_code == 403
+    if ACCESS[method, resource] == "iam":
+        assert requests.request(method, url, headers=key, timeout=30).status_code == 403
+    else:
+        assert requests.request(method, url, headers=key, timeout=30).status_code != 403
+
+
+def test_the_history_names_who_switched(cloud: Any, reference: dict[str, Any]) -> None:
+    """The principal that signed is kept, whatever the client says of itself."""
+    told = _api(cloud, "POST", "/set_model", json={"alias": "Production"}, headers={"x-dropforge-user": "test"})
+    assert told.status_code == 200, told.text
+    assert _api(cloud, "GET", "/model_info").json()["set_by"] == "arn:aws:iam::000000000000:root"
 
 
 def test_the_same_file_twice_trains_once(
