@@ -53,6 +53,9 @@ lock: .venv/.installer ## Resolve every requirements.in again into a hashed lock
 	    --custom-compile-command "make lock" -o requirements.txt requirements.in); \
 	done
 	@cd localstack && ../$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" -o installer.txt installer.in
+	@for t in sam checkov; do \
+	  (cd .ci/tools && ../../$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" -o $$t.txt $$t.in); \
+	done
 
 clean: down ## Stop the local cloud and forget its data
 	@rm -rf .dropforge
@@ -82,4 +85,11 @@ INSTALL = index=$(INDEX); UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; [ -n
 .venv/.dev: .venv/.runtime tests/requirements.txt
 	@echo "installing development tools" >&2
 	@$(INSTALL) --require-hashes -r tests/requirements.txt
+	@touch $@
+
+# SAM CLI and checkov pin what the functions use at other versions: each has an environment of its own.
+.venv-sam/.ready .venv-checkov/.ready: .venv-%/.ready: .ci/tools/%.txt .venv/.installer
+	@echo "setting up $(@D)" >&2
+	@$(PYTHON) -m venv $(@D)
+	@$(INSTALL) --python $(@D)/bin/python --require-hashes -r $<
 	@touch $@
