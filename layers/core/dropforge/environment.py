@@ -19,6 +19,8 @@ class Environment:
     data_bucket: str = ""
     artifact_bucket: str = ""
     mlflow_tracking_uri: str = ""
+    mlflow_secret_arn: str = ""
+    metrics_namespace: str = ""
     state_machine_arn: str = ""
     training_queue_url: str = ""
     training_log_group: str = ""

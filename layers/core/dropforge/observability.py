@@ -1,7 +1,8 @@
 """One JSON line per event on stdout, in the shape CloudWatch reads.
 
 Every line carries `correlation_id` (the upload id, or the request id of an API call), so that one upload can be
-followed through analyze, training and conclude. Small on purpose: it is on the prediction path.
+followed through analyze, training and conclude. A line logged with `extra={"metrics": {…}}` is a metric as well, in
+CloudWatch's embedded metric format: no call, no agent. Small on purpose: it is on the prediction path.
 """
 
 from __future__ import annotations
@@ -16,15 +17,30 @@ from datetime import UTC, datetime
 from typing import Any
 
 _context: ContextVar[dict[str, Any] | None] = ContextVar("dropforge_log_context", default=None)
-_RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+_RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "metrics"}
+
+# Every metric there is, with its unit. The dimension is the service that logs it.
+METRICS = {
+    "RowsIn": "Count",
+    "RowsQuarantined": "Count",
+    "DriftedColumns": "Count",
+    "UnfinishedUploads": "Count",
+    "TrainingSeconds": "Seconds",
+    "BestScore": "None",
+    "PredictLatency": "Milliseconds",
+    "ColdStart": "Count",
+    "UnseenCategory": "Count",
+    "Rejected4xx": "Count",
+}
 
 
 class JsonFormatter(logging.Formatter):
-    """Level, time, service, message, the context's fields and the call's `extra` fields."""
+    """Level, time, service, message, the context's fields, the call's `extra` fields and its metrics."""
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, namespace: str) -> None:
         super().__init__()
         self._service = service
+        self._namespace = namespace
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -35,18 +51,34 @@ class JsonFormatter(logging.Formatter):
             **(_context.get() or {}),
             **{k: v for k, v in vars(record).items() if k not in _RESERVED},
         }
+        measured: dict[str, float] = getattr(record, "metrics", None) or {}
+        if measured:
+            line |= self._embedded(record.created, measured)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
-def logger(service: str, level: str = "INFO") -> logging.Logger:
-    """The process's logger, writing JSON lines to stdout. Calling again returns the same one, with the new level."""
+    def _embedded(self, created: float, measured: dict[str, float]) -> dict[str, Any]:
+        """The metrics as fields, and the block that tells CloudWatch which fields are metrics."""
+        directive = {
+            "Namespace": self._namespace,
+            "Dimensions": [["service"]],
+            "Metrics": [{"Name": name, "Unit": METRICS[name]} for name in measured],
+        }
+        return {**measured, "_aws": {"Timestamp": int(created * 1000), "CloudWatchMetrics": [directive]}}
+
+
+def logger(service: str, level: str = "INFO", namespace: str = "Dropforge") -> logging.Logger:
+    """The process's logger, writing JSON lines to stdout. Calling again returns the same one, with the new level.
+
+    `namespace` of its metrics: METRICS_NAMESPACE of the environment; that of the first call stays.
+    """
     log = logging.getLogger(f"dropforge.{service}")
     log.setLevel(level.upper())
     if not log.handlers:
         handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(JsonFormatter(service))
+        handler.setFormatter(JsonFormatter(service, namespace or "Dropforge"))
         log.addHandler(handler)
         log.propagate = False  # the Lambda runtime's root handler would print every line a second time
     return log

@@ -1,0 +1,236 @@
+"""Each role holds exactly what was reviewed, and that covers every AWS call its part can make."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dropforge_local.packaging import load_template
+
+ROOT = Path(__file__).parents[2]
+ADAPTERS = ROOT / "layers" / "core" / "dropforge" / "adapters"
+RESOURCES: dict[str, Any] = load_template(ROOT / "template.yaml")["Resources"]
+
+READ, WRITE = "s3:GetObject", "s3:PutObject"
+# Actions that know no resource types; for them `*` is the only resource there is. Nothing else may name it.
+WITHOUT_RESOURCES = {
+    "states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat",  # the task token is the right
+    "ecr:GetAuthorizationToken",
+    "xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules", "xray:GetSamplingTargets",
+}  # fmt: skip
+# The reviewed list: what each role may do, and where. A change here is a change of what the system may do.
+REVIEWED: dict[str, set[tuple[str, str]]] = {
+    "AnalyzeFunction": {
+        (READ, "data/incoming/*"), ("s3:GetObjectVersion", "data/incoming/*"),
+        (READ, "data/config/*"), (WRITE, "data/config/settings-*.yaml"),
+        *((a, f"data/{room}/*") for a in (READ, WRITE) for room in ("datasets", "uploads", "quarantine")),
+        (READ, "data/serving/active.json"), ("s3:ListBucket", "data"),
+        *((a, f"artifacts/{room}/*") for a in (READ, WRITE) for room in ("reports", "mlflow")),
+        ("states:StartExecution", "stateMachine"), ("states:DescribeExecution", "execution"),
+    },
+    "ConcludeFunction": {
+        (READ, "data/uploads/*"), (WRITE, "data/uploads/*"), (READ, "data/config/*"), ("s3:ListBucket", "data"),
+        (READ, "artifacts/mlflow/*"),
+    },
+    "ControlFunction": {
+        (WRITE, "data/incoming/*"), *((READ, f"data/{room}/*") for room in ("uploads", "config", "quarantine")),
+        (READ, "data/serving/*"), (WRITE, "data/serving/*"), ("s3:ListBucket", "data"),
+        (READ, "artifacts/reports/*"), (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "artifacts"),
+        ("sqs:GetQueueAttributes", "TrainingQueue"),
+    },
+    "PredictFunction": {
+        (READ, "data/serving/*"), (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "data"), ("s3:ListBucket", "artifacts"),
+    },
+    "TrainingStateMachine": {
+        ("sqs:SendMessage", "TrainingQueue"), ("lambda:InvokeFunction", "ConcludeFunction"), ("ecs:RunTask", "TrainingTask"),
+        ("iam:PassRole", "TrainingRole"), ("iam:PassRole", "TrainingExecutionRole"),
+        *((a, "*") for a in WITHOUT_RESOURCES if a.startswith("xray:")),
+    },
+    "TrainingRole": {
+        *((f"sqs:{a}", "TrainingQueue") for a in ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes")),
+        *((a, "*") for a in WITHOUT_RESOURCES if a.startswith("states:")),
+        (READ, "data/datasets/*"), (READ, "data/config/*"), (READ, "data/tuning/*"), (WRITE, "data/tuning/*"),
+        (READ, "artifacts/mlflow/*"), (WRITE, "artifacts/mlflow/*"), ("s3:ListBucket", "data"), ("s3:ListBucket", "artifacts"),
+        ("logs:CreateLogStream", "logs/training"), ("logs:PutLogEvents", "logs/training"),
+    },
+    "TrainingExecutionRole": {
+        ("ecr:GetAuthorizationToken", "*"),
+        *((f"ecr:{a}", "images") for a in ("BatchCheckLayerAvailability", "GetDownloadUrlForLayer", "BatchGetImage")),
+        ("logs:CreateLogStream", "logs/*"), ("logs:PutLogEvents", "logs/*"),
+    },
+    "MlflowServerRole": {(READ, "artifacts/mlflow/*"), (WRITE, "artifacts/mlflow/*"), ("s3:ListBucket", "artifacts")},
+}  # fmt: skip
+KEY, SECRET = {"kms:Decrypt", "kms:GenerateDataKey"}, {"secretsmanager:GetSecretValue"}
+# Roles that touch encrypted objects, and the part that speaks to MLflow: under KmsKeyArn and MlflowSecretArn only.
+OF_KEY = {"AnalyzeFunction", "ConcludeFunction", "ControlFunction", "TrainingStateMachine", "TrainingRole", "MlflowServerRole"}
+OF_SECRET = {"AnalyzeFunction", "ConcludeFunction", "ControlFunction", "TrainingRole"}
+
+# What each part reaches of each adapter. Every public method must be somebody's.
+REACHES: dict[str, dict[str, set[str]]] = {
+    "AnalyzeFunction": {
+        "S3Store": {"get", "get_if_changed", "put", "download", "upload", "stat", "list"},
+        "StepFunctionsWorkflow": {"start", "status"},
+    },
+    "ConcludeFunction": {"S3Store": {"get", "put", "stat", "list"}},
+    "ControlFunction": {
+        "S3Store": {"get", "get_if_changed", "put", "stat", "list", "presign_get", "presign_post"},
+        "SqsQueue": {"depth"},
+    },
+    "PredictFunction": {"S3Store": {"get", "get_if_changed"}},
+    "TrainingRole": {
+        "S3Store": {"get", "put", "download", "upload", "stat", "list"},
+        "SqsQueue": {"receive", "extend", "delete", "depth"},
+        "StepFunctionsWorkflow": {"succeed", "fail", "heartbeat"},
+        "CloudWatchHandler": {"emit"},
+    },
+}
+# The IAM action of a boto3 operation where the name alone does not say it.
+ACTIONS = {
+    "head_object": READ, "download_file": READ, "generate_presigned_url": READ, "generate_presigned_post": WRITE,
+    "get_paginator": "s3:ListBucket",
+}  # fmt: skip
+SERVICES = {"_s3": "s3", "_sqs": "sqs", "_sfn": "states", "_logs": "logs"}
+# Methods that no deployed part calls: the state machine sends jobs; `send` serves tests and tools.
+NOBODYS = {("SqsQueue", "send")}
+
+
+def _statements(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(condition or nothing, statement) of a role or of what SAM makes a role for."""
+    for policy in RESOURCES[name]["Properties"].get("Policies", []):
+        for statement in policy.get("PolicyDocument", policy)["Statement"]:
+            if "Fn::If" in statement:
+                yield statement["Fn::If"][0], statement["Fn::If"][1]
+            else:
+                yield "", statement
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _place(resource: Any) -> str:
+    """Where a statement holds, in the words of the reviewed list."""
+    if isinstance(resource, str):
+        return resource
+    if "Fn::GetAtt" in resource or "Ref" in resource:
+        return str(resource.get("Ref") or resource["Fn::GetAtt"][0])
+    text = str(resource["Fn::Sub"])
+    if found := re.search(r":s3:::\$\{ProjectName\}-(data|artifacts)-\$\{AWS::AccountId\}-\$\{AWS::Region\}(/.+)?$", text):
+        return found[1] + (found[2] or "")
+    if found := re.search(r":log-group:/dropforge/\$\{ProjectName\}/(\w+|\*)(:\*)?$", text):
+        return f"logs/{found[1]}"
+    if found := re.search(r":(stateMachine|execution):\$\{ProjectName\}-training(:\*)?$", text):
+        return found[1]
+    return "images" if text.endswith(":repository/${ProjectName}-*") else text
+
+
+def _granted(name: str) -> set[tuple[str, str]]:
+    return {
+        (action, _place(resource))
+        for condition, statement in _statements(name)
+        if condition not in {"WithKey", "WithMlflowSecret"}
+        for action in _listed(statement["Action"])
+        for resource in _listed(statement["Resource"])
+    }
+
+
+def _roles() -> set[str]:
+    kinds = {"AWS::Serverless::Function", "AWS::Serverless::StateMachine", "AWS::IAM::Role"}
+    return {name for name, r in RESOURCES.items() if r["Type"] in kinds}
+
+
+def _operations() -> dict[tuple[str, str], set[str]]:
+    """(class, method) → the IAM actions of the boto3 operations it reaches, through private helpers too."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for source in ADAPTERS.glob("*.py"):
+        for node in ast.parse(source.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                found |= _of_class(node)
+    return found
+
+
+def _of_class(node: ast.ClassDef) -> dict[tuple[str, str], set[str]]:
+    own: dict[str, set[str]] = {}
+    helpers: dict[str, set[str]] = {}
+    for method in (m for m in node.body if isinstance(m, ast.FunctionDef)):
+        attributes = [n for n in ast.walk(method) if isinstance(n, ast.Attribute)]
+        own[method.name] = {
+            _action(SERVICES[a.value.attr], a.attr)
+            for a in attributes
+            if isinstance(a.value, ast.Attribute) and a.value.attr in SERVICES
+        }
+        texts = [n.value for n in ast.walk(method) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        own[method.name] |= {_action("states", t) for t in texts if t.startswith("send_task_")}
+        helpers[method.name] = {a.attr for a in attributes if isinstance(a.value, ast.Name) and a.value.id == "self"}
+    if not any(own.values()):
+        return {}
+
+    def reached(method: str, seen: frozenset[str]) -> set[str]:
+        inner = [reached(h, seen | {h}) for h in helpers[method] if h in own and h not in seen]
+        return own[method].union(*inner)
+
+    starts = {m: reached(m, frozenset((m,))) for m in own if not m.startswith("_")}
+    if node.name == "CloudWatchHandler":  # its thread sends what `emit` was given
+        starts["emit"] |= reached("_run", frozenset(("_run",)))
+    return {(node.name, m): actions for m, actions in starts.items() if actions}
+
+
+def _action(service: str, operation: str) -> str:
+    return ACTIONS.get(operation) or f"{service}:{''.join(w.capitalize() for w in operation.split('_'))}"
+
+
+def test_every_role_was_reviewed() -> None:
+    """Nothing in the template has a role that the reviewed list leaves out, and the list names no role that is gone."""
+    assert _roles() == set(REVIEWED)
+
+
+@pytest.mark.parametrize("name", sorted(REVIEWED))
+def test_a_role_holds_exactly_what_was_reviewed(name: str) -> None:
+    """A role's statements are the reviewed ones: none more, none less."""
+    assert _granted(name) == REVIEWED[name]
+
+
+@pytest.mark.parametrize("name", sorted(REVIEWED))
+def test_no_action_is_a_wildcard(name: str) -> None:
+    """No statement allows a family of actions, and `*` as resource stands only where an action knows no other."""
+    for _, statement in _statements(name):
+        for action in _listed(statement["Action"]):
+            assert "*" not in action
+            if "*" in _listed(statement["Resource"]):
+                assert action in WITHOUT_RESOURCES
+
+
+@pytest.mark.parametrize("name", sorted(REVIEWED))
+def test_keys_and_secrets_come_with_their_parameters(name: str) -> None:
+    """The customer key and the MLflow secret are readable exactly for the parts that need them, when they are given."""
+    given: dict[str, set[str]] = {"WithKey": set(), "WithMlflowSecret": set()}
+    for condition, statement in _statements(name):
+        if condition in given:
+            given[condition] |= set(_listed(statement["Action"]))
+            assert statement["Resource"] in ({"Ref": "KmsKeyArn"}, {"Ref": "MlflowSecretArn"})
+    expected = KEY if name in OF_KEY else {"kms:Decrypt"} if name == "PredictFunction" else set()
+    assert given["WithKey"] == expected
+    assert given["WithMlflowSecret"] == (SECRET if name in OF_SECRET else set())
+
+
+def test_every_aws_call_belongs_to_a_part() -> None:
+    """Each adapter method that calls AWS is reached by a part of the system, or is known to be nobody's."""
+    reached = {(c, m) for parts in REACHES.values() for c, methods in parts.items() for m in methods}
+    calling = {key for key in _operations() if key[0] in {c for c, _ in reached | NOBODYS}}
+    assert calling == reached | NOBODYS
+    assert calling == set(_operations()), "an adapter class is not in REACHES"
+
+
+@pytest.mark.parametrize("name", sorted(REACHES))
+def test_every_call_of_a_part_is_allowed(name: str) -> None:
+    """For every AWS call that a part can make through its adapters, its role holds the action somewhere."""
+    allowed = {action for action, _ in REVIEWED[name]}
+    operations = _operations()
+    for adapter, methods in REACHES[name].items():
+        for method in methods:
+            assert operations[adapter, method] <= allowed, f"{adapter}.{method}"
