@@ -11,7 +11,7 @@ from dropforge import bootstrap, identity, observability
 from dropforge.messages import UploadEvent
 from dropforge.steps.analyze import analyze
 from dropforge.steps.reporting import Ports
-from dropforge.steps.sweep import sweep
+from dropforge.steps.sweep import stuck_minutes, sweep
 
 # Longer than the function's timeout with its retries: what is older has no delivery left.
 SWEEP_AFTER = timedelta(minutes=20)
@@ -40,7 +40,7 @@ def uploads_in(event: dict[str, Any]) -> list[UploadEvent]:
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """S3 notification in, upload ids and their states out; or `{"sweep": {}}` in, what was swept out."""
     world = _world()
-    log = observability.logger("analyze", world.env.log_level)
+    log = world.log("analyze")
     ports = Ports(
         store=world.store,
         workflow=world.workflow,
@@ -53,7 +53,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     if "sweep" in event:
         minutes = event["sweep"].get("older_than_minutes") if isinstance(event["sweep"], dict) else None
         done = sweep(ports, older_than=SWEEP_AFTER if minutes is None else timedelta(minutes=float(minutes)))
-        log.info("sweep done", extra={"swept": len(done)})
+        log.info("sweep done", extra={"swept": len(done), "metrics": {"StuckMinutes": stuck_minutes(world.uploads)}})
         return {"swept": done}
     states = {}
     for upload in uploads_in(event):

@@ -18,7 +18,7 @@ def _world() -> bootstrap.World:
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """ConcludeRequest in, Conclusion out."""
     world = _world()
-    log = observability.logger("conclude", world.env.log_level)
+    log = world.log("conclude")
     message = ConcludeRequest.parse(event)
     with observability.context(correlation_id=message.request.upload_id):
         settings = world.settings(message.request.settings_uri)

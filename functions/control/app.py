@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import Any
 
-from dropforge import bootstrap, observability
+from dropforge import bootstrap
 from dropforge.api import control, http, routes
 
 
@@ -17,4 +17,4 @@ def _world() -> bootstrap.World:
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """API Gateway proxy event in, proxy response out."""
     actions = {route: partial(action, _world()) for route, action in control.ROUTES.items()}
-    return http.respond(event, observability.logger("control"), lambda request: routes.dispatch(request, actions))
+    return http.respond(event, _world().log("control"), lambda request: routes.dispatch(request, actions))

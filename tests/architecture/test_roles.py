@@ -67,7 +67,14 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
 }  # fmt: skip
 KEY, SECRET = {"kms:Decrypt", "kms:GenerateDataKey"}, {"secretsmanager:GetSecretValue"}
 # Roles that touch encrypted objects, and the part that speaks to MLflow: under KmsKeyArn and MlflowSecretArn only.
-OF_KEY = {"AnalyzeFunction", "ConcludeFunction", "ControlFunction", "TrainingStateMachine", "TrainingRole", "MlflowServerRole"}
+OF_KEY = {
+    "AnalyzeFunction",
+    "ConcludeFunction",
+    "ControlFunction",
+    "TrainingStateMachine",
+    "TrainingRole",
+    "MlflowServerRole",
+}
 OF_SECRET = {"AnalyzeFunction", "ConcludeFunction", "ControlFunction", "TrainingRole"}
 
 # What each part reaches of each adapter. Every public method must be somebody's.
@@ -120,7 +127,9 @@ def _place(resource: Any) -> str:
     if "Fn::GetAtt" in resource or "Ref" in resource:
         return str(resource.get("Ref") or resource["Fn::GetAtt"][0])
     text = str(resource["Fn::Sub"])
-    if found := re.search(r":s3:::\$\{ProjectName\}-(data|artifacts)-\$\{AWS::AccountId\}-\$\{AWS::Region\}(/.+)?$", text):
+    if found := re.search(
+        r":s3:::\$\{ProjectName\}-(data|artifacts)-\$\{AWS::AccountId\}-\$\{AWS::Region\}(/.+)?$", text
+    ):
         return found[1] + (found[2] or "")
     if found := re.search(r":log-group:/dropforge/\$\{ProjectName\}/(\w+|\*)(:\*)?$", text):
         return f"logs/{found[1]}"

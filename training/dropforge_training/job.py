@@ -75,9 +75,11 @@ def run_job(
         if stop():
             raise Interrupted
         result = _finish(job, manifest, data, model, tuned, run, settings, Path(folder), log)
+    seconds = round(time.monotonic() - started, 1)
+    measured = {"TrainingSeconds": seconds, "BestScore": tuned.score}
     log.info(
         "trained",
-        extra={"seconds": round(time.monotonic() - started, 1), "run_id": run.run_id, **_rounded(result.metrics)},
+        extra={"seconds": seconds, "run_id": run.run_id, "metrics": measured, **_rounded(result.metrics)},
     )
     return result
 

@@ -207,7 +207,7 @@ def main() -> int:
     env = Environment.read()
     world = bootstrap.world(env)
     env.require("mlflow_tracking_uri")
-    log = observability.logger("training", env.log_level)
+    log = world.log("training")
     world.ship_logs(log, f"{socket.gethostname()}/{os.getpid()}")
     worker = Worker(world, log)
 

@@ -6,6 +6,7 @@ import logging
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from dropforge import observability
 from dropforge.environment import Environment
 from dropforge.uris import join
 
@@ -49,6 +50,10 @@ class World:
 
         self.env.require("mlflow_tracking_uri")
         return MlflowRegistry(self.env.mlflow_tracking_uri)
+
+    def log(self, service: str) -> logging.Logger:
+        """The process's logger, at the level and with the metrics namespace of the environment."""
+        return observability.logger(service, self.env.log_level, self.env.metrics_namespace)
 
     def ship_logs(self, log: logging.Logger, stream: str) -> None:
         """Send the logger's lines to the training log group too, where the environment names one."""

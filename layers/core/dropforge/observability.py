@@ -24,7 +24,7 @@ METRICS = {
     "RowsIn": "Count",
     "RowsQuarantined": "Count",
     "DriftedColumns": "Count",
-    "UnfinishedUploads": "Count",
+    "StuckMinutes": "None",
     "TrainingSeconds": "Seconds",
     "BestScore": "None",
     "PredictLatency": "Milliseconds",
@@ -57,7 +57,6 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
-
 
     def _embedded(self, created: float, measured: dict[str, float]) -> dict[str, Any]:
         """The metrics as fields, and the block that tells CloudWatch which fields are metrics."""

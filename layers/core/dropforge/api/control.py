@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dropforge import observability
 from dropforge.api import http
 from dropforge.errors import InvalidRequest
 from dropforge.serving import formats
@@ -39,7 +38,7 @@ def _set_model(w: World, request: http.Request) -> http.Response:
         registry=w.registry,
         bucket=w.env.data_bucket,
         by=_by(request),
-        log=observability.logger("control", w.env.log_level),
+        log=w.log("control"),
         why=_text(body, "why"),
     )
     return http.Response(switched)
@@ -55,7 +54,7 @@ def _rollback(w: World, request: http.Request) -> http.Response:
         store=w.store,
         bucket=w.env.data_bucket,
         by=_by(request),
-        log=observability.logger("control", w.env.log_level),
+        log=w.log("control"),
         why=_text(body, "why"),
     )
     return http.Response(done)
@@ -77,7 +76,7 @@ def _label(w: World, request: http.Request) -> http.Response:
         settings=w.settings(),
         registry=w.registry,
     )
-    observability.logger("control", w.env.log_level).info("labelled", extra={"by": _by(request), **labelled})
+    w.log("control").info("labelled", extra={"by": _by(request), **labelled})
     return http.Response(labelled)
 
 

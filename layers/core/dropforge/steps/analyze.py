@@ -110,6 +110,7 @@ class _Analysis:
                 "rows_in": admission.rows_in,
                 "rows_used": admission.rows_used,
                 "rows_quarantined": admission.rows_quarantined,
+                "metrics": {"RowsIn": admission.rows_in, "RowsQuarantined": admission.rows_quarantined},
             },
         )
         self._record_rows(admission)

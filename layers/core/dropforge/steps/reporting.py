@@ -77,7 +77,8 @@ class Reporting:
         )
         self._publish(report, profile, made, tracking)
         drifted = [c.name for c in report.drifted]
-        self.ports.log.info("reported", extra={"verdict": report.verdict.word, "drifted": drifted})
+        measured = {"DriftedColumns": len(drifted)}
+        self.ports.log.info("reported", extra={"verdict": report.verdict.word, "drifted": drifted, "metrics": measured})
         return report, made
 
     def _importance(self) -> dict[str, float]:

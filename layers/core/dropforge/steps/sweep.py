@@ -15,7 +15,7 @@ from dropforge.messages import TrainingRequest, UploadEvent
 from dropforge.steps import requests
 from dropforge.steps.analyze import analyze
 from dropforge.steps.reporting import Ports
-from dropforge.uploads import Reason, UploadRecord
+from dropforge.uploads import Reason, UploadBook, UploadRecord
 
 ATTEMPTS = 4
 _ENDED = {"FAILED", "TIMED_OUT", "ABORTED", "SUCCEEDED", ""}
@@ -40,6 +40,12 @@ def sweep(
             ports.log.warning("swept", extra={"correlation_id": record.upload_id, "state": record.state, "done": told})
             done[record.upload_id] = told
     return done
+
+
+def stuck_minutes(book: UploadBook, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> float:
+    """Minutes since the last step of the upload that has waited longest for its end; 0 when all have ended."""
+    waiting = [clock() - datetime.fromisoformat(r.history[-1].at) for r in book.list() if not r.terminal]
+    return round(max(waiting, default=timedelta()).total_seconds() / 60, 1)
 
 
 def _again(record: UploadRecord, ports: Ports) -> str:

@@ -1,0 +1,122 @@
+"""Log lines: what a person reads, what a program finds, and what CloudWatch makes metrics of."""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dropforge import observability
+from dropforge.api import http
+from dropforge.observability import METRICS, JsonFormatter
+from dropforge_local.packaging import load_template
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [*(ROOT / "layers" / "core" / "dropforge").rglob("*.py"), *(ROOT / "functions").rglob("*.py")]
+SOURCES += (ROOT / "training" / "dropforge_training").rglob("*.py")
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(JsonFormatter("predict", "Dropforge/p"))
+        self.lines: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(json.loads(self.format(record)))
+
+
+@pytest.fixture
+def kept() -> tuple[logging.Logger, list[dict[str, Any]]]:
+    log, lines = logging.Logger("kept"), _Lines()
+    log.addHandler(lines)
+    return log, lines.lines
+
+
+def test_a_metric_is_a_field_that_the_line_itself_declares(kept: tuple[logging.Logger, list[dict[str, Any]]]) -> None:
+    """A line with metrics holds namespace, dimension, name, unit, time in milliseconds, and each value as a root field."""
+    log, lines = kept
+    with observability.context(correlation_id="u1"):
+        log.info("admitted", extra={"rows_in": 3, "metrics": {"RowsIn": 3, "TrainingSeconds": 1.5}})
+    (line,) = lines
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == "Dropforge/p"
+    assert all(name in line for names in directive["Dimensions"] for name in names)
+    assert {m["Name"]: (m["Unit"], line[m["Name"]]) for m in directive["Metrics"]} == {
+        "RowsIn": ("Count", 3),
+        "TrainingSeconds": ("Seconds", 1.5),
+    }
+    assert line["correlation_id"] == "u1"
+    assert line["rows_in"] == 3
+    assert "metrics" not in line
+    assert 1.7e12 < line["_aws"]["Timestamp"] < 1e13
+
+
+def test_a_line_without_metrics_declares_none(kept: tuple[logging.Logger, list[dict[str, Any]]]) -> None:
+    """An ordinary line costs nothing more."""
+    log, lines = kept
+    log.info("hello")
+    log.info("nothing counted", extra={"metrics": {}})
+    assert not any("_aws" in line for line in lines)
+
+
+def test_every_request_is_one_line_with_its_metrics(kept: tuple[logging.Logger, list[dict[str, Any]]]) -> None:
+    """Latency and counters of a request are in its one line; a refused one is counted; counters that are zero are left out."""
+    log, lines = kept
+    answers = [http.Response({}), http.Response({}, metrics={"UnseenCategory": 2}), http.Response({}, status=422)]
+    for answer in answers:
+        http.respond({}, log, lambda _request, answer=answer: answer, latency="PredictLatency")
+    assert len(lines) == 3
+    assert all(line["PredictLatency"] > 0 for line in lines)
+    assert [line.get("UnseenCategory") for line in lines] == [None, 2, None]
+    assert [line.get("Rejected4xx") for line in lines] == [None, None, 1]
+    http.respond({}, log, lambda _request: answers[0])
+    assert "PredictLatency" not in lines[-1]
+
+
+def _written() -> set[str]:
+    """Texts in the code, the declaration left out, that are names of metrics."""
+    others = [f for f in SOURCES if f.name != "observability.py"]
+    return {n.value for f in others for n in ast.walk(ast.parse(f.read_text())) if isinstance(n, ast.Constant)} & set(
+        METRICS
+    )
+
+
+def test_every_metric_is_written_somewhere() -> None:
+    """No metric is declared that no code writes."""
+    assert _written() == set(METRICS)
+
+
+def test_alarms_and_dashboard_look_at_metrics_that_exist() -> None:
+    """Every metric of our namespace in template.yaml is one the code writes, under a service that has a log group."""
+    resources = load_template(ROOT / "template.yaml")["Resources"]
+    services = {n.removesuffix("Logs").lower() for n, r in resources.items() if r["Type"] == "AWS::Logs::LogGroup"}
+    alarms = [r["Properties"] for r in resources.values() if r["Type"] == "AWS::CloudWatch::Alarm"]
+    own = [a for a in alarms if a["Namespace"] == {"Fn::Sub": "Dropforge/${ProjectName}"}]
+    assert len(own) >= 3
+    for alarm in own:
+        assert alarm["MetricName"] in METRICS
+        assert {d["Value"] for d in alarm["Dimensions"]} <= services
+    board = json.loads(resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"])
+    shown = {m[1] for w in board["widgets"] for m in w["properties"]["metrics"] if len(m) > 1 and isinstance(m[1], str)}
+    assert {n for n in shown if n[0].isupper() and not n.startswith("Approximate")} <= set(METRICS)
+    assert set(METRICS) <= shown
+
+
+def test_alarms_stay_within_what_is_free() -> None:
+    """Ten alarms are free in every account; a stack has no more, so that watching costs nothing."""
+    text = (ROOT / "template.yaml").read_text()
+    assert 0 < text.count("Type: AWS::CloudWatch::Alarm") <= 10
+
+
+def test_every_alarm_tells_somebody_what_to_do() -> None:
+    """An alarm reaches the topic and its words say what happened and where to look."""
+    resources = load_template(ROOT / "template.yaml")["Resources"]
+    for name, r in resources.items():
+        if r["Type"] == "AWS::CloudWatch::Alarm":
+            assert r["Properties"]["AlarmActions"] == [{"Ref": "AlarmTopic"}], name
+            assert len(r["Properties"]["AlarmDescription"]) > 40, name
