@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from dropforge.errors import DropforgeError
-from dropforge_cli.output import emit_facts, emit_json, err, say
-from dropforge_cli.target import Target, home, project_root
+from dropforge_cli.output import done, emit_facts, emit_json, err, say
+from dropforge_cli.target import SETTINGS_FILE, Target, home, project_root
 
-Port = Annotated[int, typer.Option(help="port of the emulated AWS", envvar="DROPFORGE_PORT")]
-MlflowPort = Annotated[int, typer.Option(help="port of the MLflow server", envvar="DROPFORGE_MLFLOW_PORT")]
+Port = Annotated[
+    int | None,
+    typer.Option(help="port of the emulated AWS; that of the last start, else 4566", envvar="DROPFORGE_PORT"),
+]
+MlflowPort = Annotated[
+    int | None,
+    typer.Option(help="port of the MLflow server; that of the last start, else 5500", envvar="DROPFORGE_MLFLOW_PORT"),
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
@@ -24,28 +30,44 @@ def register(app: typer.Typer) -> None:
     app.command("apply", rich_help_panel=panel)(apply)
 
 
-def config_of(port: int = 4566, mlflow_port: int = 5500, workers: int = 1) -> Any:
-    from dropforge_local.layout import Config
+def config_of(port: int | None = None, mlflow_port: int | None = None, workers: int = 1) -> Any:
+    """The local cloud of the project we are in. Ports not given are those of its last start, else the usual ones."""
+    from dropforge_local.layout import PROJECT, Config, checkout, last_ports
 
-    root = project_root()
-    return Config(root=root, home=home(root), port=port, mlflow_port=mlflow_port, workers=workers)
+    folder = project_root()
+    kept = home(folder)
+    settings = folder / SETTINGS_FILE
+    named = PROJECT if (folder / "template.yaml").exists() else _project(settings)
+    last_port, last_mlflow_port = last_ports(kept)
+    return Config(
+        root=checkout(folder),
+        home=kept,
+        port=port or last_port,
+        mlflow_port=mlflow_port or last_mlflow_port,
+        workers=workers,
+        settings=settings,
+        project=named,
+    )
 
 
-def progress(what: str, seconds: float) -> None:
-    err.print(f"[green]✓[/green] {what} [dim]{seconds:.1f} s[/dim]")
+def _project(file: Path) -> str:
+    """The project settings.yaml names; the stack has no other name."""
+    from dropforge import settings
+
+    return settings.load(file.read_bytes(), file.name).project
 
 
 def up(
-    port: Port = 4566,
-    mlflow_port: MlflowPort = 5500,
+    port: Port = None,
+    mlflow_port: MlflowPort = None,
     workers: Annotated[int, typer.Option(help="training workers", min=1, max=16)] = 1,
     json: Json = False,
 ) -> None:
     """Start the local cloud, deploy what changed, apply settings.yaml. Safe to repeat."""
     from dropforge_local import cloud
 
-    err.print("[dim]starting the local cloud (the MLflow server takes longest)[/dim]")
-    found = cloud.up(config_of(port, mlflow_port, workers), progress)
+    err.print("starting the local cloud (the MLflow server takes longest)", style="dim")
+    found = cloud.up(config_of(port, mlflow_port, workers), done)
     if json:
         emit_json(found)
     else:
@@ -56,7 +78,7 @@ def down(json: Json = False) -> None:
     """Stop what `up` started. Data stay in .dropforge and are there at the next start."""
     from dropforge_local import cloud
 
-    stopped = cloud.down(config_of(), progress)
+    stopped = cloud.down(config_of(), done)
     if json:
         emit_json({"stopped": stopped})
     elif not stopped:
@@ -67,12 +89,7 @@ def status(json: Json = False) -> None:
     """What runs, and what the system says of its health. Exit code 1 when a part is down."""
     from dropforge_local import cloud
 
-    try:
-        known = Target.find().outputs
-        port, mlflow_port = int(known["EndpointUrl"].rpartition(":")[2]), int(known["MlflowUrl"].rpartition(":")[2])
-    except DropforgeError:  # nothing runs: the default ports are asked
-        port, mlflow_port = 4566, 5500
-    found = cloud.status(config_of(port, mlflow_port))
+    found = cloud.status(config_of())
     emit_json(found) if json else emit_facts(found)
     if set(found.values()) & {"stopped", "unknown"}:
         raise typer.Exit(1)
@@ -91,6 +108,6 @@ def apply(json: Json = False) -> None:
 
     target = Target.find()
     world = bootstrap.World(target.environment)
-    text = (project_root() / "settings.yaml").read_bytes()
+    text = (project_root() / SETTINGS_FILE).read_bytes()
     parsed = settings_store.apply(S3Store(target.client("s3")), world.env.data_bucket, text)
     emit_json({"sha256": parsed.sha256}) if json else say(f"in force: settings {parsed.sha256[:12]}")

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from dropforge_cli.cloud import MlflowPort, Port, config_of, progress
-from dropforge_cli.output import emit_table, err, out
+from dropforge.errors import PermanentError
+from dropforge_cli.cloud import MlflowPort, Port, config_of
+from dropforge_cli.output import done, emit_table, err, heading, out
 from dropforge_cli.target import Target, project_root
 
 
@@ -19,23 +20,29 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    port: Port = 4566,
-    mlflow_port: MlflowPort = 5500,
+    port: Port = None,
+    mlflow_port: MlflowPort = None,
     rows: Annotated[int, typer.Option(help="real rows to predict at the end")] = 3,
 ) -> None:
     """Start everything, upload real data twice, train, label, serve, predict. Repeating it is fine and fast."""
     from dropforge_cli.example_data import fetch
     from dropforge_local import cloud
 
+    if not (project_root() / "template.yaml").exists():
+        raise PermanentError(
+            "the demo runs in the checkout: it trains on its example data by its settings.yaml",
+            code="no_demo",
+            fix="for this project: dropforge up, then dropforge upload FILE --serve",
+        )
     begun = time.monotonic()
     _title("1  Local cloud")
     config = config_of(port, mlflow_port)
-    outputs = cloud.up(config, progress)
+    outputs = cloud.up(config, done)
     target = Target(outputs)
     _title("2  Data: Adult census income (UCI, CC BY 4.0)")
     started = time.monotonic()
     example = fetch(project_root() / ".cache" / "data")
-    progress("data ready", time.monotonic() - started)
+    done("data ready", time.monotonic() - started)
     first = _send(target, example.reference, "3  Reference: 32,561 rows")
     second = _send(target, example.new, "4  New data: 16,281 rows, compared with the reference")
     _title("5  Verdict and models")
@@ -67,7 +74,7 @@ def demo(
 
 
 def _title(text: str) -> None:
-    err.print(f"\n[bold]{text}[/bold]")
+    heading(f"\n{text}")
 
 
 def _send(target: Target, file: Path, title: str) -> dict[str, Any]:
@@ -77,7 +84,7 @@ def _send(target: Target, file: Path, title: str) -> dict[str, Any]:
     _title(title)
     record = follow_upload(target, put(target, file))
     if record["state"] == "skipped" and record["reason"]["code"] == "duplicate":
-        err.print("  [dim]the same rows were trained on before: nothing to do[/dim]")
+        err.print("  the same rows were trained on before: nothing to do", style="dim")
         earlier = [
             u
             for u in target.api("GET", "/uploads").json()["uploads"]
@@ -145,7 +152,7 @@ def _predict(target: Target, file: Path, rows: int) -> None:
         for i, (p, t) in enumerate(zip(answer["predictions"], truth, strict=True))
     ]
     emit_table(("row", "predicted", "true", "probabilities"), table)
-    err.print(f"[green]✓[/green] predicted over HTTP [dim]{took:.2f} s[/dim]")
+    done("predicted over HTTP", took)
 
 
 def _save_report(home: Path, target: Target, report: dict[str, Any]) -> Path:

@@ -13,8 +13,8 @@ import typer
 
 from dropforge import __version__
 from dropforge.errors import DropforgeError
-from dropforge_cli import analyze, cloud, demo, logs, models, quarantine, switching, uploads
-from dropforge_cli.output import err
+from dropforge_cli import analyze, cloud, demo, init, logs, models, quarantine, switching, uploads
+from dropforge_cli.output import tell_error
 
 app = typer.Typer(
     name="dropforge",
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (demo, cloud, uploads, quarantine, models, switching, logs, analyze):
+for part in (init, demo, cloud, uploads, quarantine, models, switching, logs, analyze):
     part.register(app)
 
 
@@ -41,9 +41,7 @@ def main() -> None:
     except DropforgeError as error:
         if "--json" in sys.argv:
             sys.stdout.write(json.dumps(error.as_dict()) + "\n")
-        err.print(f"[bold red]error:[/bold red] {error.message}", markup=True)
-        if error.fix:
-            err.print(f"[bold]fix:[/bold] {error.fix}")
+        tell_error(error.message, error.fix)
         sys.exit(3 if error.retryable else 2)
     except KeyboardInterrupt:
         sys.exit(130)

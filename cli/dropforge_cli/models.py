@@ -52,12 +52,26 @@ def label(
     json: Json = False,
 ) -> None:
     """Set an alias; it is taken from the project's other models, so that it names one version."""
-    body = {"alias": alias, "model": model, "version": version}
-    told = Target.find().api("POST", "/label", json=body, headers=_CLI).json()
+    told = set_label(Target.find(), model, alias, version)
     if json:
         emit_json(told)
         return
     emit_facts({k: told[k] for k in ("name", "version", "alias")})
+
+
+def set_label(target: Target, model: str, alias: str, version: str = "") -> dict[str, Any]:
+    """The version that has the alias now; `challenger` names the best of the last upload."""
+    body = {"alias": alias, "model": model, "version": version}
+    told: dict[str, Any] = target.api("POST", "/label", json=body, headers=_CLI).json()
+    return told
+
+
+def serve_best(target: Target, alias: str = "Production") -> dict[str, Any]:
+    """Label the last upload's best version and make it answer; what /set_model told."""
+    labelled = set_label(target, "challenger", alias)
+    body = {"alias": alias, "model": labelled["name"]}
+    served: dict[str, Any] = target.api("POST", "/set_model", json=body, headers=_CLI).json()
+    return served
 
 
 def set_model(

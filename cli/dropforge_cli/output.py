@@ -26,8 +26,9 @@ class _Lazy:
         return getattr(console, name)
 
 
-err = cast("Console", _Lazy(stderr=True, highlight=False))
-out = cast("Console", _Lazy(highlight=False, soft_wrap=True))
+# No markup: messages hold names and cells of users, and square brackets in them are text.
+err = cast("Console", _Lazy(stderr=True, highlight=False, markup=False))
+out = cast("Console", _Lazy(highlight=False, soft_wrap=True, markup=False))
 
 
 def emit_json(value: Any) -> None:
@@ -42,12 +43,13 @@ def emit_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: 
             sys.stdout.write("\t".join(str(c) for c in line) + "\n")
         return
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title or None, title_justify="left", header_style="bold")
     for name in columns:
         table.add_column(name)
     for row in rows:
-        table.add_row(*(str(c) for c in row))
+        table.add_row(*(Text(str(c)) for c in row))
     out.print(table)
 
 
@@ -63,10 +65,36 @@ def say(message: str) -> None:
     err.print(message)
 
 
+def plain(message: str) -> None:
+    """Text on stderr as it is."""
+    err.print(message, soft_wrap=True)
+
+
+def heading(message: str) -> None:
+    """One line on stderr that a reader looks for."""
+    err.print(message, style="bold", soft_wrap=True)
+
+
 @contextmanager
 def step(what: str) -> Iterator[None]:
     """Tell on stderr what is done and how long it took."""
     start = time.monotonic()
-    err.print(f"[dim]…[/dim] {what}")
+    plain(f"… {what}")
     yield
-    err.print(f"[green]✓[/green] {what} [dim]{time.monotonic() - start:.1f} s[/dim]")
+    done(what, time.monotonic() - start)
+
+
+def done(what: str, seconds: float) -> None:
+    """A finished step and its wall time, on stderr."""
+    from rich.text import Text
+
+    err.print(Text.assemble(("✓ ", "green"), what, (f" {seconds:.1f} s", "dim")))
+
+
+def tell_error(message: str, fix: str) -> None:
+    """What went wrong and what to do, on stderr; both may hold a user's own text."""
+    from rich.text import Text
+
+    err.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+    if fix:
+        err.print(Text.assemble(("fix: ", "bold"), fix), soft_wrap=True)

@@ -17,19 +17,23 @@ from dropforge.errors import Conflict, DropforgeError, InvalidRequest, NotFound,
 if TYPE_CHECKING:
     import requests
 
+SETTINGS_FILE = "settings.yaml"
 HOME_VARIABLE = "DROPFORGE_HOME"
 
 
 def project_root(start: Path | None = None) -> Path:
-    """The nearest folder above with a template.yaml and a settings.yaml. Raises PermanentError outside a project."""
+    """The nearest folder above with a settings.yaml: a checkout's own, or one `dropforge init` made.
+
+    Raises PermanentError outside a project.
+    """
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
-        if (folder / "template.yaml").exists() and (folder / "settings.yaml").exists():
+        if (folder / SETTINGS_FILE).exists():
             return folder
     raise PermanentError(
         f"{here} is not in a Dropforge project",
         code="no_project",
-        fix="change to the folder that has template.yaml and settings.yaml",
+        fix="change to the folder that has settings.yaml, or make one: dropforge init my.csv",
     )
 
 

@@ -10,7 +10,7 @@ import typer
 
 from dropforge import identity
 from dropforge.errors import NotFound, PermanentError
-from dropforge_cli.output import emit_facts, emit_json, emit_table, err, out, say
+from dropforge_cli.output import emit_facts, emit_json, emit_table, err, out, say, tell_error
 from dropforge_cli.target import Target
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
@@ -29,18 +29,38 @@ def register(app: typer.Typer) -> None:
 def upload(
     file: Annotated[Path, typer.Argument(help="CSV or Parquet file", exists=True, dir_okay=False)],
     follow: Annotated[bool, typer.Option("--watch", help="follow it to its end")] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="follow it, label its best version Production, make that version answer")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Put a file into the bucket; its id is printed at once."""
     target = Target.find()
     upload_id = put(target, file)
-    if follow:
-        record = follow_upload(target, upload_id)
-        finish(record, json=json)
+    if serve:
+        _serve(target, follow_upload(target, upload_id), json=json)
+    elif follow:
+        finish(follow_upload(target, upload_id), json=json)
     elif json:
         emit_json({"upload_id": upload_id})
     else:
         out.print(upload_id)
+
+
+def _serve(target: Target, record: dict[str, Any], *, json: bool) -> None:
+    """The best version of an upload that ended well answers from now on."""
+    from dropforge_cli.models import serve_best
+
+    if record["state"] not in {"concluded", "skipped"}:
+        finish(record, json=json)
+        return
+    served = serve_best(target)
+    if json:
+        emit_json({"upload": record, "served": served["model"]})
+        return
+    finish(record, json=False)
+    emit_facts({"served": f"{served['model']['name']} version {served['model']['version']}"})
+    say("it answers at POST /predict: dropforge predict, or dropforge outputs for the address and the key")
 
 
 def watch(upload_id: Annotated[str, typer.Argument(help="id, or `last`")] = "last", json: Json = False) -> None:
@@ -99,9 +119,7 @@ def follow_upload(target: Target, upload_id: str, patience: float = 7200) -> dic
     while True:
         record = _record(target, upload_id)
         for step in (record or {}).get("history", ())[seen:]:
-            colour = _COLOURS.get(step["state"], "cyan")
-            clock, remark = f"[dim]{time.monotonic() - started:5.1f} s[/dim]", _remark(record or {}, step["state"])
-            err.print(f"  {clock} [{colour}]{step['state']}[/{colour}]{remark}")
+            _tell_state(time.monotonic() - started, step["state"], _remark(record or {}, step["state"]))
             seen += 1
         if record and record["state"] in _TERMINAL:
             return record
@@ -114,6 +132,12 @@ def follow_upload(target: Target, upload_id: str, patience: float = 7200) -> dic
                 fix=f"dropforge watch {upload_id}",
             )
         time.sleep(0.3)
+
+
+def _tell_state(seconds: float, state: str, remark: str) -> None:
+    from rich.text import Text
+
+    err.print(Text.assemble((f"  {seconds:5.1f} s ", "dim"), (state, _COLOURS.get(state, "cyan")), remark))
 
 
 def _record(target: Target, upload_id: str) -> dict[str, Any] | None:
@@ -182,6 +206,6 @@ def finish(record: dict[str, Any], *, json: bool) -> None:
         }
         emit_facts(shown)
         if record["reason"]:
-            say(f"[red]{record['reason']['message']}[/red]\nfix: {record['reason']['fix']}")
+            tell_error(record["reason"]["message"], record["reason"]["fix"])
     if record["state"] not in {"concluded", "skipped"}:
         raise typer.Exit(1)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dropforge import settings_store
 from dropforge.adapters.s3 import S3Store
-from dropforge.errors import DropforgeError, PermanentError
+from dropforge.errors import Conflict, DropforgeError, PermanentError
 from dropforge_local import deploy
 from dropforge_local.layout import ACCOUNT, REGION, ROOT_CREDENTIALS, Config
 from dropforge_local.processes import Process, require_free, wait_until
@@ -41,6 +41,7 @@ def worker(config: Config, number: int = 1) -> Process:
 def up(config: Config, progress: Progress) -> dict[str, str]:
     """Start what does not run, deploy what changed, apply settings. Returns the outputs. Raises DropforgeError."""
     (config.home / "tmp").mkdir(parents=True, exist_ok=True)
+    _same_project(config)
     errors: list[DropforgeError] = []
     tracking = threading.Thread(target=_caught(lambda: _start_mlflow(config, progress), errors), daemon=True)
     tracking.start()
@@ -61,9 +62,23 @@ def up(config: Config, progress: Progress) -> dict[str, str]:
     if fresh:
         with _timed("sweep", progress) as note:
             note.append(_sweep(config, outputs))
+    config.ports_file.write_text(json.dumps({"port": config.port, "mlflow_port": config.mlflow_port}) + "\n")
     config.outputs_file.write_text(json.dumps(outputs, indent=2) + "\n")
     config.outputs_file.chmod(0o600)
     return outputs
+
+
+def _same_project(config: Config) -> None:
+    """Raises Conflict when this state belongs to a project of another name: its buckets and models would be left behind."""
+    kept = config.home / "project"
+    if not kept.exists():
+        kept.write_text(config.project + "\n")
+    elif (before := kept.read_text().strip()) != config.project:
+        raise Conflict(
+            f"{config.home} holds the data of project {before!r}; settings.yaml now says {config.project!r}",
+            code="project_renamed",
+            fix=f"write `project: {before}` again, or start anew: dropforge down, then remove {config.home}",
+        )
 
 
 def down(config: Config, progress: Progress) -> bool:

@@ -1,14 +1,45 @@
-"""Where the local cloud keeps things, and how it is configured. Nothing here touches the disk."""
+"""Where the local cloud keeps things, and how it is configured. Nothing here writes to the disk."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from dropforge.errors import PermanentError
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
 # The emulator's root account: any secret is accepted, and the port is open on loopback only.
 ROOT_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+
+PORT, MLFLOW_PORT = 4566, 5500
+PROJECT = "dropforge"
+
+
+def checkout(folder: Path) -> Path:
+    """The folder with template.yaml and the code: the project itself, else the checkout this package is installed from.
+
+    Raises PermanentError when the package was installed without one.
+    """
+    for found in (folder, Path(__file__).parents[2]):
+        if (found / "template.yaml").exists():
+            return found
+    raise PermanentError(
+        "the installed package has no template.yaml beside it",
+        code="no_template",
+        fix="install from a checkout: make up in it, then use its .venv/bin/dropforge",
+    )
+
+
+def last_ports(home: Path) -> tuple[int, int]:
+    """Ports of the emulator and of MLflow at the last start of this local cloud, else the usual ones."""
+    try:
+        kept = json.loads((home / "ports.json").read_text())
+        return int(kept["port"]), int(kept["mlflow_port"])
+    except (OSError, ValueError, KeyError):
+        return PORT, MLFLOW_PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +48,9 @@ class Config:
 
     root: Path
     home: Path
-    port: int = 4566
-    mlflow_port: int = 5500
-    project: str = "dropforge"
+    port: int = PORT
+    mlflow_port: int = MLFLOW_PORT
+    project: str = PROJECT
     parameters: dict[str, str] = field(default_factory=dict)
     workers: int = 1
     settings: Path | None = None  # another settings file than the checkout's
@@ -63,6 +94,10 @@ class Config:
     @property
     def pids(self) -> Path:
         return self.home / "run"
+
+    @property
+    def ports_file(self) -> Path:
+        return self.home / "ports.json"
 
     @property
     def outputs_file(self) -> Path:

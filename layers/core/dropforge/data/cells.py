@@ -65,6 +65,19 @@ def _missing(i: int, markers: Sequence[str]) -> str:
     return f"r{i} IS NULL OR t{i} = '' OR (length(t{i}) = 3 AND lower(t{i}) = 'nan'){listed}"
 
 
+# Dates: the year first with - or /, or day.month.year. 12/31/2024 is not read: which number is the month is a guess.
+def _is_iso(i: int) -> str:
+    return f"(v{i} LIKE '____-__-__%' OR v{i} LIKE '____/__/__%')"
+
+
+def _is_dotted(i: int) -> str:
+    return f"v{i} LIKE '__.__.____%'"
+
+
+def _undotted(i: int) -> str:
+    return f"TRY_CAST(concat(substr(v{i}, 7, 4), '-', substr(v{i}, 4, 2), '-', substr(v{i}, 1, 2), substr(v{i}, 11)) AS TIMESTAMP)"
+
+
 def is_infinite(i: int) -> str:
     return f"isinf(d{i})"
 
@@ -84,7 +97,9 @@ def parsed(i: int, kind: Kind, *, clean: bool = False) -> str:
                 f"WHEN lower(v{i}) IN ('false', 'f', 'no', 'n', '0') THEN false END"
             )
         case "datetime":
-            return f"CASE WHEN v{i} LIKE '____-__-__%' THEN TRY_CAST(v{i} AS TIMESTAMP) END"
+            return (
+                f"CASE WHEN {_is_iso(i)} THEN TRY_CAST(v{i} AS TIMESTAMP) WHEN {_is_dotted(i)} THEN {_undotted(i)} END"
+            )
         case _:
             return f"v{i}"
 
@@ -109,7 +124,8 @@ def probes(i: int) -> dict[str, str]:
         "overflows": f"CASE WHEN b{i} IS NULL AND abs(d{i}) >= 9223372036854775807 THEN "
         f"isfinite(d{i}) AND position('.' IN v{i}) = 0 AND position('e' IN lower(v{i})) = 0 ELSE false END",
         "booleans": f"CASE WHEN length(v{i}) BETWEEN 4 AND 5 THEN lower(v{i}) IN ('true', 'false') ELSE false END",
-        "dates": f"CASE WHEN v{i} LIKE '____-__-__%' THEN TRY_CAST(v{i} AS TIMESTAMP) IS NOT NULL ELSE false END",
+        "dates": f"CASE WHEN {_is_iso(i)} THEN TRY_CAST(v{i} AS TIMESTAMP) IS NOT NULL "
+        f"WHEN {_is_dotted(i)} THEN {_undotted(i)} IS NOT NULL ELSE false END",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from dropforge.errors import RejectedUpload
 from dropforge.settings import DataSettings, Limits
 
 _IN_MEMORY_BYTES = 64_000_000
+UNNAMED = "column_1"  # what the first column is called when it has no name: tables written with their row numbers
 _NESTED = ("STRUCT", "MAP", "LIST", "[]", "UNION", "BLOB")
 
 
@@ -59,10 +61,14 @@ def open_source(path: Path, workdir: Path, connection: Any, data: DataSettings, 
 
 def _inside(path: Path, workdir: Path) -> Path:
     """DuckDB may read the work folder only: a file from elsewhere comes in as a link."""
-    if path.resolve().is_relative_to(workdir.resolve()):
+    path = path.resolve()
+    if path.is_relative_to(workdir.resolve()):
         return path
     linked = workdir / "upload"
-    linked.hardlink_to(path) if path.stat().st_dev == workdir.stat().st_dev else linked.write_bytes(path.read_bytes())
+    try:
+        linked.hardlink_to(path)
+    except OSError:  # another disk, or somebody else's file
+        shutil.copyfile(path, linked)
     return linked
 
 
@@ -81,6 +87,10 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
     # A file whose first line is not the declared names has no header line.
     headerless = bool(declared) and first != declared
     header = declared if headerless else first
+    notes = list(text.notes)
+    if len(header) > 1 and not header[0] and UNNAMED not in header:
+        header = [UNNAMED, *header[1:]]
+        notes.append(("index_column", f"the first column has no name (row numbers?); it is called {UNNAMED}"))
     _check_header(header, data.limits)
     if text.quotes % 2:
         with text.path.open("rb") as f:
@@ -103,7 +113,6 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
     kept = f"store_rejects = true, rejects_limit = 0, buffer_size = {buffer})"
     tolerant = f"ignore_errors = true, buffer_size = {2 * longest})"
     comma = delimiter != "," and _decimal_comma(text.path, delimiter, len(header))
-    notes = list(text.notes)
     if comma:
         notes.append(("decimal_comma", "numbers are written with a decimal comma"))
     return Source(

@@ -162,7 +162,7 @@ def _parse(feature: Feature, text: str, row: int) -> float:
             return 1.0 if lowered in _TRUE else 0.0
     elif feature.kind == "datetime":
         try:
-            moment = datetime.fromisoformat(text)
+            moment = datetime.fromisoformat(_iso(text))
         except ValueError:
             raise _not_of_kind(feature, text, row) from None
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -175,6 +175,15 @@ def _parse(feature: Feature, text: str, row: int) -> float:
         if math.isfinite(number) and "_" not in text:
             return number
     raise _not_of_kind(feature, text, row)
+
+
+def _iso(text: str) -> str:
+    """2024/12/31 and 31.12.2024, with or without a time, as admission reads them."""
+    if text[4:5] == "/" == text[7:8]:
+        return text.replace("/", "-", 2)
+    if text[2:3] == "." == text[5:6]:
+        return f"{text[6:10]}-{text[3:5]}-{text[:2]}{text[10:]}"
+    return text
 
 
 def _lenient(text: str) -> float:

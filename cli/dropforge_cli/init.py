@@ -1,0 +1,132 @@
+"""init: a project folder from a table nobody has described."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dropforge.errors import Conflict, RejectedUpload
+from dropforge_cli.output import emit_json, emit_table, heading, plain
+from dropforge_cli.target import SETTINGS_FILE
+
+_SHOWN = 60
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Start here")(init)
+
+
+def init(
+    file: Annotated[Path, typer.Argument(help="CSV (also gzipped) or Parquet", exists=True, dir_okay=False)],
+    target: Annotated[str, typer.Option(help="column to predict; guessed when left out")] = "",
+    positive: Annotated[str, typer.Option(help="class whose probability matters, of two")] = "",
+    folder: Annotated[Path | None, typer.Option("--dir", help="new folder; named after the file when left out")] = None,
+    force: Annotated[bool, typer.Option("--force", help="write over the folder's settings.yaml")] = False,
+    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Make a project folder from any table: its settings.yaml, with every decision and its reason.
+
+    Guesses delimiter, header, missing markers, column types, identifiers, dates, the target and its positive class, then
+    reads the file by the settings it wrote, as an upload would. Next: `dropforge up`, `dropforge upload FILE --serve`.
+    """
+    from dropforge import settings
+    from dropforge.data.guess import guess
+    from dropforge_cli import settings_writer
+
+    project = project_name(file)
+    made = folder or Path(project)
+    written = made / SETTINGS_FILE
+    if written.exists() and not force:
+        raise Conflict(
+            f"{written} exists",
+            code="project_exists",
+            fix="choose another folder with --dir, or write over it: --force",
+        )
+    with tempfile.TemporaryDirectory(prefix="dropforge-init-") as work:
+        found = guess(file, Path(work), target=target, positive=positive)
+    content = settings_writer.write(found, project_name(made.resolve()), file.name)
+    parsed = settings.load(content, SETTINGS_FILE)
+    trial = _trial(file, parsed.data)
+    made.mkdir(parents=True, exist_ok=True)
+    written.write_text(content, encoding="utf-8")
+    _ignore_state(made)
+    if json:
+        emit_json({**asdict(found), "form": found.form.words, "folder": str(made), "trial": trial})
+        return
+    _show(found, trial, file, made)
+
+
+def project_name(path: Path) -> str:
+    """A project's name from a path: what settings.yaml and template.yaml accept."""
+    stem = path.name.split(".")[0].lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")
+    slug = slug if slug[:1].isalpha() else f"t-{slug}".strip("-")
+    return f"{slug[:21].strip('-')}-data"[:21] if len(slug) < 2 else slug[:21].strip("-")
+
+
+def _trial(file: Path, data: Any) -> dict[str, Any]:
+    """What an upload of this file would give under these settings."""
+    from dropforge.data.admission import admit
+
+    with tempfile.TemporaryDirectory(prefix="dropforge-init-") as work:
+        try:
+            admission = admit(file, data=data, reference=None, workdir=Path(work), keep=False)
+        except RejectedUpload as error:
+            return {"accepted": False, **error.as_dict()}
+        return {
+            "accepted": True,
+            "rows_used": admission.rows_used,
+            "rows_quarantined": admission.rows_quarantined,
+            "notes": sorted({n.message for n in admission.notes}),
+        }
+
+
+def _ignore_state(folder: Path) -> None:
+    ignored = folder / ".gitignore"
+    if not ignored.exists():
+        ignored.write_text(".dropforge/\n", encoding="utf-8")
+
+
+def _show(found: Any, trial: dict[str, Any], file: Path, folder: Path) -> None:
+    heading(f"{file.name}: {found.rows:,} rows, {len(found.columns)} columns ({found.form.words})")
+    order = {"target": 0, "feature": 1, "ignored": 2}
+    columns = sorted(found.columns, key=lambda c: order[c.use])
+    rows = [
+        (c.name, c.kind, c.use + (", sensitive" if c.sensitive and c.use != "target" else ""), f"{c.missing:,}", c.why)
+        for c in (columns[:_SHOWN])
+    ]
+    emit_table(("column", "read as", "use", "missing", "why"), rows)
+    if len(columns) > _SHOWN:
+        plain(f"and {len(columns) - _SHOWN} more columns: see --json")
+    counted = ", ".join(f"{c.label} ({c.rows:,})" for c in found.classes[:10])
+    plain(f"\ntarget   {found.target}: {found.target_why}\nclasses  {counted}")
+    if found.positive:
+        plain(f"positive {found.positive}: {found.positive_why}")
+    plain(f"missing  {', '.join(found.markers) or 'empty cells only'}")
+    checks = list(found.checks)
+    if trial["accepted"]:
+        aside = f", {trial['rows_quarantined']:,} set aside" if trial["rows_quarantined"] else ""
+        plain(f"tried    {trial['rows_used']:,} rows accepted{aside}")
+    else:
+        checks.insert(0, f"an upload of this file would be rejected: {trial['message']}. {trial['fix']}")
+    if checks:
+        heading("\nTo check")
+        for check in checks:
+            plain(f"- {check}")
+    heading("\nNext")
+    here = Path.cwd().resolve()
+    steps = [] if folder.resolve() == here else [f"cd {folder}"]
+    for line in (
+        *steps,
+        "dropforge up",
+        f"dropforge upload {os.path.relpath(file, folder)} --serve",
+        "dropforge predict",
+    ):
+        plain(f"  {line}")
+    plain(f"\n{folder / SETTINGS_FILE} is written: change what you know better")

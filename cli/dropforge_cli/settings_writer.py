@@ -1,0 +1,101 @@
+"""A guess about a table as the text of a commented settings.yaml."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from dropforge.data.guess import Guess
+
+_PLAIN = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*$")
+_WORDS = {"yes", "no", "true", "false", "on", "off", "null", "y", "n"}  # YAML reads these as something else than text
+_SMALL = 20_000
+_WIDTH = 30
+
+
+def write(guess: Guess, project: str, source: str) -> str:
+    """The whole text; `dropforge.settings.load` accepts it."""
+    lines = [
+        f"# Made by `dropforge init` from {source}: {guess.rows:,} rows, {len(guess.columns)} columns ({guess.form.words}).",
+        "# Only what differs from the default is written; docs/reference/settings.md lists every key.",
+        "# `dropforge settings check` tells every mistake with its line; `dropforge apply` puts a change in force.",
+        f"project: {project}",
+        "",
+        "data:",
+        *_data(guess),
+        "",
+        "models:                        # each gets this budget of tuning; whichever ends first",
+        *_models(guess.rows),
+        "",
+        "training:",
+        "  metric: roc_auc              # what tuning maximises: roc_auc | average_precision | log_loss | accuracy | f1",
+        "  holdout_share: 0.2           # rows that no model sees before it is judged",
+        "",
+        "serving:",
+        "  alias: Production            # the version people give this alias is the one that answers",
+    ]
+    if guess.positive:
+        lines.append(_line("  threshold: 0.5", f"probability of {_plain(guess.positive)} from which it is predicted"))
+    return "\n".join(lines) + "\n"
+
+
+def _data(guess: Guess) -> list[str]:
+    lines = [_line(f"  target: {text(guess.target)}", f"to be predicted ({guess.target_why})")]
+    counted = ", ".join(f"{_plain(c.label)} {c.rows:,}" for c in guess.classes[:8])
+    lines.append(f"  # classes: {counted}{' …' if len(guess.classes) > 8 else ''}")
+    if guess.positive:
+        lines.append(
+            _line(f"  positive_class: {text(guess.positive)}", f"its probability is scored ({guess.positive_why})")
+        )
+    lines.append(_line(f"  missing_markers: {_list(guess.markers)}", "read as missing, besides empty cells"))
+    lines.append(_line(f"  sensitive: {_list(guess.sensitive)}", "scores are told for each of their groups"))
+    if guess.ignored:
+        lines.append("  ignore:                      # analysed, never used to predict")
+        lines += [_line(f"    - {text(c.name)}", c.why) for c in guess.columns if c.use == "ignored"]
+    else:
+        lines.append(_line("  ignore: []", "columns never used to predict"))
+    own = [c for c in guess.columns if c.markers]
+    if own:
+        lines.append(
+            "  columns:                     # what holds for one column only; also its type: integer number category …"
+        )
+        lines += [f"    {text(c.name)}: {{missing_markers: {_list((*guess.markers, *c.markers))}}}" for c in own]
+    else:
+        lines.append(_line("  columns: {}", "a type you know better: {zip: {type: category}}"))
+    csv = guess.form.csv
+    if guess.form.format == "csv" and (csv.delimiter != "auto" or csv.encoding != "utf-8" or csv.columns):
+        lines += ["  csv:", f"    delimiter: {text(csv.delimiter)}", f"    encoding: {csv.encoding}"]
+        if csv.columns:
+            lines.append(_line(f"    columns: {_list(csv.columns)}", "the file has no header line"))
+    return lines
+
+
+def _models(rows: int) -> list[str]:
+    small = rows <= _SMALL
+    budgets = (("random_forest", "RandomForest", 4 if small else 2), ("xgboost", "XGBoost", 12 if small else 6))
+    lines = []
+    for name, cls, trials in budgets:
+        lines += [
+            f"  - name: {name}",
+            f"    class: dropforge_training.models.{name}:{cls}",
+            f"    budget: {{trials: {trials}, seconds: {20 if small else 60}}}",
+        ]
+    return lines
+
+
+def text(value: str) -> str:
+    """A YAML scalar that is read back as this very text. JSON's strings are YAML's."""
+    return value if _PLAIN.match(value) and value.lower() not in _WORDS else json.dumps(value, ensure_ascii=False)
+
+
+def _list(values: tuple[str, ...]) -> str:
+    return f"[{', '.join(text(v) for v in values)}]"
+
+
+def _line(setting: str, remark: str) -> str:
+    return f"{setting:<{_WIDTH}} # {_plain(remark)}"
+
+
+def _plain(remark: str) -> str:
+    """A remark on one line."""
+    return " ".join(remark.split())

@@ -1,0 +1,162 @@
+"""Which column is to be predicted, and which of its classes is the one people ask for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dropforge.data.schema import Kind
+from dropforge.data.target import MAX_CLASSES
+from dropforge.errors import InvalidRequest
+
+MOST_CLASSES = MAX_CLASSES
+_NAMES = (
+    *("target", "label", "class", "y", "outcome", "result", "response", "income", "survived", "churn", "churned"),
+    *("exited", "default", "defaulted", "risk", "credit_risk", "diagnosis", "species", "fraud", "is_fraud", "approved"),
+    *("loan_status", "status", "converted", "subscribed", "deposit", "attrition", "readmitted", "stroke", "purchased"),
+    *("cancelled", "is_canceled", "won", "grade", "variety"),
+)
+_YES = ("true", "yes", "y", "t", "positive", "pos", "malignant", "fraud", "default", "churn", "churned", "bad", "died")
+_SURE, _FEW_ROWS = 3, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    name: str
+    kind: Kind
+    distinct: int
+    missing: int
+    identifier: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCount:
+    label: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    name: str
+    why: str
+    others: tuple[str, ...]
+    checks: tuple[str, ...]
+
+
+def choose(candidates: Sequence[Candidate], rows: int, wanted: str) -> Choice:
+    """The target. Raises InvalidRequest when no column can be one."""
+    able = [c for c in candidates if _able(c, rows)]
+    if wanted:
+        return Choice(wanted, "named by you", tuple(c.name for c in able if c.name != wanted), ())
+    if not able:
+        raise InvalidRequest(
+            f"no column has between 2 and {MOST_CLASSES} classes, so none can be the target",
+            code="no_target",
+            fix="Dropforge classifies: add a column with a class for each row, and name it with --target",
+        )
+    scored = sorted(((_score(c, i, candidates), -i, c) for i, c in enumerate(candidates) if c in able), reverse=True)
+    points, _, best = scored[0]
+    others = tuple(c.name for _, _, c in scored[1:6])
+    why = _reason(best, candidates)
+    close = len(scored) > 1 and scored[1][0] > points - 1
+    checks = (
+        (f"the target is a guess: {best.name} ({why}). Others possible: {', '.join(others)}. Choose with --target",)
+        if (points < _SURE or close) and others
+        else ()
+    )
+    return Choice(best.name, why, others, checks)
+
+
+def _able(c: Candidate, rows: int) -> bool:
+    return (
+        2 <= c.distinct <= MOST_CLASSES
+        and not c.identifier
+        and c.kind != "datetime"
+        and c.missing < 0.5 * rows
+        and (c.distinct <= 2 or rows >= 3 * c.distinct)
+    )
+
+
+def _score(c: Candidate, place: int, every: Sequence[Candidate]) -> float:
+    points = 0.0
+    lowered = c.name.lower().strip()
+    if lowered in _NAMES:
+        points += 5 - 0.05 * _NAMES.index(lowered)
+    elif any(w in _NAMES for w in lowered.replace("-", "_").replace(" ", "_").split("_")):
+        points += 2
+    if place == len(every) - 1:
+        points += 3
+    if place == 0:
+        points += 1
+    if c.distinct == 2:
+        points += 1
+    if c.kind == "category" and c.distinct <= 20:
+        points += 0.5
+    if c.kind in {"integer", "number"} and c.distinct > 20:
+        points -= 4
+    return points
+
+
+def _reason(c: Candidate, every: Sequence[Candidate]) -> str:
+    parts = [f"{c.distinct} classes"]
+    if c.name.lower().strip() in _NAMES:
+        parts.insert(0, "its name")
+    if c.name == every[-1].name:
+        parts.insert(0, "the last column")
+    elif c.name == every[0].name:
+        parts.insert(0, "the first column")
+    return ", ".join(parts)
+
+
+def unknown(wanted: str, columns: Sequence[str]) -> tuple[str]:
+    """Message for a target that is no column."""
+    near = difflib.get_close_matches(wanted, columns, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; columns are {', '.join(columns)}"
+    return (f"--target: there is no column {wanted!r}{hint}",)
+
+
+def check_classes(target: str, classes: Sequence[ClassCount]) -> None:
+    """Raises InvalidRequest for a target that is no class label."""
+    if len(classes) > MOST_CLASSES:
+        raise InvalidRequest(
+            f"{target!r} has more than {MOST_CLASSES} different values: a number to be estimated, or an identifier",
+            code="too_many_classes",
+            fix="Dropforge classifies: choose another --target, or add a column with groups of its values",
+        )
+    if len(classes) < 2:
+        raise InvalidRequest(
+            f"{target!r} has fewer than two classes", code="one_class_target", fix="choose another --target"
+        )
+
+
+def positive(classes: Sequence[ClassCount], wanted: str) -> tuple[str, str]:
+    """The class whose probability is scored, and why; empty for more than two classes. Raises InvalidRequest."""
+    labels = [c.label for c in classes]
+    if wanted and wanted not in labels:
+        raise InvalidRequest(
+            f"--positive: {wanted!r} is no class of the target",
+            code="positive_class",
+            fix=f"classes are {', '.join(labels[:20])}",
+        )
+    if len(classes) != 2:
+        return "", ""
+    if wanted:
+        return wanted, "named by you"
+    said = [label for word in _YES for label in labels if label.lower() == word]
+    if "1" in labels and set(labels) & {"0", "-1"}:  # 1 and 2 say nothing
+        said = ["1"]
+    if said:
+        return said[0], "its name says yes"
+    return classes[1].label, "the rarer of the two"
+
+
+def rare(classes: Sequence[ClassCount]) -> list[str]:
+    """Sentences about classes of few rows."""
+    few = [f"{c.label!r} ({c.rows})" for c in classes if c.rows < _FEW_ROWS]
+    if not few:
+        return []
+    return [
+        f"classes with few rows: {', '.join(few[:6])}. Each needs some rows for training and some held out; "
+        "merge them, or collect more"
+    ]

@@ -1,0 +1,170 @@
+"""What is decided about a table nobody described, on tables as they are found."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dropforge.data.guess import Guess, guess
+from dropforge.errors import InvalidRequest, RejectedUpload
+
+Guessed = Callable[..., Guess]
+
+
+def _rows(count: int = 300) -> list[dict[str, str]]:
+    rng = random.Random(7)
+    return [
+        {
+            "customer_id": f"C{i:05d}",
+            "row": str(i + 1),
+            "age": "" if i % 40 == 3 else str(rng.randint(18, 80)),
+            "salary": "unknown" if i % 50 == 4 else f"{rng.uniform(900, 9000):.2f}",
+            "joined": f"2024-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}",
+            "left": f"{rng.randint(1, 28):02d}.{rng.randint(1, 12):02d}.2024",
+            "seen": f"{rng.randint(1, 12)}/{rng.randint(13, 18)}/2024",
+            "member": rng.choice(["true", "false"]),
+            "gender": rng.choice(["f", "m", "?"]),
+            "branch": "7",
+            "zip": rng.choice(["01067", "10115", "80331"]),
+            "points": "-999" if i % 30 == 1 else str(rng.randint(0, 50)),
+            "churn": "yes" if rng.random() < 0.3 else "no",
+        }
+        for i in range(count)
+    ]
+
+
+def _table(delimiter: str = ",", *, header: bool = True) -> bytes:
+    rows = _rows()
+    lines = [delimiter.join(rows[0])] if header else []
+    return ("\n".join([*lines, *(delimiter.join(r.values()) for r in rows)]) + "\n").encode()
+
+
+@pytest.fixture
+def guessed(tmp_path: Path) -> Guessed:
+    """Guess about bytes."""
+
+    def run(body: bytes, **given: str) -> Guess:
+        (tmp_path / "work").mkdir()
+        file = tmp_path / "my.csv"
+        file.write_bytes(body)
+        return guess(file, tmp_path / "work", **given)
+
+    return run
+
+
+def test_every_kind_of_column_is_told(guessed: Guessed) -> None:
+    """Numbers, dates with the year first or with dots, booleans, codes, texts: each read as what it is."""
+    found = {c.name: c.kind for c in guessed(_table()).columns}
+    assert found == {
+        "customer_id": "category",
+        "row": "integer",
+        "age": "integer",
+        "salary": "number",
+        "joined": "datetime",
+        "left": "datetime",
+        "seen": "category",
+        "member": "boolean",
+        "gender": "category",
+        "branch": "integer",
+        "zip": "category",
+        "points": "integer",
+        "churn": "category",
+    }
+
+
+def test_identifiers_and_constants_are_left_out_with_a_reason(guessed: Guessed) -> None:
+    """A column that tells rows apart, counts them, or never changes is no feature."""
+    found = guessed(_table())
+    assert found.ignored == ("customer_id", "row", "branch")
+    why = {c.name: c.why for c in found.columns}
+    assert "identifier" in why["customer_id"]
+    assert "identifier" in why["row"]
+    assert why["branch"] == "one value only"
+
+
+def test_missing_markers_are_found(guessed: Guessed) -> None:
+    """Those every table uses hold everywhere; a text among numbers holds in its column; empty cells are counted."""
+    found = guessed(_table())
+    by = {c.name: c for c in found.columns}
+    assert found.markers == ("?",)
+    assert by["salary"].markers == ("unknown",)
+    assert (by["salary"].missing, by["age"].missing) == (6, 8)
+
+
+def test_what_only_a_person_can_know_is_said(guessed: Guessed) -> None:
+    """A number that may mean unknown, and dates whose month is a guess."""
+    checks = guessed(_table()).checks
+    assert any("points: -999" in c for c in checks)
+    assert any(c.startswith("seen: dates") for c in checks)
+
+
+def test_target_and_positive_class(guessed: Guessed) -> None:
+    """By name and place, the class that says yes; sensitive columns are marked."""
+    found = guessed(_table())
+    assert (found.target, found.positive) == ("churn", "yes")
+    assert found.sensitive == ("gender",)
+
+
+def test_a_target_named_is_taken(guessed: Guessed) -> None:
+    """Whatever would have been guessed; of 1 and 2 the rarer class is the positive one."""
+    found = guessed(b"kind,x\n" + b"".join(b"%d,%d\n" % (1 + (i % 4 == 0), i % 9) for i in range(80)), target="kind")
+    assert (found.target, found.target_why, found.positive) == ("kind", "named by you", "2")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_delimiters(guessed: Guessed, delimiter: str) -> None:
+    """Told by the rows: the same table whatever separates its cells."""
+    assert guessed(_table(delimiter)).rows == 300
+
+
+def test_decimal_commas(guessed: Guessed) -> None:
+    """Semicolons and decimal commas are numbers."""
+    found = guessed(b"x;y\n" + b"".join(b"%d,5;%s\n" % (i, b"ab"[i % 2 : i % 2 + 1]) for i in range(60)))
+    assert found.columns[0].kind == "number"
+
+
+def test_a_file_without_header(guessed: Guessed) -> None:
+    """Its first row is data: columns get names, and the settings say so."""
+    found = guessed(_table(header=False))
+    assert (found.rows, found.form.named, found.target) == (300, False, "column_13")
+    assert found.form.csv.columns == tuple(f"column_{i}" for i in range(1, 14))
+
+
+def test_row_numbers_without_a_name(guessed: Guessed) -> None:
+    """The unnamed first column many tools write is an identifier, not an error."""
+    found = guessed(b",x,y\n" + b"".join(b"%d,%d,%s\n" % (i, i % 9, b"ab"[i % 2 : i % 2 + 1]) for i in range(60)))
+    assert found.ignored == ("column_1",)
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "words"),
+    [
+        (b"x\n1\n2\n", RejectedUpload, "one column only"),
+        (b"", RejectedUpload, "empty"),
+        (b"a,b\n" + b"".join(b"%d.5,%d\n" % (i, i) for i in range(400)), InvalidRequest, "no column has between 2"),
+        (b"3,2,no,yes\n" + b"1,2,3,4,5\n" * 9, RejectedUpload, "no header"),
+    ],
+)
+def test_what_is_no_table_to_learn_from_is_refused(
+    guessed: Guessed, body: bytes, error: type[Exception], words: str
+) -> None:
+    """With the reason in words."""
+    with pytest.raises(error, match=words):
+        guessed(body)
+
+
+def test_a_number_with_many_values_is_no_class(guessed: Guessed) -> None:
+    """Naming it as target is answered with what to do."""
+    with pytest.raises(InvalidRequest, match="more than 100") as caught:
+        guessed(_table(), target="salary")
+    assert "classifies" in caught.value.fix
+
+
+def test_latin_1_is_read_and_said(guessed: Guessed) -> None:
+    """A file that is not UTF-8 gets its encoding declared."""
+    found = guessed(b"stadt,y\n" + ("Zürich,a\nBern,b\n" * 30).encode("latin-1"))
+    assert found.form.csv.encoding == "latin-1"
+    assert any("latin-1" in c for c in found.checks)
