@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCKS := layers/core layers/analysis layers/registry layers/serving training localstack tests
 
-.PHONY: help demo up down status test check format lock clean deep-clean bench-analysis bench-verdict bench-publish
+.PHONY: help demo up down status test check format lock clean deep-clean bench-analysis bench-verdict bench-publish try-datasets
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench-analysis: .venv/.dev ## Compare two files beside Evidently and ydata-profi
 
 bench-verdict: .venv/.dev ## False alarms and power of the drift verdict; writes benchmarks/results/false_alarms.json
 	@$(BIN)/python benchmarks/analysis/false_alarms.py --json benchmarks/results/false_alarms.json
+
+try-datasets: .venv/.runtime ## Six tables nobody prepared, each from init to a prediction; writes docs/datasets.md
+	@$(BIN)/python benchmarks/datasets/try_datasets.py
 
 bench-publish: .venv/.dev ## Write docs/benchmarks.md and its picture from the results
 	@$(BIN)/python benchmarks/publish.py
