@@ -40,7 +40,7 @@ def build(connection: Any, source: str, schema: Schema, like: Profile | None = N
         columns = [ask(_column(source, c, i, basics, like)) for i, c in enumerate(schema.columns)]
         classes = ask(lambda db: _class_sums(db, source, schema, numbers))
         products = ask(lambda db: _products(db, source, numbers[:_NUMBERS], basics, schema))
-        conflicts = ask(lambda db: _conflicts(db, source, schema))
+        repeats = ask(lambda db: _repeats(db, source, schema))
         sketch = ask(lambda db: _sketch(db, source))
         done = tuple(c.result() for c in columns)
         axes = like.pairs.axes if like else tuple(a for c in done if (a := _axis(c)) is not None)
@@ -48,12 +48,13 @@ def build(connection: Any, source: str, schema: Schema, like: Profile | None = N
             pairs.code(connection, source, schema, axes)
         else:
             coded.result()
-        counted = [part.result() for part in [ask(q) for q in pairs.questions(axes, schema.target)]]
+        counted = [part.result() for part in [ask(q) for q in pairs.questions(axes, schema.target, rows)]]
         connection.execute("DROP TABLE IF EXISTS coded")
+        distinct_rows, conflicts = repeats.result()
         return Profile(
             rows=rows,
-            duplicates=rows - int(basics["hashes"]),
-            conflicts=conflicts.result(),
+            duplicates=rows - distinct_rows,
+            conflicts=conflicts,
             target=schema.target,
             columns=done,
             pairs=pairs.collect(axes, schema.target, counted),
@@ -77,7 +78,7 @@ def _sql_value(column: Column) -> str:
 
 
 def _basics(connection: Any, source: str, schema: Schema) -> dict[str, Any]:
-    select = ["count(*) AS rows", f"count(DISTINCT {name(ROW_HASH)}) AS hashes"]
+    select = ["count(*) AS rows"]
     for i, c in enumerate(schema.columns):
         select.append(f"count(*) - count({name(c.name)}) AS missing{i}")
         if is_binned(c.kind):
@@ -271,17 +272,17 @@ def _products(db: Any, source: str, numbers: list[Column], basics: dict[str, Any
     return tuple(sorted(sums, key=lambda s: (s.first, s.second, s.group)))
 
 
-def _conflicts(db: Any, source: str, schema: Schema) -> int:
-    """Rows equal to others in every column but the target, with a label that is not the most frequent one there."""
-    features = ", ".join(name(c.name) for c in schema.columns if c.name != schema.target)
-    if not features:
-        return 0
-    found = db.execute(
-        f"SELECT coalesce(sum(n - top), 0) FROM (SELECT h, sum(c) AS n, max(c) AS top FROM "
-        f"(SELECT hash({features}) AS h, {name(schema.target)} AS label, count(*) AS c FROM {source} "
-        f"WHERE {name(schema.target)} IS NOT NULL GROUP BY 1, 2) GROUP BY 1 HAVING count(*) > 1)"
-    ).fetchall()
-    return int(found[0][0])
+def _repeats(db: Any, source: str, schema: Schema) -> tuple[int, int]:
+    """Distinct rows; and rows equal to others in every column but the target, with a label not the most frequent there."""
+    features = ", ".join(name(c.name) for c in schema.columns if c.name != schema.target) or "0"
+    row = db.execute(
+        "SELECT coalesce(sum(rows), 0), coalesce(sum(n - top) FILTER (labels > 1), 0) FROM ("
+        "SELECT h, count(*) AS rows, count(label) AS labels, sum(c) FILTER (label IS NOT NULL) AS n, "
+        "max(c) FILTER (label IS NOT NULL) AS top FROM "
+        f"(SELECT hash({features}) AS h, {name(schema.target)} AS label, count(*) AS c FROM {source} GROUP BY 1, 2) "
+        "GROUP BY 1)"
+    ).fetchall()[0]
+    return int(row[0]), int(row[1])
 
 
 def _sketch(db: Any, source: str) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from dropforge.data.schema import Schema
 BINS = 6  # of a number, besides missing
 VALUES = 7  # of a category, besides the rest and missing
 MAX_PAIRS = 300
+_FEW_ROWS = 100_000
 _ITERATIONS = 25
 _CLOSE = 0.05  # rows in a cell: the fit is good enough
 _CELL = 5.0  # cells expecting fewer rows are pooled (Cochran)
@@ -106,12 +107,18 @@ def code(connection: Any, source: str, schema: Schema, axes: Sequence[Axis]) -> 
         connection.execute(f"CREATE OR REPLACE TABLE coded AS SELECT {coded} FROM {source}")
 
 
-def questions(axes: Sequence[Axis], target: str) -> list[Callable[[Any], list[Any]]]:
+def questions(axes: Sequence[Axis], target: str, rows: int) -> list[Callable[[Any], list[Any]]]:
     """Statements that count the pairs; they may run at the same time.
 
-    Each groups the rows by four columns at most, and counts up to six pairs from those few groups.
+    Of many rows each groups by four columns at most, and counts up to six pairs from those few groups. Few rows are
+    grouped sooner than a statement is planned: one counts all pairs.
     """
     left = {pair: k for k, pair in enumerate(chosen(axes, target))} if len(axes) > 1 else {}
+    if rows <= _FEW_ROWS:
+        sql = " UNION ALL ".join(
+            f"SELECT {k}, c{i}, c{j}, count(*) FROM coded GROUP BY ALL" for (i, j), k in left.items()
+        )
+        return [lambda db: list(db.execute(sql).fetchall())] if left else []
     blocks = [tuple(range(i, min(i + 2, len(axes)))) for i in range(0, len(axes), 2)]
     asked: list[Callable[[Any], list[Any]]] = []
     for n, first in enumerate(blocks):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict
@@ -14,9 +14,10 @@ from dropforge import __version__
 from dropforge.analysis import checks, compare, measure, relations, remedies
 from dropforge.analysis.facts import ColumnReport, Intake, Provenance, Report
 from dropforge.analysis.profile import Profile, shared_rows
-from dropforge.data.admission import Admission, admit
+from dropforge.data.admission import NO_LEVELS, Admission, Announce, admit
 from dropforge.data.engine import connect
 from dropforge.data.schema import Schema
+from dropforge.data.snapshot import Levels
 from dropforge.errors import RejectedUpload
 from dropforge.settings import Settings
 
@@ -66,10 +67,10 @@ def compare_files(reference: Path, new: Path, settings: Settings) -> Report:
         threads = 1 if max(reference.stat().st_size, new.stat().st_size) < _SMALL else None
         first, second = (stack.enter_context(closing(connect(f, threads=threads))) for f in folders)
         pool = stack.enter_context(ThreadPoolExecutor(1))
-        schema = Future[Schema]()
-        old = pool.submit(_reference, reference, settings, folders[0], first, schema)
-        known = schema.result()
-        fresh = _admit(new, settings, known, folders[1], second)
+        told = Future[tuple[Schema, Levels]]()
+        old = pool.submit(_reference, reference, settings, folders[0], first, told)
+        schema, levels = told.result()
+        fresh = _admit(new, settings, schema, folders[1], second, known=levels)
         earlier, before = old.result()
         now = profile_of(fresh, folders[1], before, second)
         provenance = Provenance(dataset_id=fresh.dataset_id, reference_id=earlier.dataset_id)
@@ -77,15 +78,15 @@ def compare_files(reference: Path, new: Path, settings: Settings) -> Report:
 
 
 def _reference(
-    file: Path, settings: Settings, folder: Path, connection: Any, schema: Future[Schema]
+    file: Path, settings: Settings, folder: Path, connection: Any, told: Future[tuple[Schema, Levels]]
 ) -> tuple[Admission, Profile]:
     """The new file is read as soon as the schema is there, while the reference is still being counted."""
     try:
-        old = _admit(file, settings, None, folder, connection, schema.set_result)
+        old = _admit(file, settings, None, folder, connection, lambda *known: told.set_result(known))
         return old, profile_of(old, folder, None, connection)
     except BaseException as error:
-        if not schema.done():
-            schema.set_exception(error)
+        if not told.done():
+            told.set_exception(error)
         raise
 
 
@@ -95,7 +96,8 @@ def _admit(
     reference: Schema | None,
     folder: Path,
     connection: Any,
-    announce: Callable[[Schema], None] = lambda _: None,
+    announce: Announce = lambda _schema, _levels: None,
+    known: Levels = NO_LEVELS,
 ) -> Admission:
     try:
         return admit(
@@ -105,6 +107,7 @@ def _admit(
             workdir=folder,
             connection=connection,
             announce=announce,
+            known=known,
             keep=False,
         )
     except RejectedUpload as error:

@@ -18,7 +18,8 @@ from dropforge.data.schema import Column, Kind, Schema
 from dropforge.errors import RejectedUpload
 from dropforge.settings import DataSettings
 
-_SMALL = 16_000_000
+Announce = Callable[[Schema, snapshot.Levels], None]
+NO_LEVELS: snapshot.Levels = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +69,16 @@ def admit(
     reference: Schema | None,
     workdir: Path,
     connection: Any = None,
-    announce: Callable[[Schema], None] = lambda _: None,
+    announce: Announce = lambda _schema, _levels: None,
+    known: snapshot.Levels = NO_LEVELS,
     keep: bool = True,
     partial: bool = False,
 ) -> Admission:
     """Read a CSV or Parquet file by the reference's schema, or infer one when there is none.
 
     `workdir` must be an existing folder; the snapshot and the rejects are left in it. A `connection` given (engine.connect)
-    stays open, and has the accepted rows as `table`. `announce` is told the schema as soon as it is known, long before the end.
+    stays open, and has the accepted rows as `table`. `announce` is told the schema and the categories
+    as soon as they are known, long before the end; `known`: the categories of the file it is compared with.
     Without `keep` nothing is identified and no snapshot is kept: the table is all there is. `partial`:
     the rows belong to an earlier file, so that one class alone is no mistake.
     Raises RejectedUpload with a stable code, the place and the fix when the file as a whole cannot be used.
@@ -92,7 +95,7 @@ def admit(
     connection = connection or own
     try:
         source = sources.open_source(path, workdir, connection, data, reference)
-        return _Reading(source, data, reference, workdir).run(path, announce, keep=keep, partial=partial)
+        return _Reading(source, data, reference, workdir).run(path, announce, known, keep=keep, partial=partial)
     except duckdb.InvalidInputException as error:  # a damaged page, or text no CSV can be
         raise sources.unreadable(error) from None
     finally:
@@ -111,7 +114,7 @@ class _Reading:
         self.workdir = workdir
         self.notes = [Note(code, message) for code, message in source.notes]
 
-    def run(self, path: Path, announce: Callable[[Schema], None], *, keep: bool, partial: bool) -> Admission:
+    def run(self, path: Path, announce: Announce, known: snapshot.Levels, *, keep: bool, partial: bool) -> Admission:
         if self.data.target not in self.source.header:
             raise RejectedUpload(
                 f"the target column {self.data.target!r} is missing; columns are {_listed(self.source.header)}",
@@ -127,7 +130,8 @@ class _Reading:
         accepted = looks[self.data.target].cells
         form_rejects = rejects.of_form(self.source)
         schema = self.reference or self._schema(looks)
-        announce(schema)
+        levels = snapshot.enumerate_levels(self.db, schema, self.source.header, looks, known)
+        announce(schema, snapshot.shared(levels))
         rows_in = accepted + len(form_rejects)
         if rows_in == 0:
             raise RejectedUpload(
@@ -147,6 +151,8 @@ class _Reading:
             rows=self._rows(schema, None if failing else looks),
             bad=" OR ".join(f for c in schema.columns if (f := self._fails(c)) != "false") if failing else "",
             keep=keep,
+            levels=levels,
+            known=known,
         )
         dataset_id, rows_used = snapshot.identify(self.db, kept) if keep else ("", snapshot.count(self.db, kept))
         self.db.execute("DROP TABLE IF EXISTS raw")
@@ -204,6 +210,7 @@ class _Reading:
             decimal_comma=self.source.decimal_comma,
             trimmed={c for c in columns if c in idle},
             present={c for c in columns if c in idle and not set(idle[c].missing) - {"(empty)"}},
+            filled={c for c in columns if c in idle and not idle[c].missing},
         )
 
     def _fails(self, column: Column) -> str:

@@ -28,17 +28,20 @@ def layered(
     keep: Sequence[str] = (),
     trimmed: Set[str] = frozenset(),
     present: Set[str] = frozenset(),
+    filled: Set[str] = frozenset(),
 ) -> str:
     """The relation's rows with every layer of every column. `numeric`: columns whose d and b are wanted; `keep`: as is.
 
     Layers known to change nothing are left out: `trimmed` columns have no spaces around values, `present` ones nothing
-    that means missing besides empty cells.
+    that means missing besides empty cells, `filled` ones nothing missing at all.
     """
     raw = "".join(f"{c}, " for c in keep) + ", ".join(
         f"{name(c)} AS r{i}, {name(c) if c in trimmed else _trim(c)} AS t{i}" for i, c in enumerate(columns)
     )
     values = ", ".join(
-        f"nullif(t{i}, '') AS v{i}"
+        f"t{i} AS v{i}"
+        if c in filled
+        else f"nullif(t{i}, '') AS v{i}"
         if c in present
         else f"CASE WHEN {_missing(i, markers[c])} THEN NULL ELSE t{i} END AS v{i}"
         for i, c in enumerate(columns)

@@ -11,12 +11,15 @@ from typing import Any
 
 from dropforge.data import cells
 from dropforge.data.engine import name, quote
-from dropforge.data.schema import ROW_HASH, Schema
+from dropforge.data.schema import ROW_HASH, Column, Schema
 from dropforge.data.survey import Look
 
 _TABLE = "snapshot"
 _IN_MEMORY_BYTES = 300_000_000
 _GROUP = 10_000  # rows of one leaf of the dataset's hash tree
+_SHARED_LEVELS = 2000  # categories of a column whose codes two files agree on
+
+Levels = Mapping[str, Sequence[str]]  # by column: its categories, whose positions are their codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,36 @@ class Snapshot:
     written: Future[None]
 
 
+def enumerate_levels(
+    db: Any, schema: Schema, header: Sequence[str], looks: Mapping[str, Look], known: Levels
+) -> dict[str, list[str]]:
+    """Make an enumeration (levels_{number of the column}) for each column of repeated texts: a byte a cell, not a text.
+
+    Empty when the rows are too many for memory. `known`: levels of another file, whose codes stay what they are there.
+    """
+    levels: dict[str, list[str]] = {}
+    if _bytes(schema, looks) > _IN_MEMORY_BYTES:
+        return levels
+    for n, c in enumerate(schema.columns):
+        if c.name not in header or c.kind != "category" or not looks[c.name].values:
+            continue
+        first = known.get(c.name, ())
+        listed = ", ".join(f"({k}, {quote(v)})" for k, v in enumerate(first)) or "(0, NULL)"
+        db.execute(f"DROP TYPE IF EXISTS levels_{n}")
+        db.execute(
+            f"CREATE TYPE levels_{n} AS ENUM (WITH known(k, v) AS (VALUES {listed}) "
+            f"SELECT coalesce(known.v, seen.v) FROM known FULL JOIN ({looks[c.name].values}) AS seen(v) USING (v) "
+            "WHERE coalesce(known.v, seen.v) IS NOT NULL ORDER BY known.k IS NULL, known.k, seen.v)"
+        )
+        levels[c.name] = db.execute(f"SELECT enum_range(NULL::levels_{n})").fetchall()[0][0]
+    return levels
+
+
+def shared(levels: Levels) -> Levels:
+    """Those another file may be told of: a column with more would cost more to tell than it saves."""
+    return {c: v for c, v in levels.items() if len(v) <= _SHARED_LEVELS}
+
+
 def write(
     db: Any,
     file: Path,
@@ -39,32 +72,27 @@ def write(
     rows: str,
     bad: str,
     keep: bool,
+    levels: Levels,
+    known: Levels,
 ) -> Snapshot:
     """Type the layered `rows` (cells.layered), but those of which the condition `bad` holds.
 
     With `keep` every row gets the hash of its canonical form and the file is written; else a hash that tells rows of this
-    process apart, and a file only when the rows are too many for memory.
+    process apart, and a file only when the rows are too many for memory. `levels`: what enumerate_levels made, `known` its
+    argument.
     """
     in_memory = _bytes(schema, looks) <= _IN_MEMORY_BYTES
     typed: list[str] = []
-    told: list[str] = []  # what tells rows apart, without a text for every number
-    levels: list[str] = []
+    told: list[str] = []  # what tells rows apart, without a text for every cell
+    agreed = shared(known or levels)
     db.execute(f"DROP TABLE IF EXISTS {_TABLE}")
-    for c in schema.columns:
-        sql, physical = "NULL", c.physical
+    for n, c in enumerate(schema.columns):
+        sql, physical = "NULL", f"levels_{n}" if c.name in levels else c.physical
         if c.name in header:
             i, seen = header.index(c.name), looks[c.name]
             sql = cells.parsed(i, c.kind, clean=not (seen.fails.get(c.kind, 0) or seen.infinite))
-            if in_memory and c.kind == "category" and seen.values:
-                # A byte for each cell instead of its text, and groups are found without comparing texts.
-                physical = f"levels_{len(typed)}"
-                db.execute(f"DROP TYPE IF EXISTS {physical}")
-                db.execute(f"CREATE TYPE {physical} AS ENUM ({seen.values} ORDER BY 1)")
-                levels.append(c.name)
-            told.append(f"v{i}" if c.kind in {"category", "text"} else f"CAST({sql} AS DOUBLE)" if c.numeric else sql)
+            told.append(_told(c, levels, agreed))
         typed.append(f"CAST({sql} AS {physical}) AS {name(c.name)}")
-    if not keep:
-        typed.append(f"hash({', '.join(told)}) AS {name(ROW_HASH)}")
     read = f"SELECT {', '.join(typed)} FROM {rows}"
     if bad:
         # Materialised: a filter pushed below the layers would compute every expression of theirs again.
@@ -74,8 +102,8 @@ def write(
         )
     # Unit and record separators cannot be typed into a cell by accident; NULL differs from every text.
     canonical = ", ".join(f"coalesce(CAST({name(c.name)} AS VARCHAR), '\x1e')" for c in schema.columns)
-    digest = f", md5_number_lower(concat_ws('\x1f', {canonical})) AS {name(ROW_HASH)}" if keep else ""
-    hashed = f"SELECT *{digest} FROM ({read})"
+    digest = f"md5_number_lower(concat_ws('\x1f', {canonical}))" if keep else f"hash({', '.join(told)})"
+    hashed = f"SELECT *, {digest} AS {name(ROW_HASH)} FROM ({read})"
     form = f"TO {quote(str(file))} (FORMAT parquet, COMPRESSION {'zstd' if keep else 'snappy'})"
     written = Future[None]()
     written.set_result(None)
@@ -91,6 +119,21 @@ def write(
         written = pool.submit(_copy, db.cursor(), f"COPY {plain} {form}")
         pool.shutdown(wait=False)
     return Snapshot(_TABLE, file, True, written)
+
+
+def _told(column: Column, levels: Levels, agreed: Levels) -> str:
+    """SQL that is equal for equal cells of two files: a code where they agree on codes, else the value."""
+    cell = name(column.name)
+    if column.numeric:
+        return f"CAST({cell} AS DOUBLE)"
+    if column.name not in agreed:
+        return f"CAST({cell} AS VARCHAR)"
+    if column.name in levels:
+        return f"CAST(enum_code({cell}) AS BIGINT)"
+    # Texts of this file that hardly repeat: their codes are looked up.
+    codes = ", ".join(quote(v) for v in agreed[column.name])
+    code = f"coalesce(nullif(list_position([{codes}], {cell}), 0) - 1, CAST(hash({cell}) >> 1 AS BIGINT))"
+    return f"CASE WHEN {cell} IS NOT NULL THEN {code} END"
 
 
 def _copy(db: Any, sql: str) -> None:

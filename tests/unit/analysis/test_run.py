@@ -1,0 +1,48 @@
+"""Two local files compared, with no cloud."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import settings as budget
+from hypothesis import strategies as st
+
+from dropforge import settings
+from dropforge.analysis.run import compare_files
+
+Row = tuple[int, str, str, str]
+_SETTINGS = settings.load(
+    "project: demo\ndata: {target: label, missing_markers: ['?']}\nmodels: [{name: m, class: 'a.b:C'}]\n"
+)
+# Categories that one file has and the other has not, missing ones, and texts that hardly repeat.
+_ROW = st.tuples(
+    st.integers(0, 3),
+    st.sampled_from(["a", "b", "c", "?", ""]),
+    st.integers(0, 300).map(lambda n: f"id{n}"),
+    st.just(""),
+)
+
+
+def _write(file: Path, rows: list[Row], seed: int) -> set[Row]:
+    labelled = [(*r[:3], ("no", "yes")[i % 2]) for i, r in enumerate(rows)]
+    random.Random(seed).shuffle(labelled)
+    file.write_text("n,cat,code,label\n" + "".join(",".join(map(str, r)) + "\n" for r in labelled))
+    return {(r[0], "" if r[1] == "?" else r[1], r[2], r[3]) for r in labelled}
+
+
+@budget(max_examples=15, deadline=None)
+@given(
+    old=st.lists(_ROW, min_size=4, max_size=80), new=st.lists(_ROW, min_size=4, max_size=80), half=st.integers(0, 40)
+)
+def test_rows_that_both_files_have_are_counted(
+    tmp_path_factory: object, old: list[Row], new: list[Row], half: int
+) -> None:
+    """Whatever categories either file has: the share of the new distinct rows that the reference has too is exact."""
+    folder: Path = tmp_path_factory.mktemp("files")  # type: ignore[attr-defined]
+    new = [*new, *old[:half]]
+    before, after = _write(folder / "old.csv", old, 1), _write(folder / "new.csv", new, 2)
+    report = compare_files(folder / "old.csv", folder / "new.csv", _SETTINGS)
+    assert report.shared_with_reference == len(before & after) / len(after)
+    assert report.duplicates == len(new) - len(after)
