@@ -1,8 +1,8 @@
-"""Lambda handler of every route but /predict."""
+"""Lambda handler of every route that does not use a model."""
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from dropforge import bootstrap
@@ -14,7 +14,10 @@ def _world() -> bootstrap.World:
     return bootstrap.world()
 
 
+def _act(request: http.Request) -> http.Response:
+    return routes.dispatch(request, control.ROUTES, _world)
+
+
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """API Gateway proxy event in, proxy response out."""
-    actions = {route: partial(action, _world()) for route, action in control.ROUTES.items()}
-    return http.respond(event, _world().log("control"), lambda request: routes.dispatch(request, actions))
+    return http.respond(event, _world().log("control"), _act)

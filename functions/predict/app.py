@@ -1,4 +1,4 @@
-"""Lambda handler of POST /predict."""
+"""Lambda handler of the routes that use a model."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from functools import cache
 from typing import Any
 
 from dropforge import bootstrap, observability
-from dropforge.api import http
+from dropforge.api import http, predicting, routes
 from dropforge.environment import Environment
-from dropforge.errors import InvalidRequest
 from dropforge.serving.service import PredictService
 
 
@@ -26,15 +25,7 @@ def _service() -> PredictService:
 
 
 def _act(request: http.Request) -> http.Response:
-    if request.method != "POST":
-        raise InvalidRequest(
-            f"{request.method} is not allowed here", code="method_not_allowed", fix="use POST", status=405
-        )
-    answer = _service().predict(request.body, request.content_type)
-    unseen = sum(w["code"] == "unseen_category" for w in answer["warnings"])
-    return http.Response(
-        {**answer, "request_id": request.request_id}, metrics={"UnseenCategory": unseen} if unseen else {}
-    )
+    return routes.dispatch(request, predicting.ROUTES, _service)
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from samtranslator.translator.transform import transform
 
-from dropforge.api import control
+from dropforge.api import control, predicting
 from dropforge.api.access import ACCESS
 from dropforge.environment import Environment
 from dropforge.messages import ConcludeRequest, JobOutcome, JobResult, Message, TrainingJob, TrainingRequest
@@ -133,7 +133,7 @@ def test_what_the_code_answers_is_what_the_template_routes() -> None:
         for name, p in FUNCTIONS.items()
     }
     assert routed["ControlFunction"] == set(control.ROUTES)
-    assert routed["PredictFunction"] == set(ACCESS) - set(control.ROUTES)
+    assert routed["PredictFunction"] == set(predicting.ROUTES)
 
 
 class _ManagedPolicies:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -24,11 +25,12 @@ from dropforge.data.schema import ROW_HASH
 from dropforge.errors import JobFailed
 from dropforge.messages import JobResult, TrainingJob
 from dropforge.ports import ObjectStore
+from dropforge.serving.explain import EXPLAIN_FILE
 from dropforge.serving.manifest import MANIFEST_FILE, MODEL_FILE
 from dropforge.settings import ModelSettings, Settings
 from dropforge.tuning.journal import Journal
 from dropforge.uris import join
-from dropforge_training import card, card_html, evaluation, export, tables, tuning
+from dropforge_training import card, card_html, evaluation, explanation, export, tables, tuning
 from dropforge_training.interruption import Interrupted
 from dropforge_training.models import base
 from dropforge_training.processing import LabelledPipeline
@@ -158,6 +160,11 @@ def _finish(
     )
     parity = export.check_parity(model, bundle, onnx, held, log)
     (folder / "bundle").mkdir()
+    why = explanation.explanation(model, bundle, data.train.x, held.x, log)
+    if why:
+        (folder / "bundle" / EXPLAIN_FILE).write_bytes(why)
+        named = {"file": EXPLAIN_FILE, "sha256": hashlib.sha256(why).hexdigest()}
+        bundle = dataclasses.replace(bundle, explanation=named)
     (folder / "bundle" / MODEL_FILE).write_bytes(onnx)
     (folder / "bundle" / MANIFEST_FILE).write_bytes(bundle.to_json())
     run.put(folder / "bundle", "bundle")

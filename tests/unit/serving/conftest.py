@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from dropforge.adapters.memory import MemoryStore
 from dropforge.data.schema import Column
 from dropforge.serving.manifest import BundleManifest
 from dropforge.serving.pointer import Active, ActivePointer
-from dropforge_training import export
+from dropforge_training import explanation, export
 from dropforge_training.models.random_forest import RandomForest
 from dropforge_training.processing import LabelledPipeline
 from dropforge_training.tables import Table, TrainingData
@@ -32,6 +34,7 @@ class Bundle:
     onnx: bytes
     model: LabelledPipeline
     rows: pd.DataFrame
+    why: bytes
 
 
 def _table(seed: int) -> tuple[pd.DataFrame, np.ndarray]:
@@ -102,14 +105,15 @@ def bundle() -> Bundle:
         metrics={"roc_auc": 0.9},
     )
     export.check_parity(model, manifest, onnx, data.heldout, logging.getLogger("test"))
-    return Bundle(manifest, onnx, model, x)
+    why = explanation.explanation(model, manifest, x, x, logging.getLogger("test"))
+    named = {"file": "explain.npz", "sha256": hashlib.sha256(why).hexdigest()}
+    told = dataclasses.replace(manifest, explanation=named, conformal={"0.9": (0.5, 0.6)})
+    return Bundle(told, onnx, model, x, why)
 
 
 @pytest.fixture
 def stored(bundle: Bundle) -> tuple[MemoryStore, Callable[..., Active]]:
     """A store, and a function that keeps the bundle at a place and points the API to it."""
-    import hashlib
-
     store = MemoryStore()
 
     def activate(
@@ -118,6 +122,7 @@ def stored(bundle: Bundle) -> tuple[MemoryStore, Callable[..., Active]]:
         uri = f"s3://artifacts/{version}/bundle"
         text = bundle.manifest.to_json()
         store.put(f"{uri}/manifest.json", manifest if manifest is not None else text)
+        store.put(f"{uri}/explain.npz", bundle.why)
         store.put(f"{uri}/model.onnx", onnx if onnx is not None else bundle.onnx)
         active = Active(
             "demo-forest", version, "Production", "r1", uri, hashlib.sha256(text).hexdigest(), number=int(version)

@@ -14,6 +14,14 @@ Access = Literal["key", "iam"]
 
 ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/predict"): "key",
+    ("POST", "/invocations"): "key",
+    ("GET", "/ping"): "key",
+    ("GET", "/v2"): "key",
+    ("GET", "/v2/health/live"): "key",
+    ("GET", "/v2/health/ready"): "key",
+    ("GET", "/v2/models/{model}"): "key",
+    ("GET", "/v2/models/{model}/ready"): "key",
+    ("POST", "/v2/models/{model}/infer"): "key",
     ("GET", "/model_info"): "key",
     ("GET", "/health"): "key",
     ("POST", "/set_model"): "iam",

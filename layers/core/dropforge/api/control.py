@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dropforge.api import http
-from dropforge.errors import InvalidRequest
+from dropforge.errors import DropforgeError, InvalidRequest
 from dropforge.serving import formats
-from dropforge.steps import browse, mend, rollback, switch, versions
+from dropforge.steps import browse, mend, publish, rollback, switch, versions
 
 if TYPE_CHECKING:
     from dropforge.bootstrap import World
@@ -41,6 +41,7 @@ def _set_model(w: World, request: http.Request) -> http.Response:
         log=w.log("control"),
         why=_text(body, "why"),
     )
+    _publish(w)
     return http.Response(switched)
 
 
@@ -77,7 +78,16 @@ def _label(w: World, request: http.Request) -> http.Response:
         registry=w.registry,
     )
     w.log("control").info("labelled", extra={"by": _by(request), **labelled})
+    _publish(w)
     return http.Response(labelled)
+
+
+def _publish(w: World) -> None:
+    """Labels to where predict finds them. What was asked for is done already: a failure is logged, and mended by the next change."""
+    try:
+        publish.publish_labels(settings=w.settings(), store=w.store, registry=w.registry, bucket=w.env.data_bucket)
+    except DropforgeError as error:
+        w.log("control").error("labels were not published", extra={"code": error.code, "why": error.message})
 
 
 def _by(request: http.Request) -> str:

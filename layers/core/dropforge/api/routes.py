@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from dropforge.api.http import Request, Response
 from dropforge.errors import InvalidRequest, NotFound
 
-Action = Callable[[Request], Response]
+Subject = TypeVar("Subject")
 
 
-def dispatch(request: Request, routes: Mapping[tuple[str, str], Action]) -> Response:
-    """`routes` by (method, resource), the resource as API Gateway names it: `/uploads/{upload_id}`."""
+def dispatch(
+    request: Request,
+    routes: Mapping[tuple[str, str], Callable[[Subject, Request], Response]],
+    subject: Callable[[], Subject],
+) -> Response:
+    """`routes` by (method, resource), the resource as API Gateway names it: `/uploads/{upload_id}`; acts get the `subject`."""
     action = routes.get((request.method, request.resource))
     if action is not None:
-        return action(request)
+        return action(subject(), request)
     allowed = sorted(method for method, resource in routes if resource == request.resource)
     if allowed:
         raise InvalidRequest(

@@ -71,6 +71,10 @@ class BundleManifest:
     )  # permutation importance by column, in units of the metric
     example: dict[str, Any] = field(default_factory=dict)  # one real row, for forms and docs
     parity: dict[str, float] = field(default_factory=dict)  # max_abs_difference, label_flips, rows
+    # Prediction sets, class-conditional (Mondrian) split conformal: coverage as text ("0.9") → for each of `classes` the
+    # largest 1 - p at which the class is in the set. Empty: the bundle states no coverage.
+    conformal: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    explanation: dict[str, str] = field(default_factory=dict)  # file and sha256; empty: the model cannot be explained
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> bytes:
@@ -94,6 +98,7 @@ class BundleManifest:
             )
             value["inputs"] = tuple(GraphInput(i["name"], i["dtype"], tuple(i["features"])) for i in value["inputs"])
             value["classes"] = tuple(value["classes"])
+            value["conformal"] = {k: tuple(v) for k, v in value.get("conformal", {}).items()}
             return cls(**value)
         except (ValueError, KeyError, TypeError) as error:
             raise BundleRejected(

@@ -30,6 +30,7 @@ class Prediction:
     labels: list[str]
     probabilities: np.ndarray
     warnings: list[dict[str, Any]]
+    feeds: Mapping[str, np.ndarray]  # what the graph was given
 
 
 class Predictor:
@@ -61,7 +62,7 @@ class Predictor:
                     table[:, k] = shape_numbers(wide, feature.low, feature.high, log=feature.log)
             feeds[tensor.name] = table
         probabilities = self._session.run([self.manifest.probabilities_output], feeds)[0]
-        return Prediction(self._labels(probabilities), probabilities, warnings)
+        return Prediction(self._labels(probabilities), probabilities, warnings, feeds)
 
     def _labels(self, probabilities: np.ndarray) -> list[str]:
         classes = self.manifest.classes

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dropforge.errors import BundleRejected, DropforgeError, NotFound, TransientError
+from dropforge.serving import answer as answering
 from dropforge.serving import formats
+from dropforge.serving.labels import Labels, choose, is_called
 from dropforge.serving.manifest import MANIFEST_FILE, MODEL_FILE
+from dropforge.serving.options import DEFAULT, Options
 from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.serving.predictor import Predictor, open_bundle
 from dropforge.uris import join
 
 if TYPE_CHECKING:
     from dropforge.ports import ObjectStore
+    from dropforge.serving.explain import Explainer
 
 LOOK_EVERY_SECONDS = 3.0
+KEPT = 3  # labelled versions, and explainers, in memory at the same time
 
 
 class PredictService:
@@ -36,23 +42,61 @@ class PredictService:
         self._predictor: Predictor | None = None
         self._etag = ""
         self._looked = float("-inf")
+        self._others = LabelledModels(store, bucket, clock)
+        self._explaining = threading.Lock()
+        self._explainers: dict[str, Explainer] = {}
 
-    def predict(self, body: bytes, content_type: str) -> dict[str, Any]:
-        """Raises InvalidRequest for the caller's mistakes, NotFound (409) while no model is active."""
-        active, predictor = self._current()
+    def predict(
+        self, body: bytes, content_type: str, options: Options = DEFAULT, prediction_id: str = ""
+    ) -> dict[str, Any]:
+        """Raises InvalidRequest for the caller's mistakes, NotFound for another version than there is (409: none is active)."""
+        active, predictor = self.chosen(options)
         formats.check_size(body, active.max_body_bytes)
-        records = formats.parse(body, content_type, active.max_rows)
+        return self.answer(
+            formats.parse(body, content_type, active.max_rows), options, prediction_id, (active, predictor)
+        )
+
+    def answer(
+        self,
+        records: list[Mapping[str, Any]],
+        options: Options,
+        prediction_id: str,
+        chosen: tuple[Active, Predictor],
+    ) -> dict[str, Any]:
+        """Of the model `chosen` for these options. Raises InvalidRequest."""
+        active, predictor = chosen
+        if options.explain:
+            answering.check_explained(len(records))
         result = predictor.predict(records)
-        classes = predictor.manifest.classes
-        return {
-            "predictions": [
-                {"label": label, "probabilities": dict(zip(classes, row, strict=True))}
-                for label, row in zip(result.labels, result.probabilities.tolist(), strict=True)
-            ],
-            "model": active.identity(),
-            "threshold": predictor.manifest.threshold if predictor.manifest.positive_class else None,
-            "warnings": result.warnings,
-        }
+        made = answering.answer(active, predictor, result, options, prediction_id)
+        if options.explain:
+            answering.add_explanations(made["predictions"], self._explainer(active, predictor), result)
+        return made
+
+    def chosen(self, options: Options) -> tuple[Active, Predictor]:
+        """The active model, or the labelled version that the request names; a model alone means the active one of that name."""
+        if options.alias:
+            return self._others.get(options.model, options.alias)
+        if not options.model:
+            return self._current()
+        try:
+            active, predictor = self._current()
+        except NotFound:
+            pass  # a labelled version may be asked for although none is active
+        else:
+            if is_called(active.model, options.model):
+                return active, predictor
+        return self._others.get(options.model, "")
+
+    def _explainer(self, active: Active, predictor: Predictor) -> Explainer:
+        """Loaded when the first explanation is asked for, kept with its model."""
+        with self._explaining:
+            kept = self._explainers.get(active.bundle_uri)
+            if kept is None:
+                while len(self._explainers) >= KEPT:
+                    self._explainers.pop(next(iter(self._explainers)))
+                kept = self._explainers[active.bundle_uri] = open_explainer(self._store, active, predictor)
+            return kept
 
     def _current(self) -> tuple[Active, Predictor]:
         if self._clock() - self._looked >= LOOK_EVERY_SECONDS:
@@ -84,6 +128,55 @@ class PredictService:
         self._log.error(
             "the new model is refused; the old one goes on", extra={"code": error.code, "why": error.message}
         )
+
+
+class LabelledModels:
+    """Versions that requests name by label: looked up as often as the active one, loaded when first asked for."""
+
+    def __init__(self, store: ObjectStore, bucket: str, clock: Callable[[], float]) -> None:
+        self._store, self._clock = store, clock
+        self._labels = Labels(store, bucket)
+        self._lock = threading.Lock()
+        self._known: list[Active] = []
+        self._etag = ""
+        self._looked = float("-inf")
+        self._open: dict[str, Predictor] = {}
+
+    def get(self, model: str, alias: str) -> tuple[Active, Predictor]:
+        """Raises NotFound, InvalidRequest; BundleRejected for a bundle that is not the one registered."""
+        with self._lock:
+            if self._clock() - self._looked >= LOOK_EVERY_SECONDS:
+                found = self._labels.read_if_changed(self._etag)
+                self._known, self._etag = found if found is not None else (self._known, self._etag)
+                self._looked = self._clock()
+            active = choose(self._known, model, alias)
+            predictor = self._open.get(active.bundle_uri)
+            if predictor is None:
+                predictor = open_active(self._store, active)
+                while len(self._open) >= KEPT:
+                    self._open.pop(next(iter(self._open)))
+                self._open[active.bundle_uri] = predictor
+            return active, predictor
+
+
+def open_explainer(store: ObjectStore, active: Active, predictor: Predictor) -> Explainer:
+    """Raises InvalidRequest when the bundle has none, BundleRejected when it is not the one its manifest names."""
+    from dropforge.serving import explain
+
+    named = predictor.manifest.explanation
+    if not named:
+        raise explain.not_explainable(active.model)
+    try:
+        body = store.get(join(active.bundle_uri, explain.EXPLAIN_FILE)).body
+    except NotFound as error:
+        raise BundleRejected(
+            f"the explanation is gone: {error.message}", code="bundle_missing", fix="train again"
+        ) from None
+    if hashlib.sha256(body).hexdigest() != named.get("sha256"):
+        raise BundleRejected(
+            f"{explain.EXPLAIN_FILE} is not the one its manifest names", code="bundle_altered", fix="train again"
+        )
+    return explain.load(body, predictor.manifest)
 
 
 def open_active(store: ObjectStore, active: Active) -> Predictor:
