@@ -69,6 +69,14 @@ def test_a_labelled_version_is_served(cloud: Any, reference: dict[str, Any], adu
     assert hits >= 150
     assert answer["model"]["name"] == "adult-income-xgboost"
     assert all(abs(sum(p["probabilities"].values()) - 1) < 1e-5 for p in answer["predictions"])
+    by_label = _api(cloud, "POST", "/predict?alias=Production&explain=true", json={"records": rows[:2]}).json()
+    assert by_label["predictions"][0]["probabilities"] == answer["predictions"][0]["probabilities"]
+    assert set(by_label["predictions"][0]["explanation"]["contributions"]) == set(header) - {"income"}
+    assert _api(cloud, "POST", "/predict?alias=Nobody", json={"records": rows[:2]}).status_code == 404
+    assert _api(cloud, "POST", "/invocations", json={"dataframe_records": rows[:2]}).json()["predictions"] == [
+        p["label"] for p in answer["predictions"][:2]
+    ]
+    assert _api(cloud, "GET", "/v2/models/adult-income-xgboost").json()["name"] == "adult-income-xgboost"
     info = _api(cloud, "GET", "/model_info").json()
     assert info["model"]["version"] == "1"
     assert _api(cloud, "GET", "/health").json()["status"] == "ok"
@@ -77,7 +85,7 @@ def test_a_labelled_version_is_served(cloud: Any, reference: dict[str, Any], adu
 @pytest.mark.parametrize(("method", "resource"), ACCESS)
 def test_every_route_refuses_whom_it_should(cloud: Any, method: str, resource: str) -> None:
     """Nobody gets in without credentials; the key alone opens no administrative route; nor does a made-up signature."""
-    url = cloud.outputs["ApiUrl"] + resource.format(upload_id="0" * 20)
+    url = cloud.outputs["ApiUrl"] + resource.format(upload_id="0" * 20, model="nobody")
     key = {"x-api-key": cloud.outputs["ApiKey"]}
     made_up = signing.credentials("AKIAIOSFODNN7EXAMPLE", "made-up")
     false = signing.sign(method, url, {}, b"{}", region=cloud.outputs["Region"], credentials=made_up)

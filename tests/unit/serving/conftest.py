@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +18,11 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline
 
 from dropforge.adapters.memory import MemoryStore
+from dropforge.api import http, predicting, routes
 from dropforge.data.schema import Column
 from dropforge.serving.manifest import BundleManifest
 from dropforge.serving.pointer import Active, ActivePointer
+from dropforge.serving.service import PredictService
 from dropforge_training import explanation, export
 from dropforge_training.models.random_forest import RandomForest
 from dropforge_training.processing import LabelledPipeline
@@ -137,3 +142,46 @@ def stored(bundle: Bundle) -> tuple[MemoryStore, Callable[..., Active]]:
         return active
 
     return store, activate
+
+
+Ask = Callable[..., tuple[int, Any]]
+
+
+@pytest.fixture
+def ask(stored: tuple[MemoryStore, Callable[..., Active]]) -> Ask:
+    """The prediction routes as API Gateway calls them: `ask("POST", "/predict", {…}, explain="true")` gives status and body."""
+    store, _ = stored
+    service = PredictService(store, BUCKET, logging.getLogger("test"))
+
+    def call(
+        method: str,
+        resource: str,
+        body: Any = None,
+        content_type: str = "application/json",
+        named: str = "",
+        **query: str,
+    ) -> tuple[int, Any]:
+        raw = (
+            body
+            if isinstance(body, bytes | None)
+            else body.encode()
+            if isinstance(body, str)
+            else json.dumps(body).encode()
+        )
+        event = {
+            "httpMethod": method,
+            "resource": resource,
+            "path": resource,
+            "headers": {"Content-Type": content_type},
+            "multiValueQueryStringParameters": {k: [v] for k, v in query.items()} or None,
+            "pathParameters": {"model": named} if named else None,
+            "requestContext": {"requestId": "the-request"},
+            "body": base64.b64encode(raw).decode() if raw is not None else None,
+            "isBase64Encoded": raw is not None,
+        }
+        answer = http.respond(
+            event, logging.getLogger("test"), lambda r: routes.dispatch(r, predicting.ROUTES, lambda: service)
+        )
+        return answer["statusCode"], json.loads(answer["body"])
+
+    return call

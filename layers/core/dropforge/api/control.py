@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def _body(request: http.Request) -> dict[str, Any]:
+    formats.check_json(request.content_type)
     value = formats.loads(request.body) if request.body.strip() else {}
     if not isinstance(value, dict):
         raise InvalidRequest("the body must be a JSON object", code="malformed_request", fix="send {…}")

@@ -33,7 +33,9 @@ def _predict(service: PredictService, request: http.Request) -> http.Response:
 
 def _invocations(service: PredictService, request: http.Request) -> http.Response:
     """As MLflow's scoring server and SageMaker: `predictions` is a list of labels. The rest stands beside it."""
-    made = service.predict(request.body, request.content_type, Options.read(request.query), _id(request))
+    made = service.predict(
+        request.body, request.content_type, Options.read(request.query), _id(request), nan_is_missing=True
+    )
     rows = made.pop("predictions")
     beside = {key: [r[key] for r in rows] for key in rows[0] if key != "label"}
     return _answered({"predictions": [r["label"] for r in rows], **beside, **made}, made)
@@ -84,6 +86,7 @@ def _infer(service: PredictService, request: http.Request) -> http.Response:
         )
     chosen = service.chosen(asked)
     formats.check_size(request.body, chosen[0].max_body_bytes)
+    formats.check_json(request.content_type)
     body: Any = formats.loads(request.body)
     rows = kserve.records(body, chosen[0].max_rows)
     made = service.answer(rows, asked, _id(request), chosen)

@@ -26,20 +26,16 @@ def check_size(body: bytes, limit: int) -> None:
         )
 
 
-def parse(body: bytes, content_type: str, max_rows: int) -> list[Mapping[str, Any]]:
-    """Records of a JSON or CSV body. Raises InvalidRequest (415, 413, 422)."""
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind == "text/csv":
+def parse(body: bytes, content_type: str, max_rows: int, *, nan_is_missing: bool = False) -> list[Mapping[str, Any]]:
+    """Records of a JSON or CSV body. Raises InvalidRequest (415, 413, 422).
+
+    `nan_is_missing`: take the word NaN, which is no JSON, for null, as MLflow's client writes it for missing cells.
+    """
+    if _kind(content_type) == "text/csv":
         records = _from_csv(body)
-    elif kind in {"application/json", ""}:
-        records = _from_json(loads(body))
     else:
-        raise InvalidRequest(
-            f"content type {kind!r} is not accepted",
-            code="content_type",
-            fix="send application/json or text/csv",
-            status=415,
-        )
+        check_json(content_type, "text/csv")
+        records = _from_json(loads(body, nan_is_missing=nan_is_missing))
     if not records:
         raise InvalidRequest("no records", code="no_records", fix='send {"records": [{…}]} with at least one record')
     if len(records) > max_rows:
@@ -52,7 +48,23 @@ def parse(body: bytes, content_type: str, max_rows: int) -> list[Mapping[str, An
     return records
 
 
-def loads(body: bytes) -> Any:
+def check_json(content_type: str, *others: str) -> None:
+    """Raises InvalidRequest (415) for another type than JSON; `others` are told as accepted too. None at all is JSON."""
+    kind = _kind(content_type)
+    if kind not in {"application/json", ""}:
+        raise InvalidRequest(
+            f"content type {kind[:80]!r} is not accepted",
+            code="content_type",
+            fix=f"send {' or '.join(('application/json', *others))}",
+            status=415,
+        )
+
+
+def _kind(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def loads(body: bytes, *, nan_is_missing: bool = False) -> Any:
     """JSON with the gaps of the standard parser closed: no NaN, no overflow, no duplicate key, no deep nesting."""
     if not body.strip():
         raise InvalidRequest("the body is empty", code="empty_body", fix='send {"records": [{…}]}')
@@ -66,7 +78,11 @@ def loads(body: bytes) -> Any:
         raise InvalidRequest(f"the body nests deeper than {MAX_DEPTH} levels", code="too_deep", fix="send flat records")
     try:
         return json.loads(
-            text, parse_constant=_not_finite, parse_float=_float, parse_int=_int, object_pairs_hook=_object
+            text,
+            parse_constant=_nan_as_null if nan_is_missing else _not_finite,
+            parse_float=_float,
+            parse_int=_int,
+            object_pairs_hook=_object,
         )
     except json.JSONDecodeError as error:
         raise InvalidRequest(
@@ -104,6 +120,11 @@ def _depth(text: str) -> int:
 
 def _not_finite(text: str) -> NoReturn:
     raise InvalidRequest(f"{text} is not a JSON number", code="not_finite", fix="send null for an unknown value")
+
+
+def _nan_as_null(text: str) -> None:
+    if text != "NaN":
+        _not_finite(text)
 
 
 def _float(text: str) -> float:

@@ -47,13 +47,22 @@ class PredictService:
         self._explainers: dict[str, Explainer] = {}
 
     def predict(
-        self, body: bytes, content_type: str, options: Options = DEFAULT, prediction_id: str = ""
+        self,
+        body: bytes,
+        content_type: str,
+        options: Options = DEFAULT,
+        prediction_id: str = "",
+        *,
+        nan_is_missing: bool = False,
     ) -> dict[str, Any]:
         """Raises InvalidRequest for the caller's mistakes, NotFound for another version than there is (409: none is active)."""
         active, predictor = self.chosen(options)
         formats.check_size(body, active.max_body_bytes)
         return self.answer(
-            formats.parse(body, content_type, active.max_rows), options, prediction_id, (active, predictor)
+            formats.parse(body, content_type, active.max_rows, nan_is_missing=nan_is_missing),
+            options,
+            prediction_id,
+            (active, predictor),
         )
 
     def answer(
