@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-LOCKS := layers/core layers/analysis layers/registry layers/serving training localstack tests
+LOCKS := layers/core layers/analysis layers/registry layers/serving training frontend localstack tests
 
 .PHONY: help demo up down status test check format lock clean deep-clean bench-analysis bench-verdict bench-publish try-datasets
 
