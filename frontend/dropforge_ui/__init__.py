@@ -1,0 +1,1 @@
+"""The web app. It knows the API by HTTP and nothing else of Dropforge."""

@@ -1,0 +1,160 @@
+"""The API by HTTP: one method a route, errors with code, message and fix."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import quote, urlencode
+
+import requests
+
+from dropforge_ui.access import Access
+from dropforge_ui.config import Options
+from dropforge_ui.multipart import FormBody
+from dropforge_ui.shapes import Health, ModelInfo, Prediction, Quarantined, Upload, UploadLine, Version
+
+_SECONDS = 35
+Record = Mapping[str, Any]
+
+
+class ApiError(Exception):
+    """What the API told, or why it could not be asked. `fix` is what the person in front of the page can do."""
+
+    def __init__(self, code: str, message: str, fix: str, status: int = 0, request_id: str = "") -> None:
+        super().__init__(message)
+        self.code, self.message, self.fix, self.status, self.request_id = code, message, fix, status, request_id
+
+
+class Api:
+    """Calls one Dropforge API. Safe to share between threads."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._access = Access()
+        self._local = threading.local()
+        self._learned = False
+
+    # --- predictions ---------------------------------------------------------------------------------------------------
+    def model_info(self) -> ModelInfo:
+        return cast("ModelInfo", self._json("GET", "/model_info"))
+
+    def predict(self, records: Sequence[Record], *, explain: bool = False) -> Prediction:
+        """Labels and probabilities; with `explain`, what each feature contributed to them."""
+        return cast(
+            "Prediction",
+            self._json("POST", "/predict" + ("?explain=true" if explain else ""), {"records": list(records)}),
+        )
+
+    # --- data ----------------------------------------------------------------------------------------------------------
+    def send_file(self, path: Path, name: str) -> str:
+        """Put a file into the bucket by the form the API hands out; returns its key, by which the upload is found."""
+        form = self._json("POST", "/upload_data", {"filename": name})
+        if path.stat().st_size > form["max_bytes"]:
+            raise ApiError("file_too_large", f"{name} is larger than {form['max_bytes']:,} bytes", "split the file")
+        with path.open("rb") as file:
+            body = FormBody(form["fields"], name, file)
+            answer = self._send("POST", form["url"], data=body, headers={"content-type": body.content_type})
+        if answer.status_code >= 300:
+            raise ApiError(
+                "upload_refused",
+                f"the bucket refused the file ({answer.status_code})",
+                "choose the file again; the form is good for an hour",
+                answer.status_code,
+            )
+        return str(form["key"])
+
+    def uploads(self, key: str = "") -> list[UploadLine]:
+        """Newest first; of one key when it is given."""
+        found: list[UploadLine] = self._json("GET", "/uploads" + (f"?{urlencode({'key': key})}" if key else ""))[
+            "uploads"
+        ]
+        return found
+
+    def upload(self, upload_id: str) -> Upload:
+        return cast("Upload", self._json("GET", f"/uploads/{quote(upload_id)}"))
+
+    def report_html(self, upload_id: str) -> str:
+        return self._call("GET", f"/reports/{quote(upload_id)}", accept="text/html").text
+
+    def report(self, upload_id: str) -> dict[str, Any]:
+        """The report's facts, as the JSON form of the route has them."""
+        return cast("dict[str, Any]", self._json("GET", f"/reports/{quote(upload_id)}"))
+
+    def quarantined(self, upload_id: str) -> Quarantined:
+        return cast("Quarantined", self._json("GET", f"/quarantine/{quote(upload_id)}"))
+
+    def replay(self, upload_id: str, rows: Mapping[int, str]) -> str:
+        """Send corrected rows (line → text) in again; returns the key of the new upload."""
+        body = {"rows": [{"line": line, "raw": raw} for line, raw in sorted(rows.items())]}
+        return str(self._json("POST", f"/quarantine/{quote(upload_id)}", body)["key"])
+
+    # --- models --------------------------------------------------------------------------------------------------------
+    def models(self) -> list[Version]:
+        found: list[Version] = self._json("GET", "/models")["models"]
+        return found
+
+    def set_model(self, alias: str, model: str = "") -> dict[str, Any]:
+        return cast("dict[str, Any]", self._json("POST", "/set_model", {"alias": alias, "model": model}))
+
+    def health(self) -> Health:
+        return cast("Health", self._json("GET", "/health"))
+
+    # --- one call --------------------------------------------------------------------------------------------------------
+    def _json(self, method: str, path: str, body: Any = None) -> Any:
+        return self._call(method, path, body).json()
+
+    def _call(self, method: str, path: str, body: Any = None, accept: str = "application/json") -> requests.Response:
+        headers = {"accept": accept, "x-dropforge-user": "web app"}
+        if self._options.api_key:
+            headers["x-api-key"] = self._options.api_key
+        data = b"" if body is None else json.dumps(body, allow_nan=False).encode()
+        if body is not None:
+            headers["content-type"] = "application/json"
+        url = self._options.api_url + path
+        if self._access.signed(method, path):
+            headers |= self._signature(method, url, data)
+        answer = self._send(method, url, data=data, headers=headers)
+        if answer.status_code >= 400:
+            raise _told(answer)
+        return answer
+
+    def _signature(self, method: str, url: str, body: bytes) -> dict[str, str]:
+        from dropforge_ui.signing import sign
+
+        return sign(method, url, body, self._options.region)
+
+    def _send(self, method: str, url: str, **arguments: Any) -> requests.Response:
+        try:
+            return self._session().request(method, url, timeout=_SECONDS, **arguments)
+        except requests.RequestException as error:
+            why = "took too long" if isinstance(error, requests.Timeout) else "does not answer"
+            fix = "check that it runs (`dropforge status`), then try again"
+            raise ApiError("api_unreachable", f"The API at {self._options.api_url} {why}.", fix) from None
+
+    def _session(self) -> requests.Session:
+        if not hasattr(self._local, "session"):
+            self._local.session = requests.Session()
+        session: requests.Session = self._local.session
+        return session
+
+
+def _told(answer: requests.Response) -> ApiError:
+    """Errors of the API have code, message and fix; those of the gateway in front of it have a message only."""
+    try:
+        told = answer.json()
+    except ValueError:
+        told = {}
+    told = told if isinstance(told, dict) else {}
+    said = told.get("message") or told.get("Message") or f"the API answered {answer.status_code}"
+    fix = told.get("fix") or {
+        403: "the API key or the AWS credentials of the web app are not accepted: set DROPFORGE_API_KEY and AWS_PROFILE",
+        429: "too many requests: wait a moment",
+        413: "send less at once",
+    }.get(answer.status_code, "try again; if it stays, `dropforge logs` tells more")
+    request_id = str(told.get("request_id", ""))
+    return ApiError(
+        str(told.get("code") or f"http_{answer.status_code}"), str(said), fix, answer.status_code, request_id
+    )

@@ -1,0 +1,114 @@
+"""What the API answers, as far as the page reads it. `total=False`: an older or newer API may say less or more."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class Identity(TypedDict, total=False):
+    name: str
+    version: str
+    alias: str
+    run_id: str
+
+
+class Feature(TypedDict, total=False):
+    name: str
+    kind: str  # integer, number, boolean, datetime, category, text
+    categories: list[str]
+    minimum: float | None
+    maximum: float | None
+
+
+class ModelInfo(TypedDict, total=False):
+    model: Identity
+    set_at: str
+    set_by: str
+    target: str
+    classes: list[str]
+    positive_class: str | None
+    threshold: float | None
+    features: list[Feature]
+    metrics: dict[str, float]
+    dataset_id: str
+    trained_at: str
+    example: dict[str, Any]
+    links: dict[str, str]
+
+
+class Prediction(TypedDict, total=False):
+    predictions: list[dict[str, Any]]  # label, probabilities; prediction_set and contributions where asked for
+    model: Identity
+    threshold: float | None
+    warnings: list[dict[str, Any]]
+
+
+class UploadLine(TypedDict, total=False):
+    upload_id: str
+    key: str
+    state: str
+    verdict: str
+    rows_in: int
+    rows_used: int
+    rows_quarantined: int
+    dataset_id: str
+    challenger: str
+    received_at: str
+    reason: str
+
+
+class Upload(TypedDict, total=False):
+    upload_id: str
+    key: str
+    size: int
+    state: str
+    history: list[dict[str, str]]
+    reason: dict[str, str] | None
+    rows_in: int
+    rows_used: int
+    rows_quarantined: int
+    dataset_id: str
+    verdict: str
+    report_uri: str
+    models: list[dict[str, Any]]
+    challenger: str
+    run_url: str
+
+
+class QuarantinedRow(TypedDict, total=False):
+    line: int
+    column: str
+    code: str
+    reason: str
+    raw: str
+
+
+class Quarantined(TypedDict, total=False):
+    upload_id: str
+    header: list[str]
+    delimiter: str
+    rows_quarantined: int
+    rows: list[QuarantinedRow]
+
+
+class Version(TypedDict, total=False):
+    name: str
+    version: str
+    aliases: list[str]
+    run_id: str
+    dataset_id: str
+    upload_id: str
+    heldout: dict[str, float]
+
+
+class LedgerEntry(TypedDict, total=False):
+    number: int
+    at: str
+    by: str
+
+
+class Health(TypedDict, total=False):
+    status: str
+    live: bool
+    ready: bool
+    parts: dict[str, dict[str, Any]]

@@ -1,0 +1,14 @@
+() => {
+  const root = document.body;
+  const kept = localStorage.getItem("dropforge-look");
+  const show = (look) => root.classList.toggle("dark", look === "dark");
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  show(kept || (system.matches ? "dark" : "light"));
+  system.addEventListener("change", (e) => { if (!localStorage.getItem("dropforge-look")) show(e.matches ? "dark" : "light"); });
+  document.addEventListener("click", (e) => {
+    if (!e.target.closest("[data-look]")) return;
+    const look = root.classList.contains("dark") ? "light" : "dark";
+    localStorage.setItem("dropforge-look", look);
+    show(look);
+  });
+}

@@ -1,0 +1,1 @@
+"""One tab a module: its controls, and what happens when they are used."""

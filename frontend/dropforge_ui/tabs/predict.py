@@ -1,0 +1,134 @@
+"""Predict: one row by a form, its reasons, a what-if; many rows by a file."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from dropforge_ui import batch, form
+from dropforge_ui.client import Api, ApiError
+from dropforge_ui.shapes import ModelInfo
+from dropforge_ui.tabs.parts import drop, html
+from dropforge_ui.views import page
+from dropforge_ui.views import predict as views
+
+
+def build(api: Api, info: Any) -> None:
+    """Controls into the open tab. `info` is a gr.State with the active model's ModelInfo, None while there is none."""
+    lead = html()
+    with gr.Row(elem_classes=["df-split"]):
+        with gr.Column(scale=3, elem_classes=["df-card"]):
+            fields_place = gr.Column(elem_classes=["df-form"])
+        with gr.Column(scale=2, elem_classes=["df-side"]):
+            result = html(views.waiting())
+            reasons = html(visible=False)
+    with gr.Column(elem_classes=["df-card"], visible=False) as more, gr.Column():
+        html("<h2>What if</h2>")
+        vary = gr.Dropdown(label="Vary one feature", choices=[], interactive=True, elem_id="vary")
+        curve = html('<p class="df-note">Choose a feature to see how the probability changes with it alone.</p>')
+    _many_rows(api)
+    last = gr.State(None)
+    info.change(_show, info, [lead, result, reasons, vary, more])
+
+    with fields_place:
+
+        def fields(found: ModelInfo | None) -> None:
+            if found is not None:
+                _form(api, found, result, reasons, last, curve, vary)
+
+        gr.render(inputs=[info], triggers=[info.change], show_progress="hidden")(fields)
+    vary.input(_what_if(api), [info, last, vary], curve, show_progress="minimal", trigger_mode="always_last")
+
+
+def _show(found: ModelInfo | None) -> tuple[Any, ...]:
+    if found is None:
+        nothing = views.no_model("A prediction needs a model that answers.")
+        return "", nothing, gr.update(visible=False), gr.update(choices=[]), gr.update(visible=False)
+    names = form.variable(found["features"])
+    shown = gr.update(choices=names, value=None)
+    return views.model_line(found), views.waiting(), gr.update(visible=False), shown, gr.update(visible=True)
+
+
+def _form(api: Api, info: ModelInfo, result: Any, reasons: Any, last: Any, curve: Any, vary: Any) -> None:
+    features, example = info["features"], info.get("example", {})
+    html(
+        "<h2>One row</h2><p class='df-note'>A real row of the training data stands in the form. Empty means unknown.</p>"
+    )
+    with gr.Row(elem_classes=["df-fields"]):
+        controls = [form.control(f, example.get(f["name"])) for f in features]
+    with gr.Row(elem_classes=["df-actions"]):
+        go = gr.Button("Predict", variant="primary", elem_id="predict", min_width=120)
+        again = gr.Button("Example", min_width=100)
+        clear = gr.Button("Clear", min_width=100)
+
+    def predict(*given: Any) -> Any:
+        record = form.record(features, given)
+        started = time.monotonic()
+        try:
+            answer = api.predict([record], explain=True)
+        except ApiError as error:
+            return page.error(error), gr.update(visible=False), None
+        told = views.result(answer, info, (time.monotonic() - started) * 1000)
+        why = views.contributions(answer["predictions"][0], record)
+        return told, gr.update(value=why or "", visible=why is not None), record
+
+    outputs = [result, reasons, last]
+    asked = gr.on([go.click, *(c.submit for c in controls if hasattr(c, "submit"))], predict, controls, outputs)
+    asked.then(_what_if(api), [gr.State(info), last, vary], curve, show_progress="hidden")
+    again.click(lambda: [c.value for c in controls], None, controls, show_progress="hidden")
+    empty = [form.UNKNOWN if isinstance(c, gr.Dropdown) else None for c in controls]
+    clear.click(lambda: empty, None, controls, show_progress="hidden")
+
+
+def _what_if(api: Api) -> Any:
+    def run(info: ModelInfo | None, last: dict[str, Any] | None, name: str | None) -> Any:
+        if info is None or not name:
+            return gr.skip()
+        base = last or {f["name"]: info.get("example", {}).get(f["name"]) for f in info["features"]}
+        feature = next(f for f in info["features"] if f["name"] == name)
+        values = form.sweep(feature, base.get(name))
+        try:
+            answer = api.predict(form.rows(base, name, values))
+        except ApiError as error:
+            return page.error(error)
+        label = info.get("positive_class") or _likeliest(api, base)
+        found = [p["probabilities"][label] for p in answer["predictions"]]
+        return views.what_if(name, values, found, base.get(name), label, answer.get("threshold"))
+
+    return run
+
+
+def _likeliest(api: Api, record: dict[str, Any]) -> str:
+    return str(api.predict([record])["predictions"][0]["label"])
+
+
+def _many_rows(api: Api) -> None:
+    with gr.Column(elem_classes=["df-card"]), gr.Column():
+        html(
+            "<h2>Many rows</h2><p class='df-note'>A CSV file with a header line comes back with a prediction and probabilities.</p>"
+        )
+        file = drop("CSV file", [".csv", ".txt", ".tsv"], "batch-file")
+        told = html(visible=False)
+        ready = gr.DownloadButton("Download predictions", visible=False, variant="primary", elem_id="batch-download")
+
+    def run(path: str | None, progress: Any = gr.Progress()) -> Any:  # noqa: B008 - Gradio finds its progress bar by the default
+        if not path:
+            return gr.update(visible=False), gr.update(visible=False)
+        started = time.monotonic()
+        source = Path(path)
+        target = Path(tempfile.mkdtemp(prefix="dropforge-")) / f"{source.stem}-predictions.csv"
+        try:
+            done = batch.predict_file(
+                api, source, target, lambda n: progress((n, None), desc="predicting", unit="rows")
+            )
+        except ApiError as error:
+            return gr.update(value=page.error(error), visible=True), gr.update(visible=False)
+        summary = views.batch_done(done.rows, done.labels, done.warned, time.monotonic() - started)
+        return gr.update(value=summary, visible=True), gr.update(value=str(target), visible=True)
+
+    file.upload(run, file, [told, ready])
+    file.clear(lambda: (gr.update(visible=False), gr.update(visible=False)), None, [told, ready])

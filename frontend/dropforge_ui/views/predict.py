@@ -1,0 +1,198 @@
+"""A prediction, its reasons, and how it would change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dropforge_ui import charts
+from dropforge_ui.markup import Markup, bar, card, chip, empty, join, tag
+from dropforge_ui.shapes import ModelInfo, Prediction
+from dropforge_ui.words import ago, count, number
+
+_SHOWN = 10
+
+
+def waiting() -> Markup:
+    return card("Prediction", empty("Nothing predicted yet", "Fill the form, or keep the example, and press Predict."))
+
+
+def no_model(message: str) -> Markup:
+    return card(
+        "Predict",
+        empty(
+            "No model is active",
+            message,
+            join(
+                "Upload a table under ",
+                tag("b", "Data"),
+                ", then label a version and set it active under ",
+                tag("b", "Models"),
+                ".",
+            ),
+        ),
+    )
+
+
+def model_line(info: ModelInfo) -> Markup:
+    """Who answers."""
+    model = info["model"]
+    link = info.get("links", {}).get("mlflow_model", "")
+    name = (
+        tag("a", model["name"], href=link, target="_blank", rel="noopener")
+        if link.startswith("http")
+        else model["name"]
+    )
+    parts = (
+        tag("b", name),
+        f" version {model['version']} ",
+        chip(model.get("alias", ""), "accent"),
+        tag(
+            "span",
+            f" predicts {info['target']}; set {ago(info.get('set_at', ''))} by {info.get('set_by') or 'somebody'}",
+        ),
+    )
+    return tag("p", parts, class_="df-lead")
+
+
+def result(answer: Prediction, info: ModelInfo, milliseconds: float) -> Markup:
+    """The first prediction of an answer."""
+    first = answer["predictions"][0]
+    probabilities: Mapping[str, float] = first["probabilities"]
+    label = str(first["label"])
+    ordered = sorted(probabilities.items(), key=lambda p: -p[1])[:_SHOWN]
+    bars = [bar(k, p, f"{p:.1%}", "accent" if k == label else "") for k, p in ordered]
+    model = answer["model"]
+    return card(
+        "Prediction",
+        tag("div", tag("span", info["target"], class_="eyebrow"), tag("p", label, class_="df-answer"), role="status"),
+        bars,
+        _threshold(answer, info),
+        prediction_set(first),
+        warnings(answer.get("warnings", [])),
+        tag("p", f"{model['name']} version {model['version']}, answered in {milliseconds:.0f} ms", class_="df-foot"),
+    )
+
+
+def _threshold(answer: Prediction, info: ModelInfo) -> Markup | None:
+    threshold, positive = answer.get("threshold"), info.get("positive_class")
+    if threshold is None or not positive:
+        return None
+    return tag("p", f"“{positive}” is predicted from a probability of {threshold:.0%}.", class_="df-note")
+
+
+def prediction_set(first: Mapping[str, Any]) -> Markup | None:
+    """The labels that cannot be ruled out at the model's confidence level (conformal prediction)."""
+    found = first.get("prediction_set", first.get("set"))
+    if isinstance(found, Mapping):
+        labels, level = found.get("labels", ()), found.get("coverage", found.get("level"))
+    else:
+        labels, level = found or (), first.get("coverage")
+    if not labels:
+        return None
+    sure = f" at {float(level):.0%}" if isinstance(level, int | float) else ""
+    told = "Only one label is plausible" if len(labels) == 1 else f"{len(labels)} labels are plausible"
+    return tag("p", f"{told}{sure}: ", [(chip(str(x), "accent"), " ") for x in labels], class_="df-note")
+
+
+def warnings(found: Sequence[Mapping[str, Any]]) -> Markup | None:
+    """What the model was given that it did not know."""
+    if not found:
+        return None
+    items = [
+        tag(
+            "li",
+            tag("b", w["field"]) if w.get("field") else None,
+            " " if w.get("field") else None,
+            w.get("message", ""),
+        )
+        for w in found[:_SHOWN]
+    ]
+    more = tag("li", f"and {len(found) - _SHOWN} more") if len(found) > _SHOWN else None
+    return tag("div", tag("strong", count(len(found), "warning")), tag("ul", items, more), class_="df-warn")
+
+
+def contributions(first: Mapping[str, Any], record: Mapping[str, Any]) -> Markup | None:
+    """What each feature did to the probability, the largest first; None when the API does not say."""
+    parts = _contributions(first)
+    if not parts:
+        return None
+    ordered = sorted(parts.items(), key=lambda p: -abs(p[1]))
+    top = abs(ordered[0][1]) or 1.0
+    rows = [_push(name, value, value / top, record.get(name)) for name, value in ordered[:_SHOWN]]
+    rest = sum(v for _, v in ordered[_SHOWN:])
+    others = (
+        tag("p", f"The other {len(ordered) - _SHOWN} features together: {rest:+.3f}.", class_="df-note")
+        if rest
+        else None
+    )
+    towards = first.get("explained_class") or _explained(first)
+    note = f"To the right: speaks for “{towards}”. To the left: speaks against it." if towards else ""
+    return card("Why", tag("p", note, class_="df-note") if note else None, rows, others)
+
+
+def _contributions(first: Mapping[str, Any]) -> dict[str, float]:
+    found = first.get("contributions", first.get("explanation"))
+    if isinstance(found, Mapping):
+        found = found.get("contributions", found.get("features", found))
+    if isinstance(found, Mapping):
+        return {str(k): float(v) for k, v in found.items() if isinstance(v, int | float)}
+    made = {}
+    for item in found or ():
+        name, value = item.get("feature", item.get("field", "")), item.get("contribution", item.get("value"))
+        if name and isinstance(value, int | float):
+            made[str(name)] = float(value)
+    return made
+
+
+def _explained(first: Mapping[str, Any]) -> str:
+    found = first.get("explanation")
+    return str(found.get("class", "")) if isinstance(found, Mapping) else ""
+
+
+def _push(name: str, value: float, share: float, given: Any) -> Markup:
+    side = "right" if value >= 0 else "left"
+    width = f"width:{abs(share) * 50:.2f}%"
+    shown = "unknown" if given in (None, "") else number(given) if isinstance(given, int | float) else str(given)
+    return tag(
+        "div",
+        tag("span", name, tag("small", shown), class_="name"),
+        tag("span", tag("i", style=width, class_=side), class_="track both"),
+        tag("span", f"{value:+.3f}", class_="value"),
+        class_="df-bar",
+    )
+
+
+def what_if(
+    feature: str,
+    values: Sequence[Any],
+    probabilities: Sequence[float],
+    present: Any,
+    label: str,
+    threshold: float | None,
+) -> Markup:
+    """The probability of `label` when only `feature` changes."""
+    title = f"Probability of {label} by {feature}"
+    spread = f"{min(probabilities):.0%} to {max(probabilities):.0%}"
+    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        here = float(present) if isinstance(present, int | float) else None
+        drawn = charts.curve([float(v) for v in values], list(probabilities), title=title, at=here, line=threshold)
+    else:
+        ordered = sorted(zip(values, probabilities, strict=True), key=lambda p: -p[1])
+        drawn = join(
+            bar(str(v), p, f"{p:.1%}", "accent" if v == present else "", "now" if v == present else "")
+            for v, p in ordered
+        )
+    told = f"Everything else as in the form, {feature} alone takes it from {spread}."
+    return join(
+        tag("p", tag("b", f"Probability of “{label}”"), class_="df-note"), drawn, tag("p", told, class_="df-note")
+    )
+
+
+def batch_done(rows: int, labels: Mapping[str, int], warned: int, seconds: float) -> Markup:
+    """Summary of a predicted file."""
+    total = max(1, sum(labels.values()))
+    bars = [bar(k, n / total, f"{n:,}", "accent") for k, n in sorted(labels.items(), key=lambda p: -p[1])[:_SHOWN]]
+    told = f"{count(rows, 'row')} predicted in {seconds:.1f} s"
+    note = f"{count(warned, 'value')} outside what the model has seen" if warned else "no warnings"
+    return join(tag("p", tag("b", told), f"; {note}.", role="status", class_="df-note"), bars)

@@ -1,0 +1,57 @@
+"""Numbers, times and states as people read them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+STATE_TONES: Final = {
+    "concluded": "good", "skipped": "warn", "rejected": "bad", "blocked": "bad", "failed": "bad",
+    "pass": "good", "reference": "accent", "warn": "warn", "block": "bad",
+}  # fmt: skip
+TERMINAL: Final = frozenset({"concluded", "rejected", "blocked", "failed", "skipped"})
+
+
+def moment(text: str) -> datetime | None:
+    """An ISO 8601 time of the API; None for anything else."""
+    try:
+        found = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def ago(text: str, now: datetime | None = None) -> str:
+    """`3 min ago`; the date when it is older than two days; the text itself when it is no time."""
+    at = moment(text)
+    if at is None:
+        return text or ""
+    seconds = max(0.0, ((now or datetime.now(UTC)) - at).total_seconds())
+    for limit, unit, size in ((90, "s", 1), (5400, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{at:%d %b %Y}"
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 05 s`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def filename(key: str) -> str:
+    """The file's own name of an S3 key."""
+    return key.rpartition("/")[2] or key
+
+
+def number(value: float) -> str:
+    """Up to four significant digits without a needless tail."""
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.4g}"

@@ -1,0 +1,174 @@
+"""The web app's HTTP client, against a server on loopback."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dropforge_ui import signing
+from dropforge_ui.access import Access
+from dropforge_ui.client import Api, ApiError
+from dropforge_ui.config import ConfigError, Options, read
+
+
+class Server:
+    """Answers what `answers` says for (method, path), and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str], tuple[int, Any]] = {}
+        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def _answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                outer.asked.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+                status, told = outer.answers.get((self.command, self.path.partition("?")[0]), (404, {"message": "no"}))
+                raw = told if isinstance(told, bytes) else json.dumps(told).encode()
+                self.send_response(status)
+                self.send_header("content-length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
+
+            do_GET = do_POST = _answer  # noqa: N815 - the names the base class calls
+
+            def log_message(self, *_arguments: Any) -> None:
+                """Nothing on the test's output."""
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    thread = threading.Thread(target=made.http.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    made.http.shutdown()
+    made.http.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def api(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    signing._credentials.cache_clear()
+    yield Api(Options(api_url=server.url, api_key="k", region="eu-west-1"))
+    signing._credentials.cache_clear()
+
+
+def test_a_prediction_goes_with_the_key_and_unsigned(api: Api, server: Server) -> None:
+    """POST /predict carries the API key and no signature."""
+    server.answers["POST", "/predict"] = (200, {"predictions": []})
+    api.predict([{"a": 1}], explain=True)
+    _, path, headers, body = server.asked[0]
+    assert path == "/predict?explain=true"
+    assert headers["x-api-key"] == "k"
+    assert "authorization" not in headers
+    assert json.loads(body) == {"records": [{"a": 1}]}
+
+
+def test_administration_is_signed(api: Api, server: Server) -> None:
+    """Every other route carries a Version 4 signature for execute-api in the API's region."""
+    server.answers["POST", "/set_model"] = (200, {})
+    api.set_model("Production")
+    authorization = server.asked[0][2]["authorization"]
+    assert authorization.startswith("AWS4-HMAC-SHA256 Credential=AKIATEST/")
+    assert "/eu-west-1/execute-api/aws4_request" in authorization
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "code", "fix"),
+    [
+        (409, {"code": "no_active", "message": "none", "fix": "set one", "request_id": "r1"}, "no_active", "set one"),
+        (403, {"message": "Forbidden"}, "http_403", "DROPFORGE_API_KEY"),
+        (429, {"message": "Too Many Requests"}, "http_429", "wait"),
+        (502, b"<html>", "http_502", "dropforge logs"),
+        (500, [1], "http_500", "dropforge logs"),
+    ],
+)
+def test_an_error_says_what_to_do(api: Api, server: Server, status: int, told: Any, code: str, fix: str) -> None:
+    """Code, message and fix of the API; the gateway's own errors get a fix here."""
+    server.answers["GET", "/model_info"] = (status, told)
+    with pytest.raises(ApiError) as caught:
+        api.model_info()
+    assert caught.value.code == code
+    assert fix in caught.value.fix
+    assert caught.value.message
+
+
+def test_an_api_that_is_away_is_an_error_with_a_fix() -> None:
+    """Nobody listens: the address is named and the command that helps."""
+    with pytest.raises(ApiError) as caught:
+        Api(Options(api_url="http://127.0.0.1:9", api_key="")).health()
+    assert caught.value.code == "api_unreachable"
+    assert "dropforge status" in caught.value.fix
+
+
+def test_a_file_is_sent_by_the_form(api: Api, server: Server, tmp_path: Path) -> None:
+    """Fields first, then the file's bytes, with a length S3 can check; the key is the answer."""
+    file = tmp_path / "a.csv"
+    file.write_bytes(b"x,y\n" + b"1,2\n" * 50_000)
+    form = {"url": f"{server.url}/bucket", "fields": {"key": "incoming/a.csv", "policy": "p"}, "key": "incoming/a.csv"}
+    server.answers["POST", "/upload_data"] = (200, {**form, "max_bytes": 10**9})
+    server.answers["POST", "/bucket"] = (204, b"")
+    assert api.send_file(file, 'a".csv') == "incoming/a.csv"
+    _, _, headers, body = server.asked[1]
+    assert int(headers["content-length"]) == len(body)
+    assert "x-api-key" not in headers
+    assert body.index(b'name="policy"') < body.index(b'name="file"; filename="a_.csv"')
+    assert file.read_bytes() in body
+
+
+def test_a_file_beyond_the_limit_is_not_sent(api: Api, server: Server, tmp_path: Path) -> None:
+    """The limit the form tells is kept before a byte goes out."""
+    file = tmp_path / "a.csv"
+    file.write_bytes(b"12345")
+    server.answers["POST", "/upload_data"] = (200, {"url": "", "fields": {}, "key": "k", "max_bytes": 4})
+    with pytest.raises(ApiError, match="larger than 4 bytes"):
+        api.send_file(file, "a.csv")
+    assert len(server.asked) == 1
+
+
+def test_the_openapi_document_decides_what_is_signed() -> None:
+    """A route's own security wins over the document's; a path with an id finds its pattern."""
+    access = Access()
+    assert access.signed("GET", "/uploads/1?x=2")
+    assert not access.signed("GET", "/health")
+    signature = {"type": "apiKey", "name": "Authorization", "in": "header", "x-amazon-apigateway-authtype": "awsSigv4"}
+    access.learn(
+        {
+            "components": {
+                "securitySchemes": {"sigv4": signature, "key": {"type": "apiKey", "name": "x-api-key", "in": "header"}}
+            },
+            "security": [{"sigv4": []}],
+            "paths": {
+                "/uploads/{upload_id}": {"get": {"security": [{"key": []}]}},
+                "/health": {"get": {}},
+            },
+        }
+    )
+    assert not access.signed("GET", "/uploads/1?x=2")
+    assert access.signed("GET", "/health")
+
+
+def test_options_come_from_flags_before_the_environment(tmp_path: Path) -> None:
+    """--outputs gives address and key; a flag wins; without any address the error names three ways."""
+    outputs = tmp_path / "outputs.json"
+    outputs.write_text(json.dumps({"ApiUrl": "http://a/v1/", "ApiKey": "k", "Region": "r"}))
+    env = {"DROPFORGE_API_URL": "http://b", "DROPFORGE_API_KEY": "e", "DROPFORGE_UI_PORT": "9"}
+    assert read(["--outputs", str(outputs)], env) == Options("http://a/v1", "k", "r", "", "127.0.0.1", 9)
+    assert read(["--api-url", "http://c", "--port", "7"], env).api_url == "http://c"
+    assert read([], env).api_key == "e"
+    with pytest.raises(ConfigError) as caught:
+        read([], {})
+    assert "--outputs" in caught.value.fix

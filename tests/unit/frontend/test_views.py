@@ -1,0 +1,197 @@
+"""Answers of the API as markup, forms and files."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dropforge_ui import batch, cells, form, words
+from dropforge_ui.client import ApiError
+from dropforge_ui.markup import Markup, join, tag
+from dropforge_ui.views import data, predict
+
+EVIL = "<script>alert(1)</script>"
+INFO: Any = {
+    "model": {"name": EVIL, "version": "1", "alias": EVIL},
+    "target": EVIL,
+    "set_by": EVIL,
+    "positive_class": EVIL,
+    "features": [
+        {"name": "age", "kind": "integer", "minimum": 17.0, "maximum": 90.0},
+        {"name": "job", "kind": "category", "categories": ["a", "b"]},
+        {"name": "note", "kind": "text"},
+    ],
+}
+
+
+def test_everything_foreign_is_escaped() -> None:
+    """Names, labels, reasons and cells of a hostile table become text, in every view."""
+    answer: Any = {
+        "predictions": [
+            {
+                "label": EVIL,
+                "probabilities": {EVIL: 1.0},
+                "prediction_set": [EVIL],
+                "contributions": [{"feature": EVIL, "contribution": 0.5}],
+            }
+        ],
+        "model": INFO["model"],
+        "threshold": 0.5,
+        "warnings": [{"field": EVIL, "message": EVIL}],
+    }
+    upload: Any = {
+        "upload_id": "1", "key": f"incoming/{EVIL}", "state": EVIL, "verdict": EVIL, "rows_in": 1, "rows_used": 1,
+        "rows_quarantined": 1, "history": [{"state": EVIL, "at": "2026-01-01T00:00:00+00:00"}],
+        "reason": {"code": EVIL, "message": EVIL, "fix": EVIL}, "models": [{"name": EVIL, "metrics": {EVIL: 0.5}}],
+        "run_url": 'javascript:alert(1)"', "received_at": EVIL,
+    }  # fmt: skip
+    rows: Any = [{"line": 2, "column": EVIL, "code": "c", "reason": EVIL, "raw": f'{EVIL},"{EVIL}",x,y'}]
+    quarantined: Any = {"header": [EVIL, "b"], "delimiter": ",", "rows_quarantined": 1, "rows": rows}
+    page = join(
+        predict.model_line(INFO),
+        predict.result(answer, INFO, 1.0),
+        predict.contributions(answer["predictions"][0], {EVIL: EVIL}),
+        predict.what_if(EVIL, [EVIL, "b"], [0.1, 0.2], EVIL, EVIL, 0.5),
+        predict.batch_done(1, {EVIL: 1}, 1, 1.0),
+        predict.no_model(EVIL),
+        data.listing([upload], ""),
+        data.detail(upload),
+        data.quarantine(quarantined),
+        data.report(EVIL, "javascript:alert(1)"),
+        data.expected(EVIL),
+    )
+    assert "<script" not in page
+    assert "javascript:alert" not in page.replace("&quot;", "")
+    assert page.count("&lt;script&gt;") > 20
+
+
+@given(st.text(), st.text())
+def test_a_tag_escapes_text_and_attributes(text: str, value: str) -> None:
+    """Whatever the text, the markup has the tag's own angle brackets and quotes and no others."""
+    made = tag("p", text, title=value)
+    assert made.count("<") == 2
+    assert made.count('"') == 2
+
+
+def test_markup_is_not_escaped_twice() -> None:
+    """What is markup already goes in as it is; None is nothing."""
+    assert tag("p", tag("b", "a&b"), None, [Markup("<i></i>"), 3]) == "<p><b>a&amp;b</b><i></i>3</p>"
+
+
+@given(st.lists(st.text(alphabet=st.characters(exclude_characters="\r\n\x00", exclude_categories=["Cs"])), min_size=2))
+def test_a_row_survives_its_fields(fields: list[str]) -> None:
+    """together and split are inverse for every row of one line."""
+    assert cells.split(cells.together(fields, ";"), ";") == fields
+
+
+def test_a_row_with_broken_quotes_is_cut_at_every_delimiter() -> None:
+    """It can be seen and mended, nothing is lost."""
+    assert cells.split('1,"two,3', ",") == ["1", '"two', "3"]
+
+
+def test_a_form_value_reaches_the_api_as_its_kind() -> None:
+    """Whole numbers are integers, empty and `unknown` are null, a typed category stays."""
+    features = INFO["features"]
+    assert form.record(features, [39.0, "c", ""]) == {"age": 39, "job": "c", "note": None}
+    assert form.record(features, [None, form.UNKNOWN, "x"]) == {"age": None, "job": None, "note": "x"}
+
+
+def test_a_what_if_covers_the_training_range_and_the_present_value() -> None:
+    """Whole numbers for an integer; every category, and an unseen one that is in the form; nothing for free text."""
+    age, job, note = INFO["features"]
+    swept = form.sweep(age, 95)
+    assert (swept[0], swept[-1]) == (17, 95)
+    assert all(float(v).is_integer() for v in swept)
+    assert 33 in form.sweep(age, 33)
+    assert form.sweep(job, "z") == ["z", "a", "b"]
+    assert form.variable(INFO["features"]) == ["age", "job"]
+    assert form.sweep(note, "x") == []
+
+
+def test_the_way_names_what_goes_on_and_what_is_to_come() -> None:
+    """A running upload shows its present step as current and the later ones without a time."""
+    history = [
+        {"state": "received", "at": "2026-01-01T00:00:00+00:00"},
+        {"state": "analysed", "at": "2026-01-01T00:00:02+00:00"},
+        {"state": "training", "at": "2026-01-01T00:00:03+00:00"},
+    ]
+    running = data.way({"history": history, "state": "training"})
+    assert running.count("<li") == 4
+    assert 'aria-current="step"><b>training' in running
+    assert "2.0 s" in running
+    ended = data.way({"history": [*history, {"state": "failed", "at": "2026-01-01T00:02:05+00:00"}], "state": "failed"})
+    assert 'class="bad"><b>failed</b><small>after 2 min 05 s' in ended
+
+
+def test_a_row_of_the_wrong_width_shows_what_is_too_much() -> None:
+    """Surplus fields stand apart and can be emptied; absent ones are empty fields."""
+    found: Any = {"header": ["a", "b"], "delimiter": ",", "rows_quarantined": 2}
+    wide = data.quarantine({**found, "rows": [{"line": 3, "column": "", "code": "", "reason": "r", "raw": "1,2,3"}]})
+    assert wide.count("data-surplus") == 1
+    narrow = data.quarantine({**found, "rows": [{"line": 4, "column": "", "code": "", "reason": "r", "raw": "1"}]})
+    assert narrow.count("<input") == 2
+
+
+class _Echo:
+    """Answers like the API: the label is the row's own `y`."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def predict(self, records: list[dict[str, Any]]) -> dict[str, Any]:
+        self.sizes.append(len(records))
+        if any(r["x"] == "bad" for r in records):
+            raise ApiError("invalid_value", "record 1: x: 'bad' is not a number", "send a number")
+        told = [{"label": r["y"], "probabilities": {"p": 0.25, "q": 0.75}} for r in records]
+        return {"predictions": told, "warnings": [{"row": 0}]}
+
+
+def test_a_file_is_predicted_in_pieces_and_keeps_its_columns(tmp_path: Path) -> None:
+    """1,200 semicolon rows: three requests, every row once and in order, all columns and the probabilities."""
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("x;y\n" + "".join(f"{i};{'p' if i % 3 else 'q'}\n" for i in range(1200)), encoding="utf-8-sig")
+    api, seen = _Echo(), []
+    done = batch.predict_file(api, source, target, seen.append)  # type: ignore[arg-type]
+    assert api.sizes == [500, 500, 200]
+    assert seen == [500, 1000, 1200]
+    with target.open(newline="") as made:
+        rows = list(csv.DictReader(made))
+    assert [r["x"] for r in rows] == [str(i) for i in range(1200)]
+    assert all(r["prediction"] == r["y"] and r["probability_q"] == "0.750000" for r in rows)
+    assert (done.rows, done.labels["q"], done.warned) == (1200, 400, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "place"),
+    [
+        ("x,y\n1,p\nbad,p\n", "invalid_value", "line 2"),
+        ("x,y\n1\n", "malformed_csv", "Line 2"),
+        ("x,y\n1,2,3\n", "malformed_csv", "Line 2"),
+        ("x,y\n", "no_rows", "no rows"),
+        ("", "no_rows", "no rows"),
+    ],
+)
+def test_a_file_that_cannot_be_predicted_says_where(tmp_path: Path, text: str, code: str, place: str) -> None:
+    """The API's mistake with the lines it speaks of; a bad file with its own."""
+    source = tmp_path / "in.csv"
+    source.write_text(text)
+    with pytest.raises(ApiError) as caught:
+        batch.predict_file(_Echo(), source, tmp_path / "out.csv", lambda _n: None)  # type: ignore[arg-type]
+    assert caught.value.code == code
+    assert place in caught.value.message
+
+
+def test_times_are_told_as_people_say_them() -> None:
+    """Seconds, minutes, hours, then the date; no time stays as it is."""
+    now = words.moment("2026-03-04T12:00:00+00:00")
+    told = [
+        words.ago(t, now) for t in ("2026-03-04T11:59:20+00:00", "2026-03-04T11:20:00+00:00", "2026-03-04T02:00:00Z")
+    ]
+    assert told == ["40 s ago", "40 min ago", "10 h ago"]
+    assert words.ago("2026-01-04T12:00:00+00:00", now) == "04 Jan 2026"
+    assert words.ago("x") == "x"
