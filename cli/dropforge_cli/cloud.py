@@ -18,6 +18,11 @@ MlflowPort = Annotated[
     int | None,
     typer.Option(help="port of the MLflow server; that of the last start, else 5500", envvar="DROPFORGE_MLFLOW_PORT"),
 ]
+UiPort = Annotated[
+    int | None,
+    typer.Option(help="port of the web app; that of the last start, else 8501", envvar="DROPFORGE_UI_PORT"),
+]
+NoUi = Annotated[bool, typer.Option("--no-ui", help="start no web app")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
@@ -30,21 +35,33 @@ def register(app: typer.Typer) -> None:
     app.command("apply", rich_help_panel=panel)(apply)
 
 
-def config_of(port: int | None = None, mlflow_port: int | None = None, workers: int = 1) -> Any:
-    """The local cloud of the project we are in. Ports not given are those of its last start, else the usual ones."""
-    from dropforge_local.layout import PROJECT, Config, checkout, last_ports
+def config_of(
+    port: int | None = None,
+    mlflow_port: int | None = None,
+    workers: int = 1,
+    ui_port: int | None = None,
+    *,
+    no_ui: bool | None = None,
+) -> Any:
+    """The local cloud of the project we are in. Ports not given are those of its last start, else the usual ones.
+
+    `no_ui`: whether the web app is left out; None: as at the last start.
+    """
+    from dropforge_local.layout import PROJECT, UI_PORT, Config, checkout, last_ports
 
     folder = project_root()
     kept = home(folder)
     settings = folder / SETTINGS_FILE
     named = PROJECT if (folder / "template.yaml").exists() else _project(settings)
-    last_port, last_mlflow_port = last_ports(kept)
+    last_port, last_mlflow_port, last_ui_port = last_ports(kept)
+    page = ui_port or last_ui_port
     return Config(
         root=checkout(folder),
         home=kept,
         port=port or last_port,
         mlflow_port=mlflow_port or last_mlflow_port,
         workers=workers,
+        ui_port=page if no_ui is None else 0 if no_ui else page or UI_PORT,
         settings=settings,
         project=named,
     )
@@ -61,17 +78,19 @@ def up(
     port: Port = None,
     mlflow_port: MlflowPort = None,
     workers: Annotated[int, typer.Option(help="training workers", min=1, max=16)] = 1,
+    ui_port: UiPort = None,
+    no_ui: NoUi = False,
     json: Json = False,
 ) -> None:
     """Start the local cloud, deploy what changed, apply settings.yaml. Safe to repeat."""
     from dropforge_local import cloud
 
     err.print("starting the local cloud (the MLflow server takes longest)", style="dim")
-    found = cloud.up(config_of(port, mlflow_port, workers), done)
+    found = cloud.up(config_of(port, mlflow_port, workers, ui_port, no_ui=no_ui), done)
     if json:
         emit_json(found)
     else:
-        emit_facts({k: found[k] for k in ("ApiUrl", "ApiKey", "MlflowUrl", "DataBucket")})
+        emit_facts({k: found[k] for k in ("FrontendUrl", "ApiUrl", "ApiKey", "MlflowUrl", "DataBucket") if found[k]})
 
 
 def down(json: Json = False) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from dropforge.errors import PermanentError
-from dropforge_cli.cloud import MlflowPort, Port, config_of
+from dropforge_cli.cloud import MlflowPort, NoUi, Port, UiPort, config_of
 from dropforge_cli.output import done, emit_table, err, heading, out
 from dropforge_cli.target import Target, project_root
 
@@ -22,6 +22,8 @@ def register(app: typer.Typer) -> None:
 def demo(
     port: Port = None,
     mlflow_port: MlflowPort = None,
+    ui_port: UiPort = None,
+    no_ui: NoUi = False,
     rows: Annotated[int, typer.Option(help="real rows to predict at the end")] = 3,
 ) -> None:
     """Start everything, upload real data twice, train, label, serve, predict. Repeating it is fine and fast."""
@@ -36,7 +38,7 @@ def demo(
         )
     begun = time.monotonic()
     _title("1  Local cloud")
-    config = config_of(port, mlflow_port)
+    config = config_of(port, mlflow_port, ui_port=ui_port, no_ui=no_ui)
     outputs = cloud.up(config, done)
     target = Target(outputs)
     _title("2  Data: Adult census income (UCI, CC BY 4.0)")
@@ -59,6 +61,8 @@ def demo(
     )
     for file, record in ((example.reference, first), (example.new, second)):
         out.print(f"{file.name}: {_seconds(record)}")
+    if outputs["FrontendUrl"]:
+        out.print(f"\nweb app  {outputs['FrontendUrl']}", end="")
     out.print(
         f"\nAPI      {outputs['ApiUrl']}   (header x-api-key: {outputs['ApiKey']})\nMLflow   {outputs['MlflowUrl']}\nreport   {path}\n"
     )

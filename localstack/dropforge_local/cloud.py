@@ -1,4 +1,4 @@
-"""up, down, status: the emulator, the MLflow server and one training worker on loopback."""
+"""up, down, status: the emulator, the MLflow server, the training workers and the web app on loopback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from dropforge import settings_store
 from dropforge.adapters.s3 import S3Store
 from dropforge.errors import Conflict, DropforgeError, PermanentError
-from dropforge_local import deploy
+from dropforge_local import deploy, frontend
 from dropforge_local.layout import ACCOUNT, REGION, ROOT_CREDENTIALS, Config
 from dropforge_local.processes import Process, require_free, wait_until
 
@@ -53,6 +53,9 @@ def up(config: Config, progress: Progress) -> dict[str, str]:
         store = S3Store(deploy.client(config, "s3"))
         settings_store.apply(store, config.data_bucket, config.settings_file.read_bytes(), config.settings_file.name)
     outputs = deploy.outputs(config)
+    page = threading.Thread(target=_caught(lambda: _start_frontend(config, outputs, progress), errors), daemon=True)
+    if config.ui_port:
+        page.start()  # beside the MLflow server, which takes longer
     tracking.join()
     if errors:
         raise errors[0]
@@ -62,7 +65,13 @@ def up(config: Config, progress: Progress) -> dict[str, str]:
     if fresh:
         with _timed("sweep", progress) as note:
             note.append(_sweep(config, outputs))
-    config.ports_file.write_text(json.dumps({"port": config.port, "mlflow_port": config.mlflow_port}) + "\n")
+    if config.ui_port:
+        page.join()
+        if errors:
+            raise errors[0]
+    config.ports_file.write_text(
+        json.dumps({"port": config.port, "mlflow_port": config.mlflow_port, "ui_port": config.ui_port}) + "\n"
+    )
     config.outputs_file.write_text(json.dumps(outputs, indent=2) + "\n")
     config.outputs_file.chmod(0o600)
     return outputs
@@ -85,7 +94,7 @@ def down(config: Config, progress: Progress) -> bool:
     """Stop the processes `up` started, workers first; state stays on disk. False when nothing ran."""
     stopped = False
     workers = [Process(p.stem, p, config.logs / f"{p.stem}.log") for p in sorted(config.pids.glob("worker*.json"))]
-    for process in (*workers, mlflow(config), emulator(config)):
+    for process in (*workers, frontend.frontend(config), mlflow(config), emulator(config)):
         started = time.monotonic()
         if process.stop():
             stopped = True
@@ -102,6 +111,7 @@ def status(config: Config) -> dict[str, str]:
         "stack": (deploy.stack_status(config) or "none") if alive else "unknown",
         "mlflow": "running" if mlflow(config).pid() and _answers(f"{config.mlflow_uri}/health") else "stopped",
         "worker": "running" if worker(config).pid() else "stopped",
+        "web app": _frontend_status(config),
     }
 
 
@@ -206,6 +216,17 @@ def _start_mlflow(config: Config, progress: Progress) -> None:
             command += ["--default-artifact-root", f"s3://{config.artifact_bucket}/mlflow", "--allowed-hosts", host]
             process.start(command, env, config.home)
         wait_until(process, lambda: _answers(f"{config.mlflow_uri}/health"), 90)
+
+
+def _start_frontend(config: Config, outputs: dict[str, str], progress: Progress) -> None:
+    with _timed("web app", progress):
+        frontend.start(config, outputs, _clean_environment(config))
+
+
+def _frontend_status(config: Config) -> str:
+    if not config.ui_port:
+        return "off"
+    return "running" if frontend.frontend(config).pid() and frontend.answers(config) else "stopped"
 
 
 def _clean_environment(config: Config) -> dict[str, str]:

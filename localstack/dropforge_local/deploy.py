@@ -95,7 +95,7 @@ def outputs(config: Config) -> dict[str, str]:
         "ApiUrl": f"{config.endpoint}/_aws/execute-api/{found['ApiId']}/{found['StageName']}",
         "ApiKey": keys[0]["value"] if keys else "",
         "MlflowUrl": config.mlflow_uri,
-        "FrontendUrl": "",
+        "FrontendUrl": config.ui_url,
         "Region": REGION,
         "EndpointUrl": config.endpoint,
         "StackName": config.stack,

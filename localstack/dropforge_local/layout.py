@@ -15,6 +15,7 @@ ROOT_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"
 
 
 PORT, MLFLOW_PORT = 4566, 5500
+UI_PORT = 8501
 PROJECT = "dropforge"
 
 
@@ -33,13 +34,13 @@ def checkout(folder: Path) -> Path:
     )
 
 
-def last_ports(home: Path) -> tuple[int, int]:
-    """Ports of the emulator and of MLflow at the last start of this local cloud, else the usual ones."""
+def last_ports(home: Path) -> tuple[int, int, int]:
+    """Ports of the emulator, of MLflow and of the web app (0: none) at the last start of this local cloud, else the usual ones."""
     try:
         kept = json.loads((home / "ports.json").read_text())
-        return int(kept["port"]), int(kept["mlflow_port"])
+        return int(kept["port"]), int(kept["mlflow_port"]), int(kept.get("ui_port", UI_PORT))
     except (OSError, ValueError, KeyError):
-        return PORT, MLFLOW_PORT
+        return PORT, MLFLOW_PORT, UI_PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Config:
     project: str = PROJECT
     parameters: dict[str, str] = field(default_factory=dict)
     workers: int = 1
+    ui_port: int = 0  # of the web app; 0: none is started
     settings: Path | None = None  # another settings file than the checkout's
 
     @property
@@ -66,6 +68,11 @@ class Config:
     @property
     def mlflow_uri(self) -> str:
         return f"http://127.0.0.1:{self.mlflow_port}"
+
+    @property
+    def ui_url(self) -> str:
+        """Empty when no web app is started."""
+        return f"http://127.0.0.1:{self.ui_port}" if self.ui_port else ""
 
     @property
     def stack(self) -> str:

@@ -1,0 +1,53 @@
+"""The web app as one more process of the local cloud."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+
+from dropforge_local.layout import REGION, ROOT_CREDENTIALS, Config
+from dropforge_local.processes import Process, require_free, wait_until
+
+
+def frontend(config: Config) -> Process:
+    return Process("the web app", config.pids / "frontend.json", config.logs / "frontend.log")
+
+
+def start(config: Config, outputs: Mapping[str, str], environment: Mapping[str, str]) -> None:
+    """Start it unless it runs for this API already, and wait until it answers.
+
+    Raises PermanentError for a taken port, Unavailable when it ends at start.
+    """
+    process, kept = frontend(config), config.pids / "frontend.address"
+    address = _fingerprint(outputs, config.ui_port)
+    if process.pid() is not None and kept.exists() and kept.read_text() != address:
+        process.stop()  # it serves another port, or speaks to a stack that was replaced
+    if process.pid() is None:
+        require_free(config.ui_port, "the web app", "--ui-port")
+        env = {
+            **environment,
+            **ROOT_CREDENTIALS,  # administrative requests are signed, as the command line signs them
+            "DROPFORGE_API_URL": outputs["ApiUrl"],
+            "DROPFORGE_API_KEY": outputs["ApiKey"],
+            "DROPFORGE_REGION": REGION,
+            "GRADIO_TEMP_DIR": str(config.home / "tmp" / "frontend"),
+        }
+        process.start([sys.executable, "-m", "dropforge_ui", "--port", str(config.ui_port)], env, config.home)
+        kept.write_text(address)
+    wait_until(process, lambda: answers(config), 60)
+
+
+def answers(config: Config) -> bool:
+    try:
+        with urllib.request.urlopen(config.ui_url, timeout=2) as answer:  # noqa: S310 - loopback http
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _fingerprint(outputs: Mapping[str, str], port: int) -> str:
+    """Of what it was started with; the key itself is not written down a second time."""
+    return hashlib.sha256(f"{outputs['ApiUrl']} {outputs['ApiKey']} {port}".encode()).hexdigest()
