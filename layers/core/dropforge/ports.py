@@ -70,6 +70,9 @@ class ObjectStore(Protocol):
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """Objects whose URI starts with `prefix`, in key order."""
 
+    def versions(self, prefix: str) -> Iterator[ObjectStat]:
+        """Every version of those objects that can still be read, also of overwritten and deleted ones; key order."""
+
     def presign_get(self, uri: str, seconds: int) -> str:
         """A URL that reads the object without credentials until it expires."""
 

@@ -81,6 +81,12 @@ class MemoryStore:
         for uri in found:
             yield _stat(uri, self._objects[uri][-1])
 
+    def versions(self, prefix: str) -> Iterator[ObjectStat]:
+        with self._lock:
+            found = [(uri, o) for uri in sorted(self._objects) if uri.startswith(prefix) for o in self._objects[uri]]
+        for uri, stored in found:
+            yield _stat(uri, stored)
+
     def presign_get(self, uri: str, seconds: int) -> str:
         return f"memory://{uri.removeprefix('s3://')}?seconds={seconds}"
 

@@ -24,13 +24,24 @@ _AT_ONCE = 8
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Raise our errors for MLflow's."""
+    """Raise our errors for MLflow's, and for those of the S3 client inside it: artifacts go to S3 directly."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
     from mlflow.exceptions import MlflowException
+
+    from dropforge.adapters import aws
 
     try:
         yield
     except MlflowException as error:
         raise _translate(error, what) from error
+    except (BotoCoreError, ClientError):
+        with aws.translated(what):
+            raise
+    except Boto3Error as error:  # a transfer that failed after its own retries; the cause is only in its words
+        raise Unavailable(
+            f"{what}: artifacts cannot be written: {error}", code="aws_unavailable", fix="try again in a moment"
+        ) from error
 
 
 def _translate(error: Any, what: str) -> DropforgeError:

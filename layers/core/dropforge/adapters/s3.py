@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from dropforge import uris
 from dropforge.adapters.aws import translated
 from dropforge.errors import Conflict, NotFound
 from dropforge.ports import ObjectStat, PresignedPost, StoredObject
+
+_READS = 5  # the client retries a request, not a body that breaks off while it is read
 
 
 class S3Store:
@@ -22,18 +24,28 @@ class S3Store:
 
     def get(self, uri: str, version: str = "") -> StoredObject:
         with translated(uri):
-            answer = self._s3.get_object(**_address(uri, version))
-            return StoredObject(answer["Body"].read(), answer["ETag"], answer.get("VersionId", ""))
+            return self._read(_address(uri, version))
 
     def get_if_changed(self, uri: str, etag: str) -> StoredObject | None:
         with translated(uri):
             try:
-                answer = self._s3.get_object(**_address(uri), IfNoneMatch=etag)
+                return self._read({**_address(uri), "IfNoneMatch": etag})
             except ClientError as error:
                 if error.response["ResponseMetadata"]["HTTPStatusCode"] == 304:
                     return None
                 raise
-            return StoredObject(answer["Body"].read(), answer["ETag"], answer.get("VersionId", ""))
+
+    def _read(self, address: dict[str, str]) -> StoredObject:
+        for last in (*(False,) * (_READS - 1), True):
+            answer = self._s3.get_object(**address)
+            try:
+                body = answer["Body"].read()
+            except BotoCoreError:
+                if last:
+                    raise
+                continue
+            return StoredObject(body, answer["ETag"], answer.get("VersionId", ""))
+        raise AssertionError  # the last read returned or raised
 
     def put(
         self,
@@ -48,12 +60,32 @@ class S3Store:
         try:
             with translated(uri):
                 answer = self._s3.put_object(**_address(uri), Body=body, ContentType=content_type, **condition)
+        except Conflict as error:
+            etag = self._written_by_us(error, uri, body)
+            if not etag:
+                raise
+            return etag
         except NotFound as error:
             if not if_match:
                 raise
             # If-Match on a key that is gone answers 404; for the writer that is a lost race like any other.
             raise Conflict(f"{uri} is gone", code="write_conflict", fix="read it again and decide anew") from error
         return str(answer["ETag"])
+
+    def _written_by_us(self, conflict: Conflict, uri: str, body: bytes) -> str:
+        """The etag, when the conflict is with our own write: its answer was lost, and the client's retry met it.
+
+        Without this a switch or a journal entry that was made would be told, or made, a second time.
+        """
+        refused = conflict.__cause__
+        tries = refused.response["ResponseMetadata"].get("RetryAttempts", 0) if isinstance(refused, ClientError) else 0
+        if not tries:
+            return ""
+        try:
+            found = self.get(uri)
+        except NotFound:
+            return ""
+        return found.etag if found.body == body else ""
 
     def download(self, uri: str, path: Path, version: str = "") -> ObjectStat:
         found = self.stat(uri, version)
@@ -98,6 +130,14 @@ class S3Store:
                     yield ObjectStat(
                         f"s3://{bucket}/{o['Key']}", int(o["Size"]), o["ETag"], "", o["LastModified"].isoformat()
                     )
+
+    def versions(self, prefix: str) -> Iterator[ObjectStat]:
+        bucket, key = uris.split(prefix)
+        with translated(prefix):
+            for page in self._s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key):
+                for o in page.get("Versions", ()):
+                    uri = f"s3://{bucket}/{o['Key']}"
+                    yield ObjectStat(uri, int(o["Size"]), o["ETag"], o["VersionId"], o["LastModified"].isoformat())
 
     def presign_get(self, uri: str, seconds: int) -> str:
         with translated(uri):
