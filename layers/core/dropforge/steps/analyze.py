@@ -22,6 +22,7 @@ from dropforge.errors import (
     PermanentError,
     RejectedUpload,
     TransientError,
+    Unavailable,
 )
 from dropforge.messages import UploadEvent
 from dropforge.ports import RunInfo
@@ -66,6 +67,14 @@ def analyze(event: UploadEvent, ports: Ports) -> UploadRecord:
     except TransientError:
         raise
     except Exception as error:
+        record = ports.book.get(upload_id)
+        if record.terminal or record.state == "training":  # another delivery at the same time was quicker
+            ports.log.info("seen before", extra={"state": record.state, "why": str(error)})
+            return record
+        if isinstance(error, Conflict):
+            raise Unavailable(
+                error.message, code="upload_busy", fix="the event is delivered again by itself"
+            ) from error
         # The last delivery must leave a terminal state, whatever went wrong: an upload nobody hears of is a lost one.
         deliveries = ports.book.update(upload_id, deliveries=record.deliveries + 1).deliveries
         if isinstance(error, PermanentError) or deliveries >= _ATTEMPTS:
@@ -97,10 +106,13 @@ class _Analysis:
 
     def run(self) -> UploadRecord:
         file = self.workdir / "upload"
+        overtaken = self._overtaken()
+        if overtaken is not None:
+            return overtaken
         try:
             self.ports.store.download(f"s3://{self.record.bucket}/{self.record.key}", file, self.record.version)
         except NotFound:
-            return self._skip("deleted", "the object was deleted before it was read", "upload it again")
+            return self._deleted()
         reference_id = self.datasets.reference_id(self.settings.data)
         reference = self.datasets.manifest(reference_id) if reference_id else None
         admission = self._admit(file, reference.data_schema if reference else None)
@@ -140,6 +152,22 @@ class _Analysis:
         if report.verdict.word == "block":
             return self._block(report, run)
         return self._train(manifest, reference_id, run)
+
+    def _overtaken(self) -> UploadRecord | None:
+        """Events come late, twice and out of order; the bucket itself says which version is the newest of a key."""
+        newest = self.ports.store.stat(f"s3://{self.record.bucket}/{self.record.key}")
+        if newest is None:
+            return self._deleted()
+        if self.record.version in {newest.version, newest.etag.strip('"')}:
+            return None
+        return self._skip(
+            "superseded",
+            f"a newer version of {self.record.key} was uploaded before this one was read",
+            "nothing to do: the newer one is used; to use both, upload them under different names",
+        )
+
+    def _deleted(self) -> UploadRecord:
+        return self._skip("deleted", "the object was deleted before it was read", "upload it again")
 
     def _admit(self, file: Path, reference: Schema | None) -> Admission:
         # Mended rows complete an earlier upload: a handful of one class is no mistake of theirs.
