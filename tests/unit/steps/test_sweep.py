@@ -118,14 +118,14 @@ def test_one_upload_that_cannot_be_helped_does_not_stop_the_others(
     workflow: Any = ports.workflow
     workflow.executions[identity.execution_name(good.upload_id)] = "FAILED"
     ports.book.open(UploadRecord(upload_id="b" * 20, bucket="data", key="incoming/x.csv", version="1"))
-    real = ports.store.download
+    real = ports.store.stat
 
     def away(uri: str, *rest: Any) -> Any:
         if uri.endswith("x.csv"):
             raise Unavailable("the store is away")
         return real(uri, *rest)
 
-    monkeypatch.setattr(ports.store, "download", away)
+    monkeypatch.setattr(ports.store, "stat", away)
     told = sweep(ports, older_than=AT_ONCE)
     assert told["b" * 20] == "not helped: the store is away"
     assert "started again" in told[good.upload_id]

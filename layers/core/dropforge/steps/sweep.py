@@ -1,7 +1,8 @@
 """No upload is forgotten: those without a terminal state whose work has died are taken up again, or failed with a reason.
 
-Work dies when a delivery is used up during an outage, or when the machine that ran an execution goes away (the local cloud
-ends running executions at every restart). Everything re-submitted is idempotent: finished jobs answer without training.
+Work dies when its event never comes, when a delivery is used up during an outage, or when the machine that ran an
+execution goes away (the local cloud ends running executions at every restart). Everything re-submitted is idempotent:
+finished jobs answer without training.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from dropforge import identity
+from dropforge import identity, uris
 from dropforge.errors import Conflict, DropforgeError, NotFound
 from dropforge.messages import TrainingRequest, UploadEvent
 from dropforge.steps import requests
@@ -18,6 +19,7 @@ from dropforge.steps.reporting import Ports
 from dropforge.uploads import Reason, UploadBook, UploadRecord
 
 ATTEMPTS = 4
+INCOMING = "incoming/"
 _ENDED = {"FAILED", "TIMED_OUT", "ABORTED", "SUCCEEDED", ""}
 
 
@@ -26,16 +28,23 @@ def sweep(
 ) -> dict[str, str]:
     """Upload id → what was done, for every upload whose last step is older than `older_than` and whose work has ended.
 
-    One upload that cannot be helped does not stop the others.
+    Oldest first, so that the history keeps its order. One upload that cannot be helped does not stop the others.
     """
+    before = clock() - older_than
+    records = ports.book.list()
+    unheard = _unheard(ports, {r.upload_id for r in records}, before)
     done = {}
-    for record in ports.book.list():
-        if record.terminal or clock() - datetime.fromisoformat(record.history[-1].at) < older_than:
+    for record in (*reversed(records), *unheard):
+        if record.terminal or (record.history and datetime.fromisoformat(record.history[-1].at) > before):
             continue
         try:
             told = _again(record, ports)
         except DropforgeError as error:
             told = f"not helped: {error.message}"
+        except Exception as error:
+            # An upload with a defect of its own is tried again by later sweeps, and fails with its reason there.
+            ports.log.exception("sweep met a defect", extra={"correlation_id": record.upload_id})
+            told = f"not helped: {type(error).__name__}: {error}"
         if told:
             ports.log.warning("swept", extra={"correlation_id": record.upload_id, "state": record.state, "done": told})
             done[record.upload_id] = told
@@ -46,6 +55,19 @@ def stuck_minutes(book: UploadBook, clock: Callable[[], datetime] = lambda: date
     """Minutes since the last step of the upload that has waited longest for its end; 0 when all have ended."""
     waiting = [clock() - datetime.fromisoformat(r.history[-1].at) for r in book.list() if not r.terminal]
     return round(max(waiting, default=timedelta()).total_seconds() / 60, 1)
+
+
+def _unheard(ports: Ports, known: set[str], before: datetime) -> list[UploadRecord]:
+    """A record, not yet opened, for every object version under incoming/ of which no event was ever seen; oldest first."""
+    found = []
+    for o in ports.store.versions(uris.join(f"s3://{ports.data_bucket}", INCOMING) + "/"):
+        bucket, key = uris.split(o.uri)
+        upload_id = identity.upload_id(bucket, key, o.version)
+        modified = datetime.fromisoformat(o.modified)
+        if upload_id not in known and modified <= before:
+            record = UploadRecord(upload_id=upload_id, bucket=bucket, key=key, version=o.version, size=o.size)
+            found.append((modified, record))
+    return [record for _, record in sorted(found, key=lambda f: f[0])]
 
 
 def _again(record: UploadRecord, ports: Ports) -> str:
