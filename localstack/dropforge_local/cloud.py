@@ -43,12 +43,21 @@ def up(config: Config, progress: Progress) -> dict[str, str]:
     (config.home / "tmp").mkdir(parents=True, exist_ok=True)
     _same_project(config)
     errors: list[DropforgeError] = []
+    restarted = mlflow(config).pid() is None
     tracking = threading.Thread(target=_caught(lambda: _start_mlflow(config, progress), errors), daemon=True)
     tracking.start()
     with _timed("emulator", progress):
         fresh = _start_emulator(config)
+    if fresh:  # a worker that outlived the emulator holds credentials that nobody knows any more
+        for number in range(1, config.workers + 1):
+            worker(config, number).stop()
     with _timed("stack", progress) as note:
-        note.append(deploy.deploy(config))
+        done = deploy.deploy(config)
+        note.append(done)
+        if fresh and done != "unchanged":
+            # It saves its state when it is stopped, and only then: killed later, it still knows the stack.
+            emulator(config).stop()
+            _start_emulator(config)
     with _timed("settings", progress):
         store = S3Store(deploy.client(config, "s3"))
         settings_store.apply(store, config.data_bucket, config.settings_file.read_bytes(), config.settings_file.name)
@@ -62,9 +71,9 @@ def up(config: Config, progress: Progress) -> dict[str, str]:
     with _timed("worker", progress):
         for number in range(1, config.workers + 1):
             start_worker(config, outputs, number)
-    if fresh:
+    if fresh or restarted:
         with _timed("sweep", progress) as note:
-            note.append(_sweep(config, outputs))
+            note.append(sweep(config, outputs, older_than_minutes=0))
     if config.ui_port:
         page.join()
         if errors:
@@ -147,10 +156,12 @@ def start_worker(config: Config, outputs: dict[str, str], number: int = 1) -> No
     process.start([sys.executable, "-m", "dropforge_training.worker"], env, config.home)
 
 
-def _sweep(config: Config, outputs: dict[str, str]) -> str:
+def sweep(config: Config, outputs: dict[str, str], *, older_than_minutes: float) -> str:
     """A restart ends every running execution: the uploads they belonged to are taken up again at once."""
-    payload = json.dumps({"sweep": {"older_than_minutes": 0}})
-    answer = deploy.client(config, "lambda").invoke(FunctionName=outputs["AnalyzeFunction"], Payload=payload)
+    payload = json.dumps({"sweep": {"older_than_minutes": older_than_minutes}})
+    # As long as the function may run: a client that gave up earlier would ask for a second sweep beside the first.
+    functions = deploy.client(config, "lambda", patience=960)
+    answer = functions.invoke(FunctionName=outputs["AnalyzeFunction"], Payload=payload)
     swept = json.loads(answer["Payload"].read()).get("swept", {})
     return f"({len(swept)} uploads taken up again)" if swept else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -18,8 +19,8 @@ from dropforge_local.packaging import package
 _NOTHING = "No updates are to be performed"
 
 
-def client(config: Config, service: str) -> Any:
-    """A root client of the local cloud."""
+def client(config: Config, service: str, patience: float = 60) -> Any:
+    """A root client of the local cloud; `patience`: seconds it waits for an answer."""
     return boto3.client(
         service,
         endpoint_url=config.endpoint,
@@ -30,6 +31,7 @@ def client(config: Config, service: str) -> Any:
             s3={"addressing_style": "path"},
             signature_version="s3v4" if service == "s3" else None,
             retries={"max_attempts": 3},
+            read_timeout=patience,
         ),
     )
 
@@ -38,7 +40,9 @@ def deploy(config: Config) -> str:
     """Package and create or update the stack. Returns created | updated | unchanged. Raises PermanentError with the stack's events."""
     s3 = client(config, "s3")
     cloudformation = client(config, "cloudformation")
-    s3.create_bucket(Bucket=config.package_bucket)
+    # An emulator that was killed finds buckets on disk, and tells so here.
+    with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):
+        s3.create_bucket(Bucket=config.package_bucket)
     stored = {
         o["Key"]
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=config.package_bucket)
@@ -64,6 +68,7 @@ def deploy(config: Config) -> str:
         cloudformation.delete_stack(StackName=config.stack)
         status = ""
     if not status:
+        _clear_leftovers(config)
         cloudformation.create_stack(**arguments)
         return _finished(config, cloudformation, "created")
     try:
@@ -75,6 +80,25 @@ def deploy(config: Config) -> str:
             f"the stack was not updated: {error}", code="deploy_failed", fix="mend template.yaml"
         ) from error
     return _finished(config, cloudformation, "updated")
+
+
+def _clear_leftovers(config: Config) -> None:
+    """Buckets of a stack whose emulator was killed before it had saved it. Raises PermanentError when they hold uploads."""
+    s3 = client(config, "s3")
+    for bucket in (config.data_bucket, config.artifact_bucket):
+        try:
+            listed = s3.list_objects_v2(Bucket=bucket).get("Contents", ())
+        except s3.exceptions.NoSuchBucket:
+            continue
+        if any(o["Key"].startswith(("incoming/", "uploads/", "datasets/", "mlflow/")) for o in listed):
+            raise PermanentError(
+                f"the bucket {bucket} holds data, but the emulator knows no stack",
+                code="stack_lost",
+                fix=f"keep a copy of {config.home / 's3'}, then `make clean` and upload again",
+            )
+        for o in s3.list_object_versions(Bucket=bucket).get("Versions", ()):
+            s3.delete_object(Bucket=bucket, Key=o["Key"], VersionId=o["VersionId"])
+        s3.delete_bucket(Bucket=bucket)
 
 
 def stack_status(config: Config) -> str:
