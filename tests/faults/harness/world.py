@@ -1,0 +1,61 @@
+"""One bucket, workflow and MLflow in memory with the real steps over them, and small tables to feed them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from dropforge import identity, settings_store
+from dropforge.adapters.memory import MemoryStore, MemoryTracking, MemoryWorkflow
+from dropforge.messages import UploadEvent
+from dropforge.ports import ObjectStore
+from dropforge.steps.analyze import Ports, analyze
+from dropforge.uploads import UploadBook, UploadRecord
+
+SETTINGS = (
+    b"project: demo\ndata: {target: label}\nmodels: [{name: forest, class: a.b:C}, {name: boost, class: a.b:D}]\n"
+)
+
+
+def table(number: int, rows: int = 40) -> bytes:
+    """A CSV file whose rows differ for each `number`."""
+    lines = (
+        f"{20 + i % 40}.{number:04d},{('Bern', 'Oslo', 'Rome')[i % 3]},{('no', 'yes')[i % 2]}\n" for i in range(rows)
+    )
+    return b"age,city,label\n" + "".join(lines).encode()
+
+
+class World:
+    """`store` may be another one than memory's; its bucket `data` must exist and be versioned."""
+
+    def __init__(self, store: ObjectStore | None = None) -> None:
+        self.store = store or MemoryStore()
+        self.workflow, self.tracking = MemoryWorkflow(), MemoryTracking()
+        self.book = UploadBook(self.store, "data")
+        self.ports = Ports(
+            store=self.store,
+            workflow=self.workflow,
+            book=self.book,
+            tracking=lambda _experiment: self.tracking,
+            data_bucket="data",
+            artifact_bucket="artifacts",
+            log=logging.getLogger("faults"),
+        )
+        settings_store.apply(self.store, "data", SETTINGS)
+
+    def put(self, name: str, body: bytes, sequencer: str = "") -> UploadEvent:
+        """Put an object under incoming/ and give the event that tells of it."""
+        key = f"incoming/{name}"
+        self.store.put(f"s3://data/{key}", body)
+        version = self.store.get(f"s3://data/{key}").version
+        return UploadEvent(bucket="data", key=key, version=version, size=len(body), sequencer=sequencer)
+
+    def deliver(self, event: UploadEvent) -> UploadRecord:
+        return analyze(event, self.ports)
+
+    def record(self, event: UploadEvent) -> UploadRecord:
+        return self.book.get(identity.upload_id(event.bucket, event.key, event.version))
+
+    def with_(self, **ports: Any) -> Ports:
+        """The ports with some replaced by sick ones."""
+        return Ports(**{**{f: getattr(self.ports, f) for f in Ports.__dataclass_fields__}, **ports})
