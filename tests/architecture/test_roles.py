@@ -29,7 +29,7 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         (READ, "data/incoming/*"), ("s3:GetObjectVersion", "data/incoming/*"),
         (READ, "data/config/*"), (WRITE, "data/config/settings-*.yaml"),
         *((a, f"data/{room}/*") for a in (READ, WRITE) for room in ("datasets", "uploads", "quarantine")),
-        (READ, "data/serving/active.json"), ("s3:ListBucket", "data"),
+        (READ, "data/serving/active.json"), ("s3:ListBucket", "data"), ("s3:ListBucketVersions", "data"),
         *((a, f"artifacts/{room}/*") for a in (READ, WRITE) for room in ("reports", "mlflow")),
         ("states:StartExecution", "stateMachine"), ("states:DescribeExecution", "execution"),
     },
@@ -80,7 +80,7 @@ OF_SECRET = {"AnalyzeFunction", "ConcludeFunction", "ControlFunction", "Training
 # What each part reaches of each adapter. Every public method must be somebody's.
 REACHES: dict[str, dict[str, set[str]]] = {
     "AnalyzeFunction": {
-        "S3Store": {"get", "get_if_changed", "put", "download", "upload", "stat", "list"},
+        "S3Store": {"get", "get_if_changed", "put", "download", "upload", "stat", "list", "versions"},
         "StepFunctionsWorkflow": {"start", "status"},
     },
     "ConcludeFunction": {"S3Store": {"get", "put", "stat", "list"}},
@@ -99,7 +99,7 @@ REACHES: dict[str, dict[str, set[str]]] = {
 # The IAM action of a boto3 operation where the name alone does not say it.
 ACTIONS = {
     "head_object": READ, "download_file": READ, "generate_presigned_url": READ, "generate_presigned_post": WRITE,
-    "get_paginator": "s3:ListBucket",
+    "get_paginator": "s3:ListBucket", "list_object_versions": "s3:ListBucketVersions",
 }  # fmt: skip
 SERVICES = {"_s3": "s3", "_sqs": "sqs", "_sfn": "states", "_logs": "logs"}
 # Methods that no deployed part calls: the state machine sends jobs; `send` serves tests and tools.

@@ -89,6 +89,16 @@ def test_listing_is_by_prefix_in_key_order(store: ObjectStore) -> None:
     assert [o.uri for o in store.list("s3://bucket/b/")] == ["s3://bucket/b/1", "s3://bucket/b/2"]
 
 
+def test_every_version_is_listed(store: ObjectStore) -> None:
+    """Overwritten ones too, each with the version id under which it is read; nothing outside the prefix."""
+    for body in (b"one", b"two"):
+        store.put(KEY, body)
+    store.put("s3://bucket/other", b"three")
+    listed = list(store.versions("s3://bucket/folder/"))
+    assert {store.get(o.uri, o.version).body for o in listed} == {b"one", b"two"}
+    assert len(listed) == 2
+
+
 def test_of_racing_writers_one_wins(store: ObjectStore) -> None:
     """Twelve threads create the same object; one succeeds, eleven get Conflict."""
     outcomes: list[str] = []

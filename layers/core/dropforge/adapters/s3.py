@@ -133,11 +133,14 @@ class S3Store:
 
     def versions(self, prefix: str) -> Iterator[ObjectStat]:
         bucket, key = uris.split(prefix)
-        with translated(prefix):
-            for page in self._s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key):
-                for o in page.get("Versions", ()):
-                    uri = f"s3://{bucket}/{o['Key']}"
-                    yield ObjectStat(uri, int(o["Size"]), o["ETag"], o["VersionId"], o["LastModified"].isoformat())
+        page: dict[str, Any] = {"IsTruncated": True}
+        while page["IsTruncated"]:
+            marks = {m: page[f"Next{m}"] for m in ("KeyMarker", "VersionIdMarker") if f"Next{m}" in page}
+            with translated(prefix):
+                page = self._s3.list_object_versions(Bucket=bucket, Prefix=key, **marks)
+            for o in page.get("Versions", ()):
+                uri = f"s3://{bucket}/{o['Key']}"
+                yield ObjectStat(uri, int(o["Size"]), o["ETag"], o["VersionId"], o["LastModified"].isoformat())
 
     def presign_get(self, uri: str, seconds: int) -> str:
         with translated(uri):
