@@ -4,9 +4,13 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-LOCKS := layers/core layers/analysis layers/registry layers/serving training frontend localstack tests
+LOCKS := layers/core layers/analysis layers/registry layers/serving training functions frontend localstack tests
+SAM := SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
+ENV ?= aws
+STACK ?= dropforge
+LOCKS := layers/core layers/analysis layers/registry layers/serving training functions localstack tests
 
-.PHONY: help demo up down status test check format lock clean deep-clean bench-analysis bench-verdict bench-publish try-datasets
+.PHONY: help demo up down status test check format lock clean deep-clean bench-analysis bench-verdict bench-publish try-datasets deploy destroy verify-aws permissions
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +36,25 @@ check: .venv/.dev ## Lint, types, import rules, template
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 	@$(BIN)/cfn-lint template.yaml
+
+deploy: .venv/.runtime .venv-sam/.ready ## Build and deploy (ENV=aws, or ENV=local with AWS_ENDPOINT_URL); asks the first time. SAM_BUILD=--use-container without python3.13
+	@$(SAM) build $(SAM_BUILD)
+	@asked=$$($(BIN)/python -c 'import sys, tomllib; print("region" in tomllib.load(open("samconfig.toml", "rb"))["$(ENV)"]["deploy"]["parameters"])'); \
+	  if [ "$$asked" = True ]; then $(SAM) deploy --config-env $(ENV); else $(SAM) deploy --guided --config-env $(ENV); fi
+	@[ "$(ENV)" = local ] || DROPFORGE_STACK=$(STACK) $(BIN)/dropforge apply
+
+destroy: .venv/.runtime ## Delete the stack STACK on AWS with all its data, after asking, and prove that nothing is left
+	@DROPFORGE_STACK=$(STACK) $(BIN)/dropforge destroy
+
+verify-aws: .venv/.dev .venv-sam/.ready .venv-checkov/.ready ## What can be proven of AWS without it: lint, rules, build, sizes, sam deploy to prediction to sam delete
+	@$(SAM) validate --lint --region us-east-1
+	@$(BIN)/cfn-lint template.yaml
+	@.venv-checkov/bin/checkov --file template.yaml --config-file .checkov.yaml
+	@$(SAM) build $(SAM_BUILD)
+	@$(BIN)/python .ci/verify_aws.py
+
+permissions: .venv/.dev ## Measure what each role may do on the local cloud; writes docs/permissions.md
+	@$(BIN)/python .ci/permissions.py
 
 format: .venv/.dev ## Format the code and mend what the linter can
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -13,7 +13,21 @@ import typer
 
 from dropforge import __version__
 from dropforge.errors import DropforgeError
-from dropforge_cli import analyze, cloud, demo, init, logs, models, quarantine, switching, uploads
+from dropforge_cli import (
+    analyze,
+    cloud,
+    cost,
+    demo,
+    destroy,
+    doctor,
+    init,
+    logs,
+    models,
+    quarantine,
+    serve,
+    switching,
+    uploads,
+)
 from dropforge_cli.output import tell_error
 
 app = typer.Typer(
@@ -23,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (init, demo, cloud, uploads, quarantine, models, switching, logs, analyze):
+for part in (init, demo, cloud, uploads, quarantine, models, switching, logs, serve, destroy, doctor, cost, analyze):
     part.register(app)
 
 

@@ -38,8 +38,11 @@ def worker(config: Config, number: int = 1) -> Process:
     )
 
 
-def up(config: Config, progress: Progress) -> dict[str, str]:
-    """Start what does not run, deploy what changed, apply settings. Returns the outputs. Raises DropforgeError."""
+def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = deploy.deploy) -> dict[str, str]:
+    """Start what does not run, deploy what changed, apply settings. Returns the outputs. Raises DropforgeError.
+
+    `deployer` brings the stack to the emulator and says in a word what it did.
+    """
     (config.home / "tmp").mkdir(parents=True, exist_ok=True)
     _same_project(config)
     errors: list[DropforgeError] = []
@@ -47,17 +50,17 @@ def up(config: Config, progress: Progress) -> dict[str, str]:
     tracking = threading.Thread(target=_caught(lambda: _start_mlflow(config, progress), errors), daemon=True)
     tracking.start()
     with _timed("emulator", progress):
-        fresh = _start_emulator(config)
+        fresh = start_emulator(config)
     if fresh:  # a worker that outlived the emulator holds credentials that nobody knows any more
         for number in range(1, config.workers + 1):
             worker(config, number).stop()
     with _timed("stack", progress) as note:
-        done = deploy.deploy(config)
+        done = deployer(config)
         note.append(done)
         if fresh and done != "unchanged":
             # It saves its state when it is stopped, and only then: killed later, it still knows the stack.
             emulator(config).stop()
-            _start_emulator(config)
+            start_emulator(config)
     with _timed("settings", progress):
         store = S3Store(deploy.client(config, "s3"))
         settings_store.apply(store, config.data_bucket, config.settings_file.read_bytes(), config.settings_file.name)
@@ -166,7 +169,7 @@ def sweep(config: Config, outputs: dict[str, str], *, older_than_minutes: float)
     return f"({len(swept)} uploads taken up again)" if swept else ""
 
 
-def _start_emulator(config: Config) -> bool:
+def start_emulator(config: Config) -> bool:
     """True when it was started now."""
     process = emulator(config)
     started = process.pid() is None

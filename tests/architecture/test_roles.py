@@ -82,11 +82,13 @@ REACHES: dict[str, dict[str, set[str]]] = {
     "AnalyzeFunction": {
         "S3Store": {"get", "get_if_changed", "put", "download", "upload", "stat", "list", "versions"},
         "StepFunctionsWorkflow": {"start", "status"},
+        "Secrets": {"read"},
     },
-    "ConcludeFunction": {"S3Store": {"get", "put", "stat", "list"}},
+    "ConcludeFunction": {"S3Store": {"get", "put", "stat", "list"}, "Secrets": {"read"}},
     "ControlFunction": {
         "S3Store": {"get", "get_if_changed", "put", "stat", "list", "presign_get", "presign_post"},
         "SqsQueue": {"depth"},
+        "Secrets": {"read"},
     },
     "PredictFunction": {"S3Store": {"get", "get_if_changed"}},
     "TrainingRole": {
@@ -94,6 +96,7 @@ REACHES: dict[str, dict[str, set[str]]] = {
         "SqsQueue": {"receive", "extend", "delete", "depth"},
         "StepFunctionsWorkflow": {"succeed", "fail", "heartbeat"},
         "CloudWatchHandler": {"emit"},
+        "Secrets": {"read"},
     },
 }
 # The IAM action of a boto3 operation where the name alone does not say it.
@@ -101,7 +104,7 @@ ACTIONS = {
     "head_object": READ, "download_file": READ, "generate_presigned_url": READ, "generate_presigned_post": WRITE,
     "get_paginator": "s3:ListBucket", "list_object_versions": "s3:ListBucketVersions",
 }  # fmt: skip
-SERVICES = {"_s3": "s3", "_sqs": "sqs", "_sfn": "states", "_logs": "logs"}
+SERVICES = {"_secrets": "secretsmanager", "_s3": "s3", "_sqs": "sqs", "_sfn": "states", "_logs": "logs"}
 # Methods that no deployed part calls: the state machine sends jobs; `send` serves tests and tools.
 NOBODYS = {("SqsQueue", "send")}
 
@@ -238,7 +241,7 @@ def test_every_aws_call_belongs_to_a_part() -> None:
 @pytest.mark.parametrize("name", sorted(REACHES))
 def test_every_call_of_a_part_is_allowed(name: str) -> None:
     """For every AWS call that a part can make through its adapters, its role holds the action somewhere."""
-    allowed = {action for action, _ in REVIEWED[name]}
+    allowed = {action for action, _ in REVIEWED[name]} | (SECRET if name in OF_SECRET else set())
     operations = _operations()
     for adapter, methods in REACHES[name].items():
         for method in methods:

@@ -35,6 +35,9 @@ ELSEWHERE = {
     "AWS_REGION": "the Lambda and ECS runtimes",
     "AWS_ENDPOINT_URL": "the local cloud; absent on AWS",
     "TRAINING_LOG_GROUP": "whoever runs a worker outside ECS, where the awslogs driver ships the lines",
+    "API_KEY": "whoever runs the API in a container",
+    "ADMIN_KEY": "as API_KEY",
+    "FUNCTIONS_FOLDER": "the API's Dockerfile",
     "JOB": "the state machine, as a container override",
 }
 

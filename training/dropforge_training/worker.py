@@ -128,7 +128,7 @@ class Worker:
             return run_job(
                 job,
                 store=self._world.store,
-                tracking_uri=self._world.env.mlflow_tracking_uri,
+                tracking_uri=self._world.mlflow_uri,
                 data_bucket=self._world.env.data_bucket,
                 log=self._log,
                 stop=lambda: self.stopping.is_set() or lost.is_set(),

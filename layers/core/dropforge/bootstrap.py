@@ -48,8 +48,18 @@ class World:
     def registry(self) -> Registry:
         from dropforge.adapters.mlflow import MlflowRegistry
 
+        return MlflowRegistry(self.mlflow_uri)
+
+    @cached_property
+    def mlflow_uri(self) -> str:
+        """Address of the tracking server; its client has been given the credentials, where a secret holds any."""
         self.env.require("mlflow_tracking_uri")
-        return MlflowRegistry(self.env.mlflow_tracking_uri)
+        if self.env.mlflow_secret_arn:
+            from dropforge.adapters.aws import client
+            from dropforge.adapters.secrets import Secrets
+
+            self.env.hand_to_mlflow(Secrets(client("secretsmanager", self.env)).read(self.env.mlflow_secret_arn))
+        return self.env.mlflow_tracking_uri
 
     def log(self, service: str) -> logging.Logger:
         """The process's logger, at the level and with the metrics namespace of the environment."""
@@ -70,8 +80,7 @@ class World:
         """Runs of the project's experiment."""
         from dropforge.adapters.mlflow import MlflowTracking
 
-        self.env.require("mlflow_tracking_uri")
-        return MlflowTracking(self.env.mlflow_tracking_uri, experiment, self.store)
+        return MlflowTracking(self.mlflow_uri, experiment, self.store)
 
     @cached_property
     def uploads(self) -> UploadBook:

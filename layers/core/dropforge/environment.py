@@ -28,6 +28,9 @@ class Environment:
     aws_endpoint_url: str = ""
     aws_region: str = ""
     job: str = ""
+    api_key: str = ""
+    admin_key: str = ""
+    functions_folder: str = ""
 
     @classmethod
     def read(cls, source: Mapping[str, str] | None = None) -> Environment:
@@ -37,6 +40,21 @@ class Environment:
         if not given["aws_region"]:
             given["aws_region"] = variables.get("AWS_DEFAULT_REGION", "")
         return cls(**given)
+
+    @staticmethod
+    def hand_to_mlflow(credentials: Mapping[str, str]) -> None:
+        """Where the MLflow client looks for its credentials. `credentials`: username and password, or token.
+
+        Raises SettingsError for anything else.
+        """
+        if credentials.keys() not in ({"username", "password"}, {"token"}):
+            raise SettingsError(
+                f"the MLflow secret has the keys {', '.join(sorted(credentials)) or 'nothing'}",
+                code="secret_malformed",
+                fix='store {"username": "…", "password": "…"} or {"token": "…"}',
+            )
+        for key, value in credentials.items():
+            os.environ[f"MLFLOW_TRACKING_{key.upper()}"] = value
 
     def require(self, *names: str) -> Environment:
         """Return self, or raise SettingsError naming every missing variable."""

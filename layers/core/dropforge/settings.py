@@ -6,6 +6,7 @@ Parsed once per process; every mistake names the key, its line and the fix.
 from __future__ import annotations
 
 import hashlib
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -223,6 +224,24 @@ class ServingSettings(_Frozen):
     threshold: Share = 0.5
 
 
+class CostSettings(_Frozen):
+    """List prices in `currency`, for estimates only. `as_of`: the day they were looked up."""
+
+    as_of: date = date(2025, 1, 1)
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
+    region: str = "us-east-1"
+    lambda_gb_second: float = Field(0.0000166667, ge=0)
+    lambda_million_requests: float = Field(0.20, ge=0)
+    api_million_requests: float = Field(3.50, ge=0)
+    s3_gb_month: float = Field(0.023, ge=0)
+    s3_thousand_writes: float = Field(0.005, ge=0)
+    s3_thousand_reads: float = Field(0.0004, ge=0)
+    workflow_thousand_transitions: float = Field(0.025, ge=0)
+    logs_gb: float = Field(0.50, ge=0)
+    fargate_vcpu_hour: float = Field(0.04048, ge=0)
+    fargate_gb_hour: float = Field(0.004445, ge=0)
+
+
 class Settings(_Frozen):
     """The whole of settings.yaml. `sha256` names the exact text it came from."""
 
@@ -234,6 +253,7 @@ class Settings(_Frozen):
     training: TrainingSettings = TrainingSettings()
     promotion: PromotionSettings = PromotionSettings()
     serving: ServingSettings = ServingSettings()
+    cost: CostSettings = CostSettings()
     sha256: str = ""
 
     @model_validator(mode="after")

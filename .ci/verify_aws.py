@@ -1,0 +1,138 @@
+"""What `sam build` made is what runs: sizes, `sam deploy` to the local cloud, upload to prediction, `sam delete`, nothing left.
+
+Run by `make verify-aws` on the interpreter of the Lambda runtime (make PYTHON=python3.13 verify-aws): the local cloud runs
+handlers on its own interpreter, and the built layers hold compiled packages for 3.13.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from dropforge_cli.destroy import empty, remains
+from dropforge_cli.example_data import fetch
+from dropforge_cli.models import label
+from dropforge_cli.target import HOME_VARIABLE, Target
+from dropforge_cli.uploads import follow_upload, put
+from dropforge_local import cloud
+from dropforge_local.layout import REGION, ROOT_CREDENTIALS, Config
+from dropforge_local.packaging import load_template
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / ".aws-sam" / "build"
+LIMIT_MB = 200
+RUNTIME = (3, 13)
+
+
+def main() -> int:
+    sizes()
+    if sys.version_info[:2] != RUNTIME:
+        print(
+            f"sam deploy: not tried, the local cloud would run on Python {sys.version.split()[0]}; use make PYTHON=python3.13"
+        )
+        return 1
+    with tempfile.TemporaryDirectory(prefix="dropforge-verify-") as home:
+        port, mlflow_port = _free_ports(2)
+        config = Config(ROOT, Path(home), port, mlflow_port)
+        os.environ[HOME_VARIABLE] = home
+        try:
+            outputs = cloud.up(config, _say, _sam_deploy)
+            predict(Target(outputs))
+            return gone(config, outputs)
+        finally:
+            cloud.down(config, _say)
+
+
+def sizes() -> None:
+    """Each function with its layers, unzipped, as `sam build` left them. Raises SystemExit above the limit."""
+    resources: dict[str, Any] = load_template(ROOT / "template.yaml")["Resources"]
+    for name, resource in resources.items():
+        if resource["Type"] != "AWS::Serverless::Function":
+            continue
+        layers = [layer["Ref"] for layer in resource["Properties"]["Layers"]]
+        parts = {part: _megabytes(BUILD / part) for part in (name, *layers)}
+        total = sum(parts.values())
+        print(f"{name:<18} {total:6.1f} MB  " + "  ".join(f"{k} {v:.1f}" for k, v in parts.items()))
+        if total > LIMIT_MB:
+            raise SystemExit(f"{name} with its layers is {total:.0f} MB, more than {LIMIT_MB}")
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
+
+
+def _sam(config: Config, *arguments: str) -> None:
+    environment = {
+        **os.environ,
+        **ROOT_CREDENTIALS,
+        "AWS_ENDPOINT_URL": config.endpoint,
+        "AWS_DEFAULT_REGION": REGION,
+        "SAM_CLI_TELEMETRY": "0",
+    }
+    subprocess.run([ROOT / ".venv-sam" / "bin" / "sam", *arguments], cwd=ROOT, env=environment, check=True)
+
+
+def _sam_deploy(config: Config) -> str:
+    kept = tomllib.loads((ROOT / "samconfig.toml").read_text())["local"]["deploy"]["parameters"]["parameter_overrides"]
+    _sam(
+        config,
+        "deploy",
+        "--config-env",
+        "local",
+        "--parameter-overrides",
+        f"{kept} MlflowTrackingUri={config.mlflow_uri}",
+    )
+    return "by sam deploy"
+
+
+def predict(target: Target) -> None:
+    """Real rows through the stack that SAM deployed."""
+    example = fetch(ROOT / ".cache" / "data")
+    record = follow_upload(target, put(target, example.reference))
+    if record["state"] != "concluded":
+        raise SystemExit(f"the upload ended as {record['state']}: {record['reason']}")
+    best = next(m for m in target.api("GET", "/models").json()["models"] if "challenger" in m["aliases"])
+    label(best["name"], "Production", version=best["version"])
+    target.api("POST", "/set_model", json={"alias": "Production"})
+    row = target.api("GET", "/model_info").json()["example"]
+    started = time.monotonic()
+    answer = target.api("POST", "/predict", json={"records": [row]}).json()
+    print(f"predicted {answer['predictions'][0]} in {time.monotonic() - started:.2f} s")
+
+
+def gone(config: Config, outputs: dict[str, str]) -> int:
+    """`sam delete`, the retained buckets, and what every service says is left."""
+    target = Target(outputs)
+    _sam(config, "delete", "--config-env", "local", "--stack-name", config.stack, "--no-prompts", "--region", REGION)
+    buckets = [outputs["DataBucket"], outputs["ArtifactBucket"]]
+    for bucket in buckets:
+        print(f"{bucket}: {empty(target.client('s3'), bucket, delete=True):,} versions deleted")
+    left = remains(target.client, config.project, config.stack, buckets)
+    print("left: " + (json.dumps(left) if left else "nothing"))
+    return 1 if left else 0
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    found = [int(p.getsockname()[1]) for p in probes]
+    for probe in probes:
+        probe.close()
+    return found
+
+
+def _say(what: str, seconds: float) -> None:
+    print(f"{what}  {seconds:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""What `doctor` looks at: each check asks one thing of the set-up and says what it found and how to mend it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dropforge.errors import DropforgeError, SettingsError
+from dropforge_cli.target import Target
+
+Level = Literal["ok", "warn", "bad"]
+_FREE_GB = 2.0
+_ROOMY_GB = 10.0
+_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`fix` is empty when all is well."""
+
+    check: str
+    level: Level
+    found: str
+    fix: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def machine(root: Path, home: Path) -> Iterator[Finding]:
+    """Interpreter and disk."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("python", "ok", version)
+    free = shutil.disk_usage(home if home.exists() else root).free / 1e9
+    level: Level = "bad" if free < _FREE_GB else "warn" if free < _ROOMY_GB else "ok"
+    fix = "" if level == "ok" else f"free some space; the local cloud keeps its data in {home}"
+    yield Finding("disk", level, f"{free:.1f} GB free", fix)
+
+
+def ports(numbers: dict[str, int]) -> Iterator[Finding]:
+    """Asked while nothing of ours runs: is the port free? `numbers`: option → port."""
+    for option, port in numbers.items():
+        with socket.socket() as probe:
+            taken = probe.connect_ex(("127.0.0.1", port)) == 0
+        found = f"port {port} is {'taken by another program' if taken else 'free'}"
+        fix = f"stop that program, or: dropforge up {option} {port + 1}" if taken else ""
+        yield Finding("ports", "bad" if taken else "ok", found, fix)
+
+
+def settings_file(root: Path, in_force: bytes | None) -> Iterator[Finding]:
+    """The file's mistakes by line; whether what is in force is this file."""
+    from dropforge import settings
+
+    text = (root / "settings.yaml").read_bytes()
+    try:
+        parsed = settings.load(text)
+    except SettingsError as error:
+        yield Finding("settings", "bad", error.message, error.fix)
+        return
+    if in_force is not None and in_force != text:
+        yield Finding("settings", "warn", "settings.yaml is not what is in force", "put it in force: dropforge apply")
+    else:
+        yield Finding("settings", "ok", f"{len(parsed.models)} models, target {parsed.data.target}")
+
+
+def local_parts(parts: dict[str, str]) -> Iterator[Finding]:
+    """Processes of the local cloud by `cloud.status`."""
+    for name in ("emulator", "mlflow", "worker"):
+        word = parts.get(name, "stopped")
+        running = word not in {"stopped", "unknown"}
+        fix = "" if running else "start it: dropforge up (its log: .dropforge/logs/)"
+        yield Finding(name, "ok" if running else "bad", word, fix)
+
+
+def stack(target: Target) -> Iterator[Finding]:
+    """CloudFormation's word on the stack."""
+    found = target.client("cloudformation").describe_stacks(StackName=target.outputs["StackName"])["Stacks"][0]
+    status = str(found["StackStatus"])
+    good = status in {"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"}
+    busy = status.endswith("IN_PROGRESS")
+    fix = (
+        ""
+        if good
+        else "wait for it"
+        if busy
+        else "mend template.yaml, then deploy again; CloudFormation's events say why"
+    )
+    yield Finding("stack", "ok" if good else "warn" if busy else "bad", status, fix)
+
+
+def served_version(target: Target) -> Iterator[Finding]:
+    """Whether requests reach the newest code: the alias must point at a version with the layers of $LATEST."""
+    functions, name = target.client("lambda"), target.outputs["PredictFunction"]
+    newest = functions.get_function_configuration(FunctionName=name)
+    live = functions.get_function_configuration(FunctionName=name, Qualifier="live")
+    same = _code(newest) == _code(live)
+    told = f"version {live['Version']} of predict answers{'' if same else ', older than what was deployed'}"
+    yield Finding(
+        "predict", "ok" if same else "bad", told, "" if same else "deploy again: make deploy, or dropforge up"
+    )
+
+
+def _code(configuration: dict[str, Any]) -> tuple[Any, ...]:
+    return configuration["CodeSha256"], tuple(layer["Arn"] for layer in configuration.get("Layers", ()))
+
+
+def queues(target: Target) -> Iterator[Finding]:
+    """Jobs that wait, jobs and events that died."""
+    sqs = target.client("sqs")
+    waiting = _depth(sqs, target.outputs["TrainingQueueUrl"])
+    yield Finding("training queue", "ok", f"{waiting} jobs waiting")
+    for name, key, what in (
+        ("dead jobs", "TrainingDeadLetterQueueUrl", "no worker could finish them"),
+        (
+            "failed events",
+            "FailedEventsQueueUrl",
+            "their analysis failed after all retries; the sweep takes the uploads up again",
+        ),
+    ):
+        depth = _depth(sqs, target.outputs[key])
+        fix = f"{what}; read `dropforge logs`, then purge the queue {target.outputs[key]}" if depth else ""
+        yield Finding(name, "bad" if depth else "ok", str(depth), fix)
+
+
+def _depth(sqs: Any, url: str) -> int:
+    names = ["ApproximateNumberOfMessages"]
+    return int(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"][names[0]])
+
+
+def health(target: Target) -> Iterator[Finding]:
+    """What the API says of its parts."""
+    for part, told in target.api("GET", "/health").json()["parts"].items():
+        if "error" not in told:
+            words = ", ".join(f"{k} {v}" for k, v in told.items() if v is not None and not isinstance(v, dict))
+            yield Finding(part.replace("_", " "), "ok", words or "yes")
+        else:
+            level: Level = "warn" if part == "active_model" else "bad"
+            yield Finding(part.replace("_", " "), level, told["message"], told["fix"])
+
+
+def failures(target: Target) -> Iterator[Finding]:
+    """The last uploads that came to nothing, and errors in the log of the last hour."""
+    listed = target.api("GET", "/uploads").json()["uploads"][:20]
+    lost = [u for u in listed if u["state"] in {"failed", "rejected", "blocked"}]
+    for u in lost[:3]:
+        fix = f"dropforge logs {u['upload_id']}; the record's own fix: dropforge watch {u['upload_id']}"
+        told = f"{u['upload_id']} {u['key'].rpartition('/')[2]} {u['state']}: {u['reason'][:120]}"
+        yield Finding("upload", "warn", told, fix)
+    if not lost:
+        yield Finding("uploads", "ok", f"none of the last {len(listed)} failed" if listed else "none yet")
+
+
+def errors(target: Target) -> Iterator[Finding]:
+    """ERROR lines of the last hour, by service."""
+    from dropforge_cli.logs import SERVICES, events
+
+    since = int((time.time() - _HOUR) * 1000)
+    quiet = True
+    for service in SERVICES:
+        lines = [
+            e["line"] for e in events(target.client("logs"), f"{target.outputs['LogGroupPrefix']}{service}", since, "")
+        ]
+        wrong = [line for line in lines if line.get("level") == "ERROR"]
+        if wrong:
+            quiet = False
+            why = str(wrong[-1].get("why") or wrong[-1]["message"])
+            fix = f"dropforge logs {wrong[-1].get('correlation_id', '')} --service {service}"
+            yield Finding(f"log of {service}", "warn", f"{len(wrong)} errors in an hour; the last: {why[:120]}", fix)
+    if quiet:
+        yield Finding("logs", "ok", "no error in the last hour")
+
+
+def alarms(target: Target) -> Iterator[Finding]:
+    """CloudWatch alarms of the stack that are on."""
+    prefix = f"{target.outputs['StackName']}-"
+    listed = target.client("cloudwatch").describe_alarms(AlarmNamePrefix=prefix, StateValue="ALARM")["MetricAlarms"]
+    # An emulator may leave the filters out.
+    found = [a for a in listed if a["StateValue"] == "ALARM" and a["AlarmName"].startswith(prefix)]
+    for alarm in found:
+        yield Finding("alarm", "bad", alarm["AlarmName"].removeprefix(prefix), alarm["AlarmDescription"])
+    if not found:
+        yield Finding("alarms", "ok", "none is on")
+
+
+def asked(name: str, check: Iterator[Finding]) -> list[Finding]:
+    """The check's findings; a check that cannot be asked is a finding itself."""
+    found: list[Finding] = []
+    try:
+        found.extend(check)
+    except DropforgeError as error:
+        found.append(Finding(name, "bad", error.message, error.fix))
+    except Exception as error:
+        found.append(
+            Finding(
+                name, "bad", f"could not be asked: {error}", "see the findings above; credentials, network, permissions"
+            )
+        )
+    return found

@@ -1,0 +1,106 @@
+"""cost: what an upload, its training and a thousand predictions cost, from what was measured and the prices in settings.yaml."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from dropforge.cost import Usage, idle_month, predictions, training_limit, upload, worker_hour
+from dropforge.errors import NotFound
+from dropforge.settings import Settings
+from dropforge_cli.output import emit_json, emit_table, err
+from dropforge_cli.target import Target
+
+_REPORT = re.compile(r"Billed Duration: (\d+) ms\s+Memory Size: (\d+) MB")
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Operations")(cost)
+
+
+def cost(
+    days: Annotated[float, typer.Option(help="how far back measured calls are looked for")] = 7,
+    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Estimate what an upload, its training and 1,000 predictions cost. Needs one upload and one prediction to have run."""
+    from dropforge import bootstrap
+    from dropforge.adapters.s3 import S3Store
+
+    target = Target.find()
+    world = bootstrap.World(target.environment)
+    vars(world)["store"] = S3Store(target.client("s3"))
+    settings = world.settings()
+    found = estimate(
+        settings, {s: measured(target, s, days) for s in ("analyze", "conclude", "predict")}, _stored(target)
+    )
+    if json:
+        emit_json(found)
+        return
+    currency = settings.cost.currency
+    rows = [(what, part, f"{price:.6f}") for what, parts in found["estimates"].items() for part, price in parts.items()]
+    emit_table(("of", "part", currency), rows)
+    for line in found["notes"]:
+        err.print(line, markup=False)
+
+
+def estimate(settings: Settings, used: dict[str, Usage], stored_gb: float) -> dict[str, Any]:
+    """Everything `cost` tells. Prices in the currency of `settings.cost`."""
+    sums = {
+        "one upload": upload(settings, used["analyze"], used["conclude"]),
+        "its training, at most": {m.name: 0.0 for m in settings.models} | {"all models": training_limit(settings)},
+        "1,000 predictions": predictions(settings, used["predict"]),
+        "an idle month": {f"storage, {stored_gb:.2f} GB": idle_month(settings, stored_gb)},
+    }
+    for model in settings.models:
+        alone = settings.model_copy(update={"models": (model,)})
+        sums["its training, at most"][model.name] = training_limit(alone)
+    for what in ("one upload", "1,000 predictions"):
+        sums[what]["sum"] = sum(sums[what].values())
+    calls = ", ".join(f"{n} {u.billed_ms:.0f} ms at {u.memory_mb} MB (median of {u.samples})" for n, u in used.items())
+    notes = [
+        f"measured here: {calls}. Lambda's processors are not these: measure again after the first upload on AWS.",
+        f"prices: list prices of {settings.cost.region} as of {settings.cost.as_of}, from settings.yaml; check them.",
+        f"a training worker on Fargate: {worker_hour(settings.cost):.4f} {settings.cost.currency} an hour.",
+        "left out: free tier, data transfer, taxes, the MLflow server (docs/aws.md).",
+    ]
+    return {"estimates": sums, "measured": {n: asdict(u) for n, u in used.items()}, "notes": notes}
+
+
+def measured(target: Target, service: str, days: float) -> Usage:
+    """The median of what Lambda billed. Raises NotFound when the function has not run."""
+    reports = list(_reports(target.client("logs"), f"{target.outputs['LogGroupPrefix']}{service}", days))
+    if not reports:
+        raise NotFound(
+            f"{service} has not run in the last {days:g} days",
+            code="nothing_measured",
+            fix="run one upload and one prediction first: dropforge demo",
+        )
+    return Usage(statistics.median(ms for ms, _ in reports), reports[-1][1], len(reports))
+
+
+def _reports(logs: Any, group: str, days: float) -> Iterator[tuple[int, int]]:
+    """(billed ms, MB) of the platform's REPORT lines."""
+    since = int((time.time() - days * 86400) * 1000)
+    pages = logs.get_paginator("filter_log_events").paginate(
+        logGroupName=group, startTime=since, filterPattern='"REPORT RequestId"'
+    )
+    for page in pages:
+        for event in page["events"]:
+            if found := _REPORT.search(event["message"]):
+                yield int(found[1]), int(found[2])
+
+
+def _stored(target: Target) -> float:
+    """GB in both buckets, all versions."""
+    s3 = target.client("s3")
+    total = 0
+    for bucket in (target.outputs["DataBucket"], target.outputs["ArtifactBucket"]):
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            total += sum(v["Size"] for v in page.get("Versions", ()))
+    return total / 1e9

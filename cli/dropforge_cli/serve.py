@@ -1,0 +1,51 @@
+"""serve: the API without Lambda, on this machine."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import Annotated
+
+import typer
+
+from dropforge_cli.output import err
+from dropforge_cli.target import Target, project_root
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Operations")(serve)
+
+
+def serve(
+    port: Annotated[int, typer.Option(help="port on 127.0.0.1")] = 8080,
+    api_key: Annotated[str, typer.Option(envvar="API_KEY", help="key of callers; made when left out")] = "",
+    admin_key: Annotated[str, typer.Option(envvar="ADMIN_KEY", help="key of administration; made when left out")] = "",
+) -> None:
+    """Answer the whole API over plain HTTP with the same handlers that Lambda runs. Ends with Ctrl-C."""
+    from dropforge.api import server
+
+    target = Target.find()
+    variables = {k.upper(): v for k, v in _variables(target).items() if v}
+    os.environ.update(variables)  # the handlers read the environment, as on Lambda
+    keys = {"key": api_key or secrets.token_urlsafe(24), "admin": admin_key or secrets.token_urlsafe(24)}
+    running = server.Server(("127.0.0.1", port), server.load(project_root() / "functions"), keys)
+    err.print(
+        f"http://127.0.0.1:{running.server_port}   x-api-key: {keys['key']}   administration: {keys['admin']}",
+        markup=False,
+    )
+    server.serve(running)
+
+
+def _variables(target: Target) -> dict[str, str]:
+    env = target.environment
+    given = {
+        "data_bucket": env.data_bucket,
+        "artifact_bucket": env.artifact_bucket,
+        "mlflow_tracking_uri": env.mlflow_tracking_uri,
+        "state_machine_arn": env.state_machine_arn,
+        "training_queue_url": env.training_queue_url,
+        "aws_endpoint_url": env.aws_endpoint_url,
+        "aws_region": env.aws_region,
+    }
+    local = {"aws_access_key_id": "test", "aws_secret_access_key": "test"} if target.local else {}
+    return {**given, **local}

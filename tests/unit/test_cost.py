@@ -1,0 +1,42 @@
+"""Estimates of money: the formulas, worked by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dropforge import cost, settings
+from dropforge.cost import Usage
+
+SHIPPED = settings.load((Path(__file__).parents[2] / "settings.yaml").read_bytes())
+
+
+def test_a_call_costs_its_gigabyte_seconds_and_its_request() -> None:
+    """1 s at 1,024 MB is one GB-second; every call is one request."""
+    prices = SHIPPED.cost
+    assert Usage(1000, 1024).price(prices) == pytest.approx(0.0000166667 + 0.0000002)
+    assert Usage(500, 2048).price(prices, 3) == pytest.approx(3 * (0.0000166667 + 0.0000002))
+
+
+def test_a_thousand_predictions() -> None:
+    """At 10 ms and 1,769 MB: 17.28 GB-seconds, a thousand requests at both doors, 0.6 MB of log."""
+    found = cost.predictions(SHIPPED, Usage(10, 1769))
+    assert found["predict"] == pytest.approx(10 * 1769 / 1024 * 0.0000166667 + 0.0002)
+    assert found["api"] == pytest.approx(0.0035)
+    assert found["logs"] == pytest.approx(0.0003)
+
+
+def test_training_is_limited_by_its_budgets() -> None:
+    """The limit grows with every second of budget and with every model; an hour of one worker is its task's price."""
+    assert cost.worker_hour(SHIPPED.cost) == pytest.approx(2 * 0.04048 + 8 * 0.004445)
+    seconds = sum(m.budget.seconds + cost.JOB_OVERHEAD_SECONDS for m in SHIPPED.models)
+    assert cost.training_limit(SHIPPED) == pytest.approx(seconds / 3600 * cost.worker_hour(SHIPPED.cost))
+    one = SHIPPED.model_copy(update={"models": SHIPPED.models[:1]})
+    assert cost.training_limit(one) < cost.training_limit(SHIPPED)
+
+
+def test_nothing_happens_costs_storage_only() -> None:
+    """An idle month is what is stored, and nothing when nothing is."""
+    assert cost.idle_month(SHIPPED, 0) == 0
+    assert cost.idle_month(SHIPPED, 10) == pytest.approx(0.23)
