@@ -28,7 +28,7 @@ status: .venv/.runtime ## Show what runs
 	@$(BIN)/dropforge status
 
 test: .venv/.dev ## Set up and run every test
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 check: .venv/.dev ## Lint, types, import rules, template
 	@$(BIN)/ruff check .

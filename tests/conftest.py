@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,6 +44,19 @@ class Cloud:
 
     def client(self, service: str) -> Any:
         return self.target.client(service)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `pytest -n 2 --dist loadgroup`: one process has the shared cloud and begins with it, files stay whole."""
+
+    def group(item: pytest.Item) -> str:
+        return "cloud" if "cloud" in getattr(item, "fixturenames", ()) else item.nodeid.partition("::")[0]
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    # Waiting for the cloud takes longest: it must not be what is left over at the end.
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        items.sort(key=lambda item: group(item) != "cloud")
 
 
 @pytest.fixture(scope="session")
