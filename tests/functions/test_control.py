@@ -200,3 +200,16 @@ def test_who_signed_a_request_is_who_did_it(load: Any, event: Any, world: Any) -
     signed["headers"]["x-dropforge-user"] = "bob"
     assert control._by(http.read(signed)) == "arn:aws:iam::000000000000:user/ann"
     assert control._by(http.read(event("set_model") | {"headers": {"x-dropforge-user": "bob"}})) == "bob"
+
+
+def test_a_label_is_set_and_published(load: Any, event: Any, world: Any) -> None:
+    """POST /label answers the version; predict finds it under serving/labels.json without asking MLflow."""
+    tags = {"bundle_uri": "s3://artifacts/b", "bundle_sha256": "0" * 64}
+    world.registry.register("adult-income-xgboost", source="m", run_id="r", tags=tags)
+    body = json.dumps({"alias": "Staging", "model": "xgboost"})
+    status, told = _call(load, {**event("label"), "body": body})
+    assert (status, told["name"], told["version"]) == (200, "adult-income-xgboost", "1")
+    kept = json.loads(world.store.get(f"s3://{world.env.data_bucket}/serving/labels.json").body)
+    assert [(x["model"], x["version"], x["alias"]) for x in kept["labels"]] == [
+        ("adult-income-xgboost", "1", "Staging")
+    ]

@@ -78,7 +78,7 @@ def _label(w: World, request: http.Request) -> http.Response:
         settings=w.settings(),
         registry=w.registry,
     )
-    w.log("control").info("labelled", extra={"by": _by(request), **labelled})
+    w.log("control").info("labelled", extra={"by": _by(request), "label": labelled})
     _publish(w)
     return http.Response(labelled)
 
