@@ -8,15 +8,22 @@ LOCKS := layers/core layers/analysis layers/registry layers/serving training fun
 SAM := SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 ENV ?= aws
 STACK ?= dropforge
-LOCKS := layers/core layers/analysis layers/registry layers/serving training functions localstack tests
 
-.PHONY: help demo up down status test check format lock clean deep-clean bench-analysis bench-verdict bench-publish try-datasets deploy destroy verify-aws permissions
+.PHONY: help setup docs tutorial demo up down status test check format lock clean deep-clean bench-analysis bench-verdict bench-publish try-datasets deploy destroy verify-aws permissions
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.runtime ## Set up, start the local cloud, run real data from upload to prediction, leave it running
 	@$(BIN)/dropforge demo
+
+setup: .venv/.runtime ## Set up the environment: .venv/bin/dropforge
+
+docs: .venv/.runtime ## Write docs/reference/ from the types
+	@$(BIN)/python docs/make_reference.py
+
+tutorial: .venv/.runtime ## Run every command of docs/tutorial.md, in a folder of its own
+	@$(BIN)/python docs/run_tutorial.py
 
 up: .venv/.runtime ## Start the local cloud (idempotent)
 	@$(BIN)/dropforge up

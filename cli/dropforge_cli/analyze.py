@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
+from dropforge.errors import NotFound
 from dropforge_cli.output import emit_facts, emit_json
+from dropforge_cli.target import SETTINGS_FILE, project_root
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
@@ -25,7 +27,7 @@ def analyze(
     reference: Annotated[Path, typer.Argument(help="CSV or Parquet to compare with", exists=True, dir_okay=False)],
     new: Annotated[Path, typer.Argument(help="CSV or Parquet to judge", exists=True, dir_okay=False)],
     save: Annotated[Path, typer.Option("--out", help="where to write the report")] = Path("report.html"),
-    config: Annotated[Path, typer.Option("--settings", help="settings file")] = Path("settings.yaml"),
+    config: Annotated[Path | None, typer.Option("--settings", help="settings file; else the project's")] = None,
     json: Json = False,
 ) -> None:
     """Compare two files and write the report: the same code as in the cloud, with no cloud."""
@@ -33,7 +35,8 @@ def analyze(
     from dropforge.analysis import render, run
 
     threading.Thread(target=render.prepare, daemon=True).start()
-    report = run.compare_files(reference, new, settings.load(config.read_bytes(), str(config)))
+    text, name = read_settings(config)
+    report = run.compare_files(reference, new, settings.load(text, name))
     save.write_text(render.html(report), encoding="utf-8")
     if json:
         emit_json(report.model_dump(mode="json"))
@@ -46,13 +49,24 @@ def analyze(
     sys.stderr.write(f"report: {save}\n")
 
 
+def read_settings(config: Path | None) -> tuple[bytes, str]:
+    """Text and name of the settings file given, else of the project we are in. Raises NotFound, PermanentError."""
+    file = config or project_root() / SETTINGS_FILE
+    try:
+        return file.read_bytes(), str(file)
+    except OSError:
+        raise NotFound(f"there is no {file}", code="no_settings", fix="make one: dropforge init my.csv") from None
+
+
 def check(
-    config: Annotated[Path, typer.Argument(help="settings file")] = Path("settings.yaml"), json: Json = False
+    config: Annotated[Path | None, typer.Argument(help="settings file; the project's when left out")] = None,
+    json: Json = False,
 ) -> None:
     """Validate settings.yaml: every mistake with its line and its fix."""
     from dropforge import settings
 
-    parsed = settings.load(config.read_bytes(), str(config))
+    text, name = read_settings(config)
+    parsed = settings.load(text, name)
     told = {
         "project": parsed.project,
         "target": parsed.data.target,

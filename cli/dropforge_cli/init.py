@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from dropforge.errors import Conflict, RejectedUpload
-from dropforge_cli.output import emit_json, emit_table, heading, plain
+from dropforge_cli.output import emit_facts, emit_json, emit_table, heading, plain
 from dropforge_cli.target import SETTINGS_FILE
 
 _SHOWN = 60
@@ -20,6 +20,7 @@ _SHOWN = 60
 
 def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Start here")(init)
+    app.command(rich_help_panel="Start here")(example)
 
 
 def init(
@@ -60,6 +61,18 @@ def init(
         emit_json({**asdict(found), "form": found.form.words, "folder": str(made), "trial": trial})
         return
     _show(found, trial, file, made)
+
+
+def example(
+    folder: Annotated[Path, typer.Option("--dir", help="where to write them")] = Path(),
+    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Write real data to try things with: adult-reference.csv (32,561 rows) and adult-new.csv (16,281 rows)."""
+    from dropforge_cli.example_data import fetch
+
+    found = fetch(folder)
+    told = {"reference": str(found.reference), "new": str(found.new)}
+    emit_json(told) if json else emit_facts(told)
 
 
 def project_name(path: Path) -> str:

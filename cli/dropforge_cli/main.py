@@ -12,7 +12,7 @@ import sys
 import typer
 
 from dropforge import __version__
-from dropforge.errors import DropforgeError
+from dropforge.errors import DropforgeError, Unavailable
 from dropforge_cli import (
     analyze,
     cloud,
@@ -30,9 +30,28 @@ from dropforge_cli import (
 )
 from dropforge_cli.output import tell_error
 
+_TOUR = """
+Drop a table into a bucket; get a report, trained models and a served prediction API.
+
+From a file to a model that answers:
+
+    dropforge init my.csv                look at it, write my/settings.yaml
+    cd my && dropforge up                start the local cloud
+    dropforge upload ../my.csv --serve   report, train, let the best answer
+    dropforge predict                    ask it
+
+New data later: dropforge upload new.csv --watch, then dropforge report last.
+"""
+_EPILOG = (
+    "Data go to stdout, progress to stderr; --json prints one JSON document; pipes get plain lines. "
+    "Exit codes: 0 done, 1 not well (rejected, down), 2 your mistake, 3 no answer: try again. "
+    "Words are completed by your shell after dropforge --install-completion."
+)
+
 app = typer.Typer(
     name="dropforge",
-    help="Drop a table into a bucket; get a report, trained models and a served prediction API.",
+    help=_TOUR,
+    epilog=_EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -53,12 +72,24 @@ def main() -> None:
     try:
         app()
     except DropforgeError as error:
-        if "--json" in sys.argv:
-            sys.stdout.write(json.dumps(error.as_dict()) + "\n")
-        tell_error(error.message, error.fix)
-        sys.exit(3 if error.retryable else 2)
+        _end(error)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if not type(error).__module__.startswith("botocore"):
+            raise
+        _end(
+            Unavailable(
+                f"the system does not answer: {error}", code="unreachable", fix="dropforge status; dropforge up"
+            )
+        )
+
+
+def _end(error: DropforgeError) -> None:
+    if "--json" in sys.argv:
+        sys.stdout.write(json.dumps(error.as_dict()) + "\n")
+    tell_error(error.message, error.fix)
+    sys.exit(3 if error.retryable else 2)
 
 
 if __name__ == "__main__":

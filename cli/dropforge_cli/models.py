@@ -108,7 +108,7 @@ def predict(
         body = sys.stdin.buffer.read() if source == "-" else _read(Path(source))
         kind = "application/json" if body.lstrip()[:1] in {b"{", b"["} else "text/csv"
         if kind == "application/json":
-            value = jsonlib.loads(body)
+            value = _json(body)
             body = jsonlib.dumps(
                 {"records": value} if isinstance(value, list) else value if _wrapped(value) else {"records": [value]}
             ).encode()
@@ -165,6 +165,15 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise InvalidRequest(
             f"{path} cannot be read: {error}", code="file_unreadable", fix="give a JSON or CSV file"
+        ) from None
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return jsonlib.loads(body)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"not valid JSON: {error}", code="malformed_request", fix="send one row {…} or rows [{…}]"
         ) from None
 
 

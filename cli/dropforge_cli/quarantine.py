@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from dropforge.data import quarantine
-from dropforge.errors import InvalidRequest
+from dropforge.errors import InvalidRequest, NotFound
 from dropforge_cli.output import emit_json, emit_table, out, say
 from dropforge_cli.target import Target
 from dropforge_cli.uploads import finish, follow_upload, put
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-Upload = Annotated[str, typer.Argument(help="id of the upload whose rows were set aside")]
+Upload = Annotated[str, typer.Argument(help="id of the upload whose rows were set aside, or `last`")]
 
 
 def register(app: typer.Typer) -> None:
@@ -59,6 +59,7 @@ def fix(
         typer.Option("--set", help="LINE:COLUMN=VALUE, as often as needed", metavar="LINE:COLUMN=VALUE"),
     ] = None,
     save: Annotated[Path, typer.Option("--out", help="where to write the rows to correct")] = Path("fixed.csv"),
+    json: Json = False,
 ) -> None:
     """Write the rows as a CSV file to correct, with --set already applied; `quarantine replay` sends it in."""
     found = _found(upload_id)
@@ -70,6 +71,9 @@ def fix(
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerows([header, *rows.values()])
     save.write_text(text.getvalue(), encoding="utf-8")
+    if json:
+        emit_json({"file": str(save), "lines": sorted(rows)})
+        return
     for r in found["rows"][:20]:
         wrong = "" if len(rows[r["line"]]) == len(header) else f" ({len(rows[r['line']])} fields of {len(header)})"
         say(f"line {r['line']}: {r['reason']}{wrong}")
@@ -84,7 +88,7 @@ def replay(
     json: Json = False,
 ) -> None:
     """Send corrected rows in as a new upload, judged like any other."""
-    target = Target.find()
+    target, upload_id = Target.find(), _named(upload_id)
     target.api("GET", f"/quarantine/{upload_id}")  # is there anything to mend
     made = put(target, file, quarantine.replay_key(upload_id, file.name))
     if follow:
@@ -96,8 +100,18 @@ def replay(
 
 
 def _found(upload_id: str) -> dict[str, Any]:
-    answer: dict[str, Any] = Target.find().api("GET", f"/quarantine/{upload_id}").json()
+    answer: dict[str, Any] = Target.find().api("GET", f"/quarantine/{_named(upload_id)}").json()
     return answer
+
+
+def _named(upload_id: str) -> str:
+    """`last` is the newest upload of which rows were set aside. Raises NotFound when there is none."""
+    if upload_id != "last":
+        return upload_id
+    found = Target.find().api("GET", "/quarantine").json()["uploads"]
+    if not found:
+        raise NotFound("no row was set aside", code="quarantine_empty", fix="nothing to mend: dropforge uploads")
+    return str(found[0]["upload_id"])
 
 
 def _apply(change: str, rows: dict[int, list[str]], header: list[str]) -> None:

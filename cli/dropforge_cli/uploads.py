@@ -66,12 +66,17 @@ def _serve(target: Target, record: dict[str, Any], *, json: bool) -> None:
 def watch(upload_id: Annotated[str, typer.Argument(help="id, or `last`")] = "last", json: Json = False) -> None:
     """Follow an upload to its end with live progress. Exit code 1 unless it concluded or was skipped."""
     target = Target.find()
-    if upload_id == "last":
-        listed = target.api("GET", "/uploads").json()["uploads"]
-        if not listed:
-            raise NotFound("there is no upload yet", code="no_uploads", fix="dropforge upload FILE")
-        upload_id = listed[0]["upload_id"]
-    finish(follow_upload(target, upload_id), json=json)
+    finish(follow_upload(target, named(target, upload_id)), json=json)
+
+
+def named(target: Target, upload_id: str) -> str:
+    """The id itself, or that of the newest upload for `last`. Raises NotFound when there is none."""
+    if upload_id != "last":
+        return upload_id
+    listed = target.api("GET", "/uploads").json()["uploads"]
+    if not listed:
+        raise NotFound("there is no upload yet", code="no_uploads", fix="dropforge upload FILE")
+    return str(listed[0]["upload_id"])
 
 
 def uploads(json: Json = False) -> None:
@@ -95,12 +100,17 @@ def uploads(json: Json = False) -> None:
 
 
 def report(
-    upload_id: str, save: Annotated[Path, typer.Option("--out", help="where to write the HTML")] = Path("report.html")
+    upload_id: Annotated[str, typer.Argument(help="id, or `last`")] = "last",
+    save: Annotated[Path, typer.Option("--out", help="where to write the HTML")] = Path("report.html"),
+    json: Json = False,
 ) -> None:
-    """Save an upload's report as one HTML file."""
-    save.write_text(
-        Target.find().api("GET", f"/reports/{upload_id}", headers={"accept": "text/html"}).text, encoding="utf-8"
-    )
+    """Save an upload's report as one HTML file; with --json its facts go to stdout instead."""
+    target = Target.find()
+    path = f"/reports/{named(target, upload_id)}"
+    if json:
+        emit_json(target.api("GET", path, headers={"accept": "application/json"}).json())
+        return
+    save.write_text(target.api("GET", path, headers={"accept": "text/html"}).text, encoding="utf-8")
     out.print(str(save))
 
 

@@ -26,11 +26,13 @@ class _Frozen(BaseModel):
 class ColumnOverride(_Frozen):
     """What a person knows better than the inference."""
 
-    type: ColumnType | None = None
-    min: float | None = None
-    max: float | None = None
-    categories: tuple[str, ...] | None = None
-    missing_markers: tuple[str, ...] | None = None
+    type: ColumnType | None = Field(None, description="what the column is, whatever its cells look like")
+    min: float | None = Field(None, description="smallest value expected")
+    max: float | None = Field(None, description="largest value expected")
+    categories: tuple[str, ...] | None = Field(None, description="categories expected")
+    missing_markers: tuple[str, ...] | None = Field(
+        None, description="read as missing in this column, instead of data.missing_markers"
+    )
 
 
 class CsvSettings(_Frozen):
@@ -194,15 +196,17 @@ class ProcessingStep(_Frozen):
 class Budget(_Frozen):
     """Tuning ends at whichever comes first."""
 
-    trials: int = Field(20, gt=0)
-    seconds: float = Field(60, gt=0)
+    trials: int = Field(20, gt=0, description="sets of parameters tried")
+    seconds: float = Field(60, gt=0, description="wall time after which no further trial begins")
 
 
 class ModelSettings(_Frozen):
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
-    import_path: str = Field(alias="class", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="registered as `{project}-{name}`")
+    import_path: str = Field(
+        alias="class", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="`package.module:Class` of a Candidate"
+    )
     budget: Budget = Budget()
-    search: dict[str, Any] = Field(default_factory=dict)
+    search: dict[str, Any] = Field(default_factory=dict, description="narrower ranges for the search, by parameter")
 
 
 class TrainingSettings(_Frozen):
@@ -212,7 +216,7 @@ class TrainingSettings(_Frozen):
 
 
 class PromotionSettings(_Frozen):
-    metric: Metric = "roc_auc"
+    metric: Metric = Field("roc_auc", description="by which candidates are ranked and compared")
     minimum_gain: float = 0.0
     auto_promote: bool = False
 
