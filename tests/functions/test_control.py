@@ -191,6 +191,14 @@ def test_the_ledger_and_the_way_back_are_answers_of_the_api(load: Any, event: An
     assert _call(load, event("label") | {"body": '{"alias": "v1", "model": "xgboost"}'})[0] == 422
 
 
+def test_a_label_is_an_answer_of_the_api(load: Any, event: Any, world: Any) -> None:
+    """The version that has the alias now, and whose it was before."""
+    world.registry.register("adult-income-xgboost", source="m", run_id="r", tags={"upload_id": ID})
+    world.registry.set_alias("adult-income-xgboost", "challenger", "1")
+    status, told = _call(load, event("label"))
+    assert (status, told["name"], told["version"], told["previous"]) == (200, "adult-income-xgboost", "1", None)
+
+
 def test_who_signed_a_request_is_who_did_it(load: Any, event: Any, world: Any) -> None:
     """The ledger names the signer's ARN over what the client says of itself."""
     from dropforge.api import control, http
