@@ -155,6 +155,7 @@ def start_worker(config: Config, outputs: dict[str, str], number: int = 1) -> No
         "TRAINING_QUEUE_URL": outputs["TrainingQueueUrl"],
         "TRAINING_LOG_GROUP": config.training_log_group,
         "GIT_PYTHON_REFRESH": "quiet",
+        "PYTHONPATH": str(config.settings_file.parent.resolve()),  # models of the project's own lie beside its settings
     }
     process.start([sys.executable, "-m", "dropforge_training.worker"], env, config.home)
 
