@@ -19,8 +19,9 @@ demo: .venv/.runtime ## Set up, start the local cloud, run real data from upload
 
 setup: .venv/.runtime ## Set up the environment: .venv/bin/dropforge
 
-docs: .venv/.runtime ## Write docs/reference/ from the types
+docs: .venv/.runtime ## Write docs/reference/ from the types, and the picture from its text
 	@$(BIN)/python docs/make_reference.py
+	@$(BIN)/python docs/pictures/draw_architecture.py
 
 tutorial: .venv/.runtime ## Run every command of docs/tutorial.md, in a folder of its own
 	@$(BIN)/python docs/run_tutorial.py

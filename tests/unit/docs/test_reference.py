@@ -37,6 +37,12 @@ def test_the_committed_reference_is_current(page: str) -> None:
     assert (ROOT / "docs" / "reference" / page).read_text() == reference.pages()[page], "run: make docs"
 
 
+def test_the_picture_is_current() -> None:
+    """The committed drawing is what its text gives."""
+    drawn = _load("pictures/draw_architecture")
+    assert drawn.FILE.read_text() == drawn.draw(), "run: make docs"
+
+
 def test_every_setting_command_and_option_is_described() -> None:
     """A key of settings.yaml has a remark or a description, a command and an option have help."""
     assert reference.undocumented() == []

@@ -1,0 +1,121 @@
+"""What every command has in common: where data and errors go, exit codes, and that a user's text is only text."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DROPFORGE = Path(sys.executable).parent / "dropforge"
+HOSTILE = "[bold]a[/bold][/red]\x1b.csv"
+
+
+def _run(cwd: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [DROPFORGE, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(cwd), **env},
+    )
+
+
+def test_an_error_is_told_in_words_with_its_fix(tmp_path: Path) -> None:
+    """On stderr, exit code 2, nothing on stdout, no traceback."""
+    done = _run(tmp_path, "uploads")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert "\nfix: " in done.stderr
+    assert "dropforge init" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_is_json_when_asked(tmp_path: Path) -> None:
+    """One document on stdout with code, message and fix."""
+    told = json.loads(_run(tmp_path, "status", "--json").stdout)
+    assert (told["code"], set(told)) == ("no_project", {"code", "message", "fix"})
+
+
+@pytest.mark.parametrize("colour", [{}, {"FORCE_COLOR": "1"}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}])
+def test_square_brackets_are_text(tmp_path: Path, colour: dict[str, str]) -> None:
+    """A file's name and a cell are shown as they are, with colours or without."""
+    file = tmp_path / HOSTILE.replace("\x1b", "").replace("/", "_")
+    file.write_text("[red]x,y\n" + "".join(f"{i % 7},{'[/]' if i % 2 else '[b]'}\n" for i in range(60)))
+    done = _run(tmp_path, "init", file.name, "--dir", "p", **colour)
+    assert done.returncode == 0, done.stderr
+    assert "[red]x" in done.stdout
+    assert "[/]" in done.stderr
+    assert "[bold]a[_bold]" in done.stderr
+    wrong = _run(tmp_path, "init", file.name, "--dir", "q", "--target", "[/nope]", **colour)
+    assert wrong.returncode == 2
+    assert "'[/nope]'" in wrong.stderr
+    if "NO_COLOR" in colour:
+        assert "\x1b[3" not in done.stderr + done.stdout
+
+
+def test_tables_are_plain_lines_in_a_pipe(tmp_path: Path) -> None:
+    """Tab-separated, header first, one line a row."""
+    file = tmp_path / "t.csv"
+    file.write_text("x,y\n" + "".join(f"{i % 7},{i % 2}\n" for i in range(60)))
+    lines = _run(tmp_path, "init", "t.csv").stdout.splitlines()
+    assert lines[0].split("\t") == ["column", "read as", "use", "missing", "why"]
+    assert {len(line.split("\t")) for line in lines} == {5}
+
+
+def test_help_is_a_tour(tmp_path: Path) -> None:
+    """First what to type for one's own table, then the commands in the order they are needed; completion is offered."""
+    text = _run(tmp_path, "--help").stdout
+    wanted = [
+        "dropforge init my.csv",
+        "dropforge up",
+        "--serve",
+        "Start here",
+        "Local cloud",
+        "Data",
+        "Models",
+        "Operations",
+    ]
+    places = [text.index(w) for w in wanted]
+    assert places == sorted(places)
+    assert "--install-completion" in text
+    assert "Exit codes" in text
+
+
+def test_settings_outside_a_project_and_wrong_ones(tmp_path: Path) -> None:
+    """What is missing, or which line is wrong."""
+    assert "dropforge init" in _run(tmp_path, "settings", "check").stderr
+    (tmp_path / "settings.yaml").write_text(
+        "project: p\ndata: {target: y, tarnish: 1}\nmodels: [{name: m, class: a:B}]\n"
+    )
+    done = _run(tmp_path, "settings", "check")
+    assert done.returncode == 2
+    assert "settings.yaml:2" in done.stderr
+
+
+def test_a_cloud_that_does_not_answer_is_worth_another_try(tmp_path: Path) -> None:
+    """Exit code 3, and the next command, when the outputs name a system that is gone."""
+    (tmp_path / "settings.yaml").write_text("project: p\n")
+    (tmp_path / ".dropforge").mkdir()
+    gone = "http://127.0.0.1:9"
+    outputs = dict.fromkeys(("ArtifactBucket", "StateMachineArn", "TrainingQueueUrl", "ApiKey"), "x")
+    (tmp_path / ".dropforge" / "outputs.json").write_text(
+        json.dumps(
+            {
+                **outputs,
+                "DataBucket": "b",
+                "ApiUrl": gone,
+                "MlflowUrl": gone,
+                "EndpointUrl": gone,
+                "Region": "us-east-1",
+            }
+        )
+    )
+    (tmp_path / "f.csv").write_text("a,b\n1,2\n")
+    for command in (["uploads"], ["upload", "f.csv"]):
+        done = _run(tmp_path, *command)
+        assert done.returncode == 3, done.stderr
+        assert "dropforge" in done.stderr.partition("fix:")[2]
