@@ -29,6 +29,13 @@ def test_every_form_gives_the_same_records(form: dict[str, Any]) -> None:
     assert formats.parse(json.dumps(form).encode(), "application/json; charset=utf-8", 10) == RECORDS
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_csv_with_the_delimiters_of_uploads(delimiter: str) -> None:
+    """Told by the header; decimal commas become points there, and commas in texts stay."""
+    body = 'a;b\n1,5;x, y\n-2;"z"\n'.replace(";", delimiter).encode()
+    assert formats.parse(body, "text/csv", 10) == [{"a": "1.5", "b": "x, y"}, {"a": "-2", "b": "z"}]
+
+
 def test_csv_is_read_as_text_cells() -> None:
     """The predictor turns them into numbers."""
     assert formats.parse(b"a,b\r\n1,x\r\n2,y\r\n", "text/csv", 10) == [{"a": "1", "b": "x"}, {"a": "2", "b": "y"}]

@@ -192,7 +192,9 @@ def _columns(content: dict[str, Any]) -> list[Mapping[str, Any]]:
 
 def _from_csv(body: bytes) -> list[Mapping[str, Any]]:
     try:
-        rows = list(csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True))
+        text = body.decode("utf-8-sig")
+        delimiter = _delimiter(text)
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except UnicodeDecodeError as error:
         raise InvalidRequest(
             f"the body is not UTF-8 at byte {error.start}", code="encoding", fix="send UTF-8"
@@ -212,7 +214,20 @@ def _from_csv(body: bytes) -> list[Mapping[str, Any]]:
                 code="malformed_csv",
                 fix="give every row all fields",
             )
-    return [dict(zip(header, row, strict=True)) for row in rows[1:]]
+    cell = str if delimiter == "," else _point
+    return [dict(zip(header, map(cell, row), strict=True)) for row in rows[1:]]
+
+
+def _delimiter(text: str) -> str:
+    """A comma, unless the header has none but another delimiter that uploads may have."""
+    header = text.lstrip().partition("\n")[0]
+    return "," if "," in header else next((d for d in ";\t|" if d in header), ",")
+
+
+def _point(cell: str) -> str:
+    """A decimal comma, as tables separated by semicolons have, as a point."""
+    whole, comma, fraction = cell.strip().lstrip("+-").partition(",")
+    return cell.replace(",", ".") if comma and whole.isdecimal() and fraction.isdecimal() else cell
 
 
 def _shape(message: str) -> NoReturn:

@@ -14,7 +14,7 @@ import typer
 from dropforge.api.access import ACCESS
 from dropforge_cli.main import app
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 COMMANDS: Any = typer.main.get_command(app)
 
