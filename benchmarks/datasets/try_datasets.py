@@ -113,7 +113,7 @@ def _member(package: Path, member: str) -> bytes:
         return opened.read() if opened else b""
 
 
-def follow(dataset: Dataset, file: Path, ports: tuple[int, int]) -> dict[str, Any]:
+def follow(dataset: Dataset, file: Path, ports: tuple[int, int, int]) -> dict[str, Any]:
     """init, up, upload --serve, predict; the wall time of each command and what came of it."""
     with tempfile.TemporaryDirectory(prefix="dropforge-try-") as folder:
         project = Path(folder) / dataset.name
@@ -137,7 +137,8 @@ def follow(dataset: Dataset, file: Path, ports: tuple[int, int]) -> dict[str, An
         named = ["--target", dataset.target] if dataset.target else []
         made = run("init", "init", str(file), "--dir", str(project), *named, cwd=Path(folder))
         try:
-            run("up", "up", "--port", str(ports[0]), "--mlflow-port", str(ports[1]))
+            places = ("--port", str(ports[0]), "--mlflow-port", str(ports[1]), "--ui-port", str(ports[2]))
+            run("up", "up", *places)
             served = run("upload --serve", "upload", str(file), "--serve")
             answer = run("predict", "predict")
             models = run("models", "models")
@@ -194,13 +195,15 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--port", type=int, default=4571)
     parser.add_argument("--mlflow-port", type=int, default=5571)
+    parser.add_argument("--ui-port", type=int, default=8671)
     given = parser.parse_args()
     known = {r["dataset"]: r for r in json.loads(RESULTS.read_text())["results"]} if RESULTS.exists() else {}
     for dataset in DATASETS:
         if given.only and dataset.name not in given.only.split(","):
             continue
         file = fetch(dataset, ROOT / ".cache" / "data")
-        known[dataset.name] = follow(dataset, file, (given.port, given.mlflow_port))
+        print(f"{dataset.name} …", file=sys.stderr, flush=True)
+        known[dataset.name] = follow(dataset, file, (given.port, given.mlflow_port, given.ui_port))
         print(json.dumps(known[dataset.name]), flush=True)
     results = [known[d.name] for d in DATASETS if d.name in known]
     cores = os.cpu_count() or 1

@@ -58,7 +58,7 @@ def ledger(
         emit_table(("entry", "at", "by", "action", "from", "to", "why", "sha256"), rows)
     checked = told["verified"]
     for problem in checked["problems"]:
-        err.print(f"[bold red]broken:[/bold red] {problem}")
+        err.print(f"broken: {problem}", style="red")
     if not checked["ok"]:
         raise typer.Exit(1)
     if not json:

@@ -133,6 +133,24 @@ def test_a_file_without_header(guessed: Guessed) -> None:
     assert found.form.csv.columns == tuple(f"column_{i}" for i in range(1, 14))
 
 
+@pytest.mark.parametrize("name", ["my.parquet", "my.csv.gz"])
+def test_other_formats(tmp_path: Path, name: str) -> None:
+    """Parquet and gzipped CSV are looked at as CSV is."""
+    import pandas as pd
+
+    (tmp_path / "work").mkdir()
+    table = pd.DataFrame(_rows())
+    if name.endswith("parquet"):
+        table["joined"] = pd.to_datetime(table["joined"])
+        table.to_parquet(tmp_path / name)
+    else:
+        table.to_csv(tmp_path / name, index=False)
+    found = guess(tmp_path / name, tmp_path / "work")
+    kinds = {c.name: c.kind for c in found.columns}
+    assert (found.rows, found.target, found.markers) == (300, "churn", ("?",))
+    assert (kinds["joined"], kinds["member"], kinds["age"]) == ("datetime", "boolean", "integer")
+
+
 def test_row_numbers_without_a_name(guessed: Guessed) -> None:
     """The unnamed first column many tools write is an identifier, not an error."""
     found = guessed(b",x,y\n" + b"".join(b"%d,%d,%s\n" % (i, i % 9, b"ab"[i % 2 : i % 2 + 1]) for i in range(60)))

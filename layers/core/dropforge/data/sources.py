@@ -65,6 +65,8 @@ def _inside(path: Path, workdir: Path) -> Path:
     if path.is_relative_to(workdir.resolve()):
         return path
     linked = workdir / "upload"
+    if linked.exists() and linked.samefile(path):
+        return linked
     try:
         linked.hardlink_to(path)
     except OSError:  # another disk, or somebody else's file
