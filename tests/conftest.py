@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from dropforge_cli.example_data import fetch
@@ -17,6 +18,12 @@ from dropforge_local import cloud as local_cloud
 from dropforge_local.layout import Config
 
 ROOT = Path(__file__).parents[1]
+
+# No clock decides over a test: on a busy machine drawing examples is slow, and nothing is wrong.
+hypothesis.settings.register_profile(
+    "dropforge", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("dropforge")
 
 
 def free_ports(count: int) -> list[int]:
