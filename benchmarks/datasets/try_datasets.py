@@ -205,10 +205,10 @@ def main() -> None:
         print(f"{dataset.name} …", file=sys.stderr, flush=True)
         known[dataset.name] = follow(dataset, file, (given.port, given.mlflow_port, given.ui_port))
         print(json.dumps(known[dataset.name]), flush=True)
-    results = [known[d.name] for d in DATASETS if d.name in known]
-    cores = os.cpu_count() or 1
-    RESULTS.write_text(json.dumps({"cores": cores, "results": results}, indent=1) + "\n")
-    PAGE.write_text(page(results, cores))
+        results = [known[d.name] for d in DATASETS if d.name in known]
+        cores = os.cpu_count() or 1
+        RESULTS.write_text(json.dumps({"cores": cores, "results": results}, indent=1) + "\n")
+        PAGE.write_text(page(results, cores))
 
 
 if __name__ == "__main__":
