@@ -232,18 +232,18 @@ class CostSettings(_Frozen):
     """List prices in `currency`, for estimates only. `as_of`: the day they were looked up."""
 
     as_of: date = date(2025, 1, 1)
-    currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
-    region: str = "us-east-1"
-    lambda_gb_second: float = Field(0.0000166667, ge=0)
-    lambda_million_requests: float = Field(0.20, ge=0)
-    api_million_requests: float = Field(3.50, ge=0)
-    s3_gb_month: float = Field(0.023, ge=0)
-    s3_thousand_writes: float = Field(0.005, ge=0)
-    s3_thousand_reads: float = Field(0.0004, ge=0)
-    workflow_thousand_transitions: float = Field(0.025, ge=0)
-    logs_gb: float = Field(0.50, ge=0)
-    fargate_vcpu_hour: float = Field(0.04048, ge=0)
-    fargate_gb_hour: float = Field(0.004445, ge=0)
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="of every price")
+    region: str = Field("us-east-1", description="the prices are of this region")
+    lambda_gb_second: float = Field(0.0000166667, ge=0, description="a function's memory for a second")
+    lambda_million_requests: float = Field(0.20, ge=0, description="a million calls of functions")
+    api_million_requests: float = Field(3.50, ge=0, description="a million requests to the API")
+    s3_gb_month: float = Field(0.023, ge=0, description="a gigabyte kept for a month")
+    s3_thousand_writes: float = Field(0.005, ge=0, description="a thousand objects written")
+    s3_thousand_reads: float = Field(0.0004, ge=0, description="a thousand objects read")
+    workflow_thousand_transitions: float = Field(0.025, ge=0, description="a thousand steps of the workflow")
+    logs_gb: float = Field(0.50, ge=0, description="a gigabyte of log lines taken in")
+    fargate_vcpu_hour: float = Field(0.04048, ge=0, description="a training container's core for an hour")
+    fargate_gb_hour: float = Field(0.004445, ge=0, description="its gigabyte for an hour")
 
 
 class Settings(_Frozen):
