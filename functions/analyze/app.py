@@ -11,6 +11,7 @@ from dropforge import bootstrap, identity, observability
 from dropforge.messages import UploadEvent
 from dropforge.steps.analyze import analyze
 from dropforge.steps.reporting import Ports
+from dropforge.steps.retrain import retrain
 from dropforge.steps.sweep import stuck_minutes, sweep
 
 # Longer than the function's timeout with its retries: what is older has no delivery left.
@@ -38,7 +39,7 @@ def uploads_in(event: dict[str, Any]) -> list[UploadEvent]:
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """S3 notification in, upload ids and their states out; or `{"sweep": {}}` in, what was swept out."""
+    """S3 notification in, upload ids and their states out; or `{"sweep": {}}` or `{"retrain": {}}` in, what was done out."""
     world = _world()
     log = world.log("analyze")
     ports = Ports(
@@ -55,6 +56,9 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         done = sweep(ports, older_than=SWEEP_AFTER if minutes is None else timedelta(minutes=float(minutes)))
         log.info("sweep done", extra={"swept": len(done), "metrics": {"StuckMinutes": stuck_minutes(world.uploads)}})
         return {"swept": done}
+    if "retrain" in event:
+        record = retrain(ports)
+        return {"retraining": {record.upload_id: record.state} if record else {}}
     states = {}
     for upload in uploads_in(event):
         upload_id = identity.upload_id(upload.bucket, upload.key, upload.version)

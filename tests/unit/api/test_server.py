@@ -89,6 +89,13 @@ def test_every_route_wants_its_key(url: str, seen: list[tuple[str, dict[str, Any
     assert requests.request(method, url + path, headers={"x-api-key": "people"}, timeout=5).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/m/infer", "/models"])
+def test_each_route_goes_to_its_function(url: str, seen: list[tuple[str, dict[str, Any]]], path: str) -> None:
+    """What a model answers comes from `predict`, everything else from `control`, as template.yaml has it."""
+    requests.get(url + path, headers={"x-api-key": "people"}, timeout=5)
+    assert [name for name, _ in seen] == ["control" if path == "/models" else "predict"]
+
+
 def test_an_empty_key_opens_nothing() -> None:
     """A key that was not set is no key, whoever sends an empty one."""
     running = server.Server(("127.0.0.1", 0), {}, {"key": "", "admin": ""})

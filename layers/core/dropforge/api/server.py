@@ -23,12 +23,14 @@ from types import FrameType
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from dropforge.api import predicting
 from dropforge.api.access import ACCESS, needed
 from dropforge.errors import PermanentError
 
 Handler = Callable[[dict[str, Any], object], dict[str, Any]]
 MAX_BODY = 6_000_000  # Lambda's limit, so that both doors refuse the same
 _LIVE = "/livez"
+_PREDICTING = {resource for _, resource in predicting.ROUTES}
 
 
 def load(functions: Path) -> dict[str, Handler]:
@@ -122,8 +124,8 @@ class _Requests(BaseHTTPRequestHandler):
         if not self.server.admits(route, self.headers.get("x-api-key", "")):
             self._refuse(403, "forbidden", "this route wants another key", "send x-api-key")
             return
-        function = "predict" if urlsplit(self.path).path == "/predict" else "control"
         made = event(self.command, self.path, dict(self.headers.items()), body)
+        function = "predict" if made["resource"] in _PREDICTING else "control"
         answer = self.server.handlers[function](made, None)
         self._write(answer["statusCode"], answer["headers"], answer["body"])
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from dropforge import identity, uris
 from dropforge.errors import Conflict, DropforgeError, NotFound
 from dropforge.messages import TrainingRequest, UploadEvent
-from dropforge.steps import requests
+from dropforge.steps import requests, retrain
 from dropforge.steps.analyze import analyze
 from dropforge.steps.reporting import Ports
 from dropforge.uploads import Reason, UploadBook, UploadRecord
@@ -73,6 +73,8 @@ def _unheard(ports: Ports, known: set[str], before: datetime) -> list[UploadReco
 def _again(record: UploadRecord, ports: Ports) -> str:
     if record.state == "training":
         return _train_again(record, ports)
+    if record.key.startswith(retrain.PREFIX):
+        return f"retraining taken up again: {retrain.resume(record, ports).state}"
     event = UploadEvent(
         bucket=record.bucket, key=record.key, version=record.version, size=record.size, sequencer=record.sequencer
     )
