@@ -63,6 +63,7 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         *((f"ecr:{a}", "images") for a in ("BatchCheckLayerAvailability", "GetDownloadUrlForLayer", "BatchGetImage")),
         ("logs:CreateLogStream", "logs/*"), ("logs:PutLogEvents", "logs/*"),
     },
+    "FrontendRole": {("execute-api:Invoke", "api")},
     "MlflowServerRole": {(READ, "artifacts/mlflow/*"), (WRITE, "artifacts/mlflow/*"), ("s3:ListBucket", "artifacts")},
 }  # fmt: skip
 KEY, SECRET = {"kms:Decrypt", "kms:GenerateDataKey"}, {"secretsmanager:GetSecretValue"}
@@ -138,14 +139,15 @@ def _place(resource: Any) -> str:
         return f"logs/{found[1]}"
     if found := re.search(r":(stateMachine|execution):\$\{ProjectName\}-training(:\*)?$", text):
         return found[1]
-    return "images" if text.endswith(":repository/${ProjectName}-*") else text
+    ends = {":${Api}/*": "api", ":repository/${ProjectName}-*": "images"}
+    return next((words for end, words in ends.items() if text.endswith(end)), text)
 
 
 def _granted(name: str) -> set[tuple[str, str]]:
     return {
         (action, _place(resource))
         for condition, statement in _statements(name)
-        if condition not in {"WithKey", "WithMlflowSecret"}
+        if condition not in {"WithKey", "WithMlflowSecret", "WithFrontend"}
         for action in _listed(statement["Action"])
         for resource in _listed(statement["Resource"])
     }
@@ -220,14 +222,15 @@ def test_no_action_is_a_wildcard(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(REVIEWED))
 def test_keys_and_secrets_come_with_their_parameters(name: str) -> None:
     """The customer key and the MLflow secret are readable exactly for the parts that need them, when they are given."""
-    given: dict[str, set[str]] = {"WithKey": set(), "WithMlflowSecret": set()}
+    given: dict[str, set[str]] = {"WithKey": set(), "WithMlflowSecret": set(), "WithFrontend": set()}
     for condition, statement in _statements(name):
         if condition in given:
             given[condition] |= set(_listed(statement["Action"]))
-            assert statement["Resource"] in ({"Ref": "KmsKeyArn"}, {"Ref": "MlflowSecretArn"})
+            assert statement["Resource"] in [{"Ref": p} for p in ("KmsKeyArn", "MlflowSecretArn", "FrontendKeyArn")]
     expected = KEY if name in OF_KEY else {"kms:Decrypt"} if name == "PredictFunction" else set()
     assert given["WithKey"] == expected
     assert given["WithMlflowSecret"] == (SECRET if name in OF_SECRET else set())
+    assert given["WithFrontend"] == (SECRET if name == "TrainingExecutionRole" else set())
 
 
 def test_every_aws_call_belongs_to_a_part() -> None:

@@ -49,7 +49,13 @@ def _variables(properties: dict[str, Any]) -> set[str]:
 
 def _container_variables() -> set[str]:
     definitions = [r["Properties"] for r in RESOURCES.values() if r["Type"] == "AWS::ECS::TaskDefinition"]
-    return {v["Name"] for d in definitions for c in d["ContainerDefinitions"] for v in c["Environment"]}
+    return {
+        v["Name"]
+        for d in definitions
+        for c in d["ContainerDefinitions"]
+        if c["Name"] == "training"
+        for v in c["Environment"]
+    }
 
 
 def _paths(value: Any) -> Iterator[str]:
