@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import yaml
+
 from dropforge.observability import METRICS
 from dropforge_local.packaging import load_template
 
@@ -31,3 +33,18 @@ def test_every_rule_of_checkov_that_is_skipped_has_a_reason() -> None:
     skipped = re.findall(r"^  - CKV_\w+(.*)$", (ROOT / ".checkov.yaml").read_text(), re.MULTILINE)
     assert skipped
     assert all(len(reason.split("#", 1)[-1].split()) >= 8 for reason in skipped)
+
+
+def test_workflows_call_what_there_is() -> None:
+    """Every make target and every Dockerfile that a workflow names exists, and every workflow says what it may do."""
+    targets = set(re.findall(r"^([\w./-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)) | {".venv-sam/.ready"}
+    for file in (ROOT / ".github" / "workflows").glob("*.yml"):
+        flow = yaml.safe_load(file.read_text())
+        assert flow["permissions"]["contents"] == "read", file.name
+        for job in flow["jobs"].values():
+            assert job["timeout-minutes"] > 0
+            for step in job["steps"]:
+                for call in re.findall(r"make (?:PYTHON=\S+ )?((?:[\w./-]+ ?)+)", step.get("run", "")):
+                    assert set(call.split()) <= targets, call
+            for image in job.get("strategy", {}).get("matrix", {}).get("image", []):
+                assert (ROOT / image / "Dockerfile").is_file()
