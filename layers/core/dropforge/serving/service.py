@@ -38,8 +38,8 @@ class PredictService:
         self._log = log
         self._clock = clock
         self._lock = threading.Lock()
-        self._active: Active | None = None
-        self._predictor: Predictor | None = None
+        # One attribute: another thread sees the old pair or the new one, never the name of one with the answers of the other.
+        self._loaded: tuple[Active, Predictor] | None = None
         self._etag = ""
         self._looked = float("-inf")
         self._others = LabelledModels(store, bucket, clock)
@@ -112,22 +112,23 @@ class PredictService:
             with self._lock:
                 if self._clock() - self._looked >= LOOK_EVERY_SECONDS:
                     self._look()
-        if self._active is None or self._predictor is None:
-            self._look()
-        if self._active is None or self._predictor is None:  # _look raises when there is nothing to answer with
+        if self._loaded is None:
+            with self._lock:
+                if self._loaded is None:
+                    self._look()
+        if self._loaded is None:  # _look raises when there is nothing to answer with
             raise BundleRejected("no model could be loaded", code="no_model", fix="POST /set_model")
-        return self._active, self._predictor
+        return self._loaded
 
     def _look(self) -> None:
         try:
             found = self._pointer.read_if_changed(self._etag) if self._etag else self._pointer.read()
             if found is not None:
                 active, etag = found
-                predictor = open_active(self._store, active)
-                self._active, self._predictor, self._etag = active, predictor, etag
+                self._loaded, self._etag = (active, open_active(self._store, active)), etag
                 self._log.info("model loaded", extra={"model": active.model, "version": active.version})
         except (TransientError, NotFound, BundleRejected) as error:
-            if self._predictor is None:
+            if self._loaded is None:
                 raise
             self._keep_old(error)
         finally:
