@@ -6,11 +6,17 @@ import hashlib
 import re
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+_UPLOAD_ID = re.compile(r"[0-9a-f]{20}")
 
 
 def upload_id(bucket: str, key: str, version: str) -> str:
     """First 20 hex of sha256(bucket, key, version id or etag): one identity for each stored object version."""
     return hashlib.sha256("\n".join((bucket, key, version)).encode()).hexdigest()[:20]
+
+
+def is_upload_id(text: str) -> bool:
+    """Whether it has the form of one; only such a text may become part of a key."""
+    return _UPLOAD_ID.fullmatch(text) is not None
 
 
 def execution_name(upload: str, attempt: int = 1) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from dropforge import identity
 from dropforge.api import http
-from dropforge.errors import DropforgeError, InvalidRequest
+from dropforge.errors import DropforgeError, InvalidRequest, NotFound
 from dropforge.serving import formats
 from dropforge.steps import browse, mend, publish, rollback, switch, versions
 
@@ -27,6 +28,16 @@ def _text(body: dict[str, Any], key: str) -> str:
     if not isinstance(value, str):
         raise InvalidRequest(f"{key} must be text", code="malformed_request", fix=f'send {{"{key}": "…"}}')
     return value
+
+
+def _upload_id(request: http.Request) -> str:
+    """Raises NotFound for what is no id of an upload, before it becomes part of a key."""
+    given = request.path.get("upload_id", "")
+    if not identity.is_upload_id(given):
+        raise NotFound(
+            f"no upload {given[:40]!r}", code="upload_unknown", fix="`dropforge uploads` lists the ids: 20 hex digits"
+        )
+    return given
 
 
 def _set_model(w: World, request: http.Request) -> http.Response:
@@ -122,11 +133,11 @@ def _uploads(w: World, request: http.Request) -> http.Response:
 
 
 def _upload(w: World, request: http.Request) -> http.Response:
-    return http.Response(browse.upload(w.uploads, w.store, request.path.get("upload_id", "")))
+    return http.Response(browse.upload(w.uploads, w.store, _upload_id(request)))
 
 
 def _report(w: World, request: http.Request) -> http.Response:
-    upload_id = request.path.get("upload_id", "")
+    upload_id = _upload_id(request)
     body, kind = browse.report(w.uploads, w.store, upload_id, request.headers.get("accept", ""))
     return http.Response(body, content_type=kind)
 
@@ -136,11 +147,11 @@ def _quarantine(w: World, _request: http.Request) -> http.Response:
 
 
 def _quarantined(w: World, request: http.Request) -> http.Response:
-    return http.Response(mend.rows(w.store, w.env.data_bucket, request.path.get("upload_id", "")))
+    return http.Response(mend.rows(w.store, w.env.data_bucket, _upload_id(request)))
 
 
 def _replay(w: World, request: http.Request) -> http.Response:
-    upload_id, body = request.path.get("upload_id", ""), _body(request)
+    upload_id, body = _upload_id(request), _body(request)
     return http.Response(
         mend.replay(body, book=w.uploads, store=w.store, bucket=w.env.data_bucket, upload_id=upload_id)
     )
