@@ -17,7 +17,7 @@ from types import FrameType
 
 from dropforge import bootstrap, observability
 from dropforge.environment import Environment
-from dropforge.errors import DropforgeError, InvalidRequest, TransientError
+from dropforge.errors import DropforgeError, InvalidRequest, JobFailed, TransientError
 from dropforge.messages import JobResult, TrainingJob
 from dropforge.ports import Queue, QueueMessage, Workflow
 from dropforge_training.interruption import Interrupted
@@ -25,7 +25,7 @@ from dropforge_training.interruption import Interrupted
 VISIBILITY_SECONDS = 60
 BEAT_SECONDS = 15
 WAIT_SECONDS = 10
-LAST_RECEIVE = 4  # maxReceiveCount of the training queue in template.yaml: a message received more often is redriven
+LAST_RECEIVE = 4  # one less than maxReceiveCount of the training queue: the one after it answers for workers that died
 _PAUSE_SECONDS = 2
 _BACKOFF_SECONDS = (30, 120, 480)  # an outage of ten minutes costs no job
 
@@ -77,6 +77,9 @@ class Worker:
             job = TrainingJob.parse(message.body)
         except InvalidRequest as error:
             self._refuse(message, queue, error)
+            return
+        if message.receives > LAST_RECEIVE:
+            self._bury(job, message, queue)
             return
         with observability.context(correlation_id=job.upload_id, job_id=job.job_id, model=job.model):
             beat = _Heartbeat(job, queue, message.receipt, self._world.workflow, self._log)
@@ -146,6 +149,24 @@ class Worker:
             self._log.warning("the workflow does not answer", extra={"why": unheard.message})
             return False
         return True
+
+    def _bury(self, job: TrainingJob, message: QueueMessage, queue: Queue) -> None:
+        """Every worker that took it went away without a word, as one that runs out of memory does: told instead of tried.
+
+        Its next receive moves it to the dead-letter queue.
+        """
+        with observability.context(correlation_id=job.upload_id, job_id=job.job_id, model=job.model):
+            self._log.error("job failed", extra={"code": "worker_died", "receives": message.receives})
+            error = JobFailed(
+                f"{LAST_RECEIVE} workers took this job and none came back",
+                code="worker_died",
+                fix="give the worker more memory, or narrow the model's `search` in settings.yaml",
+            )
+            self._fail(job.task_token, error)
+            try:
+                queue.extend(message.receipt, 0)
+            except DropforgeError as unheard:
+                self._log.warning("the queue does not answer", extra={"why": unheard.message})
 
     def _refuse(self, message: QueueMessage, queue: Queue, error: InvalidRequest) -> None:
         """Not a job. Left in the queue: after its last receive it moves to the dead-letter queue, where a person finds it."""

@@ -148,13 +148,28 @@ def test_the_last_attempt_tells_the_token() -> None:
     assert world.queue.depth() == 1
 
 
+def test_a_job_that_kills_its_workers_is_told_to_its_workflow() -> None:
+    """Four workers took it and none came back: the fifth does not try, the token hears why, the message stays for people."""
+    world = World()
+    world.queue.send(JOB.json_text())
+    for _ in range(module.LAST_RECEIVE):  # taken by workers that are killed: nothing is said, the message reappears
+        assert world.receive() is not None
+        world.seconds += 1000
+    worker = Played(world, succeed)
+    worker.take(world.receive(), world.queue)
+    assert worker.runs == 0
+    assert world.workflow.answers["token"][:2] == ("failed", "JobFailed")
+    assert "none came back" in world.workflow.answers["token"][2]
+    assert world.queue.depth() == 1
+
+
 def test_the_last_attempt_is_the_templates() -> None:
-    """The worker's idea of the last receive is the queue's redrive policy."""
+    """The worker's idea of the last receive leaves one for the answer before the queue's redrive policy takes the message."""
     text = (Path(__file__).parents[3] / "template.yaml").read_text()
     loader = yaml.SafeLoader
     loader.add_multi_constructor("!", lambda *_: None)
     queue = yaml.load(text, loader)["Resources"]["TrainingQueue"]["Properties"]  # noqa: S506 - a safe loader, see above
-    assert queue["RedrivePolicy"]["maxReceiveCount"] == module.LAST_RECEIVE
+    assert queue["RedrivePolicy"]["maxReceiveCount"] == module.LAST_RECEIVE + 1
     assert queue["VisibilityTimeout"] == module.VISIBILITY_SECONDS
 
 
