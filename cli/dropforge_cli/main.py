@@ -24,6 +24,7 @@ from dropforge_cli import (
     logs,
     models,
     quarantine,
+    recovery,
     serve,
     switching,
     uploads,
@@ -56,7 +57,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (init, demo, cloud, uploads, quarantine, models, switching, logs, serve, destroy, doctor, cost, analyze):
+for part in (
+    init,
+    demo,
+    cloud,
+    uploads,
+    quarantine,
+    models,
+    switching,
+    logs,
+    recovery,
+    serve,
+    destroy,
+    doctor,
+    cost,
+    analyze,
+):
     part.register(app)
 
 

@@ -1,0 +1,84 @@
+"""sweep, redrive: what was left lying is taken up again."""
+
+from __future__ import annotations
+
+import json as json_module
+from typing import Annotated, Any
+
+import typer
+
+from dropforge_cli.output import emit_facts, emit_json
+from dropforge_cli.target import Target
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+def register(app: typer.Typer) -> None:
+    panel = "Operations"
+    app.command(rich_help_panel=panel)(sweep)
+    app.command(rich_help_panel=panel)(redrive)
+
+
+def sweep(
+    minutes: Annotated[float, typer.Option("--older-than", help="minutes without a step", min=0)] = 20,
+    json: Json = False,
+) -> None:
+    """Take up every upload whose work has died: what the schedule does every 15 minutes, now."""
+    target = Target.find()
+    payload = json_module.dumps({"sweep": {"older_than_minutes": minutes}})
+    # In the background: it may take longer than a client waits.
+    target.client("lambda").invoke(
+        FunctionName=target.outputs["AnalyzeFunction"], InvocationType="Event", Payload=payload
+    )
+    told = {"sweep": "started", "see": "dropforge uploads"}
+    emit_json(told) if json else emit_facts(told)
+
+
+def redrive(json: Json = False) -> None:
+    """Deliver again what gave up: events whose analysis failed, and training jobs in the dead-letter queue.
+
+    Safe to repeat: an event of an ended upload changes nothing, a job that nobody waits for is dropped by the worker.
+    """
+    target = Target.find()
+    told = redriven(target.client("sqs"), target.client("lambda"), target.outputs)
+    emit_json(told) if json else emit_facts(told)
+
+
+def redriven(sqs: Any, functions: Any, outputs: Any) -> dict[str, int]:
+    """How many events and jobs were sent again. A message is deleted only after its new delivery was accepted."""
+
+    def analyse(body: str) -> bool:
+        event = json_module.loads(body).get("requestPayload")
+        if not isinstance(event, dict):
+            return False
+        functions.invoke(
+            FunctionName=outputs["AnalyzeFunction"], InvocationType="Event", Payload=json_module.dumps(event)
+        )
+        return True
+
+    def train(body: str) -> bool:
+        sqs.send_message(QueueUrl=outputs["TrainingQueueUrl"], MessageBody=body)
+        return True
+
+    return {
+        "events": _drain(sqs, outputs["FailedEventsQueueUrl"], analyse),
+        "jobs": _drain(sqs, outputs["TrainingDeadLetterQueueUrl"], train),
+    }
+
+
+def _drain(sqs: Any, url: str, deliver: Any) -> int:
+    """At most what lies there now: a message that fails again meanwhile is left for the next time."""
+    names = ["ApproximateNumberOfMessages"]
+    left = int(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"][names[0]])
+    done = 0
+    while left > 0:
+        found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=min(10, left), VisibilityTimeout=60)
+        messages = found.get("Messages", [])
+        if not messages:
+            break
+        left -= len(messages)
+        for message in messages:
+            if deliver(message["Body"]):
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+                done += 1
+    return done
