@@ -197,6 +197,7 @@ class Campaign:
             "kinds": dict(Counter(s.kind for s in self.sent)),
             "states": dict(Counter(r["state"] for r in records)),
             "codes": dict(Counter((r.get("reason") or {}).get("code", "-") for r in records)),
+            "failures": [r["reason"]["message"][:300] for r in records if r["state"] == "failed"],
             "attempts": dict(Counter(r.get("attempt", 0) for r in records)),
             "not_terminal": len(records) - len(counted),
             "rows_in": sum(r["rows_in"] for r in counted),
