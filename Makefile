@@ -10,6 +10,7 @@ ENV ?= aws
 STACK ?= dropforge
 
 .PHONY: help setup docs tutorial demo up down status test check format lock clean deep-clean bench-analysis bench-verdict bench-publish try-datasets deploy destroy verify-aws permissions
+.PHONY: faults faults-mutations soak
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +79,22 @@ try-datasets: .venv/.runtime ## Six tables nobody prepared, each from init to a 
 
 bench-publish: .venv/.dev ## Write docs/benchmarks.md and its picture from the results
 	@$(BIN)/python benchmarks/publish.py
+
+FAULTS_UPLOADS ?= 40
+FAULTS_KILLS ?= worker=3,emulator=2,mlflow=1
+faults: .venv/.dev ## Break everything on purpose and write docs/reliability.md (FAULTS_UPLOADS=200 for the long campaign)
+	@mkdir -p .dropforge/faults
+	@FAULTS=full $(BIN)/pytest -q tests/faults $$($(BIN)/python tests/faults/reliability.py --tests) --junitxml=.dropforge/faults/tests.xml || true
+	@$(BIN)/python tests/faults/campaign.py --uploads $(FAULTS_UPLOADS) --kills $(FAULTS_KILLS) --json .dropforge/faults/kills.json
+	@$(BIN)/python tests/faults/reliability.py .dropforge/faults/tests.xml --kills .dropforge/faults/kills.json --soak .dropforge/faults/soak.json
+
+faults-mutations: .venv/.dev ## Break the code on purpose: each promise's test must fail
+	@$(BIN)/python tests/faults/mutations.py
+
+HOURS ?= 2
+soak: .venv/.dev ## Predictions, switches and uploads for HOURS; answers, latencies, memory and file handles
+	@mkdir -p .dropforge/faults
+	@$(BIN)/python tests/faults/soak.py --minutes $$(($(HOURS) * 60)) --json .dropforge/faults/soak.json
 
 lock: .venv/.installer ## Resolve every requirements.in again into a hashed lock
 	@cd tests && ../$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" -o requirements.txt requirements.in

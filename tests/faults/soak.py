@@ -1,0 +1,180 @@
+"""Hours of predictions over HTTP while models switch and files arrive: latencies, failures, wrong answers, memory, handles.
+
+    python tests/faults/soak.py --minutes 120 --json soak.json
+
+A local cloud of its own on loopback. The served bundles are constant: version n says `yes` with n/1000, so that an answer of
+another version than the one it names is seen. Memory and file handles of every process of the cloud are sampled; the slope
+is a least-squares line over the second half of the run, when caches are warm. Exit code 1 for a lost or wrong answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from campaign import ROOT, SETTINGS, Campaign, free_ports, say
+from dropforge.adapters.s3 import S3Store
+from dropforge.serving.pointer import ActivePointer
+from dropforge_local import cloud
+from dropforge_local.layout import Config
+from harness import bundles
+from harness.processes import open_files, resident_mb
+
+
+def family(pid: int) -> list[int]:
+    """The process and all its descendants."""
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, queue = [], [pid]
+    while queue:
+        found.append(queue.pop())
+        queue += parents.get(found[-1], [])
+    return found
+
+
+def sample(config: Config) -> dict[str, tuple[float, int]]:
+    """Part → resident MB and open files, summed over its processes."""
+    told = {}
+    for name, process in (("emulator", cloud.emulator), ("mlflow", cloud.mlflow), ("worker", cloud.worker)):
+        pid = process(config).pid()
+        memory, files = 0.0, 0
+        for member in family(pid) if pid else ():
+            try:
+                memory, files = memory + resident_mb(member), files + open_files(member)
+            except OSError:
+                continue  # it ended while it was looked at
+        told[name] = (memory, files)
+    return told
+
+
+def slope(points: list[tuple[float, float]]) -> float:
+    """Per hour, of the second half."""
+    points = points[len(points) // 2 :]
+    if len(points) < 3:
+        return math.nan
+    t, v = [p[0] for p in points], [p[1] for p in points]
+    mean_t, mean_v = sum(t) / len(t), sum(v) / len(v)
+    spread = sum((x - mean_t) ** 2 for x in t)
+    return 3600 * sum((x - mean_t) * (y - mean_v) for x, y in points) / spread
+
+
+class Soak:
+    def __init__(self, config: Config, outputs: dict[str, str], callers: int, pause: float) -> None:
+        self.config, self.outputs, self.callers, self.pause = config, outputs, callers, pause
+        self.told: Counter[str] = Counter()
+        self.latencies: list[float] = []
+        self.samples: dict[str, list[tuple[float, float, int]]] = {}
+        self.stop = threading.Event()
+
+    def call(self) -> None:
+        session = requests.Session()
+        session.headers.update({"x-api-key": self.outputs["ApiKey"], "Content-Type": "application/json"})
+        while not self.stop.wait(self.pause):
+            begun = time.perf_counter()
+            try:
+                answer = session.post(self.outputs["ApiUrl"] + "/predict", data=bundles.BODY, timeout=30)
+                value: dict[str, Any] = answer.json()
+            except (requests.RequestException, ValueError) as error:
+                self.told[f"lost: {type(error).__name__}"] += 1
+                continue
+            if answer.status_code != 200:
+                self.told[f"lost: {answer.status_code}"] += 1
+                continue
+            self.latencies.append(time.perf_counter() - begun)
+            said = value["predictions"][0]["probabilities"]["yes"]
+            right = abs(said - int(value["model"]["version"]) / 1000) < 1e-6
+            self.told["right" if right else "wrong"] += 1
+
+    def run(self, seconds: float, campaign: Campaign, switch_every: float, upload_every: float) -> dict[str, Any]:
+        store = S3Store(campaign.client("s3"))
+        pointer = ActivePointer(store, self.config.data_bucket)
+        actives = [bundles.keep(store, f"s3://{self.config.artifact_bucket}/mlflow/soak", n) for n in range(1, 4)]
+        pointer.replace(actives[0], "")
+        threads = [threading.Thread(target=self.call) for _ in range(self.callers)]
+        for thread in threads:
+            thread.start()
+        begun, switches, uploads = time.monotonic(), 0, 0
+        next_switch, next_upload, next_sample = switch_every, 0.0, 0.0
+        while (now := time.monotonic() - begun) < seconds:
+            if now >= next_switch:
+                switches, next_switch = switches + 1, now + switch_every
+                pointer.replace(actives[switches % 3], pointer.read()[1])
+            if now >= next_upload:
+                campaign.send(uploads, 1.0)
+                uploads, next_upload = uploads + 1, now + upload_every
+            if now >= next_sample:
+                next_sample = now + 5
+                for part, (memory, files) in sample(self.config).items():
+                    self.samples.setdefault(part, []).append((now, memory, files))
+            time.sleep(0.2)
+        self.stop.set()
+        for thread in threads:
+            thread.join()
+        took = time.monotonic() - begun
+        ordered = sorted(self.latencies)
+        return {
+            "minutes": round(took / 60, 1),
+            "callers": self.callers,
+            "switches": switches,
+            "uploads": uploads,
+            "answers": dict(self.told),
+            "per_second": round(self.told.total() / took, 1),
+            "p50_p95_p99_ms": [round(1000 * ordered[int(len(ordered) * q)], 1) for q in (0.5, 0.95, 0.99)],
+            "slopes_per_hour": {
+                part: {
+                    "memory_mb": round(slope([(t, m) for t, m, _ in points]), 1),
+                    "open_files": round(slope([(t, f) for t, _, f in points]), 1),
+                    "memory_mb_at_end": round(points[-1][1]),
+                    "open_files_at_end": points[-1][2],
+                }
+                for part, points in self.samples.items()
+            },
+        }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=120)
+    parser.add_argument("--callers", type=int, default=2)
+    parser.add_argument("--pause", type=float, default=0.05, help="seconds a caller rests between calls")
+    parser.add_argument("--switch-every", type=float, default=5)
+    parser.add_argument("--upload-every", type=float, default=60)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        home = Path(folder)
+        (home / "settings.yaml").write_text(SETTINGS)
+        port, mlflow_port = free_ports()
+        config = Config(ROOT, home, port, mlflow_port, project="campaign", settings=home / "settings.yaml")
+        campaign = Campaign(config, seed=1, replays=1)
+        try:
+            campaign.up()
+            soak = Soak(config, campaign.outputs, given.callers, given.pause)
+            result = soak.run(given.minutes * 60, campaign, given.switch_every, given.upload_every)
+            say("soaked; waiting for the last uploads")
+            result["upload_states"] = dict(Counter(r["state"] for r in campaign.settle(300)))
+        finally:
+            cloud.down(config, lambda _what, _seconds: None)
+    sys.stdout.write(json.dumps(result, indent=1) + "\n")
+    if given.json:
+        given.json.write_text(json.dumps(result))
+    return 0 if set(result["answers"]) == {"right"} else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
