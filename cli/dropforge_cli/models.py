@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json as jsonlib
 import sys
 from pathlib import Path
@@ -148,6 +149,13 @@ def data(
     for part in manifest.parts:
         path = save / f"{part.dataset_id}.parquet"
         store.download(part.uri, path)
+        with path.open("rb") as body:
+            if hashlib.file_digest(body, "sha256").hexdigest() != part.sha256:
+                raise InvalidRequest(
+                    f"{part.uri} is not the file its manifest names",
+                    code="part_altered",
+                    fix="restore the object's first version",
+                )
         files.append(str(path))
     told = {"dataset_id": dataset_id, "rows": manifest.rows, "target": manifest.data_schema.target, "files": files}
     emit_json(told) if json else emit_facts({**told, "files": " ".join(files)})

@@ -29,6 +29,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             registry=world.registry,
             tracking=world.tracking(settings.project),
             book=world.uploads,
+            store=world.store,
+            bucket=world.env.data_bucket,
             log=log,
         )
         log.info("concluded", extra={"registered": len(conclusion.registered), "failed": sorted(conclusion.failed)})

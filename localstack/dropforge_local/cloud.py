@@ -157,6 +157,9 @@ def start_worker(config: Config, outputs: dict[str, str], number: int = 1) -> No
         "GIT_PYTHON_REFRESH": "quiet",
         "PYTHONPATH": str(config.settings_file.parent.resolve()),  # models of the project's own lie beside its settings
     }
+    project = config.settings_file.parent
+    if (project / "models").is_dir():  # models of the project's own: `class: models.mine:Mine`
+        env["PYTHONPATH"] = str(project)
     process.start([sys.executable, "-m", "dropforge_training.worker"], env, config.home)
 
 

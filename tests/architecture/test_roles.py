@@ -35,7 +35,7 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
     },
     "ConcludeFunction": {
         (READ, "data/uploads/*"), (WRITE, "data/uploads/*"), (READ, "data/config/*"), ("s3:ListBucket", "data"),
-        (READ, "artifacts/mlflow/*"),
+        (READ, "data/serving/active.json"), (READ, "artifacts/mlflow/*"), (WRITE, "artifacts/mlflow/*/gate.json"),
     },
     "ControlFunction": {
         (WRITE, "data/incoming/*"), *((READ, f"data/{room}/*") for room in ("uploads", "config", "quarantine")),
@@ -54,7 +54,8 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
     "TrainingRole": {
         *((f"sqs:{a}", "TrainingQueue") for a in ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes")),
         *((a, "*") for a in WITHOUT_RESOURCES if a.startswith("states:")),
-        (READ, "data/datasets/*"), (READ, "data/config/*"), (READ, "data/tuning/*"), (WRITE, "data/tuning/*"),
+        (READ, "data/datasets/*"), (READ, "data/config/*"), (READ, "data/serving/active.json"),
+        (READ, "data/tuning/*"), (WRITE, "data/tuning/*"),
         (READ, "artifacts/mlflow/*"), (WRITE, "artifacts/mlflow/*"), ("s3:ListBucket", "data"), ("s3:ListBucket", "artifacts"),
         ("logs:CreateLogStream", "logs/training"), ("logs:PutLogEvents", "logs/training"),
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -21,13 +22,15 @@ def test_the_same_key_is_the_same_run(books: Books) -> None:
     assert registry.run_tags(first.run_id)["upload_id"] == "1"
 
 
-def test_logging_twice_is_no_error(books: Books) -> None:
+def test_logging_twice_is_no_error(books: Books, tmp_path: Path) -> None:
     """A repeated step logs its parameters again without a complaint, and its artifacts over the old ones."""
     tracking, _, artifact = books
     run = tracking.ensure_run("log", name="n", tags={})
     for value in ("1", "2"):
         tracking.log(run.run_id, metrics={"drift/a b>c": 0.5}, params={"p": value})
-        tracking.put_artifacts(run.run_id, {"report/report.json": value.encode()})
+        local = tmp_path / "data.parquet"
+        local.write_bytes(value.encode())
+        tracking.put_artifacts(run.run_id, {"report/report.json": value.encode(), "data/data.parquet": local})
         tracking.set_tags(run.run_id, {"t": value})
     tracking.log_dataset(
         run.run_id,

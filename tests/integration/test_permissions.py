@@ -179,6 +179,22 @@ def test_who_writes_what(client: Client, buckets: dict[str, str], config: Config
     assert answer == ("ok" if allowed else "AccessDenied")
 
 
+def test_the_gate_reads_what_is_served_and_keeps_its_decision(
+    client: Client, buckets: dict[str, str], config: Config
+) -> None:
+    """Worker and gate read the pointer and cannot change it; the gate writes its decision into a run, and nothing else there."""
+    pointer, decision = "serving/active.json", "mlflow/1/run/artifacts/gate.json"
+    deploy.client(config, "s3").put_object(Bucket=buckets["data"], Key=pointer, Body=b"{}")
+    for role in ("Conclude", "Training"):
+        s3 = client(role, "s3")
+        assert _answer(lambda s3=s3: s3.get_object(Bucket=buckets["data"], Key=pointer)) == "ok"
+        assert _answer(lambda s3=s3: s3.put_object(Bucket=buckets["data"], Key=pointer, Body=b"x")) == "AccessDenied"
+    write = client("Conclude", "s3").put_object
+    assert _answer(lambda: write(Bucket=buckets["artifacts"], Key=decision, Body=b"{}")) == "ok"
+    other = "mlflow/1/run/artifacts/model.onnx"
+    assert _answer(lambda: write(Bucket=buckets["artifacts"], Key=other, Body=b"x")) == "AccessDenied"
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_nobody_deletes(client: Client, buckets: dict[str, str], role: str) -> None:
     """No part may delete an object, or list the buckets of the account: history stays."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn import metrics as sk
 
-from dropforge_training import evaluation
-from dropforge_training.processing import LabelledPipeline, decide
+from dropforge_training import comparison, conformal, contributions, curves, evaluation
+from dropforge_training.comparison import Rows
+from dropforge_training.processing import LabelledPipeline
 from dropforge_training.tables import Table
 
 _CONFIDENCE = 0.95
@@ -21,59 +21,28 @@ _IMPORTANCE_ROWS = 1000
 _IMPORTANCE_REPEATS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """Held-out rows with what the model says. `y`, `guess`: codes, shape [rows]; `probabilities`: [rows, classes]."""
+def intervals(scored: Rows, metric: str, seed: int) -> dict[str, tuple[float, float]]:
+    """95 % percentile bootstrap intervals (Efron 1979) over the held-out rows, which are drawn anew with replacement.
 
-    y: np.ndarray
-    guess: np.ndarray
-    probabilities: np.ndarray
-    positive: int | None
-
-    def at(self, rows: np.ndarray) -> Scored:
-        return Scored(self.y[rows], self.guess[rows], self.probabilities[rows], self.positive)
-
-
-def _measures(metric: str) -> dict[str, Callable[[Scored], float]]:
-    """The metrics that get an interval: the tuning metric and three that everybody reads."""
-
-    def scored(name: str) -> Callable[[Scored], float]:
-        sign = -1.0 if name == "log_loss" else 1.0
-        return lambda s: sign * evaluation.score(name, s.y, s.probabilities, 1 if s.positive is None else s.positive)
-
-    names = dict.fromkeys((metric, "roc_auc", "log_loss"))
-    labels: dict[str, Callable[[Scored], float]] = {"accuracy": lambda s: float((s.y == s.guess).mean())}
-    return {n: scored(n) for n in names if n not in {"accuracy", "f1"}} | labels
+    Of the tuning metric and of those that everybody reads.
+    """
+    tail = (1 - _CONFIDENCE) / 2
+    found = {}
+    for name in dict.fromkeys((metric, "roc_auc", "average_precision", "log_loss", "accuracy", "f1")):
+        drawn = comparison.bootstrap(comparison.scorer(name, scored), len(scored.y), seed)
+        if len(drawn):
+            low, high = (float(np.quantile(drawn, q)) for q in (tail, 1 - tail))
+            found[name] = (-high, -low) if name == "log_loss" else (low, high)
+    return found
 
 
-def intervals(scored: Scored, metric: str, seed: int) -> dict[str, tuple[float, float]]:
-    """95 % percentile bootstrap intervals (Efron 1979) over the held-out rows, which are drawn anew with replacement."""
-    rng = np.random.default_rng(seed)
-    n = len(scored.y)
-    classes = scored.probabilities.shape[1]
-    measures = _measures(metric)
-    drawn: dict[str, list[float]] = {name: [] for name in measures}
-    for _ in range(int(np.clip(2_000_000 // n, 50, 200))):
-        sample = scored.at(rng.integers(0, n, n))
-        if len(np.unique(sample.y)) < classes:
-            continue  # a rare class was not drawn: nothing to rank it by
-        for name, measure in measures.items():
-            drawn[name].append(measure(sample))
-    tail = 100 * (1 - _CONFIDENCE) / 2
-    return {
-        name: (float(np.percentile(values, tail)), float(np.percentile(values, 100 - tail)))
-        for name, values in drawn.items()
-        if values
-    }
-
-
-def confusion(scored: Scored, classes: list[str]) -> dict[str, Any]:
+def confusion(scored: Rows, classes: list[str]) -> dict[str, Any]:
     """Counts by true (rows) and predicted (columns) class."""
     counts = sk.confusion_matrix(scored.y, scored.guess, labels=range(len(classes)))
     return {"classes": classes, "counts": counts.tolist()}
 
 
-def slices(scored: Scored, groups: pd.DataFrame) -> list[dict[str, Any]]:
+def slices(scored: Rows, groups: pd.DataFrame) -> list[dict[str, Any]]:
     """One entry for each value of each sensitive column, the most frequent first.
 
     Binary: how often the positive class is predicted, and the rates of true and false positives; the differences between
@@ -91,7 +60,7 @@ def slices(scored: Scored, groups: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def _slice_scores(part: Scored) -> dict[str, float]:
+def _slice_scores(part: Rows) -> dict[str, float]:
     scores = {"accuracy": float((part.y == part.guess).mean())}
     if len(np.unique(part.y)) == part.probabilities.shape[1]:
         scores["roc_auc"] = evaluation.score("roc_auc", part.y, part.probabilities, part.positive or 0)
@@ -132,30 +101,87 @@ def importance(
     return sorted(found, key=lambda f: -f["mean"])
 
 
+def differences(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry for each sensitive column with two scored slices: how far apart its values are treated (binary).
+
+    Demographic parity difference: largest minus smallest share predicted positive. Equalised odds difference: the larger of
+    the ranges of true and false positive rates (Hardt et al. 2016; as Fairlearn defines both).
+    """
+    told = []
+    for column in dict.fromkeys(s["column"] for s in found):
+        parts = [s for s in found if s["column"] == column and "predicted_positive" in s]
+        if len(parts) < 2:
+            continue
+        tpr, fpr = _range(parts, "true_positive_rate"), _range(parts, "false_positive_rate")
+        told.append(
+            {
+                "column": column,
+                "values": len(parts),
+                "demographic_parity_difference": _range(parts, "predicted_positive"),
+                "equalised_odds_difference": max(tpr, fpr),
+                "accuracy_difference": _range(parts, "accuracy"),
+            }
+        )
+    return told
+
+
+def _range(parts: list[dict[str, Any]], name: str) -> float:
+    values = [p[name] for p in parts if name in p]
+    return float(max(values) - min(values)) if len(values) > 1 else 0.0
+
+
 def card(
     model: LabelledPipeline,
     rows: Table,
-    probabilities: np.ndarray,
+    scored: Rows,
+    raw: np.ndarray,
     *,
     classes: list[str],
-    positive: int | None,
     groups: pd.DataFrame,
     metric: str,
     metrics: dict[str, float],
     importance: list[dict[str, Any]],
+    conformal_limits: dict[str, tuple[float, ...]],
     seed: int,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
-    """Everything, as plain values that JSON can hold. `facts`: names, parameters and counts the caller knows."""
-    labels = decide(probabilities, model.classes_, model.threshold, model.positive)
-    scored = Scored(rows.y, np.searchsorted(model.classes_, labels), probabilities, positive)
+    """Everything, as plain values that JSON can hold. `raw`: probabilities before calibration; `facts`: what the caller knows."""
+    found = slices(scored, groups)
+    after = curves.reliability(scored.y, scored.probabilities, scored.positive)
     return {
-        "format_version": 1,
+        "format_version": 2,
         **facts,
+        "classes": classes,
+        "positive": model.positive,
+        "threshold": model.threshold,
         "metrics": metrics,
         "intervals": {k: list(v) for k, v in intervals(scored, metric, seed).items()},
         "confidence": _CONFIDENCE,
         "confusion": confusion(scored, classes),
-        "slices": slices(scored, groups),
+        "curves": curves.ranking(scored, classes),
+        "reliability": {
+            "before": curves.reliability(scored.y, raw, scored.positive) if model.calibration else after,
+            "after": after,
+        },
+        "conformal": conformal.measure(scored.y, scored.probabilities, conformal_limits),
+        "slices": found,
+        "differences": differences(found),
         "importance": {"metric": metric, "columns": importance},
+        "contributions": contributions.of(model, rows, scored.positive, seed),
     }
+
+
+def logged(made: dict[str, Any]) -> dict[str, float]:
+    """The card's figures as MLflow metrics, beside `heldout.{metric}`."""
+    told: dict[str, float] = {}
+    for name, (low, high) in made["intervals"].items():
+        told |= {f"heldout.{name}.low": low, f"heldout.{name}.high": high}
+    for c in made["conformal"]:
+        told |= {f"conformal.{c['coverage']:g}.{k}": c[k] for k in ("covered", "mean_size")}
+    for d in made["differences"]:
+        column = re.sub(r"[^\w.\- /]", "_", d["column"])
+        told |= {f"fairness.{column}.{k}": d[k] for k in d if k.endswith("_difference")}
+    everything = next((s for s in made["comparison"]["slices"] if s["slice"] == "all"), None)
+    if everything:
+        told |= {f"gate.{k}": everything[k] for k in ("served", "gain", "low", "high", "at_least")}
+    return told

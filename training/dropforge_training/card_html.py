@@ -2,83 +2,295 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
-h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{padding:.25rem .75rem;text-align:right;border-bottom:1px solid #ddd}
-th:first-child,td:first-child{text-align:left}
-.bar{display:inline-block;height:.7rem;background:#3a6ea5}p.note{color:#555}
-@media (prefers-color-scheme:dark){body{color:#eee;background:#161616}th,td{border-color:#444}p.note{color:#aaa}}
-"""
+from dropforge_training import card_svg
+from dropforge_training.card_style import NAMES, STYLE, interval, table, text
+
+_LINES = ("model", "c1", "c2", "c3", "c4", "c5")
 
 
 def render(card: dict[str, Any]) -> str:
     """The page of a card as `card.card` makes it."""
-    title = f"{card['model']} - {card['project']}"
+    title = f"{card['model']} · {card['project']}"
     parts = [
-        f"<h1>{escape(title)}</h1>",
-        _table(
-            ("", ""), [(k, _text(card[k])) for k in ("run_id", "dataset_id", "target", "train_rows", "heldout_rows")]
-        ),
-        "<h2>Held-out metrics</h2>",
-        _table(("metric", "value", "95 % interval"), [_metric(k, v, card) for k, v in card["metrics"].items()]),
-        "<h2>Confusion</h2>",
-        _confusion(card["confusion"]),
-        *_slices(card["slices"]),
-        f"<h2>Permutation importance ({escape(card['importance']['metric'])} lost)</h2>",
-        _importance(card["importance"]["columns"]),
-        "<h2>Parameters</h2>",
-        _table(("parameter", "value"), [(k, _text(v)) for k, v in card["params"].items()]),
-        "<h2>Serving bundle</h2>",
-        _table(("check", "value"), [(k, _text(v)) for k, v in card["parity"].items()]),
+        f'<div class="head"><h1>{escape(title)}</h1><span class="soft">predicts {escape(card["target"])}</span>'
+        f'<span class="mono">run {escape(card["run_id"])} · data {escape(card["dataset_id"])}</span></div>',
+        _verdict(card),
+        _tiles(card),
+        _ranking(card),
+        _decisions(card),
+        _honesty(card),
+        _sets(card),
+        _slices(card),
+        _why(card),
+        _against(card["comparison"]),
+        _making(card),
     ]
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>"
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>{''.join(parts)}</main></body></html>"
     )
 
 
-def _metric(name: str, value: float, card: dict[str, Any]) -> tuple[str, ...]:
-    low_high = card["intervals"].get(name)
-    return name, _text(value), f"{_text(low_high[0])} to {_text(low_high[1])}" if low_high else ""
+def _verdict(card: dict[str, Any]) -> str:
+    told = card["comparison"]
+    everything = next((s for s in told["slices"] if s["slice"] == "all"), None)
+    metric = NAMES.get(told["metric"], told["metric"])
+    if told["served"] is None:
+        tone, head, why = (
+            "ref",
+            "Nothing was served when this model was trained",
+            "There is no model to compare it with.",
+        )
+    elif everything is None:
+        tone, head, why = "warn", "It cannot be compared with the served model", told["reason"]
+    else:
+        low, high = everything["low"], everything["high"]
+        tone, head = "ref", "As good as the served model, as far as these rows can tell"
+        if low > 0:
+            tone, head = "good", "Better than the served model"
+        if high < 0:
+            tone, head = "bad", "Worse than the served model"
+        why = (
+            f"{metric} {everything['candidate']:.4f} against {everything['served']:.4f} on the same {everything['rows']:,} held-out "
+            f"rows: {everything['gain']:+.4f} (95 % interval {low:+.4f} to {high:+.4f})."
+        )
+    words = f'<b>{escape(head)}</b><p class="soft">{escape(why)}</p>'
+    return f'<section class="box verdict" style="--tone:var(--{tone})">{words}</section>'
 
 
-def _confusion(confusion: dict[str, Any]) -> str:
-    head = ("true \\ predicted", *confusion["classes"])
-    rows = zip(confusion["classes"], confusion["counts"], strict=True)
-    return _table(head, [(name, *(str(c) for c in counts)) for name, counts in rows])
+def _tiles(card: dict[str, Any]) -> str:
+    tiles = []
+    for name in ("roc_auc", "average_precision", "accuracy", "log_loss", "ece"):
+        low_high = card["intervals"].get(name)
+        small = f"{low_high[0]:.4f} – {low_high[1]:.4f}" if low_high else "0 is perfect"
+        tiles.append((f"{card['metrics'][name]:.4f}", NAMES.get(name, name), small))
+    tiles.append((f"{card['heldout_rows']:,}", "held-out rows", f"{card['train_rows']:,} for training"))
+    cells = "".join(
+        f'<div class="box tile"><b>{escape(v)}</b><span>{escape(n)}</span><br><small>{escape(s)}</small></div>'
+        for v, n, s in tiles
+    )
+    return f'<div class="tiles">{cells}</div>'
 
 
-def _slices(slices: list[dict[str, Any]]) -> list[str]:
+def _ranking(card: dict[str, Any]) -> str:
+    curves = card["curves"]
+    lines = [(_LINES[i % len(_LINES)], c) for i, c in enumerate(curves)]
+    roc = card_svg.square(
+        [(css, c["roc"]) for css, c in lines],
+        x="false positive rate", y="true positive rate", told="ROC curve on held-out rows", diagonal=True,
+    )  # fmt: skip
+    pr = card_svg.square(
+        [(css, c["precision_recall"]) for css, c in lines],
+        x="recall", y="precision", told="precision-recall curve on held-out rows",
+    )  # fmt: skip
+    key = ""
+    if len(lines) > 1:
+        key = "".join(f'<i style="--c:var({_COLOUR[css]})"></i>{escape(c["class"])}' for css, c in lines)
+        key = f'<p class="soft key">Each class against the rest: {key}</p>'
+    what = f"positive class {escape(card['positive'])}" if card["positive"] else "each class against the rest"
+    rows = _metrics(card, ("roc_auc", "average_precision", "log_loss", "brier"))
+    return (
+        f'<h2>How well it tells classes apart</h2><p class="soft">On rows it never saw, {what}. Intervals: 95 %, bootstrap.</p>'
+        f'{key}<div class="pair"><div class="box"><h3>ROC</h3>{roc}</div>'
+        f'<div class="box"><h3>Precision and recall</h3>{pr}</div></div>'
+        + table(("metric", "value", "95 % interval"), rows)
+    )
+
+
+_COLOUR = {"model": "--new", "c1": "--warn", "c2": "--good", "c3": "--bad", "c4": "--ref", "c5": "--v2"}
+
+
+def _decisions(card: dict[str, Any]) -> str:
+    shown = card["confusion"]
+    told = (
+        f"{escape(card['positive'])} is predicted from a probability of {card['threshold']:.4g} ({escape(card['threshold_reason'])})."
+        if card["positive"]
+        else "The most probable class is predicted."
+    )
+    return (
+        f'<h2>What it decides</h2><p class="soft">{told}</p>'
+        f'<div class="pair"><div class="box">{card_svg.confusion(shown["classes"], shown["counts"])}</div><div>'
+        + table(("metric", "value", "95 % interval"), _metrics(card, ("accuracy", "balanced_accuracy", "f1", "mcc")))
+        + "</div></div>"
+    )
+
+
+def _metrics(card: dict[str, Any], names: Sequence[str]) -> list[tuple[str, ...]]:
+    return [(NAMES.get(k, k), text(card["metrics"][k]), interval(card["intervals"].get(k))) for k in names]
+
+
+def _honesty(card: dict[str, Any]) -> str:
+    calibrated = card["calibration"]["kind"] != "none"
+    series = [("model", [(b["said"], b["came"]) for b in card["reliability"]["after"]])]
+    if calibrated:
+        series.insert(0, ("before", [(b["said"], b["came"]) for b in card["reliability"]["before"]]))
+    picture = card_svg.square(
+        series, x="probability it says", y="share that came true", told="reliability diagram", diagonal=True, dots=True
+    )
+    metrics = card["metrics"]
+    rows = [
+        (NAMES.get(k, k), text(metrics[f"{k}_uncalibrated"]), text(metrics[k])) for k in ("ece", "log_loss", "brier")
+    ]
+    key = (
+        '<p class="soft key"><i style="--c:var(--ref)"></i>before <i style="--c:var(--new)"></i>as served</p>'
+        if calibrated
+        else ""
+    )
+    bins = [(f"{b['said']:.3f}", f"{b['came']:.3f}", f"{b['rows']:,}") for b in card["reliability"]["after"]]
+    kind = f"{card['calibration']['kind']} calibration" if calibrated else "no calibration"
+    return (
+        "<h2>How honest its probabilities are</h2>"
+        f'<p class="soft">Served with {escape(kind)}: {escape(card["calibration"]["reason"])}.</p>'
+        f'<div class="pair"><div class="box"><h3>Reliability</h3>{key}{picture}</div>'
+        f"<div>{table(('on held-out rows', 'uncalibrated', 'as served'), rows)}"
+        f"{table(('says', 'came true', 'rows'), bins)}</div></div>"
+    )
+
+
+def _sets(card: dict[str, Any]) -> str:
+    if not card["conformal"]:
+        return ""
+    heads = (
+        "coverage promised",
+        "held, all rows",
+        *(f"held, {c}" for c in card["classes"][:6]),
+        "mean size",
+        "one class",
+        "empty",
+    )
+    rows = [
+        (
+            f"{c['coverage']:.0%}",
+            f"{c['covered']:.1%}",
+            *(f"{v:.1%}" for v in c["by_class"][:6]),
+            f"{c['mean_size']:.2f}",
+            f"{c['single']:.0%}",
+            f"{c['empty']:.0%}",
+        )
+        for c in card["conformal"]
+    ]
+    return (
+        '<h2>Prediction sets</h2><p class="soft">Classes that cannot be ruled out: each true class is in its rows\' sets as often as '
+        "promised (class-conditional conformal prediction; thresholds from out-of-fold rows, checked here on held-out rows).</p>"
+        + table(heads, rows)
+    )
+
+
+def _slices(card: dict[str, Any]) -> str:
+    slices = card["slices"]
     if not slices:
-        return []
+        return ""
     scores = [k for k in dict.fromkeys(k for s in slices for k in s) if k not in {"column", "value", "rows"}]
-    rows = [(f"{s['column']} = {s['value']}", str(s["rows"]), *(_text(s.get(k, "")) for k in scores)) for s in slices]
-    note = '<p class="note">Slices of few rows are counted, not scored.</p>'
-    return ["<h2>Slices by sensitive columns</h2>", _table(("slice", "rows", *scores), rows), note]
-
-
-def _importance(columns: list[dict[str, Any]]) -> str:
-    if not columns:
-        return '<p class="note">Too few rows of some class.</p>'
-    largest = max(*(c["mean"] for c in columns), 1e-12)  # something to divide by when nothing matters
-    rows = "".join(
-        f"<tr><td>{escape(c['column'])}</td><td>{c['mean']:.4f} ± {c['std']:.4f}</td>"
-        f'<td style="text-align:left"><span class="bar" style="width:{max(c["mean"], 0) / largest * 16:.2f}rem"></span></td></tr>'
-        for c in columns
+    rows = [
+        (f"{s['column']} = {s['value']}", f"{s['rows']:,}", *(f"{s[k]:.3f}" if k in s else "–" for k in scores))
+        for s in slices
+    ]
+    apart = [
+        (
+            d["column"],
+            *(
+                f"{d[k]:.3f}"
+                for k in ("demographic_parity_difference", "equalised_odds_difference", "accuracy_difference")
+            ),
+        )
+        for d in card["differences"]
+    ]
+    heads = ("column", "demographic parity difference", "equalised odds difference", "accuracy difference")
+    return (
+        '<h2>For whom</h2><p class="soft">By the sensitive columns of settings.yaml. Slices of few rows are counted, not scored. '
+        "0 means that all groups are treated alike.</p>"
+        + (table(heads, apart) if apart else "")
+        + table(("slice", "rows", *(k.replace("_", " ") for k in scores)), rows)
     )
-    return f"<table><tr><th>column</th><th>loss</th><th></th></tr>{rows}</table>"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    top = "".join(f"<th>{escape(h)}</th>" for h in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{top}</tr>{body}</table>"
+def _why(card: dict[str, Any]) -> str:
+    metric, columns = card["importance"]["metric"], card["importance"]["columns"]
+    if not columns:
+        return '<h2>Because of what</h2><p class="soft">Too few rows of some class to say.</p>'
+    shown = card_svg.bars(
+        [(c["column"], c["mean"], c["std"]) for c in columns[:20]], told="permutation importance by column"
+    )
+    parts = [
+        "<h2>Because of what</h2>",
+        f'<div class="box"><h3>{escape(NAMES.get(metric, metric))} lost when a column is shuffled</h3>{shown}</div>',
+    ]
+    found = card["contributions"]
+    if found and "swarm" in found:
+        picture = card_svg.swarm(found["swarm"], told="contributions of columns to single predictions, log-odds")
+        key = "".join(f'<i style="--c:var(--v{i})"></i>{t}' for i, t in ((0, "low value"), (2, "middle"), (4, "high")))
+        parts.append(
+            f'<div class="box" style="margin-top:14px"><h3>Exact contributions to {found["rows"]} predictions, in log-odds of '
+            f'{escape(card["positive"])}</h3><p class="soft key">{key} <i style="--c:var(--ref)"></i>category</p>{picture}</div>'
+        )
+        parts.append(
+            f'<div class="pair" style="margin-top:14px">{"".join(_example(e, card) for e in found["examples"])}</div>'
+        )
+    return "".join(parts)
 
 
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _example(example: dict[str, Any], card: dict[str, Any]) -> str:
+    rows = [(f"{c['column']} = {c['value']}", c["contribution"], 0.0) for c in example["contributions"]]
+    rows.append(("all other columns", example["rest"], 0.0))
+    picture = card_svg.bars(rows, told="contributions to one prediction", form="{:+.2f}", width=150)
+    said = f"{card['positive']} with {example['probability']:.1%}; in truth {example['label']}"
+    return f'<div class="box"><h3>{escape(said)}</h3>{picture}</div>'
+
+
+def _against(told: dict[str, Any]) -> str:
+    if not told["slices"]:
+        return ""
+    rows = [(s["slice"], s["gain"], s["low"], s["high"]) for s in told["slices"]]
+    picture = card_svg.whiskers(rows, told="gain over the served model by slice, with 95 % intervals")
+    names = [
+        (
+            s["slice"],
+            f"{s['rows']:,}",
+            f"{s['candidate']:.4f}",
+            f"{s['served']:.4f}",
+            f"{s['gain']:+.4f}",
+            interval((s["low"], s["high"]), "+"),
+        )
+        for s in told["slices"]
+    ]
+    who = f"{told['served']['model']} version {told['served']['version']}"
+    return (
+        f'<h2>Against the served model</h2><p class="soft">{escape(who)}, on the same held-out rows; gain in '
+        f"{escape(NAMES.get(told['metric'], told['metric']))}, paired bootstrap. To the right of 0 this model is better.</p>"
+        f'<div class="box" style="margin-bottom:14px">{picture}</div>'
+        + table(("slice", "rows", "this model", "served", "gain", "95 % interval"), names)
+    )
+
+
+def _making(card: dict[str, Any]) -> str:
+    tuning = card["tuning"]
+    curve = tuning.get("curve", [])
+    picture = ""
+    if len(curve) > 1:
+        picture = (
+            '<div class="box" style="margin-bottom:14px"><h3>Best score so far while tuning</h3>'
+            + card_svg.line(curve, x="s", told="best validation score by seconds of tuning", steps=True)
+            + "</div>"
+        )
+    facts = [
+        ("trials", str(card["trials"])),
+        ("seconds of tuning", f"{tuning['seconds']:.1f}"),
+        ("best validation score", f"{tuning['score']:.5f}"),
+        ("upload", card["upload_id"]),
+    ]
+    parameters = [(k, text(v)) for k, v in card["params"].items()]
+    checks = [
+        (k.replace("_", " "), f"{v:.2g}" if k.startswith("max") else f"{v:,.0f}") for k, v in card["parity"].items()
+    ]
+    return (
+        "<h2>How it was made</h2>"
+        + picture
+        + f'<div class="pair"><div>{table(("tuning", ""), facts)}</div><div>{table(("parameter", "value"), parameters)}</div>'
+        f"<div>{table(('serving bundle against pipeline', ''), checks)}</div></div>"
+    )

@@ -56,6 +56,12 @@ def evaluate(y: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray, po
     }
 
 
+def uncalibrated(y: np.ndarray, raw: np.ndarray, positive: int | None) -> dict[str, float]:
+    """Log loss, Brier and calibration error of the probabilities before calibration, to be read beside those after."""
+    told = evaluate(y, raw, raw.argmax(axis=1), positive)
+    return {f"{name}_uncalibrated": told[name] for name in ("log_loss", "brier", "ece")}
+
+
 def calibration_error(y: np.ndarray, probabilities: np.ndarray) -> float:
     """Expected calibration error over ten bins of equal width: Σ share · |accuracy - confidence| (Naeini et al. 2015).
 

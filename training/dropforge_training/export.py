@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
 from skl2onnx import convert_sklearn, update_registered_converter
+from skl2onnx._supported_operators import sklearn_operator_name_map
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
 from skl2onnx.operator_converters.random_forest import convert_sklearn_random_forest_classifier
@@ -21,7 +22,7 @@ from xgboost import XGBClassifier
 from dropforge.errors import DropforgeError, JobFailed
 from dropforge.serving.manifest import BundleManifest, Feature, GraphInput
 from dropforge.serving.predictor import open_bundle
-from dropforge_training.processing import MISSING_TOKEN, LabelledPipeline
+from dropforge_training.processing import MISSING_TOKEN, LabelledPipeline, TableCleaner
 from dropforge_training.steps import NO_STEPS
 from dropforge_training.tables import Table, TrainingData
 
@@ -56,6 +57,7 @@ def to_onnx(model: LabelledPipeline, numbers: int, texts: int) -> tuple[bytes, s
 
     Raises JobFailed naming the step that has no converter, and the way out.
     """
+    _check_processor(model.pipeline.steps[0][1])
     update_registered_converter(
         XGBClassifier,
         "XGBoostXGBClassifier",
@@ -83,13 +85,46 @@ def to_onnx(model: LabelledPipeline, numbers: int, texts: int) -> tuple[bytes, s
         )
     except Exception as error:
         # converters raise many classes; for the user it is one thing: this step cannot be exported
-        steps = ", ".join(f"{n} ({type(s).__name__})" for n, s in rest.steps)
+        named = _without_converter(rest.steps)
+        told = f"the step {named} has no ONNX converter" if named else str(error)
         raise JobFailed(
-            f"the pipeline cannot be exported to ONNX: {error} (steps: {steps})",
+            f"the pipeline cannot be exported to ONNX: {told}",
             code="not_exportable",
-            fix="replace the step named by one with an ONNX converter, or do its work in the processor's declarative steps",
+            fix="use a step that has a converter (docs/how-to-new-model.md), or do its work by `processing` in settings.yaml",
         ) from error
     return graph.SerializeToString(), graph.graph.output[1].name
+
+
+def _check_processor(cleaner: Any) -> None:
+    """The API does a processor's work from the manifest: it can do what TableCleaner does, and nothing else."""
+    changed = [
+        name
+        for name in ("fit", "transform", "_numbers", "_texts", "unseen")
+        if getattr(type(cleaner), name, None) is not getattr(TableCleaner, name)
+    ]
+    if changed:
+        raise JobFailed(
+            f"the step processor ({type(cleaner).__name__}) cannot be exported: its {', '.join(changed)} is Python code of your own, "
+            "which the prediction API does not run",
+            code="not_exportable",
+            fix="do its work by `processing` in settings.yaml, by TableCleaner's parameters, or in preprocessor() with steps that "
+            "have an ONNX converter (docs/how-to-new-model.md)",
+        )
+
+
+def _without_converter(steps: list[tuple[str, Any]], within: str = "") -> str:
+    """Name and class of the first step that no converter is registered for, looked for inside column transformers and pipelines."""
+    for name, step in steps:
+        if isinstance(step, str):
+            continue  # passthrough, drop
+        inner = getattr(step, "transformers_", None) or getattr(step, "steps", None)
+        if inner:
+            found = _without_converter([(i[0], i[1]) for i in inner], f"{within}{name} → ")
+            if found:
+                return found
+        elif type(step) not in sklearn_operator_name_map:
+            return f"{within}{name} ({type(step).__name__})"
+    return ""
 
 
 def manifest_for(
@@ -106,6 +141,8 @@ def manifest_for(
     markers: dict[str, tuple[str, ...]],
     metrics: dict[str, float],
     importance: dict[str, float],
+    conformal: dict[str, tuple[float, ...]],
+    holdout_share: float,
 ) -> BundleManifest:
     """What the API must know, taken from the fitted processor and the training rows."""
     cleaner = model.pipeline.steps[0][1]
@@ -164,6 +201,9 @@ def manifest_for(
         metrics={k: round(v, 6) for k, v in metrics.items()},
         importance={k: round(v, 6) for k, v in importance.items()},
         example=records(data.heldout.x.iloc[:1])[0],
+        conformal=conformal,
+        holdout_share=holdout_share,
+        calibration=model.calibration,
     )
 
 

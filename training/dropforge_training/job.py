@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -10,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +25,35 @@ from dropforge.data.schema import ROW_HASH
 from dropforge.errors import JobFailed
 from dropforge.messages import JobResult, TrainingJob
 from dropforge.ports import ObjectStore
+from dropforge.serving.calibration import calibrate
 from dropforge.serving.explain import EXPLAIN_FILE
 from dropforge.serving.manifest import MANIFEST_FILE, MODEL_FILE
 from dropforge.settings import ModelSettings, Settings
 from dropforge.tuning.journal import Journal
 from dropforge.uris import join
-from dropforge_training import card, card_html, evaluation, explanation, export, tables, tuning
+from dropforge_training import (
+    calibration,
+    card,
+    card_html,
+    comparison,
+    evaluation,
+    explanation,
+    export,
+    fitting,
+    served,
+    tables,
+    tuning,
+)
+from dropforge_training.fitting import Fitted
 from dropforge_training.interruption import Interrupted
 from dropforge_training.models import base
-from dropforge_training.processing import LabelledPipeline
-from dropforge_training.tables import TrainingData
+from dropforge_training.processing import decide
+from dropforge_training.served import Served
+from dropforge_training.tables import Table, TrainingData
 from dropforge_training.tracking import JobRun
 
 _HELDOUT = "heldout.parquet"
+_COMPARISON = "comparison.json"
 _ROWS_A_THREAD = 5000
 
 
@@ -73,10 +89,11 @@ def run_job(
         )
         journal = Journal(store, join(f"s3://{data_bucket}", "tuning", job.job_id))
         with threadpool_limits(_cores(len(data.train))):  # OpenMP and BLAS, for models that take no thread count
-            model, tuned = _fit(job, chosen, data, settings, journal, log, stop)
+            fitted, tuned = _fit(job, chosen, data, settings, journal, log, stop)
         if stop():
             raise Interrupted
-        result = _finish(job, manifest, data, model, tuned, run, settings, Path(folder), log)
+        now_served = served.score(store, data_bucket, data, settings, log)
+        result = _finish(job, manifest, data, fitted, tuned, now_served, run, settings, Path(folder), log)
     seconds = round(time.monotonic() - started, 1)
     measured = {"TrainingSeconds": seconds, "BestScore": tuned.score}
     log.info(
@@ -94,7 +111,7 @@ def _fit(
     journal: Journal,
     log: logging.Logger,
     stop: Callable[[], bool],
-) -> tuple[LabelledPipeline, tuning.Tuned]:
+) -> tuple[Fitted, tuning.Tuned]:
     candidate = base.load(chosen.import_path)
     markers = data.markers(settings)
     jobs = _cores(len(data.train))
@@ -113,34 +130,41 @@ def _fit(
         log=log,
         stop=stop,
     )
-    cleaner = tuning.cleaner_for(candidate, data, markers)
-    clean = cleaner.fit(data.train.x).transform(data.train.x)
-    preprocessor = candidate.preprocessor(cleaner)
-    matrix = np.asarray(preprocessor.fit_transform(clean), dtype=np.float32)
-    estimator = candidate.estimator(tuned.params, seed=job.seed, jobs=jobs, classes=len(data.classes)).fit(
-        matrix, data.train.y
-    )
-    pipeline = Pipeline([("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])
+
+    def refit(rows: Table) -> Pipeline:
+        cleaner = tuning.cleaner_for(candidate, data, markers)
+        clean = cleaner.fit(rows.x).transform(rows.x)
+        preprocessor = candidate.preprocessor(cleaner)
+        matrix = np.asarray(preprocessor.fit_transform(clean), dtype=np.float32)
+        estimator = candidate.estimator(tuned.params, seed=job.seed, jobs=jobs, classes=len(data.classes))
+        return Pipeline(
+            [("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator.fit(matrix, rows.y))]
+        )
+
+    fitted = fitting.fit(refit, data, settings, seed=job.seed, log=log, stop=stop)
     log.info("fitted on all training rows", extra={"params": tuned.params})
-    return LabelledPipeline(pipeline, data.classes, settings.serving.threshold, data.positive), tuned
+    return fitted, tuned
 
 
 def _finish(
     job: TrainingJob,
     manifest: DatasetManifest,
     data: TrainingData,
-    model: LabelledPipeline,
+    fitted: Fitted,
     tuned: tuning.Tuned,
+    now_served: Served | None,
     run: JobRun,
     settings: Settings,
     folder: Path,
     log: logging.Logger,
 ) -> JobResult:
-    held = data.heldout
-    probabilities = model.predict_proba(held.x)
-    codes = np.searchsorted(model.classes_, model.predict(held.x))
+    model, held = fitted.model, data.heldout
+    raw = model.raw_proba(held.x)
+    probabilities = calibrate(model.calibration, raw)
+    codes = np.searchsorted(model.classes_, decide(probabilities, model.classes_, model.threshold, model.positive))
     positive = data.classes.index(data.positive) if data.positive else None
     metrics = evaluation.evaluate(held.y, probabilities, codes, positive)
+    metrics |= evaluation.uncalibrated(held.y, raw, positive)
     cleaner = model.pipeline.steps[0][1]
     onnx, output = export.to_onnx(model, len(cleaner.numbers), len(cleaner.categories))
     ranked = card.importance(model, held, settings.training.metric, positive, job.seed)
@@ -157,18 +181,23 @@ def _finish(
         markers=data.markers(settings),
         metrics=metrics,
         importance={c["column"]: c["mean"] for c in ranked},
+        conformal=fitted.conformal,
+        holdout_share=settings.training.holdout_share,
     )
     parity = export.check_parity(model, bundle, onnx, held, log)
+    bundle = replace(bundle, parity=parity)
     (folder / "bundle").mkdir()
     why = explanation.explanation(model, bundle, data.train.x, held.x, log)
     if why:
         (folder / "bundle" / EXPLAIN_FILE).write_bytes(why)
         named = {"file": EXPLAIN_FILE, "sha256": hashlib.sha256(why).hexdigest()}
-        bundle = dataclasses.replace(bundle, explanation=named)
+        bundle = replace(bundle, explanation=named)
     (folder / "bundle" / MODEL_FILE).write_bytes(onnx)
     (folder / "bundle" / MANIFEST_FILE).write_bytes(bundle.to_json())
     run.put(folder / "bundle", "bundle")
-    _write_heldout(folder, data, probabilities)
+    scored = comparison.Rows(held.y, codes, probabilities, positive)
+    beside = served.compare(now_served, scored, data, settings)
+    _write_evaluation(folder, data, probabilities, now_served, beside)
     run.put(folder / "evaluation", "evaluation")
     facts = {
         "model": job.model,
@@ -179,13 +208,14 @@ def _finish(
     made = card.card(
         model,
         held,
-        probabilities,
+        scored,
+        raw,
         classes=data.classes,
-        positive=positive,
         groups=data.groups,
         metric=settings.training.metric,
         metrics=metrics,
         importance=ranked,
+        conformal_limits=fitted.conformal,
         seed=job.seed,
         facts={
             **facts,
@@ -196,6 +226,10 @@ def _finish(
             "heldout_rows": len(held),
             "params": tuned.params,
             "parity": parity,
+            "calibration": calibration.told(fitted.calibration),
+            "threshold_reason": fitted.threshold_reason,
+            "comparison": beside,
+            "tuning": {"score": tuned.score, "seconds": tuned.seconds},
         },
     )
     _write_card(folder, made)
@@ -204,13 +238,15 @@ def _finish(
         {**facts, **tuned.params},
         {
             **{f"heldout.{k}": v for k, v in metrics.items()},
+            **card.logged(made),
             "tuning.best_score": tuned.score,
             "tuning.seconds": tuned.seconds,
             "parity.max_abs_difference": parity["max_abs_difference"],
         },
     )
     run.log_dataset(manifest.source[:200] or "training", manifest.dataset_id, job.dataset_uri, data.rows)
-    source = run.log_model(model, data.train.x.iloc[:3])
+    chosen = next(m for m in settings.models if m.name == job.model)
+    source = run.log_model(model, data.train.x.iloc[:3], base.own_code(base.load(chosen.import_path)))
     result = JobResult(
         model=job.model,
         run_id=run.run_id,
@@ -218,6 +254,7 @@ def _finish(
         bundle_uri=join(run.artifact_uri, "bundle"),
         bundle_sha256=hashlib.sha256(bundle.to_json()).hexdigest(),
         predictions_uri=join(run.artifact_uri, "evaluation", _HELDOUT),
+        comparison_uri=join(run.artifact_uri, "evaluation", _COMPARISON),
         metrics=metrics,
     )
     run.finish(result)
@@ -230,11 +267,20 @@ def _write_card(folder: Path, made: dict[str, Any]) -> None:
     (folder / "card" / "model_card.html").write_text(card_html.render(made))
 
 
-def _write_heldout(folder: Path, data: TrainingData, probabilities: np.ndarray) -> None:
-    """The gate compares these: row hash, true label, one probability a class."""
+def _write_evaluation(
+    folder: Path,
+    data: TrainingData,
+    probabilities: np.ndarray,
+    now_served: Served | None,
+    beside: dict[str, Any],
+) -> None:
+    """Row hash, true label, one probability a class, and the served model's; and what the gate decides by."""
     (folder / "evaluation").mkdir()
+    (folder / "evaluation" / _COMPARISON).write_text(json.dumps(beside, indent=1, allow_nan=False))
     columns = {ROW_HASH: data.heldout.row, "label": np.array(data.classes, dtype=object)[data.heldout.y]}
     columns |= {f"p.{c}": probabilities[:, i] for i, c in enumerate(data.classes)}
+    if now_served is not None and now_served.rows is not None:
+        columns |= {f"served.{c}": now_served.rows.probabilities[:, i] for i, c in enumerate(data.classes)}
     pd.DataFrame(columns).to_parquet(folder / "evaluation" / _HELDOUT, index=False)
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from dropforge.serving.calibration import calibrate
+from dropforge.serving.manifest import Calibration
 from dropforge.serving.steps import number_text, shape_numbers
 from dropforge_training.steps import NO_STEPS, Steps
 
@@ -103,15 +105,27 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
 class LabelledPipeline:
     """A fitted pipeline whose classes are the data's labels, not codes. What MLflow keeps as the model."""
 
-    def __init__(self, pipeline: Any, classes: list[str], threshold: float, positive: str) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        classes: list[str],
+        threshold: float,
+        positive: str,
+        calibration: Calibration | None = None,
+    ) -> None:
         self.pipeline = pipeline
         self.classes_ = np.array(classes, dtype=object)
         self.threshold = threshold
         self.positive = positive
+        self.calibration = calibration
+
+    def raw_proba(self, x: pd.DataFrame) -> np.ndarray:
+        """Before calibration: shape [rows, classes], in the order of classes_."""
+        return np.asarray(self.pipeline.predict_proba(x), dtype=np.float64)
 
     def predict_proba(self, x: pd.DataFrame) -> np.ndarray:
-        """Shape [rows, classes], in the order of classes_."""
-        return np.asarray(self.pipeline.predict_proba(x), dtype=np.float64)
+        """Calibrated: shape [rows, classes], in the order of classes_."""
+        return calibrate(self.calibration, self.raw_proba(x))
 
     def predict(self, x: pd.DataFrame) -> np.ndarray:
         """Labels: binary by the threshold on the positive class, else the most probable."""

@@ -18,7 +18,7 @@ from dropforge_training import steps
 from dropforge_training.steps import Steps
 
 _MOST_CLASSES = 100
-_BUCKETS = 10_000  # resolution of the held-out share
+BUCKETS = 10_000  # resolution of the held-out share
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,9 @@ class TrainingData:
     rows: int
     steps: dict[str, Steps]
     groups: pd.DataFrame  # the sensitive columns of the held-out rows, features or not
+    heldout_raw: pd.DataFrame | None = None  # every column of the held-out rows, for a model of other features
+    heldout_new: np.ndarray | None = None  # which of them came with the newest part; None: there is one part only
+    repeated: int = 0  # rows left out because an earlier part has them
 
     def markers(self, settings: Settings) -> dict[str, tuple[str, ...]]:
         return {c.name: markers_of(settings, c.name) for c in self.features}
@@ -75,9 +78,10 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
                 fix="restore the object's first version",
             )
         frames.append(pd.read_parquet(path))
-    table = pd.concat(frames, ignore_index=True)
+    table, origin, repeated = _joined(frames)
     target = settings.data.target
-    labelled = table[table[target].notna()]
+    known = table[target].notna().to_numpy()
+    labelled, origin = table[known], origin[known]
     labels = _labels(labelled[target], manifest.data_schema.column(target))
     classes = sorted(set(labels))
     _check_classes(classes, target)
@@ -90,7 +94,7 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
         )
     codes = np.searchsorted(np.array(classes, dtype=object), labels).astype(np.int64)
     hashes = labelled[ROW_HASH].to_numpy(dtype=np.uint64)
-    held = (hashes % np.uint64(_BUCKETS)) < np.uint64(round(settings.training.holdout_share * _BUCKETS))
+    held = (hashes % np.uint64(BUCKETS)) < np.uint64(round(settings.training.holdout_share * BUCKETS))
     x = labelled[[c.name for c in features]]
     sides = [Table(x[side].reset_index(drop=True), codes[side], hashes[side]) for side in (~held, held)]
     for side, name in zip(sides, ("training", "held-out"), strict=True):
@@ -112,7 +116,25 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
         len(table),
         steps.by_column(settings.processing, features),
         labelled.loc[held, sensitive].reset_index(drop=True),
+        labelled.loc[held].reset_index(drop=True),
+        origin[held] == len(frames) - 1 if len(frames) > 1 else None,
+        repeated,
     )
+
+
+def _joined(frames: list[pd.DataFrame]) -> tuple[pd.DataFrame, np.ndarray, int]:
+    """All parts as one table, the part of each row, and how many rows were left out.
+
+    A row sent again with a later upload counts once; equal rows within one upload are as many as they are. So a row's
+    n-th copy in a part is left out when an earlier part has n copies too.
+    """
+    table = pd.concat(frames, ignore_index=True)
+    part = np.repeat(np.arange(len(frames)), [len(f) for f in frames])
+    if len(frames) == 1:
+        return table, part, 0
+    copy = table.groupby([part, ROW_HASH], sort=False).cumcount()
+    again = pd.DataFrame({"row": table[ROW_HASH], "copy": copy}).duplicated().to_numpy()
+    return table[~again].reset_index(drop=True), part[~again], int(again.sum())
 
 
 def _labels(values: pd.Series, column: Column) -> np.ndarray:

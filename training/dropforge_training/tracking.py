@@ -6,7 +6,7 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,8 @@ class JobRun:
         with translated(f"run {self.run_id}"):
             self._client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
-    def log_model(self, model: LabelledPipeline, example: Any) -> str:
-        """The whole pipeline with signature and input example; returns the model URI to register.
+    def log_model(self, model: LabelledPipeline, example: Any, code: Sequence[str] = ()) -> str:
+        """The whole pipeline with signature and input example; returns the model URI to register. `code`: folders it needs besides.
 
         Kept as cloudpickle: it holds our own classes and XGBoost, which the skops format refuses. It is read by people and
         trainers only: the API loads the ONNX bundle and never a pickle.
@@ -108,7 +108,7 @@ class JobRun:
                 serialization_format="cloudpickle",
                 signature=signature,
                 input_example=example,
-                code_paths=[str(Path(__file__).parent)],
+                code_paths=[str(Path(__file__).parent), *code],
                 pip_requirements=["scikit-learn", "xgboost-cpu", "pandas", "numpy"],
             )
         return str(logged.model_uri)

@@ -72,6 +72,7 @@ class JobResult(Message):
     bundle_uri: str = Field(description="s3 URI of the serving bundle's folder")
     bundle_sha256: str = Field(description="sha256 of the bundle's manifest.json, which names the sha256 of model.onnx")
     predictions_uri: str = Field(description="s3 URI of the held-out predictions (Parquet)")
+    comparison_uri: str = Field(default="", description="s3 URI of the comparison with the served model (JSON)")
     metrics: dict[str, float]
 
 

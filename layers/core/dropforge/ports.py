@@ -156,8 +156,8 @@ class Tracking(Protocol):
     ) -> None:
         """Record the dataset as an input of the run."""
 
-    def put_artifacts(self, run_id: str, files: Mapping[str, bytes]) -> None:
-        """Write artifacts by their path inside the run; the same path is overwritten."""
+    def put_artifacts(self, run_id: str, files: Mapping[str, bytes | Path]) -> None:
+        """Write artifacts by their path inside the run, from memory or streamed from a local file; the same path is overwritten."""
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None: ...
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import hashlib
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dropforge.errors import SettingsError
 from dropforge.settings_text import Location, explain, parse_with_lines
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 ColumnType = Literal["integer", "number", "category", "text", "boolean", "datetime"]
+ThresholdRule = Literal["max_f1", "max_youden", "max_mcc", "cost"]
 Metric = Literal["roc_auc", "average_precision", "log_loss", "accuracy", "f1"]
 
 
@@ -213,19 +214,40 @@ class TrainingSettings(_Frozen):
     metric: Metric = "roc_auc"
     holdout_share: float = Field(0.2, gt=0.0, lt=0.9)
     seed: int = 20260101
+    calibration: Literal["auto", "none", "temperature", "sigmoid", "isotonic"] = "auto"
 
 
 class PromotionSettings(_Frozen):
     metric: Metric = Field("roc_auc", description="by which candidates are ranked and compared")
     minimum_gain: float = 0.0
+    confidence: float = Field(0.95, gt=0.5, lt=1.0)
+    maximum_slice_loss: float = Field(0.02, ge=0.0)
     auto_promote: bool = False
+
+
+class Costs(_Frozen):
+    """What a wrong label costs, in any unit; used by `threshold: cost`."""
+
+    false_positive: float = Field(1.0, gt=0)
+    false_negative: float = Field(1.0, gt=0)
 
 
 class ServingSettings(_Frozen):
     alias: str = Field("Production", pattern=r"^[A-Za-z][\w-]{0,63}$")
     max_rows: int = Field(1000, gt=0)
     max_body_bytes: int = Field(5_000_000, gt=0, le=6_000_000)
-    threshold: Share = 0.5
+    threshold: float | ThresholdRule = 0.5
+    costs: Costs = Costs()
+
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _number_or_rule(cls, value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+        if not number and value not in get_args(ThresholdRule):
+            raise ValueError(
+                f"{value!r} is neither a number from 0 to 1 nor one of {', '.join(get_args(ThresholdRule))}"
+            )
+        return value
 
 
 class CostSettings(_Frozen):

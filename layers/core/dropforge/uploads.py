@@ -82,6 +82,10 @@ class UploadRecord(BaseModel):
         default=(), description="one entry per candidate: model, version, metrics or error"
     )
     challenger: str = ""
+    gate: dict[str, Any] = Field(
+        default_factory=dict,
+        description="why the challenger is one, or the served model stays: rule, reasons, candidates",
+    )
 
     @property
     def terminal(self) -> bool:

@@ -107,6 +107,8 @@ def bundle() -> Bundle:
         target="bought",
         markers=markers,
         importance={"age": 0.1},
+        conformal={"0.9": (0.5, 0.6)},
+        holdout_share=0.2,
         metrics={"roc_auc": 0.9},
     )
     export.check_parity(model, manifest, onnx, data.heldout, logging.getLogger("test"))

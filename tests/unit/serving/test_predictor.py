@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -140,3 +142,12 @@ def test_a_manifest_survives_its_json(bundle: Any) -> None:
         BundleManifest.from_json(text.replace(b'"format_version": 1', b'"format_version": 2'))
     with pytest.raises(BundleRejected):
         BundleManifest.from_json(b"[]")
+
+
+def test_a_bundle_without_prediction_sets_still_loads_and_one_with_them_keeps_them(bundle: Any) -> None:
+    """Bundles older than the field load; thresholds come back as written, by coverage."""
+    older = json.loads(bundle.manifest.to_json())
+    del older["conformal"]
+    assert BundleManifest.from_json(json.dumps(older).encode()).conformal == {}
+    told = replace(bundle.manifest, conformal={"0.9": (0.25, 0.75)})
+    assert BundleManifest.from_json(told.to_json()) == told

@@ -75,6 +75,9 @@ def test_the_first_upload_becomes_the_reference_and_trains(world: World) -> None
     assert world.store.get(record.report_uri).body.startswith(b"<!doctype html>")
     run = world.tracking.runs[record.run_id]
     assert {"report.html", "report.json", "profile.json"} <= set(run.artifacts)
+    folder = f"s3://data/datasets/{record.dataset_id}"
+    for name in ("data.parquet", "training.json"):
+        assert run.artifacts[f"data/{name}"] == world.store.get(f"{folder}/{name}").body
     assert run.metrics["rows_used"] == 100
     request = TrainingRequest.parse(world.workflow.payloads[identity.execution_name(record.upload_id)])
     assert [j.model for j in request.jobs] == ["forest", "boost"]
@@ -213,3 +216,30 @@ def test_mended_rows_may_be_of_one_class(world: World) -> None:
     assert world.drop("alone.csv", row).reason.code == "one_class_target"  # type: ignore[union-attr]
     mended = world.drop("replayed/0123456789abcdef0123/alone-1.csv", row)
     assert (mended.state, mended.rows_used) == ("training", 1)
+
+
+def _parts(world: World, record: UploadRecord) -> list[str]:
+    body = world.store.get(f"s3://data/datasets/{record.dataset_id}/training.json").body
+    return [p["dataset_id"] for p in json.loads(body)["parts"]]
+
+
+def test_mended_rows_are_trained_on_with_the_upload_they_mend(world: World) -> None:
+    """Under `replace` a mend reads the upload it completes, its earlier mends and itself; never a single row alone."""
+    settings_store.apply(world.store, "data", SETTINGS.replace("label}", "label, history: replace}").encode())
+    world.drop("old.csv", _table(100))
+    main = world.drop("new.csv", _table(200, 7))
+    one = world.drop(f"replayed/{main.upload_id}/new-1.csv", "age,city,label\n33,Bern,yes\n")
+    two = world.drop(f"replayed/{main.upload_id}/new-2.csv", "age,city,label\n34,Bern,no\n")
+    again = world.drop(f"replayed/{two.upload_id}/new-3.csv", "age,city,label\n35,Oslo,no\n")
+    assert _parts(world, main) == [main.dataset_id]
+    assert _parts(world, one) == [main.dataset_id, one.dataset_id]
+    assert _parts(world, two) == [main.dataset_id, one.dataset_id, two.dataset_id]
+    assert _parts(world, again) == [main.dataset_id, one.dataset_id, two.dataset_id, again.dataset_id]
+
+
+def test_a_mend_takes_no_place_of_a_window(world: World) -> None:
+    """Window of two: the reference, the mended upload, and two uploads besides it, the mend one of them."""
+    settings_store.apply(world.store, "data", SETTINGS.replace("label}", "label, history: window, window: 2}").encode())
+    first, second, third = (world.drop(f"{i}.csv", _table(100 + i, 7 * i)) for i in range(3))
+    mend = world.drop(f"replayed/{second.upload_id}/1-1.csv", "age,city,label\n33,Bern,yes\n")
+    assert _parts(world, mend) == [first.dataset_id, second.dataset_id, third.dataset_id, mend.dataset_id]

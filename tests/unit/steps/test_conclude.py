@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from dropforge import settings
 from dropforge.adapters.memory import MemoryRegistry, MemoryStore, MemoryTracking
 from dropforge.messages import ConcludeRequest, Conclusion, JobOutcome, JobResult, TrainingRequest
+from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.steps.conclude import conclude
 from dropforge.uploads import State, UploadBook, UploadRecord
 
@@ -23,6 +25,7 @@ class Stage:
 
     def __init__(self, state: State = "training") -> None:
         store = MemoryStore()
+        self.store = store
         self.book = UploadBook(store, "bucket")
         self.tracking = MemoryTracking()
         self.registry = MemoryRegistry(self.tracking)
@@ -41,9 +44,21 @@ class Stage:
             bundle_uri=f"s3://a/{model}/bundle",
             bundle_sha256="0" * 64,
             predictions_uri=f"s3://a/{model}/p",
+            comparison_uri=f"s3://a/{model}/comparison.json",
             metrics={"roc_auc": auc},
         )
         return JobOutcome(model=model, result=result)
+
+    def serve(self, run_id: str = "old") -> None:
+        active = Active("demo-forest", "1", "Production", run_id, "s3://a/old/bundle", "0" * 64)
+        ActivePointer(self.store, "bucket").replace(active, "")
+
+    def compared(self, model: str, gain: float, spread: float = 0.001, run_id: str = "old") -> None:
+        """What the training job of this model found against the served one."""
+        sure = {"low": gain - spread, "high": gain + spread, "at_least": gain - spread, "at_most": gain + spread}
+        everything = {"slice": "all", "rows": 900, "candidate": 0.8 + gain, "served": 0.8, "gain": gain, **sure}
+        told = {"metric": "roc_auc", "served": {"run_id": run_id}, "reason": "", "slices": [everything]}
+        self.store.put(f"s3://a/{model}/comparison.json", json.dumps(told).encode())
 
     def run(self, *outcomes: JobOutcome, error: str = "") -> Conclusion:
         request = TrainingRequest(
@@ -61,6 +76,8 @@ class Stage:
             registry=self.registry,
             tracking=self.tracking,
             book=self.book,
+            store=self.store,
+            bucket="bucket",
             log=logging.getLogger("test"),
         )
 
@@ -114,3 +131,55 @@ def test_a_workflow_quicker_than_its_record_is_caught_up() -> None:
     stage = Stage("analysed")
     stage.run(stage.result("forest", 0.8))
     assert [s.state for s in stage.book.get(ID).history] == ["received", "analysed", "training", "concluded"]
+
+
+def test_keeping_the_served_model_is_a_valid_end() -> None:
+    """No candidate is surely better: registered and `newest`, no challenger, concluded, and the reasons stand everywhere."""
+    stage = Stage()
+    stage.serve()
+    stage.compared("forest", -0.01)
+    stage.compared("boost", 0.0005)
+    conclusion = stage.run(stage.result("forest", 0.79), stage.result("boost", 0.8005))
+    assert conclusion.challenger is None
+    assert [v.aliases for v in stage.registry.versions()] == [("newest",), ("newest",)]
+    record = stage.book.get(ID)
+    assert (record.state, record.challenger) == ("concluded", "")
+    assert "the served model stays" in record.gate["reasons"][0]
+    assert {c["verdict"] for c in record.gate["candidates"]} == {"not_better"}
+    assert "the served model stays" in stage.tracking.runs[stage.parent].info.tags["dropforge.gate"]
+    assert stage.registry.versions(["demo-boost"])[0].tags["gate"] == "not_better"
+    assert "+0.0005" in stage.registry.versions(["demo-boost"])[0].tags["gate.reason"]
+    assert json.loads(stage.tracking.runs[stage.parent].artifacts["gate.json"]) == record.gate
+
+
+def test_a_surely_better_candidate_becomes_challenger() -> None:
+    """The gain's lower bound is above the minimum: alias set, verdict on the version, the other candidate's reason kept."""
+    stage = Stage()
+    stage.serve()
+    stage.compared("forest", -0.01)
+    stage.compared("boost", 0.02)
+    conclusion = stage.run(stage.result("forest", 0.79), stage.result("boost", 0.82))
+    assert conclusion.challenger is not None
+    assert conclusion.challenger.name == "demo-boost"
+    assert stage.registry.versions(["demo-boost"])[0].tags["gate"] == "better"
+    assert stage.registry.versions(["demo-forest"])[0].tags["gate"] == "not_better"
+
+
+def test_there_is_one_challenger_a_project() -> None:
+    """The alias comes off another family's older version."""
+    stage = Stage()
+    stage.run(stage.result("forest", 0.9), stage.result("boost", 0.8))
+    assert "challenger" in stage.registry.versions(["demo-forest"])[0].aliases
+    stage.run(stage.result("forest", 0.7), stage.result("boost", 0.8))
+    assert "challenger" not in stage.registry.versions(["demo-forest"])[0].aliases
+    assert "challenger" in stage.registry.versions(["demo-boost"])[0].aliases
+
+
+def test_a_model_switched_while_training_ran_is_not_replaced() -> None:
+    """The comparison was made with another model than the one that answers now: no challenger, and the reason says why."""
+    stage = Stage()
+    stage.serve("newer")
+    stage.compared("boost", 0.02, run_id="old")
+    conclusion = stage.run(stage.result("boost", 0.82))
+    assert conclusion.challenger is None
+    assert "changed after this comparison" in conclusion.reasons[1]

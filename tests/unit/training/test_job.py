@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pandas as pd
 import pytest
 
 from dropforge.errors import JobFailed, SettingsError
-from dropforge.serving.manifest import BundleManifest
+from dropforge.serving.manifest import BundleManifest, Feature
+from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.serving.predictor import open_bundle
 from dropforge_training import export
 from dropforge_training.interruption import Interrupted
@@ -71,6 +73,45 @@ def test_held_out_predictions_are_kept_for_the_gate(bench: Bench) -> None:
     assert list(kept.columns) == ["__row", "label", "p.no", "p.yes"]
     assert list(kept.set_index("__row")["label"].loc[below["__row"]]) == list(below["label"])
     assert len(kept) == result.metrics["rows"]
+
+
+def test_the_served_model_is_scored_on_the_same_rows(bench: Bench) -> None:
+    """Beside its own predictions a job stores those of the model that answers, and the gain by slice; over itself it is 0."""
+    made = bench()
+    first = made.run(made.job(upload="served"))
+    comparison = json.loads(Path(first.comparison_uri).read_text())
+    assert (comparison["served"], comparison["slices"]) == (None, [])
+    for name in ("manifest.json", "model.onnx"):
+        made.store.put(f"s3://artifacts/served/{name}", (Path(first.bundle_uri) / name).read_bytes())
+    active = Active("m", "1", "Production", first.run_id, "s3://artifacts/served", first.bundle_sha256)
+    ActivePointer(made.store, "data").replace(active, "")
+    second = made.run(made.job(upload="beside"))
+    kept = pd.read_parquet(second.predictions_uri)
+    assert list(kept.columns) == ["__row", "label", "p.no", "p.yes", "served.no", "served.yes"]
+    earlier = pd.read_parquet(first.predictions_uri)
+    assert np.abs(kept["served.yes"] - earlier["p.yes"]).max() < 1e-5
+    comparison = json.loads(Path(second.comparison_uri).read_text())
+    assert comparison["served"]["run_id"] == first.run_id
+    told = comparison["slices"][0]
+    assert told["rows"] == len(kept)
+    assert told["served"] == pytest.approx(first.metrics["roc_auc"], abs=1e-6)
+    assert told["candidate"] == pytest.approx(second.metrics["roc_auc"], abs=1e-6)
+    assert told["gain"] == pytest.approx(told["candidate"] - told["served"])
+
+
+def test_a_served_model_of_other_columns_is_told_not_to_fit(bench: Bench) -> None:
+    """Rows that lack a column of the served model are no fault of the job: the reason stands in the comparison."""
+    made = bench()
+    first = made.run(made.job(upload="wider"))
+    manifest = BundleManifest.from_json((Path(first.bundle_uri) / "manifest.json").read_bytes())
+    wider = replace(manifest, features=(*manifest.features, Feature("height", "number"))).to_json()
+    made.store.put("s3://artifacts/wider/manifest.json", wider)
+    made.store.put("s3://artifacts/wider/model.onnx", (Path(first.bundle_uri) / "model.onnx").read_bytes())
+    sha = hashlib.sha256(wider).hexdigest()
+    ActivePointer(made.store, "data").replace(Active("m", "1", "P", "r", "s3://artifacts/wider", sha), "")
+    told = json.loads(Path(made.run(made.job(upload="narrow")).comparison_uri).read_text())
+    assert "height" in told["reason"]
+    assert told["slices"] == []
 
 
 def test_a_repeated_job_answers_without_training_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,8 +33,32 @@ def test_identical_rows_fall_on_one_side(snapshot: Maker, table: Maker, tmp_path
     store, manifest = snapshot(pd.concat([first, first]), first.iloc[:100])
     data = tables.load(store, manifest, settings_with(), tmp_path)
     assert set(data.train.row.tolist()).isdisjoint(data.heldout.row.tolist())
-    assert len(data.train) + len(data.heldout) == 700
+    assert len(data.train) + len(data.heldout) == 600
     assert (data.heldout.row % np.uint64(10_000) < 3000).all()
+
+
+def test_a_row_sent_again_counts_once_and_equal_rows_of_one_upload_as_they_are(
+    snapshot: Maker, table: Maker, tmp_path: Path
+) -> None:
+    """A row twice in the first part and three times in the second is there three times: weights do not grow by re-sending."""
+    first, fresh = table(200, ("no", "yes")), table(50, ("no", "yes"), seed=9)
+    one = first.iloc[[0]]
+    data = tables.load(*snapshot(pd.concat([first, one]), pd.concat([fresh, one, one, one])), settings_with(), tmp_path)
+    assert (data.rows, data.repeated) == (200 + 1 + 50 + 1, 2)
+    _, counts = np.unique(np.concatenate([data.train.row, data.heldout.row]), return_counts=True)
+    assert sorted(counts.tolist())[-2:] == [1, 3]
+
+
+def test_old_and_new_held_out_rows_are_told_apart(snapshot: Maker, table: Maker, tmp_path: Path) -> None:
+    """Rows of the newest part are new, unless an earlier part has them; with one part there is nothing to tell apart."""
+    first, fresh = table(300, ("no", "yes")), table(200, ("no", "yes"), seed=9)
+    data = tables.load(*snapshot(first, pd.concat([fresh, first.iloc[:50]])), settings_with(), tmp_path)
+    alone = tables.load(*snapshot(first), settings_with(), tmp_path)
+    assert alone.heldout_new is None
+    assert data.heldout_new is not None
+    assert sorted(data.heldout.row[~data.heldout_new]) == sorted(alone.heldout.row)
+    assert data.heldout_raw is not None
+    assert len(data.heldout_raw) == len(data.heldout) == len(data.heldout_new)
 
 
 def test_rows_without_a_label_are_left_out_and_counted(snapshot: Maker, table: Maker, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sklearn.compose import ColumnTransformer
@@ -71,6 +72,17 @@ class Candidate(ABC):
         return OneHotEncoder(categories=known, handle_unknown="ignore", sparse_output=False, dtype=np.float32)
 
 
+def own_code(candidate: Candidate) -> list[str]:
+    """The folder of a model that is not of this package, to be kept with what is logged: whoever loads it needs the classes."""
+    package, _, _ = type(candidate).__module__.partition(".")
+    if package == __package__.partition(".")[0]:
+        return []
+    module = importlib.import_module(package)
+    return [str(Path(f).parent) for f in [getattr(module, "__file__", None)] if f] or [str(p) for p in module.__path__][
+        :1
+    ]
+
+
 def load(import_path: str) -> Candidate:
     """`package.module:Class` from settings.yaml. Raises SettingsError naming what is missing."""
     module_name, _, class_name = import_path.partition(":")
@@ -80,7 +92,7 @@ def load(import_path: str) -> Candidate:
         raise SettingsError(
             f"the model class {import_path} cannot be imported: {error}",
             code="model_class",
-            fix="give package.module:Class of an installed package in settings.yaml",
+            fix="give package.module:Class; a class of your own lies in the folder `models` beside settings.yaml: models.mine:Mine",
         ) from error
     if not (isinstance(found, type) and issubclass(found, Candidate)):
         raise SettingsError(

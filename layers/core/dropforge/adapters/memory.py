@@ -246,8 +246,8 @@ class MemoryTracking:
         if entry not in run.datasets:
             run.datasets.append(entry)
 
-    def put_artifacts(self, run_id: str, files: Mapping[str, bytes]) -> None:
-        self._run(run_id).artifacts |= files
+    def put_artifacts(self, run_id: str, files: Mapping[str, bytes | Path]) -> None:
+        self._run(run_id).artifacts |= {k: v.read_bytes() if isinstance(v, Path) else v for k, v in files.items()}
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         self._run(run_id).tags |= tags

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from dropforge import uris
@@ -149,12 +150,16 @@ class MlflowTracking:
         with translated(f"run {run_id}"):
             self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
 
-    def put_artifacts(self, run_id: str, files: Mapping[str, bytes]) -> None:
+    def put_artifacts(self, run_id: str, files: Mapping[str, bytes | Path]) -> None:
         with translated(f"run {run_id}"):
             base = str(self._client.get_run(run_id).info.artifact_uri)
 
         def put(path: str) -> None:
-            self._store.put(uris.join(base, path), files[path], content_type=_content_type(path))
+            body, uri = files[path], uris.join(base, path)
+            if isinstance(body, Path):
+                self._store.upload(body, uri, content_type=_content_type(path))
+            else:
+                self._store.put(uri, body, content_type=_content_type(path))
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(put, files))

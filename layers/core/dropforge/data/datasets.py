@@ -9,6 +9,7 @@ datasets/history.json                                accepted uploads in order o
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -138,10 +139,14 @@ class Datasets:
         raise Conflict("the dataset history is being written by too many at once", code="history_busy", fix="try again")
 
     # --- what training reads -------------------------------------------------------------------------------------------
-    def training_manifest(self, manifest: DatasetManifest, reference_id: str, settings: DataSettings) -> str:
+    def training_manifest(
+        self, manifest: DatasetManifest, reference_id: str, settings: DataSettings, family: Sequence[str] = ()
+    ) -> str:
         """Write (once) and return the URI of the list of parts by the history rule; the reference's part comes first.
 
         append: reference and every accepted upload up to this one; replace: this one only; window: reference and the last n.
+        `family`: datasets of the upload whose quarantined rows this one brings back, and of earlier mends of it. Together
+        they are one upload: `replace` reads them all, and they take one place of a window.
         """
         uri = self.uri(manifest.dataset_id, "training.json")
         accepted = [e.dataset_id for e in self.history()]
@@ -152,9 +157,10 @@ class Datasets:
         )
         match settings.history:
             case "replace":
-                chosen = [manifest.dataset_id]
+                chosen = [*family, manifest.dataset_id]
             case "window":
-                chosen = [reference_id, *[d for d in until if d != reference_id][-settings.window :]]
+                kept = [d for d in until if d not in {reference_id, *family}][-settings.window :]
+                chosen = [reference_id, *[d for d in family if d != reference_id], *kept]
             case _:
                 chosen = [reference_id, *[d for d in until if d != reference_id]]
         parts = [p for d in chosen for p in (manifest if d == manifest.dataset_id else self.manifest(d)).parts]

@@ -112,6 +112,12 @@ def replay_key(upload_id: str, name: str) -> str:
     return f"{REPLAYED}{upload_id}/{name}"
 
 
+def mended_upload(key: str) -> str:
+    """The upload whose rows the file at `key` brings back; empty for any other key."""
+    rest = key.removeprefix(REPLAYED)
+    return rest.split("/", 1)[0] if rest != key and "/" in rest else ""
+
+
 def _folder(bucket: str, upload_id: str) -> str:
     return join(f"s3://{bucket}", "quarantine", upload_id)
 

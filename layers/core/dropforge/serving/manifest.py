@@ -48,6 +48,19 @@ class GraphInput:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """What dropforge.serving.calibration does to the graph's probabilities."""
+
+    kind: str  # "temperature", "sigmoid" or "isotonic"
+    slope: float = 1.0
+    intercepts: tuple[float, ...] = ()  # one a class
+    floor: float = 1e-6  # added to a probability before its logarithm
+    knots: tuple[
+        tuple[tuple[float, ...], tuple[float, ...]], ...
+    ] = ()  # (from, to), rising; one pair a class, binary: one
+
+
+@dataclass(frozen=True, slots=True)
 class BundleManifest:
     """Everything beside the graph. `classes` are the labels in the order of the probability columns."""
 
@@ -75,6 +88,10 @@ class BundleManifest:
     # largest 1 - p at which the class is in the set. Empty: the bundle states no coverage.
     conformal: dict[str, tuple[float, ...]] = field(default_factory=dict)
     explanation: dict[str, str] = field(default_factory=dict)  # file and sha256; empty: the model cannot be explained
+    holdout_share: float = (
+        0.0  # rows this model never saw have a hash below this share; 0: a bundle older than the field
+    )
+    calibration: Calibration | None = None  # applied to the graph's output; None: it is served as it is
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> bytes:
@@ -99,8 +116,16 @@ class BundleManifest:
             value["inputs"] = tuple(GraphInput(i["name"], i["dtype"], tuple(i["features"])) for i in value["inputs"])
             value["classes"] = tuple(value["classes"])
             value["conformal"] = {k: tuple(v) for k, v in value.get("conformal", {}).items()}
+            value["calibration"] = _calibration(value.get("calibration"))
             return cls(**value)
         except (ValueError, KeyError, TypeError) as error:
             raise BundleRejected(
                 f"the bundle's manifest cannot be read: {error}", code="bundle_manifest", fix="train again"
             ) from None
+
+
+def _calibration(value: dict[str, Any] | None) -> Calibration | None:
+    if value is None:
+        return None
+    knots = tuple((tuple(x), tuple(y)) for x, y in value["knots"])
+    return Calibration(value["kind"], value["slope"], tuple(value["intercepts"]), value["floor"], knots)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from dropforge.errors import BundleRejected, InvalidRequest
+from dropforge.serving.calibration import calibrate
 from dropforge.serving.manifest import BundleManifest, Feature
 from dropforge.serving.steps import number_text, shape_numbers
 
@@ -61,7 +62,8 @@ class Predictor:
                     wide = np.array([self._as_number(feature, r[name], i) for i, r in enumerate(records)])
                     table[:, k] = shape_numbers(wide, feature.low, feature.high, log=feature.log)
             feeds[tensor.name] = table
-        probabilities = self._session.run([self.manifest.probabilities_output], feeds)[0]
+        raw = self._session.run([self.manifest.probabilities_output], feeds)[0]
+        probabilities = calibrate(self.manifest.calibration, raw)
         return Prediction(self._labels(probabilities), probabilities, warnings, feeds)
 
     def _labels(self, probabilities: np.ndarray) -> list[str]:
@@ -69,7 +71,7 @@ class Predictor:
         if self._positive >= 0:
             positive, negative = classes[self._positive], classes[1 - self._positive]
             # float64, as the pipeline compares: a float32 just below the threshold must not round up to it
-            above = probabilities[:, self._positive].astype(np.float64) >= self.manifest.threshold
+            above = probabilities[:, self._positive] >= self.manifest.threshold
             return [positive if a else negative for a in above.tolist()]
         return [classes[i] for i in probabilities.argmax(axis=1).tolist()]
 

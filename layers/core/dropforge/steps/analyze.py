@@ -213,7 +213,11 @@ class _Analysis:
                     "nothing to do: they are in use",
                 )
             self.datasets.take_over(entry)
-        dataset_uri = self.datasets.training_manifest(manifest, reference_id, self.settings.data)
+        family = self._family()
+        dataset_uri = self.datasets.training_manifest(manifest, reference_id, self.settings.data, family)
+        # What the children are trained on, once, on their parent: parts by address and sha256; its own rows lie beside it.
+        parts = self.ports.store.get(dataset_uri).body
+        self.ports.tracking(self.settings.project).put_artifacts(made.run_id, {"data/training.json": parts})
         request = requests.build(
             self.settings,
             upload_id=self.upload_id,
@@ -233,6 +237,24 @@ class _Analysis:
             return self.ports.book.advance(self.upload_id, "training")
         except Conflict:  # the workflow was quicker and has concluded
             return self.ports.book.get(self.upload_id)
+
+    def _family(self) -> tuple[str, ...]:
+        """Accepted datasets this upload completes: of the upload whose quarantined rows it brings back, and of earlier mends."""
+        first = self._mended_first(self.record.key)
+        if not first:
+            return ()
+        found = []
+        for entry in self.datasets.history():
+            other = self.ports.book.find(entry.upload_id)
+            if other and first in {entry.upload_id, self._mended_first(other.key)}:
+                found.append(entry.dataset_id)
+        return tuple(d for d in found if d != self.record.dataset_id)
+
+    def _mended_first(self, key: str) -> str:
+        """The upload at the start of a chain of mends; empty for a key that mends nothing."""
+        upload_id = quarantine.mended_upload(key)
+        mended = self.ports.book.find(upload_id) if upload_id else None
+        return (self._mended_first(mended.key) or upload_id) if mended else upload_id
 
     def _block(self, report: Report, made: RunInfo) -> UploadRecord:
         self.ports.tracking(self.settings.project).finish(made.run_id)

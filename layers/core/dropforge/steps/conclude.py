@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import asdict
 from typing import Any
 
 from dropforge import identity
+from dropforge.errors import NotFound
 from dropforge.messages import ConcludeRequest, Conclusion, JobResult, ModelVersion
-from dropforge.ports import Registry, Tracking
+from dropforge.ports import ObjectStore, Registry, Tracking
 from dropforge.registry import gate
+from dropforge.serving.pointer import ActivePointer
 from dropforge.settings import Settings
 from dropforge.uploads import Reason, UploadBook
 
 NEWEST = "newest"
 CHALLENGER = "challenger"
+_LONGEST_TAG = 4000
 
 
 def conclude(
@@ -27,9 +31,14 @@ def conclude(
     registry: Registry,
     tracking: Tracking,
     book: UploadBook,
+    store: ObjectStore,
+    bucket: str,
     log: logging.Logger,
 ) -> Conclusion:
-    """Register, label, record. With no candidate at all the upload ends as failed, with each model's reason.
+    """Judge, register, label, record. With no candidate at all the upload ends as failed, with each model's reason.
+
+    A candidate that is not better than the served model by settings' rule becomes no challenger: keeping the old model is an
+    end like any other, and the upload is concluded.
 
     Raises Unavailable when MLflow or the store does not answer: the workflow tries again.
     """
@@ -38,23 +47,32 @@ def conclude(
     if message.error:
         failed["workflow"] = _why(message.error, message.cause)
     results = [o.result for o in message.outcomes if o.result is not None]
-    versions = {r.model: _register(r, request.upload_id, request.dataset_id, settings, registry) for r in results}
-    choice = gate.best(results, settings.promotion.metric)
+    served = _served_run(store, bucket)
+    judged = {r.model: gate.judge(r, _comparison(store, r), served, settings.promotion) for r in results}
+    choice = gate.choose(results, judged, settings.promotion)
+    versions = {
+        r.model: _register(r, request.upload_id, request.dataset_id, judged[r.model], settings, registry)
+        for r in results
+    }
     challenger = versions[choice.winner.model] if choice.winner else None
     if challenger:
-        registry.set_alias(challenger.name, CHALLENGER, challenger.version)
+        _set_challenger(challenger, settings, registry)
         log.info(
             "challenger chosen",
             extra={"model": challenger.name, "version": challenger.version, "why": choice.reasons[0]},
         )
     for model, why in failed.items():
         log.warning("candidate failed", extra={"model": model, "why": why})
-    _close(message, results=results, versions=versions, challenger=challenger, failed=failed, book=book)
+    if results and not challenger:
+        log.info("the served model stays", extra={"why": choice.reasons})
+    told = _told(choice, versions, settings)
+    _close(message, results=results, versions=versions, challenger=challenger, failed=failed, told=told, book=book)
+    tracking.put_artifacts(request.parent_run_id, {"gate.json": json.dumps(told, indent=1).encode()})
     tracking.set_tags(
         request.parent_run_id,
         {
             "dropforge.challenger": f"{challenger.name}/{challenger.version}" if challenger else "",
-            "dropforge.gate": "; ".join(choice.reasons)[:4000],
+            "dropforge.gate": "; ".join(choice.reasons)[:_LONGEST_TAG],
         },
     )
     tracking.finish(request.parent_run_id, failed=not results)
@@ -67,8 +85,61 @@ def conclude(
     )
 
 
+def _served_run(store: ObjectStore, bucket: str) -> str:
+    """Run of the model that answers now; empty when none does."""
+    try:
+        return ActivePointer(store, bucket).read()[0].run_id
+    except NotFound:
+        return ""
+
+
+def _comparison(store: ObjectStore, result: JobResult) -> dict[str, Any] | None:
+    """What the job stored; None for a job older than the comparison."""
+    if not result.comparison_uri:
+        return None
+    try:
+        told: dict[str, Any] = json.loads(store.get(result.comparison_uri).body)
+    except NotFound:
+        return None
+    return told
+
+
+def _set_challenger(version: ModelVersion, settings: Settings, registry: Registry) -> None:
+    """One challenger a project: the alias comes off the other families, so that it names the one to look at."""
+    registry.set_alias(version.name, CHALLENGER, version.version)
+    names = [identity.registered_model(settings.project, m.name) for m in settings.models]
+    for other in registry.resolve(CHALLENGER, names):
+        if other.name != version.name:
+            registry.drop_alias(other.name, CHALLENGER)
+
+
+def _told(choice: gate.Choice, versions: dict[str, ModelVersion], settings: Settings) -> dict[str, Any]:
+    """The whole decision, for the record and the run."""
+    rule = settings.promotion
+    return {
+        "rule": {
+            "metric": rule.metric,
+            "minimum_gain": rule.minimum_gain,
+            "confidence": rule.confidence,
+            "maximum_slice_loss": rule.maximum_slice_loss,
+        },
+        "winner": f"{versions[choice.winner.model].name}/{versions[choice.winner.model].version}"
+        if choice.winner
+        else "",
+        "reasons": list(choice.reasons),
+        "candidates": [
+            {**asdict(j), "version": f"{versions[m].name}/{versions[m].version}"} for m, j in choice.judgements.items()
+        ],
+    }
+
+
 def _register(
-    result: JobResult, upload_id: str, dataset_id: str, settings: Settings, registry: Registry
+    result: JobResult,
+    upload_id: str,
+    dataset_id: str,
+    judgement: gate.Judgement,
+    settings: Settings,
+    registry: Registry,
 ) -> ModelVersion:
     name = identity.registered_model(settings.project, result.model)
     metric = settings.promotion.metric
@@ -80,6 +151,8 @@ def _register(
         "bundle_sha256": result.bundle_sha256,
         "predictions_uri": result.predictions_uri,
         "settings_sha256": settings.sha256,
+        "gate": judgement.verdict,
+        "gate.reason": judgement.reason[:_LONGEST_TAG],
         **({f"heldout.{metric}": f"{result.metrics[metric]:.6f}"} if metric in result.metrics else {}),
     }
     version = registry.register(name, source=result.model_source, run_id=result.run_id, tags=tags)
@@ -94,6 +167,7 @@ def _close(
     versions: dict[str, ModelVersion],
     challenger: ModelVersion | None,
     failed: dict[str, str],
+    told: dict[str, Any],
     book: UploadBook,
 ) -> None:
     upload_id = message.request.upload_id
@@ -114,6 +188,7 @@ def _close(
     facts: dict[str, Any] = {
         "models": tuple(models),
         "challenger": f"{challenger.name}/{challenger.version}" if challenger else "",
+        "gate": told,
     }
     if record.state == "analysed":  # the workflow can be quicker than the analysis that records its start
         book.advance(upload_id, "training")

@@ -75,7 +75,7 @@ class Reporting:
             ),
             importance=self._importance(),
         )
-        self._publish(report, profile, made, tracking)
+        self._publish(report, profile, admission.snapshot, made, tracking)
         drifted = [c.name for c in report.drifted]
         measured = {"DriftedColumns": len(drifted)}
         self.ports.log.info("reported", extra={"verdict": report.verdict.word, "drifted": drifted, "metrics": measured})
@@ -91,7 +91,7 @@ class Reporting:
             self.ports.log.info("drift is not weighed by importance", extra={"why": error.message})
             return {}
 
-    def _publish(self, report: Report, profile: Profile, made: RunInfo, tracking: Tracking) -> None:
+    def _publish(self, report: Report, profile: Profile, rows: Path, made: RunInfo, tracking: Tracking) -> None:
         html = render.html(report).encode()
         text = report.model_dump_json(indent=1).encode()
         folder = join(f"s3://{self.ports.artifact_bucket}", "reports", self.upload_id)
@@ -105,7 +105,7 @@ class Reporting:
             run_url=tracking.run_url(made),
         )
         files = {"report.html": html, "report.json": text, "profile.json": profile.model_dump_json().encode()}
-        tracking.put_artifacts(made.run_id, {**files, **render.plots(report)})
+        tracking.put_artifacts(made.run_id, {**files, **render.plots(report), "data/data.parquet": rows})
         tracking.log(made.run_id, metrics=_metrics(report))
         tracking.set_tags(made.run_id, {"verdict": report.verdict.word})
         tracking.log_dataset(

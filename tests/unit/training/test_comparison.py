@@ -1,0 +1,98 @@
+"""Weighted scores against scikit-learn, and the paired bootstrap against what it promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from dropforge_training import comparison, evaluation
+from dropforge_training.comparison import Rows
+
+METRICS = ("roc_auc", "average_precision", "log_loss", "accuracy", "f1")
+
+
+def _rows(classes: int, n: int = 400, noise: float = 1.0, seed: int = 1, decimals: int = 2) -> Rows:
+    """Rows of the same truth for every noise; rounded, so that there are ties."""
+    truth = np.random.default_rng(7).integers(0, classes, n)
+    rng = np.random.default_rng(seed)
+    logits = 1.5 * np.eye(classes)[truth] + noise * rng.normal(0, 1, (n, classes))
+    p = np.round(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), decimals) + 1e-3
+    p /= p.sum(axis=1, keepdims=True)
+    return Rows(truth, p.argmax(axis=1), p, 1 if classes == 2 else None)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("metric", METRICS)
+def test_with_weights_of_one_it_is_the_score_of_the_evaluation(metric: str, classes: int) -> None:
+    """Ties and all."""
+    rows = _rows(classes)
+    found = comparison.scorer(metric, rows)(np.ones((1, len(rows.y))))[0]
+    assert found == pytest.approx(evaluation.score(metric, rows.y, rows.probabilities))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_row_of_weight_two_is_the_row_twice(metric: str) -> None:
+    """A draw as weights scores as the drawn rows themselves."""
+    rows = _rows(2, 60)
+    drawn = np.random.default_rng(3).integers(0, 60, 60)
+    weights = np.bincount(drawn, minlength=60).astype(float)[None]
+    twice = rows.at(drawn)
+    assert comparison.scorer(metric, rows)(weights)[0] == pytest.approx(
+        evaluation.score(metric, twice.y, twice.probabilities)
+    )
+
+
+def test_a_model_gains_nothing_over_itself() -> None:
+    """Paired draws cancel to the last bit."""
+    rows = _rows(2)
+    found = comparison.gain("roc_auc", rows, rows, 0.95, seed=1)
+    assert found is not None
+    assert (found["gain"], found["low"], found["high"], found["at_least"]) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
+def test_a_better_model_is_told_from_a_worse_one(metric: str) -> None:
+    """A gain is positive for the better model whichever way the metric runs, and its interval holds it."""
+    better, worse = _rows(2, 2000, noise=0.7), _rows(2, 2000, noise=1.3, seed=2)
+    found = comparison.gain(metric, better, worse, 0.95, seed=1)
+    assert found is not None
+    assert 0 < found["at_least"] < found["gain"] < found["at_most"]
+    assert found["low"] < found["at_least"]
+    assert found["gain"] == pytest.approx(abs(found["candidate"] - found["served"]))
+
+
+def test_equals_pass_no_more_often_than_the_confidence_says() -> None:
+    """Of 100 pairs of equally noisy models at most eleven look surely better at 95 % (binomial, p < 0.01 otherwise)."""
+    passed = 0
+    for seed in range(100):
+        found = comparison.gain(
+            "accuracy", _rows(2, 300, seed=2 * seed + 10), _rows(2, 300, seed=2 * seed + 11), 0.95, seed=seed
+        )
+        assert found is not None
+        passed += found["at_least"] > 0
+    assert 0 < passed <= 11
+
+
+def test_slices_of_few_rows_are_left_out() -> None:
+    """All rows come first; a slice of ninety-nine rows is no ground for a decision."""
+    rows = _rows(2, 400)
+    first = np.arange(400)
+    told = comparison.compare(
+        "roc_auc", rows, rows, {"few": first < 99, "enough": first < 100}, confidence=0.95, seed=1
+    )
+    assert [t["slice"] for t in told] == ["all", "enough"]
+    assert [t["rows"] for t in told] == [400, 100]
+
+
+def test_a_draw_without_a_class_is_not_scored() -> None:
+    """One positive row among forty: half the draws lack it, the others give the interval; without any there is no gain."""
+    y = np.zeros(40, dtype=int)
+    y[3] = 1
+    p = np.linspace(0.1, 0.9, 40)
+    rows = Rows(y, (p > 0.5).astype(int), np.column_stack([1 - p, p]), 1)
+    found = comparison.gain("roc_auc", rows, rows, 0.95, seed=1)
+    assert found is not None
+    assert found["candidate"] == pytest.approx(sk.roc_auc_score(y, p))
+    none = Rows(np.zeros(40, dtype=int), rows.guess, rows.probabilities, 1)
+    assert comparison.gain("roc_auc", none, none, 0.95, seed=1) is None

@@ -1,0 +1,130 @@
+"""The model that answers now, scored on a new job's held-out rows with the API's own predictor, beside the candidate."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dropforge.errors import DropforgeError, NotFound, TransientError
+from dropforge.ports import ObjectStore
+from dropforge.serving.manifest import MANIFEST_FILE, MODEL_FILE, BundleManifest
+from dropforge.serving.pointer import Active, ActivePointer
+from dropforge.serving.predictor import open_bundle
+from dropforge.settings import Settings
+from dropforge.uris import join
+from dropforge_training import comparison, export
+from dropforge_training.tables import BUCKETS, TrainingData
+
+_CHUNK = 2000
+_MOST_VALUES = 20  # of a sensitive column
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """`rows`: what it says of the held-out rows; None with the `reason` when it cannot say. `fair`: rows it never trained on."""
+
+    active: Active
+    rows: comparison.Rows | None
+    fair: np.ndarray
+    reason: str = ""
+
+
+def score(
+    store: ObjectStore, bucket: str, data: TrainingData, settings: Settings, log: logging.Logger
+) -> Served | None:
+    """None when nothing is served. A served model that cannot read the new rows is a finding, not an error.
+
+    Raises Unavailable when the store does not answer.
+    """
+    try:
+        active, _ = ActivePointer(store, bucket).read()
+    except NotFound:
+        return None
+    everything = np.ones(len(data.heldout), dtype=bool)
+    try:
+        manifest_bytes = store.get(join(active.bundle_uri, MANIFEST_FILE)).body
+        model_bytes = store.get(join(active.bundle_uri, MODEL_FILE)).body
+        predictor = open_bundle(manifest_bytes, model_bytes, active.bundle_sha256)
+        manifest = predictor.manifest
+        reason = _unlike(manifest, data, settings)
+        if reason:
+            return Served(active, None, everything, reason)
+        probabilities, labels = _predict(predictor, data, manifest)
+    except TransientError:
+        raise  # another attempt may score it: a store that does not answer must not wave a candidate through
+    except DropforgeError as error:
+        log.warning("the served model cannot be scored", extra={"why": error.message})
+        return Served(active, None, everything, f"the served model cannot be scored on these rows: {error.message}")
+    classes = np.array(data.classes, dtype=object)
+    guess = np.searchsorted(classes, np.array(labels, dtype=object)).clip(max=len(classes) - 1)
+    positive = data.classes.index(data.positive) if data.positive else None
+    share = manifest.holdout_share or settings.training.holdout_share
+    fair = data.heldout.row % np.uint64(BUCKETS) < np.uint64(round(share * BUCKETS))
+    return Served(active, comparison.Rows(data.heldout.y, guess, probabilities, positive), fair)
+
+
+def _unlike(manifest: BundleManifest, data: TrainingData, settings: Settings) -> str:
+    if manifest.target != settings.data.target:
+        return f"the served model predicts {manifest.target!r}, not {settings.data.target!r}"
+    unknown = set(manifest.classes) - set(data.classes)
+    if unknown:
+        return f"the served model knows classes these rows lack: {', '.join(sorted(unknown))}"
+    raw = data.heldout_raw
+    absent = [f.name for f in manifest.features if raw is None or f.name not in raw.columns]
+    return f"these rows lack columns of the served model: {', '.join(absent)}" if absent else ""
+
+
+def _predict(predictor: Any, data: TrainingData, manifest: BundleManifest) -> tuple[np.ndarray, list[str]]:
+    """Probabilities in the order of the new data's classes (a class the served model does not know has 0), and labels."""
+    assert data.heldout_raw is not None  # noqa: S101 - _unlike looked
+    raw = data.heldout_raw[[f.name for f in manifest.features]]
+    told, labels = [], []
+    for start in range(0, len(raw), _CHUNK):
+        answer = predictor.predict(export.records(raw.iloc[start : start + _CHUNK]))
+        told.append(answer.probabilities)
+        labels.extend(answer.labels)
+    known = np.concatenate(told).astype(np.float64)
+    out = np.zeros((len(raw), len(data.classes)))
+    out[:, [data.classes.index(c) for c in manifest.classes]] = known
+    return out, labels
+
+
+def compare(
+    served: Served | None, candidate: comparison.Rows, data: TrainingData, settings: Settings
+) -> dict[str, Any]:
+    """What conclude decides by: `evaluation/comparison.json`. Slices: old and new data, and values of sensitive columns."""
+    rule = settings.promotion
+    told: dict[str, Any] = {
+        "format_version": 1,
+        "metric": rule.metric,
+        "confidence": rule.confidence,
+        "served": None,
+        "reason": "",
+        "slices": [],
+    }
+    if served is None:
+        return told
+    told["served"] = {
+        **{k: getattr(served.active, k) for k in ("model", "version", "run_id", "bundle_uri", "bundle_sha256")},
+        "number": served.active.number,
+    }
+    if served.rows is None:
+        return {**told, "reason": served.reason}
+    slices: dict[str, np.ndarray] = {}
+    if data.heldout_new is not None:
+        slices = {"old data": ~data.heldout_new, "new data": data.heldout_new}
+    for column in data.groups.columns:
+        texts = (
+            data.groups[column].astype(object).where(data.groups[column].notna(), "(missing)").astype(str).to_numpy()
+        )
+        slices |= {f"{column} = {v}": texts == v for v in np.unique(texts)[:_MOST_VALUES]}
+    fair = np.flatnonzero(served.fair)
+    inside = {name: rows[fair] for name, rows in slices.items()}
+    found = comparison.compare(
+        rule.metric, candidate.at(fair), served.rows.at(fair), inside, rule.confidence, settings.training.seed
+    )
+    reason = "" if found else "the rows both may be scored on lack a class"
+    return {**told, "slices": found, "reason": reason}
