@@ -221,3 +221,30 @@ def test_a_label_is_set_and_published(load: Any, event: Any, world: Any) -> None
     assert [(x["model"], x["version"], x["alias"]) for x in kept["labels"]] == [
         ("adult-income-xgboost", "1", "Staging")
     ]
+
+
+def _registered(world: Any) -> str:
+    run = world.tracking("").ensure_run("k", name="r", tags={}).run_id
+    world.registry.register("adult-income-xgboost", source="s", run_id=run, tags={})
+    return str(run)
+
+
+def test_a_model_card_is_html_or_json_by_accept(load: Any, event: Any, world: Any) -> None:
+    """404 for a version that is not there, and for one without a card; the card of the version's own run."""
+    assert _call(load, event("card"))[1]["code"] == "version_unknown"
+    folder = f"s3://artifacts/mlflow/1/{_registered(world)}/artifacts"
+    assert _call(load, event("card"))[1]["code"] == "no_card"
+    world.store.put(f"{folder}/model_card.html", b"<!doctype html>")
+    world.store.put(f"{folder}/model_card.json", b'{"model": "xgboost"}')
+    assert _call(load, event("card")) == (200, "<!doctype html>")
+    asked = {**event("card"), "headers": {"accept": "application/json"}}
+    assert _call(load, asked) == (200, {"model": "xgboost"})
+    other = {**event("card"), "pathParameters": {"name": "nobody", "version": "1"}}
+    assert _call(load, other)[1]["code"] == "model_unknown"
+
+
+def test_activity_wants_a_span_of_minutes(load: Any, event: Any) -> None:
+    """0, more than a day and words are the caller's mistake."""
+    for minutes in ("0", "1441", "x", "-5"):
+        asked = {**event("activity"), "multiValueQueryStringParameters": {"minutes": [minutes]}}
+        assert _call(load, asked)[0] == 422

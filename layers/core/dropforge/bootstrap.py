@@ -11,7 +11,7 @@ from dropforge.environment import Environment
 from dropforge.uris import join
 
 if TYPE_CHECKING:
-    from dropforge.ports import ObjectStore, Queue, Registry, Tracking, Workflow
+    from dropforge.ports import Logs, ObjectStore, Queue, Registry, Tracking, Workflow
     from dropforge.settings import Settings
     from dropforge.uploads import UploadBook
 
@@ -64,6 +64,14 @@ class World:
     def log(self, service: str) -> logging.Logger:
         """The process's logger, at the level and with the metrics namespace of the environment."""
         return observability.logger(service, self.env.log_level, self.env.metrics_namespace)
+
+    @cached_property
+    def logs(self) -> Logs:
+        from dropforge.adapters.aws import client
+        from dropforge.adapters.cloudwatch_reader import CloudWatchLogs
+
+        self.env.require("log_group_prefix")
+        return CloudWatchLogs(client("logs", self.env))
 
     def ship_logs(self, log: logging.Logger, stream: str) -> None:
         """Send the logger's lines to the training log group too, where the environment names one."""

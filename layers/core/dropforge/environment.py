@@ -24,6 +24,7 @@ class Environment:
     state_machine_arn: str = ""
     training_queue_url: str = ""
     training_log_group: str = ""
+    log_group_prefix: str = ""
     log_level: str = "INFO"
     aws_endpoint_url: str = ""
     aws_region: str = ""

@@ -105,6 +105,19 @@ class Queue(Protocol):
         """Approximate number of messages that wait or are in work."""
 
 
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    at: int  # milliseconds since 1970
+    text: str
+
+
+class Logs(Protocol):
+    """Log groups, to be read."""
+
+    def read(self, group: str, since: int, pattern: str, limit: int) -> list[LogLine]:
+        """At most `limit` lines from `since` (ms) that match CloudWatch's filter pattern; empty for a group that is not there."""
+
+
 class Workflow(Protocol):
     """Runs of the training state machine and the tokens of their waiting tasks."""
 

@@ -29,6 +29,8 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/label"): "iam",
     ("GET", "/ledger"): "iam",
     ("GET", "/models"): "iam",
+    ("GET", "/models/{name}/{version}/card"): "iam",
+    ("GET", "/activity"): "iam",
     ("POST", "/upload_data"): "iam",
     ("GET", "/uploads"): "iam",
     ("GET", "/uploads/{upload_id}"): "iam",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from dropforge import identity
 from dropforge.api import http
 from dropforge.errors import DropforgeError, InvalidRequest, NotFound
 from dropforge.serving import formats
-from dropforge.steps import browse, mend, publish, rollback, switch, versions
+from dropforge.steps import activity, browse, mend, publish, rollback, switch, versions
 
 if TYPE_CHECKING:
     from dropforge.bootstrap import World
@@ -111,6 +112,25 @@ def _models(w: World, _request: http.Request) -> http.Response:
     return http.Response({"models": switch.models(settings=w.settings(), registry=w.registry)})
 
 
+def _card(w: World, request: http.Request) -> http.Response:
+    body, kind = versions.card(
+        request.path.get("name", ""),
+        request.path.get("version", ""),
+        request.headers.get("accept", ""),
+        settings=w.settings(),
+        registry=w.registry,
+        store=w.store,
+    )
+    return http.Response(body, content_type=kind)
+
+
+def _activity(w: World, request: http.Request) -> http.Response:
+    asked = request.query.get("minutes", "60")
+    if not asked.isdecimal() or not 1 <= int(asked) <= 1440:
+        raise InvalidRequest("minutes must be 1 to 1440", code="malformed_request", fix="GET /activity?minutes=60")
+    return http.Response(activity.activity(w.logs, w.env.log_group_prefix, int(asked), time.time()))
+
+
 def _model_info(w: World, _request: http.Request) -> http.Response:
     return http.Response(
         switch.model_info(store=w.store, bucket=w.env.data_bucket, mlflow_url=w.env.mlflow_tracking_uri)
@@ -163,6 +183,8 @@ ROUTES: dict[tuple[str, str], Callable[[World, http.Request], http.Response]] = 
     ("POST", "/label"): _label,
     ("GET", "/ledger"): _ledger,
     ("GET", "/models"): _models,
+    ("GET", "/models/{name}/{version}/card"): _card,
+    ("GET", "/activity"): _activity,
     ("GET", "/model_info"): _model_info,
     ("GET", "/health"): _health,
     ("POST", "/upload_data"): _upload_data,

@@ -105,8 +105,10 @@ def respond(
             "answered",
             extra={
                 "method": event.get("httpMethod"),
+                "resource": event.get("resource"),
                 "path": event.get("path"),
                 "status": response.status,
+                "milliseconds": round((time.perf_counter() - started) * 1000, 2),
                 "metrics": _measured(response, latency, started),
                 **extra,
             },

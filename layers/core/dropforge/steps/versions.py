@@ -8,13 +8,14 @@ from typing import Any
 from dropforge import identity
 from dropforge.errors import BundleRejected, InvalidRequest, NotFound
 from dropforge.messages import ModelVersion
-from dropforge.ports import Registry
+from dropforge.ports import ObjectStore, Registry
 from dropforge.serving.pointer import Active
 from dropforge.settings import Settings
 from dropforge.steps.conclude import CHALLENGER, NEWEST
 
 _ALIAS = re.compile(r"[A-Za-z][\w-]{0,63}")
 _RESERVED = {"latest", NEWEST, CHALLENGER}
+_CARDS = {"html": "model_card.html", "json": "model_card.json"}  # among the artifacts of the training run
 
 
 def label(alias: str, model: str, version: str, *, settings: Settings, registry: Registry) -> dict[str, Any]:
@@ -110,6 +111,22 @@ def active_of(version: ModelVersion, alias: str, settings: Settings) -> Active:
         max_rows=settings.serving.max_rows,
         max_body_bytes=settings.serving.max_body_bytes,
     )
+
+
+def card(
+    name: str, version: str, accept: str, *, settings: Settings, registry: Registry, store: ObjectStore
+) -> tuple[str, str]:
+    """Body and content type of a version's model card: JSON when asked for, else HTML. Raises NotFound."""
+    found = [v for v in registry.versions(families(settings, name)) if v.version == version]
+    if not found:
+        raise NotFound(f"no version {version} of {name!r}", code="version_unknown", fix="GET /models lists them")
+    wants_json = "application/json" in accept and "text/html" not in accept
+    uri = registry.artifact_uri(found[0].run_id, _CARDS["json" if wants_json else "html"])
+    try:
+        body = store.get(uri).body.decode()
+    except NotFound:
+        raise NotFound(f"{name} version {version} has no model card", code="no_card", fix="train again") from None
+    return body, "application/json" if wants_json else "text/html; charset=utf-8"
 
 
 def families(settings: Settings, model: str = "") -> list[str]:
