@@ -10,7 +10,7 @@ from dropforge_ui import theme
 from dropforge_ui.client import Api, ApiError
 from dropforge_ui.config import Options
 from dropforge_ui.shapes import ModelInfo
-from dropforge_ui.tabs import data, predict
+from dropforge_ui.tabs import data, models, monitoring, predict
 from dropforge_ui.tabs.parts import html
 from dropforge_ui.views import page
 
@@ -22,13 +22,17 @@ def build(api: Api) -> Any:
     with gr.Blocks(
         title="Dropforge", analytics_enabled=False, elem_id="dropforge", delete_cache=(3600, 86_400)
     ) as blocks:
-        header = html(page.header(None), elem_id="header")
+        header = html(page.header(None, asked=False), elem_id="header")
         info = gr.State(None)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Predict", id="predict") as predict_tab:
                 predict.build(api, info)
             with gr.Tab("Data", id="data") as data_tab:
                 look_data = data.build(api)
+            with gr.Tab("Models", id="models") as models_tab:
+                look_models = models.build(api)
+            with gr.Tab("Monitoring", id="monitoring") as monitoring_tab:
+                look_monitoring = monitoring.build(api)
 
         def asked(now: ModelInfo | None) -> tuple[Any, ...]:
             try:
@@ -47,6 +51,8 @@ def build(api: Api) -> Any:
         predict_tab.select(asked, info, [header, info], **quiet)
         for event in (blocks.load, data_tab.select):
             look_data(event)
+        look_models(models_tab.select)
+        look_monitoring(monitoring_tab.select)
     blocks.queue(default_concurrency_limit=_WIDE_ENOUGH)
     return blocks
 

@@ -14,9 +14,23 @@ import requests
 from dropforge_ui.access import Access
 from dropforge_ui.config import Options
 from dropforge_ui.multipart import FormBody
-from dropforge_ui.shapes import Health, ModelInfo, Prediction, Quarantined, Upload, UploadLine, Version
+from dropforge_ui.shapes import (
+    Activity,
+    Health,
+    Ledger,
+    ModelInfo,
+    Prediction,
+    Quarantined,
+    Upload,
+    UploadLine,
+    Version,
+)
 
 _SECONDS = 35
+_UNSTATED = {
+    "not_explainable": "explain",
+    "coverage_unknown": "coverage",
+}  # error of a model that lacks it → what to leave out
 Record = Mapping[str, Any]
 
 
@@ -41,12 +55,21 @@ class Api:
     def model_info(self) -> ModelInfo:
         return cast("ModelInfo", self._json("GET", "/model_info"))
 
-    def predict(self, records: Sequence[Record], *, explain: bool = False) -> Prediction:
-        """Labels and probabilities; with `explain`, what each feature contributed to them."""
-        return cast(
-            "Prediction",
-            self._json("POST", "/predict" + ("?explain=true" if explain else ""), {"records": list(records)}),
-        )
+    def predict(self, records: Sequence[Record], **asked: str) -> Prediction:
+        """Labels and probabilities; `explain="true"` and `coverage="0.9"` ask for reasons and prediction sets."""
+        query = f"?{urlencode(asked)}" if asked else ""
+        return cast("Prediction", self._json("POST", f"/predict{query}", {"records": list(records)}))
+
+    def explained(self, record: Record) -> Prediction:
+        """One row with its reasons and its prediction set, as far as this model states them."""
+        asked = {"explain": "true", "coverage": "0.9"}
+        while True:
+            try:
+                return self.predict([record], **asked)
+            except ApiError as error:
+                if _UNSTATED.get(error.code) not in asked:
+                    raise
+                del asked[_UNSTATED[error.code]]
 
     # --- data ----------------------------------------------------------------------------------------------------------
     def send_file(self, path: Path, name: str) -> str:
@@ -96,11 +119,37 @@ class Api:
         found: list[Version] = self._json("GET", "/models")["models"]
         return found
 
-    def set_model(self, alias: str, model: str = "") -> dict[str, Any]:
-        return cast("dict[str, Any]", self._json("POST", "/set_model", {"alias": alias, "model": model}))
+    def card(self, name: str, version: str) -> dict[str, Any]:
+        """The facts of a version's model card."""
+        return cast("dict[str, Any]", self._json("GET", _card(name, version)))
+
+    def card_html(self, name: str, version: str) -> str:
+        return self._call("GET", _card(name, version), accept="text/html").text
+
+    def label(self, alias: str, model: str, version: str) -> dict[str, Any]:
+        """Put an alias on a version; it leaves the version that had it."""
+        return cast(
+            "dict[str, Any]", self._json("POST", "/label", {"alias": alias, "model": model, "version": version})
+        )
+
+    def set_model(self, alias: str, model: str = "", why: str = "") -> dict[str, Any]:
+        """Make the version behind the alias the one that answers."""
+        return cast("dict[str, Any]", self._json("POST", "/set_model", {"alias": alias, "model": model, "why": why}))
+
+    def rollback(self, to: int | None = None, why: str = "") -> dict[str, Any]:
+        """Back to ledger entry `to`, or to the model before the present one."""
+        body = {"why": why} if to is None else {"to": to, "why": why}
+        return cast("dict[str, Any]", self._json("POST", "/rollback", body))
+
+    def ledger(self, limit: int = 50) -> Ledger:
+        return cast("Ledger", self._json("GET", f"/ledger?limit={limit}"))
 
     def health(self) -> Health:
         return cast("Health", self._json("GET", "/health"))
+
+    def activity(self, minutes: int = 60) -> Activity:
+        """Calls by time and route, last problems."""
+        return cast("Activity", self._json("GET", f"/activity?minutes={minutes}"))
 
     # --- one call --------------------------------------------------------------------------------------------------------
     def _json(self, method: str, path: str, body: Any = None) -> Any:
@@ -139,6 +188,10 @@ class Api:
             self._local.session = requests.Session()
         session: requests.Session = self._local.session
         return session
+
+
+def _card(name: str, version: str) -> str:
+    return f"/models/{quote(name, safe='')}/{quote(version, safe='')}/card"
 
 
 def _told(answer: requests.Response) -> ApiError:

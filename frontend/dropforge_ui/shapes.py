@@ -101,10 +101,27 @@ class Version(TypedDict, total=False):
     heldout: dict[str, float]
 
 
-class LedgerEntry(TypedDict, total=False):
-    number: int
-    at: str
-    by: str
+LedgerEntry = TypedDict(
+    "LedgerEntry",
+    {
+        "number": int,
+        "at": str,
+        "by": str,
+        "action": str,
+        "why": str,
+        "from": Identity | None,
+        "to": Identity,
+        "restores": int | None,
+    },
+    total=False,
+)
+
+
+class Ledger(TypedDict, total=False):
+    entries: list[LedgerEntry]
+    active: int
+    complete: bool
+    verified: dict[str, Any]
 
 
 class Health(TypedDict, total=False):
@@ -112,3 +129,11 @@ class Health(TypedDict, total=False):
     live: bool
     ready: bool
     parts: dict[str, dict[str, Any]]
+
+
+class Activity(TypedDict, total=False):
+    minutes: int
+    complete: bool
+    traffic: list[dict[str, Any]]
+    routes: list[dict[str, Any]]
+    problems: list[dict[str, Any]]

@@ -6,9 +6,10 @@ element.addEventListener("input", (event) => {
 const send = () => {
   const rows = [...element.querySelectorAll("tr.changed[data-line]")].map((row) => ({
     line: Number(row.dataset.line),
-    cells: [...row.querySelectorAll("input")]
-      .filter((field) => !(field.hasAttribute("data-surplus") && field.value === ""))
-      .map((field) => field.value),
+    cells: [
+      ...row.querySelectorAll("input:not([data-surplus])"),
+      ...[...row.querySelectorAll("input[data-surplus]")].filter((field) => field.value !== ""),
+    ].map((field) => field.value),
   }));
   trigger("submit", { rows });
 };

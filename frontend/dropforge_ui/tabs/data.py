@@ -11,7 +11,7 @@ from dropforge_ui import theme, words
 from dropforge_ui.cells import together
 from dropforge_ui.client import Api, ApiError
 from dropforge_ui.markup import done, problem, tag
-from dropforge_ui.tabs.parts import drop, html
+from dropforge_ui.tabs.parts import drop, html, waiting
 from dropforge_ui.views import data as views
 from dropforge_ui.views import page
 
@@ -28,7 +28,7 @@ def build(api: Api) -> Any:
                 html("<h2>Add a file</h2>")
                 file = drop("CSV or Parquet", [".csv", ".tsv", ".txt", ".parquet"], "upload-file")
                 sent = html(visible=False)
-            listed = html(js_on_load=theme.pick_script(), elem_id="uploads")
+            listed = html(waiting("Uploads"), js_on_load=theme.pick_script(), elem_id="uploads")
         with gr.Column(scale=3, elem_classes=["df-side"]):
             detail = html(elem_id="upload")
             quarantine = html(js_on_load=theme.quarantine_script(), visible=False, elem_id="quarantine")

@@ -19,7 +19,7 @@ from dropforge_ui.views import predict as views
 
 def build(api: Api, info: Any) -> None:
     """Controls into the open tab. `info` is a gr.State with the active model's ModelInfo, None while there is none."""
-    lead = html()
+    lead = html('<p class="df-lead df-wait">Asking the API …</p>')
     with gr.Row(elem_classes=["df-split"]):
         with gr.Column(scale=3, elem_classes=["df-card"]):
             fields_place = gr.Column(elem_classes=["df-form"])
@@ -69,7 +69,7 @@ def _form(api: Api, info: ModelInfo, result: Any, reasons: Any, last: Any, curve
         record = form.record(features, given)
         started = time.monotonic()
         try:
-            answer = api.predict([record], explain=True)
+            answer = api.explained(record)
         except ApiError as error:
             return page.error(error), gr.update(visible=False), None
         told = views.result(answer, info, (time.monotonic() - started) * 1000)

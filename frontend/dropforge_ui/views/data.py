@@ -141,11 +141,8 @@ def quarantine(found: Quarantined) -> Markup:
     rows = found["rows"][:ROWS_SHOWN]
     total = found["rows_quarantined"]
     more = f"The first {len(rows)} of {total:,}; `dropforge quarantine` has them all." if total > len(rows) else ""
-    header = [
-        tag("th", "line", scope="col", class_="n"),
-        *(tag("th", h, scope="col") for h in found["header"]),
-        tag("th", ""),
-    ]
+    named = tuple(tag("th", h, scope="col") for h in found["header"])
+    header = [tag("th", "line", scope="col", class_="n"), tag("th", "surplus", scope="col"), *named]
     body = [_quarantined(found, row) for row in rows]
     grid = tag("table", tag("thead", tag("tr", header)), tag("tbody", body))
     return card(
@@ -194,18 +191,11 @@ def _quarantined(found: Quarantined, row: QuarantinedRow) -> Markup:
         )
         for _, c in named[width:]
     ]
-    why = tag(
-        "td",
-        tag("small", "surplus: ", class_="surplus") if surplus else None,
-        surplus,
-        class_="wrong" if surplus else None,
-    )
     first = tag(
         "tr",
         tag("th", f"{row['line']:,}", scope="row", class_="n"),
+        tag("td", surplus, class_="wrong" if surplus else None),
         inputs,
-        why,
         data_line=row["line"],
-        data_width=width,
     )
     return join(first, tag("tr", tag("td"), tag("td", row["reason"], colspan=width + 1), class_="why"))

@@ -17,11 +17,12 @@ _WORDS = {
 }
 
 
-def header(health: Health | None) -> Markup:
-    """Name, health, light and dark."""
-    word, tone = (
-        ("API does not answer", "bad") if health is None else _WORDS.get(health["status"], (health["status"], "warn"))
-    )
+def header(health: Health | None, *, asked: bool = True) -> Markup:
+    """Name, health, light and dark. Without a health the API does not answer, or was not asked yet."""
+    if health is None:
+        word, tone = ("API does not answer", "bad") if asked else ("asking the API …", "")
+    else:
+        word, tone = _WORDS.get(health["status"], (health["status"], "warn"))
     words = (tag("span", "Dark", class_="to-dark"), tag("span", "Light", class_="to-light"))
     look = tag("button", words, type="button", data_look=True, title="light or dark")
     return tag(

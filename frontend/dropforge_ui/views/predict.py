@@ -82,17 +82,15 @@ def _threshold(answer: Prediction, info: ModelInfo) -> Markup | None:
 
 
 def prediction_set(first: Mapping[str, Any]) -> Markup | None:
-    """The labels that cannot be ruled out at the model's confidence level (conformal prediction)."""
-    found = first.get("prediction_set", first.get("set"))
-    if isinstance(found, Mapping):
-        labels, level = found.get("labels", ()), found.get("coverage", found.get("level"))
-    else:
-        labels, level = found or (), first.get("coverage")
-    if not labels:
+    """The labels that cannot be ruled out at the coverage asked for (conformal prediction)."""
+    found = first.get("prediction_set")
+    if not found:
         return None
-    sure = f" at {float(level):.0%}" if isinstance(level, int | float) else ""
+    labels, level = found["labels"], f"{float(found['coverage']):.0%}"
+    if not labels:
+        return tag("p", f"This row is unlike every class: no label is plausible at {level} coverage.", class_="df-note")
     told = "Only one label is plausible" if len(labels) == 1 else f"{len(labels)} labels are plausible"
-    return tag("p", f"{told}{sure}: ", [(chip(str(x), "accent"), " ") for x in labels], class_="df-note")
+    return tag("p", f"{told} at {level} coverage: ", [(chip(str(x), "accent"), " ") for x in labels], class_="df-note")
 
 
 def warnings(found: Sequence[Mapping[str, Any]]) -> Markup | None:
@@ -113,41 +111,18 @@ def warnings(found: Sequence[Mapping[str, Any]]) -> Markup | None:
 
 
 def contributions(first: Mapping[str, Any], record: Mapping[str, Any]) -> Markup | None:
-    """What each feature did to the probability, the largest first; None when the API does not say."""
-    parts = _contributions(first)
-    if not parts:
+    """What each feature did to the model's output, the largest first; None when the model does not say."""
+    told = first.get("explanation")
+    if not told or not told.get("contributions"):
         return None
-    ordered = sorted(parts.items(), key=lambda p: -abs(p[1]))
+    ordered = sorted(told["contributions"].items(), key=lambda p: -abs(p[1]))
     top = abs(ordered[0][1]) or 1.0
     rows = [_push(name, value, value / top, record.get(name)) for name, value in ordered[:_SHOWN]]
     rest = sum(v for _, v in ordered[_SHOWN:])
-    others = (
-        tag("p", f"The other {len(ordered) - _SHOWN} features together: {rest:+.3f}.", class_="df-note")
-        if rest
-        else None
-    )
-    towards = first.get("explained_class") or _explained(first)
-    note = f"To the right: speaks for “{towards}”. To the left: speaks against it." if towards else ""
-    return card("Why", tag("p", note, class_="df-note") if note else None, rows, others)
-
-
-def _contributions(first: Mapping[str, Any]) -> dict[str, float]:
-    found = first.get("contributions", first.get("explanation"))
-    if isinstance(found, Mapping):
-        found = found.get("contributions", found.get("features", found))
-    if isinstance(found, Mapping):
-        return {str(k): float(v) for k, v in found.items() if isinstance(v, int | float)}
-    made = {}
-    for item in found or ():
-        name, value = item.get("feature", item.get("field", "")), item.get("contribution", item.get("value"))
-        if name and isinstance(value, int | float):
-            made[str(name)] = float(value)
-    return made
-
-
-def _explained(first: Mapping[str, Any]) -> str:
-    found = first.get("explanation")
-    return str(found.get("class", "")) if isinstance(found, Mapping) else ""
+    others = f"The other {len(ordered) - _SHOWN} features together: {rest:+.3f}." if len(ordered) > _SHOWN else ""
+    unit = str(told.get("space", "")).replace("_", " ")
+    note = f"To the right speaks for “{told.get('class', '')}”, to the left against it; in {unit}."
+    return card("Why", tag("p", note, class_="df-note"), rows, tag("p", others, class_="df-note") if others else None)
 
 
 def _push(name: str, value: float, share: float, given: Any) -> Markup:

@@ -69,12 +69,20 @@ def api(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
 def test_a_prediction_goes_with_the_key_and_unsigned(api: Api, server: Server) -> None:
     """POST /predict carries the API key and no signature."""
     server.answers["POST", "/predict"] = (200, {"predictions": []})
-    api.predict([{"a": 1}], explain=True)
+    api.predict([{"a": 1}], explain="true")
     _, path, headers, body = server.asked[0]
     assert path == "/predict?explain=true"
     assert headers["x-api-key"] == "k"
     assert "authorization" not in headers
     assert json.loads(body) == {"records": [{"a": 1}]}
+
+
+def test_reasons_are_left_out_where_the_model_has_none(api: Api, server: Server) -> None:
+    """A model without explanation or stated coverage still predicts; any other mistake stays one."""
+    server.answers["POST", "/predict"] = (422, {"code": "not_explainable", "message": "m", "fix": "f"})
+    with pytest.raises(ApiError):
+        api.explained({"a": 1})
+    assert [path for _, path, _, _ in server.asked] == ["/predict?explain=true&coverage=0.9", "/predict?coverage=0.9"]
 
 
 def test_administration_is_signed(api: Api, server: Server) -> None:

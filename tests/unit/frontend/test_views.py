@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dropforge_ui import batch, cells, form, words
 from dropforge_ui.client import ApiError
 from dropforge_ui.markup import Markup, join, tag
-from dropforge_ui.views import data, predict
+from dropforge_ui.views import data, models, monitoring, predict
 
 EVIL = "<script>alert(1)</script>"
 INFO: Any = {
@@ -36,8 +36,8 @@ def test_everything_foreign_is_escaped() -> None:
             {
                 "label": EVIL,
                 "probabilities": {EVIL: 1.0},
-                "prediction_set": [EVIL],
-                "contributions": [{"feature": EVIL, "contribution": 0.5}],
+                "prediction_set": {"coverage": 0.9, "labels": [EVIL]},
+                "explanation": {"class": EVIL, "space": EVIL, "contributions": {EVIL: 0.5}},
             }
         ],
         "model": INFO["model"],
@@ -64,10 +64,46 @@ def test_everything_foreign_is_escaped() -> None:
         data.quarantine(quarantined),
         data.report(EVIL, "javascript:alert(1)"),
         data.expected(EVIL),
+        *_of_models(),
+        *_of_monitoring(),
     )
     assert "<script" not in page
     assert "javascript:alert" not in page.replace("&quot;", "")
     assert page.count("&lt;script&gt;") > 20
+
+
+def _of_models() -> list[str]:
+    version: Any = {"name": EVIL, "version": EVIL, "aliases": [EVIL], "heldout": {EVIL: 0.5}, "dataset_id": EVIL}
+    entry: Any = {"number": 2, "at": EVIL, "by": EVIL, "action": EVIL, "why": EVIL, "from": version, "to": version}
+    kept: Any = {"entries": [entry], "active": 1, "verified": {"ok": False, "problems": [EVIL]}}
+    told = {"metrics": {EVIL: 0.5}, "intervals": {EVIL: [0.4, 0.6]}}
+    return [
+        models.leaderboard([version], {models.key(version): told}, "", ""),
+        models.chosen(version),
+        models.active(version, kept),
+        models.ledger(kept),
+        models.comparison(told, told),
+        models.model_card(EVIL, EVIL),
+        models.question(EVIL),
+    ]
+
+
+def _of_monitoring() -> list[str]:
+    upload: Any = {"upload_id": "1", "key": EVIL, "verdict": EVIL, "received_at": EVIL}
+    route = {"route": EVIL, "requests": 1, "refused": 1, "failed": 1, "median_ms": 1.0, "p95_ms": 2.0}
+    found: Any = {
+        "traffic": [{"at": EVIL, "requests": 1, "refused": 0, "failed": 0}],
+        "routes": [route],
+        "problems": [{"at": EVIL, "part": EVIL, "what": EVIL, "code": EVIL, "message": EVIL, "id": EVIL}],
+    }
+    report = {"columns": [{"name": EVIL, "effect_corrected": 0.3, "outcome": "drift"}]}
+    health: Any = {"status": EVIL, "parts": {EVIL: {"error": EVIL, "message": EVIL, "fix": EVIL}, "x": {EVIL: EVIL}}}
+    return [
+        monitoring.health(health),
+        monitoring.traffic(found),
+        monitoring.problems(found),
+        monitoring.drift([upload], {"1": report}),
+    ]
 
 
 @given(st.text(), st.text())
