@@ -26,6 +26,15 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("dropforge")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pictures", type=Path, help="folder for the screenshots the browser tests make; none without it")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests last: they add uploads to the cloud whose first ones the integration tests count."""
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)
+
+
 def free_ports(count: int) -> list[int]:
     """Ports that were free at the same time, so that they differ."""
     probes = [socket.socket() for _ in range(count)]

@@ -65,7 +65,7 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
         store = S3Store(deploy.client(config, "s3"))
         settings_store.apply(store, config.data_bucket, config.settings_file.read_bytes(), config.settings_file.name)
     outputs = deploy.outputs(config)
-    page = threading.Thread(target=_caught(lambda: _start_frontend(config, outputs, progress), errors), daemon=True)
+    page = threading.Thread(target=_caught(lambda: _timed_frontend(config, outputs, progress), errors), daemon=True)
     if config.ui_port:
         page.start()  # beside the MLflow server, which takes longer
     tracking.join()
@@ -134,6 +134,11 @@ def read_outputs(config: Config) -> dict[str, str]:
     except OSError:
         raise PermanentError("the local cloud does not run", code="not_running", fix="start it: dropforge up") from None
     return found
+
+
+def start_frontend(config: Config, outputs: dict[str, str]) -> None:
+    """Start the web app on config.ui_port unless it runs, and wait until it answers."""
+    frontend.start(config, outputs, _clean_environment(config))
 
 
 def start_worker(config: Config, outputs: dict[str, str], number: int = 1) -> None:
@@ -236,9 +241,9 @@ def _start_mlflow(config: Config, progress: Progress) -> None:
         wait_until(process, lambda: _answers(f"{config.mlflow_uri}/health"), 90)
 
 
-def _start_frontend(config: Config, outputs: dict[str, str], progress: Progress) -> None:
+def _timed_frontend(config: Config, outputs: dict[str, str], progress: Progress) -> None:
     with _timed("web app", progress):
-        frontend.start(config, outputs, _clean_environment(config))
+        start_frontend(config, outputs)
 
 
 def _frontend_status(config: Config) -> str:

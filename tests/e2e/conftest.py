@@ -1,0 +1,114 @@
+"""A browser on the web app of the local cloud."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from dropforge_cli.uploads import put
+from dropforge_local import cloud as local_cloud
+from dropforge_local.frontend import frontend
+
+from ..conftest import Cloud, free_ports
+
+ROWS = 4000
+TERMINAL = {"concluded", "rejected", "blocked", "failed", "skipped"}
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, driven by playwright; skipped with a reason where there is none."""
+    found = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
+    if not found:
+        pytest.skip("no Chromium: apt-get install chromium")
+    expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        opened = playwright.chromium.launch(executable_path=found, args=flags)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def app(cloud: Cloud) -> Iterator[str]:
+    """Address of a web app of this cloud."""
+    config = replace(cloud.config, ui_port=free_ports(1)[0])
+    try:
+        local_cloud.start_frontend(config, cloud.outputs)
+        yield config.ui_url
+    finally:
+        frontend(config).stop()
+
+
+@pytest.fixture(scope="session")
+def served(cloud: Cloud, adult_lines: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The reference is in, and its models are registered. Rows an integration test sent before are skipped at once."""
+    file = tmp_path_factory.mktemp("e2e") / "reference.csv"
+    file.write_text("\n".join(adult_lines[: ROWS + 1]) + "\n")
+    upload_id = put(cloud.target, file)
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        found = [u for u in cloud.target.api("GET", "/uploads").json()["uploads"] if u["upload_id"] == upload_id]
+        if found and found[0]["state"] in TERMINAL:
+            assert found[0]["state"] in {"concluded", "skipped"}, found
+            return
+        time.sleep(0.2)
+    raise AssertionError("the reference did not end")
+
+
+class Visit:
+    """Pages of the app, what they asked for, and what they complained about."""
+
+    def __init__(self, browser: Browser, url: str, pictures: Path | None) -> None:
+        self._browser, self._url, self._pictures = browser, url, pictures
+        self._contexts: list[BrowserContext] = []
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+
+    def open(self, width: int = 1280, look: Any = "light") -> Page:
+        context = self._browser.new_context(viewport={"width": width, "height": 900}, color_scheme=look)
+        self._contexts.append(context)
+        context.set_default_timeout(60_000)
+        page = context.new_page()
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.goto(self._url)
+        page.get_by_role("tab", name="Predict").wait_for()
+        return page
+
+    def picture(self, page: Page, name: str) -> None:
+        """A screenshot, when a folder for them is given."""
+        if self._pictures:
+            self._pictures.mkdir(parents=True, exist_ok=True)
+            page.wait_for_timeout(600)
+            page.screenshot(path=self._pictures / f"{name}.png")
+
+    def close(self) -> None:
+        for context in self._contexts:
+            context.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, app: str, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    made = Visit(browser, app, request.config.getoption("--pictures"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def drifted(adult_lines: list[str]) -> Callable[[], bytes]:
+    """Real rows twenty years older, and one with a field too many."""
+
+    def made() -> bytes:
+        rows = [line.split(",") for line in adult_lines[ROWS + 3001 : ROWS + 4501]]
+        older = [",".join([str(int(r[0]) + 20), *r[1:]]) for r in rows]
+        return ("\n".join([adult_lines[0], *older, older[0] + ",surplus"]) + "\n").encode()
+
+    return made

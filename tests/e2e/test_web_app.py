@@ -1,0 +1,141 @@
+"""The web app in a browser, on a real cloud: from a drifted file to a prediction and back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlparse
+
+import pytest
+from playwright.sync_api import Page, expect
+
+pytestmark = [pytest.mark.integration, pytest.mark.e2e]
+LONG = 180_000
+
+
+def _tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+
+
+def test_the_whole_way(visit: Any, served: None, drifted: Callable[[], bytes]) -> None:
+    """Upload a drifted file, watch it, read the report, label, set active, predict, ask what if, roll back, mend a row."""
+    page = visit.open()
+    _data(page, visit, drifted())
+    active = _models(page, visit)
+    _predict(page, visit, active)
+    _back(page, visit, active)
+    _mend(page)
+    assert not visit.complaints
+    assert {urlparse(u).hostname for u in visit.asked if u.startswith("http")} == {"127.0.0.1"}
+
+
+def _data(page: Page, visit: Any, body: bytes) -> None:
+    _tab(page, "Data")
+    expect(page.locator("#uploads button").first).to_be_visible()
+    file = {"name": "older-people.csv", "mimeType": "text/csv", "buffer": body}
+    page.locator("#upload-file input[type=file]").set_input_files(files=[file])  # type: ignore[list-item]
+    upload = page.locator("#upload")
+    expect(upload.get_by_role("heading", name="older-people.csv")).to_be_visible(timeout=30_000)
+    expect(upload.locator("li[aria-current=step]")).to_be_visible(timeout=30_000)
+    visit.picture(page, "data-running")
+    expect(upload.locator("li.good", has_text="concluded")).to_be_visible(timeout=LONG)
+    expect(upload.get_by_text("1,501 in, 1,500 used, 1 set aside")).to_be_visible()
+    expect(upload.locator(".df-chip.warn", has_text="warn")).to_be_visible()
+    report = page.frame_locator("#report iframe")
+    expect(report.locator("body")).to_contain_text("age")
+    expect(report.locator("body")).to_contain_text("drift")
+    visit.picture(page, "data")
+
+
+def _models(page: Page, visit: Any) -> str:
+    """Set the leader active; its name and version."""
+    _tab(page, "Models")
+    leader = page.locator("#leaderboard tbody tr").first
+    leader.get_by_role("button").click()
+    expect(page.locator("#leaderboard tbody tr.on")).to_have_count(1)
+    name = " ".join((leader.get_by_role("button").inner_text()).split())
+    expect(page.locator("#chosen h2")).to_have_text(name)
+    page.locator("#put-label").click()
+    expect(page.locator("#models-told")).to_contain_text("is now Production")
+    page.locator("#set-active").click()
+    expect(page.locator("#models-told")).to_contain_text(f"{name} answers now.")
+    expect(page.locator("#active")).to_contain_text(name)
+    expect(page.frame_locator("#model-card iframe").locator("body")).to_contain_text("roc_auc")
+    visit.picture(page, "models")
+    return name
+
+
+def _predict(page: Page, visit: Any, active: str) -> None:
+    _tab(page, "Predict")
+    name, _, version = active.partition(" version ")
+    expect(page.locator(".df-lead")).to_contain_text(f"{name} version {version}")
+    age = page.get_by_label("age", exact=True)
+    age.fill("200")
+    page.locator("#predict").click()
+    answer = page.locator(".df-answer")
+    expect(answer).to_have_text(re.compile("50K"))
+    shares = page.locator(".df-card", has=answer).locator(".df-bar .value")
+    assert abs(sum(float(t.rstrip("%")) for t in shares.all_inner_texts()) - 100) < 0.2
+    expect(page.locator(".df-warn")).to_contain_text("200 is outside the training range")
+    age.fill("45")
+    page.locator("#vary input").click()
+    page.get_by_role("option", name="age", exact=True).click()
+    expect(page.locator("svg.df-chart polyline.curve")).to_be_visible()
+    visit.picture(page, "predict")
+
+
+def _back(page: Page, visit: Any, active: str) -> None:
+    """Another version becomes active; rolling back brings the first one back, and the ledger keeps all of it."""
+    _tab(page, "Models")
+    other = page.locator("#leaderboard tbody tr", has_not_text="Production").first
+    other.get_by_role("button").click()
+    expect(page.locator("#chosen h2")).not_to_have_text(active)
+    page.locator("#set-active").click()
+    expect(page.locator("#models-told [role=alert]")).to_contain_text("does not carry the label Production")
+    page.locator("#put-label").click()
+    expect(page.locator("#models-told")).to_contain_text("is now Production")
+    page.locator("#set-active").click()
+    expect(page.locator("#models-told")).to_contain_text("answers now.")
+    expect(page.locator("#active")).not_to_contain_text(active)
+    page.locator("#roll-back").click()
+    page.locator("#roll-back-sure").click()
+    expect(page.locator("#models-told")).to_contain_text(f"{active} answers again.")
+    expect(page.locator("#active")).to_contain_text(active)
+    expect(page.locator("#ledger")).to_contain_text("roll back")
+    expect(page.locator("#ledger")).to_contain_text("chain verified")
+    _tab(page, "Monitoring")
+    expect(page.locator("#drift")).to_contain_text("older-people.csv")
+    expect(page.locator("#traffic")).to_contain_text("POST /predict")
+    visit.picture(page, "monitoring")
+
+
+def _mend(page: Page) -> None:
+    """The row with a field too many loses it, and goes in again as a new upload."""
+    _tab(page, "Data")
+    page.locator("#uploads button", has_text="older-people.csv").first.click()
+    row = page.locator("#quarantine tr[data-line]")
+    expect(row).to_have_count(1)
+    row.locator("input[data-surplus]").fill("")
+    page.get_by_role("button", name="Send corrected rows").click()
+    expect(page.locator("#upload h2")).to_have_text(re.compile(r"older-people-[0-9a-f]{12}\.csv"), timeout=30_000)
+
+
+@pytest.mark.parametrize(("width", "look"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")])
+def test_every_tab_fits_and_is_reached_by_keyboard(visit: Any, served: None, width: int, look: str) -> None:
+    """No sideways scrolling of the page at desktop and phone width; arrow keys and Enter move between tabs; the look is kept."""
+    page = visit.open(width, look)
+    expect(page.locator("body.dark")).to_have_count(int(look == "dark"))
+    for name, settled in (
+        ("Data", "#uploads button"),
+        ("Models", "#leaderboard tbody tr"),
+        ("Monitoring", "#traffic table"),
+    ):
+        page.get_by_role("tab", name=name).focus()
+        page.keyboard.press("Enter")
+        expect(page.locator(settled).first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        visit.picture(page, f"{name.lower()}-{width}-{look}")
+    page.locator("[data-look]").click()
+    expect(page.locator("body.dark")).to_have_count(int(look == "light"))
+    assert not visit.complaints
