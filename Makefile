@@ -9,7 +9,7 @@ SAM := SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 ENV ?= aws
 STACK ?= dropforge
 
-.PHONY: help setup docs tutorial demo up down status test check format lock clean deep-clean bench-analysis bench-verdict bench-publish try-datasets deploy destroy verify-aws permissions
+.PHONY: help setup docs tutorial demo up down status test test-browser check format lock clean deep-clean bench-analysis bench-verdict bench-publish try-datasets deploy destroy verify-aws permissions
 .PHONY: faults faults-mutations soak
 
 help: ## Show this list
@@ -38,6 +38,9 @@ status: .venv/.runtime ## Show what runs
 
 test: .venv/.dev ## Set up and run every test
 	@$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+test-browser: .venv/.dev ## The whole way through the web app in Chromium; PICTURES=folder keeps screenshots
+	@$(BIN)/pytest tests/e2e --browser $(if $(PICTURES),--pictures $(PICTURES))
 
 check: .venv/.dev ## Lint, types, import rules, template
 	@$(BIN)/ruff check .

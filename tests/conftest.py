@@ -27,12 +27,8 @@ hypothesis.settings.load_profile("dropforge")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--browser", action="store_true", help="run the browser tests (`make test-browser`)")
     parser.addoption("--pictures", type=Path, help="folder for the screenshots the browser tests make; none without it")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browser tests last: they add uploads to the cloud whose first ones the integration tests count."""
-    items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)
 
 
 def free_ports(count: int) -> list[int]:
@@ -62,14 +58,19 @@ class Cloud:
         return self.target.client(service)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """For `pytest -n 2 --dist loadgroup`: one process has the shared cloud and begins with it, files stay whole."""
 
     def group(item: pytest.Item) -> str:
         return "cloud" if "cloud" in getattr(item, "fixturenames", ()) else item.nodeid.partition("::")[0]
 
+    # Browser tests add uploads to the cloud whose first ones the integration tests count.
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)
+    browser = config.getoption("--browser")
     for item in items:
         item.add_marker(pytest.mark.xdist_group(group(item)))
+        if item.get_closest_marker("e2e") and item.path.parent.name == "e2e" and not browser:
+            item.add_marker(pytest.mark.skip(reason="browser tests train on a cloud of their own: make test-browser"))
     # Waiting for the cloud takes longest: it must not be what is left over at the end.
     if os.environ.get("PYTEST_XDIST_WORKER"):
         items.sort(key=lambda item: group(item) != "cloud")

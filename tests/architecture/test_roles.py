@@ -41,7 +41,7 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         (WRITE, "data/incoming/*"), *((READ, f"data/{room}/*") for room in ("uploads", "config", "quarantine")),
         (READ, "data/serving/*"), (WRITE, "data/serving/*"), ("s3:ListBucket", "data"),
         (READ, "artifacts/reports/*"), (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "artifacts"),
-        ("sqs:GetQueueAttributes", "TrainingQueue"),
+        ("sqs:GetQueueAttributes", "TrainingQueue"), ("logs:FilterLogEvents", "logs/*"),
     },
     "PredictFunction": {
         (READ, "data/serving/*"), (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "data"), ("s3:ListBucket", "artifacts"),
@@ -91,6 +91,7 @@ REACHES: dict[str, dict[str, set[str]]] = {
         "S3Store": {"get", "get_if_changed", "put", "stat", "list", "presign_get", "presign_post"},
         "SqsQueue": {"depth"},
         "Secrets": {"read"},
+        "CloudWatchLogs": {"read"},
     },
     "PredictFunction": {"S3Store": {"get", "get_if_changed"}},
     "TrainingRole": {
