@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
 from dropforge.adapters.memory import MemoryStore
 from dropforge.errors import Unavailable
-from dropforge.tuning.journal import Journal
+from dropforge.ports import StoredObject
+from dropforge.tuning.journal import SNAPSHOT_EVERY, Journal
 
 FOLDER = "s3://data/tuning/study"
 
@@ -68,3 +70,41 @@ def test_studies_are_apart() -> None:
     store = MemoryStore()
     Journal(store, FOLDER + "-2").append([{"n": 9}])
     assert list(Journal(store, FOLDER).read(0)) == []
+
+
+def test_a_late_reader_asks_little() -> None:
+    """A journal of hundreds of objects is read with a few requests, and says the same."""
+    store = MemoryStore()
+    writer = Journal(store, FOLDER)
+    for n in range(2 * SNAPSHOT_EVERY + 3):
+        writer.append([{"n": n}])
+    asked: list[str] = []
+    real = store.get
+
+    def counted(uri: str, version: str = "") -> StoredObject:
+        asked.append(uri)
+        return real(uri, version)
+
+    store.get = counted  # type: ignore[method-assign]
+    reader = Journal(store, FOLDER)
+    assert [e["n"] for e in reader.read(0)] == list(range(2 * SNAPSHOT_EVERY + 3))
+    assert len(asked) == 1 + 3 + 1  # the snapshot, what came after it, and the end
+    reader.append([{"n": -1}])
+    assert writer.read(2 * SNAPSHOT_EVERY + 3) == [{"n": -1}]
+
+
+def test_an_append_whose_answer_was_lost_is_not_repeated() -> None:
+    """The client's second try of a put that had worked meets its own object: the entries stand once."""
+    store = MemoryStore()
+    real = store.put
+
+    def twice(uri: str, body: bytes, **arguments: Any) -> str:
+        real(uri, body, **arguments)
+        return real(uri, body, **arguments)
+
+    store.put = twice  # type: ignore[method-assign]
+    journal = Journal(store, FOLDER)
+    journal.append([{"n": 0}])
+    journal.append([{"n": 1}])
+    assert Journal(store, FOLDER).read(0) == [{"n": 0}, {"n": 1}]
+    assert journal.read(0) == [{"n": 0}, {"n": 1}]

@@ -1,17 +1,20 @@
-"""An append-only journal of JSON lines on the object store: entry n is the object n, written once by whoever is first.
+"""An append-only journal of JSON lines on the object store: object n is written once, by whoever is first.
 
-`append = conditional put of the next number` makes it safe for any number of writers with nothing but the store.
+`append = conditional put of the next number` makes it safe for any number of writers with nothing but the store. A writer
+reads only what others have put in before it; from time to time the whole journal so far is kept as one snapshot, so that
+a late reader needs a few requests instead of one an object.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 from dropforge.errors import Conflict, NotFound
 from dropforge.ports import ObjectStore
 from dropforge.uris import join
+
+SNAPSHOT_EVERY = 50  # objects
 
 
 class Journal:
@@ -23,14 +26,20 @@ class Journal:
         self._entries: list[dict[str, Any]] = []
         self._objects = 0
 
-    def read(self, start: int) -> Iterable[dict[str, Any]]:
+    def read(self, start: int) -> list[dict[str, Any]]:
         """Entries from number `start` on, as of now."""
-        while True:
-            try:
-                body = self._store.get(self._uri(self._objects)).body
-            except NotFound:
-                return self._entries[start:]
-            self._take(body)
+        self.refresh()
+        return self._entries[start:]
+
+    def refresh(self) -> None:
+        """Take in what others have appended: one request more than there are new objects."""
+        if not self._objects:
+            self._from_snapshot()
+        self._catch_up(None)
+
+    def seen(self) -> list[dict[str, Any]]:
+        """Entries taken in so far; asks nobody."""
+        return self._entries
 
     def append(self, entries: list[dict[str, Any]]) -> None:
         """Append the entries together; others' entries may come before them."""
@@ -39,10 +48,36 @@ class Journal:
             try:
                 self._store.put(self._uri(self._objects), body, content_type="application/json", if_absent=True)
             except Conflict:
-                self._take(self._store.get(self._uri(self._objects)).body)
-                continue
+                # The client may have tried twice: the answer to the put that did it was lost.
+                if not self._catch_up(body):
+                    continue
+            else:
+                self._take(body)
+            break
+        if self._objects % SNAPSHOT_EVERY == 0:
+            self._keep_snapshot()
+
+    def _catch_up(self, own: bytes | None) -> bool:
+        """Take in what is there; True when `own` is among it."""
+        while True:
+            try:
+                body = self._store.get(self._uri(self._objects)).body
+            except NotFound:
+                return False
             self._take(body)
-            return
+            if body == own:
+                return True
+
+    def _from_snapshot(self) -> None:
+        found = [o.uri for o in self._store.list(join(self._folder, "snapshots") + "/")]
+        if found:
+            kept = json.loads(self._store.get(found[-1]).body)
+            self._entries, self._objects = kept["entries"], kept["objects"]
+
+    def _keep_snapshot(self) -> None:
+        body = json.dumps({"objects": self._objects, "entries": self._entries}).encode()
+        uri = join(self._folder, "snapshots", f"{self._objects:08d}.json")
+        self._store.put(uri, body, content_type="application/json")  # whoever writes it writes the same
 
     def _take(self, body: bytes) -> None:
         self._entries.extend(json.loads(body))
