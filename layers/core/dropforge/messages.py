@@ -11,6 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dropforge.errors import InvalidRequest
 
+# What a training job is to do. all: tune, fit and export. tune: trials of a study shared with other workers, no more.
+# finish: fit and export what the study found.
+Role = Literal["all", "tune", "finish"]
+
 
 class Message(BaseModel):
     """Frozen, versioned, strict about unknown fields being harmless: a newer producer may add some."""
@@ -45,8 +49,11 @@ class UploadEvent(Message):
 
 
 class TrainingBudget(Message):
+    """Tuning ends at whichever comes first. Trials and money are of the study, seconds of each worker."""
+
     trials: int
     seconds: float
+    money: float | None = Field(default=None, description="in the currency of training.compute; null: no limit")
 
 
 class TrainingJob(Message):
@@ -61,6 +68,20 @@ class TrainingJob(Message):
     budget: TrainingBudget
     seed: int
     parent_run_id: str = Field(description="MLflow run of the analysis")
+    role: Role = "all"
+    worker: int = Field(
+        default=0, description="which of the workers of one study, from 1; 0: the only one, or the last"
+    )
+    workers: tuple[int, ...] = Field(default=(), description="numbers of the workers that tune together; empty: one")
+
+
+class TuneResult(Message):
+    """What a job of the role `tune` answers."""
+
+    model: str
+    worker: int
+    trials: int = Field(description="of the whole study, as far as this worker saw")
+    best_score: float | None = Field(default=None, description="null when no trial had ended yet")
 
 
 class JobResult(Message):

@@ -197,8 +197,9 @@ class ProcessingStep(_Frozen):
 class Budget(_Frozen):
     """Tuning ends at whichever comes first."""
 
-    trials: int = Field(20, gt=0, description="sets of parameters tried")
-    seconds: float = Field(60, gt=0, description="wall time after which no further trial begins")
+    trials: int = Field(20, gt=0, description="sets of parameters tried, by all workers together")
+    seconds: float = Field(60, gt=0, description="wall time of a worker, the last fit included; a trial in flight is cut")
+    money: float | None = Field(None, gt=0, description="of all workers; needs `training.compute`")
 
 
 class ModelSettings(_Frozen):
@@ -207,7 +208,23 @@ class ModelSettings(_Frozen):
         alias="class", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="`package.module:Class` of a Candidate"
     )
     budget: Budget = Budget()
+    workers: int = Field(1, ge=1, le=100, description="jobs that tune one study together")
+    bag: int = Field(1, ge=1, le=20, description="estimators of the last fit, averaged into one model (xgboost)")
     search: dict[str, Any] = Field(default_factory=dict, description="narrower ranges for the search, by parameter")
+
+
+class ComputeSettings(_Frozen):
+    """What one training worker costs. `as_of`: the day the price was looked up."""
+
+    price_per_hour: float = Field(0.0, ge=0, description="of one worker")
+    currency: str = Field("USD", description="of the price and of `budget.money`")
+    as_of: date | None = Field(None, description="the day the price was looked up")
+
+    @model_validator(mode="after")
+    def _price_is_dated(self) -> ComputeSettings:
+        if self.price_per_hour and self.as_of is None:
+            raise ValueError("a price needs `as_of`, the day it was looked up, e.g. 2026-11-01")
+        return self
 
 
 class TrainingSettings(_Frozen):
@@ -215,6 +232,7 @@ class TrainingSettings(_Frozen):
     holdout_share: float = Field(0.2, gt=0.0, lt=0.9)
     seed: int = 20260101
     calibration: Literal["auto", "none", "temperature", "sigmoid", "isotonic"] = "auto"
+    compute: ComputeSettings = ComputeSettings()
 
 
 class PromotionSettings(_Frozen):
@@ -286,6 +304,13 @@ class Settings(_Frozen):
     def _target_is_not_processed(self) -> Settings:
         if any(self.data.target in step.columns for step in self.processing):
             raise ValueError(f"`processing` changes features only; {self.data.target} is the target")
+        return self
+
+    @model_validator(mode="after")
+    def _money_has_a_price(self) -> Settings:
+        limited = [m.name for m in self.models if m.budget.money is not None]
+        if limited and not self.training.compute.price_per_hour:
+            raise ValueError(f"the budget of {limited[0]} limits money: set `training.compute.price_per_hour`")
         return self
 
     @model_validator(mode="after")

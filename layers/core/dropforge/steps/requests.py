@@ -24,9 +24,10 @@ def build(
             dataset_uri=dataset_uri,
             settings_uri=settings_uri,
             model=m.name,
-            budget=TrainingBudget(trials=m.budget.trials, seconds=m.budget.seconds),
+            budget=TrainingBudget(trials=m.budget.trials, seconds=m.budget.seconds, money=m.budget.money),
             seed=settings.training.seed,
             parent_run_id=parent_run_id,
+            workers=tuple(range(1, m.workers + 1)) if m.workers > 1 else (),
         )
         for m in settings.models
     )
