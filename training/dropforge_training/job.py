@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from dropforge import settings_store
@@ -29,7 +28,6 @@ from dropforge.serving.calibration import calibrate
 from dropforge.serving.explain import EXPLAIN_FILE
 from dropforge.serving.manifest import MANIFEST_FILE, MODEL_FILE
 from dropforge.settings import ModelSettings, Settings
-from dropforge.tuning.journal import Journal
 from dropforge.uris import join
 from dropforge_training import (
     calibration,
@@ -40,6 +38,8 @@ from dropforge_training import (
     explanation,
     export,
     fitting,
+    refit,
+    search_job,
     served,
     tables,
     tuning,
@@ -87,9 +87,8 @@ def run_job(
             "data loaded",
             extra={"train_rows": len(data.train), "heldout_rows": len(data.heldout), "unlabelled": data.unlabelled},
         )
-        journal = Journal(store, join(f"s3://{data_bucket}", "tuning", job.job_id))
         with threadpool_limits(_cores(len(data.train))):  # OpenMP and BLAS, for models that take no thread count
-            fitted, tuned = _fit(job, chosen, data, settings, journal, log, stop)
+            fitted, tuned = _fit(job, chosen, data, settings, store, data_bucket, log, stop)
         if stop():
             raise Interrupted
         now_served = served.score(store, data_bucket, data, settings, log)
@@ -108,41 +107,33 @@ def _fit(
     chosen: ModelSettings,
     data: TrainingData,
     settings: Settings,
-    journal: Journal,
+    store: ObjectStore,
+    data_bucket: str,
     log: logging.Logger,
     stop: Callable[[], bool],
 ) -> tuple[Fitted, tuning.Tuned]:
     candidate = base.load(chosen.import_path)
-    markers = data.markers(settings)
     jobs = _cores(len(data.train))
-    tuned = tuning.tune(
+    tuned = search_job.run(
+        job,
         candidate,
+        chosen,
         data,
-        model=job.model,
-        journal=journal,
-        study_name=job.job_id,
-        metric=settings.training.metric,
-        budget=job.budget,
-        markers=markers,
-        search=chosen.search,
-        seed=job.seed,
+        settings,
+        store=store,
+        data_bucket=data_bucket,
         jobs=jobs,
         log=log,
         stop=stop,
+        tell=lambda _: None,
     )
+    markers = data.markers(settings)
 
-    def refit(rows: Table) -> Pipeline:
-        cleaner = tuning.cleaner_for(candidate, data, markers)
-        clean = cleaner.fit(rows.x).transform(rows.x)
-        preprocessor = candidate.preprocessor(cleaner)
-        matrix = np.asarray(preprocessor.fit_transform(clean), dtype=np.float32)
-        estimator = candidate.estimator(tuned.params, seed=job.seed, jobs=jobs, classes=len(data.classes))
-        return Pipeline(
-            [("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator.fit(matrix, rows.y))]
-        )
+    def on(rows: Table) -> Pipeline:
+        return refit.fit(candidate, data, rows, markers, tuned.members, seed=job.seed, jobs=jobs)
 
-    fitted = fitting.fit(refit, data, settings, seed=job.seed, log=log, stop=stop)
-    log.info("fitted on all training rows", extra={"params": tuned.params})
+    fitted = fitting.fit(on, data, settings, seed=job.seed, log=log, stop=stop)
+    log.info("fitted on all training rows", extra={"params": tuned.params, "bag": len(tuned.members)})
     return fitted, tuned
 
 

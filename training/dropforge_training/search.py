@@ -6,13 +6,16 @@ the parameter. What is not named stays as the candidate has it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from dropforge.errors import SettingsError
 
 if TYPE_CHECKING:
-    import optuna
+    from dropforge_training.models.base import Candidate
 
 
 class NarrowedTrial:
@@ -76,3 +79,37 @@ class NarrowedTrial:
         return SettingsError(
             f"settings.yaml: models: {self._model}: search.{name}: {what}", code="search_invalid", fix=fix
         )
+
+
+def within(
+    candidate: Candidate, ranges: Mapping[str, Any], model: str, points: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The points moved into today's search space: a number to the nearest allowed one; what the space lacks is left out.
+
+    Raises SettingsError for wrong `ranges`.
+    """
+    trial = optuna.create_study().ask()
+    narrowed = NarrowedTrial(trial, ranges, model)
+    candidate.search_space(narrowed)
+    narrowed.check_all_used()
+    space = trial.distributions
+    return [
+        {
+            name: near
+            for name, value in point.items()
+            if name in space and (near := _nearest(space[name], value)) is not None
+        }
+        for point in points
+    ]
+
+
+def _nearest(space: BaseDistribution, value: Any) -> Any:
+    """None when there is none, as for a category that is gone."""
+    if isinstance(space, CategoricalDistribution):
+        return value if value in space.choices else None
+    if not isinstance(space, IntDistribution | FloatDistribution) or not isinstance(value, int | float):
+        return None
+    inside = min(max(value, space.low), space.high)
+    if space.step is not None:
+        inside = space.low + round((inside - space.low) / space.step) * space.step
+    return int(inside) if isinstance(space, IntDistribution) else float(min(inside, space.high))

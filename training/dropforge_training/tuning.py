@@ -3,151 +3,327 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import BaseJournalBackend
-from sklearn.model_selection import train_test_split
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
 
 from dropforge.errors import JobFailed
-from dropforge.messages import TrainingBudget
+from dropforge.messages import Role
+from dropforge.tuning.budget import Allowance
 from dropforge.tuning.journal import Journal
-from dropforge_training import evaluation
+from dropforge_training import evaluation, search
 from dropforge_training.interruption import Interrupted
-from dropforge_training.models.base import Candidate
-from dropforge_training.processing import TableCleaner
+from dropforge_training.models.base import Candidate, Fold
 from dropforge_training.search import NarrowedTrial
-from dropforge_training.tables import TrainingData
+from dropforge_training.studies import FINISHED, ROUNDS, WORKER, Point, SharedStudy
 
-_VALIDATION_SHARE = 0.2
 _BARREN_TRIALS = 3  # trials in a row without a finite score after which the search is given up
-_FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-
-
-class _Backend(BaseJournalBackend):
-    """Optuna's port over our journal."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-
-    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
-        return self._journal.read(log_number_from)
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        self._journal.append(logs)
+_CUT = "cut"  # the budget ended before the trial did; its score is that of the rounds it had
+_SECONDS = "seconds"
+_PARAMS = "params"  # as the candidate gave them to its estimator
 
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """Best parameters, ready for the last fit; the score is on validation rows (a loss is negated)."""
+    """Parameters of the estimators of the last fit, the best first; the score is on validation rows (a loss is negated).
 
-    params: dict[str, Any]
+    Rounds found by early stopping are among the parameters, in proportion to all training rows.
+    `trials` of the whole study, finished and pruned; `seconds` of its slowest worker; `money` of all workers.
+    """
+
+    members: tuple[dict[str, Any], ...]
     score: float
     trials: int
     seconds: float
+    money: float
+    points: tuple[Point, ...]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Of the best trial."""
+        return self.members[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the search is after a trial. `best` is None before the first score."""
+
+    trial: int
+    trials: int
+    best: float | None
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What one search is about.
+
+    `bag`: estimators of the last fit, whose time the budget includes where one worker does all. `start`: trials to begin
+    a new study with. `role`: see messages.TrainingJob.
+    """
+
+    candidate: Candidate
+    model: str
+    metric: str
+    classes: int
+    positive: int
+    seed: int
+    jobs: int
+    ranges: Mapping[str, Any]
+    allowance: Allowance
+    bag: int = 1
+    start: Sequence[Mapping[str, Any]] = ()
+    worker: int = 0
+    role: Role = "all"
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Seconds of this worker, those of its earlier attempts included."""
+
+    before: float
+    started: float = field(default_factory=time.monotonic)
+
+    def elapsed(self) -> float:
+        return self.before + time.monotonic() - self.started
 
 
 def tune(
-    candidate: Candidate,
-    data: TrainingData,
-    *,
-    model: str,
+    wanted: Search,
+    folds: Sequence[Fold],
     journal: Journal,
-    study_name: str,
-    metric: str,
-    budget: TrainingBudget,
-    markers: dict[str, tuple[str, ...]],
-    search: Mapping[str, Any],
-    seed: int,
-    jobs: int,
+    name: str,
+    *,
     log: logging.Logger,
     stop: Callable[[], bool],
+    tell: Callable[[Progress], None],
 ) -> Tuned:
-    """Trials until the budget's number or seconds are used up, counting those of an earlier attempt; at least one.
+    """Trials until trials, seconds or money are used up, counting those of earlier attempts and other workers; at least one.
 
-    `stop` is asked between trials. Preprocessing is fitted once, not once a trial. `search`: ranges set
-    for `model` in settings.yaml.
-    Raises Interrupted when `stop` said so, SettingsError for a wrong `search`, JobFailed when no trial can be scored.
+    `stop` is asked between trials and between rounds. Without members only for the role `tune`: others run the trials that
+    the budget allows, and none of them has ended yet. The role `finish` runs a trial only when the study has no score at all.
+    Raises Interrupted when `stop` said so, SettingsError for wrong `ranges`, JobFailed when no trial can be scored.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    x, y, x_valid, y_valid = _matrices(candidate, data, markers, seed)
-    classes = len(data.classes)
-    positive = data.classes.index(data.positive) if data.positive else 1
-    started = time.monotonic()
-    study = optuna.create_study(
-        storage=JournalStorage(_Backend(journal)), study_name=study_name, direction="maximize", load_if_exists=True
-    )
-    earlier = study.get_trials(deepcopy=False, states=_FINISHED)
-    # A resumed study must not draw the first attempt's random points a second time.
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(earlier))
-    spent = sum(t.duration.total_seconds() for t in earlier if t.duration)
-
-    def elapsed() -> float:
-        return spent + time.monotonic() - started
-
-    def objective(trial: optuna.Trial) -> float:
-        narrowed = NarrowedTrial(trial, search, model)
-        params = candidate.search_space(narrowed)
-        narrowed.check_all_used()
-        fitted = candidate.fit(
-            candidate.estimator(params, seed=seed, jobs=jobs, classes=classes), x, y, x_valid, y_valid
-        )
-        trial.set_user_attr("final_params", candidate.final_params(fitted, params))
-        return evaluation.score(metric, y_valid, fitted.predict_proba(x_valid), positive)
-
+    study = SharedStudy(journal, name, seed=wanted.seed, worker=wanted.worker, workers=wanted.allowance.workers)
+    mine = [t for t in study.trials(*FINISHED) if t.user_attrs.get(WORKER) == wanted.worker]
+    clock = _Clock(sum(float(t.user_attrs.get(_SECONDS, 0.0)) for t in mine))
+    orphans = study.retry_orphans()
+    if orphans:
+        log.info("trials of a stopped worker are run again", extra={"trials": orphans})
+    study.start_with(search.within(wanted.candidate, wanted.ranges, wanted.model, wanted.start))
+    runner = _Runner(wanted, folds, study, clock, stop)
     barren = 0
-    done = len(earlier)
-    while not done or (done < budget.trials and elapsed() < budget.seconds):
+    while runner.may_start():
         if stop():
             raise Interrupted
-        study.optimize(objective, n_trials=1)
-        before, done = done, len(study.get_trials(deepcopy=False, states=_FINISHED))
-        barren = barren + 1 if done == before else 0
+        finished = runner.one()
+        if finished is None:
+            break
+        barren = 0 if finished else barren + 1
         if barren == _BARREN_TRIALS:
             raise JobFailed(
-                f"{barren} trials in a row gave no finite {metric}",
+                f"{barren} trials in a row gave no finite {wanted.metric}",
                 code="tuning_failed",
                 fix="choose another training.metric, or narrow the model's `search` in settings.yaml",
             )
+        seen = runner.progress()
         log.info(
-            f"trial {done} of {budget.trials}",
+            f"trial {seen.trial} of {seen.trials}",
             extra={
-                "best_score": round(study.best_value, 5) if done else None,
-                "metric": metric,
-                "seconds_left": round(max(0.0, budget.seconds - elapsed()), 1),
+                "best_score": None if seen.best is None else round(seen.best, 5),
+                "metric": wanted.metric,
+                "seconds_left": round(seen.seconds_left, 1),
             },
         )
-    best = study.best_trial
-    return Tuned(best.user_attrs["final_params"], float(best.value or 0.0), done, elapsed())
+        tell(seen)
+    return _tuned(wanted, study, clock, _fitted_share(folds))
 
 
-def _matrices(
-    candidate: Candidate, data: TrainingData, markers: dict[str, tuple[str, ...]], seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Training and validation matrices of the training rows; the held-out rows are not touched."""
-    indices = np.arange(len(data.train))
-    smallest = np.bincount(data.train.y).min()
-    fit, valid = train_test_split(
-        indices, test_size=_VALIDATION_SHARE, random_state=seed, stratify=data.train.y if smallest >= 2 else None
+class _Runner:
+    """Trials of one worker, one at a time."""
+
+    def __init__(
+        self, wanted: Search, folds: Sequence[Fold], study: SharedStudy, clock: _Clock, stop: Callable[[], bool]
+    ) -> None:
+        self._wanted = wanted
+        self._folds = folds
+        self._study = study
+        self._clock = clock
+        self._stop = stop
+
+    def may_start(self) -> bool:
+        """Whether the budget allows another trial. Without any score so far it does, unless somebody else is at work."""
+        if self._wanted.role != "tune" and not self._study.trials(TrialState.COMPLETE):
+            return True
+        return self._wanted.role != "finish" and not self._too_many() and self._left() > 0
+
+    def one(self) -> bool | None:
+        """Run the next trial; True when it has a score or was pruned, None when others began the last ones meanwhile."""
+        trial = self._study.ask()
+        if self._wanted.role == "tune" and self._too_many(before=trial.number):
+            self._study.study.tell(trial, state=TrialState.FAIL)
+            return None
+        started = time.monotonic()
+        narrowed = NarrowedTrial(trial, self._wanted.ranges, self._wanted.model)
+        params = self._wanted.candidate.search_space(narrowed)
+        narrowed.check_all_used()
+        self._study.publish()
+        value: float | None = None
+        try:
+            value, rounds, cut = self._fit(trial, params)
+            state = TrialState.COMPLETE if math.isfinite(value) else TrialState.FAIL
+            trial.set_user_attr(_PARAMS, params)
+            trial.set_user_attr(ROUNDS, rounds)
+            trial.set_user_attr(_CUT, cut)
+        except optuna.TrialPruned:
+            state = TrialState.PRUNED
+        except Exception:
+            self._study.study.tell(trial, state=TrialState.FAIL)
+            raise
+        trial.set_user_attr(_SECONDS, round(time.monotonic() - started, 3))
+        try:
+            self._study.study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
+        except UpdateFinishedTrialError:  # this worker was taken for dead: the trial runs elsewhere
+            return True
+        return state in FINISHED
+
+    def progress(self) -> Progress:
+        complete = self._study.trials(TrialState.COMPLETE)
+        best = max((float(t.value or 0.0) for t in complete), default=None)
+        done = len(self._study.trials(*FINISHED))
+        return Progress(done, max(done, self._wanted.allowance.trials), best, max(0.0, self._left()))
+
+    def _too_many(self, before: int | None = None) -> bool:
+        """Whether as many trials as the budget has were begun, `before` one when given."""
+        begun = self._study.trials(*FINISHED, TrialState.RUNNING)
+        return sum(before is None or t.number < before for t in begun) >= self._wanted.allowance.trials
+
+    def _left(self) -> float:
+        """Seconds until the search must end, so that the last fit is still within the budget."""
+        return self._wanted.allowance.wall_seconds - self._clock.elapsed() - self._last_fit()
+
+    def _last_fit(self) -> float:
+        """What the last fit will take, going by the best trials; a fit on all rows is longer in proportion."""
+        best = self._study.best(self._wanted.bag)
+        if not best or self._wanted.role != "all":
+            return 0.0
+        each = sum(float(t.user_attrs.get(_SECONDS, 0.0)) for t in best) / len(best) / len(self._folds)
+        # More rows and more rounds, each in proportion.
+        return self._wanted.bag * each / _fitted_share(self._folds) ** 2
+
+    def _fit(self, trial: optuna.Trial, params: dict[str, Any]) -> tuple[float, int, bool]:
+        """Mean score over the folds, mean rounds, whether the budget ended it."""
+        w = self._wanted
+        ear = _Ear(trial, self._stop, self._left, first=not self._study.trials(TrialState.COMPLETE))
+        scores, rounds = [], []
+        for number, fold in enumerate(self._folds):
+            ear.fold = number
+
+            def score(probabilities: Any, fold: Fold = fold) -> float:
+                return evaluation.score(w.metric, fold.y_valid, np.asarray(probabilities), w.positive)
+
+            made = w.candidate.train(
+                params,
+                fold,
+                seed=w.seed,
+                jobs=w.jobs,
+                classes=w.classes,
+                metric=w.metric,
+                score=score,
+                watch=ear,
+            )
+            scores.append(score(made.probabilities))
+            rounds.append(made.rounds)
+            if number + 1 < len(self._folds) and ear.between(number, float(np.mean(scores))):
+                break
+        return float(np.mean(scores)), round(float(np.mean(rounds))), ear.cut
+
+
+class _Ear:
+    """Listens to one trial: prunes it at rungs of progress and after folds, cuts it when the budget ends.
+
+    A rung is a doubling of the progress, so that a trial costs a handful of comparisons however many rounds it has.
+    """
+
+    _FOLD = 100  # rungs of a fold come before the next fold's
+
+    def __init__(
+        self, trial: optuna.Trial, stop: Callable[[], bool], left: Callable[[], float], *, first: bool
+    ) -> None:
+        self.fold = 0
+        self.cut = False
+        self._trial = trial
+        self._stop = stop
+        # Asked once: the time left shrinks by the clock alone while one trial runs.
+        self._deadline = time.monotonic() + left()
+        self._rung = 0
+        self._first = first
+
+    def __call__(self, progress: float, score: float) -> bool:
+        if self._stop():
+            raise Interrupted
+        if time.monotonic() > self._deadline:
+            self.cut = True
+            return True
+        if self.fold == 0 and progress >= 2**self._rung:
+            while progress >= 2**self._rung:
+                self._rung += 1
+            self._report(score, self._rung)
+        return False
+
+    def between(self, fold: int, mean: float) -> bool:
+        """After a fold: True when the budget leaves no time for another one."""
+        if self._stop():
+            raise Interrupted
+        self._report(mean, self._FOLD * (fold + 1))
+        self.cut = self.cut or time.monotonic() > self._deadline
+        return self.cut
+
+    def _report(self, score: float, step: int) -> None:
+        if math.isfinite(score):
+            self._trial.report(score, step)
+            if not self._first and self._trial.should_prune():
+                raise optuna.TrialPruned
+
+
+def _tuned(wanted: Search, study: SharedStudy, clock: _Clock, share: float) -> Tuned:
+    study.refresh()
+    best = study.best(max(wanted.bag, 5))
+    trials = study.trials(*FINISHED)
+    by_worker = {wanted.worker: clock.elapsed()}
+    for t in trials:
+        if (number := int(t.user_attrs.get(WORKER, 0))) != wanted.worker:
+            by_worker[number] = by_worker.get(number, 0.0) + float(t.user_attrs.get(_SECONDS, 0.0))
+    return Tuned(
+        members=_members(wanted, best, share) if best else (),
+        score=float(best[0].value or 0.0) if best else math.nan,
+        trials=len(trials),
+        seconds=max(by_worker.values()),
+        money=wanted.allowance.spent(sum(by_worker.values())),
+        points=tuple(Point(t.params, float(t.value or 0.0)) for t in best),
     )
-    cleaner = cleaner_for(candidate, data, markers)
-    rows = data.train.x.iloc[fit]
-    clean = cleaner.fit(rows).transform(rows)
-    preprocessor = candidate.preprocessor(cleaner)
-    x = np.asarray(preprocessor.fit_transform(clean), dtype=np.float32)
-    x_valid = np.asarray(preprocessor.transform(cleaner.transform(data.train.x.iloc[valid])), dtype=np.float32)
-    return x, data.train.y[fit], x_valid, data.train.y[valid]
 
 
-def cleaner_for(candidate: Candidate, data: TrainingData, markers: dict[str, tuple[str, ...]]) -> TableCleaner:
-    """The unfitted processor for these features."""
-    texts = {c.name: c.kind in {"category", "text"} for c in data.features}
-    texts |= {c: s.cast == "category" for c, s in data.steps.items() if s.cast}
-    numbers = [c.name for c in data.features if not texts[c.name]]
-    categories = [c.name for c in data.features if texts[c.name]]
-    return candidate.processor(numbers, categories, markers, data.steps)
+def _members(wanted: Search, best: list[FrozenTrial], share: float) -> tuple[dict[str, Any], ...]:
+    """The better half of the bag's size, each as often as needed: other seeds of a good trial beat a lesser trial."""
+    chosen = best[: (wanted.bag + 1) // 2]
+    made = []
+    for number in range(wanted.bag):
+        trial = chosen[number % len(chosen)]
+        rounds = int(trial.user_attrs[ROUNDS])
+        counted = {wanted.candidate.rounds: max(1, round(rounds / share))} if rounds else {}
+        made.append({**trial.user_attrs[_PARAMS], **counted})
+    return tuple(made)
+
+
+def _fitted_share(folds: Sequence[Fold]) -> float:
+    """Share of the training rows that a trial is fitted on."""
+    return len(folds[0].y) / (len(folds[0].y) + len(folds[0].y_valid))

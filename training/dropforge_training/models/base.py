@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,36 @@ if TYPE_CHECKING:
     from dropforge_training.search import NarrowedTrial
 
 
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Preprocessed training rows and the validation rows a trial is scored on.
+
+    x, x_valid: shape [rows, features after preprocessing] (float32); y, y_valid: class codes. `kept`: what a candidate
+    makes of the rows once (its own matrix form), shared by all trials.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    x_valid: np.ndarray
+    y_valid: np.ndarray
+    kept: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """One fit on one fold: probabilities of its validation rows, shape [rows, classes]; the rounds it took (0: has none)."""
+
+    probabilities: np.ndarray
+    rounds: int = 0
+
+
+# Told how far a fit is (in units a candidate's trials share) and how good it would be now, larger better; True: end the
+# fit with what there is. Raises TrialPruned for a hopeless one.
+Watch = Callable[[float, float], bool]
+# Scores probabilities of the fold's validation rows, larger is better.
+Score = Callable[[Any], float]
+
+
 class Candidate(ABC):
     """What tuning needs to know of a model. Instances hold no state: one may serve many jobs.
 
@@ -36,13 +68,36 @@ class Candidate(ABC):
     def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:
         """An unfitted scikit-learn classifier."""
 
-    def fit(self, estimator: Any, x: np.ndarray, y: np.ndarray, x_valid: np.ndarray, y_valid: np.ndarray) -> Any:  # noqa: ARG002 - for early stopping
-        """Fit; a model that stops early looks at the validation rows."""
-        return estimator.fit(x, y)
+    rounds: str = ""  # the parameter of the estimator that counts boosting rounds, when `train` finds their number
 
-    def final_params(self, estimator: Any, params: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - for early stopping
-        """Parameters for the last fit on all training rows, given the estimator of the best trial."""
-        return params
+    def first(self) -> dict[str, Any]:
+        """Parameters of the first trial: a good default, so that even a budget of one trial gives a usable model."""
+        return {}
+
+    def train(
+        self,
+        params: dict[str, Any],
+        fold: Fold,
+        *,
+        seed: int,
+        jobs: int,
+        classes: int,
+        metric: str,  # noqa: ARG002 - for candidates that stop early
+        score: Score,  # noqa: ARG002 - for candidates that report while they fit
+        watch: Watch,  # noqa: ARG002
+    ) -> Trained:
+        """One fit of a trial. A model fitted in rounds overrides this: it asks `watch` between rounds and stops early."""
+        fitted = self.estimator(params, seed=seed, jobs=jobs, classes=classes).fit(fold.x, fold.y)
+        return Trained(fitted.predict_proba(fold.x_valid))
+
+    def blend(self, fitted: list[Any]) -> Any:
+        """One estimator that gives the mean of these, which differ in parameters and seed; `blends` tells who can.
+
+        Only for several: a single one is used as it is.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not blend {len(fitted)} estimators")
+
+    blends: bool = False
 
     def processor(
         self, numbers: list[str], categories: list[str], markers: dict[str, tuple[str, ...]], steps: dict[str, Steps]

@@ -23,6 +23,9 @@ class LogisticRegression(Candidate):
     def search_space(self, trial: optuna.Trial | NarrowedTrial) -> dict[str, Any]:
         return {"C": trial.suggest_float("C", 1e-3, 100.0, log=True)}
 
+    def first(self) -> dict[str, Any]:
+        return {"C": 1.0}
+
     def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:  # noqa: ARG002 - one thread suffices
         return linear_model.LogisticRegression(**params, max_iter=500, random_state=seed)
 

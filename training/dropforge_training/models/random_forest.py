@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn.ensemble import RandomForestClassifier
 
-from dropforge_training.models.base import Candidate
+from dropforge_training.models.base import Candidate, Fold, Score, Trained, Watch
 
 if TYPE_CHECKING:
     import optuna
 
     from dropforge_training.search import NarrowedTrial
+
+_STEP = 25  # trees between two looks at the budget
 
 
 class RandomForest(Candidate):
@@ -25,5 +27,29 @@ class RandomForest(Candidate):
             "max_features": trial.suggest_float("max_features", 0.1, 0.6),
         }
 
+    def first(self) -> dict[str, Any]:
+        return {"n_estimators": 100, "max_depth": 14, "min_samples_leaf": 4, "max_features": 0.2}
+
     def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:  # noqa: ARG002 - the forest counts classes itself
         return RandomForestClassifier(**params, random_state=seed, n_jobs=jobs)
+
+    def train(
+        self,
+        params: dict[str, Any],
+        fold: Fold,
+        *,
+        seed: int,
+        jobs: int,
+        classes: int,
+        metric: str,  # noqa: ARG002 - a forest does not overfit by more trees: nothing to stop early
+        score: Score,
+        watch: Watch,
+    ) -> Trained:
+        wanted = int(params["n_estimators"])
+        forest = self.estimator({**params, "n_estimators": 0}, seed=seed, jobs=jobs, classes=classes)
+        forest.set_params(warm_start=True)
+        for trees in [*range(_STEP, wanted, _STEP), wanted]:
+            forest.set_params(n_estimators=trees).fit(fold.x, fold.y)
+            if trees < wanted and watch(trees / _STEP, score(forest.predict_proba(fold.x_valid))):
+                break
+        return Trained(forest.predict_proba(fold.x_valid))

@@ -1,0 +1,40 @@
+"""The last fit: the best parameters on all training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+from dropforge_training.folds import cleaner_for
+from dropforge_training.models.base import Candidate
+from dropforge_training.tables import Table, TrainingData
+
+_SEEDS = 101  # between two members of a bag
+
+
+def fit(
+    candidate: Candidate,
+    data: TrainingData,
+    rows: Table,
+    markers: dict[str, tuple[str, ...]],
+    members: Sequence[dict[str, Any]],
+    *,
+    seed: int,
+    jobs: int,
+) -> Pipeline:
+    """Processor, preprocessor and estimator fitted on `rows`. Several members become one estimator that gives their mean."""
+    cleaner = cleaner_for(candidate, data, markers)
+    clean = cleaner.fit(rows.x).transform(rows.x)
+    preprocessor = candidate.preprocessor(cleaner)
+    matrix = np.asarray(preprocessor.fit_transform(clean), dtype=np.float32)
+    made = [
+        candidate.estimator(params, seed=seed + number * _SEEDS, jobs=jobs, classes=len(data.classes)).fit(
+            matrix, rows.y
+        )
+        for number, params in enumerate(members)
+    ]
+    estimator = made[0] if len(made) == 1 else candidate.blend(made)
+    return Pipeline([("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])

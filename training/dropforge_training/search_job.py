@@ -1,0 +1,63 @@
+"""The search of one training job: settings, budget, folds, the shared study, a warm start."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from dropforge.messages import TrainingJob
+from dropforge.ports import ObjectStore
+from dropforge.settings import ModelSettings, Settings
+from dropforge.tuning.budget import Allowance
+from dropforge.tuning.journal import Journal
+from dropforge.uris import join
+from dropforge_training import folds, studies, tuning
+from dropforge_training.models.base import Candidate
+from dropforge_training.tables import TrainingData
+
+
+def run(
+    job: TrainingJob,
+    candidate: Candidate,
+    chosen: ModelSettings,
+    data: TrainingData,
+    settings: Settings,
+    *,
+    store: ObjectStore,
+    data_bucket: str,
+    jobs: int,
+    log: logging.Logger,
+    stop: Callable[[], bool],
+    tell: Callable[[tuning.Progress], None],
+) -> tuning.Tuned:
+    """Tune within the job's budget, in the study of its name; a new study starts with the best points of the model's last one.
+
+    What comes back and what is raised: see tuning.tune.
+    """
+    compute = settings.training.compute
+    points = studies.points_uri(data_bucket, job.model)
+    # A new study: a quarter of its trials at most look at what was good before, the rest at what nobody has tried.
+    known = studies.read_points(store, points)[: max(1, job.budget.trials // 4)]
+    wanted = tuning.Search(
+        candidate=candidate,
+        model=job.model,
+        metric=settings.training.metric,
+        classes=len(data.classes),
+        positive=data.classes.index(data.positive) if data.positive else 1,
+        seed=job.seed,
+        jobs=jobs,
+        ranges=chosen.search,
+        allowance=Allowance(
+            job.budget.trials, job.budget.seconds, job.budget.money, compute.price_per_hour, max(1, len(job.workers))
+        ),
+        bag=chosen.bag if candidate.blends else 1,
+        start=(*known, candidate.first()) if job.worker <= 1 else (),
+        worker=job.worker,
+        role=job.role,
+    )
+    journal = Journal(store, join(f"s3://{data_bucket}", "tuning", job.job_id))
+    rows = folds.make(candidate, data, data.markers(settings), job.seed)
+    tuned = tuning.tune(wanted, rows, journal, job.job_id, log=log, stop=stop, tell=tell)
+    if job.role != "tune":
+        studies.keep_points(store, points, job.job_id, settings.training.metric, list(tuned.points))
+    return tuned
