@@ -20,6 +20,7 @@ from dropforge.tuning.budget import Allowance
 from dropforge.tuning.journal import Journal
 from dropforge_training import evaluation, search
 from dropforge_training.interruption import Interrupted
+from dropforge_training.listener import Listener
 from dropforge_training.models.base import Candidate, Fold
 from dropforge_training.search import NarrowedTrial
 from dropforge_training.studies import FINISHED, ROUNDS, WORKER, Point, SharedStudy
@@ -222,7 +223,7 @@ class _Runner:
     def _fit(self, trial: optuna.Trial, params: dict[str, Any]) -> tuple[float, int, bool]:
         """Mean score over the folds, mean rounds, whether the budget ended it."""
         w = self._wanted
-        ear = _Ear(trial, self._stop, self._left, first=not self._study.trials(TrialState.COMPLETE))
+        ear = Listener(trial, self._stop, self._left, first=not self._study.trials(TrialState.COMPLETE))
         scores, rounds = [], []
         for number, fold in enumerate(self._folds):
             ear.fold = number
@@ -245,53 +246,6 @@ class _Runner:
             if number + 1 < len(self._folds) and ear.between(number, float(np.mean(scores))):
                 break
         return float(np.mean(scores)), round(float(np.mean(rounds))), ear.cut
-
-
-class _Ear:
-    """Listens to one trial: prunes it at rungs of progress and after folds, cuts it when the budget ends.
-
-    A rung is a doubling of the progress, so that a trial costs a handful of comparisons however many rounds it has.
-    """
-
-    _FOLD = 100  # rungs of a fold come before the next fold's
-
-    def __init__(
-        self, trial: optuna.Trial, stop: Callable[[], bool], left: Callable[[], float], *, first: bool
-    ) -> None:
-        self.fold = 0
-        self.cut = False
-        self._trial = trial
-        self._stop = stop
-        # Asked once: the time left shrinks by the clock alone while one trial runs.
-        self._deadline = time.monotonic() + left()
-        self._rung = 0
-        self._first = first
-
-    def __call__(self, progress: float, score: float) -> bool:
-        if self._stop():
-            raise Interrupted
-        if time.monotonic() > self._deadline:
-            self.cut = True
-            return True
-        if self.fold == 0 and progress >= 2**self._rung:
-            while progress >= 2**self._rung:
-                self._rung += 1
-            self._report(score, self._rung)
-        return False
-
-    def between(self, fold: int, mean: float) -> bool:
-        """After a fold: True when the budget leaves no time for another one."""
-        if self._stop():
-            raise Interrupted
-        self._report(mean, self._FOLD * (fold + 1))
-        self.cut = self.cut or time.monotonic() > self._deadline
-        return self.cut
-
-    def _report(self, score: float, step: int) -> None:
-        if math.isfinite(score):
-            self._trial.report(score, step)
-            if not self._first and self._trial.should_prune():
-                raise optuna.TrialPruned
 
 
 def _tuned(wanted: Search, study: SharedStudy, clock: _Clock, share: float) -> Tuned:

@@ -32,9 +32,9 @@ class XGBoost(Candidate):
         return {
             "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.3, log=True),
             "max_depth": trial.suggest_int("max_depth", 3, 8),
-            "min_child_weight": trial.suggest_float("min_child_weight", 0.5, 20, log=True),
-            "subsample": trial.suggest_float("subsample", 0.6, 1.0),
-            "colsample_bytree": trial.suggest_float("colsample_bytree", 0.25, 1.0),
+            "min_child_weight": trial.suggest_float("min_child_weight", 0.1, 10, log=True),
+            "subsample": trial.suggest_float("subsample", 0.8, 1.0),
+            "colsample_bytree": trial.suggest_float("colsample_bytree", 0.1, 0.8),
             "reg_lambda": trial.suggest_float("reg_lambda", 0.1, 10, log=True),
         }
 
@@ -42,9 +42,9 @@ class XGBoost(Candidate):
         return {
             "learning_rate": 0.1,
             "max_depth": 5,
-            "min_child_weight": 2.0,
-            "subsample": 0.8,
-            "colsample_bytree": 0.5,
+            "min_child_weight": 0.5,
+            "subsample": 1.0,
+            "colsample_bytree": 0.25,
             "reg_lambda": 1.0,
         }
 
