@@ -189,7 +189,7 @@ class _Trials:
                 continue
             self._told.add(event["id"])
             line = event["line"]
-            best = f"best {line['metric']} {line['best_score']:.4f}"
+            best = f"best {line['metric']} {line['best_score']:.4f}, {line['seconds_left']:.0f} s left"
             err.print(
                 f"  {time.monotonic() - started:5.1f} s   {line['model']}: {line['message']}, {best}", style="dim"
             )

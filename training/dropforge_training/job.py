@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from dropforge import settings_store
 from dropforge.data.datasets import load_manifest
 from dropforge.data.manifest import DatasetManifest
 from dropforge.data.schema import ROW_HASH
-from dropforge.errors import JobFailed
 from dropforge.messages import JobResult, TrainingJob
 from dropforge.ports import ObjectStore
 from dropforge.serving.calibration import calibrate
@@ -48,13 +47,14 @@ from dropforge_training.fitting import Fitted
 from dropforge_training.interruption import Interrupted
 from dropforge_training.models import base
 from dropforge_training.processing import decide
+from dropforge_training.progress import Reporter
 from dropforge_training.served import Served
 from dropforge_training.tables import Table, TrainingData
 from dropforge_training.tracking import JobRun
+from dropforge_training.tune_job import cores
 
 _HELDOUT = "heldout.parquet"
 _COMPARISON = "comparison.json"
-_ROWS_A_THREAD = 5000
 
 
 def run_job(
@@ -71,9 +71,7 @@ def run_job(
     Raises JobFailed or SettingsError when trying again cannot help, Unavailable when it can, Interrupted when `stop` said so.
     """
     settings = settings_store.read(store, job.settings_uri)
-    chosen = next((m for m in settings.models if m.name == job.model), None)
-    if chosen is None:
-        raise JobFailed(f"settings.yaml has no model {job.model!r}", code="model_unknown", fix="name it under models:")
+    chosen = search_job.chosen(settings, job)
     run = JobRun(tracking_uri, settings, job)
     stored = run.stored_result()
     if stored is not None:
@@ -87,8 +85,8 @@ def run_job(
             "data loaded",
             extra={"train_rows": len(data.train), "heldout_rows": len(data.heldout), "unlabelled": data.unlabelled},
         )
-        with threadpool_limits(_cores(len(data.train))):  # OpenMP and BLAS, for models that take no thread count
-            fitted, tuned = _fit(job, chosen, data, settings, store, data_bucket, log, stop)
+        with threadpool_limits(cores(len(data.train))):  # OpenMP and BLAS, for models that take no thread count
+            fitted, tuned = _fit(job, chosen, data, settings, store, data_bucket, run, log, stop)
         if stop():
             raise Interrupted
         now_served = served.score(store, data_bucket, data, settings, log)
@@ -109,24 +107,26 @@ def _fit(
     settings: Settings,
     store: ObjectStore,
     data_bucket: str,
+    run: JobRun,
     log: logging.Logger,
     stop: Callable[[], bool],
 ) -> tuple[Fitted, tuning.Tuned]:
     candidate = base.load(chosen.import_path)
-    jobs = _cores(len(data.train))
-    tuned = search_job.run(
-        job,
-        candidate,
-        chosen,
-        data,
-        settings,
-        store=store,
-        data_bucket=data_bucket,
-        jobs=jobs,
-        log=log,
-        stop=stop,
-        tell=lambda _: None,
-    )
+    jobs = cores(len(data.train))
+    with Reporter(run, log) as tell:
+        tuned = search_job.run(
+            job,
+            candidate,
+            chosen,
+            data,
+            settings,
+            store=store,
+            data_bucket=data_bucket,
+            jobs=jobs,
+            log=log,
+            stop=stop,
+            tell=tell,
+        )
     markers = data.markers(settings)
 
     def on(rows: Table) -> Pipeline:
@@ -273,12 +273,6 @@ def _write_evaluation(
     if now_served is not None and now_served.rows is not None:
         columns |= {f"served.{c}": now_served.rows.probabilities[:, i] for i, c in enumerate(data.classes)}
     pd.DataFrame(columns).to_parquet(folder / "evaluation" / _HELDOUT, index=False)
-
-
-def _cores(rows: int) -> int:
-    """Threads worth starting: those this process may use, but one for a few rows, where waking them costs more than it saves."""
-    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(mine, 1 + rows // _ROWS_A_THREAD)
 
 
 def _rounded(metrics: dict[str, float]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from dropforge.errors import JobFailed
 from dropforge.messages import TrainingJob
 from dropforge.ports import ObjectStore
 from dropforge.settings import ModelSettings, Settings
@@ -16,10 +17,18 @@ from dropforge_training.models.base import Candidate
 from dropforge_training.tables import TrainingData
 
 
+def chosen(settings: Settings, job: TrainingJob) -> ModelSettings:
+    """The job's model. Raises JobFailed when settings.yaml has none of its name."""
+    found = next((m for m in settings.models if m.name == job.model), None)
+    if found is None:
+        raise JobFailed(f"settings.yaml has no model {job.model!r}", code="model_unknown", fix="name it under models:")
+    return found
+
+
 def run(
     job: TrainingJob,
     candidate: Candidate,
-    chosen: ModelSettings,
+    model: ModelSettings,
     data: TrainingData,
     settings: Settings,
     *,
@@ -46,11 +55,11 @@ def run(
         positive=data.classes.index(data.positive) if data.positive else 1,
         seed=job.seed,
         jobs=jobs,
-        ranges=chosen.search,
+        ranges=model.search,
         allowance=Allowance(
             job.budget.trials, job.budget.seconds, job.budget.money, compute.price_per_hour, max(1, len(job.workers))
         ),
-        bag=chosen.bag if candidate.blends else 1,
+        bag=model.bag if candidate.blends else 1,
         start=(*known, candidate.first()) if job.worker <= 1 else (),
         worker=job.worker,
         role=job.role,

@@ -75,6 +75,14 @@ class JobRun:
             points = [Metric(k, float(v), at, 0) for k, v in metrics.items()]
             self._client.log_batch(self.run_id, metrics=points, params=texts)
 
+    def log_progress(self, trial: int, figures: Mapping[str, float]) -> None:
+        """Metrics of a search that is under way; `trial` is their step."""
+        from mlflow.entities import Metric
+
+        at = int(time.time() * 1000)
+        with translated(f"run {self.run_id}"):
+            self._client.log_batch(self.run_id, metrics=[Metric(k, float(v), at, trial) for k, v in figures.items()])
+
     def log_dataset(self, name: str, digest: str, uri: str, rows: int) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 

@@ -13,12 +13,13 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 from dropforge import bootstrap, observability
 from dropforge.environment import Environment
 from dropforge.errors import DropforgeError, InvalidRequest, JobFailed, TransientError
-from dropforge.messages import JobResult, TrainingJob
+from dropforge.messages import JobResult, TrainingJob, TuneResult
 from dropforge.ports import Queue, QueueMessage, Workflow
 from dropforge_training.interruption import Interrupted
 
@@ -123,12 +124,14 @@ class Worker:
         self._log.info("job done" if waited else "job done, but its workflow no longer waits")
         return True
 
-    def _run(self, job: TrainingJob, lost: threading.Event) -> JobResult:
+    def _run(self, job: TrainingJob, lost: threading.Event) -> JobResult | TuneResult:
         from dropforge_training.job import run_job
+        from dropforge_training.tune_job import run_tune
 
+        task: Callable[..., JobResult | TuneResult] = run_tune if job.role == "tune" else run_job
         try:
             self._interruptible = True
-            return run_job(
+            return task(
                 job,
                 store=self._world.store,
                 tracking_uri=self._world.mlflow_uri,

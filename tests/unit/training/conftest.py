@@ -20,7 +20,7 @@ from dropforge import settings_store
 from dropforge.adapters.memory import MemoryStore
 from dropforge.data.manifest import DatasetManifest, Part
 from dropforge.data.schema import ROW_HASH, Column, Kind, Schema
-from dropforge.messages import JobResult, TrainingBudget, TrainingJob
+from dropforge.messages import JobResult, TrainingBudget, TrainingJob, TuneResult
 from dropforge.settings import Settings
 
 KINDS: dict[str, Kind] = {
@@ -80,6 +80,18 @@ class Bench:
             "parent_run_id": self.parent_run_id,
         }
         return TrainingJob(**(facts | changes))
+
+    def tune(self, job: TrainingJob) -> TuneResult:
+        from dropforge_training.tune_job import run_tune
+
+        return run_tune(
+            job,
+            store=self.store,
+            tracking_uri=self.tracking_uri,
+            data_bucket="data",
+            log=logging.getLogger("test"),
+            stop=lambda: False,
+        )
 
     def run(self, job: TrainingJob, stop: Callable[[], bool] = lambda: False) -> JobResult:
         from dropforge_training.job import run_job

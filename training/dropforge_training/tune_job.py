@@ -1,0 +1,73 @@
+"""A job of the role `tune`: trials of a study that several workers share, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from dropforge import settings_store
+from dropforge.data.datasets import load_manifest
+from dropforge.messages import TrainingJob, TuneResult
+from dropforge.ports import ObjectStore
+from dropforge_training import search_job, tables
+from dropforge_training.models import base
+from dropforge_training.progress import Reporter
+from dropforge_training.tracking import JobRun
+
+_ROWS_A_THREAD = 5000
+
+
+def run_tune(
+    job: TrainingJob,
+    *,
+    store: ObjectStore,
+    tracking_uri: str,
+    data_bucket: str,
+    log: logging.Logger,
+    stop: Callable[[], bool],
+) -> TuneResult:
+    """Run trials until the study's budget is used up. The job of the role `finish` makes the model.
+
+    Raises what job.run_job raises.
+    """
+    settings = settings_store.read(store, job.settings_uri)
+    chosen = search_job.chosen(settings, job)
+    with contextlib.ExitStack() as stack:
+        tell: Callable[..., None] = _silent
+        if job.worker == 1:  # one of them makes the run and tells of all: its study is everybody's
+            tell = stack.enter_context(Reporter(JobRun(tracking_uri, settings, job), log))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dropforge-job-"))
+        data = tables.load(store, load_manifest(store, job.dataset_uri), settings, Path(folder))
+        log.info("data loaded", extra={"train_rows": len(data.train), "worker": job.worker})
+        stack.enter_context(threadpool_limits(cores(len(data.train))))
+        tuned = search_job.run(
+            job,
+            base.load(chosen.import_path),
+            chosen,
+            data,
+            settings,
+            store=store,
+            data_bucket=data_bucket,
+            jobs=cores(len(data.train)),
+            log=log,
+            stop=stop,
+            tell=tell,
+        )
+    score = tuned.score if tuned.members else None
+    log.info("tuned", extra={"worker": job.worker, "trials": tuned.trials, "seconds": round(tuned.seconds, 1)})
+    return TuneResult(model=job.model, worker=job.worker, trials=tuned.trials, best_score=score)
+
+
+def cores(rows: int) -> int:
+    """Threads worth starting: those this process may use, but one for a few rows, where waking them costs more than it saves."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(mine, 1 + rows // _ROWS_A_THREAD)
+
+
+def _silent(_: object) -> None: ...
