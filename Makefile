@@ -9,7 +9,7 @@ SAM := SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 ENV ?= aws
 STACK ?= dropforge
 
-.PHONY: help setup docs tutorial demo up down status test test-browser check format lock clean deep-clean bench-analysis bench-verdict bench-publish try-datasets deploy destroy verify-aws permissions
+.PHONY: help setup docs tutorial demo up down status test test-browser check format lock clean deep-clean bench-analysis bench-verdict bench-training bench-workers bench-publish try-datasets deploy destroy verify-aws permissions
 .PHONY: faults faults-mutations soak
 
 help: ## Show this list
@@ -79,6 +79,12 @@ bench-verdict: .venv/.dev ## False alarms and power of the drift verdict; writes
 
 try-datasets: .venv/.runtime ## Six tables nobody prepared, each from init to a prediction; writes docs/datasets.md
 	@$(BIN)/python benchmarks/datasets/try_datasets.py
+
+bench-training: .venv/.dev ## Train on Adult beside FLAML, CatBoost and plain Optuna; writes benchmarks/results/training.json
+	@$(BIN)/python benchmarks/training/rivals.py --json benchmarks/results/training.json
+
+bench-workers: .venv/.dev ## Two workers on one study, and workers killed at random; writes benchmarks/results/workers.json
+	@$(BIN)/python benchmarks/training/workers.py --json benchmarks/results/workers.json
 
 bench-publish: .venv/.dev ## Write docs/benchmarks.md and its picture from the results
 	@$(BIN)/python benchmarks/publish.py

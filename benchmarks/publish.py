@@ -1,9 +1,13 @@
-"""The measured figures as docs/benchmarks.md and one picture: python benchmarks/publish.py (after `make bench-analysis`)."""
+"""The measured figures as docs/benchmarks.md and its pictures: python benchmarks/publish.py, after the benchmarks.
+
+A part whose figures are not there keeps what the document says.
+"""
 
 from __future__ import annotations
 
 import json
 import platform
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -11,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks" / "training"))
+import section  # noqa: E402 - a folder of scripts, no package
+
 RESULTS = ROOT / "benchmarks" / "results"
 COLOURS = {"dropforge": "#2f6fde", "evidently": "#8b96a5", "ydata-profiling": "#c9cdd3"}
 NAMES = {
@@ -22,12 +29,24 @@ NAMES = {
 
 
 def main() -> None:
-    figures = json.loads((RESULTS / "analysis.json").read_text())
-    alarms = json.loads((RESULTS / "false_alarms.json").read_text())
     docs = ROOT / "docs"
     (docs / "pictures").mkdir(parents=True, exist_ok=True)
-    (docs / "pictures" / "analysis.svg").write_text(picture(figures), encoding="utf-8")
-    (docs / "benchmarks.md").write_text(page(figures, alarms), encoding="utf-8")
+    document = docs / "benchmarks.md"
+    before, _, training = document.read_text(encoding="utf-8").partition("\n## Training\n")
+    text, training = before.rstrip() + "\n", f"\n## Training\n{training}" if training else ""
+    if (figures := _results("analysis")) is not None:
+        (docs / "pictures" / "analysis.svg").write_text(picture(figures), encoding="utf-8")
+        text = page(figures, _results("false_alarms"))
+    if (trained := _results("training")) is not None:
+        (docs / "pictures" / "training.svg").write_text(section.picture(trained), encoding="utf-8")
+        training = section.section(trained, _results("workers"))
+    document.write_text(text + training, encoding="utf-8")
+
+
+def _results(name: str) -> Any:
+    """Figures of one benchmark; None when it has not run."""
+    file = RESULTS / f"{name}.json"
+    return json.loads(file.read_text()) if file.exists() else None
 
 
 def page(figures: Sequence[dict[str, Any]], alarms: Sequence[dict[str, Any]]) -> str:

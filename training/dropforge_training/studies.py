@@ -88,6 +88,7 @@ class SharedStudy:
     """One study as worker number `worker` sees it. At most one process is that worker: the queue's heartbeat sees to it."""
 
     def __init__(self, journal: Journal, name: str, *, seed: int, worker: int, workers: int) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self.worker = worker
         self._backend = Backend(journal)

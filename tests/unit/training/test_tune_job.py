@@ -33,25 +33,25 @@ def test_tuners_share_trials_and_the_last_job_makes_the_model(bench: Bench, monk
 def test_progress_is_in_the_run_while_it_tunes(bench: Bench) -> None:
     """One step a trial: share done, best score, seconds left; told by the first tuner, in the run the last job finishes."""
     made = bench()
-    made.tune(made.job(upload="told", worker=1, role="tune", workers=(1, 2)))
+    made.tune(made.job(upload="progress", worker=1, role="tune", workers=(1, 2)))
     client = mlflow.MlflowClient(made.tracking_uri)
     experiment = client.get_run(made.parent_run_id).info.experiment_id
-    (run,) = client.search_runs([experiment], "tags.job_id = 'told-random_forest'")
+    (run,) = client.search_runs([experiment], "tags.job_id = 'progress-random_forest'")
     assert run.info.status == "RUNNING"
     steps = client.get_metric_history(run.info.run_id, "tuning.progress")
     assert steps[-1].value == 1.0
     assert steps[-1].step == 2
-    result = made.run(made.job(upload="told", role="finish", workers=(1, 2)))
+    result = made.run(made.job(upload="progress", role="finish", workers=(1, 2)))
     assert result.run_id == run.info.run_id
 
 
 def test_a_retrain_starts_where_the_last_study_ended(bench: Bench) -> None:
     """The first trial of the next upload's study has the parameters that were best in the last one."""
     made = bench()
-    made.run(made.job(upload="before"))
+    made.run(made.job(upload="earlier"))
     kept = json.loads(made.store.get("s3://data/tuning/best/random_forest.json").body)
-    made.run(made.job(upload="after"))
-    entries = [e for o in made.store.list("s3://data/tuning/after-") for e in json.loads(made.store.get(o.uri).body)]
+    made.run(made.job(upload="later"))
+    entries = [e for o in made.store.list("s3://data/tuning/later-") for e in json.loads(made.store.get(o.uri).body)]
     first = next(e["system_attrs"]["fixed_params"] for e in entries if e["op_code"] == 4)
     assert first == kept["points"][0]["params"]
 

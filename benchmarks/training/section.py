@@ -1,0 +1,80 @@
+"""The training part of docs/benchmarks.md and its picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+COLOURS = ("#2f6fde", "#d9822b", "#8b96a5", "#3d9970", "#a05195")
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 620, 12, 250
+
+
+def section(figures: Sequence[dict[str, Any]], workers: dict[str, Any] | None) -> str:
+    """Markdown: the table, the picture's address, the figures of several workers when there are some."""
+    table = ["| system | seconds given | seconds used | AUC | log loss | ECE |", "|---|---:|---:|---:|---:|---:|"]
+    table += [
+        f"| {f['system']} | {f['budget'] or '–'} | {f['seconds']:.1f} | {f['auc']:.4f} | {f['log_loss']:.4f} | {f['ece']:.4f} |"
+        for f in figures
+    ]
+    text = f"""
+## Training
+
+`make bench-training`: Adult's official split (32,561 rows to train on, 16,281 to score), `fnlwgt` left out, the same two cores, one
+process after the other, each in an environment of its own. Seconds run from the first fit to the end of the last one. adult.test
+is scored once for each row of the table; nobody chooses by it.
+
+{chr(10).join(table)}
+
+![AUC on adult.test over the seconds used](pictures/training.svg)
+"""
+    if workers:
+        speed, kills = workers["speed"], workers["kills"]
+        ratio, wait, seeds = speed["ratio_of_sums"], speed["wait"], len(speed["one"])
+        lost, noted = kills["finished_trials_lost"], kills["finished_trials_noted_before_kills"]
+        twice, versions = kills["versions_registered_twice"], kills["versions"]
+        text += f"""
+`make bench-workers`: two workers on one study reach the best score of one worker in {ratio:.2f} of its time (trials that wait
+{wait} s each, {seeds} seeds). {kills["runs"]} uploads trained by two tuners each, {kills["kills"]} workers killed with `kill -9`
+at random points: {lost} of {noted} finished trials lost, {twice} of {versions} versions registered twice.
+"""
+    return text
+
+
+def picture(figures: Sequence[dict[str, Any]]) -> str:
+    """AUC over seconds used, a line for each system; a dot where there is one run only."""
+    longest = max(f["seconds"] for f in figures)
+    low = min(f["auc"] for f in figures) - 0.0005
+    high = max(f["auc"] for f in figures) + 0.0005
+    parts = []
+    for step in range(5):
+        value = low + (high - low) * step / 4
+        y = _y(value, low, high)
+        parts.append(f'<line x1="{_LEFT}" x2="{_RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#8884"/>')
+        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:.4f}</text>')
+    for step in range(0, int(longest) + 1, 10):
+        x = _x(step, longest)
+        parts.append(f'<text x="{x:.1f}" y="{_BOTTOM + 18}" text-anchor="middle">{step} s</text>')
+    for number, system in enumerate(dict.fromkeys(f["system"] for f in figures)):
+        colour = COLOURS[number % len(COLOURS)]
+        points = sorted((f["seconds"], f["auc"]) for f in figures if f["system"] == system)
+        path = " ".join(f"{_x(s, longest):.1f},{_y(a, low, high):.1f}" for s, a in points)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [
+            f'<circle cx="{_x(s, longest):.1f}" cy="{_y(a, low, high):.1f}" r="3.5" fill="{colour}"/>'
+            for s, a in points
+        ]
+        y = _BOTTOM + 40 + 18 * number
+        parts.append(f'<rect x="{_LEFT}" y="{y - 9}" width="10" height="10" fill="{colour}"/>')
+        parts.append(f'<text x="{_LEFT + 16}" y="{y}">{escape(system)}</text>')
+    height = _BOTTOM + 40 + 18 * len({f["system"] for f in figures})
+    style = "<style>text{font:12px system-ui,sans-serif;fill:#444}@media (prefers-color-scheme:dark){text{fill:#ccc}}</style>"
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 {height}">{style}{"".join(parts)}</svg>\n'
+
+
+def _x(seconds: float, longest: float) -> float:
+    return _LEFT + (_RIGHT - _LEFT) * seconds / longest
+
+
+def _y(auc: float, low: float, high: float) -> float:
+    return _BOTTOM - (_BOTTOM - _TOP) * (auc - low) / (high - low)
