@@ -198,7 +198,9 @@ class Budget(_Frozen):
     """Tuning ends at whichever comes first."""
 
     trials: int = Field(20, gt=0, description="sets of parameters tried, by all workers together")
-    seconds: float = Field(60, gt=0, description="wall time of a worker, the last fit included; a trial in flight is cut")
+    seconds: float = Field(
+        60, gt=0, description="wall time of a worker, the last fit included; a trial in flight is cut"
+    )
     money: float | None = Field(None, gt=0, description="of all workers; needs `training.compute`")
 
 
