@@ -8,7 +8,7 @@ from typing import Any
 
 from dropforge.data.schema import Column
 from dropforge.errors import SettingsError
-from dropforge.settings import ProcessingStep
+from dropforge.settings_steps import ProcessingStep
 
 _TEXTS = {"category", "text"}
 

@@ -9,9 +9,10 @@ import hashlib
 from datetime import date
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from dropforge.errors import SettingsError
+from dropforge.settings_steps import Frozen, ProcessingStep
 from dropforge.settings_text import Location, explain, parse_with_lines
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -20,11 +21,7 @@ ThresholdRule = Literal["max_f1", "max_youden", "max_mcc", "cost"]
 Metric = Literal["roc_auc", "average_precision", "log_loss", "accuracy", "f1"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class ColumnOverride(_Frozen):
+class ColumnOverride(Frozen):
     """What a person knows better than the inference."""
 
     type: ColumnType | None = Field(None, description="what the column is, whatever its cells look like")
@@ -36,13 +33,13 @@ class ColumnOverride(_Frozen):
     )
 
 
-class CsvSettings(_Frozen):
+class CsvSettings(Frozen):
     delimiter: Literal["auto", ",", ";", "\t", "|"] = "auto"
     encoding: Literal["utf-8", "utf-16", "latin-1"] = "utf-8"
     columns: tuple[str, ...] = ()
 
 
-class Limits(_Frozen):
+class Limits(Frozen):
     """Budgets that keep one upload within one function."""
 
     max_bytes: int = Field(2_000_000_000, gt=0)
@@ -52,7 +49,7 @@ class Limits(_Frozen):
     max_quarantined_share: Share = 0.05
 
 
-class DataSettings(_Frozen):
+class DataSettings(Frozen):
     target: str = Field(min_length=1)
     positive_class: str | None = None
     missing_markers: tuple[str, ...] = ()
@@ -101,7 +98,7 @@ FindingName = Literal[
 ]
 
 
-class AnalysisSettings(_Frozen):
+class AnalysisSettings(Frozen):
     false_discovery_rate: Share = 0.05
     effect_threshold: Share = 0.1
     near_constant_share: Share = 0.95
@@ -119,82 +116,7 @@ class AnalysisSettings(_Frozen):
     block_on: tuple[FindingName, ...] = ("column_removed", "target_drift_severe")
 
 
-class MergeStep(_Frozen):
-    """Categories that are one: `values` become `into`."""
-
-    column: str
-    values: tuple[str, ...] = Field(min_length=1)
-    into: str
-
-
-class RareStep(_Frozen):
-    """Categories with fewer training rows than `under` become `into`."""
-
-    column: str
-    under: int = Field(gt=0)
-    into: str = "(other)"
-
-
-class ClipStep(_Frozen):
-    """Numbers below `low` become `low`, above `high` become `high`."""
-
-    column: str
-    low: float | None = None
-    high: float | None = None
-
-    @model_validator(mode="after")
-    def _has_a_range(self) -> ClipStep:
-        if self.low is None and self.high is None:
-            raise ValueError("give `low`, `high` or both")
-        if self.low is not None and self.high is not None and self.low >= self.high:
-            raise ValueError("`low` must be below `high`")
-        return self
-
-
-class LogStep(_Frozen):
-    """x becomes sign(x)·ln(1+|x|)."""
-
-    column: str
-
-
-class MissingStep(_Frozen):
-    """These texts mean missing, in this column."""
-
-    column: str
-    markers: tuple[str, ...] = Field(min_length=1)
-
-
-class CastStep(_Frozen):
-    """Read the column as a category although it is a number (a code), or the other way round."""
-
-    column: str
-    to: Literal["category", "number"]
-
-
-class ProcessingStep(_Frozen):
-    """One step before the model: exactly one of these. Fitted on training rows, stored with the model, shared by serving."""
-
-    drop: tuple[str, ...] | None = Field(None, min_length=1)
-    merge: MergeStep | None = None
-    rare: RareStep | None = None
-    clip: ClipStep | None = None
-    log: LogStep | None = None
-    missing: MissingStep | None = None
-    cast: CastStep | None = None
-
-    @model_validator(mode="after")
-    def _is_one_step(self) -> ProcessingStep:
-        if len(self.model_fields_set) != 1:
-            raise ValueError("a step is exactly one of drop, merge, rare, clip, log, missing, cast")
-        return self
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        one = next(getattr(self, f) for f in self.model_fields_set)
-        return one if isinstance(one, tuple) else (one.column,)
-
-
-class Budget(_Frozen):
+class Budget(Frozen):
     """Tuning ends at whichever comes first."""
 
     trials: int = Field(20, gt=0, description="sets of parameters tried, by all workers together")
@@ -204,7 +126,7 @@ class Budget(_Frozen):
     money: float | None = Field(None, gt=0, description="of all workers; needs `training.compute`")
 
 
-class ModelSettings(_Frozen):
+class ModelSettings(Frozen):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="registered as `{project}-{name}`")
     import_path: str = Field(
         alias="class", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="`package.module:Class` of a Candidate"
@@ -215,7 +137,7 @@ class ModelSettings(_Frozen):
     search: dict[str, Any] = Field(default_factory=dict, description="narrower ranges for the search, by parameter")
 
 
-class ComputeSettings(_Frozen):
+class ComputeSettings(Frozen):
     """What one training worker costs. `as_of`: the day the price was looked up."""
 
     price_per_hour: float = Field(0.0, ge=0, description="of one worker")
@@ -229,7 +151,7 @@ class ComputeSettings(_Frozen):
         return self
 
 
-class TrainingSettings(_Frozen):
+class TrainingSettings(Frozen):
     metric: Metric = "roc_auc"
     holdout_share: float = Field(0.2, gt=0.0, lt=0.9)
     seed: int = 20260101
@@ -237,7 +159,7 @@ class TrainingSettings(_Frozen):
     compute: ComputeSettings = ComputeSettings()
 
 
-class PromotionSettings(_Frozen):
+class PromotionSettings(Frozen):
     metric: Metric = Field("roc_auc", description="by which candidates are ranked and compared")
     minimum_gain: float = 0.0
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
@@ -245,14 +167,14 @@ class PromotionSettings(_Frozen):
     auto_promote: bool = False
 
 
-class Costs(_Frozen):
+class Costs(Frozen):
     """What a wrong label costs, in any unit; used by `threshold: cost`."""
 
     false_positive: float = Field(1.0, gt=0)
     false_negative: float = Field(1.0, gt=0)
 
 
-class ServingSettings(_Frozen):
+class ServingSettings(Frozen):
     alias: str = Field("Production", pattern=r"^[A-Za-z][\w-]{0,63}$")
     max_rows: int = Field(1000, gt=0)
     max_body_bytes: int = Field(5_000_000, gt=0, le=6_000_000)
@@ -270,7 +192,7 @@ class ServingSettings(_Frozen):
         return value
 
 
-class CostSettings(_Frozen):
+class CostSettings(Frozen):
     """List prices in `currency`, for estimates only. `as_of`: the day they were looked up."""
 
     as_of: date = date(2025, 1, 1)
@@ -288,7 +210,7 @@ class CostSettings(_Frozen):
     fargate_gb_hour: float = Field(0.004445, ge=0, description="its gigabyte for an hour")
 
 
-class Settings(_Frozen):
+class Settings(Frozen):
     """The whole of settings.yaml. `sha256` names the exact text it came from."""
 
     project: str = Field(pattern=r"^[a-z][a-z0-9-]{1,38}$")

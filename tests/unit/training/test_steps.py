@@ -16,7 +16,7 @@ from dropforge.data.schema import Column
 from dropforge.errors import SettingsError
 from dropforge.serving.manifest import BundleManifest
 from dropforge.serving.predictor import open_bundle
-from dropforge.settings import ProcessingStep
+from dropforge.settings_steps import ProcessingStep
 from dropforge_training import steps
 from dropforge_training.processing import MISSING_TOKEN, TableCleaner
 
