@@ -24,7 +24,7 @@ MUTATIONS = (
     (9, "cli/dropforge_cli/recovery.py", 'sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])', "pass",
      "test_queue.py::test_what_gave_up_is_delivered_again"),
     (11, f"{CORE}/adapters/s3.py", "_READS = 5", "_READS = 1",
-     "test_models.py::test_no_prediction_is_lost_or_wrong_while_models_switch"),
+     "test_store.py::test_a_body_that_breaks_off_is_read_again"),
     (14, f"{CORE}/adapters/s3.py", "if not tries:", "if True:",
      "test_store.py::test_a_write_whose_answer_is_lost_is_made_once"),
     (24, f"{CORE}/serving/predictor.py", "if manifest_sha256 and", "if False and",

@@ -59,6 +59,19 @@ def test_every_call_comes_through_thirty_percent_of_faults(
     figure(f"{count} objects through {spoiled} faults in {proxy.done.total()} requests: {count} whole, 0 lost")
 
 
+@pytest.mark.promise(11)
+def test_a_body_that_breaks_off_is_read_again(emulator: int, s3: S3Store, times: Times, figure: Figure) -> None:
+    """The client retries requests, not bodies: three answers in ten are cut in the middle, and every read is whole."""
+    count, uri, body = times(30, 300), _fresh("object"), bytes(range(256)) * 40
+    s3.put(uri, body)
+    with FaultProxy(emulator, {"cut": 0.3}, seed=36) as proxy:
+        store = s3_store(proxy.port)
+        for _ in range(count):
+            assert store.get(uri).body == body
+    assert proxy.done["cut"] > count / 10
+    figure(f"{count} reads, {proxy.done['cut']} answers cut in the middle: {count} whole")
+
+
 def _again(call: Callable[[], object], tries: int = 4) -> object:
     """As Lambda, the workflow and the worker do: what is Unavailable is asked again later."""
     for last in (*(False,) * (tries - 1), True):
