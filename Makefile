@@ -153,3 +153,10 @@ INSTALL = index=$(INDEX); UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; [ -n
 	@$(PYTHON) -m venv $(@D)
 	@$(INSTALL) --python $(@D)/bin/python --require-hashes -r $<
 	@touch $@
+
+.PHONY: bench-batch soak-serving
+soak-serving: .venv/.dev ## Ask for MINUTES while a training runs, models are switched and MLflow stops; every answer is checked
+	@$(BIN)/python benchmarks/serving/soak.py --minutes $(or $(MINUTES),10)
+
+bench-batch: .venv/.dev ## Score one file of many rows beside the pipeline's predict_proba; writes benchmarks/results/batch.json
+	@$(BIN)/python benchmarks/serving/batch.py --json benchmarks/results/batch.json

@@ -1,4 +1,4 @@
-"""upload, watch, uploads, report: a file's way through the system."""
+"""upload, batch, watch, uploads, report: a file's way through the system."""
 
 from __future__ import annotations
 
@@ -14,13 +14,21 @@ from dropforge_cli.output import emit_facts, emit_json, emit_table, err, out, sa
 from dropforge_cli.target import Target
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-_TERMINAL = {"concluded", "rejected", "blocked", "failed", "skipped"}
-_COLOURS = {"concluded": "green", "rejected": "red", "failed": "red", "blocked": "red", "skipped": "yellow"}
+_TERMINAL = {"concluded", "scored", "rejected", "blocked", "failed", "skipped"}
+_COLOURS = {
+    "concluded": "green",
+    "scored": "green",
+    "rejected": "red",
+    "failed": "red",
+    "blocked": "red",
+    "skipped": "yellow",
+}
 
 
 def register(app: typer.Typer) -> None:
     panel = "Data"
     app.command(rich_help_panel=panel)(upload)
+    app.command(rich_help_panel=panel)(batch)
     app.command(rich_help_panel=panel)(watch)
     app.command(rich_help_panel=panel)(uploads)
     app.command(rich_help_panel=panel)(report)
@@ -61,6 +69,38 @@ def _serve(target: Target, record: dict[str, Any], *, json: bool) -> None:
     finish(record, json=False)
     emit_facts({"served": f"{served['model']['name']} version {served['model']['version']}"})
     say("it answers at POST /predict: dropforge predict, or dropforge outputs for the address and the key")
+
+
+def batch(
+    file: Annotated[
+        Path, typer.Argument(help="CSV or Parquet file with the model's features", exists=True, dir_okay=False)
+    ],
+    follow: Annotated[bool, typer.Option("--watch", help="follow it to its end and fetch the predictions")] = False,
+    save: Annotated[
+        Path | None, typer.Option("--out", help="where to write them; beside the file when left out")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Score a file with the active model; the predictions land under predictions/ in the bucket."""
+    target = Target.find()
+    upload_id = put(target, file, f"batch/{file.name}")
+    if not follow:
+        emit_json({"upload_id": upload_id}) if json else out.print(upload_id)
+        return
+    record = follow_upload(target, upload_id)
+    if record["state"] != "scored":
+        finish(record, json=json)
+        return
+    bucket, _, key = record["predictions_uri"].removeprefix("s3://").partition("/")
+    path = save or file.with_name(f"{file.stem}.predictions.{key.rpartition('.')[2]}")
+    target.client("s3").download_file(bucket, key, str(path))
+    told = {
+        "upload_id": upload_id,
+        "rows": record["rows_used"],
+        "set_aside": record["rows_quarantined"],
+        "file": str(path),
+    }
+    emit_json({**record, "file": str(path)}) if json else emit_facts(told)
 
 
 def watch(upload_id: Annotated[str, typer.Argument(help="id, or `last`")] = "last", json: Json = False) -> None:
@@ -162,6 +202,11 @@ def _remark(record: dict[str, Any], state: str) -> str:
     if state == "analysed":
         aside = f", {record['rows_quarantined']:,} set aside" if record["rows_quarantined"] else ""
         return f"  verdict {record['verdict']}; {record['rows_used']:,} rows used{aside}"
+    if state == "scored":
+        aside = f", {record['rows_quarantined']:,} set aside" if record["rows_quarantined"] else ""
+        return (
+            f"  {record['rows_used']:,} rows by {record['models'][0]['name']}/{record['models'][0]['version']}{aside}"
+        )
     if state == "concluded":
         return f"  challenger {record['challenger']}" if record["challenger"] else ""
     return ""
@@ -217,5 +262,5 @@ def finish(record: dict[str, Any], *, json: bool) -> None:
         emit_facts(shown)
         if record["reason"]:
             tell_error(record["reason"]["message"], record["reason"]["fix"])
-    if record["state"] not in {"concluded", "skipped"}:
+    if record["state"] not in {"concluded", "scored", "skipped"}:
         raise typer.Exit(1)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import cache
 from typing import Any
-from urllib.parse import unquote_plus
 
-from dropforge import bootstrap, identity, observability
-from dropforge.messages import UploadEvent
+from dropforge import bootstrap, events, identity, observability
 from dropforge.steps.analyze import analyze
 from dropforge.steps.reporting import Ports
 from dropforge.steps.retrain import retrain
@@ -21,21 +19,6 @@ SWEEP_AFTER = timedelta(minutes=20)
 @cache
 def _world() -> bootstrap.World:
     return bootstrap.world()
-
-
-def uploads_in(event: dict[str, Any]) -> list[UploadEvent]:
-    """The object versions an S3 notification tells of. A test event has no Records; keys arrive URL-encoded."""
-    return [
-        UploadEvent(
-            bucket=record["s3"]["bucket"]["name"],
-            key=unquote_plus(record["s3"]["object"]["key"]),
-            version=record["s3"]["object"].get("versionId") or record["s3"]["object"].get("eTag", ""),
-            sequencer=record["s3"]["object"].get("sequencer", ""),
-            size=int(record["s3"]["object"].get("size", 0)),
-        )
-        for record in event.get("Records", ())
-        if record.get("eventSource") == "aws:s3" and record.get("eventName", "").startswith("ObjectCreated:")
-    ]
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
@@ -60,7 +43,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         record = retrain(ports)
         return {"retraining": {record.upload_id: record.state} if record else {}}
     states = {}
-    for upload in uploads_in(event):
+    for upload in events.uploads_in(event):
         upload_id = identity.upload_id(upload.bucket, upload.key, upload.version)
         with observability.context(correlation_id=upload_id):
             log.info("upload received", extra={"key": upload.key, "size": upload.size})

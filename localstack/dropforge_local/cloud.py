@@ -173,8 +173,10 @@ def sweep(config: Config, outputs: dict[str, str], *, older_than_minutes: float)
     payload = json.dumps({"sweep": {"older_than_minutes": older_than_minutes}})
     # As long as the function may run: a client that gave up earlier would ask for a second sweep beside the first.
     functions = deploy.client(config, "lambda", patience=960)
-    answer = functions.invoke(FunctionName=outputs["AnalyzeFunction"], Payload=payload)
-    swept = json.loads(answer["Payload"].read()).get("swept", {})
+    swept: dict[str, str] = {}
+    for function in ("AnalyzeFunction", "BatchFunction"):
+        answer = functions.invoke(FunctionName=outputs[function], Payload=payload)
+        swept |= json.loads(answer["Payload"].read()).get("swept", {})
     return f"({len(swept)} uploads taken up again)" if swept else ""
 
 

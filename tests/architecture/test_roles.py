@@ -33,12 +33,20 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         *((a, f"artifacts/{room}/*") for a in (READ, WRITE) for room in ("reports", "mlflow")),
         ("states:StartExecution", "stateMachine"), ("states:DescribeExecution", "execution"),
     },
+    "BatchFunction": {
+        (READ, "data/batch/*"), ("s3:GetObjectVersion", "data/batch/*"), (READ, "data/config/settings.yaml"),
+        (READ, "data/serving/active.json"), (READ, "data/uploads/*"),
+        *((WRITE, f"data/{room}/*") for room in ("uploads", "predictions", "quarantine")),
+        (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "data"), ("s3:ListBucketVersions", "data"),
+        ("s3:ListBucket", "artifacts"),
+    },
     "ConcludeFunction": {
         (READ, "data/uploads/*"), (WRITE, "data/uploads/*"), (READ, "data/config/*"), ("s3:ListBucket", "data"),
         (READ, "data/serving/active.json"), (READ, "artifacts/mlflow/*"), (WRITE, "artifacts/mlflow/*/gate.json"),
     },
     "ControlFunction": {
-        (WRITE, "data/incoming/*"), *((READ, f"data/{room}/*") for room in ("uploads", "config", "quarantine")),
+        (WRITE, "data/incoming/*"), (WRITE, "data/batch/*"),
+        *((READ, f"data/{room}/*") for room in ("uploads", "config", "quarantine", "predictions")),
         (READ, "data/serving/*"), (WRITE, "data/serving/*"), ("s3:ListBucket", "data"),
         (READ, "artifacts/reports/*"), (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "artifacts"),
         ("sqs:GetQueueAttributes", "TrainingQueue"), ("logs:FilterLogEvents", "logs/*"),

@@ -8,10 +8,12 @@ from urllib.parse import quote_plus
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dropforge.events import uploads_in
 
-def test_keys_are_decoded(load: Any, event: Any) -> None:
+
+def test_keys_are_decoded(event: Any) -> None:
     """Spaces arrive as plus signs, everything else percent-encoded; the version is the object's."""
-    found = load("analyze").uploads_in(event("s3_put"))
+    found = uploads_in(event("s3_put"))
     assert [(u.key, u.version, u.size) for u in found] == [
         ("incoming/sp ace ünï+plus&.csv", "096fKKXTRTtl3on89fVO.nfljtsv6qko", 1024)
     ]
@@ -32,12 +34,12 @@ def test_other_events_are_no_uploads(load: Any, event: Any) -> None:
     """A removal, or an event of another service, is left alone."""
     removed = event("s3_put")
     removed["Records"][0]["eventName"] = "ObjectRemoved:Delete"
-    assert load("analyze").uploads_in(removed) == []
+    assert uploads_in(removed) == []
 
 
 def test_every_key_survives_the_event(load: Any, event: Any) -> None:
     """Whatever a file is called, the key read is the key written."""
-    read, recorded = load("analyze").uploads_in, event("s3_put")
+    read, recorded = uploads_in, event("s3_put")
 
     @given(key=st.text(min_size=1, max_size=60).filter(str.isprintable))
     def survives(key: str) -> None:
@@ -45,3 +47,11 @@ def test_every_key_survives_the_event(load: Any, event: Any) -> None:
         assert read(recorded)[0].key == key
 
     survives()
+
+
+def test_a_file_to_be_scored_is_read_from_its_own_event(load: Any, event: Any) -> None:
+    """An object that is gone ends skipped; a test event is no file; the sweep answers."""
+    states = load("batch").handler(event("batch_put"), None)["uploads"]
+    assert list(states.values()) == ["skipped"]
+    assert load("batch").handler(event("s3_test"), None) == {"uploads": {}}
+    assert load("batch").handler({"sweep": {}}, None) == {"swept": {}}

@@ -20,7 +20,8 @@ from dropforge_local.layout import REGION, Config
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
-ROLES = ("Analyze", "Conclude", "Control", "Predict", "Training")
+ROLES = ("Analyze", "Batch", "Conclude", "Control", "Predict", "Training")
+NOTIFYING = {"incoming", "batch"}
 DENIED = {"AccessDenied", "AccessDeniedException"}
 
 READS = {
@@ -28,20 +29,35 @@ READS = {
         "data": ("incoming", "config", "datasets", "uploads", "quarantine"),
         "artifacts": ("reports", "mlflow"),
     },
+    "Batch": {"data": ("batch", "uploads"), "artifacts": ("mlflow",)},
     "Conclude": {"data": ("config", "uploads"), "artifacts": ("mlflow",)},
-    "Control": {"data": ("config", "uploads", "quarantine", "serving"), "artifacts": ("reports", "mlflow")},
+    "Control": {
+        "data": ("config", "uploads", "quarantine", "serving", "predictions"),
+        "artifacts": ("reports", "mlflow"),
+    },
     "Predict": {"data": ("serving",), "artifacts": ("mlflow",)},
     "Training": {"data": ("config", "datasets", "tuning"), "artifacts": ("mlflow",)},
 }
 WRITES = {
     "Analyze": {"data": ("datasets", "uploads", "quarantine"), "artifacts": ("reports", "mlflow")},
+    "Batch": {"data": ("uploads", "quarantine", "predictions"), "artifacts": ()},
     "Conclude": {"data": ("uploads",), "artifacts": ()},
-    "Control": {"data": ("incoming", "serving"), "artifacts": ()},
+    "Control": {"data": ("incoming", "batch", "serving"), "artifacts": ()},
     "Predict": {"data": (), "artifacts": ()},
     "Training": {"data": ("tuning",), "artifacts": ("mlflow",)},
 }
 ROOMS = {
-    "data": ("incoming", "config", "datasets", "uploads", "quarantine", "tuning", "serving"),
+    "data": (
+        "incoming",
+        "batch",
+        "config",
+        "datasets",
+        "uploads",
+        "quarantine",
+        "tuning",
+        "serving",
+        "predictions",
+    ),
     "artifacts": ("reports", "mlflow"),
 }
 # `analyze` keeps the immutable copies of the settings under config/.
@@ -146,10 +162,10 @@ def test_who_reads_what(client: Client, buckets: dict[str, str], config: Config,
     """A role reads the rooms of its part and no other."""
     role, bucket, room, allowed = case
     key = f"{room}/read-{role}"
-    if room != "incoming":  # an object there would start an analysis
+    if room not in NOTIFYING:  # an object there would start an analysis
         deploy.client(config, "s3").put_object(Bucket=buckets[bucket], Key=key, Body=b"x")
     answer = _answer(lambda: client(role, "s3").get_object(Bucket=buckets[bucket], Key=key))
-    wanted = "NoSuchKey" if room == "incoming" else "ok"
+    wanted = "NoSuchKey" if room in NOTIFYING else "ok"
     assert answer == (wanted if allowed else "AccessDenied")
 
 
@@ -166,7 +182,7 @@ def test_what_is_absent_is_not_forbidden(
 def test_who_writes_what(client: Client, buckets: dict[str, str], config: Config, case: Case) -> None:
     """A role writes the rooms of its part and no other."""
     role, bucket, room, allowed = case
-    if room == "incoming":  # writing there would start an analysis: ask the policy instead
+    if room in NOTIFYING:  # writing there would start an analysis: ask the policy instead
         function = deploy.client(config, "iam").simulate_principal_policy
         arn = client(role, "sts").get_caller_identity()["Arn"].split("/")[1]
         source = deploy.client(config, "iam").get_role(RoleName=arn)["Role"]["Arn"]

@@ -22,6 +22,7 @@ from xgboost import XGBClassifier
 from dropforge.errors import DropforgeError, JobFailed
 from dropforge.serving.manifest import BundleManifest, Feature, GraphInput
 from dropforge.serving.predictor import open_bundle
+from dropforge_training.forest import split
 from dropforge_training.processing import MISSING_TOKEN, LabelledPipeline, TableCleaner
 from dropforge_training.steps import NO_STEPS
 from dropforge_training.tables import Table, TrainingData
@@ -92,7 +93,8 @@ def to_onnx(model: LabelledPipeline, numbers: int, texts: int) -> tuple[bytes, s
             code="not_exportable",
             fix="use a step that has a converter (docs/how-to-new-model.md), or do its work by `processing` in settings.yaml",
         ) from error
-    return graph.SerializeToString(), graph.graph.output[1].name
+    probabilities = graph.graph.output[1].name
+    return split(graph).SerializeToString(), probabilities
 
 
 def _check_processor(cleaner: Any) -> None:

@@ -39,7 +39,7 @@ class Message(BaseModel):
 
 
 class UploadEvent(Message):
-    """One object version that arrived under `incoming/`."""
+    """One object version that arrived under `incoming/` or `batch/`."""
 
     bucket: str
     key: str

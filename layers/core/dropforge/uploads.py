@@ -2,23 +2,27 @@
 
 received ──▶ analysed ──▶ training ──▶ concluded
     ├──▶ rejected   ├──▶ blocked            (from any state before a terminal one: failed)
-    └──▶ skipped    └──▶ skipped
+    ├──▶ skipped    └──▶ skipped
+    └──▶ scored                             (a file under batch/)
 """
 
 from __future__ import annotations
 
+import builtins
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dropforge import identity, uris
 from dropforge.errors import Conflict, NotFound
+from dropforge.messages import UploadEvent
 from dropforge.ports import ObjectStore
 
-State = Literal["received", "analysed", "training", "concluded", "rejected", "blocked", "failed", "skipped"]
+State = Literal["received", "analysed", "training", "concluded", "rejected", "blocked", "failed", "skipped", "scored"]
 
 NEXT: Final[dict[State, frozenset[State]]] = {
-    "received": frozenset({"analysed", "rejected", "skipped", "failed"}),
+    "received": frozenset({"analysed", "rejected", "skipped", "failed", "scored"}),
     "analysed": frozenset({"training", "blocked", "skipped", "failed"}),
     "training": frozenset({"concluded", "failed"}),
     "concluded": frozenset(),
@@ -26,7 +30,10 @@ NEXT: Final[dict[State, frozenset[State]]] = {
     "blocked": frozenset(),
     "failed": frozenset(),
     "skipped": frozenset(),
+    "scored": frozenset(),
 }
+Kind = Literal["upload", "batch"]
+FOLDERS: Final[dict[Kind, str]] = {"upload": "incoming/", "batch": "batch/"}
 TERMINAL: Final[frozenset[State]] = frozenset(s for s, following in NEXT.items() if not following)
 _TRIES = 20
 
@@ -56,6 +63,7 @@ class UploadRecord(BaseModel):
 
     format_version: int = 1
     upload_id: str
+    kind: Kind = "upload"
     bucket: str
     key: str
     version: str
@@ -74,6 +82,7 @@ class UploadRecord(BaseModel):
     report_uri: str = ""
     report_json_uri: str = ""
     quarantine_uri: str = ""
+    predictions_uri: str = ""
     run_id: str = ""
     run_url: str = ""
     attempt: int = Field(default=1, description="executions of the training workflow")
@@ -90,6 +99,12 @@ class UploadRecord(BaseModel):
     @property
     def terminal(self) -> bool:
         return self.state in TERMINAL
+
+    def event(self) -> UploadEvent:
+        """The event that told of the object, to be taken up again."""
+        return UploadEvent(
+            bucket=self.bucket, key=self.key, version=self.version, size=self.size, sequencer=self.sequencer
+        )
 
 
 def now() -> str:
@@ -142,6 +157,20 @@ class UploadBook:
         prefix = f"s3://{self._bucket}/uploads/"
         records = [UploadRecord.model_validate_json(self._store.get(o.uri).body) for o in self._store.list(prefix)]
         return sorted(records, key=lambda r: r.history[0].at if r.history else "", reverse=True)
+
+    def unheard(self, kind: Kind, known: set[str], before: datetime) -> builtins.list[UploadRecord]:
+        """A record, not yet opened, for every object version of the kind's folder of which no event was ever seen; oldest first."""
+        found = []
+        for o in self._store.versions(f"s3://{self._bucket}/{FOLDERS[kind]}"):
+            bucket, key = uris.split(o.uri)
+            upload_id = identity.upload_id(bucket, key, o.version)
+            modified = datetime.fromisoformat(o.modified)
+            if upload_id not in known and modified <= before:
+                record = UploadRecord(
+                    upload_id=upload_id, kind=kind, bucket=bucket, key=key, version=o.version, size=o.size
+                )
+                found.append((modified, record))
+        return [record for _, record in sorted(found, key=lambda f: f[0])]
 
     def _read(self, upload_id: str) -> tuple[UploadRecord, str]:
         try:

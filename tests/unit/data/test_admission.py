@@ -193,3 +193,21 @@ def test_no_row_is_ever_lost(
     assert admission.rows_in == admission.rows_used + admission.rows_quarantined
     assert len(_rows(admission)) == admission.rows_used
     assert admission.rows_quarantined == sum(admission.reason_counts.values())
+
+
+@pytest.mark.parametrize("surplus", [1, 2, 5])
+def test_no_row_of_a_large_file_is_lost_between_buffers(admitted: Any, lines: list[str], surplus: int) -> None:
+    """Whatever the file's size is a multiple of: as many rows as lines."""
+    body = ("\n".join(lines[1:]) + "\n") * 1700 + "\n".join(lines[1 : 1 + surplus]) + "\n"
+    admission = admitted(f"{lines[0]}\n{body}".encode())
+    assert admission.rows_in == admission.rows_used == 340_000 + surplus
+
+
+def test_a_reader_that_loses_a_row_is_caught(admitted: Any, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the buffer size that makes the reader drop rows in silence, the file is refused by the count of its lines."""
+    from dropforge.data import sources
+
+    monkeypatch.setattr(sources, "_aligned", lambda _size: 1_350_451)
+    with pytest.raises(RejectedUpload) as caught:
+        admitted(f"{lines[0]}\n{chr(10).join(lines[1:] * 1700)}\n".encode())
+    assert caught.value.code == "rows_lost"

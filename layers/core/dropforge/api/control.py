@@ -144,8 +144,10 @@ def _health(w: World, _request: http.Request) -> http.Response:
 
 
 def _upload_data(w: World, request: http.Request) -> http.Response:
-    name = _text(_body(request), "filename")
-    return http.Response(browse.upload_form(name, settings=w.settings(), store=w.store, bucket=w.env.data_bucket))
+    body = _body(request)
+    name, purpose = _text(body, "filename"), _text(body, "purpose")
+    form = browse.upload_form(name, purpose, settings=w.settings(), store=w.store, bucket=w.env.data_bucket)
+    return http.Response(form)
 
 
 def _uploads(w: World, request: http.Request) -> http.Response:

@@ -137,6 +137,7 @@ class _Reading:
             raise RejectedUpload(
                 "the file has a header line and no rows", code="no_rows", fix="upload rows below the header"
             )
+        sources.check_complete(self.source, rows_in)
         failing = {c.name: n for c in schema.columns if c.name in looks and (n := looks[c.name].fails.get(c.kind, 0))}
         self._check_share(schema, failing, accepted)
         cell_rejects = rejects.of_cells(self.source, self._rows(schema), schema, self._fails) if failing else []

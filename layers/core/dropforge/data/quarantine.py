@@ -7,14 +7,16 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from dropforge.data.admission import Admission
-from dropforge.data.rejects import Reject, harmless
+from dropforge.data.rejects import Reject, counts, harmless, write_csv
 from dropforge.errors import InvalidRequest, NotFound
 from dropforge.ports import ObjectStore
 from dropforge.uris import join
 
 REPLAYED = "incoming/replayed/"
+BATCH_REPLAYED = "batch/replayed/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +33,54 @@ def write(store: ObjectStore, bucket: str, upload_id: str, admission: Admission)
     """Keep rows.csv and reasons.json under quarantine/{upload_id}/; return its URI, empty when no row was set aside."""
     if not admission.rows_quarantined:
         return ""
+    return _keep(
+        store,
+        bucket,
+        upload_id,
+        admission.rejects_csv,
+        {
+            "rows": admission.rows_quarantined,
+            "reasons": admission.reason_counts,
+            "header": admission.header,
+            "delimiter": admission.delimiter or ",",
+            "first": [asdict(r) for r in admission.first_rejects],
+        },
+    )
+
+
+def write_rejects(
+    store: ObjectStore,
+    bucket: str,
+    upload_id: str,
+    rejects: Sequence[Reject],
+    header: Sequence[str],
+    delimiter: str,
+    workdir: Path,
+) -> str:
+    """The same for a file that was read to be scored."""
+    if not rejects:
+        return ""
+    return _keep(
+        store,
+        bucket,
+        upload_id,
+        write_csv(list(rejects), workdir / "rejects.csv"),
+        {
+            "rows": len(rejects),
+            "reasons": counts(list(rejects)),
+            "header": list(header),
+            "delimiter": delimiter or ",",
+            "first": [asdict(r) for r in rejects[:100]],
+        },
+    )
+
+
+def _keep(store: ObjectStore, bucket: str, upload_id: str, rows: Path, summary: Mapping[str, object]) -> str:
     folder = _folder(bucket, upload_id)
-    store.upload(admission.rejects_csv, join(folder, "rows.csv"), content_type="text/csv")
-    summary = {
-        "upload_id": upload_id,
-        "rows": admission.rows_quarantined,
-        "reasons": admission.reason_counts,
-        "header": admission.header,
-        "delimiter": admission.delimiter or ",",
-        "first": [asdict(r) for r in admission.first_rejects],
-    }
+    store.upload(rows, join(folder, "rows.csv"), content_type="text/csv")
     store.put(
         join(folder, "reasons.json"),
-        json.dumps(summary, indent=1, ensure_ascii=False).encode(),
+        json.dumps({"upload_id": upload_id, **summary}, indent=1, ensure_ascii=False).encode(),
         content_type="application/json",
     )
     return folder
@@ -107,9 +144,9 @@ def row_of(text: str, delimiter: str) -> list[str]:
     return rows[0]
 
 
-def replay_key(upload_id: str, name: str) -> str:
-    """Where a corrected file goes in: its key tells which upload it mends."""
-    return f"{REPLAYED}{upload_id}/{name}"
+def replay_key(upload_id: str, name: str, *, batch: bool = False) -> str:
+    """Where a corrected file goes in: its key tells which upload it mends. Rows to be scored are scored again."""
+    return f"{BATCH_REPLAYED if batch else REPLAYED}{upload_id}/{name}"
 
 
 def mended_upload(key: str) -> str:

@@ -35,6 +35,12 @@ class Source:
     notes: list[tuple[str, str]] = field(default_factory=list)
     sample: str = ""  # SQL of its first rows, without a record of rejects
 
+    def expected_rows(self) -> int | None:
+        """Rows that the file's lines amount to; None where that cannot be told without reading them (quotes, empty lines)."""
+        if self.text is None or self.text.quotes or self.text.blank:
+            return None
+        return self.text.lines - self.header_lines
+
     def hold(self, workdir: Path) -> None:
         """Keep a text file that will be scanned often: in memory, or beside it as Parquet when it is large."""
         if self.text is None:
@@ -107,13 +113,13 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
     plain = not text.long_lines and not text.quotes
     longest = 2 * scan.LONG_LINE if plain else data.limits.max_field_bytes * 2
     size = text.path.stat().st_size
-    buffer = min(4_000_000, max(2 * longest, size // 8)) if plain else max(longest * 4, 32_000_000)
+    buffer = _aligned(min(4_000_000, max(2 * longest, size // 8)) if plain else max(longest * 4, 32_000_000))
     relation = (
         f"read_csv({quote(str(text.path))}, columns = {{{columns}}}, auto_detect = false, header = {str(not headerless).lower()}, "
         f"delim = {quote(delimiter)}, quote = '\"', escape = '\"', nullstr = '', max_line_size = {longest}, "
     )
     kept = f"store_rejects = true, rejects_limit = 0, buffer_size = {buffer})"
-    tolerant = f"ignore_errors = true, buffer_size = {2 * longest})"
+    tolerant = f"ignore_errors = true, buffer_size = {_aligned(2 * longest)})"
     comma = delimiter != "," and _decimal_comma(text.path, delimiter, len(header))
     if comma:
         notes.append(("decimal_comma", "numbers are written with a decimal comma"))
@@ -130,6 +136,13 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
         notes,
         relation + tolerant,
     )
+
+
+def _aligned(size: int) -> int:
+    """Whole pages. With errors ignored, DuckDB 2.0.0 drops the row at the end of a buffer over 1 MiB that is no multiple of 32
+    bytes, and records nothing: 8 of 100,000 rows of an 11 MB file. Source.expected_rows tells, should it ever do so again.
+    """
+    return -(-size // 4096) * 4096
 
 
 def _check_header(header: list[str], limits: Limits) -> None:
@@ -225,3 +238,14 @@ def unreadable(error: Exception) -> RejectedUpload:
     return RejectedUpload(
         f"the file cannot be read: {first}", code="truncated", fix="is it cut off or damaged? Write and upload it again"
     )
+
+
+def check_complete(source: Source, rows_in: int) -> None:
+    """Raises RejectedUpload when the reader gave another number of rows than the file has lines: nothing is lost in silence."""
+    expected = source.expected_rows()
+    if expected is not None and expected != rows_in:
+        raise RejectedUpload(
+            f"the file has {expected:,} lines below its header, but {rows_in:,} rows were read",
+            code="rows_lost",
+            fix="this is a defect of the reader: keep the file and report it; nothing of it was used",
+        )

@@ -55,25 +55,29 @@ class Predictor:
             table = np.empty((len(records), len(tensor.features)), dtype=object if text else np.float32)
             for k, name in enumerate(tensor.features):
                 feature = self._features[name]
-                read = self._text if text else self._number
+                read = self.text if text else self._number
                 for i, record in enumerate(records):
                     table[i, k] = read(feature, record[name], i, warnings)
                 if feature.log or feature.low is not None or feature.high is not None:
-                    wide = np.array([self._as_number(feature, r[name], i) for i, r in enumerate(records)])
+                    wide = np.array([self.number(feature, r[name], i) for i, r in enumerate(records)])
                     table[:, k] = shape_numbers(wide, feature.low, feature.high, log=feature.log)
             feeds[tensor.name] = table
-        raw = self._session.run([self.manifest.probabilities_output], feeds)[0]
-        probabilities = calibrate(self.manifest.calibration, raw)
-        return Prediction(self._labels(probabilities), probabilities, warnings, feeds)
-
-    def _labels(self, probabilities: np.ndarray) -> list[str]:
+        probabilities = self.run(feeds)
         classes = self.manifest.classes
+        return Prediction([classes[i] for i in self.decide(probabilities).tolist()], probabilities, warnings, feeds)
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Calibrated probabilities of shape [rows, classes] for the graph's inputs by name."""
+        raw = self._session.run([self.manifest.probabilities_output], feeds)[0]
+        return calibrate(self.manifest.calibration, raw)
+
+    def decide(self, probabilities: np.ndarray) -> np.ndarray:
+        """Labels as places in the manifest's classes, shape [rows]."""
         if self._positive >= 0:
-            positive, negative = classes[self._positive], classes[1 - self._positive]
             # float64, as the pipeline compares: a float32 just below the threshold must not round up to it
             above = probabilities[:, self._positive] >= self.manifest.threshold
-            return [positive if a else negative for a in above.tolist()]
-        return [classes[i] for i in probabilities.argmax(axis=1).tolist()]
+            return np.where(above, self._positive, 1 - self._positive)
+        return np.asarray(probabilities.argmax(axis=1))
 
     def _check_columns(self, records: Sequence[Mapping[str, Any]], warnings: list[dict[str, Any]]) -> None:
         wanted = self._features.keys()
@@ -95,7 +99,7 @@ class Predictor:
         )
 
     def _number(self, feature: Feature, value: Any, row: int, warnings: list[dict[str, Any]]) -> float:
-        number = self._as_number(feature, value, row)
+        number = self.number(feature, value, row)
         if number != number:  # noqa: PLR0124 - NaN
             warnings.append({"code": "missing", "row": row, "field": feature.name, "message": "treated as missing"})
         elif (feature.minimum is not None and number < feature.minimum) or (
@@ -111,14 +115,15 @@ class Predictor:
             )
         return number
 
-    def _as_number(self, feature: Feature, value: Any, row: int) -> float:
+    def number(self, feature: Feature, value: Any, row: int) -> float:
+        """The value in double precision, NaN when missing. Raises InvalidRequest naming `row`."""
         if isinstance(value, float | int) and not (isinstance(value, bool) and feature.kind != "boolean"):
             try:
                 number = float(value)
             except OverflowError:
-                raise _not_of_kind(feature, value, row) from None
+                raise not_of_kind(feature, value, row) from None
             if math.isinf(number):
-                raise _not_of_kind(feature, value, row)
+                raise not_of_kind(feature, value, row)
             return number
         if value is None:
             return math.nan
@@ -129,9 +134,10 @@ class Predictor:
             if feature.cast == "number":
                 return _lenient(feature.merge.get(text, text))
             return _parse(feature, text, row)
-        raise _not_of_kind(feature, value, row)
+        raise not_of_kind(feature, value, row)
 
-    def _text(self, feature: Feature, value: Any, row: int, warnings: list[dict[str, Any]]) -> str:
+    def text(self, feature: Feature, value: Any, row: int, warnings: list[dict[str, Any]]) -> str:
+        """The category the graph gets; what was done is appended to `warnings`. Raises InvalidRequest naming `row`."""
         token = self.manifest.missing_token
         if feature.cast == "category" and value is not None and not isinstance(value, bool | list | dict):
             value = number_text(value)
@@ -149,7 +155,7 @@ class Predictor:
         elif value is None or isinstance(value, float):
             text, missing = "", True
         else:
-            raise _not_of_kind(feature, value, row)
+            raise not_of_kind(feature, value, row)
         if missing:
             warnings.append({"code": "missing", "row": row, "field": feature.name, "message": "treated as missing"})
             return token
@@ -167,17 +173,17 @@ def _parse(feature: Feature, text: str, row: int) -> float:
         try:
             moment = datetime.fromisoformat(_iso(text))
         except ValueError:
-            raise _not_of_kind(feature, text, row) from None
+            raise not_of_kind(feature, text, row) from None
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         return moment.timestamp() / 86_400
     else:
         try:
             number = float(text)
         except ValueError:
-            raise _not_of_kind(feature, text, row) from None
+            raise not_of_kind(feature, text, row) from None
         if math.isfinite(number) and "_" not in text:
             return number
-    raise _not_of_kind(feature, text, row)
+    raise not_of_kind(feature, text, row)
 
 
 def _iso(text: str) -> str:
@@ -197,7 +203,7 @@ def _lenient(text: str) -> float:
     return number if math.isfinite(number) else math.nan
 
 
-def _not_of_kind(feature: Feature, value: Any, row: int) -> InvalidRequest:
+def not_of_kind(feature: Feature, value: Any, row: int) -> InvalidRequest:
     shown = repr(value)
     shown = shown if len(shown) <= 60 else f"{shown[:57]}…"
     expected = {"integer": "a number", "number": "a number", "boolean": "true or false", "datetime": "an ISO date"}.get(

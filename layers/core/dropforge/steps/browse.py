@@ -20,11 +20,17 @@ _SAFE = re.compile(r"[^\w.\- ]+")
 LINK_SECONDS = 3600
 
 
-def upload_form(filename: Any, *, settings: Settings, store: ObjectStore, bucket: str) -> dict[str, Any]:
+def upload_form(
+    filename: Any, purpose: str = "", *, settings: Settings, store: ObjectStore, bucket: str
+) -> dict[str, Any]:
     """A form for one file of any name and up to data.limits.max_bytes; the upload begins when the file has arrived.
 
-    Raises InvalidRequest for a name that is no file name.
+    `purpose`: `train` (also when empty), or `batch` for a file to be scored.
+    Raises InvalidRequest for a name that is no file name, or another purpose.
     """
+    folder = {"": "incoming", "train": "incoming", "batch": "batch"}.get(purpose)
+    if folder is None:
+        raise InvalidRequest(f"{purpose!r} is no purpose", code="purpose_unknown", fix="send train or batch")
     if not isinstance(filename, str) or not filename.strip():
         raise InvalidRequest("filename is missing", code="filename_missing", fix='send {"filename": "data.csv"}')
     safe = _SAFE.sub("_", posixpath.basename(filename.replace("\\", "/"))).strip(". ")[-120:]
@@ -32,7 +38,7 @@ def upload_form(filename: Any, *, settings: Settings, store: ObjectStore, bucket
         raise InvalidRequest(
             f"{filename!r} is no file name", code="filename_invalid", fix="send a plain name such as data.csv"
         )
-    key = f"incoming/{datetime.now(UTC):%Y/%m/%d}/{uuid.uuid4().hex[:12]}/{safe}"
+    key = f"{folder}/{datetime.now(UTC):%Y/%m/%d}/{uuid.uuid4().hex[:12]}/{safe}"
     form = store.presign_post(f"s3://{bucket}/{key}", max_bytes=settings.data.limits.max_bytes, seconds=LINK_SECONDS)
     return {
         "url": form.url,
@@ -52,6 +58,7 @@ def uploads(book: UploadBook, key: str = "", limit: int = 50) -> list[dict[str, 
 def _short(record: UploadRecord) -> dict[str, Any]:
     wanted = {
         "upload_id",
+        "kind",
         "key",
         "state",
         "verdict",
@@ -72,7 +79,11 @@ def upload(book: UploadBook, store: ObjectStore, upload_id: str) -> dict[str, An
     """The state record with links that open. Raises NotFound."""
     record = book.get(upload_id)
     links = {"run": record.run_url} if record.run_url else {}
-    for name, uri in (("report_html", record.report_uri), ("report_json", record.report_json_uri)):
+    for name, uri in (
+        ("report_html", record.report_uri),
+        ("report_json", record.report_json_uri),
+        ("predictions", record.predictions_uri),
+    ):
         if uri:
             links[name] = store.presign_get(uri, LINK_SECONDS)
     return {**record.model_dump(mode="json"), "links": links}

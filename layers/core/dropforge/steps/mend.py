@@ -48,7 +48,9 @@ def replay(
     found = quarantine.read(store, bucket, upload_id)
     text = quarantine.corrected(found, _lines(body))
     stem = posixpath.basename(record.key).rsplit(".", 1)[0] or "rows"
-    key = quarantine.replay_key(upload_id, f"{stem}-{hashlib.sha256(text).hexdigest()[:12]}.csv")
+    key = quarantine.replay_key(
+        upload_id, f"{stem}-{hashlib.sha256(text).hexdigest()[:12]}.csv", batch=record.kind == "batch"
+    )
     store.put(join(f"s3://{bucket}", key), text, content_type="text/csv")
     return {"key": key, "rows": text.count(b"\n") - 1, "next": f"GET /uploads?key={key}"}
 

@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from dropforge import identity, uris
+from dropforge import identity
 from dropforge.errors import Conflict, DropforgeError, NotFound
-from dropforge.messages import TrainingRequest, UploadEvent
+from dropforge.messages import TrainingRequest
 from dropforge.steps import requests, retrain
 from dropforge.steps.analyze import analyze
 from dropforge.steps.reporting import Ports
 from dropforge.uploads import Reason, UploadBook, UploadRecord
 
 ATTEMPTS = 4
-INCOMING = "incoming/"
 _ENDED = {"FAILED", "TIMED_OUT", "ABORTED", "SUCCEEDED", ""}
 
 
@@ -32,10 +31,14 @@ def sweep(
     """
     before = clock() - older_than
     records = ports.book.list()
-    unheard = _unheard(ports, {r.upload_id for r in records}, before)
+    unheard = ports.book.unheard("upload", {r.upload_id for r in records}, before)
     done = {}
     for record in (*reversed(records), *unheard):
-        if record.terminal or (record.history and datetime.fromisoformat(record.history[-1].at) > before):
+        if (
+            record.kind != "upload"
+            or record.terminal
+            or (record.history and datetime.fromisoformat(record.history[-1].at) > before)
+        ):
             continue
         try:
             told = _again(record, ports)
@@ -57,28 +60,12 @@ def stuck_minutes(book: UploadBook, clock: Callable[[], datetime] = lambda: date
     return round(max(waiting, default=timedelta()).total_seconds() / 60, 1)
 
 
-def _unheard(ports: Ports, known: set[str], before: datetime) -> list[UploadRecord]:
-    """A record, not yet opened, for every object version under incoming/ of which no event was ever seen; oldest first."""
-    found = []
-    for o in ports.store.versions(uris.join(f"s3://{ports.data_bucket}", INCOMING) + "/"):
-        bucket, key = uris.split(o.uri)
-        upload_id = identity.upload_id(bucket, key, o.version)
-        modified = datetime.fromisoformat(o.modified)
-        if upload_id not in known and modified <= before:
-            record = UploadRecord(upload_id=upload_id, bucket=bucket, key=key, version=o.version, size=o.size)
-            found.append((modified, record))
-    return [record for _, record in sorted(found, key=lambda f: f[0])]
-
-
 def _again(record: UploadRecord, ports: Ports) -> str:
     if record.state == "training":
         return _train_again(record, ports)
     if record.key.startswith(retrain.PREFIX):
         return f"retraining taken up again: {retrain.resume(record, ports).state}"
-    event = UploadEvent(
-        bucket=record.bucket, key=record.key, version=record.version, size=record.size, sequencer=record.sequencer
-    )
-    return f"analysed again: {analyze(event, ports).state}"
+    return f"analysed again: {analyze(record.event(), ports).state}"
 
 
 def _train_again(record: UploadRecord, ports: Ports) -> str:

@@ -1,0 +1,224 @@
+"""A file under `batch/` from bytes to predictions. Every part may be a repeat: the answer's place derives from the file's identity."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import posixpath
+import tempfile
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from dropforge import identity, settings_store
+from dropforge.data import quarantine, scoring
+from dropforge.data.engine import connect
+from dropforge.data.schema import Schema
+from dropforge.errors import NotFound, PermanentError, RejectedUpload, TransientError
+from dropforge.messages import UploadEvent
+from dropforge.ports import ObjectStore
+from dropforge.serving import columns
+from dropforge.serving.pointer import Active, ActivePointer
+from dropforge.serving.predictor import Predictor
+from dropforge.serving.service import open_active
+from dropforge.settings import Settings
+from dropforge.uploads import Reason, State, UploadBook, UploadRecord, now
+from dropforge.uris import join
+
+CHUNK = 100_000  # rows in memory at a time
+_ATTEMPTS = 3  # deliveries of one event: the first and two retries
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPorts:
+    """What the step needs from the world."""
+
+    store: ObjectStore
+    book: UploadBook
+    data_bucket: str
+    log: logging.Logger
+
+
+def score(event: UploadEvent, ports: BatchPorts) -> UploadRecord:
+    """Read the file by the active model's features, score it in pieces, keep the answer; return the record afterwards.
+
+    A bad file ends as rejected, a mistake of ours (or no active model) as failed. Raises TransientError (and on earlier
+    deliveries anything unexpected): the event is delivered again.
+    """
+    upload_id = identity.upload_id(event.bucket, event.key, event.version)
+    record = ports.book.open(
+        UploadRecord(
+            upload_id=upload_id,
+            kind="batch",
+            bucket=event.bucket,
+            key=event.key,
+            version=event.version,
+            size=event.size,
+            sequencer=event.sequencer,
+        )
+    )
+    if record.terminal:
+        ports.log.info("seen before", extra={"state": record.state})
+        return record
+    try:
+        settings = settings_store.read(ports.store, settings_store.current_uri(ports.data_bucket))
+        with tempfile.TemporaryDirectory(prefix="dropforge-") as folder:
+            return _score(record, settings, ports, Path(folder))
+    except RejectedUpload as error:
+        ports.log.warning("rejected", extra={"code": error.code, "why": error.message})
+        return _end(upload_id, "rejected", error, ports, "admission")
+    except TransientError:
+        raise
+    except Exception as error:
+        # The last delivery must leave a terminal state, whatever went wrong: a file nobody hears of is a lost one.
+        deliveries = ports.book.update(upload_id, deliveries=record.deliveries + 1).deliveries
+        if isinstance(error, PermanentError) or deliveries >= _ATTEMPTS:
+            ports.log.exception("scoring failed")
+            return _end(upload_id, "failed", error, ports, "scoring")
+        raise
+
+
+def sweep(ports: BatchPorts, *, older_than: timedelta) -> dict[str, str]:
+    """Upload id → state, for every file without an end whose last step is older than `older_than`, taken up again.
+
+    A file of which no event came is taken up too.
+    """
+    before = datetime.now(UTC) - older_than
+    records = ports.book.list()
+    stale = [
+        r for r in records if r.kind == "batch" and not r.terminal and datetime.fromisoformat(r.history[-1].at) < before
+    ]
+    done = {}
+    for record in (*stale, *ports.book.unheard("batch", {r.upload_id for r in records}, before)):
+        try:
+            told: str = score(record.event(), ports).state
+        except Exception as error:
+            # One file that cannot be helped does not stop the others; the next sweep takes it up again.
+            ports.log.exception("not helped", extra={"correlation_id": record.upload_id})
+            told = f"not helped: {error}"
+        ports.log.warning("swept", extra={"correlation_id": record.upload_id, "done": told})
+        done[record.upload_id] = told
+    return done
+
+
+def _score(record: UploadRecord, settings: Settings, ports: BatchPorts, folder: Path) -> UploadRecord:
+    file = folder / "upload"
+    try:
+        ports.store.download(f"s3://{record.bucket}/{record.key}", file, record.version)
+    except NotFound:
+        reason = Reason(
+            stage="admission",
+            code="deleted",
+            message="the object was deleted before it was read",
+            fix="upload it again",
+        )
+        return ports.book.advance(record.upload_id, "skipped", reason=reason)
+    active, _ = ActivePointer(ports.store, ports.data_bucket).read()
+    predictor = open_active(ports.store, active)
+    features = predictor.manifest.features
+    schema = Schema.model_validate({"columns": [{"name": f.name, "kind": f.kind} for f in features], "target": ""})
+    with closing(connect(folder)) as database:
+        rows = scoring.open_file(
+            file,
+            workdir=folder,
+            connection=database,
+            data=settings.data,
+            schema=schema,
+            markers={f.name: f.missing_markers for f in features},
+        )
+        kept = quarantine.write_rejects(
+            ports.store,
+            ports.data_bucket,
+            record.upload_id,
+            rows.rejects,
+            rows.source.header,
+            rows.source.delimiter,
+            folder,
+        )
+        labels, warnings = _predict(predictor, rows)
+        suffix = "parquet" if rows.source.format == "parquet" else "csv"
+        answer = rows.write(folder / f"predictions.{suffix}", predictor.manifest.classes)
+    uri = _uri(ports.data_bucket, record, suffix)
+    ports.store.upload(
+        answer.file, uri, content_type="text/csv" if suffix == "csv" else "application/vnd.apache.parquet"
+    )
+    summary = _summary(record, active, predictor, rows, labels, warnings, uri)
+    ports.store.put(
+        join(uri.rpartition("/")[0], "summary.json"),
+        json.dumps(summary, indent=1, ensure_ascii=False).encode(),
+        content_type="application/json",
+    )
+    ports.log.info(
+        "scored", extra={"rows": answer.rows, "rows_quarantined": len(rows.rejects), "model": active.version}
+    )
+    return ports.book.advance(
+        record.upload_id,
+        "scored",
+        rows_in=rows.rows_in,
+        rows_used=rows.rows_used,
+        rows_quarantined=len(rows.rejects),
+        quarantine_uri=kept,
+        predictions_uri=uri,
+        models=({"name": active.model, "version": active.version, "run_id": active.run_id},),
+        settings_sha=settings.sha256,
+    )
+
+
+def _predict(predictor: Predictor, rows: scoring.ScoringFile) -> tuple[Counter[int], Counter[tuple[str, str]]]:
+    import numpy as np
+
+    labels: Counter[int] = Counter()
+    warnings: Counter[tuple[str, str]] = Counter()
+    for chunk in rows.chunks(CHUNK):
+        scores = columns.predict(predictor, chunk, threads=_cores())
+        rows.keep(scores.labels, scores.probabilities)
+        warnings += scores.warnings
+        labels += Counter({int(k): int(n) for k, n in zip(*np.unique(scores.labels, return_counts=True), strict=True)})
+    return labels, warnings
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _summary(
+    record: UploadRecord,
+    active: Active,
+    predictor: Predictor,
+    rows: scoring.ScoringFile,
+    labels: Counter[int],
+    warnings: Counter[tuple[str, str]],
+    uri: str,
+) -> dict[str, Any]:
+    classes = predictor.manifest.classes
+    return {
+        "upload_id": record.upload_id,
+        "key": record.key,
+        "predictions_uri": uri,
+        "scored_at": now(),
+        "model": active.identity(),
+        "threshold": predictor.manifest.threshold if predictor.manifest.positive_class else None,
+        "rows_in": rows.rows_in,
+        "rows_scored": rows.rows_used,
+        "rows_quarantined": len(rows.rejects),
+        "labels": {c: labels[k] for k, c in enumerate(classes)},
+        "warnings": [
+            {"code": code, "field": field, "rows": count} for (code, field), count in sorted(warnings.items())
+        ],
+    }
+
+
+def _uri(bucket: str, record: UploadRecord, suffix: str) -> str:
+    stem = posixpath.basename(record.key).rsplit(".", 1)[0] or "rows"
+    return join(f"s3://{bucket}", "predictions", record.upload_id, f"{stem}.{suffix}")
+
+
+def _end(upload_id: str, state: State, error: Exception, ports: BatchPorts, stage: str) -> UploadRecord:
+    code = getattr(error, "code", type(error).__name__)
+    message = getattr(error, "message", f"{type(error).__name__}: {error}")
+    fix = getattr(error, "fix", "") or "read `dropforge logs` for this file"
+    return ports.book.advance(upload_id, state, reason=Reason(stage=stage, code=code, message=message, fix=fix))

@@ -1,0 +1,193 @@
+"""Files to be scored (dropforge.steps.batch), with a real bundle."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from dropforge import settings_store
+from dropforge.adapters.memory import MemoryStore
+from dropforge.errors import Unavailable
+from dropforge.messages import UploadEvent
+from dropforge.serving.predictor import open_bundle
+from dropforge.steps import batch
+from dropforge.uploads import UploadBook, UploadRecord
+from dropforge_training import export
+
+SETTINGS = b"project: demo\ndata: {target: bought}\nmodels: [{name: forest, class: a.b:C}]\n"
+
+
+class Batch:
+    """The step over a store that has an active model."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+        settings_store.apply(store, "bucket", SETTINGS)
+        self.ports = batch.BatchPorts(store, UploadBook(store, "bucket"), "bucket", logging.getLogger("test"))
+
+    def put(self, body: bytes, name: str = "rows.csv") -> UploadEvent:
+        uri = f"s3://bucket/batch/{name}"
+        self.store.put(uri, body)
+        return UploadEvent(bucket="bucket", key=f"batch/{name}", version=self.store.get(uri).version)
+
+    def score(self, body: bytes, name: str = "rows.csv") -> UploadRecord:
+        return batch.score(self.put(body, name), self.ports)
+
+    def answer(self, record: UploadRecord) -> list[dict[str, str]]:
+        return list(csv.DictReader(io.StringIO(self.store.get(record.predictions_uri).body.decode(), newline="")))
+
+    def summary(self, record: UploadRecord) -> Any:
+        return json.loads(self.store.get(f"s3://bucket/predictions/{record.upload_id}/summary.json").body)
+
+
+@pytest.fixture
+def scoring(stored: Any) -> Batch:
+    store, activate = stored
+    activate()
+    return Batch(store)
+
+
+def _csv(rows: Any, **extra: Any) -> bytes:
+    return rows.assign(**extra).to_csv(index=False).encode()
+
+
+def test_every_row_gets_the_answer_a_request_would_get(
+    scoring: Batch, bundle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the file's order, over several chunks; ids and the target come out as they went in."""
+    monkeypatch.setattr(batch, "CHUNK", 64)
+    ids = [f"id {i:04d}" for i in range(len(bundle.rows))]
+    record = scoring.score(_csv(bundle.rows, id=ids, bought="no"))
+    assert (record.state, record.kind, record.rows_in, record.rows_used) == ("scored", "batch", 300, 300)
+    answer = scoring.answer(record)
+    served = open_bundle(bundle.manifest.to_json(), bundle.onnx).predict(export.records(bundle.rows))
+    assert [a["id"] for a in answer] == ids
+    assert [a["prediction"] for a in answer] == served.labels
+    assert [float(a["probability_yes"]) for a in answer] == pytest.approx(served.probabilities[:, 1].tolist(), abs=1e-6)
+    summary = scoring.summary(record)
+    assert summary["labels"] == {c: served.labels.count(c) for c in ("no", "yes")}
+    assert summary["model"]["version"] == "1"
+    counted = {(w["code"], w["field"]): w["rows"] for w in summary["warnings"]}
+    assert counted["missing", "age"] == sum(w["code"] == "missing" and w["field"] == "age" for w in served.warnings)
+
+
+def test_parquet_is_answered_with_parquet(scoring: Batch, bundle: Any, tmp_path: Path) -> None:
+    """Typed columns stay typed; the same labels as from CSV."""
+    bundle.rows.to_parquet(tmp_path / "rows.parquet")
+    record = scoring.score((tmp_path / "rows.parquet").read_bytes(), "rows.parquet")
+    (tmp_path / "out.parquet").write_bytes(scoring.store.get(record.predictions_uri).body)
+    found = duckdb.sql(f"SELECT prediction, member, joined FROM '{tmp_path}/out.parquet'")
+    assert [str(t) for t in found.types] == ["VARCHAR", "BOOLEAN", "TIMESTAMP"]
+    by_csv = scoring.answer(scoring.score(_csv(bundle.rows)))
+    assert [r[0] for r in found.fetchall()] == [a["prediction"] for a in by_csv]
+
+
+def test_rows_that_cannot_be_read_are_set_aside(scoring: Batch, bundle: Any) -> None:
+    """Line, column and reason in the quarantine; every other row is scored; nothing is lost."""
+    lines = _csv(bundle.rows).decode().splitlines()
+    lines[5] += ",surplus"
+    lines[9] = lines[9].replace(lines[9].split(",")[0], "old", 1)
+    record = scoring.score("\n".join(lines).encode() + b"\n")
+    assert (record.state, record.rows_in, record.rows_used, record.rows_quarantined) == ("scored", 300, 298, 2)
+    assert len(scoring.answer(record)) == 298
+    reasons = json.loads(scoring.store.get(f"{record.quarantine_uri}/reasons.json").body)
+    assert [(r["line"], r["code"]) for r in reasons["first"]] == [(6, "too_many_fields"), (10, "not_integer")]
+
+
+def test_a_column_named_like_an_answer_stays(scoring: Batch, bundle: Any) -> None:
+    """The answer's name gives way."""
+    record = scoring.score(_csv(bundle.rows, prediction="mine"))
+    first = scoring.answer(record)[0]
+    assert first["prediction"] == "mine"
+    assert first["prediction_"] in {"no", "yes"}
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "empty_file"),
+        (b"age,job\n1,cook\n", "missing_column"),
+        (b"age,job,member,joined\n", "no_rows"),
+        (b"age,job,member,joined\nx,cook,true,2020-01-01\ny,cook,true,2020-01-01\n", "too_many_bad_rows"),
+        (b"\x89PNG\r\n", "not_a_table"),
+        (b'{"age": 1}', "not_a_table"),
+        (b'age,job,member,joined\n1,"cook,true,2020-01-01\n', "unclosed_quote"),
+    ],
+)
+def test_a_bad_file_is_rejected_with_its_reason(scoring: Batch, body: bytes, code: str) -> None:
+    """A terminal state with code and fix, and no predictions."""
+    record = scoring.score(body)
+    assert (record.state, record.reason and record.reason.code) == ("rejected", code)
+    assert record.reason
+    assert record.reason.fix
+    assert not list(scoring.store.list("s3://bucket/predictions/"))
+
+
+def test_a_replayed_event_changes_nothing(scoring: Batch, bundle: Any) -> None:
+    """Not even when another model has become active."""
+    event = scoring.put(_csv(bundle.rows))
+    first = batch.score(event, scoring.ports)
+    kept = scoring.store.get(first.predictions_uri).version
+    assert batch.score(event, scoring.ports) == first
+    assert scoring.store.get(first.predictions_uri).version == kept
+
+
+def test_without_an_active_model_it_fails_with_the_way_out(stored: Any, bundle: Any) -> None:
+    """A terminal state that says how to set one."""
+    record = Batch(stored[0]).score(_csv(bundle.rows))
+    assert (record.state, record.reason and record.reason.code) == ("failed", "no_active_model")
+
+
+def test_an_altered_bundle_scores_nothing(stored: Any, bundle: Any) -> None:
+    """The hash is checked here as well."""
+    store, activate = stored
+    activate(onnx=b"altered")
+    record = Batch(store).score(_csv(bundle.rows))
+    assert (record.state, record.reason and record.reason.code) == ("failed", "bundle_altered")
+
+
+def test_a_deleted_object_is_skipped(scoring: Batch) -> None:
+    """Gone before it was read."""
+    event = UploadEvent(bucket="bucket", key="batch/gone.csv", version="9")
+    assert batch.score(event, scoring.ports).state == "skipped"
+
+
+def test_an_outage_is_tried_again_and_the_sweep_takes_up_what_is_left(
+    scoring: Batch, bundle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error goes to the deliverer; when its deliveries are used up, the sweep ends what was begun."""
+    event = scoring.put(_csv(bundle.rows))
+
+    def down(*_: Any, **__: Any) -> Any:
+        raise Unavailable("down", code="aws_unavailable")
+
+    monkeypatch.setattr(scoring.store, "upload", down)
+    with pytest.raises(Unavailable):
+        batch.score(event, scoring.ports)
+    monkeypatch.undo()
+    assert batch.sweep(scoring.ports, older_than=timedelta(hours=1)) == {}
+    assert list(batch.sweep(scoring.ports, older_than=timedelta(0)).values()) == ["scored"]
+
+
+def test_a_defect_ends_failed_after_the_last_delivery(
+    scoring: Batch, bundle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two deliveries raise, the third leaves a terminal state."""
+    event = scoring.put(_csv(bundle.rows))
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(batch, "open_active", broken)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            batch.score(event, scoring.ports)
+    assert batch.score(event, scoring.ports).state == "failed"
