@@ -79,6 +79,7 @@ KEY, SECRET = {"kms:Decrypt", "kms:GenerateDataKey"}, {"secretsmanager:GetSecret
 # Roles that touch encrypted objects, and the part that speaks to MLflow: under KmsKeyArn and MlflowSecretArn only.
 OF_KEY = {
     "AnalyzeFunction",
+    "BatchFunction",
     "ConcludeFunction",
     "ControlFunction",
     "TrainingStateMachine",
