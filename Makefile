@@ -11,7 +11,6 @@ STACK ?= dropforge
 
 .PHONY: help setup docs tutorial demo up down status test test-browser check format lock clean deep-clean bench-analysis bench-verdict bench-training bench-workers bench-publish try-datasets deploy destroy verify-aws permissions
 .PHONY: faults faults-mutations soak
-.PHONY: bench-batch soak-serving
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
