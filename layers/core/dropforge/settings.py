@@ -166,6 +166,13 @@ class PromotionSettings(Frozen):
     maximum_slice_loss: float = Field(0.02, ge=0.0)
     auto_promote: bool = False
 
+    @field_validator("auto_promote")
+    @classmethod
+    def _people_promote(cls, value: bool) -> bool:
+        if value:
+            raise ValueError("models are not promoted by themselves yet: set it to false, and use `dropforge label`")
+        return value
+
 
 class Costs(Frozen):
     """What a wrong label costs, in any unit; used by `threshold: cost`."""
