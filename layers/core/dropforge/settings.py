@@ -164,14 +164,7 @@ class PromotionSettings(Frozen):
     minimum_gain: float = 0.0
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     maximum_slice_loss: float = Field(0.02, ge=0.0)
-    auto_promote: bool = False
-
-    @field_validator("auto_promote")
-    @classmethod
-    def _people_promote(cls, value: bool) -> bool:
-        if value:
-            raise ValueError("models are not promoted by themselves yet: set it to false, and use `dropforge label`")
-        return value
+    auto_promote: Literal[False] = False  # models are not promoted by themselves yet
 
 
 class Costs(Frozen):
