@@ -27,7 +27,12 @@ def control(feature: Feature, example: Any) -> Any:
     """A Gradio component with the example's value in it; an empty one is an unknown value."""
     import gradio as gr
 
-    given: dict[str, Any] = {"label": feature["name"], "info": hint(feature) or None, "elem_classes": ["df-field"]}
+    given: dict[str, Any] = {
+        "interactive": True,
+        "label": feature["name"],
+        "info": hint(feature) or None,
+        "elem_classes": ["df-field"],
+    }
     if feature["kind"] in {"integer", "number"}:
         exact = {"precision": 0} if feature["kind"] == "integer" else {}
         return gr.Number(value=_number(example), placeholder=UNKNOWN, **exact, **given)
