@@ -164,15 +164,16 @@ def follow(dataset: Dataset, file: Path, ports: tuple[int, int, int]) -> dict[st
     }
 
 
-def page(results: list[dict[str, Any]], cores: int) -> str:
-    """docs/datasets.md."""
+def page(results: list[dict[str, Any]], cores: int, load: float) -> str:
+    """docs/datasets.md. `load`: average number of processes that wanted a core at the end."""
     lines = [
         "# Tables nobody prepared",
         "",
         "Made by `make try-datasets`. Each file is taken as its package carries it, and goes through four commands:",
         "`dropforge init FILE`, `dropforge up`, `dropforge upload FILE --serve`, `dropforge predict`.",
         "One file is touched by the user, his own; `settings.yaml` is written by `init` and was not edited.",
-        f"Wall seconds on {cores} cores, everything included: start of the local cloud, report, tuning of two models, export, switch.",
+        f"Wall seconds on {cores} cores, everything included: start of the local cloud, report, tuning of two models, export, switch;",
+        f"load average {load:.0f} (above {cores} the machine had other work, and the times are longer than they need be).",
         "",
         "| table | what is awkward in it | rows × columns | classes | edited | init | up | upload to served | predict | sum "
         "| held-out score |",
@@ -185,6 +186,9 @@ def page(results: list[dict[str, Any]], cores: int) -> str:
             f"| {r['dataset']} | {r['what']} | {r['rows']:,} × {r['columns']} | {r['classes']} | {r['edited']} | {s['init']} | "
             f"{s['up']} | {s['upload --serve']} | {s['predict']} | {r['total']} | {score} |"
         )
+    untried = [d.name for d in DATASETS if d.name not in {r["dataset"] for r in results}]
+    if untried:
+        lines += ["", f"Not yet taken to the end: {', '.join(untried)}."]
     sources = sorted({f"`{d.package}`: {d.member.rpartition('/')[2]}" for d in DATASETS})
     lines += ["", "Where they are from: " + "; ".join(sources) + ".", ""]
     return "\n".join(lines)
@@ -207,8 +211,9 @@ def main() -> None:
         print(json.dumps(known[dataset.name]), flush=True)
         results = [known[d.name] for d in DATASETS if d.name in known]
         cores = os.cpu_count() or 1
-        RESULTS.write_text(json.dumps({"cores": cores, "results": results}, indent=1) + "\n")
-        PAGE.write_text(page(results, cores))
+        load = os.getloadavg()[1]
+        RESULTS.write_text(json.dumps({"cores": cores, "load": round(load, 1), "results": results}, indent=1) + "\n")
+        PAGE.write_text(page(results, cores, load))
 
 
 if __name__ == "__main__":
