@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from dropforge import uris
 from dropforge.adapters.aws import translated
-from dropforge.errors import Conflict, NotFound
+from dropforge.errors import Conflict, NotFound, Unavailable
 from dropforge.ports import ObjectStat, PresignedPost, StoredObject
 
 _READS = 5  # the client retries a request, not a body that breaks off while it is read
@@ -93,12 +93,19 @@ class S3Store:
             raise NotFound(f"{uri} does not exist", code="object_missing", fix="check the address")
         bucket, key = uris.split(uri)
         extra = {"VersionId": version} if version else None
+        from boto3.s3.transfer import TransferConfig
+
+        # One GET: a store that ignores Range for a version answers each part with the whole object, and the file is garbled.
+        whole = TransferConfig(multipart_threshold=found.size + 1, use_threads=False)
         with translated(uri):
             try:
-                self._s3.download_file(bucket, key, str(path), ExtraArgs=extra)
+                self._s3.download_file(bucket, key, str(path), ExtraArgs=extra, Config=whole)
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise
+        if (got := path.stat().st_size) != found.size:
+            path.unlink()
+            raise Unavailable(f"{uri} has {found.size:,} bytes, but {got:,} arrived", code="download_size")
         return found
 
     def upload(
