@@ -11,6 +11,7 @@ STACK ?= dropforge
 
 .PHONY: help setup docs tutorial demo up down status test test-browser check format lock clean deep-clean bench-analysis bench-verdict bench-training bench-workers bench-publish try-datasets deploy destroy verify-aws permissions
 .PHONY: faults faults-mutations soak
+.PHONY: bench-serving fuzz-api
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +86,14 @@ bench-training: .venv/.dev ## Train on Adult beside FLAML, CatBoost and plain Op
 
 bench-workers: .venv/.dev ## Two workers on one study, and workers killed at random; writes benchmarks/results/workers.json
 	@$(BIN)/python benchmarks/training/workers.py --json benchmarks/results/workers.json
+
+bench-serving: .venv/.dev ## The prediction function beside `mlflow models serve`; needs `make demo` running; writes benchmarks/results/serving.json
+	@$(BIN)/python benchmarks/serving/compare.py --json benchmarks/results/serving.json
+
+fuzz-api: .venv/.dev ## More than 5,000 generated requests over all routes; counts in .cache/fuzz-api.tsv
+	@mkdir -p .cache && rm -f .cache/fuzz-api.tsv
+	@DROPFORGE_FUZZ_EXAMPLES=110 DROPFORGE_FUZZ_LOG=.cache/fuzz-api.tsv $(BIN)/pytest -q --timeout=0 tests/faults/test_fuzz_api.py
+	@awk -F'\t' '{n += $$1; if ($$2 >= 500) bad += $$1} END {printf "%d answers, %d of 500 or more\n", n, bad}' .cache/fuzz-api.tsv
 
 bench-publish: .venv/.dev ## Write docs/benchmarks.md and its picture from the results
 	@$(BIN)/python benchmarks/publish.py

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from samtranslator.translator.transform import transform
 
-from dropforge.api import control, predicting
+from dropforge.api import control, openapi, predicting
 from dropforge.api.access import ACCESS
 from dropforge.environment import Environment
 from dropforge.messages import ConcludeRequest, JobOutcome, JobResult, Message, TrainingJob, TrainingRequest
@@ -129,6 +129,13 @@ def test_every_route_has_an_access_decision(monkeypatch: pytest.MonkeyPatch) -> 
     }
     # The caller's rights are for calling the API, not for calling the function behind it.
     assert not [r for r, m in methods.items() if "credentials" in m["x-amazon-apigateway-integration"]]
+
+
+def test_the_openapi_document_says_what_the_access_table_says() -> None:
+    """Every route is in the document, none is in it alone, and each says the access it needs."""
+    scheme = {"key": [{"api_key": []}], "iam": [{"aws_sigv4": []}]}
+    told = {(m.upper(), p): o["security"] for p, verbs in openapi.document()["paths"].items() for m, o in verbs.items()}
+    assert told == {route: scheme[access] for route, access in ACCESS.items()}
 
 
 def test_what_the_code_answers_is_what_the_template_routes() -> None:

@@ -24,6 +24,8 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/v2/models/{model}/infer"): "key",
     ("GET", "/model_info"): "key",
     ("GET", "/health"): "key",
+    ("GET", "/openapi.json"): "key",
+    ("GET", "/docs"): "iam",
     ("POST", "/set_model"): "iam",
     ("POST", "/rollback"): "iam",
     ("POST", "/label"): "iam",

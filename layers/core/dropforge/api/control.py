@@ -179,6 +179,28 @@ def _replay(w: World, request: http.Request) -> http.Response:
     )
 
 
+def _document(w: World) -> dict[str, Any]:
+    """The OpenAPI document, with a row of the active model as example where there is one."""
+    from dropforge.api import openapi
+
+    try:
+        example = switch.model_info(store=w.store, bucket=w.env.data_bucket, mlflow_url="")["example"]
+    except DropforgeError:
+        example = None
+    return openapi.document(example)
+
+
+def _openapi(w: World, _request: http.Request) -> http.Response:
+    return http.Response(_document(w))
+
+
+def _docs(w: World, _request: http.Request) -> http.Response:
+    from dropforge.api import docs_page
+
+    policy = {"Content-Security-Policy": docs_page.POLICY}
+    return http.Response(docs_page.render(_document(w)), content_type="text/html; charset=utf-8", headers=policy)
+
+
 ROUTES: dict[tuple[str, str], Callable[[World, http.Request], http.Response]] = {
     ("POST", "/set_model"): _set_model,
     ("POST", "/rollback"): _rollback,
@@ -189,6 +211,8 @@ ROUTES: dict[tuple[str, str], Callable[[World, http.Request], http.Response]] = 
     ("GET", "/activity"): _activity,
     ("GET", "/model_info"): _model_info,
     ("GET", "/health"): _health,
+    ("GET", "/openapi.json"): _openapi,
+    ("GET", "/docs"): _docs,
     ("POST", "/upload_data"): _upload_data,
     ("GET", "/uploads"): _uploads,
     ("GET", "/uploads/{upload_id}"): _upload,

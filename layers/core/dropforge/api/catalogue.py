@@ -1,0 +1,117 @@
+"""Every route of the API with its words and types: what the OpenAPI document is made of. Access is decided in access.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from dropforge.api import types as t
+from dropforge.api.access import needed
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter; those of the path follow from it."""
+
+    name: str
+    schema: dict[str, Any]
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`answer` is the type of a 200; every refusal is `Error` with one of the statuses in `refuses`."""
+
+    method: str
+    path: str
+    tag: str
+    summary: str
+    answer: Any
+    request: Any = None
+    media: tuple[str, ...] = ("application/json",)
+    query: tuple[Parameter, ...] = ()
+    refuses: tuple[int, ...] = ()
+    answer_media: tuple[str, ...] = ("application/json",)
+    details: str = field(default="")
+
+    @property
+    def access(self) -> str:
+        return needed(self.method, self.path)
+
+
+_TEXT = {"type": "string"}
+_NAME = {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_.-]{0,127}$"}
+_MODEL = Parameter("model", _NAME, "registered name, or its last part")
+_ALIAS = Parameter("alias", _NAME, "label of the version that shall answer this one request")
+_COVERAGE = Parameter(
+    "coverage",
+    {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+    "adds the labels that cannot be ruled out at this confidence; /model_info says which the model states",
+)
+_EXPLAIN = Parameter("explain", {"type": "boolean"}, "adds what each feature contributed; at most 50 rows")
+_PREDICTING = (404, 409, 413, 415, 422)
+_BOTH = ("application/json", "text/csv")
+
+ROUTES: Final[tuple[Route, ...]] = (
+    Route(
+        "POST", "/predict", "predictions", "Predict rows with the active model", t.PredictAnswer, t.PredictRequest,
+        media=_BOTH, query=(_MODEL, _ALIAS, _COVERAGE, _EXPLAIN), refuses=_PREDICTING,
+    ),
+    Route(
+        "POST", "/invocations", "predictions", "The same as MLflow's scoring server and SageMaker speak it",
+        t.InvocationsAnswer, t.PredictRequest, media=_BOTH, query=(_MODEL, _ALIAS, _COVERAGE, _EXPLAIN), refuses=_PREDICTING,
+        details="The word NaN in the body is read as null, because MLflow's client writes it for missing cells.",
+    ),
+    Route("GET", "/ping", "predictions", "Whether a model is loaded", t.Ping, refuses=(409,)),
+    Route("GET", "/v2", "predictions", "Open Inference Protocol: the server", t.Server),
+    Route("GET", "/v2/health/live", "predictions", "Open Inference Protocol: liveness", t.Live),
+    Route("GET", "/v2/health/ready", "predictions", "Open Inference Protocol: readiness", t.Ready, refuses=(409,)),
+    Route(
+        "GET", "/v2/models/{model}", "predictions", "Open Inference Protocol: a model's tensors", t.ModelMeta,
+        query=(_ALIAS,), refuses=(404, 409, 422),
+    ),
+    Route(
+        "GET", "/v2/models/{model}/ready", "predictions", "Open Inference Protocol: whether a model answers", t.ModelReady,
+        query=(_ALIAS,), refuses=(404, 409, 422),
+    ),
+    Route(
+        "POST", "/v2/models/{model}/infer", "predictions", "Open Inference Protocol: predict", t.InferAnswer, t.InferRequest,
+        query=(_ALIAS,), refuses=_PREDICTING,
+    ),
+    Route("GET", "/model_info", "models", "The active model: features, metrics, data, links", t.ModelInfo, refuses=(409,)),
+    Route("GET", "/health", "system", "Every part asked: store, model, MLflow, queue, last upload", t.Health),
+    Route(
+        "POST", "/set_model", "models", "Make the version behind a label the one that answers", t.Switched, t.SetModel,
+        refuses=(404, 409, 415, 422),
+    ),
+    Route(
+        "POST", "/rollback", "models", "Make an earlier model the one that answers", t.Switched, t.Rollback,
+        refuses=(404, 409, 415, 422),
+    ),
+    Route(
+        "POST", "/label", "models", "Put a label on a version", t.Labelled, t.Label, refuses=(404, 409, 415, 422),
+    ),
+    Route(
+        "GET", "/ledger", "models", "Changes of the active model, newest first", t.LedgerAnswer,
+        query=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 1000}),), refuses=(422,),
+    ),
+    Route("GET", "/models", "models", "Every version with its held-out score and labels", t.Models),
+    Route(
+        "POST", "/upload_data", "data", "A form for one upload of any size", t.UploadForm, t.UploadData, refuses=(415, 422)
+    ),
+    Route(
+        "GET", "/uploads", "data", "Uploads, newest first", t.Uploads, query=(Parameter("key", _TEXT, "of this key only"),)
+    ),
+    Route("GET", "/uploads/{upload_id}", "data", "State, rows, reason and links of an upload", t.UploadDetail, refuses=(404,)),
+    Route(
+        "GET", "/reports/{upload_id}", "data", "The report, HTML or JSON by Accept", dict[str, Any], refuses=(404,),
+        answer_media=("application/json", "text/html"),
+    ),
+    Route("GET", "/quarantine", "data", "Uploads with rows set aside", t.Quarantine),
+    Route("GET", "/quarantine/{upload_id}", "data", "The rows set aside, with line and reason", t.Quarantined, refuses=(404,)),
+    Route(
+        "POST", "/quarantine/{upload_id}", "data", "Send corrected rows in again", t.Mended, t.Mend, refuses=(404, 415, 422)
+    ),
+    Route("GET", "/openapi.json", "system", "This document", dict[str, Any]),
+    Route("GET", "/docs", "system", "This document as a page", str, answer_media=("text/html",)),
+)  # fmt: skip

@@ -1,0 +1,119 @@
+"""The OpenAPI 3.1 document, made from the catalogue's types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from dropforge import __version__
+from dropforge.api import types
+from dropforge.api.catalogue import ROUTES, Route
+
+_REF: Final = "#/components/schemas/{model}"
+_SECURITY: Final[dict[str, Any]] = {
+    "api_key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The usage plan's key."},
+    "aws_sigv4": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "x-amazon-apigateway-authtype": "awsSigv4",
+        "description": "AWS Signature Version 4, service execute-api, by a principal that may execute-api:Invoke.",
+    },
+}
+_SCHEME: Final = {"key": "api_key", "iam": "aws_sigv4"}
+
+
+def document(example: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """`example`: a row of the active model, to be shown as a request."""
+    schemas: dict[str, Any] = {}
+    paths: dict[str, Any] = {}
+    error = _schema(types.Error, schemas)
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas, error, example)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Dropforge",
+            "version": __version__,
+            "description": "Predictions of the active model, and administration. Every refusal has code, message and fix.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": _SECURITY},
+    }
+
+
+def _operation(
+    route: Route, schemas: dict[str, Any], error: dict[str, Any], example: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "operationId": route.method.lower() + re.sub(r"\W+", "_", route.path.replace("{", "").replace("}", "")),
+        "tags": [route.tag],
+        "summary": route.summary,
+        "security": [{_SCHEME[route.access]: []}],
+        "parameters": [
+            *(
+                {"name": n, "in": "path", "required": True, "schema": _path(n)}
+                for n in re.findall(r"{(\w+)}", route.path)
+            ),
+            *(
+                {"name": p.name, "in": "query", "required": False, "schema": p.schema, "description": p.description}
+                for p in route.query
+            ),
+        ],
+        "responses": {
+            "200": {
+                "description": "OK",
+                "content": {m: {"schema": _body(route, m, schemas)} for m in route.answer_media},
+            },
+            **{
+                str(status): {
+                    "description": HTTPStatus(status).phrase,
+                    "content": {"application/json": {"schema": error}},
+                }
+                for status in sorted({*route.refuses, 503})
+            },
+            "403": {
+                "description": "No key, no signature, or no right: told by the gateway",
+                "content": {
+                    "application/json": {"schema": {"type": "object", "properties": {"message": {"type": "string"}}}}
+                },
+            },
+        },
+    }
+    if route.details:
+        told["description"] = route.details
+    if route.request is not None:
+        shapes: dict[str, Any] = {
+            m: {"schema": _schema(route.request, schemas) if m.endswith("json") else {"type": "string"}}
+            for m in route.media
+        }
+        if example and route.request is types.PredictRequest:
+            shapes["application/json"]["example"] = {"records": [dict(example)]}
+        told["requestBody"] = {"required": True, "content": shapes}
+    return told
+
+
+def _path(name: str) -> dict[str, Any]:
+    return (
+        {"type": "string", "minLength": 1, "maxLength": 128} if name == "model" else {"type": "string", "minLength": 1}
+    )
+
+
+def _body(route: Route, media: str, schemas: dict[str, Any]) -> dict[str, Any]:
+    return _schema(route.answer, schemas) if media.endswith("json") else {"type": "string"}
+
+
+def _schema(kind: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    """The JSON schema of a type; what it names is added to `schemas`."""
+    made = TypeAdapter(kind).json_schema(ref_template=_REF, mode="validation")
+    schemas.update(made.pop("$defs", {}))
+    title = made.get("title")
+    if isinstance(title, str) and made.get("type") == "object" and isinstance(kind, type):
+        schemas[title] = made
+        return {"$ref": _REF.format(model=title)}
+    return dict(made)
