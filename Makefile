@@ -92,7 +92,7 @@ bench-serving: .venv/.dev ## The prediction function beside `mlflow models serve
 
 fuzz-api: .venv/.dev ## More than 5,000 generated requests over all routes; counts in .cache/fuzz-api.tsv
 	@mkdir -p .cache && rm -f .cache/fuzz-api.tsv
-	@DROPFORGE_FUZZ_EXAMPLES=110 DROPFORGE_FUZZ_LOG=.cache/fuzz-api.tsv $(BIN)/pytest -q --timeout=0 tests/faults/test_fuzz_api.py
+	@DROPFORGE_FUZZ_EXAMPLES=250 DROPFORGE_FUZZ_LOG=.cache/fuzz-api.tsv $(BIN)/pytest -q --timeout=0 tests/faults/test_fuzz_api.py
 	@awk -F'\t' '{n += $$1; if ($$2 >= 500) bad += $$1} END {printf "%d answers, %d of 500 or more\n", n, bad}' .cache/fuzz-api.tsv
 
 bench-publish: .venv/.dev ## Write docs/benchmarks.md and its picture from the results

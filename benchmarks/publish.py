@@ -33,6 +33,8 @@ def main() -> None:
     (docs / "pictures").mkdir(parents=True, exist_ok=True)
     document = docs / "benchmarks.md"
     before, _, training = document.read_text(encoding="utf-8").partition("\n## Training\n")
+    before, _, predictions = before.partition("\n## Predictions\n")
+    predictions = f"\n## Predictions\n{predictions.rstrip()}\n" if predictions else ""
     text, training = before.rstrip() + "\n", f"\n## Training\n{training}" if training else ""
     if (figures := _results("analysis")) is not None:
         (docs / "pictures" / "analysis.svg").write_text(picture(figures), encoding="utf-8")
@@ -40,13 +42,37 @@ def main() -> None:
     if (trained := _results("training")) is not None:
         (docs / "pictures" / "training.svg").write_text(section.picture(trained), encoding="utf-8")
         training = section.section(trained, _results("workers"))
-    document.write_text(text + training, encoding="utf-8")
+    if (measured := _results("serving")) is not None:
+        predictions = serving(measured)
+    document.write_text(text + predictions + training, encoding="utf-8")
 
 
 def _results(name: str) -> Any:
     """Figures of one benchmark; None when it has not run."""
     file = RESULTS / f"{name}.json"
     return json.loads(file.read_text()) if file.exists() else None
+
+
+def serving(figures: Sequence[dict[str, Any]]) -> str:
+    """The section about predictions."""
+    table = ["| system | rows | callers | start to first answer | p50 | p99 | a second | resident |"]
+    table.append("|---|---:|---:|---:|---:|---:|---:|---:|")
+    for f in figures:
+        cold = "" if f["cold_s"] is None else f"{f['cold_s']:.2f} s"
+        memory = "" if f["rss_mb"] is None else f"{f['rss_mb']:.0f} MB"
+        table.append(
+            f"| {f['system']} | {f['rows']} | {f['concurrency']} | {cold} | {f['p50_ms']:.2f} ms | {f['p99_ms']:.2f} ms "
+            f"| {f['per_s']:,.0f} | {memory} |"
+        )
+    return f"""
+## Predictions
+
+`make bench-serving`: the prediction function under Lambda's own runtime client (awslambdaric, against a Runtime API server on loopback
+that speaks the documented protocol) beside `mlflow models serve` of the same model version, one after the other on the same two cores.
+At eight callers Lambda runs eight instances, and so does the function here; MLflow has its one server.
+
+{chr(10).join(table)}
+"""
 
 
 def page(figures: Sequence[dict[str, Any]], alarms: Sequence[dict[str, Any]]) -> str:
