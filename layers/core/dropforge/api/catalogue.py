@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from dropforge.api import prediction_types as p
 from dropforge.api import types as t
 from dropforge.api.access import needed
 
@@ -54,28 +55,28 @@ _BOTH = ("application/json", "text/csv")
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route(
-        "POST", "/predict", "predictions", "Predict rows with the active model", t.PredictAnswer, t.PredictRequest,
+        "POST", "/predict", "predictions", "Predict rows with the active model", p.PredictAnswer, p.PredictRequest,
         media=_BOTH, query=(_MODEL, _ALIAS, _COVERAGE, _EXPLAIN), refuses=_PREDICTING,
     ),
     Route(
         "POST", "/invocations", "predictions", "The same as MLflow's scoring server and SageMaker speak it",
-        t.InvocationsAnswer, t.PredictRequest, media=_BOTH, query=(_MODEL, _ALIAS, _COVERAGE, _EXPLAIN), refuses=_PREDICTING,
+        p.InvocationsAnswer, p.PredictRequest, media=_BOTH, query=(_MODEL, _ALIAS, _COVERAGE, _EXPLAIN), refuses=_PREDICTING,
         details="The word NaN in the body is read as null, because MLflow's client writes it for missing cells.",
     ),
-    Route("GET", "/ping", "predictions", "Whether a model is loaded", t.Ping, refuses=(409,)),
-    Route("GET", "/v2", "predictions", "Open Inference Protocol: the server", t.Server),
-    Route("GET", "/v2/health/live", "predictions", "Open Inference Protocol: liveness", t.Live),
-    Route("GET", "/v2/health/ready", "predictions", "Open Inference Protocol: readiness", t.Ready, refuses=(409,)),
+    Route("GET", "/ping", "predictions", "Whether a model is loaded", p.Ping, refuses=(409,)),
+    Route("GET", "/v2", "predictions", "Open Inference Protocol: the server", p.Server),
+    Route("GET", "/v2/health/live", "predictions", "Open Inference Protocol: liveness", p.Live),
+    Route("GET", "/v2/health/ready", "predictions", "Open Inference Protocol: readiness", p.Ready, refuses=(409,)),
     Route(
-        "GET", "/v2/models/{model}", "predictions", "Open Inference Protocol: a model's tensors", t.ModelMeta,
+        "GET", "/v2/models/{model}", "predictions", "Open Inference Protocol: a model's tensors", p.ModelMeta,
         query=(_ALIAS,), refuses=(404, 409, 422),
     ),
     Route(
-        "GET", "/v2/models/{model}/ready", "predictions", "Open Inference Protocol: whether a model answers", t.ModelReady,
+        "GET", "/v2/models/{model}/ready", "predictions", "Open Inference Protocol: whether a model answers", p.ModelReady,
         query=(_ALIAS,), refuses=(404, 409, 422),
     ),
     Route(
-        "POST", "/v2/models/{model}/infer", "predictions", "Open Inference Protocol: predict", t.InferAnswer, t.InferRequest,
+        "POST", "/v2/models/{model}/infer", "predictions", "Open Inference Protocol: predict", p.InferAnswer, p.InferRequest,
         query=(_ALIAS,), refuses=_PREDICTING,
     ),
     Route("GET", "/model_info", "models", "The active model: features, metrics, data, links", t.ModelInfo, refuses=(409,)),

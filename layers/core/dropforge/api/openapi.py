@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from dropforge import __version__
-from dropforge.api import types
+from dropforge.api import prediction_types
 from dropforge.api.catalogue import ROUTES, Route
 
 _REF: Final = "#/components/schemas/{model}"
@@ -31,7 +31,7 @@ def document(example: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """`example`: a row of the active model, to be shown as a request."""
     schemas: dict[str, Any] = {}
     paths: dict[str, Any] = {}
-    error = _schema(types.Error, schemas)
+    error = _schema(prediction_types.Error, schemas)
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas, error, example)
     return {
@@ -92,7 +92,7 @@ def _operation(
             m: {"schema": _schema(route.request, schemas) if m.endswith("json") else {"type": "string"}}
             for m in route.media
         }
-        if example and route.request is types.PredictRequest:
+        if example and route.request is prediction_types.PredictRequest:
             shapes["application/json"]["example"] = {"records": [dict(example)]}
         told["requestBody"] = {"required": True, "content": shapes}
     return told

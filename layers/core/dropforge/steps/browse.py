@@ -13,6 +13,7 @@ from dropforge.errors import DropforgeError, InvalidRequest, NotFound
 from dropforge.ports import ObjectStore, Queue, Registry
 from dropforge.serving.pointer import ActivePointer
 from dropforge.settings import Settings
+from dropforge.steps.switch import check_bundle
 from dropforge.uploads import UploadBook, UploadRecord
 from dropforge.uris import join
 
@@ -108,7 +109,7 @@ def health(*, store: ObjectStore, registry: Registry, queue: Queue, book: Upload
     pointer = ActivePointer(store, bucket)
     parts: dict[str, Any] = {
         "store": _asked(lambda: {"reachable": store.stat(join(f"s3://{bucket}", "config/settings.yaml")) is not None}),
-        "active_model": _asked(lambda: dict(pointer.read()[0].identity())),
+        "active_model": _asked(lambda: _verified(store, pointer)),
         "mlflow": _asked(lambda: {"reachable": registry.resolve("Production", []) == []}),
         "training_queue": _asked(lambda: {"depth": queue.depth()}),
         "last_upload": _asked(lambda: _last(book)),
@@ -121,6 +122,13 @@ def health(*, store: ObjectStore, registry: Registry, queue: Queue, book: Upload
         "ready": serving,
         "parts": parts,
     }
+
+
+def _verified(store: ObjectStore, pointer: ActivePointer) -> dict[str, Any]:
+    """The active model's identity, its bundle read and both hashes compared."""
+    active, _ = pointer.read()
+    check_bundle(store, active)
+    return {**active.identity(), "bundle": "verified"}
 
 
 def _last(book: UploadBook) -> dict[str, Any]:

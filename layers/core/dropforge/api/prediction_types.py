@@ -1,0 +1,186 @@
+"""Bodies of the prediction routes as types, and what all bodies share. A source of the OpenAPI document; handlers do not need them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Value = str | float | int | bool | None
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Shape(BaseModel):
+    """An answer has these fields and no other."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Asked(BaseModel):
+    """A request may have further fields; they are ignored."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Error(Shape):
+    """What every refusal says. `code` is stable; `fix` says what to do."""
+
+    code: str
+    message: str
+    fix: str
+    request_id: str
+
+
+class Records(Asked):
+    records: list[dict[str, Value]] = Field(
+        min_length=1, description="one object a row: column to value, null where unknown"
+    )
+
+
+class DataframeRecords(Asked):
+    dataframe_records: list[dict[str, Value]] = Field(min_length=1)
+
+
+class Split(Asked):
+    columns: list[str]
+    data: list[list[Value]]
+
+
+class DataframeSplit(Asked):
+    dataframe_split: Split
+
+
+class Inputs(Asked):
+    inputs: list[dict[str, Value]] | dict[str, list[Value]] = Field(
+        description="rows, or a list of values for each column"
+    )
+
+
+class Instances(Asked):
+    instances: list[dict[str, Value]] = Field(min_length=1)
+
+
+PredictRequest = Records | DataframeRecords | DataframeSplit | Inputs | Instances
+
+
+class Identity(Shape):
+    name: str
+    version: str
+    alias: str
+    run_id: str
+
+
+class Warned(Shape):
+    code: Literal["extra_column", "missing", "out_of_range", "unseen_category"]
+    message: str
+    field: str
+    row: Count | None = None
+
+
+class PredictionSet(Shape):
+    coverage: Share
+    labels: list[str]
+
+
+class Explained(Shape):
+    """base + Σ contributions = output, of `class`, before calibration."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    class_: str = Field(alias="class")
+    space: Literal["log_odds", "probability", "score"]
+    base: float
+    output: float
+    contributions: dict[str, float]
+
+
+class OnePrediction(Shape):
+    label: str
+    probabilities: dict[str, Share]
+    prediction_set: PredictionSet | None = None
+    explanation: Explained | None = None
+
+
+class PredictAnswer(Shape):
+    predictions: list[OnePrediction]
+    model: Identity
+    threshold: Share | None
+    warnings: list[Warned]
+    prediction_id: str
+    request_id: str
+
+
+class InvocationsAnswer(Shape):
+    predictions: list[str]
+    probabilities: list[dict[str, Share]]
+    prediction_set: list[PredictionSet] | None = None
+    explanation: list[Explained] | None = None
+    model: Identity
+    threshold: Share | None
+    warnings: list[Warned]
+    prediction_id: str
+
+
+class Ping(Shape):
+    status: Literal["ok"]
+    model: Identity
+
+
+class Server(Shape):
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class Live(Shape):
+    live: bool
+
+
+class Ready(Shape):
+    ready: bool
+
+
+class ModelReady(Shape):
+    name: str
+    ready: bool
+
+
+class TensorMeta(Shape):
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMeta(Shape):
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMeta]
+    outputs: list[TensorMeta]
+
+
+class InputTensor(Asked):
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[Value]
+
+
+class InferRequest(Asked):
+    inputs: list[InputTensor] = Field(min_length=1, description="one tensor a feature, one value a row")
+
+
+class OutputTensor(Shape):
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[str | float]
+
+
+class InferAnswer(Shape):
+    id: str | None = None
+    model_name: str
+    model_version: str
+    outputs: list[OutputTensor]
+    parameters: dict[str, Any]
