@@ -113,6 +113,11 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "POST", "/quarantine/{upload_id}", "data", "Send corrected rows in again", t.Mended, t.Mend, refuses=(404, 415, 422)
     ),
+    Route("GET", "/activity", "system", "What happened last, newest first", dict[str, Any], refuses=(404, 422)),
+    Route(
+        "GET", "/models/{name}/{version}/card", "models", "The model card of a version", dict[str, Any],
+        refuses=(404, 409, 422), answer_media=("application/json", "text/html"),
+    ),
     Route("GET", "/openapi.json", "system", "This document", dict[str, Any]),
     Route("GET", "/docs", "system", "This document as a page", str, answer_media=("text/html",)),
 )  # fmt: skip
