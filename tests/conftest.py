@@ -58,6 +58,7 @@ class Cloud:
         return self.target.client(service)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """For `pytest -n 2 --dist loadgroup`: one process has the shared cloud and begins with it, files stay whole."""
 

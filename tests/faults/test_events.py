@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 from collections import Counter
@@ -10,31 +9,19 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import ModuleType
 from urllib.parse import quote_plus
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dropforge.events import uploads_in
 from dropforge.steps.sweep import sweep
 from harness.world import World, table
 
 ROOT = Path(__file__).parents[2]
 Times = Callable[[int, int], int]
 Figure = Callable[[str], None]
-
-
-def _handler() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("faults_analyze", ROOT / "functions" / "analyze" / "app.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-APP = _handler()
 
 
 @pytest.mark.promise(1, 10)
@@ -100,7 +87,7 @@ def test_any_key_survives_its_encoding(times: Times, figure: Figure) -> None:
         key = f"incoming/{name}"
         body = {"s3": {"bucket": {"name": "b"}, "object": {"key": quote_plus(key, safe="/"), "versionId": "v"}}}
         event = {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", **body}]}
-        assert APP.uploads_in(event)[0].key == key
+        assert uploads_in(event)[0].key == key
 
     holds()
     figure(f"{count} Unicode keys came back as they went in")
@@ -111,7 +98,7 @@ def test_the_test_event_is_no_upload() -> None:
     """`s3:TestEvent`, an empty event and events of other kinds name no upload and raise nothing."""
     told = json.loads((ROOT / "events" / "s3_test.json").read_text())
     removed = {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectRemoved:Delete", "s3": {}}]}
-    assert [APP.uploads_in(e) for e in (told, {}, {"Records": []}, removed)] == [[], [], [], []]
+    assert [uploads_in(e) for e in (told, {}, {"Records": []}, removed)] == [[], [], [], []]
 
 
 @pytest.mark.promise(6)

@@ -24,7 +24,14 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
 from dropforge import settings_store
-from dropforge.adapters.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking, MemoryWorkflow
+from dropforge.adapters.memory import (
+    MemoryLogs,
+    MemoryQueue,
+    MemoryRegistry,
+    MemoryStore,
+    MemoryTracking,
+    MemoryWorkflow,
+)
 from dropforge.api import catalogue, control, http, predicting, routes
 from dropforge.api.access import ACCESS, needed
 from dropforge.bootstrap import World
@@ -116,7 +123,7 @@ def gateway(bundle: Any) -> Iterator[Gateway]:
     env = Environment(data_bucket=BUCKET, artifact_bucket="artifacts", mlflow_tracking_uri="http://127.0.0.1:1")
     world, tracking = World(env), MemoryTracking()
     fakes = {"store": store, "queue": MemoryQueue(), "workflow": MemoryWorkflow(), "registry": MemoryRegistry(tracking)}
-    vars(world).update(fakes)
+    vars(world).update(fakes, logs=MemoryLogs())
     settings_store.apply(store, BUCKET, (ROOT / "settings.yaml").read_bytes())
     world.uploads.open(UploadRecord(upload_id=ID, bucket=BUCKET, key="incoming/a.csv", version="1"))
     store.put("s3://artifacts/r.html", b"<!doctype html>")

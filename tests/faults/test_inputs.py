@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dropforge import observability, settings_store
-from dropforge.adapters.memory import MemoryQueue, MemoryRegistry, MemoryStore
+from dropforge.adapters.memory import MemoryLogs, MemoryQueue, MemoryRegistry, MemoryStore
 from dropforge.api import control, http, routes
 from dropforge.bootstrap import World as Parts
 from dropforge.environment import Environment
@@ -53,7 +53,7 @@ class _Watched(MemoryStore):
 @pytest.fixture
 def parts() -> Parts:
     made = Parts(Environment(data_bucket="data", artifact_bucket="artifacts", mlflow_tracking_uri="http://127.0.0.1:1"))
-    vars(made).update(store=_Watched(), registry=MemoryRegistry(), queue=MemoryQueue())
+    vars(made).update(store=_Watched(), registry=MemoryRegistry(), queue=MemoryQueue(), logs=MemoryLogs())
     settings_store.apply(made.store, "data", SETTINGS)
     return made
 

@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 
 from dropforge import settings as settings_module
 from dropforge.serving.manifest import Calibration
-from dropforge_training import export, tables, tuning
+from dropforge_training import export, folds, tables
 from dropforge_training.models import base
 from dropforge_training.processing import LabelledPipeline
 
@@ -64,7 +64,7 @@ def test_a_bundle_says_what_its_pipeline_says(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=3)).ask()
     params = candidate.search_space(trial)
-    cleaner = tuning.cleaner_for(candidate, data, data.markers(settings))
+    cleaner = folds.cleaner_for(candidate, data, data.markers(settings))
     clean = cleaner.fit(data.train.x).transform(data.train.x)
     preprocessor = candidate.preprocessor(cleaner)
     matrix = np.asarray(preprocessor.fit_transform(clean), dtype=np.float32)

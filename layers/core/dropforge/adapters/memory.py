@@ -14,7 +14,7 @@ from typing import Any
 from dropforge import uris
 from dropforge.errors import Conflict, NotFound
 from dropforge.messages import ModelVersion
-from dropforge.ports import ObjectStat, PresignedPost, QueueMessage, RunInfo, StoredObject
+from dropforge.ports import LogLine, ObjectStat, PresignedPost, QueueMessage, RunInfo, StoredObject
 
 
 class MemoryStore:
@@ -310,3 +310,14 @@ class MemoryRegistry:
     def _with_aliases(self, version: ModelVersion) -> ModelVersion:
         aliases = tuple(sorted(a for a, v in self._aliases.get(version.name, {}).items() if v == version.version))
         return version.model_copy(update={"aliases": aliases})
+
+
+class MemoryLogs:
+    """Log groups by name; a pattern is a text in quotes, as CloudWatch has it."""
+
+    def __init__(self, groups: Mapping[str, Sequence[LogLine]] | None = None) -> None:
+        self.groups = dict(groups or {})
+
+    def read(self, group: str, since: int, pattern: str, limit: int) -> list[LogLine]:
+        wanted = pattern.strip('"')
+        return [line for line in self.groups.get(group, ()) if line.at >= since and wanted in line.text][:limit]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,17 +156,20 @@ class _Reading:
             levels=levels,
             known=known,
         )
-        dataset_id, rows_used = snapshot.identify(self.db, kept) if keep else ("", snapshot.count(self.db, kept))
-        self.db.execute("DROP TABLE IF EXISTS raw")
-        if rows_used + len(every) != rows_in:
-            raise RejectedUpload(
-                f"{rows_in} rows came in but {rows_used} used and {len(every)} set aside do not add up",
-                code="rows_lost",
-                fix="this is a defect of the reader: keep the file and report it; nothing of it was used",
-            )
-        if not partial:
-            target.check(self.db, schema, kept.relation)
-        file_sha256 = _sha256(path) if keep else ""
+        try:
+            dataset_id, rows_used = snapshot.identify(self.db, kept) if keep else ("", snapshot.count(self.db, kept))
+            self.db.execute("DROP TABLE IF EXISTS raw")
+            if rows_used + len(every) != rows_in:
+                raise RejectedUpload(
+                    f"{rows_in} rows came in but {rows_used} used and {len(every)} set aside do not add up",
+                    code="rows_lost",
+                    fix="this is a defect of the reader: keep the file and report it; nothing of it was used",
+                )
+            if not partial:
+                target.check(self.db, schema, kept.relation)
+            file_sha256 = _sha256(path) if keep else ""
+        finally:
+            wait([kept.written])  # whoever closes the connection must not meet its writer
         kept.written.result()
         present = set(self.source.header)
         names = set(schema.names)
