@@ -38,7 +38,7 @@ status: .venv/.runtime ## Show what runs
 	@$(BIN)/dropforge status
 
 test: .venv/.dev ## Set up and run every test
-	@$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/pytest
 
 test-browser: .venv/.dev ## The whole way through the web app in Chromium; PICTURES=folder keeps screenshots
 	@$(BIN)/pytest tests/e2e --browser $(if $(PICTURES),--pictures $(PICTURES))

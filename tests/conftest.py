@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,23 +57,13 @@ class Cloud:
         return self.target.client(service)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """For `pytest -n 2 --dist loadgroup`: one process has the shared cloud and begins with it, files stay whole."""
-
-    def group(item: pytest.Item) -> str:
-        return "cloud" if "cloud" in getattr(item, "fixturenames", ()) else item.nodeid.partition("::")[0]
-
-    # Browser tests add uploads to the cloud whose first ones the integration tests count.
+    """Browser tests come last: they add uploads to the cloud whose first ones the integration tests count."""
     items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)
     browser = config.getoption("--browser")
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
         if item.get_closest_marker("e2e") and item.path.parent.name == "e2e" and not browser:
             item.add_marker(pytest.mark.skip(reason="browser tests train on a cloud of their own: make test-browser"))
-    # Waiting for the cloud takes longest: it must not be what is left over at the end.
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        items.sort(key=lambda item: group(item) != "cloud")
 
 
 @pytest.fixture(scope="session")
