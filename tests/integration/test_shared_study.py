@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -35,10 +36,20 @@ def test_tuners_share_a_study_and_one_job_finishes_it(
     (made,) = [m for m in record["models"] if m["model"] == "random_forest"]
     assert made["run_id"]
     group = f"{cloud.outputs['LogGroupPrefix']}training"
-    lines = [e["line"] for e in events(cloud.client("logs"), group, 0, upload_id)]
-    mine = [n for n in lines if n.get("model") == "random_forest"]
+    mine = _told(cloud.client("logs"), group, upload_id)
     assert sorted(n["worker"] for n in mine if n["message"] == "tuned") == [1, 2]
     assert sum(n["message"] == "trained" for n in mine) == 1
     folder = f"s3://{bucket}/tuning/{upload_id}-random_forest/"
     entries = [e for o in store.list(folder) for e in json.loads(store.get(o.uri).body)]
     assert sum(e["op_code"] == 6 and e["state"] == 1 for e in entries) == 1  # the budget's one trial, run once
+
+
+def _told(logs: Any, group: str, upload_id: str) -> list[dict[str, Any]]:
+    """The model's log lines, read until the job's last one came: lines are shipped after the job has answered."""
+    until = time.monotonic() + 30
+    while True:
+        lines = [e["line"] for e in events(logs, group, 0, upload_id)]
+        mine = [n for n in lines if n.get("model") == "random_forest"]
+        if any(n["message"] == "trained" for n in mine) or time.monotonic() > until:
+            return mine
+        time.sleep(0.3)

@@ -31,6 +31,7 @@ def test_a_stopped_worker_hands_its_job_to_the_next(
     assert pid is not None
     os.kill(pid, signal.SIGTERM)
     _until(lambda: worker.pid() is None, "the worker to end")
+    _until(lambda: _said(cloud, upload_id, "job handed back"), "the worker's last line")
     assert _handed_back(cloud, upload_id) in _visible_jobs(cloud)
     local_cloud.start_worker(cloud.config, cloud.outputs)
     record = wait(upload_id)
