@@ -53,6 +53,7 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
     },
     "PredictFunction": {
         (READ, "data/serving/*"), (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "data"), ("s3:ListBucket", "artifacts"),
+        (WRITE, "data/captured/*"),
     },
     "TrainingStateMachine": {
         ("sqs:SendMessage", "TrainingQueue"), ("lambda:InvokeFunction", "ConcludeFunction"), ("ecs:RunTask", "TrainingTask"),
@@ -82,6 +83,7 @@ OF_KEY = {
     "BatchFunction",
     "ConcludeFunction",
     "ControlFunction",
+    "PredictFunction",
     "TrainingStateMachine",
     "TrainingRole",
     "MlflowServerRole",
@@ -102,7 +104,7 @@ REACHES: dict[str, dict[str, set[str]]] = {
         "Secrets": {"read"},
         "CloudWatchLogs": {"read"},
     },
-    "PredictFunction": {"S3Store": {"get", "get_if_changed"}},
+    "PredictFunction": {"S3Store": {"get", "get_if_changed", "put"}},
     "TrainingRole": {
         "S3Store": {"get", "put", "download", "upload", "stat", "list"},
         "SqsQueue": {"receive", "extend", "delete", "depth"},
@@ -238,7 +240,7 @@ def test_keys_and_secrets_come_with_their_parameters(name: str) -> None:
         if condition in given:
             given[condition] |= set(_listed(statement["Action"]))
             assert statement["Resource"] in [{"Ref": p} for p in ("KmsKeyArn", "MlflowSecretArn", "FrontendKeyArn")]
-    expected = KEY if name in OF_KEY else {"kms:Decrypt"} if name == "PredictFunction" else set()
+    expected = KEY if name in OF_KEY else set()
     assert given["WithKey"] == expected
     assert given["WithMlflowSecret"] == (SECRET if name in OF_SECRET else set())
     assert given["WithFrontend"] == (SECRET if name == "TrainingExecutionRole" else set())

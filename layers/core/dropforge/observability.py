@@ -31,6 +31,8 @@ METRICS = {
     "ColdStart": "Count",
     "UnseenCategory": "Count",
     "Rejected4xx": "Count",
+    "Captured": "Count",
+    "CaptureLost": "Count",
 }
 
 

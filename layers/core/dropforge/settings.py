@@ -174,12 +174,19 @@ class Costs(Frozen):
     false_negative: float = Field(1.0, gt=0)
 
 
+class CaptureSettings(Frozen):
+    """What is kept of live traffic, for monitoring."""
+
+    sample: Share = Field(0.0, description="share of requests whose rows and answers are kept; 0: none")
+
+
 class ServingSettings(Frozen):
     alias: str = Field("Production", pattern=r"^[A-Za-z][\w-]{0,63}$")
     max_rows: int = Field(1000, gt=0)
     max_body_bytes: int = Field(5_000_000, gt=0, le=6_000_000)
     threshold: float | ThresholdRule = 0.5
     costs: Costs = Costs()
+    capture: CaptureSettings = CaptureSettings()
 
     @field_validator("threshold", mode="before")
     @classmethod

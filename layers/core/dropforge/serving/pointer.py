@@ -47,6 +47,7 @@ class Active:
     set_by: str = ""
     max_rows: int = 1000
     max_body_bytes: int = 5_000_000
+    capture: float = 0.0  # share of requests kept under captured/
     candidate: Candidate | None = None
     record_sha256: str = ""  # of the ledger entry this follows from
     format_version: int = 1

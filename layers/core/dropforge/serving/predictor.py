@@ -45,6 +45,11 @@ class Predictor:
         self._missing = {f.name: frozenset(("", *f.missing_markers)) for f in manifest.features}
         self._positive = manifest.classes.index(manifest.positive_class) if manifest.positive_class else -1
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features, in the manifest's order."""
+        return tuple(self._features)
+
     def predict(self, records: Sequence[Mapping[str, Any]]) -> Prediction:
         """Raises InvalidRequest naming row and column for a missing column or a value that is not of its kind."""
         warnings: list[dict[str, Any]] = []

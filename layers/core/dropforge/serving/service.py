@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dropforge.errors import BundleRejected, DropforgeError, NotFound, TransientError
 from dropforge.serving import answer as answering
 from dropforge.serving import formats
+from dropforge.serving.capture import Capture
 from dropforge.serving.labels import Labels, choose, is_called
 from dropforge.serving.manifest import MANIFEST_FILE, MODEL_FILE
 from dropforge.serving.options import DEFAULT, Options
@@ -43,6 +44,7 @@ class PredictService:
         self._etag = ""
         self._looked = float("-inf")
         self._others = LabelledModels(store, bucket, clock)
+        self.capture = Capture(store, bucket, log)
         self._explaining = threading.Lock()
         self._explainers: dict[str, Explainer] = {}
 
@@ -80,7 +82,12 @@ class PredictService:
         made = answering.answer(active, predictor, result, options, prediction_id)
         if options.explain:
             answering.add_explanations(made["predictions"], self._explainer(active, predictor), result)
+        self.capture.offer(self._share(), prediction_id, active, predictor, records, result)
         return made
+
+    def _share(self) -> float:
+        """Of requests to be kept: the pointer's, whichever version answers."""
+        return self._loaded[0].capture if self._loaded else 0.0
 
     def chosen(self, options: Options) -> tuple[Active, Predictor]:
         """The active model, or the labelled version that the request names; a model alone means the active one of that name."""

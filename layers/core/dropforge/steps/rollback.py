@@ -33,7 +33,8 @@ def rollback(
         verify(store, old)
         at = now()
         new = replace(old, number=number, set_at=at, set_by=by, candidate=None)
-        new = replace(new, max_rows=active.max_rows, max_body_bytes=active.max_body_bytes)  # settings, not the model
+        # settings, not the model
+        new = replace(new, max_rows=active.max_rows, max_body_bytes=active.max_body_bytes, capture=active.capture)
         return Entry(
             number=number,
             at=at,

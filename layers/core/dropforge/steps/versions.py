@@ -110,6 +110,7 @@ def active_of(version: ModelVersion, alias: str, settings: Settings) -> Active:
         bundle_sha256=version.tags.get("bundle_sha256", ""),
         max_rows=settings.serving.max_rows,
         max_body_bytes=settings.serving.max_body_bytes,
+        capture=settings.serving.capture.sample,
     )
 
 

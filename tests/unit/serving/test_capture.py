@@ -1,0 +1,123 @@
+"""What is kept of live traffic: by id, beside the answer, whole objects that are written once."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from dropforge.adapters.memory import MemoryStore
+from dropforge.errors import Unavailable
+from dropforge.serving import capture
+from dropforge.serving.options import DEFAULT
+from dropforge.serving.pointer import Active
+from dropforge.serving.service import PredictService
+
+ROW = {"age": 40, "job": "cook", "member": True, "joined": "2021-05-01"}
+
+
+def _body(rows: int = 1) -> bytes:
+    return json.dumps({"records": [{**ROW, "extra": "not kept"}] * rows}).encode()
+
+
+@pytest.fixture
+def service(stored: Any, monkeypatch: pytest.MonkeyPatch) -> PredictService:
+    """Every request is kept; nothing is written before the test asks for it."""
+    monkeypatch.setattr(capture.Capture, "_run", lambda _self: None)
+    store, activate = stored
+    active: Active = activate("7")
+    store.put("s3://bucket/serving/active.json", json.dumps({**json.loads(active.to_json()), "capture": 1.0}).encode())
+    return PredictService(store, "bucket", logging.getLogger("test"))
+
+
+def _lines(store: MemoryStore) -> list[dict[str, Any]]:
+    found = store.list("s3://bucket/captured/")
+    return [json.loads(line) for o in found for line in store.get(o.uri).body.splitlines()]
+
+
+def test_a_request_is_kept_with_its_answer(service: PredictService, stored: Any) -> None:
+    """One line a row, under the model's name and version: the id of the answer, the features as sent, what was answered."""
+    made = service.predict(_body(2), "application/json", DEFAULT, "id-1")
+    assert _lines(stored[0]) == []  # answered before anything is written
+    assert service.capture.flush()
+    first, second = _lines(stored[0])
+    assert (first["prediction_id"], first["row"], second["row"]) == (made["prediction_id"], 0, 1)
+    assert first["features"] == ROW
+    assert first["label"] == made["predictions"][0]["label"]
+    assert first["probabilities"] == made["predictions"][0]["probabilities"]
+    uris = [o.uri for o in stored[0].list("s3://bucket/captured/")]
+    assert len(uris) == 1
+    assert uris[0].startswith("s3://bucket/captured/demo-forest/7/20")
+
+
+def test_a_share_is_chosen_by_id_alone() -> None:
+    """The same request falls the same way every time, about as many as asked for fall, and purposes do not go together."""
+    ids = [f"request-{i}" for i in range(4000)]
+    kept = {i for i in ids if capture.falls(i, 0.25, "capture")}
+    assert kept == {i for i in ids if capture.falls(i, 0.25, "capture")}
+    assert 0.22 < len(kept) / len(ids) < 0.28
+    both = [i for i in kept if capture.falls(i, 0.25, "canary")]
+    assert 0.2 < len(both) / len(kept) < 0.3
+    assert not [i for i in ids if capture.falls(i, 0.0, "capture")]
+    assert all(capture.falls(i, 1.0, "capture") for i in ids)
+
+
+def test_an_outage_of_the_store_loses_no_row(service: PredictService, stored: Any, monkeypatch: Any) -> None:
+    """Rows wait while the store is away, are written once under the name they were given, and no answer fails."""
+    store = stored[0]
+    service.predict(_body(), "application/json", DEFAULT, "a")
+    put, tried = store.put, []
+
+    def away(uri: str, *_: Any, **__: Any) -> str:
+        tried.append(uri)
+        raise Unavailable("away", code="store_unavailable")
+
+    monkeypatch.setattr(store, "put", away)
+    assert not service.capture.flush()
+    service.predict(_body(), "application/json", DEFAULT, "b")
+    assert not service.capture.flush()
+    monkeypatch.setattr(store, "put", put)
+    assert service.capture.flush()
+    assert sorted(line["prediction_id"] for line in _lines(store)) == ["a", "b"]
+    assert tried[0] in {o.uri for o in store.list("s3://bucket/captured/")}
+    assert service.capture.flush()
+    assert len(_lines(store)) == 2
+
+
+def test_what_cannot_be_held_is_counted(service: PredictService, stored: Any, monkeypatch: Any, caplog: Any) -> None:
+    """Memory is bounded: rows beyond it are let go, and the metric says how many."""
+    monkeypatch.setattr(capture, "MOST_ROWS", 2)
+    for i in range(3):
+        service.predict(_body(), "application/json", DEFAULT, str(i))
+    with caplog.at_level(logging.INFO):
+        service.capture.flush()
+    assert len(_lines(stored[0])) == 2
+    assert [r.metrics for r in caplog.records if r.message == "captured"] == [{"Captured": 2, "CaptureLost": 1}]
+
+
+def test_nothing_is_kept_unless_asked_for(stored: Any) -> None:
+    """Requests are the callers' data: the default keeps none and starts no thread."""
+    store, activate = stored
+    activate("1")
+    service = PredictService(store, "bucket", logging.getLogger("test"))
+    service.predict(_body(), "application/json", DEFAULT, "a")
+    service.capture.flush()
+    assert _lines(store) == []
+
+
+def test_the_thread_writes_by_itself(stored: Any) -> None:
+    """The first row after a quiet time is written at once, by the thread, without anybody asking."""
+    store, activate = stored
+    active = activate("7")
+    store.put("s3://bucket/serving/active.json", json.dumps({**json.loads(active.to_json()), "capture": 1.0}).encode())
+    service = PredictService(store, "bucket", logging.getLogger("test"))
+    service.predict(_body(), "application/json", DEFAULT, "a")
+    import time
+
+    for _ in range(500):
+        if _lines(store):
+            break
+        time.sleep(0.01)
+    assert [line["prediction_id"] for line in _lines(store)] == ["a"]
