@@ -45,7 +45,7 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         (READ, "data/serving/active.json"), (READ, "artifacts/mlflow/*"), (WRITE, "artifacts/mlflow/*/gate.json"),
     },
     "ControlFunction": {
-        (WRITE, "data/incoming/*"), (WRITE, "data/batch/*"),
+        (WRITE, "data/incoming/*"), (WRITE, "data/batch/*"), (WRITE, "data/labels/*"),
         *((READ, f"data/{room}/*") for room in ("uploads", "config", "quarantine", "predictions")),
         (READ, "data/serving/*"), (WRITE, "data/serving/*"), ("s3:ListBucket", "data"),
         (READ, "artifacts/reports/*"), (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "artifacts"),

@@ -248,3 +248,48 @@ def test_activity_wants_a_span_of_minutes(load: Any, event: Any) -> None:
     for minutes in ("0", "1441", "x", "-5"):
         asked = {**event("activity"), "multiValueQueryStringParameters": {"minutes": [minutes]}}
         assert _call(load, asked)[0] == 422
+
+
+def _labelled(event: Any, *labels: Any) -> dict[str, Any]:
+    return {**event("labels"), "body": json.dumps({"labels": list(labels)})}
+
+
+def test_labels_are_kept_once_however_often_they_are_sent(load: Any, event: Any, world: Any) -> None:
+    """The same request again leaves one object; the answer counts rows, a repeated one once."""
+    one = {"prediction_id": "a-1", "row": 3, "label": "yes"}
+    for _ in range(2):
+        status, told = _call(load, _labelled(event, one, one, {"prediction_id": "b", "label": 1}))
+        assert (status, told["accepted"]) == (200, 2)
+    kept = list(world.store.list("s3://dropforge-data-000000000000-us-east-1/labels/"))
+    assert len(kept) == 1
+    lines = [json.loads(line) for line in world.store.get(kept[0].uri).body.splitlines()]
+    assert [(x["prediction_id"], x["row"], x["label"]) for x in lines] == [("a-1", 3, "yes"), ("b", 0, "1")]
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [
+        ({"prediction_id": "../x", "label": "yes"}, "prediction_id"),
+        ({"prediction_id": 7, "label": "yes"}, "prediction_id"),
+        ({"prediction_id": "a", "label": None}, "label"),
+        ({"prediction_id": "a", "label": True}, "label"),
+        ({"prediction_id": "a", "label": "yes", "row": -1}, "row"),
+        ({"prediction_id": "a", "label": "yes", "row": True}, "row"),
+        ({"prediction_id": "a", "label": "yes", "else": 1}, "nothing else"),
+        ("a", "prediction_id"),
+    ],
+)
+def test_a_label_that_cannot_be_joined_is_refused(load: Any, event: Any, world: Any, label: Any, told: str) -> None:
+    """422 that names the item and what is wrong with it; nothing of the request is kept."""
+    good = {"prediction_id": "b", "label": "yes"}
+    status, answer = _call(load, _labelled(event, good, label))
+    assert (status, answer["code"]) == (422, "malformed_request")
+    assert "labels[1]" in answer["message"]
+    assert told in answer["message"]
+    assert not list(world.store.list("s3://dropforge-data-000000000000-us-east-1/labels/"))
+
+
+def test_contradicting_labels_of_one_request_are_refused(load: Any, event: Any) -> None:
+    """Which of the two is meant only the caller can know."""
+    both = [{"prediction_id": "b", "label": "yes"}, {"prediction_id": "b", "label": "no"}]
+    assert _call(load, _labelled(event, *both))[0] == 422

@@ -96,6 +96,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         "GET", "/ledger", "models", "Changes of the active model, newest first", t.LedgerAnswer,
         query=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 1000}),), refuses=(422,),
     ),
+    Route(
+        "POST", "/labels", "predictions", "Tell what the rows predicted turned out to be", t.LabelsAccepted, t.Labels,
+        refuses=(413, 415, 422),
+        details="Joined with the requests kept for monitoring (serving.capture) by prediction id. Sending them again changes "
+        "nothing; of several labels for one row the last one sent counts; ids that are not known are counted in GET /monitoring.",
+    ),
     Route("GET", "/models", "models", "Every version with its held-out score and labels", t.Models),
     Route(
         "POST", "/upload_data", "data", "A form for one upload of any size", t.UploadForm, t.UploadData, refuses=(415, 422)

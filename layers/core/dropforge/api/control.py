@@ -10,7 +10,7 @@ from dropforge import identity
 from dropforge.api import http
 from dropforge.errors import DropforgeError, InvalidRequest, NotFound
 from dropforge.serving import formats
-from dropforge.steps import activity, browse, mend, publish, rollback, switch, versions
+from dropforge.steps import activity, browse, mend, outcomes, publish, rollback, switch, versions
 
 if TYPE_CHECKING:
     from dropforge.bootstrap import World
@@ -106,6 +106,10 @@ def _publish(w: World) -> None:
 def _by(request: http.Request) -> str:
     """Who asks: the signer of the request when it was signed, else what the client says of itself."""
     return request.caller or request.headers.get("x-dropforge-user", "")[:200] or "api"
+
+
+def _labels(w: World, request: http.Request) -> http.Response:
+    return http.Response(outcomes.accept(_body(request), store=w.store, bucket=w.env.data_bucket))
 
 
 def _models(w: World, _request: http.Request) -> http.Response:
@@ -206,6 +210,7 @@ ROUTES: dict[tuple[str, str], Callable[[World, http.Request], http.Response]] = 
     ("POST", "/rollback"): _rollback,
     ("POST", "/label"): _label,
     ("GET", "/ledger"): _ledger,
+    ("POST", "/labels"): _labels,
     ("GET", "/models"): _models,
     ("GET", "/models/{name}/{version}/card"): _card,
     ("GET", "/activity"): _activity,

@@ -45,6 +45,21 @@ class Labelled(NameVersion):
     previous: NameVersion | None
 
 
+class LateLabel(Asked):
+    prediction_id: str = Field(pattern="^[A-Za-z0-9][A-Za-z0-9._:=-]{0,127}$", description="of the answer")
+    row: int = Field(0, ge=0, lt=1_000_000, description="place of the record in its request")
+    label: str | int = Field(description="the class that turned out")
+
+
+class Labels(Asked):
+    labels: list[LateLabel] = Field(min_length=1, max_length=10_000)
+
+
+class LabelsAccepted(Shape):
+    accepted: Count
+    next: str
+
+
 class LedgerEntry(Shape):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
