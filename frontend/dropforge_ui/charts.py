@@ -8,7 +8,7 @@ from dropforge_ui.markup import Markup, tag
 from dropforge_ui.words import number
 
 _W, _H = 560, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 14, 12, 30
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 12, 30
 
 
 def curve(
@@ -75,6 +75,7 @@ def lines(series: Sequence[tuple[str, Sequence[float]]], labels: Sequence[str], 
 def columns(values: Sequence[tuple[str, float, float]], *, title: str) -> Markup:
     """Stacked columns: (label, whole, part of it that is bad)."""
     top = max((v for _, v, _ in values), default=0) or 1
+    top += top % 2  # the middle line is a whole number
     wide = (_W - _LEFT - _RIGHT) / max(1, len(values))
 
     def py(y: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -82,20 +83,45 @@ def facts(pairs: Iterable[tuple[str, Part]]) -> Markup:
     return tag("dl", [(tag("dt", k), tag("dd", v)) for k, v in pairs if v not in (None, "")], class_="df-facts")
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of `table` with a class of its own."""
+
+    cells: Sequence[Part]
+    class_: str = ""
+
+
 def table(
-    header: Sequence[Part], rows: Iterable[Sequence[Part]], numeric: Iterable[int] = (), caption: str = ""
+    header: Sequence[str],
+    rows: Iterable[Sequence[Part] | Row],
+    numeric: Iterable[int] = (),
+    caption: str = "",
+    lead: int = 0,
+    wide: Iterable[int] = (),
 ) -> Markup:
-    """A table that scrolls sideways on its own; columns in `numeric` are right-aligned."""
-    right = set(numeric)
+    """A table; on a phone each row becomes a block: column `lead` is its heading, those in `wide` take a line of their own.
 
-    def cells(name: str, row: Sequence[Part]) -> list[Markup]:
-        scope = "col" if name == "th" else None
-        return [tag(name, c, class_="n" if i in right else None, scope=scope) for i, c in enumerate(row)]
+    Columns in `numeric` are right-aligned.
+    """
+    right, broad = set(numeric), set(wide)
 
-    body = [r if isinstance(r, Markup) else tag("tr", cells("td", r)) for r in rows]
+    def classes(i: int) -> str | None:
+        return " ".join(n for n, on in (("n", i in right), ("lead", i == lead), ("wide", i in broad)) if on) or None
+
+    def line(row: Sequence[Part] | Row) -> Markup:
+        made = row if isinstance(row, Row) else Row(row)
+        cells = [tag("td", c, class_=classes(i), data_label=header[i]) for i, c in enumerate(made.cells)]
+        return tag("tr", cells, class_=made.class_ or None)
+
     named = tag("caption", caption, class_="sr") if caption else None
-    grid = tag("table", named, tag("thead", tag("tr", cells("th", header))), tag("tbody", body))
-    return tag("div", grid, class_="df-scroll", tabindex=0, role="region", aria_label=caption or None)
+    head = tag("tr", [tag("th", h, class_="n" if i in right else None, scope="col") for i, h in enumerate(header)])
+    grid = tag("table", named, tag("thead", head), tag("tbody", [line(r) for r in rows]))
+    return tag("div", grid, class_="df-scroll df-stack", tabindex=0, role="region", aria_label=caption or None)
+
+
+def halves(left: Part, right: Part) -> Markup:
+    """Side by side where there is room."""
+    return tag("div", tag("div", left), tag("div", right), class_="df-halves")
 
 
 def bar(label: Part, share: float, value: str, tone: str = "", note: str = "") -> Markup:

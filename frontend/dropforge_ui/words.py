@@ -12,6 +12,21 @@ STATE_TONES: Final = {
 TERMINAL: Final = frozenset({"concluded", "rejected", "blocked", "failed", "skipped"})
 
 
+_METRICS: Final = {
+    "roc_auc": "ROC AUC", "f1": "F1", "brier": "Brier score", "ece": "calibration error", "mcc": "Matthews correlation",
+}  # fmt: skip
+
+
+def metric(name: str) -> str:
+    """A metric as the reports write it."""
+    return _METRICS.get(name, name.replace("_", " "))
+
+
+def who(by: str) -> str:
+    """The last part of a principal's ARN; anything else as it is."""
+    return by.rpartition("/" if "/" in by else ":")[2] if by.startswith("arn:") else by
+
+
 def moment(text: str) -> datetime | None:
     """An ISO 8601 time of the API; None for anything else."""
     try:

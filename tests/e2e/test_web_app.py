@@ -61,7 +61,7 @@ def _models(page: Page, visit: Any) -> str:
     page.locator("#set-active").click()
     expect(page.locator("#models-told")).to_contain_text(f"{name} answers now.")
     expect(page.locator("#active")).to_contain_text(name)
-    expect(page.frame_locator("#model-card iframe").locator("body")).to_contain_text("roc_auc")
+    expect(page.frame_locator("#model-card iframe").locator("body")).to_contain_text("ROC AUC")
     visit.picture(page, "models")
     return name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,26 @@ from dropforge_ui.views import data as views
 from dropforge_ui.views import page
 
 LOOK_EVERY_SECONDS = 1.0
-Chosen = dict[str, str]  # upload_id, or key while there is no record yet; seen: what the page shows of it
+
+
+@dataclass(slots=True)
+class Chosen:
+    """The upload one visitor looks at: by id, or by key while there is no record yet; `seen` is what the page shows of it.
+
+    Changed in place: an answer on its way that is about another upload is dropped when it arrives.
+    """
+
+    upload_id: str = ""
+    key: str = ""
+    seen: str = ""
+
+    def turn(self, *, upload_id: str = "", key: str = "") -> None:
+        self.upload_id, self.key, self.seen = upload_id, key, ""
 
 
 def build(api: Api) -> Any:
     """Controls into the open tab; returns the event to hang on the opening of the page and of the tab."""
-    chosen = gr.State(dict)
+    chosen = gr.State(Chosen())
     with gr.Row(elem_classes=["df-split"]):
         with gr.Column(scale=2, elem_classes=["df-side"]):
             with gr.Column(elem_classes=["df-card"]), gr.Column():
@@ -35,89 +50,72 @@ def build(api: Api) -> Any:
             replayed = html(visible=False)
     report = html(visible=False, elem_id="report")
     clock = gr.Timer(LOOK_EVERY_SECONDS, active=False)
-    shown = [chosen, listed, detail, quarantine, report, clock]
+    shown = [listed, detail, quarantine, report, clock]
 
     def look(now: Chosen) -> Any:
         try:
             return _look(api, now)
         except ApiError as error:
-            return (*_skips(2), gr.update(value=page.error(error)), gr.skip(), gr.skip(), gr.skip())
+            return gr.skip(), gr.update(value=page.error(error)), *_skips(3)
 
-    def pick(event: gr.EventData) -> Chosen:
-        return {"upload_id": str(event._data["pick"])}
+    def pick(now: Chosen, event: gr.EventData) -> Any:
+        now.turn(upload_id=str(event._data["pick"]))
+        return gr.update(visible=False)
 
-    def send(path: str | None) -> Any:
+    def send(path: str | None, now: Chosen) -> Any:
         if not path:
-            yield gr.skip(), gr.skip(), gr.skip()
+            yield gr.skip(), gr.skip()
             return
         name = Path(path).name
-        yield (
-            gr.update(value=tag("p", f"Sending {name} …", class_="df-note", role="status"), visible=True),
-            gr.skip(),
-            gr.skip(),
-        )
+        told = tag("p", f"Sending {name} …", class_="df-note df-wait", role="status")
+        yield gr.update(value=told, visible=True), gr.skip()
         try:
-            key = api.send_file(Path(path), name)
+            now.turn(key=api.send_file(Path(path), name))
         except ApiError as error:
-            yield gr.update(value=page.error(error), visible=True), gr.skip(), None
+            yield gr.update(value=page.error(error), visible=True), None
             return
-        yield gr.update(value=done(f"{name} is in the bucket."), visible=True), {"key": key}, None
+        yield gr.update(value=done(f"{name} is in the bucket."), visible=True), None
 
     def replay(now: Chosen, event: gr.EventData) -> Any:
         rows = event._data.get("rows") or []
         if not rows:
-            told = problem("nothing_changed", "No row was changed.", "correct a field of a row, then send")
-            return gr.update(value=told, visible=True), gr.skip()
+            told = problem("nothing_changed", "No row was changed.", "Correct a field of a row, then send.")
+            return gr.update(value=told, visible=True)
         try:
-            delimiter = api.quarantined(now["upload_id"])["delimiter"]
-            key = api.replay(now["upload_id"], {int(r["line"]): together(r["cells"], delimiter) for r in rows})
+            delimiter = api.quarantined(now.upload_id)["delimiter"]
+            key = api.replay(now.upload_id, {int(r["line"]): together(r["cells"], delimiter) for r in rows})
         except ApiError as error:
-            return gr.update(value=page.error(error), visible=True), gr.skip()
+            return gr.update(value=page.error(error), visible=True)
+        now.turn(key=key)
         told = done(f"{words.count(len(rows), 'row')} sent in again.", "They go through the system as a new upload.")
-        return gr.update(value=told, visible=True), {"key": key}
+        return gr.update(value=told, visible=True)
 
     quiet = {"show_progress": "hidden"}
-    file.upload(send, file, [sent, chosen, file]).then(look, chosen, shown, **quiet)
-    listed.select(pick, None, chosen, **quiet).then(look, chosen, shown, show_progress="minimal").then(
-        lambda: gr.update(visible=False), None, replayed, **quiet
-    )
-    quarantine.submit(replay, chosen, [replayed, chosen]).then(look, chosen, shown, **quiet)
+    file.upload(send, [file, chosen], [sent, file]).then(look, chosen, shown, **quiet)
+    listed.select(pick, chosen, replayed, **quiet).then(look, chosen, shown, show_progress="minimal")
+    quarantine.submit(replay, chosen, replayed, show_progress="minimal").then(look, chosen, shown, **quiet)
     clock.tick(look, chosen, shown, **quiet)
     return lambda event: event(look, chosen, shown, **quiet)
 
 
 def _look(api: Api, now: Chosen) -> tuple[Any, ...]:
     """The list, and of the chosen upload what changed since the page was last told."""
+    asked = (now.upload_id, now.key)
     found = api.uploads()
-    upload_id = now.get("upload_id", "")
-    if not upload_id and now.get("key"):
-        upload_id = next((u["upload_id"] for u in found if u["key"] == now["key"]), "")
-        if not upload_id:
-            waiting = (
-                views.expected(now["key"]),
-                gr.update(visible=False),
-                gr.update(visible=False),
-                gr.Timer(active=True),
-            )
-            return (now, views.listing(found, ""), *waiting)
-    if not upload_id and found:
-        upload_id = found[0]["upload_id"]
+    upload_id = now.upload_id or next((u["upload_id"] for u in found if u["key"] == now.key), "")
+    if now.key and not upload_id:
+        return views.listing(found, ""), views.expected(now.key), *_hidden(2), gr.Timer(active=True)
+    upload_id = upload_id or (found[0]["upload_id"] if found else "")
     if not upload_id:
-        return (
-            now,
-            views.listing(found, ""),
-            "",
-            gr.update(visible=False),
-            gr.update(visible=False),
-            gr.Timer(active=False),
-        )
+        return views.listing(found, ""), views.nothing(), *_hidden(2), gr.Timer(active=False)
     record = api.upload(upload_id)
-    seen = f"{record.get('report_uri')} {record.get('rows_quarantined')}"
-    fresh = now.get("upload_id") != upload_id or now.get("seen") != seen
-    quarantine, report = (_quarantine(api, record), _report(api, record)) if fresh else _skips(2)
+    seen = f"{upload_id} {record.get('report_uri')} {record.get('rows_quarantined')}"
+    quarantine, report = (_quarantine(api, record), _report(api, record)) if now.seen != seen else _skips(2)
+    if (now.upload_id, now.key) != asked:
+        return _skips(5)  # another one was chosen meanwhile, and is asked for by itself
+    now.upload_id, now.key, now.seen = upload_id, "", seen
     running = record["state"] not in words.TERMINAL
-    told: Chosen = {"upload_id": upload_id, "seen": seen}
-    return told, views.listing(found, upload_id), views.detail(record), quarantine, report, gr.Timer(active=running)
+    return views.listing(found, upload_id), views.detail(record), quarantine, report, gr.Timer(active=running)
 
 
 def _quarantine(api: Api, record: Any) -> Any:
@@ -135,3 +133,7 @@ def _report(api: Api, record: Any) -> Any:
 
 def _skips(count: int) -> tuple[Any, ...]:
     return tuple(gr.skip() for _ in range(count))
+
+
+def _hidden(count: int) -> tuple[Any, ...]:
+    return tuple(gr.update(visible=False) for _ in range(count))

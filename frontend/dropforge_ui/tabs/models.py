@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -17,6 +19,14 @@ from dropforge_ui.views import page
 
 _CARDS = 24  # read for the leaderboard; older versions stand there without an interval
 _ALIASES = ("Production", "Staging")
+_SHOWN = 8  # places that `look` fills
+
+
+@dataclass(slots=True)
+class Chosen:
+    """The version one visitor looks at. Changed in place, so that an answer on its way shows what is chosen when it arrives."""
+
+    key: str = ""
 
 
 class Board:
@@ -63,18 +73,18 @@ class Actions:
     def __init__(self, board: Board) -> None:
         self.board, self.api = board, board.api
 
-    def label(self, now: str, alias: str, _why: str) -> Any:
-        model, _, version = now.partition("/")
+    def label(self, now: Chosen, alias: str) -> Any:
+        model, _, version = now.key.partition("/")
         try:
             self.api.label(alias, model, version)
         except ApiError as error:
             return _tell(page.error(error))
         return _tell(done(f"{model} version {version} is now {alias}.", "Set active makes it the one that answers."))
 
-    def activate(self, now: str, alias: str, why: str) -> Any:
-        model, _, version = now.partition("/")
+    def activate(self, now: Chosen, alias: str, why: str) -> Any:
+        model, _, version = now.key.partition("/")
         try:
-            mine = next((v for v in self.api.models() if views.key(v) == now), None)
+            mine = next((v for v in self.api.models() if views.key(v) == now.key), None)
             if mine is None or alias not in mine.get("aliases", ()):
                 fix = "Press Put label first, then Set active."
                 return _tell(problem("label_missing", f"This version does not carry the label {alias}.", fix))
@@ -85,7 +95,10 @@ class Actions:
 
     def ask(self, to: int | None = None) -> tuple[Any, ...]:
         """Going back is asked for once more; nothing is changed yet."""
-        words = "the model before" if to is None else f"the model of entry {to}"
+        try:
+            words = views.before(self.api.ledger(), to)
+        except ApiError as error:
+            return _tell(page.error(error)), None, *_buttons(asking=False)
         return _tell(views.question(f"Go back to {words}?")), {"to": to}, *_buttons(asking=True)
 
     def ask_for(self, event: gr.EventData) -> tuple[Any, ...]:
@@ -105,91 +118,102 @@ class Actions:
     def compare(self, one: str | None, other: str | None) -> Any:
         if not one or not other:
             return gr.skip()
+        if one == other:
+            return '<p class="df-note">Choose two different versions.</p>'
         cards = [self.board.card({"name": k.partition("/")[0], "version": k.partition("/")[2]}) for k in (one, other)]
         if not all(cards):
             return problem("no_card", "One of them has no model card.", "Choose versions trained by this release.")
         return views.comparison(*cards)
 
-    def look(self, now: str) -> tuple[Any, ...]:
+    def look(self, now: Chosen, one: str | None, other: str | None) -> tuple[Any, ...]:
         try:
-            return _look(self.board, now)
+            return _look(self.board, now, one, other)
         except ApiError as error:
-            return page.error(error), *(gr.skip() for _ in range(6))
+            return page.error(error), *(gr.skip() for _ in range(_SHOWN - 1))
 
-    def detail(self, now: str) -> tuple[Any, ...]:
+    def detail(self, now: Chosen) -> tuple[Any, ...]:
         """What takes longer: the intervals of the leaderboard, and the card of the chosen version."""
         try:
             found = self.api.models()
             fresh, model = self.board.learn(found), self.board.active()
+            mine = next((v for v in found if views.key(v) == now.key), None)
+            card = _card(self.api, mine)
         except ApiError as error:
-            return gr.skip(), _tell(page.error(error))
+            return gr.skip(), gr.update(value=page.error(error), visible=True)
         active = views.key(model) if model else ""
-        board = views.leaderboard(found, self.board.known, active, now) if fresh else gr.skip()
-        return board, _card(self.api, next((v for v in found if views.key(v) == now), None))
+        board = views.leaderboard(found, self.board.known, active, now.key) if fresh else gr.skip()
+        return board, card if mine is None or views.key(mine) == now.key else gr.skip()
 
 
-def build(api: Api) -> Any:
-    """Controls into the open tab; returns what hangs them on the opening of the tab."""
+def build(api: Api, changed: Callable[[Any], Any]) -> Any:
+    """Controls into the open tab; returns what hangs them on the opening of the tab.
+
+    `changed` is given the events after which another model may answer.
+    """
     actions = Actions(Board(api))
-    picked, pending = gr.State(""), gr.State(None)
+    picked, pending = gr.State(Chosen()), gr.State(None)
     leaderboard = html(waiting("Leaderboard"), js_on_load=theme.pick_script(), elem_id="leaderboard")
     told = html(visible=False, elem_id="models-told")
-    with gr.Row(elem_classes=["df-split"]):
-        with gr.Column(elem_classes=["df-card"], scale=1), gr.Column():
-            chosen = html("<h2>Chosen version</h2>", elem_id="chosen")
-            with gr.Row(elem_classes=["df-two"]):
-                alias = gr.Dropdown(
-                    label="Label",
-                    choices=list(_ALIASES),
-                    value=_ALIASES[0],
-                    allow_custom_value=True,
-                    elem_classes=["df-field"],
-                )
-                why = gr.Textbox(label="Why", placeholder="kept in the ledger", max_lines=1, elem_classes=["df-field"])
-            with gr.Row(elem_classes=["df-actions"]):
-                label = gr.Button("Put label", elem_id="put-label")
-                activate = gr.Button("Set active", variant="primary", elem_id="set-active")
-        with gr.Column(elem_classes=["df-card"], scale=1), gr.Column():
-            active = html("<h2>Active model</h2>", elem_id="active")
-            with gr.Row(elem_classes=["df-actions"]):
-                back = gr.Button("Roll back", elem_id="roll-back")
-                sure = gr.Button("Yes, go back", variant="primary", visible=False, elem_id="roll-back-sure")
-                stay = gr.Button("Stay", visible=False)
-    ledger = html(js_on_load=theme.pick_script(), elem_id="ledger")
-    first, second = _compare(actions)
-    card = html(visible=False, elem_id="model-card")
-    shown = [leaderboard, chosen, active, ledger, first, second, picked]
+    with gr.Column(visible=False, elem_classes=["df-side"]) as rest:
+        with gr.Row(elem_classes=["df-split"]):
+            with gr.Column(elem_classes=["df-card"], scale=1), gr.Column():
+                chosen = html(elem_id="chosen")
+                with gr.Row(elem_classes=["df-two"]):
+                    alias = gr.Dropdown(
+                        label="Label",
+                        choices=list(_ALIASES),
+                        value=_ALIASES[0],
+                        allow_custom_value=True,
+                        elem_classes=["df-field"],
+                    )
+                    why = gr.Textbox(
+                        label="Why", placeholder="kept in the ledger", max_lines=1, elem_classes=["df-field"]
+                    )
+                with gr.Row(elem_classes=["df-actions"]):
+                    label = gr.Button("Put label", elem_id="put-label")
+                    activate = gr.Button("Set active", variant="primary", elem_id="set-active")
+            with gr.Column(elem_classes=["df-card"], scale=1), gr.Column():
+                active = html(elem_id="active")
+                with gr.Row(elem_classes=["df-actions"]):
+                    back = gr.Button("Roll back", elem_id="roll-back")
+                    sure = gr.Button("Yes, go back", variant="primary", visible=False, elem_id="roll-back-sure")
+                    stay = gr.Button("Stay", visible=False)
+        ledger = html(js_on_load=theme.pick_script(), elem_id="ledger")
+        first, second, compared = _compare(actions)
+        card = html(visible=False, elem_id="model-card")
+    shown = [leaderboard, rest, chosen, active, back, ledger, first, second]
     quiet, brief = {"show_progress": "hidden"}, {"show_progress": "minimal"}
 
-    again, more = (actions.look, picked, shown), (actions.detail, picked, [leaderboard, card])
-    leaderboard.select(_picked, None, picked, **quiet).then(*again, **brief).then(*more, **quiet)
-    label.click(actions.label, [picked, alias, why], told, **brief).then(*again, **quiet)
-    activate.click(actions.activate, [picked, alias, why], told, **brief).then(*again, **quiet)
+    again, more = (actions.look, [picked, first, second], shown), (actions.detail, picked, [leaderboard, card])
+    compare = (actions.compare, [first, second], compared)
+    leaderboard.select(_picked, picked, None, **quiet).then(*again, **brief).then(*more, **quiet)
+    label.click(actions.label, [picked, alias], told, **brief).then(*again, **quiet)
+    changed(activate.click(actions.activate, [picked, alias, why], told, **brief).then(*again, **quiet).then)
     confirm, buttons = [told, pending, sure, stay, back], [told, sure, stay, back]
     back.click(actions.ask, None, confirm, **quiet)
     ledger.select(actions.ask_for, None, confirm, **quiet)
-    sure.click(actions.leave, [pending, why], buttons, **brief).then(*again, **quiet)
+    changed(sure.click(actions.leave, [pending, why], buttons, **brief).then(*again, **quiet).then)
     stay.click(actions.stay, None, buttons, **quiet)
-    return lambda event: event(*again, **quiet).then(*more, **quiet)
+    return lambda event: event(*again, **quiet).then(*more, **quiet).then(*compare, **quiet)
 
 
-def _compare(actions: Actions) -> tuple[Any, Any]:
+def _compare(actions: Actions) -> tuple[Any, Any, Any]:
     with gr.Column(elem_classes=["df-card"]), gr.Column():
         html("<h2>Compare two versions</h2>")
         with gr.Row(elem_classes=["df-two"]):
             first = gr.Dropdown(label="First", choices=[], value=None, elem_classes=["df-field"], elem_id="first")
             second = gr.Dropdown(label="Second", choices=[], value=None, elem_classes=["df-field"], elem_id="second")
-        compared = html('<p class="df-note">Choose two versions.</p>')
+        compared = html('<p class="df-note">Choose two versions.</p>', elem_id="compared")
     gr.on([first.input, second.input], actions.compare, [first, second], compared, show_progress="minimal")
-    return first, second
+    return first, second, compared
 
 
 def _tell(markup: str) -> Any:
     return gr.update(value=markup, visible=True)
 
 
-def _picked(event: gr.EventData) -> str:
-    return str(event._data["pick"])
+def _picked(now: Chosen, event: gr.EventData) -> None:
+    now.key = str(event._data["pick"])
 
 
 def _buttons(*, asking: bool) -> tuple[Any, ...]:
@@ -197,21 +221,27 @@ def _buttons(*, asking: bool) -> tuple[Any, ...]:
     return gr.update(visible=asking), gr.update(visible=asking), gr.update(visible=not asking)
 
 
-def _look(board: Board, now: str) -> tuple[Any, ...]:
+def _look(board: Board, now: Chosen, one: str | None, other: str | None) -> tuple[Any, ...]:
     found, model, kept = board.api.models(), board.active(), board.api.ledger()
     active = views.key(model) if model else ""
-    keys = [views.key(v) for v in found]
-    now = now if now in keys else active if active in keys else keys[0] if keys else ""
-    mine = next((v for v in found if views.key(v) == now), None)
-    choices = [(views.title(v), views.key(v)) for v in found]
+    keys = [views.key(v) for v in views.ranked(found)]
+    if now.key not in keys:
+        now.key = active if active in keys else keys[0] if keys else ""
+    mine = next((v for v in found if views.key(v) == now.key), None)
+    choices = [(views.title(v), views.key(v)) for v in views.ranked(found)]
+    if one not in keys:  # what a person chose stays
+        one = active if active in keys else keys[0] if keys else None
+    if other not in keys:
+        other = next((k for k in keys if k != one), None)
     return (
-        views.leaderboard(found, board.known, active, now),
+        views.leaderboard(found, board.known, active, now.key),
+        gr.update(visible=bool(found)),
         views.chosen(mine),
         views.active(model, kept),
+        gr.update(interactive=len(kept.get("entries", ())) > 1),
         views.ledger(kept),
-        gr.update(choices=choices),
-        gr.update(choices=choices),
-        now,
+        gr.update(choices=choices, value=one),
+        gr.update(choices=choices, value=other),
     )
 
 

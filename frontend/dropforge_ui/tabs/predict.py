@@ -12,48 +12,59 @@ import gradio as gr
 from dropforge_ui import batch, form
 from dropforge_ui.client import Api, ApiError
 from dropforge_ui.shapes import ModelInfo
-from dropforge_ui.tabs.parts import drop, html
+from dropforge_ui.tabs.parts import drop, html, waiting
 from dropforge_ui.views import page
 from dropforge_ui.views import predict as views
 
+_CHOOSE = '<p class="df-note">Choose a feature to see how the probability changes with it alone.</p>'
 
-def build(api: Api, info: Any) -> None:
-    """Controls into the open tab. `info` is a gr.State with the active model's ModelInfo, None while there is none."""
-    lead = html('<p class="df-lead df-wait">Asking the API …</p>')
-    with gr.Row(elem_classes=["df-split"]):
-        with gr.Column(scale=3, elem_classes=["df-card"]):
-            fields_place = gr.Column(elem_classes=["df-form"])
-        with gr.Column(scale=2, elem_classes=["df-side"]):
-            result = html(views.waiting())
-            reasons = html(visible=False)
-    with gr.Column(elem_classes=["df-card"], visible=False) as more, gr.Column():
-        html("<h2>What if</h2>")
-        vary = gr.Dropdown(label="Vary one feature", choices=[], interactive=True, elem_id="vary")
-        curve = html('<p class="df-note">Choose a feature to see how the probability changes with it alone.</p>')
-    _many_rows(api)
-    last = gr.State(None)
-    info.change(_show, info, [lead, result, reasons, vary, more])
+
+def build(api: Api, info: Any) -> Any:
+    """Controls into the open tab. `info` is a gr.State with the active model's ModelInfo, None while there is none.
+
+    Returns the place for what stands there without a model.
+    """
+    notice = html(waiting("Predict"), elem_id="notice")
+    with gr.Column(visible=False, elem_classes=["df-side"]) as ready:
+        lead = html(elem_id="lead")
+        with gr.Row(elem_classes=["df-split", "df-predict"]):
+            with gr.Column(scale=3, elem_classes=["df-side"]):
+                fields_place = gr.Column(elem_classes=["df-card", "df-form"])
+                with gr.Column(elem_classes=["df-card", "df-what-if"]), gr.Column():
+                    html("<h2>What if</h2>")
+                    vary = gr.Dropdown(label="Vary one feature", choices=[], interactive=True, elem_id="vary")
+                    curve = html(_CHOOSE)
+            with gr.Column(scale=2, elem_classes=["df-side"]):
+                result = html(views.waiting(), elem_id="result")
+                reasons = html(visible=False, elem_id="reasons")
+        _many_rows(api)
+    info.change(_show, info, [ready, lead, result, reasons, vary, curve])
 
     with fields_place:
 
         def fields(found: ModelInfo | None) -> None:
             if found is not None:
-                _form(api, found, result, reasons, last, curve, vary)
+                _form(api, found, result, reasons, curve, vary)
 
         gr.render(inputs=[info], triggers=[info.change], show_progress="hidden")(fields)
-    vary.input(_what_if(api), [info, last, vary], curve, show_progress="minimal", trigger_mode="always_last")
+    return notice
 
 
 def _show(found: ModelInfo | None) -> tuple[Any, ...]:
     if found is None:
-        nothing = views.no_model("A prediction needs a model that answers.")
-        return "", nothing, gr.update(visible=False), gr.update(choices=[]), gr.update(visible=False)
-    names = form.variable(found["features"])
-    shown = gr.update(choices=names, value=None)
-    return views.model_line(found), views.waiting(), gr.update(visible=False), shown, gr.update(visible=True)
+        return gr.update(visible=False), *(gr.skip() for _ in range(5))
+    vary = gr.update(choices=form.variable(found["features"]), value=None)
+    return (
+        gr.update(visible=True),
+        views.model_line(found),
+        views.waiting(),
+        gr.update(visible=False),
+        vary,
+        _CHOOSE,
+    )
 
 
-def _form(api: Api, info: ModelInfo, result: Any, reasons: Any, last: Any, curve: Any, vary: Any) -> None:
+def _form(api: Api, info: ModelInfo, result: Any, reasons: Any, curve: Any, vary: Any) -> None:
     features, example = info["features"], info.get("example", {})
     html(
         "<h2>One row</h2><p class='df-note'>A real row of the training data stands in the form. Empty means unknown.</p>"
@@ -71,35 +82,34 @@ def _form(api: Api, info: ModelInfo, result: Any, reasons: Any, last: Any, curve
         try:
             answer = api.explained(record)
         except ApiError as error:
-            return page.error(error), gr.update(visible=False), None
+            return page.error(error), gr.update(visible=False)
         told = views.result(answer, info, (time.monotonic() - started) * 1000)
         why = views.contributions(answer["predictions"][0], record)
-        return told, gr.update(value=why or "", visible=why is not None), record
+        return told, gr.update(value=why or "", visible=why is not None)
 
-    outputs = [result, reasons, last]
-    asked = gr.on([go.click, *(c.submit for c in controls if hasattr(c, "submit"))], predict, controls, outputs)
-    asked.then(_what_if(api), [gr.State(info), last, vary], curve, show_progress="hidden")
+    def what_if(name: str | None, *given: Any) -> Any:
+        return _what_if(api, info, form.record(features, given), name) if name else gr.skip()
+
+    asked = gr.on(
+        [go.click, *(c.submit for c in controls if hasattr(c, "submit"))], predict, controls, [result, reasons]
+    )
+    asked.then(what_if, [vary, *controls], curve, show_progress="hidden")
+    vary.input(what_if, [vary, *controls], curve, show_progress="minimal", trigger_mode="always_last")
     again.click(lambda: [c.value for c in controls], None, controls, show_progress="hidden")
     empty = [form.UNKNOWN if isinstance(c, gr.Dropdown) else None for c in controls]
     clear.click(lambda: empty, None, controls, show_progress="hidden")
 
 
-def _what_if(api: Api) -> Any:
-    def run(info: ModelInfo | None, last: dict[str, Any] | None, name: str | None) -> Any:
-        if info is None or not name:
-            return gr.skip()
-        base = last or {f["name"]: info.get("example", {}).get(f["name"]) for f in info["features"]}
-        feature = next(f for f in info["features"] if f["name"] == name)
-        values = form.sweep(feature, base.get(name))
-        try:
-            answer = api.predict(form.rows(base, name, values))
-        except ApiError as error:
-            return page.error(error)
+def _what_if(api: Api, info: ModelInfo, base: dict[str, Any], name: str) -> str:
+    feature = next(f for f in info["features"] if f["name"] == name)
+    values = form.sweep(feature, base.get(name))
+    try:
+        answer = api.predict(form.rows(base, name, values))
         label = info.get("positive_class") or _likeliest(api, base)
-        found = [p["probabilities"][label] for p in answer["predictions"]]
-        return views.what_if(name, values, found, base.get(name), label, answer.get("threshold"))
-
-    return run
+    except ApiError as error:
+        return page.error(error)
+    found = [p["probabilities"][label] for p in answer["predictions"]]
+    return views.what_if(name, values, found, base.get(name), label, answer.get("threshold"))
 
 
 def _likeliest(api: Api, record: dict[str, Any]) -> str:

@@ -55,6 +55,17 @@ def expected(key: str) -> Markup:
     )
 
 
+def nothing() -> Markup:
+    """What will happen to the first file."""
+    notes = (
+        ("received", "rows that cannot be read are set aside"),
+        ("analysed", "a report, and a verdict from the second file on"),
+        ("training", "models are tuned and fitted"),
+        ("concluded", "the best becomes the challenger"),
+    )
+    return card("The way of a file", tag("ol", [_step(name, note, "") for name, note in notes], class_="df-way"))
+
+
 def detail(u: Upload) -> Markup:
     """One upload from the first state to the last."""
     reason = u.get("reason")
@@ -127,7 +138,7 @@ def _models(u: Upload) -> Markup | None:
         for m in made
     ]
     return table(
-        ("model", "version", metric.replace("_", " ")), rows, numeric=(1, 2), caption="models trained on this upload"
+        ("model", "version", words.metric(metric)), rows, numeric=(1, 2), caption="models trained on this upload"
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dropforge_ui import charts, words
-from dropforge_ui.markup import Markup, card, chip, empty, facts, frame, join, table, tag
+from dropforge_ui.markup import Markup, Row, card, chip, empty, facts, frame, join, table, tag
 from dropforge_ui.shapes import Identity, Ledger, LedgerEntry, Version
 
 Card = Mapping[str, Any]  # a model card as GET /models/{name}/{version}/card tells it
@@ -27,24 +27,30 @@ def leaderboard(found: Sequence[Version], cards: Mapping[Key, Card], active: Key
     if not found:
         text = "Every accepted upload trains one version of each model in settings.yaml."
         return card("Leaderboard", empty("No models yet", text, "Add a file under Data to begin."))
-    metric = _metric(found)
-    ordered = sorted(found, key=lambda v: v.get("heldout", {}).get(metric, float("-inf")), reverse=True)
-    if metric in _LOWER_IS_BETTER:
-        ordered.reverse()
+    metric, ordered = _metric(found), ranked(found)
     scale = _scale(ordered, cards, metric)
     rows = [_row(v, cards.get(key(v), {}), metric, scale, active, chosen) for v in ordered]
-    header = ("model", "labels", metric.replace("_", " "), "interval", "on rows", "data set")
+    header = ("model", "labels", words.metric(metric), "interval", "on rows", "data set")
     return card(
-        "Leaderboard", table(header, rows, numeric=(2,), caption="versions, best first"), aside=_aside(metric, cards)
+        "Leaderboard",
+        table(header, rows, numeric=(2,), caption="versions, best first", wide=(1,)),
+        aside=_aside(metric, cards),
     )
+
+
+def ranked(found: Sequence[Version]) -> list[Version]:
+    """Best first; versions without a score last."""
+    metric = _metric(found)
+    sign = 1 if metric in _LOWER_IS_BETTER else -1
+    return sorted(found, key=lambda v: sign * v["heldout"][metric] if metric in v.get("heldout", {}) else float("inf"))
 
 
 def _aside(metric: str, cards: Mapping[Key, Card]) -> str:
     level = next((c["confidence"] for c in cards.values() if c.get("confidence")), None)
-    return f"held-out {metric.replace('_', ' ')}" + (f", {level:.0%} interval" if isinstance(level, float) else "")
+    return f"held-out {words.metric(metric)}" + (f", {level:.0%} interval" if isinstance(level, float) else "")
 
 
-def _row(v: Version, told: Card, metric: str, scale: tuple[float, float], active: Key, chosen: Key) -> Markup:
+def _row(v: Version, told: Card, metric: str, scale: tuple[float, float], active: Key, chosen: Key) -> Row:
     score = v.get("heldout", {}).get(metric)
     low, high = _interval(told, metric)
     name = tag(
@@ -52,19 +58,19 @@ def _row(v: Version, told: Card, metric: str, scale: tuple[float, float], active
     )
     labels = [(chip("active", "good"), " ")] if key(v) == active else []
     labels += [(chip(a, "accent"), " ") for a in v.get("aliases", ())]
-    drawn = words_ = None
+    drawn = told_ = None
     if score is not None:
         drawn = charts.interval(score, low if low is not None else score, high if high is not None else score, scale)
-        words_ = tag("small", f"{low:.4f} to {high:.4f}") if low is not None and high is not None else None
+        told_ = tag("small", f"{low:.4f} to {high:.4f}") if low is not None and high is not None else None
     cells = (
-        tag("td", name),
-        tag("td", labels or tag("small", "none")),
-        tag("td", f"{score:.4f}" if score is not None else "", class_="n"),
-        tag("td", drawn, words_),
-        tag("td", f"{told['heldout_rows']:,}" if isinstance(told.get("heldout_rows"), int) else ""),
-        tag("td", tag("code", v.get("dataset_id", "")[:8])),
+        name,
+        labels or tag("small", "none"),
+        f"{score:.4f}" if score is not None else "",
+        (drawn, told_),
+        f"{told['heldout_rows']:,}" if isinstance(told.get("heldout_rows"), int) else "",
+        tag("code", v.get("dataset_id", "")[:8]),
     )
-    return tag("tr", cells, class_="on" if key(v) == chosen else None)
+    return Row(cells, "on" if key(v) == chosen else "")
 
 
 def _metric(found: Sequence[Version]) -> str:
@@ -84,32 +90,30 @@ def _scale(found: Sequence[Version], cards: Mapping[Key, Card], metric: str) -> 
 
 def chosen(v: Version | None) -> Markup:
     if v is None:
-        return card("Chosen version", empty("No version chosen", "Choose one in the leaderboard."))
+        return _stack(tag("h2", "Chosen version"), empty("No version chosen", "Choose one in the leaderboard."))
     labels = [(chip(a, "accent"), " ") for a in v.get("aliases", ())] or "none"
     pairs = [
         ("Labels", labels),
         ("Run", tag("code", v.get("run_id", ""))),
         ("Data set", tag("code", v.get("dataset_id", ""))),
     ]
-    return join(tag("h2", title(v)), facts(pairs))
+    return _stack(tag("h2", title(v)), facts(pairs))
 
 
 def active(found: Identity | None, ledger: Ledger) -> Markup:
     """What answers now, and whether the chain of changes holds."""
     if not found:
-        return join(tag("h2", "Active model"), empty("No model is active", "Label a version, then set it active."))
+        return _stack(tag("h2", "Active model"), empty("No model is active", "Label a version, then set it active."))
     last = next(iter(ledger.get("entries", ())), None)
+    once = len(ledger.get("entries", ())) < 2
     pairs = [
+        ("Version", tag("b", title(found))),
         ("Label", chip(found["alias"], "accent") if found.get("alias") else ""),
         ("Since", words.ago(last["at"]) if last else ""),
-        ("Set by", who(last["by"]) if last else ""),
+        ("Set by", words.who(last["by"]) if last else ""),
     ]
-    return join(tag("h2", "Active model"), tag("p", tag("b", title(found))), facts(pairs))
-
-
-def who(by: str) -> str:
-    """The last part of a principal's ARN; anything else as it is."""
-    return by.rpartition("/")[2] or by if by.startswith("arn:") and "/" in by else by.rpartition(":")[2] or by
+    note = tag("p", "It is the first: there is none to roll back to yet.", class_="df-note") if once else None
+    return _stack(tag("h2", "Active model"), facts(pairs), note)
 
 
 def ledger(found: Ledger) -> Markup:
@@ -125,24 +129,32 @@ def ledger(found: Ledger) -> Markup:
     header = ("no.", "when", "by", "change", "why", "")
     problems = [tag("p", str(p), class_="df-note") for p in verified.get("problems") or ()]
     return card(
-        "Ledger", table(header, rows, caption="changes of the active model, newest first"), problems, aside=aside
+        "Ledger",
+        table(header, rows, caption="changes of the active model, newest first", lead=3, wide=(4,)),
+        problems,
+        aside=aside,
     )
 
 
-def _entry(e: LedgerEntry, *, current: bool) -> Markup:
+def _entry(e: LedgerEntry, *, current: bool) -> Row:
     before, to = e.get("from"), e["to"]
     change = (tag("b", title(to)), tag("small", f"before: {title(before)}") if before else tag("small", "the first"))
     back = tag("button", "Back to this", type="button", data_pick=e["number"], class_="df-link")
     action = {"set_model": "set", "rollback": "roll back"}.get(e.get("action", ""), e.get("action", ""))
-    cells = (
-        tag("td", e["number"]),
-        tag("td", words.ago(e["at"])),
-        tag("td", who(e["by"])),
-        tag("td", change),
-        tag("td", tag("span", chip(action), " ", e.get("why") or "")),
-        tag("td", chip("now", "good") if current else back),
-    )
-    return tag("tr", cells)
+    why = tag("span", chip(action), " ", e.get("why") or "")
+    here = chip("now", "good") if current else back
+    return Row((e["number"], words.ago(e["at"]), words.who(e["by"]), change, why, here))
+
+
+def before(found: Ledger, to: int | None) -> str:
+    """The model that a roll back makes answer: of entry `to`, or the one before the present one."""
+    entries = found.get("entries", [])
+    if to is None:
+        now = next((e for e in entries if e["number"] == found.get("active")), None)
+        past = now.get("from") if now else None
+    else:
+        past = next((e["to"] for e in entries if e["number"] == to), None)
+    return title(past) if past else "the model before" if to is None else f"the model of entry {to}"
 
 
 def question(words: str) -> Markup:
@@ -152,21 +164,32 @@ def question(words: str) -> Markup:
 
 
 def comparison(a: Card, b: Card) -> Markup:
-    """Two model cards, metric by metric: values, intervals, the difference, and which is better."""
+    """Two model cards, metric by metric as they are served: values, intervals, the difference, and which is better.
+
+    Where the intervals overlap, none is called better.
+    """
     rows = []
     for metric, left in a.get("metrics", {}).items():
         right = b.get("metrics", {}).get(metric)
-        if metric == "rows" or not isinstance(left, int | float) or not isinstance(right, int | float):
-            continue
-        gain = (left - right) if metric in _LOWER_IS_BETTER else (right - left)
-        verdict = chip("second better", "good") if gain > 0 else chip("first better") if gain < 0 else chip("equal")
-        rows.append((metric.replace("_", " "), _value(a, metric), _value(b, metric), f"{right - left:+.4f}", verdict))
-    header = ("metric", "first", "second", "difference", "")
+        told = metric != "rows" and not metric.endswith("_uncalibrated")
+        if told and isinstance(left, int | float) and isinstance(right, int | float):
+            better = _better(a, b, metric, left, right)
+            rows.append((words.metric(metric), _value(a, metric), _value(b, metric), f"{right - left:+.4f}", better))
+    header = ("metric", "first", "second", "difference", "better")
     same = a.get("dataset_id") == b.get("dataset_id") and a.get("heldout_rows") == b.get("heldout_rows")
     note = "Both on the same held-out rows." if same else "On different held-out rows: small differences say nothing."
-    return join(
-        table(header, rows, numeric=(1, 2, 3), caption="two versions compared"), tag("p", note, class_="df-note")
-    )
+    compared = table(header, rows, numeric=(1, 2, 3), caption="two versions compared")
+    return _stack(compared, tag("p", note, class_="df-note"))
+
+
+def _better(a: Card, b: Card, metric: str, left: float, right: float) -> Markup:
+    gain = (left - right) if metric in _LOWER_IS_BETTER else (right - left)
+    name = "second" if gain > 0 else "first"
+    (low, high), (low_b, high_b) = _interval(a, metric), _interval(b, metric)
+    if None in (low, high, low_b, high_b):
+        return tag("small", name if gain else "equal")
+    clear = low > high_b or low_b > high  # type: ignore[operator]
+    return chip(name, "good") if clear else tag("small", "within the intervals")
 
 
 def _value(told: Card, metric: str) -> Markup:
@@ -177,3 +200,7 @@ def _value(told: Card, metric: str) -> Markup:
 
 def model_card(page: str, name: str) -> Markup:
     return card("Model card", frame(page, f"model card of {name}"), class_="flush")
+
+
+def _stack(*parts: Any) -> Markup:
+    return tag("div", parts, class_="df-stacked")

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dropforge_ui import charts, words
-from dropforge_ui.markup import Markup, card, chip, empty, table, tag
+from dropforge_ui.markup import Markup, bar, card, chip, empty, halves, table, tag
 from dropforge_ui.shapes import Activity, Health, UploadLine
 
 _SERIES = 3
+_BARS = 6
 _PARTS = {
     "store": "Object store",
     "active_model": "Active model",
@@ -54,7 +55,11 @@ def traffic(found: Activity) -> Markup:
     total = sum(s["requests"] for s in spans)
     span = f"last {found.get('minutes', 60)} minutes"
     if not total:
-        return card("Traffic", empty("No requests", f"Nobody called the API in the {span}."), aside=tag("span", span))
+        return card(
+            "Traffic and latency",
+            empty("No requests", f"Nobody called the API in the {span}."),
+            aside=tag("span", span),
+        )
     bars = [(_clock(s["at"]), float(s["requests"]), float(s["refused"] + s["failed"])) for s in spans]
     rows = [
         (
@@ -67,13 +72,19 @@ def traffic(found: Activity) -> Markup:
         )
         for r in found.get("routes", ())
     ]
-    header = ("route", "requests", "refused", "failed", "median", "95 %")
+    header = ("route", "requests", "refused", "failed", "median", "p95")
     note = "" if found.get("complete", True) else "There were more calls than are counted here."
+    drawn = charts.columns(bars, title=f"requests, {span}; red are refused or failed")
+    legend = tag(
+        "p",
+        tag("span", tag("i"), "requests"),
+        tag("span", tag("i", class_="bad"), "refused or failed"),
+        class_="df-legend",
+    )
+    about = tag("p", "Latency is the time inside the function. ", note, class_="df-note")
     return card(
         "Traffic and latency",
-        charts.columns(bars, title=f"requests, {span}; red are refused or failed"),
-        table(header, rows, numeric=(1, 2, 3, 4, 5), caption="calls by route"),
-        tag("p", "Latency is the time inside the function. ", note, class_="df-note"),
+        halves((drawn, legend, about), table(header, rows, numeric=(1, 2, 3, 4, 5), caption="calls by route")),
         aside=tag("span", f"{words.count(total, 'request')}, {span}"),
     )
 
@@ -106,15 +117,14 @@ def drift(uploads: Sequence[UploadLine], reports: Mapping[str, Mapping[str, Any]
     series = [(n, [effects[u["upload_id"]].get(n, 0.0) for u in found]) for n in shown]
     top = max(0.2, *(highest[n] for n in shown))
     labels = [words.filename(u["key"])[:24] for u in found]
-    legend = [tag("span", tag("i", class_=f"s{k}"), n) for k, n in enumerate(shown)]
+    legend = tag("p", [tag("span", tag("i", class_=f"s{k}"), n) for k, n in enumerate(shown)], class_="df-legend")
     rows = [_compared(u, effects[u["upload_id"]], reports[u["upload_id"]]) for u in reversed(found)]
-    return card(
-        "Drift over uploads",
-        charts.lines(series, labels, title="drift effect by upload of " + ", ".join(shown), top=top),
-        tag("p", legend, class_="df-legend"),
-        table(("upload", "verdict", "drifted", "largest effect"), rows, numeric=(2,), caption="uploads compared"),
-        aside=tag("span", "effect beyond chance"),
-    )
+    drawn: Any = (charts.lines(series, labels, title="drift effect by upload of " + ", ".join(shown), top=top), legend)
+    if len(found) == 1:
+        largest = sorted(highest.items(), key=lambda e: -e[1])[:_BARS]
+        drawn = [bar(n, e / top, f"{e:.3f}", "accent") for n, e in largest]
+    grid = table(("upload", "verdict", "drifted", "largest effect"), rows, numeric=(2,), caption="uploads compared")
+    return card("Drift over uploads", halves(drawn, grid), aside=tag("span", "effect beyond chance"))
 
 
 def _compared(u: UploadLine, effects: Mapping[str, float], report: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -149,6 +159,6 @@ def problems(found: Activity) -> Markup:
         )
         for p in listed
     ]
-    note = "`dropforge logs ID` shows every line of one id."
-    grid = table(("when", "where", "what", "id"), rows, caption="last problems")
+    note = (tag("code", "dropforge logs ID"), " shows every line of one id.")
+    grid = table(("when", "where", "what", "id"), rows, caption="last problems", lead=2)
     return card("Last problems", grid, tag("p", note, class_="df-note"))

@@ -8,7 +8,7 @@ from typing import Any
 from dropforge_ui import charts
 from dropforge_ui.markup import Markup, bar, card, chip, empty, join, tag
 from dropforge_ui.shapes import ModelInfo, Prediction
-from dropforge_ui.words import ago, count, number
+from dropforge_ui.words import ago, count, number, who
 
 _SHOWN = 10
 
@@ -17,12 +17,12 @@ def waiting() -> Markup:
     return card("Prediction", empty("Nothing predicted yet", "Fill the form, or keep the example, and press Predict."))
 
 
-def no_model(message: str) -> Markup:
+def no_model() -> Markup:
     return card(
         "Predict",
         empty(
             "No model is active",
-            message,
+            "A prediction needs a model that answers.",
             join(
                 "Upload a table under ",
                 tag("b", "Data"),
@@ -49,7 +49,7 @@ def model_line(info: ModelInfo) -> Markup:
         chip(model.get("alias", ""), "accent"),
         tag(
             "span",
-            f" predicts {info['target']}; set {ago(info.get('set_at', ''))} by {info.get('set_by') or 'somebody'}",
+            f" predicts {info['target']}; set {ago(info.get('set_at', ''))} by {who(info.get('set_by') or 'somebody')}",
         ),
     )
     return tag("p", parts, class_="df-lead")
@@ -89,8 +89,12 @@ def prediction_set(first: Mapping[str, Any]) -> Markup | None:
     labels, level = found["labels"], f"{float(found['coverage']):.0%}"
     if not labels:
         return tag("p", f"This row is unlike every class: no label is plausible at {level} coverage.", class_="df-note")
+    named = [(chip(str(x), "accent"), " ") for x in labels]
+    if len(labels) == 1 and labels[0] != first["label"]:
+        close = (f"A close call: at {level} coverage only ", named, "is plausible, though the other is likelier.")
+        return tag("p", close, class_="df-note")
     told = "Only one label is plausible" if len(labels) == 1 else f"{len(labels)} labels are plausible"
-    return tag("p", f"{told} at {level} coverage: ", [(chip(str(x), "accent"), " ") for x in labels], class_="df-note")
+    return tag("p", f"{told} at {level} coverage: ", named, class_="df-note")
 
 
 def warnings(found: Sequence[Mapping[str, Any]]) -> Markup | None:
@@ -159,9 +163,8 @@ def what_if(
             for v, p in ordered
         )
     told = f"Everything else as in the form, {feature} alone takes it from {spread}."
-    return join(
-        tag("p", tag("b", f"Probability of “{label}”"), class_="df-note"), drawn, tag("p", told, class_="df-note")
-    )
+    named = tag("p", tag("b", f"Probability of “{label}”"), class_="df-note")
+    return tag("div", named, tag("div", drawn), tag("p", told, class_="df-note"), class_="df-stacked")
 
 
 def batch_done(rows: int, labels: Mapping[str, int], warned: int, seconds: float) -> Markup:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -58,7 +58,7 @@ def test_everything_foreign_is_escaped() -> None:
         predict.contributions(answer["predictions"][0], {EVIL: EVIL}),
         predict.what_if(EVIL, [EVIL, "b"], [0.1, 0.2], EVIL, EVIL, 0.5),
         predict.batch_done(1, {EVIL: 1}, 1, 1.0),
-        predict.no_model(EVIL),
+        predict.no_model(),
         data.listing([upload], ""),
         data.detail(upload),
         data.quarantine(quarantined),
@@ -231,3 +231,46 @@ def test_times_are_told_as_people_say_them() -> None:
     assert told == ["40 s ago", "40 min ago", "10 h ago"]
     assert words.ago("2026-01-04T12:00:00+00:00", now) == "04 Jan 2026"
     assert words.ago("x") == "x"
+
+
+def test_a_comparison_calls_none_better_within_the_intervals() -> None:
+    """Lower log loss wins when the intervals are apart; overlapping ones decide nothing; what is not served is not shown."""
+    one: Any = {
+        "metrics": {"log_loss": 0.30, "roc_auc": 0.90, "log_loss_uncalibrated": 0.9},
+        "intervals": {"log_loss": [0.29, 0.31], "roc_auc": [0.88, 0.92]},
+    }
+    other: Any = {
+        "metrics": {"log_loss": 0.20, "roc_auc": 0.91, "log_loss_uncalibrated": 0.1},
+        "intervals": {"log_loss": [0.19, 0.21], "roc_auc": [0.89, 0.93]},
+    }
+    page = str(models.comparison(one, other))
+    assert page.count('<span class="df-chip good">second</span>') == 1
+    assert page.count("within the intervals") == 1
+    assert "uncalibrated" not in page
+
+
+def test_a_close_call_does_not_contradict_the_answer() -> None:
+    """When the only plausible label is not the likelier one, the page says so."""
+    told = {"label": "no", "prediction_set": {"coverage": 0.9, "labels": ["yes"]}}
+    assert "A close call" in str(predict.prediction_set(told))
+    assert "close call" not in str(predict.prediction_set({**told, "label": "yes"}))
+
+
+def test_an_answer_about_another_upload_is_dropped() -> None:
+    """Somebody chooses a second upload while the first is asked for: the late answer changes nothing on the page."""
+    import gradio as gr
+
+    from dropforge_ui.tabs import data as data_tab
+
+    class Slow:
+        def uploads(self) -> Any:
+            return [{"upload_id": i, "key": f"incoming/{i}.csv", "state": "concluded"} for i in ("a", "b")]
+
+        def upload(self, upload_id: str) -> Any:
+            now.turn(upload_id="b")
+            return {"upload_id": upload_id, "key": "incoming/a.csv", "state": "concluded", "history": []}
+
+    now = data_tab.Chosen(upload_id="a")
+    late = data_tab._look(cast("Any", Slow()), now)
+    assert all(update == gr.skip() for update in late)
+    assert now.upload_id == "b"
