@@ -31,6 +31,8 @@ class Environment:
     job: str = ""
     api_key: str = ""
     admin_key: str = ""
+    api_host: str = "0.0.0.0"  # noqa: S104 - every address of a container's own network
+    api_port: str = "8080"
     functions_folder: str = ""
 
     @classmethod

@@ -203,12 +203,12 @@ def serve(server: Server) -> None:
 
 
 def main() -> None:
-    """Entry point of the container: port 8080 on every address of the container."""
+    """Entry point of the container: API_PORT (8080) on API_HOST (every address of the container)."""
     from dropforge.environment import Environment
 
     env = Environment.read().require("api_key")
     handlers = load(Path(env.functions_folder or "functions"))
-    serve(Server(("0.0.0.0", 8080), handlers, {"key": env.api_key, "admin": env.admin_key}))  # noqa: S104 - a container's network
+    serve(Server((env.api_host, int(env.api_port)), handlers, {"key": env.api_key, "admin": env.admin_key}))
 
 
 if __name__ == "__main__":
