@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,14 @@ import typer
 
 from dropforge_cli.output import done, emit_facts, emit_json, err, say
 from dropforge_cli.target import SETTINGS_FILE, Target, home, project_root
+
+
+class Compute(StrEnum):
+    """Where training runs: the template's TrainingCompute."""
+
+    QUEUE = "queue"
+    FARGATE = "fargate"
+
 
 Port = Annotated[
     int | None,
@@ -23,6 +32,10 @@ UiPort = Annotated[
     typer.Option(help="port of the web app; that of the last start, else 8501", envvar="DROPFORGE_UI_PORT"),
 ]
 NoUi = Annotated[bool, typer.Option("--no-ui", help="start no web app")]
+ComputeChoice = Annotated[
+    Compute | None,
+    typer.Option(help="queue: the local worker trains; fargate: a container for each job; as at the last start"),
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
@@ -42,18 +55,21 @@ def config_of(
     ui_port: int | None = None,
     *,
     no_ui: bool | None = None,
+    compute: str | None = None,
+    image: str | None = None,
 ) -> Any:
-    """The local cloud of the project we are in. Ports not given are those of its last start, else the usual ones.
+    """The local cloud of the project we are in. What is not given is as at its last start, else as usual.
 
     `no_ui`: whether the web app is left out; None: as at the last start.
     """
-    from dropforge_local.layout import PROJECT, UI_PORT, Config, checkout, last_ports
+    from dropforge_local.layout import PROJECT, UI_PORT, Config, checkout, last_compute, last_ports
 
     folder = project_root()
     kept = home(folder)
     settings = folder / SETTINGS_FILE
     named = PROJECT if (folder / "template.yaml").exists() else _project(settings)
     last_port, last_mlflow_port, last_ui_port = last_ports(kept)
+    last_where, last_image = last_compute(kept)
     page = ui_port or last_ui_port
     return Config(
         root=checkout(folder),
@@ -64,6 +80,8 @@ def config_of(
         ui_port=page if no_ui is None else 0 if no_ui else page or UI_PORT,
         settings=settings,
         project=named,
+        compute=compute or last_where,
+        image=image or last_image,
     )
 
 
@@ -80,13 +98,15 @@ def up(
     workers: Annotated[int, typer.Option(help="training workers", min=1, max=16)] = 1,
     ui_port: UiPort = None,
     no_ui: NoUi = False,
+    compute: ComputeChoice = None,
+    image: Annotated[str | None, typer.Option(help="image of training/Dockerfile; fargate only")] = None,
     json: Json = False,
 ) -> None:
     """Start the local cloud, deploy what changed, apply settings.yaml. Safe to repeat."""
     from dropforge_local import cloud
 
     err.print("starting the local cloud (the MLflow server takes longest)", style="dim")
-    found = cloud.up(config_of(port, mlflow_port, workers, ui_port, no_ui=no_ui), done)
+    found = cloud.up(config_of(port, mlflow_port, workers, ui_port, no_ui=no_ui, compute=compute, image=image), done)
     if json:
         emit_json(found)
     else:

@@ -11,14 +11,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from dropforge import settings_store
 from dropforge.adapters.s3 import S3Store
 from dropforge.errors import Conflict, DropforgeError, PermanentError
-from dropforge_local import deploy, frontend
-from dropforge_local.layout import ACCOUNT, REGION, ROOT_CREDENTIALS, Config
+from dropforge_local import containers, deploy, frontend, profiles
+from dropforge_local.layout import ACCOUNT, FARGATE, REGION, ROOT_CREDENTIALS, Config
 from dropforge_local.processes import Process, require_free, wait_until
+from dropforge_local.relay import HOST_NAME
 
 Progress = Callable[[str, float], None]  # what was done, seconds it took
 
@@ -45,6 +45,8 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
     """
     (config.home / "tmp").mkdir(parents=True, exist_ok=True)
     _same_project(config)
+    if config.compute == FARGATE:
+        containers.require_image(config.image)
     errors: list[DropforgeError] = []
     restarted = mlflow(config).pid() is None
     tracking = threading.Thread(target=_caught(lambda: _start_mlflow(config, progress), errors), daemon=True)
@@ -71,9 +73,11 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
     tracking.join()
     if errors:
         raise errors[0]
-    with _timed("worker", progress):
-        for number in range(1, config.workers + 1):
-            start_worker(config, outputs, number)
+    profiles.write(config.task_profile, outputs["TrainingRoleArn"], shared=True)
+    if config.compute != FARGATE:  # else a worker that runs is left to finish what lies in the queue
+        with _timed("worker", progress):
+            for number in range(1, config.workers + 1):
+                start_worker(config, outputs, number)
     if fresh or restarted:
         with _timed("sweep", progress) as note:
             note.append(sweep(config, outputs, older_than_minutes=0))
@@ -82,7 +86,16 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
         if errors:
             raise errors[0]
     config.ports_file.write_text(
-        json.dumps({"port": config.port, "mlflow_port": config.mlflow_port, "ui_port": config.ui_port}) + "\n"
+        json.dumps(
+            {
+                "port": config.port,
+                "mlflow_port": config.mlflow_port,
+                "ui_port": config.ui_port,
+                "compute": config.compute,
+                "image": config.image,
+            }
+        )
+        + "\n"
     )
     config.outputs_file.write_text(json.dumps(outputs, indent=2) + "\n")
     config.outputs_file.chmod(0o600)
@@ -122,7 +135,7 @@ def status(config: Config) -> dict[str, str]:
         "emulator": "running" if alive else "stopped",
         "stack": (deploy.stack_status(config) or "none") if alive else "unknown",
         "mlflow": "running" if mlflow(config).pid() and _answers(f"{config.mlflow_uri}/health") else "stopped",
-        "worker": "running" if worker(config).pid() else "stopped",
+        "worker": _worker_status(config),
         "web app": _frontend_status(config),
     }
 
@@ -146,12 +159,11 @@ def start_worker(config: Config, outputs: dict[str, str], number: int = 1) -> No
     process = worker(config, number)
     if process.pid() is not None:
         return
+    profiles.write(config.home / "aws", outputs["TrainingRoleArn"])
     env = {
         **_clean_environment(config),
-        **_training_profile(config, outputs["TrainingRoleArn"]),
+        **profiles.variables(config.home / "aws"),
         "AWS_ENDPOINT_URL": config.endpoint,
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
         "MLFLOW_S3_ENDPOINT_URL": config.endpoint,
         "DATA_BUCKET": outputs["DataBucket"],
         "ARTIFACT_BUCKET": outputs["ArtifactBucket"],
@@ -188,6 +200,7 @@ def start_emulator(config: Config) -> bool:
         require_free(config.port, "the emulator", "--port")
         env = {
             **_clean_environment(config),
+            **containers.daemon_variables(),
             "GATEWAY_PORT": str(config.port),
             "BIND_HOST": "127.0.0.1",
             "IOT_MTLS_ENABLED": "0",
@@ -220,7 +233,7 @@ def _start_mlflow(config: Config, progress: Progress) -> None:
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
                 "GIT_PYTHON_REFRESH": "quiet",
             }
-            host = f"127.0.0.1:{config.mlflow_port},localhost:{config.mlflow_port}"
+            host = ",".join(f"{name}:{config.mlflow_port}" for name in ("127.0.0.1", "localhost", HOST_NAME))
             command = [
                 sys.executable,
                 "-m",
@@ -254,36 +267,16 @@ def _frontend_status(config: Config) -> str:
     return "running" if frontend.frontend(config).pid() and frontend.answers(config) else "stopped"
 
 
+def _worker_status(config: Config) -> str:
+    if config.compute == FARGATE:
+        return "a container for each job"
+    return "running" if worker(config).pid() else "stopped"
+
+
 def _clean_environment(config: Config) -> dict[str, str]:
     """Nothing of the user's environment but what programs need: functions inherit it, and it may hold secrets."""
     kept = {k: os.environ[k] for k in ("PATH", "HOME", "LANG", "LC_ALL", "TZ") if k in os.environ}
     return {**kept, "TMPDIR": str(config.home / "tmp"), "PYTHONUNBUFFERED": "1", "AWS_EC2_METADATA_DISABLED": "true"}
-
-
-def _training_profile(config: Config, role: str) -> dict[str, str]:
-    """The worker has no root rights: its profile assumes the role a Fargate task would have, and renews it by itself."""
-    folder = config.home / "aws"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    lines = [
-        "[profile root]",
-        f"region = {REGION}",
-        "[profile training]",
-        f"role_arn = {role}",
-        "source_profile = root",
-        f"region = {REGION}",
-    ]
-    _write_private(folder / "config", "\n".join(lines))
-    _write_private(folder / "credentials", "[root]\naws_access_key_id = test\naws_secret_access_key = test")
-    return {
-        "AWS_CONFIG_FILE": str(folder / "config"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"),
-        "AWS_PROFILE": "training",
-    }
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.touch(mode=0o600, exist_ok=True)
-    path.write_text(text + "\n")
 
 
 def _answers(url: str) -> bool:

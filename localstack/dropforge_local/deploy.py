@@ -13,7 +13,8 @@ from botocore.config import Config as BotoConfig
 from botocore.exceptions import ClientError
 
 from dropforge.errors import PermanentError
-from dropforge_local.layout import REGION, Config
+from dropforge_local import containers
+from dropforge_local.layout import FARGATE, REGION, Config
 from dropforge_local.packaging import package
 
 _NOTHING = "No updates are to be performed"
@@ -54,7 +55,10 @@ def deploy(config: Config) -> str:
             s3.put_object(Bucket=config.package_bucket, Key=key, Body=body)
         return f"s3://{config.package_bucket}/{key}"
 
-    body = json.dumps(package(config.root, put)).encode()
+    template = package(config.root, put)
+    if config.compute == FARGATE:
+        containers.adapt(template, config)
+    body = json.dumps(template).encode()
     key = f"template/{hashlib.sha256(body).hexdigest()[:32]}.json"
     put(key, body)
     arguments = {
@@ -136,6 +140,7 @@ def _parameters(config: Config) -> dict[str, str]:
         "QuotaPerDay": "100000000",
         "RequireTls": "false",  # there is none on loopback, and a policy that asks for it shuts the functions out
         "Tracing": "PassThrough",  # nobody collects traces here
+        **(containers.parameters(config.image, client(config, "ec2")) if config.compute == FARGATE else {}),
         **config.parameters,
     }
 

@@ -17,6 +17,8 @@ ROOT_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"
 PORT, MLFLOW_PORT = 4566, 5500
 UI_PORT = 8501
 PROJECT = "dropforge"
+QUEUE, FARGATE = "queue", "fargate"  # where training runs: the local worker, or a container for each job
+TRAINING_IMAGE = "dropforge-training"
 
 
 def checkout(folder: Path) -> Path:
@@ -43,6 +45,15 @@ def last_ports(home: Path) -> tuple[int, int, int]:
         return PORT, MLFLOW_PORT, UI_PORT
 
 
+def last_compute(home: Path) -> tuple[str, str]:
+    """Where the local cloud trained at its last start, and the image of its containers; else the usual ones."""
+    try:
+        kept = json.loads((home / "ports.json").read_text())
+        return str(kept["compute"]), str(kept["image"])
+    except (OSError, ValueError, KeyError):
+        return QUEUE, TRAINING_IMAGE
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """`root` is the checkout, `home` holds all state of this local cloud."""
@@ -56,6 +67,8 @@ class Config:
     workers: int = 1
     ui_port: int = 0  # of the web app; 0: none is started
     settings: Path | None = None  # another settings file than the checkout's
+    compute: str = QUEUE
+    image: str = TRAINING_IMAGE
 
     @property
     def settings_file(self) -> Path:
@@ -93,6 +106,11 @@ class Config:
     @property
     def training_log_group(self) -> str:
         return f"/dropforge/{self.project}/training"
+
+    @property
+    def task_profile(self) -> Path:
+        """Mounted into training containers."""
+        return self.home / "task"
 
     @property
     def logs(self) -> Path:
