@@ -16,6 +16,7 @@ from dropforge.errors import DropforgeError, Unavailable
 from dropforge_cli import (
     analyze,
     cloud,
+    containers,
     cost,
     demo,
     destroy,
@@ -68,6 +69,7 @@ for part in (
     logs,
     recovery,
     serve,
+    containers,
     destroy,
     doctor,
     cost,

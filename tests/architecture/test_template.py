@@ -33,10 +33,11 @@ OF_LIBRARIES = ("POWERTOOLS_", "MLFLOW_HTTP_", "MLFLOW_DISABLE_TELEMETRY")
 # Fields that do not come from template.yaml, and who sets them instead.
 ELSEWHERE = {
     "AWS_REGION": "the Lambda and ECS runtimes",
-    "AWS_ENDPOINT_URL": "the local cloud; absent on AWS",
     "TRAINING_LOG_GROUP": "whoever runs a worker outside ECS, where the awslogs driver ships the lines",
     "API_KEY": "whoever runs the API in a container",
     "ADMIN_KEY": "as API_KEY",
+    "API_HOST": "as API_KEY",
+    "API_PORT": "as API_KEY",
     "FUNCTIONS_FOLDER": "the API's Dockerfile",
     "JOB": "the state machine, as a container override",
 }

@@ -1,0 +1,99 @@
+"""env, relay: what containers need to work with the running system."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from dropforge_cli.output import emit_json, err, plain
+from dropforge_cli.target import Target
+
+MOUNTED = Path("/run/dropforge")
+
+
+class Program(StrEnum):
+    """Who is to be started."""
+
+    WORKER = "worker"
+    API = "api"
+    SAM = "sam"
+
+
+def register(app: typer.Typer) -> None:
+    app.command("env", rich_help_panel="Operations")(env)
+    app.command(rich_help_panel="Operations")(relay)
+
+
+def env(
+    program: Annotated[
+        Program, typer.Argument(help="worker, api: for `docker run --env-file`; sam: for `sam local … --env-vars`")
+    ],
+) -> None:
+    """Print the variables a container needs to be part of the running system."""
+    target = Target.find()
+    if program is Program.SAM:
+        emit_json({"Parameters": for_sam(target)})
+        return
+    for name, value in (for_worker(target) if program is Program.WORKER else for_api(target)).items():
+        plain(f"{name}={value}")
+
+
+def relay() -> None:
+    """Let this machine's containers reach the local cloud by the name host.docker.internal. Ends with Ctrl-C."""
+    from dropforge_local import relay as relaying
+
+    outputs = Target.find().outputs
+    ports = [int(urlsplit(outputs[name]).port or 80) for name in ("EndpointUrl", "MlflowUrl")]
+    where = relaying.bridge()
+    with relaying.relayed(ports, where):
+        err.print(f"containers reach {' and '.join(f'{where.address}:{p}' for p in ports)}", markup=False)
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+def for_worker(target: Target) -> dict[str, str]:
+    """For the image of training/Dockerfile, on the host's network when the system is local.
+
+    The profile in MOUNTED is that of the training role: .dropforge/task of the local cloud.
+    """
+    from dropforge_local import profiles
+
+    who = profiles.variables(MOUNTED) if target.local else {}
+    return {**_common(target), **who, "STATE_MACHINE_ARN": target.environment.state_machine_arn}
+
+
+def for_api(target: Target) -> dict[str, str]:
+    """For the image of functions/Dockerfile; its keys are made here."""
+    from dropforge_local.layout import ROOT_CREDENTIALS
+
+    keys = {"API_KEY": secrets.token_urlsafe(24), "ADMIN_KEY": secrets.token_urlsafe(24)}
+    local = {**ROOT_CREDENTIALS, "API_HOST": "127.0.0.1"} if target.local else {}
+    return {**_common(target), **keys, **local}
+
+
+def for_sam(target: Target) -> dict[str, str]:
+    """For functions in `sam local`; they reach a local system through `dropforge relay`."""
+    from dropforge_local.relay import HOST_NAME
+
+    given = {**_common(target), "STATE_MACHINE_ARN": target.environment.state_machine_arn}
+    given = {k: v for k, v in given.items() if k != "AWS_REGION"}
+    return {k: v.replace("127.0.0.1", HOST_NAME) for k, v in given.items()} if target.local else given
+
+
+def _common(target: Target) -> dict[str, str]:
+    found = target.environment
+    given = {
+        "AWS_ENDPOINT_URL": found.aws_endpoint_url,
+        "AWS_REGION": found.aws_region,
+        "DATA_BUCKET": found.data_bucket,
+        "ARTIFACT_BUCKET": found.artifact_bucket,
+        "MLFLOW_TRACKING_URI": found.mlflow_tracking_uri,
+        "TRAINING_QUEUE_URL": found.training_queue_url,
+        "LOG_GROUP_PREFIX": target.outputs.get("LogGroupPrefix", ""),
+    }
+    return {k: v for k, v in given.items() if v}
