@@ -43,6 +43,10 @@ test: .venv/.dev ## Set up and run every test
 test-browser: .venv/.dev ## The whole way through the web app in Chromium; PICTURES=folder keeps screenshots
 	@$(BIN)/pytest tests/e2e --browser $(if $(PICTURES),--pictures $(PICTURES))
 
+.PHONY: test-containers
+test-containers: .venv/.dev ## Build the images and run them beside the local cloud: training, API, web app; needs Docker and python:3.13-slim
+	@$(BIN)/pytest tests/containers --containers
+
 check: .venv/.dev ## Lint, types, import rules, template
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }

@@ -27,6 +27,7 @@ hypothesis.settings.load_profile("dropforge")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--browser", action="store_true", help="run the browser tests (`make test-browser`)")
+    parser.addoption("--containers", action="store_true", help="run the tests with Docker (`make test-containers`)")
     parser.addoption("--pictures", type=Path, help="folder for the screenshots the browser tests make; none without it")
 
 
@@ -60,8 +61,10 @@ class Cloud:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Browser tests come last: they add uploads to the cloud whose first ones the integration tests count."""
     items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)
-    browser = config.getoption("--browser")
+    browser, containers = config.getoption("--browser"), config.getoption("--containers")
     for item in items:
+        if item.get_closest_marker("docker") and not containers:
+            item.add_marker(pytest.mark.skip(reason="builds images and trains in them: make test-containers"))
         if item.get_closest_marker("e2e") and item.path.parent.name == "e2e" and not browser:
             item.add_marker(pytest.mark.skip(reason="browser tests train on a cloud of their own: make test-browser"))
 
@@ -72,11 +75,8 @@ def adult_lines() -> list[str]:
     return fetch(ROOT / ".cache" / "data").reference.read_text(encoding="utf-8").splitlines()
 
 
-@pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """Emulator, MLflow and worker on free ports, with the real template and small training budgets."""
-    port, mlflow_port = free_ports(2)
-    home = tmp_path_factory.mktemp("cloud")
+def small_settings(home: Path) -> Path:
+    """The project's settings with training budgets of seconds, written into `home`."""
     settings = home / "settings.yaml"
     text = (ROOT / "settings.yaml").read_text(encoding="utf-8")
     settings.write_text(
@@ -84,7 +84,15 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
             "{trials: 6, seconds: 20}", "{trials: 2, seconds: 5}"
         )
     )
-    config = Config(root=ROOT, home=home, port=port, mlflow_port=mlflow_port, settings=settings)
+    return settings
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """Emulator, MLflow and worker on free ports, with the real template and small training budgets."""
+    port, mlflow_port = free_ports(2)
+    home = tmp_path_factory.mktemp("cloud")
+    config = Config(root=ROOT, home=home, port=port, mlflow_port=mlflow_port, settings=small_settings(home))
     try:
         yield Cloud(config, local_cloud.up(config, lambda _what, _seconds: None))
     finally:

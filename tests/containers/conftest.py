@@ -1,0 +1,148 @@
+"""The project's images, built from what git tracks, and a local cloud whose training runs in them."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import docker
+import pytest
+from docker import DockerClient
+from docker.errors import DockerException, ImageNotFound
+from docker.models.containers import Container
+
+from dropforge_local import cloud as local_cloud
+from dropforge_local import profiles
+from dropforge_local.layout import FARGATE, QUEUE, Config
+
+from ..conftest import ROOT, Cloud, free_ports, small_settings
+
+BASE = "python:3.13-slim"
+MOUNTED = Path("/run/dropforge")
+
+
+@pytest.fixture(scope="session")
+def daemon() -> Iterator[DockerClient]:
+    """Docker; skipped with a reason where none answers."""
+    try:
+        client = docker.from_env(timeout=60)
+        client.ping()
+    except (DockerException, OSError) as error:
+        pytest.skip(f"no Docker: {error}")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def build(daemon: DockerClient) -> Callable[[str], str]:
+    """Builds `folder`/Dockerfile and tells the image's name; skipped with a reason without the base image."""
+    try:
+        daemon.images.get(BASE)
+    except ImageNotFound:
+        try:
+            daemon.images.pull(BASE)
+        except DockerException as error:
+            pytest.skip(f"no base image {BASE}, and it cannot be pulled: {error}")
+
+    def built(folder: str) -> str:
+        name = f"dropforge-{folder}-test"
+        command = ["docker", "build", "--quiet", "--network", "host", "-f", f"{folder}/Dockerfile", "-t", name, "-"]
+        # The builder that reads a Dockerfile's own .dockerignore is not everywhere: the context is what git tracks.
+        modern = subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False).returncode == 0
+        environment = {**os.environ, "DOCKER_BUILDKIT": "1" if modern else "0"}
+        done = subprocess.run(command, input=_context(), env=environment, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()[-2000:]
+        return name
+
+    return built
+
+
+def _context() -> bytes:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).is_file():
+                info = archive.gettarinfo(ROOT / name, name)
+                info.mode, info.mtime = (0o755 if info.mode & 0o100 else 0o644), 0  # else every checkout builds anew
+                with (ROOT / name).open("rb") as file:
+                    archive.addfile(info, file)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="session")
+def training_image(build: Callable[[str], str]) -> str:
+    return build("training")
+
+
+@pytest.fixture(scope="session")
+def lone_cloud(training_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """Emulator and MLflow without a worker: only a container can train."""
+    home = tmp_path_factory.mktemp("containers")
+    port, mlflow_port = free_ports(2)
+    config = Config(
+        root=ROOT,
+        home=home,
+        port=port,
+        mlflow_port=mlflow_port,
+        settings=small_settings(home),
+        workers=0,
+        image=training_image,
+    )
+    try:
+        yield Cloud(config, local_cloud.up(config, lambda _what, _seconds: None))
+    finally:
+        local_cloud.down(config, lambda _what, _seconds: None)
+
+
+def deployed(cloud: Cloud, compute: str) -> Cloud:
+    """The same cloud, deployed again with this TrainingCompute."""
+    config = replace(cloud.config, compute=compute)
+    return Cloud(config, local_cloud.up(config, lambda _what, _seconds: None))
+
+
+@pytest.fixture
+def on_queue(lone_cloud: Cloud) -> Cloud:
+    """Jobs go to the queue, and no worker is there."""
+    return deployed(lone_cloud, QUEUE)
+
+
+@pytest.fixture
+def on_fargate(lone_cloud: Cloud) -> Cloud:
+    """Each job is a task."""
+    return deployed(lone_cloud, FARGATE)
+
+
+@pytest.fixture
+def run(daemon: DockerClient, lone_cloud: Cloud) -> Iterator[Callable[..., Container]]:
+    """Start an image beside the cloud, on the host's network, with the training role's profile; removed at the end."""
+    started: list[Container] = []
+
+    def start(image: str, **environment: str) -> Container:
+        container = daemon.containers.run(
+            image,
+            detach=True,
+            network_mode="host",
+            volumes=[f"{lone_cloud.config.task_profile}:{MOUNTED}:ro"],
+            environment={
+                **profiles.variables(MOUNTED),
+                "AWS_ENDPOINT_URL": lone_cloud.config.endpoint,
+                "DATA_BUCKET": lone_cloud.outputs["DataBucket"],
+                "ARTIFACT_BUCKET": lone_cloud.outputs["ArtifactBucket"],
+                "MLFLOW_TRACKING_URI": lone_cloud.config.mlflow_uri,
+                "STATE_MACHINE_ARN": lone_cloud.outputs["StateMachineArn"],
+                "TRAINING_QUEUE_URL": lone_cloud.outputs["TrainingQueueUrl"],
+                **environment,
+            },
+        )
+        started.append(container)
+        return container
+
+    yield start
+    for container in started:
+        container.remove(force=True)
