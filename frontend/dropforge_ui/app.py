@@ -67,14 +67,15 @@ def _asked(api: Api, now: ModelInfo | None) -> tuple[Any, ...]:
 
 
 def _rest(blocks: Any) -> None:
-    """Gradio's queue looks for work every millisecond, which costs 5 % of a core for nothing; people do not see 20 ms."""
+    """Gradio's queue looks for work every millisecond, which costs 5 % of a core for nothing; people do not see 40 ms."""
     queue = blocks._queue
-    queue.sleep_when_free, queue.progress_update_sleep_when_free = 0.02, 0.1
+    queue.sleep_when_free, queue.progress_update_sleep_when_free = 0.04, 0.1
 
 
-def serve(options: Options) -> None:
-    """Run until stopped."""
-    build(Api(options)).launch(
+def serve(options: Options, *, wait: bool = True) -> Any:
+    """Run until stopped; without `wait` it returns the running gr.Blocks, to be closed by the caller."""
+    blocks = build(Api(options))
+    blocks.launch(
         server_name=options.host,
         server_port=options.port,
         theme=theme.theme(),
@@ -87,4 +88,6 @@ def serve(options: Options) -> None:
         pwa=False,
         share=False,
         enable_monitoring=False,
+        prevent_thread_lock=not wait,
     )
+    return blocks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from dropforge_ui.markup import Markup, tag
@@ -48,6 +49,7 @@ def curve(
 def lines(series: Sequence[tuple[str, Sequence[float]]], labels: Sequence[str], *, title: str, top: float) -> Markup:
     """Several series over the same positions, each a class `s0`, `s1` …; values from 0 to `top`."""
     steps = max(1, len(labels) - 1)
+    top = math.ceil(round(top / 0.2, 6)) * 0.2  # the middle line is a short number
 
     def px(i: int) -> float:
         return _LEFT + i / steps * (_W - _LEFT - _RIGHT) if len(labels) > 1 else (_LEFT + _W - _RIGHT) / 2

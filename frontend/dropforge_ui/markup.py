@@ -62,13 +62,18 @@ def empty(title: str, text: Part, hint: Part = None) -> Markup:
     return tag("div", *inside, class_="df-empty")
 
 
+def prose(text: str) -> Markup:
+    """A sentence in which `commands` stand between backticks."""
+    return join([tag("code", part) if i % 2 else part for i, part in enumerate(text.split("`"))])
+
+
 def problem(code: str, message: str, fix: str, request_id: str = "") -> Markup:
     """An error a person can act on."""
     small = " · ".join(p for p in (code, f"request {request_id}" if request_id else "") if p)
     return tag(
         "div",
-        tag("strong", message),
-        tag("p", tag("span", "What to do: "), fix) if fix else None,
+        tag("strong", prose(message)),
+        tag("p", tag("span", "What to do: "), prose(fix)) if fix else None,
         tag("small", small),
         class_="df-problem",
         role="alert",

@@ -44,7 +44,7 @@ def ago(text: str, now: datetime | None = None) -> str:
     seconds = max(0.0, ((now or datetime.now(UTC)) - at).total_seconds())
     for limit, unit, size in ((90, "s", 1), (5400, "min", 60), (172_800, "h", 3600)):
         if seconds < limit:
-            return f"{seconds / size:.0f} {unit} ago"
+            return f"{seconds / size:.0f}\N{NO-BREAK SPACE}{unit}\N{NO-BREAK SPACE}ago"
     return f"{at:%d %b %Y}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from dropforge_cli.uploads import put
 from dropforge_local import cloud as local_cloud
 from dropforge_local.frontend import frontend
 
+from ..browser import chromium
 from ..conftest import Cloud, free_ports
 
 ROWS = 4000
@@ -24,16 +24,9 @@ TERMINAL = {"concluded", "rejected", "blocked", "failed", "skipped"}
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, driven by playwright; skipped with a reason where there is none."""
-    found = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
-    if not found:
-        pytest.skip("no Chromium: apt-get install chromium")
-    expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        opened = playwright.chromium.launch(executable_path=found, args=flags)
+    """One Chromium for all of them."""
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="session")

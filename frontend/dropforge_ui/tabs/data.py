@@ -56,7 +56,7 @@ def build(api: Api) -> Any:
         try:
             return _look(api, now)
         except ApiError as error:
-            return gr.skip(), gr.update(value=page.error(error)), *_skips(3)
+            return views.unanswered(), page.error(error), *_skips(3)
 
     def pick(now: Chosen, event: gr.EventData) -> Any:
         now.turn(upload_id=str(event._data["pick"]))
@@ -125,7 +125,7 @@ def _quarantine(api: Api, record: Any) -> Any:
 
 
 def _report(api: Api, record: Any) -> Any:
-    if not record.get("report_uri"):
+    if not record.get("report_uri") or record["state"] == "rejected":  # a rejected file's report is its reason again
         return gr.update(visible=False)
     link = record.get("links", {}).get("report_html", "")
     return gr.update(value=views.report(api.report_html(record["upload_id"]), link), visible=True)

@@ -200,7 +200,7 @@ def build(api: Api, changed: Callable[[Any], Any]) -> Any:
 def _compare(actions: Actions) -> tuple[Any, Any, Any]:
     with gr.Column(elem_classes=["df-card"]), gr.Column():
         html("<h2>Compare two versions</h2>")
-        with gr.Row(elem_classes=["df-two"]):
+        with gr.Row(elem_classes=["df-two", "df-compare"]):
             first = gr.Dropdown(label="First", choices=[], value=None, elem_classes=["df-field"], elem_id="first")
             second = gr.Dropdown(label="Second", choices=[], value=None, elem_classes=["df-field"], elem_id="second")
         compared = html('<p class="df-note">Choose two versions.</p>', elem_id="compared")

@@ -35,13 +35,13 @@ def build(api: Api) -> Any:
         try:
             found = api.activity(int(minutes))
         except ApiError as error:
-            return page.error(error), ""
+            return _besides(error), ""
         return views.traffic(found), views.problems(found)
 
     def hang(event: Any) -> Any:
-        event(_told(lambda: views.health(api.health())), None, health, show_progress="hidden")
+        event(_told(lambda: views.health(api.health()), page.error), None, health, show_progress="hidden")
         event(activity, span, [traffic, problems], show_progress="hidden")
-        event(_told(reports.drift), None, drift, show_progress="hidden")
+        event(_told(reports.drift, _besides), None, drift, show_progress="hidden")
 
     hang(again.click)
     span.input(activity, span, [traffic, problems], show_progress="minimal")
@@ -70,11 +70,16 @@ class Reports:
             return {}  # not written yet
 
 
-def _told(ask: Callable[[], str]) -> Callable[[], str]:
+def _besides(error: ApiError) -> str:
+    """That the API does not answer is said once, in the place of its health."""
+    return "" if error.code == "api_unreachable" else page.error(error)
+
+
+def _told(ask: Callable[[], str], said: Callable[[ApiError], str]) -> Callable[[], str]:
     def run() -> str:
         try:
             return ask()
         except ApiError as error:
-            return page.error(error)
+            return said(error)
 
     return run

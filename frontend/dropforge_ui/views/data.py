@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dropforge_ui import words
 from dropforge_ui.cells import split
-from dropforge_ui.markup import Markup, card, chip, empty, facts, frame, join, problem, table, tag
+from dropforge_ui.markup import Markup, card, chip, empty, facts, frame, join, problem, prose, table, tag
 from dropforge_ui.shapes import Quarantined, QuarantinedRow, Upload, UploadLine
 
 ROWS_SHOWN = 50
@@ -25,6 +25,10 @@ def listing(found: Sequence[UploadLine], chosen: str) -> Markup:
         )
     rows = [_line(u, chosen=u["upload_id"] == chosen) for u in found]
     return card("Uploads", tag("div", rows, class_="df-list"), aside=tag("span", words.count(len(found), "upload")))
+
+
+def unanswered() -> Markup:
+    return card("Uploads", tag("p", "The API did not tell which there are.", class_="df-note"))
 
 
 def _line(u: UploadLine, *, chosen: bool) -> Markup:
@@ -72,7 +76,7 @@ def detail(u: Upload) -> Markup:
     told = None
     if reason:
         told = (
-            tag("p", tag("b", reason["message"]), " ", reason.get("fix", ""), class_="df-note")
+            tag("p", tag("b", prose(reason["message"])), " ", prose(reason.get("fix", "")), class_="df-note")
             if u["state"] == "skipped"
             else problem(reason["code"], reason["message"], reason.get("fix", ""))
         )
@@ -159,7 +163,10 @@ def quarantine(found: Quarantined) -> Markup:
     return card(
         "Rows set aside",
         tag(
-            "p", "Correct what is wrong and send the rows in again: they become a new upload. ", more, class_="df-note"
+            "p",
+            "Correct what is wrong and send the rows in again: they become a new upload. ",
+            prose(more),
+            class_="df-note",
         ),
         tag("div", grid, class_="df-scroll df-quarantine", tabindex=0, role="region", aria_label="rows set aside"),
         tag(

@@ -178,7 +178,7 @@ def comparison(a: Card, b: Card) -> Markup:
     header = ("metric", "first", "second", "difference", "better")
     same = a.get("dataset_id") == b.get("dataset_id") and a.get("heldout_rows") == b.get("heldout_rows")
     note = "Both on the same held-out rows." if same else "On different held-out rows: small differences say nothing."
-    compared = table(header, rows, numeric=(1, 2, 3), caption="two versions compared")
+    compared = table(header, rows, numeric=(1, 2, 3), caption="two versions compared", wide=(4,))
     return _stack(compared, tag("p", note, class_="df-note"))
 
 

@@ -228,7 +228,7 @@ def test_times_are_told_as_people_say_them() -> None:
     told = [
         words.ago(t, now) for t in ("2026-03-04T11:59:20+00:00", "2026-03-04T11:20:00+00:00", "2026-03-04T02:00:00Z")
     ]
-    assert told == ["40 s ago", "40 min ago", "10 h ago"]
+    assert [t.replace("\N{NO-BREAK SPACE}", " ") for t in told] == ["40 s ago", "40 min ago", "10 h ago"]
     assert words.ago("2026-01-04T12:00:00+00:00", now) == "04 Jan 2026"
     assert words.ago("x") == "x"
 

@@ -1,0 +1,142 @@
+"""The page in a browser, before an API that answers as it is told: no model, a form from the schema, a refusal, an answer."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from dropforge_ui.config import Options, keep_quiet
+
+from ...browser import chromium
+from ...conftest import free_ports
+
+# What Gradio's queue does with pandas is not ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore:.*(no_silent_downcasting|copy keyword is deprecated)")
+
+INFO = {
+    "model": {"name": "demo-xgboost", "version": "7", "alias": "Production"},
+    "set_at": "2026-01-01T00:00:00+00:00",
+    "set_by": "arn:aws:iam::000000000000:user/ada",
+    "target": "income",
+    "classes": ["low", "high"],
+    "positive_class": "high",
+    "threshold": 0.5,
+    "features": [
+        {"name": "age", "kind": "integer", "minimum": 17.0, "maximum": 90.0},
+        {"name": "work", "kind": "category", "categories": ["Private", "State"]},
+        {"name": "member", "kind": "boolean"},
+        {"name": "note", "kind": "text"},
+    ],
+    "example": {"age": 39, "work": "State", "member": True, "note": "hello"},
+}
+REFUSED = {"code": "too_odd", "message": "age cannot be 200", "fix": "Send 0 to `120`.", "request_id": "r-1"}
+ANSWER = {
+    "predictions": [{"label": "high", "probabilities": {"low": 0.25, "high": 0.75}}],
+    "model": INFO["model"],
+    "threshold": 0.5,
+    "warnings": [],
+}
+
+
+class Told(ThreadingHTTPServer):
+    """What it answers by method and path, and the bodies it was sent."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers: dict[str, tuple[int, Any]] = {
+            "GET /health": (200, {"status": "not_ready", "parts": {}}),
+            "GET /uploads": (200, {"uploads": []}),
+            "GET /model_info": (409, {"code": "no_active_model", "message": "none", "fix": "set one"}),
+        }
+        self.sent: list[Any] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Told
+
+    def do_GET(self) -> None:
+        status, body = self.server.answers.get(
+            f"{self.command} {self.path.partition('?')[0]}", (404, {"code": "no_route"})
+        )
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_POST(self) -> None:
+        self.server.sent.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        self.do_GET()
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Nothing: the test tells enough."""
+
+
+@pytest.fixture
+def api() -> Iterator[Told]:
+    with Told() as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def address(api: Told) -> Iterator[str]:
+    """Of a running page that speaks to `api`."""
+    keep_quiet()
+    from dropforge_ui.app import serve
+
+    options = Options(f"http://127.0.0.1:{api.server_port}", "key", port=free_ports(1)[0])
+    page = serve(options, wait=False)
+    yield f"http://127.0.0.1:{options.port}"
+    page.close(verbose=False)
+
+
+def test_the_page_says_what_to_do_and_does_it(api: Told, address: str) -> None:
+    """Without a model it says how to get one; with one there is a form from the schema, a refusal with its fix, an answer."""
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address)
+        expect(page.locator("#notice")).to_contain_text("No model is active")
+        expect(page.locator("#predict")).to_have_count(0)
+        page.get_by_role("tab", name="Data").click()
+        expect(page.locator("#uploads")).to_contain_text("No uploads yet")
+
+        api.answers["GET /health"] = (200, {"status": "ok", "parts": {}})
+        api.answers["GET /model_info"] = (200, INFO)
+        api.answers["POST /predict"] = (422, REFUSED)
+        page.get_by_role("tab", name="Predict").click()
+        age = page.get_by_label("age", exact=True)
+        expect(age).to_have_value("39")
+        expect(page.get_by_label("work", exact=True)).to_have_value("State")
+        expect(page.get_by_label("member", exact=True)).to_have_value("true")
+        expect(page.get_by_role("textbox", name="note any text")).to_have_value("hello")
+        expect(page.locator(".df-lead")).to_contain_text("demo-xgboost version 7")
+        expect(page.locator(".df-lead")).to_contain_text("by ada")
+
+        age.fill("200")
+        page.locator("#predict").click()
+        refusal = page.locator("#result [role=alert]")
+        expect(refusal).to_contain_text("age cannot be 200")
+        expect(refusal).to_contain_text("What to do: Send 0 to 120.")
+        expect(refusal).to_contain_text("too_odd · request r-1")
+
+        api.answers["POST /predict"] = (200, ANSWER)
+        age.fill("")
+        page.locator("#predict").click()
+        expect(page.locator(".df-answer")).to_have_text("high")
+        assert api.sent[0] == {"records": [{"age": 200, "work": "State", "member": "true", "note": "hello"}]}
+        assert api.sent[-1] == {"records": [{"age": None, "work": "State", "member": "true", "note": "hello"}]}
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert {url.partition("//")[2].partition(":")[0] for url in asked if url.startswith("http")} == {"127.0.0.1"}
