@@ -9,7 +9,7 @@ SAM := SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 ENV ?= aws
 STACK ?= dropforge
 
-.PHONY: help setup docs tutorial demo up down status test test-browser check format lock clean deep-clean bench-analysis bench-verdict bench-training bench-workers bench-publish try-datasets deploy destroy verify-aws permissions
+.PHONY: help setup docs tutorial demo up down status test test-browser screenshots check format lock clean deep-clean bench-analysis bench-verdict bench-training bench-workers bench-publish try-datasets deploy destroy verify-aws permissions
 .PHONY: faults faults-mutations soak
 .PHONY: bench-serving fuzz-api
 
@@ -46,6 +46,10 @@ test-browser: .venv/.dev ## The whole way through the web app in Chromium; PICTU
 .PHONY: test-containers
 test-containers: .venv/.dev ## Build the images and run them beside the local cloud: training, API, web app; needs Docker and python:3.13-slim
 	@$(BIN)/pytest tests/containers --containers
+
+screenshots: .venv/.dev ## Take the documentation's pictures of the web app in the browser tests; writes docs/pictures/web-*.webp
+	@$(BIN)/pytest tests/e2e --browser --pictures .cache/pictures
+	@$(BIN)/python docs/pictures/publish_screenshots.py .cache/pictures
 
 check: .venv/.dev ## Lint, types, import rules, template
 	@$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""docs/reference/: settings, command line, report and messages, written from the types themselves. `make docs`.
+"""docs/reference/: settings, API, command line, report and messages, written from the types themselves. `make docs`.
 
 A key of settings.yaml is described by the remark on its line in the project's own settings.yaml, or by its field's
 description. `undocumented()` lists what has neither; a test keeps that list empty.
@@ -26,6 +26,7 @@ def pages() -> dict[str, str]:
     """File name under docs/reference/ → text."""
     return {
         "settings.md": settings_page(),
+        "api.md": api_page(),
         "cli.md": cli_page(),
         "report.md": report_page(),
         "messages.md": messages_page(),
@@ -128,6 +129,14 @@ def _default(field: Any) -> str:
     if value is None or value == "":
         return "none"
     return f"`{value}`"
+
+
+# --- API ---------------------------------------------------------------------------------------------------------------------
+def api_page() -> str:
+    import runpy
+
+    made: str = runpy.run_path(str(ROOT / "docs" / "api_reference.py"))["page"]()
+    return _MADE + made
 
 
 # --- command line ------------------------------------------------------------------------------------------------------------

@@ -77,9 +77,11 @@ class Visit:
         return page
 
     def picture(self, page: Page, name: str) -> None:
-        """A screenshot, when a folder for them is given."""
+        """A screenshot of the top of the page, when a folder for them is given."""
         if self._pictures:
             self._pictures.mkdir(parents=True, exist_ok=True)
+            page.mouse.move(0, 0)
+            page.evaluate("scrollTo(0, 0)")
             page.wait_for_timeout(600)
             page.screenshot(path=self._pictures / f"{name}.png")
 

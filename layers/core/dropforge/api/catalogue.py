@@ -94,7 +94,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         "GET", "/ledger", "models", "Changes of the active model, newest first", t.LedgerAnswer,
-        query=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 1000}),), refuses=(422,),
+        query=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "entries at most; 100"),), refuses=(422,),
     ),
     Route(
         "POST", "/labels", "predictions", "Tell what the rows predicted turned out to be", t.LabelsAccepted, t.Labels,
@@ -119,7 +119,11 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "POST", "/quarantine/{upload_id}", "data", "Send corrected rows in again", t.Mended, t.Mend, refuses=(404, 415, 422)
     ),
-    Route("GET", "/activity", "system", "What happened last, newest first", dict[str, Any], refuses=(404, 422)),
+    Route(
+        "GET", "/activity", "system", "Calls by time and route with their latency, and the last problems of every part",
+        dict[str, Any], query=(Parameter("minutes", {"type": "integer", "minimum": 1, "maximum": 1440}, "how far back; 60"),),
+        refuses=(404, 422),
+    ),
     Route(
         "GET", "/models/{name}/{version}/card", "models", "The model card of a version", dict[str, Any],
         refuses=(404, 409, 422), answer_media=("application/json", "text/html"),
