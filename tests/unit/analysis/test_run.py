@@ -46,3 +46,13 @@ def test_rows_that_both_files_have_are_counted(
     report = compare_files(folder / "old.csv", folder / "new.csv", _SETTINGS)
     assert report.shared_with_reference == len(before & after) / len(after)
     assert report.duplicates == len(new) - len(after)
+
+
+def test_values_in_a_column_that_was_always_missing_are_a_new_category(tmp_path: Path) -> None:
+    """A column the reference has no value of: values in it are reported, with a suggestion that says so."""
+    _write(tmp_path / "old.csv", [(n, "?", 1) for n in range(40)], 1)  # type: ignore[misc]
+    _write(tmp_path / "new.csv", [(n, "a", 1) for n in range(40)], 2)  # type: ignore[misc]
+    report = compare_files(tmp_path / "old.csv", tmp_path / "new.csv", _SETTINGS)
+    (found,) = [f for f in report.findings if f.kind == "new_category" and f.columns == ("cat",)]
+    assert "'a' (40)" in found.evidence
+    assert "no value of this column at all" in found.suggestion

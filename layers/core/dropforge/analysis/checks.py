@@ -148,8 +148,9 @@ def _category_changes(c: ColumnReport, before: ColumnProfile, after: ColumnProfi
             f" and {len(fresh) - 5} more" if len(fresh) > 5 else ""
         )
         near = difflib.get_close_matches(fresh[0][0], list(known), n=1, cutoff=0.8)
-        frequent = max(zip(before.values, before.counts, strict=True), key=lambda p: p[1])[0]
-        learn = f"Retrain to learn it; until then it counts as unknown (the most frequent is {frequent!r})."
+        frequent = max(zip(before.values, before.counts, strict=True), key=lambda p: p[1], default=("", 0))[0]
+        told = f"the most frequent is {frequent!r}" if known else "the reference has no value of this column at all"
+        learn = f"Retrain to learn it; until then it counts as unknown ({told})."
         hint = f"a variant of {near[0]!r}? Correct the spelling." if near else learn
         yield Finding(
             kind="new_category",
