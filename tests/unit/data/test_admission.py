@@ -211,3 +211,33 @@ def test_a_reader_that_loses_a_row_is_caught(admitted: Any, lines: list[str], mo
     with pytest.raises(RejectedUpload) as caught:
         admitted(f"{lines[0]}\n{chr(10).join(lines[1:] * 1700)}\n".encode())
     assert caught.value.code == "rows_lost"
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_empty_lines_are_no_lost_rows(admitted: Any, lines: list[str], ends: str) -> None:
+    """Empty lines between rows are passed over, whatever the line ends; every row is still there."""
+    rows = [lines[0], *lines[1:50], "", *lines[50:], ""]
+    admission = admitted((ends.join(rows) + ends).encode())
+    assert admission.rows_in == admission.rows_used == len(lines) - 1
+
+
+def test_a_short_read_of_a_file_with_cr_ends_is_caught(
+    admitted: Any, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines that end with CR LF are counted too: rows the reader would drop are noticed."""
+    from dropforge.data import scan
+
+    counted = scan._check_utf8
+    monkeypatch.setattr(scan, "_check_utf8", lambda path: {**(found := counted(path)), "lf": found["lf"] + 1})
+    with pytest.raises(RejectedUpload) as caught:
+        admitted(("\r\n".join(lines) + "\r\n").encode())
+    assert caught.value.code == "rows_lost"
+
+
+@pytest.mark.parametrize("marker", ["NaN", "(empty)"])
+def test_a_marker_called_like_a_built_in_one_changes_nothing(admitted: Any, lines: list[str], marker: str) -> None:
+    """`nan`, an empty cell and the marker all mean missing, whatever the marker's name."""
+    rows = [lines[0], *lines[1:100], "nan,Bern,true,2024-01-01,yes", ",Oslo,true,2024-01-02,no", *lines[100:]]
+    rows.append(f"{marker},Rome,true,2024-01-03,no")
+    admission = admitted(rows, missing_markers=[marker])
+    assert sum(r[0] is None for r in _rows(admission)) == 3

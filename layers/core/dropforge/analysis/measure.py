@@ -164,12 +164,14 @@ def _edges(db: Any, source: str, v: str) -> tuple[tuple[float, ...], bool, tuple
             while len(quartiles) < 3 and seen * 4 >= total * (len(quartiles) + 1):
                 quartiles.append(float(value))
         return tuple(float(x) for x, _ in few), True, _fences(quartiles[0], quartiles[2]) if few else None
-    # The smallest value with at least k 64ths of the rows at or below it, from the counts of the distinct values.
-    picks = ", ".join(f"min(v) FILTER (upto * {_QUANTILES} >= n * {k})" for k in range(_QUANTILES + 1))
-    found = db.execute(
-        f"SELECT {picks} FROM (SELECT v, sum(c) OVER (ORDER BY v) AS upto, sum(c) OVER () AS n FROM "
-        f"(SELECT {v} AS v, count(*) AS c FROM {source} WHERE {v} IS NOT NULL GROUP BY 1))"
-    ).fetchall()[0]
+    # The smallest value with at least k 64ths of the rows at or below it, from the counts of the distinct values: a value is
+    # picked when its rows pass some k.
+    passing = db.execute(
+        f"SELECT v, upto * {_QUANTILES} // n AS k FROM (SELECT v, c, CAST(sum(c) OVER (ORDER BY v) AS BIGINT) AS upto, "
+        f"CAST(sum(c) OVER () AS BIGINT) AS n FROM (SELECT {v} AS v, count(*) AS c FROM {source} WHERE {v} IS NOT NULL GROUP BY 1)) "
+        f"WHERE upto = c OR k > (upto - c) * {_QUANTILES} // n ORDER BY v"
+    ).fetchall()
+    found = [next(x for x, upto in passing if upto >= k) for k in range(_QUANTILES + 1)]
     quarter = _QUANTILES // 4
     fences = _fences(float(found[quarter]), float(found[3 * quarter]))
     return tuple(sorted({float(q) for q in found})), False, fences

@@ -21,6 +21,7 @@ from dropforge.settings import DataSettings
 
 Announce = Callable[[Schema, snapshot.Levels], None]
 NO_LEVELS: snapshot.Levels = {}
+_SMALL_BYTES = 16_000_000  # of text; held in memory it takes less than counting all columns in one pass does
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class _Reading:
         one_pass = (
             len(self.source.header) <= survey.TOGETHER and len({self._markers(c) for c in self.source.header}) == 1
         )
-        if not one_pass:
+        if not one_pass or path.stat().st_size < _SMALL_BYTES:
             self.source.hold(self.workdir)
         looks = self._survey()
         accepted = looks[self.data.target].cells
@@ -214,8 +215,7 @@ class _Reading:
             {c: c in schema.names and schema.column(c).numeric for c in columns},
             decimal_comma=self.source.decimal_comma,
             trimmed={c for c in columns if c in idle},
-            present={c for c in columns if c in idle and not set(idle[c].missing) - {"(empty)"}},
-            filled={c for c in columns if c in idle and not idle[c].missing},
+            seen={c: look.missing for c, look in idle.items()},
         )
 
     def _fails(self, column: Column) -> str:
@@ -232,6 +232,7 @@ class _Reading:
             self.source.header,
             self._markers,
             decimal_comma=self.source.decimal_comma,
+            columnar=self.source.columnar,
         )
         looks = {c: looks[c] for c in self.source.header if self.reference is None or c in self.reference.names}
         for c in looks:

@@ -8,7 +8,7 @@ the column's type. Each row is read in layers, so that no expression is computed
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 
 from dropforge.data.engine import name, quote
 from dropforge.data.schema import Kind
@@ -16,6 +16,10 @@ from dropforge.data.schema import Kind
 # How much of a column must parse as a kind for the kind to be inferred; the rest of the rows is set aside.
 PARSE_SHARE = 0.99
 _TEXT_DISTINCT = 1000  # more distinct values than this, and more than half of the rows: free text
+
+
+EMPTY, NAN = "(empty)", "NaN"  # what empty cells and `nan` in any case are counted as
+NOTHING_SEEN: Mapping[str, Collection[str]] = {}
 
 
 def layered(
@@ -27,23 +31,18 @@ def layered(
     decimal_comma: bool,
     keep: Sequence[str] = (),
     trimmed: Set[str] = frozenset(),
-    present: Set[str] = frozenset(),
-    filled: Set[str] = frozenset(),
+    seen: Mapping[str, Collection[str]] = NOTHING_SEEN,
 ) -> str:
     """The relation's rows with every layer of every column. `numeric`: columns whose d and b are wanted; `keep`: as is.
 
-    Layers known to change nothing are left out: `trimmed` columns have no spaces around values, `present` ones nothing
-    that means missing besides empty cells, `filled` ones nothing missing at all.
+    What is known to change nothing is left out: `trimmed` columns have no spaces around values; `seen`: everything that means
+    missing in a column's cells, by its label in survey.Look.missing.
     """
     raw = "".join(f"{c}, " for c in keep) + ", ".join(
         f"{name(c)} AS r{i}, {name(c) if c in trimmed else _trim(c)} AS t{i}" for i, c in enumerate(columns)
     )
     values = ", ".join(
-        f"t{i} AS v{i}"
-        if c in filled
-        else f"nullif(t{i}, '') AS v{i}"
-        if c in present
-        else f"CASE WHEN {_missing(i, markers[c])} THEN NULL ELSE t{i} END AS v{i}"
+        f"{_value(i, seen[c]) if c in seen and EMPTY not in markers[c] else _unseen(i, markers[c])} AS v{i}"
         for i, c in enumerate(columns)
     )
     numbers = "".join(
@@ -60,6 +59,24 @@ def _trim(column: str) -> str:
 
 def _number(i: int, decimal_comma: bool) -> str:
     return f"replace(v{i}, ',', '.')" if decimal_comma else f"v{i}"
+
+
+def _value(i: int, seen: Collection[str]) -> str:
+    """t{i}, NULL when it is one of the texts seen that mean missing."""
+    marks = [quote("" if s == EMPTY else s) for s in sorted(seen) if s != NAN]
+    if NAN in seen:
+        return _unseen(i, [s for s in sorted(seen) if s not in {EMPTY, NAN}])
+    match marks:
+        case []:
+            return f"t{i}"
+        case [one]:
+            return f"nullif(t{i}, {one})"
+        case _:
+            return f"CASE WHEN t{i} IN ({', '.join(marks)}) THEN NULL ELSE t{i} END"
+
+
+def _unseen(i: int, markers: Sequence[str]) -> str:
+    return f"CASE WHEN {_missing(i, markers)} THEN NULL ELSE t{i} END"
 
 
 def _missing(i: int, markers: Sequence[str]) -> str:

@@ -98,6 +98,7 @@ class _Guessing:
             columns,
             lambda c: (*markers, *own.get(c, ())),
             decimal_comma=self.source.decimal_comma,
+            columnar=self.source.columnar,
         )
         rows = max((look.cells for look in looks.values()), default=0)
         seen = [self._column(c, looks[c], own.get(c, ()), (*markers, *own.get(c, ())), rows) for c in columns]

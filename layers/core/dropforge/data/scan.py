@@ -45,7 +45,6 @@ class TextFacts:
     bytes: int
     quotes: int = 0
     lines: int = 0
-    blank: bool = True  # some line may be empty
     long_lines: bool = True  # some line may have more than LONG_LINE bytes
     notes: list[tuple[str, str]] = field(default_factory=list)  # (code, sentence) for the report
 
@@ -119,7 +118,7 @@ def read_text(path: Path, workdir: Path, settings: CsvSettings) -> TextFacts:
         counts = _check_utf8(facts.path)
     facts.quotes, facts.long_lines = counts["quotes"], bool(counts["long"])
     lone = counts["cr"] - counts["crlf"]
-    facts.lines, facts.blank = counts["lf"] + lone + counts["open"], bool(counts["blank"])
+    facts.lines = counts["lf"] + lone + counts["open"]
     mixed = counts["crlf"] and counts["lf"] > counts["crlf"]
     if lone or mixed or head[:3] == codecs.BOM_UTF8:
         if lone:
@@ -133,7 +132,7 @@ def read_text(path: Path, workdir: Path, settings: CsvSettings) -> TextFacts:
 
 
 def _check_utf8(path: Path) -> dict[str, int]:
-    counts = {"cr": 0, "crlf": 0, "lf": 0, "quotes": 0, "long": 0, "blank": 0, "open": 0}
+    counts = {"cr": 0, "crlf": 0, "lf": 0, "quotes": 0, "long": 0, "open": 0}
     decoder = codecs.getincrementaldecoder("utf-8")()
     offset, previous = 0, b""
     with path.open("rb") as f:
@@ -154,11 +153,8 @@ def _check_utf8(path: Path) -> dict[str, int]:
             if b"\r" in chunk or previous == b"\r":
                 counts["cr"] += chunk.count(b"\r")
                 counts["crlf"] += chunk.count(b"\r\n") + (previous == b"\r" and chunk[:1] == b"\n")
-                # Whether one of them is empty is not worth finding out in such a file.
-                counts["blank"] = 1
             counts["lf"] += chunk.count(b"\n")
-            counts["blank"] |= b"\n\n" in chunk or (previous in {b"", b"\n"} and chunk[:1] == b"\n")
-            counts["quotes"] += chunk.count(b'"')
+            counts["quotes"] += chunk.count(b'"') if b'"' in chunk else 0  # looking is quicker than counting
             counts["long"] += _has_long_line(chunk)
             previous = chunk[-1:]
             offset += len(chunk)
@@ -168,6 +164,12 @@ def _check_utf8(path: Path) -> dict[str, int]:
         _reject_encoding(path, offset)
     counts["open"] = previous not in {b"", b"\n", b"\r"}
     return counts
+
+
+def has_empty_line(path: Path) -> bool:
+    """Some line of a file as TextFacts.path names it has nothing in it."""
+    with path.open("rb") as f:
+        return any(not line.strip(b"\r\n") for line in f)
 
 
 def _has_long_line(chunk: bytes) -> bool:

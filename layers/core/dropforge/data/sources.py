@@ -34,10 +34,11 @@ class Source:
     header_lines: int = 0
     notes: list[tuple[str, str]] = field(default_factory=list)
     sample: str = ""  # SQL of its first rows, without a record of rejects
+    columnar: bool = False  # a column can be read without the others
 
     def expected_rows(self) -> int | None:
-        """Rows that the file's lines amount to; None where that cannot be told without reading them (quotes, empty lines)."""
-        if self.text is None or self.text.quotes or self.text.blank:
+        """Rows that the file's lines amount to when none is empty; None where lines tell nothing (quotes, Parquet)."""
+        if self.text is None or self.text.quotes:
             return None
         return self.text.lines - self.header_lines
 
@@ -45,6 +46,7 @@ class Source:
         """Keep a text file that will be scanned often: in memory, or beside it as Parquet when it is large."""
         if self.text is None:
             return
+        self.columnar = True
         if self.text.path.stat().st_size <= _IN_MEMORY_BYTES:
             self.connection.execute(f"CREATE OR REPLACE TABLE raw AS SELECT * FROM {self.relation}")
             self.relation = self.sample = "raw"
@@ -218,7 +220,7 @@ def _parquet(path: Path, connection: Any, limits: Limits) -> Source:
             f"column {nested[0]!r} is {nested[1]}", code="nested_column", fix="flatten it into columns of single values"
         )
     casts = ", ".join(f"CAST({name(c)} AS VARCHAR) AS {name(c)}" for c in header)
-    return Source(connection, f"(SELECT {casts} FROM read_parquet({file}))", tuple(header), "parquet")
+    return Source(connection, f"(SELECT {casts} FROM read_parquet({file}))", tuple(header), "parquet", columnar=True)
 
 
 def _check_parquet_ends(path: Path) -> None:
@@ -243,7 +245,9 @@ def unreadable(error: Exception) -> RejectedUpload:
 def check_complete(source: Source, rows_in: int) -> None:
     """Raises RejectedUpload when the reader gave another number of rows than the file has lines: nothing is lost in silence."""
     expected = source.expected_rows()
-    if expected is not None and expected != rows_in:
+    if expected is None or expected == rows_in or source.text is None:
+        return
+    if expected < rows_in or not scan.has_empty_line(source.text.path):
         raise RejectedUpload(
             f"the file has {expected:,} lines below its header, but {rows_in:,} rows were read",
             code="rows_lost",

@@ -1,7 +1,8 @@
 """One look at every cell of a file: what is missing, what parses as what. Each distinct text is judged once.
 
-A column of a million cells has often a hundred texts, so cells are first counted by column and text, all columns in one
-pass over the rows; a column whose texts hardly repeat is looked at cell by cell.
+A column of a million cells has often a hundred texts, so cells are first counted by column and text: one column after the
+other where that is possible, else all of them in one pass over the rows. A column whose texts hardly repeat is looked at
+cell by cell.
 """
 
 from __future__ import annotations
@@ -46,10 +47,12 @@ def look(
     markers: Callable[[str], tuple[str, ...]],
     *,
     decimal_comma: bool,
+    columnar: bool,
 ) -> dict[str, Look]:
     """By column, in any order.
 
-    `sample`: the first rows, cheaply had. `markers`: texts that mean missing in a column, besides the empty one and nan.
+    `sample`: the first rows, cheaply had. `columnar`: a column can be read without the others. `markers`: texts that mean
+    missing in a column, besides the empty one and nan.
     """
     found: dict[str, Look] = {}
     ordered = sorted(columns, key=markers)  # columns with the same markers can be judged by the same statement
@@ -57,7 +60,7 @@ def look(
         for batch in _batches(list(group)):
             repeated = _repeated(db, sample, batch)
             counted = f"counted_{len(found)}"
-            db.execute(f"CREATE OR REPLACE TEMP TABLE {counted} AS {_counted(relation, batch, repeated)}")
+            db.execute(f"CREATE OR REPLACE TEMP TABLE {counted} AS {_counted(relation, batch, repeated, columnar)}")
             found |= _batch(db, counted, batch, marked, repeated, decimal_comma=decimal_comma)
     return found
 
@@ -71,11 +74,11 @@ def _batch(
     db: Any, counted: str, columns: list[str], markers: tuple[str, ...], repeated: list[int], *, decimal_comma: bool
 ) -> dict[str, Look]:
     asked: dict[tuple[str, str], str] = {
-        ("missing", "(empty)"): "r0 IS NULL OR t0 = ''",
-        ("missing", "NaN"): "length(t0) = 3 AND lower(t0) = 'nan'",
+        **{("missing", m): f"t0 = {quote(m)}" for m in markers if m},
+        ("missing", cells.EMPTY): "r0 IS NULL OR t0 = ''",
+        ("missing", cells.NAN): "length(t0) = 3 AND lower(t0) = 'nan'",
         ("note", "spaces"): "r0 <> t0",
         ("note", "infinite"): cells.is_infinite(0),
-        **{("missing", m): f"t0 = {quote(m)}" for m in markers if m},
         **{("probe", k): sql for k, sql in cells.probes(0).items()},
         **{("fails", k): cells.fails(0, k) for k in _JUDGED},
     }
@@ -107,12 +110,16 @@ def _batch(
     return {c: looks.get(c, nothing) for c in columns}  # without a row there is no group
 
 
-def _counted(relation: str, columns: list[str], repeated: list[int]) -> str:
+def _counted(relation: str, columns: list[str], repeated: list[int], columnar: bool) -> str:
     """SQL of rows (g: number of the column, raw: text, c: cells)."""
     parts = [
         f"SELECT {i} AS g, {name(c)} AS raw, 1 AS c FROM {relation}" for i, c in enumerate(columns) if i not in repeated
     ]
-    if repeated:
+    if columnar:
+        parts += [
+            f"SELECT {i} AS g, {name(columns[i])} AS raw, count(*) AS c FROM {relation} GROUP BY 2" for i in repeated
+        ]
+    elif repeated:
         listed = ", ".join(name(columns[i]) for i in repeated)
         sets = ", ".join(f"({name(columns[i])})" for i in repeated)
         # grouping_id has a bit for each column, the first one highest, and 0 where a column is the one grouped by.
