@@ -161,11 +161,12 @@ def follow(dataset: Dataset, file: Path, ports: tuple[int, int, int]) -> dict[st
         "served": best["name"],
         "heldout": best["heldout"],
         "predicted": answer["predictions"][0]["label"],
+        "load": round(os.getloadavg()[1], 1),
     }
 
 
-def page(results: list[dict[str, Any]], cores: int, load: float) -> str:
-    """docs/datasets.md. `load`: average number of processes that wanted a core at the end."""
+def page(results: list[dict[str, Any]], cores: int) -> str:
+    """docs/datasets.md."""
     lines = [
         "# Tables nobody prepared",
         "",
@@ -173,18 +174,19 @@ def page(results: list[dict[str, Any]], cores: int, load: float) -> str:
         "`dropforge init FILE`, `dropforge up`, `dropforge upload FILE --serve`, `dropforge predict`.",
         "One file is touched by the user, his own; `settings.yaml` is written by `init` and was not edited.",
         f"Wall seconds on {cores} cores, everything included: start of the local cloud, report, tuning of two models, export, switch;",
-        f"load average {load:.0f} (above {cores} the machine had other work, and the times are longer than they need be).",
+        f"load: how many processes wanted a core at the end (well above {cores} the machine had other work, and the times are longer",
+        "than they need be).",
         "",
         "| table | what is awkward in it | rows × columns | classes | edited | init | up | upload to served | predict | sum "
-        "| held-out score |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| load | held-out score |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in results:
         s = r["seconds"]
         score = ", ".join(f"{k} {v:.3f}" for k, v in r["heldout"].items())
         lines.append(
             f"| {r['dataset']} | {r['what']} | {r['rows']:,} × {r['columns']} | {r['classes']} | {r['edited']} | {s['init']} | "
-            f"{s['up']} | {s['upload --serve']} | {s['predict']} | {r['total']} | {score} |"
+            f"{s['up']} | {s['upload --serve']} | {s['predict']} | {r['total']} | {r['load']:.0f} | {score} |"
         )
     untried = [d.name for d in DATASETS if d.name not in {r["dataset"] for r in results}]
     if untried:
@@ -211,9 +213,8 @@ def main() -> None:
         print(json.dumps(known[dataset.name]), flush=True)
         results = [known[d.name] for d in DATASETS if d.name in known]
         cores = os.cpu_count() or 1
-        load = os.getloadavg()[1]
-        RESULTS.write_text(json.dumps({"cores": cores, "load": round(load, 1), "results": results}, indent=1) + "\n")
-        PAGE.write_text(page(results, cores, load))
+        RESULTS.write_text(json.dumps({"cores": cores, "results": results}, indent=1) + "\n")
+        PAGE.write_text(page(results, cores))
 
 
 if __name__ == "__main__":
