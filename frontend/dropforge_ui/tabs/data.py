@@ -87,7 +87,10 @@ def build(api: Api) -> Any:
         except ApiError as error:
             return gr.update(value=page.error(error), visible=True)
         now.turn(key=key)
-        told = done(f"{words.count(len(rows), 'row')} sent in again.", "They go through the system as a new upload.")
+        told = done(
+            f"{words.count(len(rows), 'row')} sent in again.",
+            "What was corrected goes through the system as a new upload.",
+        )
         return gr.update(value=told, visible=True)
 
     quiet = {"show_progress": "hidden"}

@@ -81,17 +81,19 @@ class Actions:
             return _tell(page.error(error))
         return _tell(done(f"{model} version {version} is now {alias}.", "Set active makes it the one that answers."))
 
-    def activate(self, now: Chosen, alias: str, why: str) -> Any:
+    def activate(self, now: Chosen, alias: str, why: str) -> tuple[Any, Any]:
         model, _, version = now.key.partition("/")
         try:
             mine = next((v for v in self.api.models() if views.key(v) == now.key), None)
             if mine is None or alias not in mine.get("aliases", ()):
                 fix = "Press Put label first, then Set active."
-                return _tell(problem("label_missing", f"This version does not carry the label {alias}.", fix))
+                return _tell(
+                    problem("label_missing", f"This version does not carry the label {alias}.", fix)
+                ), gr.skip()
             self.api.set_model(alias, model, why or "")
         except ApiError as error:
-            return _tell(page.error(error))
-        return _tell(done(f"{model} version {version} answers now."))
+            return _tell(page.error(error)), gr.skip()
+        return _tell(done(f"{model} version {version} answers now.")), ""
 
     def ask(self, to: int | None = None) -> tuple[Any, ...]:
         """Going back is asked for once more; nothing is changed yet."""
@@ -107,10 +109,10 @@ class Actions:
     def leave(self, now: dict[str, Any] | None, why: str) -> tuple[Any, ...]:
         try:
             model = self.api.rollback((now or {}).get("to"), why or "")["model"]
-            told = done(f"{model['name']} version {model['version']} answers again.")
+            told, why = done(f"{model['name']} version {model['version']} answers again."), ""
         except ApiError as error:
             told = page.error(error)
-        return _tell(told), *_buttons(asking=False)
+        return _tell(told), *_buttons(asking=False), why
 
     def stay(self) -> tuple[Any, ...]:
         return gr.update(visible=False), *_buttons(asking=False)
@@ -188,11 +190,11 @@ def build(api: Api, changed: Callable[[Any], Any]) -> Any:
     compare = (actions.compare, [first, second], compared)
     leaderboard.select(_picked, picked, None, **quiet).then(*again, **brief).then(*more, **quiet)
     label.click(actions.label, [picked, alias], told, **brief).then(*again, **quiet)
-    changed(activate.click(actions.activate, [picked, alias, why], told, **brief).then(*again, **quiet).then)
+    changed(activate.click(actions.activate, [picked, alias, why], [told, why], **brief).then(*again, **quiet).then)
     confirm, buttons = [told, pending, sure, stay, back], [told, sure, stay, back]
     back.click(actions.ask, None, confirm, **quiet)
     ledger.select(actions.ask_for, None, confirm, **quiet)
-    changed(sure.click(actions.leave, [pending, why], buttons, **brief).then(*again, **quiet).then)
+    changed(sure.click(actions.leave, [pending, why], [*buttons, why], **brief).then(*again, **quiet).then)
     stay.click(actions.stay, None, buttons, **quiet)
     return lambda event: event(*again, **quiet).then(*more, **quiet).then(*compare, **quiet)
 

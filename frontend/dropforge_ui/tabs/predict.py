@@ -123,7 +123,10 @@ def _many_rows(api: Api) -> None:
         )
         file = drop("CSV file", [".csv", ".txt", ".tsv"], "batch-file")
         told = html(visible=False)
-        ready = gr.DownloadButton("Download predictions", visible=False, variant="primary", elem_id="batch-download")
+        with gr.Row(elem_classes=["df-actions"]):
+            ready = gr.DownloadButton(
+                "Download predictions", visible=False, variant="primary", elem_id="batch-download"
+            )
 
     def run(path: str | None, progress: Any = gr.Progress()) -> Any:  # noqa: B008 - Gradio finds its progress bar by the default
         if not path:
