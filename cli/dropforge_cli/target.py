@@ -78,18 +78,22 @@ class Target:
             aws_region=self.outputs["Region"],
         )
 
-    def client(self, service: str) -> Any:
-        """A boto3 client of this system; on the local cloud with its root account."""
+    def client(self, service: str, *, patience: int = 0) -> Any:
+        """A boto3 client of this system; on the local cloud with its root account. `patience`: seconds to wait for one answer."""
         import boto3
         from botocore.config import Config
 
+        patient: dict[str, Any] = {"read_timeout": patience, "retries": {"max_attempts": 0}} if patience else {}
         local = {
             "endpoint_url": self.outputs["EndpointUrl"],
             "aws_access_key_id": "test",
             "aws_secret_access_key": "test",
-            "config": Config(s3={"addressing_style": "path"}, signature_version="s3v4" if service == "s3" else None),
+            "config": Config(
+                s3={"addressing_style": "path"}, signature_version="s3v4" if service == "s3" else None, **patient
+            ),
         }
-        return boto3.client(service, region_name=self.outputs["Region"], **(local if self.local else {}))
+        aws = {"config": Config(**patient)} if patient else {}
+        return boto3.client(service, region_name=self.outputs["Region"], **(local if self.local else aws))
 
     def api(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """Call the API. Raises the error the API tells, Unavailable when nobody answers."""

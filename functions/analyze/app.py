@@ -1,4 +1,4 @@
-"""Lambda handler for objects that arrive under `incoming/`, and for the sweep that forgets none of them."""
+"""Lambda handler for objects that arrive under `incoming/`, for the sweep that forgets none of them, and for looks at live traffic."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from dropforge import bootstrap, events, identity, observability
 from dropforge.steps.analyze import analyze
+from dropforge.steps.monitor import MonitorPorts, monitor
 from dropforge.steps.reporting import Ports
 from dropforge.steps.retrain import retrain
 from dropforge.steps.sweep import stuck_minutes, sweep
@@ -22,7 +23,7 @@ def _world() -> bootstrap.World:
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """S3 notification in, upload ids and their states out; or `{"sweep": {}}` or `{"retrain": {}}` in, what was done out."""
+    """S3 notification in, upload ids and states out; or `{"sweep": {}}`, `{"retrain": {}}`, `{"monitor": {}}` in, what was done."""
     world = _world()
     log = world.log("analyze")
     ports = Ports(
@@ -42,6 +43,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     if "retrain" in event:
         record = retrain(ports)
         return {"retraining": {record.upload_id: record.state} if record else {}}
+    if "monitor" in event:
+        return monitor(MonitorPorts(world.store, world.env.data_bucket, log))
     states = {}
     for upload in events.uploads_in(event):
         upload_id = identity.upload_id(upload.bucket, upload.key, upload.version)

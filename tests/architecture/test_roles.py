@@ -29,6 +29,7 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         (READ, "data/incoming/*"), ("s3:GetObjectVersion", "data/incoming/*"),
         (READ, "data/config/*"), (WRITE, "data/config/settings-*.yaml"),
         *((a, f"data/{room}/*") for a in (READ, WRITE) for room in ("datasets", "uploads", "quarantine")),
+        (READ, "data/captured/*"), (READ, "data/labels/*"), (READ, "data/monitoring/*"), (WRITE, "data/monitoring/*"),
         (READ, "data/serving/active.json"), ("s3:ListBucket", "data"), ("s3:ListBucketVersions", "data"),
         *((a, f"artifacts/{room}/*") for a in (READ, WRITE) for room in ("reports", "mlflow")),
         ("states:StartExecution", "stateMachine"), ("states:DescribeExecution", "execution"),
@@ -46,7 +47,7 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
     },
     "ControlFunction": {
         (WRITE, "data/incoming/*"), (WRITE, "data/batch/*"), (WRITE, "data/labels/*"),
-        *((READ, f"data/{room}/*") for room in ("uploads", "config", "quarantine", "predictions")),
+        *((READ, f"data/{room}/*") for room in ("uploads", "config", "quarantine", "predictions", "monitoring")),
         (READ, "data/serving/*"), (WRITE, "data/serving/*"), ("s3:ListBucket", "data"),
         (READ, "artifacts/reports/*"), (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "artifacts"),
         ("sqs:GetQueueAttributes", "TrainingQueue"), ("logs:FilterLogEvents", "logs/*"),

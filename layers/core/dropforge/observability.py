@@ -33,6 +33,11 @@ METRICS = {
     "Rejected4xx": "Count",
     "Captured": "Count",
     "CaptureLost": "Count",
+    "LiveRows": "Count",
+    "LiveDriftedColumns": "Count",
+    "PredictionDrift": "None",
+    "LiveAccuracy": "None",
+    "LiveRocAuc": "None",
 }
 
 

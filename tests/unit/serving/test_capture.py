@@ -49,7 +49,8 @@ def test_a_request_is_kept_with_its_answer(service: PredictService, stored: Any)
     assert first["probabilities"] == made["predictions"][0]["probabilities"]
     uris = [o.uri for o in stored[0].list("s3://bucket/captured/")]
     assert len(uris) == 1
-    assert uris[0].startswith("s3://bucket/captured/demo-forest/7/20")
+    assert uris[0].startswith("s3://bucket/captured/20")
+    assert uris[0].split("/")[5:7] == ["demo-forest", "7"]
 
 
 def test_a_share_is_chosen_by_id_alone() -> None:

@@ -31,6 +31,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/rollback"): "iam",
     ("POST", "/label"): "iam",
     ("GET", "/ledger"): "iam",
+    ("GET", "/monitoring"): "iam",
     ("GET", "/models"): "iam",
     ("GET", "/models/{name}/{version}/card"): "iam",
     ("GET", "/activity"): "iam",

@@ -102,6 +102,10 @@ ROUTES: Final[tuple[Route, ...]] = (
         details="Joined with the requests kept for monitoring (serving.capture) by prediction id. Sending them again changes "
         "nothing; of several labels for one row the last one sent counts; ids that are not known are counted in GET /monitoring.",
     ),
+    Route(
+        "GET", "/monitoring", "models", "What live traffic looks like: drift and score by day and version, newest first", t.Monitoring,
+        query=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 365}),), refuses=(422,),
+    ),
     Route("GET", "/models", "models", "Every version with its held-out score and labels", t.Models),
     Route(
         "POST", "/upload_data", "data", "A form for one upload of any size", t.UploadForm, t.UploadData, refuses=(415, 422)

@@ -10,7 +10,7 @@ from dropforge import identity
 from dropforge.api import http
 from dropforge.errors import DropforgeError, InvalidRequest, NotFound
 from dropforge.serving import formats
-from dropforge.steps import activity, browse, mend, outcomes, publish, rollback, switch, versions
+from dropforge.steps import activity, browse, mend, outcomes, publish, rollback, switch, versions, windows
 
 if TYPE_CHECKING:
     from dropforge.bootstrap import World
@@ -106,6 +106,13 @@ def _publish(w: World) -> None:
 def _by(request: http.Request) -> str:
     """Who asks: the signer of the request when it was signed, else what the client says of itself."""
     return request.caller or request.headers.get("x-dropforge-user", "")[:200] or "api"
+
+
+def _monitoring(w: World, request: http.Request) -> http.Response:
+    asked = request.query.get("limit", "30")
+    if not asked.isdecimal() or not 1 <= int(asked) <= 365:
+        raise InvalidRequest("limit must be 1 to 365", code="malformed_request", fix="GET /monitoring?limit=30")
+    return http.Response(windows.shown(w.store, w.env.data_bucket, int(asked)))
 
 
 def _labels(w: World, request: http.Request) -> http.Response:
@@ -211,6 +218,7 @@ ROUTES: dict[tuple[str, str], Callable[[World, http.Request], http.Response]] = 
     ("POST", "/label"): _label,
     ("GET", "/ledger"): _ledger,
     ("POST", "/labels"): _labels,
+    ("GET", "/monitoring"): _monitoring,
     ("GET", "/models"): _models,
     ("GET", "/models/{name}/{version}/card"): _card,
     ("GET", "/activity"): _activity,

@@ -60,6 +60,74 @@ class LabelsAccepted(Shape):
     next: str
 
 
+class LiveColumn(Shape):
+    """One column of live traffic; `predicted` has the columns `prediction` and `probability`."""
+
+    name: str
+    outcome: Literal["drift", "no_drift", "too_few_rows", "not_compared"]
+    effect: float | None = Field(description="beyond what is expected by chance; standard deviations, or share of rows")
+    p_value: float | None
+    psi: float | None
+    missing_share: Share
+    missing_share_reference: Share | None
+
+
+class LiveFinding(Shape):
+    kind: str
+    severity: Literal["info", "warn", "critical"]
+    title: str
+    evidence: str
+
+
+class LiveVerdict(Shape):
+    word: Literal["pass", "warn", "block"]
+    reasons: list[str]
+
+
+class LiveScore(Shape):
+    rows: Count = Field(description="with a label")
+    accuracy: Share
+    roc_auc: Share | None = Field(description="null for several classes, or while one class is absent")
+
+
+class LiveModel(Shape):
+    name: str
+    version: str
+
+
+class LiveWindow(Shape):
+    """One day (UTC) of one model version, of the requests that were kept."""
+
+    day: str
+    model: LiveModel
+    rows: Count
+    requests: Count
+    first_at: str | None
+    last_at: str | None
+    predictions: dict[str, Count] = Field(description="rows by predicted class")
+    labelled: Count
+    labels_of_no_class: Count
+    verdict: LiveVerdict
+    features: list[LiveColumn] = Field(description="against the reference; the target too once labels are there")
+    predicted: list[LiveColumn] = Field(description="against the model's predictions of its held-out rows")
+    findings: list[LiveFinding]
+    score: LiveScore | None
+    heldout: dict[str, float] = Field(description="the same figures on held-out rows, when the model was trained")
+    problem: str = Field(description="why nothing could be found out; empty when all is well")
+    bundle_uri: str
+    rows_uri: str
+    reference_id: str
+    settings_sha256: str
+    computed_at: str
+
+
+class Monitoring(Shape):
+    windows: list[LiveWindow]
+    looked_at: str | None
+    labels: Count
+    labels_unmatched: Count = Field(description="whose prediction id is not among the rows kept")
+
+
 class LedgerEntry(Shape):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 

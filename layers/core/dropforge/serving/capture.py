@@ -1,6 +1,6 @@
 """A sample of what was asked and answered, kept as JSON lines under `captured/`: written by a thread, beside the answer.
 
-`captured/{model}/{version}/{day}/{time}-{instance}-{n}.jsonl`, one line a row. The request's path only appends to a list.
+`captured/{day}/{model}/{version}/{time}-{instance}-{n}.jsonl`, one line a row. The request's path only appends to a list.
 Lost is what an instance holds when it ends without being asked: at most the rows of its last EVERY_SECONDS, and rows
 beyond MOST_ROWS while the store is away; the latter are counted (metric CaptureLost).
 """
@@ -45,14 +45,14 @@ def falls(prediction_id: str, share: float, purpose: str) -> bool:
 class _Kept:
     at: float
     prediction_id: str
-    model: str
-    version: str
-    features: tuple[str, ...]
-    classes: Sequence[str]
+    who: Active | Candidate
+    predictor: Predictor
     records: Sequence[Mapping[str, Any]]
     result: Prediction
 
     def lines(self) -> list[str]:
+        features, classes = self.predictor.names, self.predictor.manifest.classes
+        who = {"model": self.who.model, "version": self.who.version, "bundle_uri": self.who.bundle_uri}
         at = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds")
         answers = zip(self.records, self.result.labels, self.result.probabilities.tolist(), strict=True)
         return [
@@ -61,11 +61,10 @@ class _Kept:
                     "prediction_id": self.prediction_id,
                     "row": row,
                     "at": at,
-                    "model": self.model,
-                    "version": self.version,
+                    **who,
                     "label": label,
-                    "probabilities": dict(zip(self.classes, chances, strict=True)),
-                    "features": {n: record[n] for n in self.features},
+                    "probabilities": dict(zip(classes, chances, strict=True)),
+                    "features": {n: record[n] for n in features},
                 },
                 ensure_ascii=False,
             )
@@ -105,9 +104,7 @@ class Capture:
         """Keep the request if it is among `share` of all. Never raises, never waits for the store."""
         if not falls(prediction_id, share, "capture"):
             return
-        kept = _Kept(
-            self._clock(), prediction_id, who.model, who.version, predictor.names, predictor.manifest.classes, records, result
-        )  # fmt: skip
+        kept = _Kept(self._clock(), prediction_id, who, predictor, records, result)
         with self._wake:
             if self._rows + len(records) > MOST_ROWS:
                 self._lost += len(records)
@@ -151,7 +148,7 @@ class Capture:
         by: dict[str, list[str]] = {}
         for kept in held:
             day = datetime.fromtimestamp(kept.at, UTC).date().isoformat()
-            by.setdefault(f"{kept.model}/{kept.version}/{day}", []).extend(kept.lines())
+            by.setdefault(f"{day}/{kept.who.model}/{kept.who.version}", []).extend(kept.lines())
         made = []
         for folder, lines in by.items():
             self._number += 1

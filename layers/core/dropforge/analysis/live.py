@@ -1,0 +1,90 @@
+"""Live traffic judged by the same engine as uploads: features against the reference, predictions against the held-out rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from dropforge.analysis import checks, compare, measure
+from dropforge.analysis.facts import ColumnReport, Finding, Intake, Verdict
+from dropforge.analysis.pairs import Pairs
+from dropforge.analysis.profile import Profile
+from dropforge.data import live
+from dropforge.data.engine import quote
+from dropforge.data.schema import Column, Schema
+from dropforge.settings import Settings
+
+if TYPE_CHECKING:
+    from dropforge.serving.manifest import BundleManifest
+
+PREDICTIONS: Final = Schema(
+    columns=(Column(name="prediction", kind="category"), Column(name="probability", kind="number")), target="prediction"
+)
+# What can be said of requests: repeated rows, rare categories and the like are matters of a training set.
+_TOLD: Final = frozenset(
+    ("drift", "target_drift", "target_drift_severe", "new_category", "vanished_category", "out_of_range", "missing_increase")
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Reports of the features (and of the target, where labels are known) and of the predictions; what follows from them."""
+
+    features: tuple[ColumnReport, ...]
+    predictions: tuple[ColumnReport, ...]
+    findings: tuple[Finding, ...]
+    verdict: Verdict
+
+
+def judge(
+    db: Any,
+    rows: int,
+    manifest: BundleManifest,
+    settings: Settings,
+    reference: tuple[Schema, Profile] | None,
+    heldout: Path | None,
+) -> Judged:
+    """Of the rows in data.live's table. `heldout`: Parquet with the model's probabilities of its held-out rows (`p.{class}`).
+
+    What there is nothing to compare with is left out.
+    """
+    features, found = _features(db, rows, manifest, settings, reference) if reference else ([], [])
+    predictions, about = _predictions(db, rows, manifest, settings, heldout) if heldout else ([], [])
+    told = checks.ranked([*about, *found])
+    return Judged(
+        tuple(features), tuple(predictions), told, checks.verdict(told, settings.analysis, has_reference=True)
+    )
+
+
+def _features(
+    db: Any, rows: int, manifest: BundleManifest, settings: Settings, reference: tuple[Schema, Profile]
+) -> tuple[list[ColumnReport], list[Finding]]:
+    schema, profile = reference
+    used = {f.name for f in manifest.features} | {schema.target}
+    schema = Schema(columns=tuple(c for c in schema.columns if c.name in used), target=schema.target)
+    like = profile.model_copy(update={"columns": tuple(c for c in profile.columns if c.name in used), "pairs": Pairs()})
+    new = measure.build(db, live.typed(db, manifest, schema), schema, like)
+    reports, findings = _compared(like, new, rows, settings)
+    labelled = any(c.name == schema.target and c.present for c in new.columns)
+    # Labels come late: rows without one are no sign of anything.
+    return (
+        [c for c in reports if c.name != schema.target or labelled],
+        [f for f in findings if schema.target not in f.columns or (labelled and f.kind != "missing_increase")],
+    )
+
+
+def _predictions(
+    db: Any, rows: int, manifest: BundleManifest, settings: Settings, heldout: Path
+) -> tuple[list[ColumnReport], list[Finding]]:
+    before = live.answers(db, "answers_before", f"read_parquet({quote(str(heldout))})", manifest)
+    now = live.answers(db, "answers_now", live.ROWS, manifest, label="prediction")
+    like = measure.build(db, before, PREDICTIONS).model_copy(update={"pairs": Pairs()})
+    return _compared(like, measure.build(db, now, PREDICTIONS, like), rows, settings)
+
+
+def _compared(like: Profile, new: Profile, rows: int, settings: Settings) -> tuple[list[ColumnReport], list[Finding]]:
+    intake = Intake(key="live traffic", format="jsonl", rows_in=rows, rows_used=rows, rows_quarantined=0)
+    reports = compare.columns(like, new, settings.data, settings.analysis, intake)
+    found = checks.findings(like, new, reports, intake, settings.data, settings.analysis)
+    return reports, [f for f in found if f.kind in _TOLD]
