@@ -19,6 +19,7 @@ from dropforge_ui.shapes import (
     Health,
     Ledger,
     ModelInfo,
+    Monitoring,
     Prediction,
     Quarantined,
     Upload,
@@ -150,6 +151,10 @@ class Api:
     def activity(self, minutes: int = 60) -> Activity:
         """Calls by time and route, last problems."""
         return cast("Activity", self._json("GET", f"/activity?minutes={minutes}"))
+
+    def monitoring(self, limit: int = 30) -> Monitoring:
+        """What live traffic looks like, day by day and version by version, newest first."""
+        return cast("Monitoring", self._json("GET", f"/monitoring?limit={limit}"))
 
     # --- one call --------------------------------------------------------------------------------------------------------
     def _json(self, method: str, path: str, body: Any = None) -> Any:

@@ -137,3 +137,26 @@ class Activity(TypedDict, total=False):
     traffic: list[dict[str, Any]]
     routes: list[dict[str, Any]]
     problems: list[dict[str, Any]]
+
+
+class LiveWindow(TypedDict, total=False):
+    """One day (UTC) of one model version."""
+
+    day: str
+    model: Identity
+    rows: int
+    labelled: int
+    verdict: dict[str, Any]
+    features: list[dict[str, Any]]
+    predicted: list[dict[str, Any]]
+    findings: list[dict[str, Any]]
+    score: dict[str, float | None] | None
+    heldout: dict[str, float]
+    problem: str
+
+
+class Monitoring(TypedDict, total=False):
+    windows: list[LiveWindow]
+    looked_at: str | None
+    labels: int
+    labels_unmatched: int

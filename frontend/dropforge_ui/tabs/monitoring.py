@@ -11,6 +11,7 @@ import gradio as gr
 from dropforge_ui.client import Api, ApiError
 from dropforge_ui.shapes import UploadLine
 from dropforge_ui.tabs.parts import html, waiting
+from dropforge_ui.views import live as live_views
 from dropforge_ui.views import monitoring as views
 from dropforge_ui.views import page
 
@@ -28,6 +29,7 @@ def build(api: Api) -> Any:
         again = gr.Button("Refresh", scale=0, elem_id="refresh")
     health = html(waiting("Health"), elem_id="health")
     traffic = html(waiting("Traffic and latency"), elem_id="traffic")
+    live = html(waiting("Live traffic"), elem_id="live")
     drift = html(waiting("Drift over uploads"), elem_id="drift")
     problems = html(waiting("Last problems"), elem_id="problems")
 
@@ -41,6 +43,7 @@ def build(api: Api) -> Any:
     def hang(event: Any) -> Any:
         event(_told(lambda: views.health(api.health()), page.error), None, health, show_progress="hidden")
         event(activity, span, [traffic, problems], show_progress="hidden")
+        event(_told(lambda: live_views.traffic(api.monitoring()), _besides), None, live, show_progress="hidden")
         event(_told(reports.drift, _besides), None, drift, show_progress="hidden")
 
     hang(again.click)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from dropforge_ui import batch, cells, form, words
 from dropforge_ui.client import ApiError
 from dropforge_ui.markup import Markup, join, tag
-from dropforge_ui.views import data, models, monitoring, predict
+from dropforge_ui.views import data, live, models, monitoring, predict
 
 EVIL = "<script>alert(1)</script>"
 INFO: Any = {
@@ -98,7 +99,13 @@ def _of_monitoring() -> list[str]:
     }
     report = {"columns": [{"name": EVIL, "effect_corrected": 0.3, "outcome": "drift"}]}
     health: Any = {"status": EVIL, "parts": {EVIL: {"error": EVIL, "message": EVIL, "fix": EVIL}, "x": {EVIL: EVIL}}}
+    window: Any = {
+        "day": EVIL, "model": {"name": EVIL, "version": EVIL}, "verdict": {"word": EVIL}, "heldout": {},
+        "features": [{"name": EVIL, "outcome": "drift"}], "findings": [{"severity": "warn", "title": EVIL, "evidence": EVIL}],
+    }  # fmt: skip
     return [
+        live.traffic({"windows": [window], "looked_at": EVIL}),
+        live.traffic({"windows": [{**window, "problem": EVIL}]}),
         monitoring.health(health),
         monitoring.traffic(found),
         monitoring.problems(found),
@@ -220,6 +227,24 @@ def test_a_file_that_cannot_be_predicted_says_where(tmp_path: Path, text: str, c
         batch.predict_file(_Echo(), source, tmp_path / "out.csv", lambda _n: None)  # type: ignore[arg-type]
     assert caught.value.code == code
     assert place in caught.value.message
+
+
+def test_live_traffic_is_told_as_the_api_tells_it() -> None:
+    """The contract's example: its day, what drifted, scores beside the held-out ones, the finding; and how to begin."""
+    golden = Path(__file__).parents[2] / "contracts" / "golden" / "Monitoring.json"
+    page = str(live.traffic(json.loads(golden.read_text())))
+    for told in (
+        "2026-03-05",
+        "demo-forest version 1",
+        ">age<",
+        "0.960<small>0.800",
+        "1.000<small>0.900",
+        "mean 44.71",
+    ):
+        assert told in page, told
+    assert "leaves the reference" not in page  # only what asks for attention
+    assert "1 label of rows that were not kept" in page
+    assert "serving.capture.sample" in str(live.traffic({"windows": [], "looked_at": None}))
 
 
 def test_times_are_told_as_people_say_them() -> None:
