@@ -1,5 +1,7 @@
 """What `sam build` made is what runs: sizes, `sam deploy` to the local cloud, upload to prediction, `sam delete`, nothing left.
 
+With Docker and the training image, the stack is then deployed again with TrainingCompute=fargate and trains in containers.
+
 Run by `make verify-aws` on the interpreter of the Lambda runtime (make PYTHON=python3.13 verify-aws): the local cloud runs
 handlers on its own interpreter, and the built layers hold compiled packages for 3.13.
 """
@@ -15,16 +17,18 @@ import sys
 import tempfile
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dropforge.errors import PermanentError
 from dropforge_cli.destroy import empty, remains
 from dropforge_cli.example_data import fetch
 from dropforge_cli.models import label
 from dropforge_cli.target import HOME_VARIABLE, Target
 from dropforge_cli.uploads import follow_upload, put
-from dropforge_local import cloud
-from dropforge_local.layout import REGION, ROOT_CREDENTIALS, Config
+from dropforge_local import cloud, containers, deploy
+from dropforge_local.layout import FARGATE, REGION, ROOT_CREDENTIALS, Config
 from dropforge_local.packaging import load_template
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +53,16 @@ def main() -> int:
         os.environ[HOME_VARIABLE] = home
         try:
             outputs = cloud.up(config, _say, _sam_deploy)
-            predict(Target(outputs))
+            example = fetch(ROOT / ".cache" / "data")
+            predict(Target(outputs), example.reference)
+            try:
+                containers.require_image(config.image)
+            except PermanentError as absent:
+                print(f"fargate: not tried. {absent.message}. {absent.fix}")
+            else:
+                cloud.worker(config).stop()  # else it could be the worker that trained
+                config = replace(config, compute=FARGATE)
+                predict(Target(cloud.up(config, _say, _sam_deploy)), example.new)
             return gone(config, outputs)
         finally:
             cloud.down(config, _say)
@@ -85,22 +98,31 @@ def _sam(config: Config, *arguments: str) -> None:
 
 
 def _sam_deploy(config: Config) -> str:
+    own = {"MlflowTrackingUri": config.mlflow_uri}
+    template = BUILD / "template.yaml"
+    if config.compute == FARGATE:
+        own |= containers.parameters(config.image, deploy.client(config, "ec2"))
+        adapted = load_template(template)
+        containers.adapt(adapted, config)
+        template = BUILD / "template-fargate.json"
+        template.write_text(json.dumps(adapted, default=str))
     kept = tomllib.loads((ROOT / "samconfig.toml").read_text())["local"]["deploy"]["parameters"]["parameter_overrides"]
     _sam(
         config,
         "deploy",
         "--config-env",
         "local",
+        "--template-file",
+        str(template),
         "--parameter-overrides",
-        f"{kept} MlflowTrackingUri={config.mlflow_uri}",
+        " ".join((kept, *(f"{k}={v}" for k, v in own.items()))),
     )
-    return "by sam deploy"
+    return f"by sam deploy, TrainingCompute={config.compute}"
 
 
-def predict(target: Target) -> None:
+def predict(target: Target, file: Path) -> None:
     """Real rows through the stack that SAM deployed."""
-    example = fetch(ROOT / ".cache" / "data")
-    record = follow_upload(target, put(target, example.reference))
+    record = follow_upload(target, put(target, file))
     if record["state"] != "concluded":
         raise SystemExit(f"the upload ended as {record['state']}: {record['reason']}")
     best = next(m for m in target.api("GET", "/models").json()["models"] if "challenger" in m["aliases"])
