@@ -44,7 +44,7 @@ test-browser: .venv/.dev ## The whole way through the web app in Chromium; PICTU
 	@$(BIN)/pytest tests/e2e --browser $(if $(PICTURES),--pictures $(PICTURES))
 
 .PHONY: test-containers
-test-containers: .venv/.dev ## Build the images and run them beside the local cloud: training, API, web app; needs Docker and python:3.13-slim
+test-containers: .venv/.dev .venv-sam/.ready ## Build the images and run them beside the local cloud, and every function in sam local; needs Docker and the base images
 	@$(BIN)/pytest tests/containers --containers
 
 screenshots: .venv/.dev ## Take the documentation's pictures of the web app in the browser tests; writes docs/pictures/web-*.webp
