@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +38,9 @@ ComputeChoice = Annotated[
     typer.Option(help="queue: the local worker trains; fargate: a container for each job; as at the last start"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+_ENDINGS = {signal.SIGINT, signal.SIGTERM}
 
 
 def register(app: typer.Typer) -> None:
@@ -100,17 +104,23 @@ def up(
     no_ui: NoUi = False,
     compute: ComputeChoice = None,
     image: Annotated[str | None, typer.Option(help="image of training/Dockerfile; fargate only")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="stay, and stop it all at Ctrl-C or SIGTERM")] = False,
     json: Json = False,
 ) -> None:
     """Start the local cloud, deploy what changed, apply settings.yaml. Safe to repeat."""
     from dropforge_local import cloud
 
     err.print("starting the local cloud (the MLflow server takes longest)", style="dim")
-    found = cloud.up(config_of(port, mlflow_port, workers, ui_port, no_ui=no_ui, compute=compute, image=image), done)
+    config = config_of(port, mlflow_port, workers, ui_port, no_ui=no_ui, compute=compute, image=image)
+    found = cloud.up(config, done)
     if json:
         emit_json(found)
     else:
         emit_facts({k: found[k] for k in ("FrontendUrl", "ApiUrl", "ApiKey", "MlflowUrl", "DataBucket") if found[k]})
+    if wait:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
+        signal.sigwait(_ENDINGS)
+        cloud.down(config, done)
 
 
 def down(json: Json = False) -> None:

@@ -51,9 +51,11 @@ def relay() -> None:
     outputs = Target.find().outputs
     ports = [int(urlsplit(outputs[name]).port or 80) for name in ("EndpointUrl", "MlflowUrl")]
     where = relaying.bridge()
+    until = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, until)  # waited for below, in every thread
     with relaying.relayed(ports, where):
         err.print(f"containers reach {' and '.join(f'{where.address}:{p}' for p in ports)}", markup=False)
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        signal.sigwait(until)
 
 
 def for_worker(target: Target) -> dict[str, str]:
