@@ -78,10 +78,15 @@ def serve_best(target: Target, alias: str = "Production") -> dict[str, Any]:
 def set_model(
     alias: Annotated[str, typer.Argument(help="alias to load")] = "",
     model: Annotated[str, typer.Option(help="model, when several carry the alias")] = "",
+    canary: Annotated[float, typer.Option(help="share of requests that it answers, beside the active model")] = 0.0,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="score it beside the active model, after each answer")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Make the version behind an alias the one that answers."""
-    body = {k: v for k, v in (("alias", alias), ("model", model)) if v}
+    """Make the version behind an alias the one that answers, or the candidate beside it (--canary, --shadow)."""
+    given = (("alias", alias), ("model", model), ("canary", canary), ("shadow", shadow))
+    body = {k: v for k, v in given if v}
     told = Target.find().api("POST", "/set_model", json=body, headers=_CLI).json()
     if json:
         emit_json(told)
@@ -90,6 +95,11 @@ def set_model(
         {
             **told["model"],
             "previous": f"{told['previous']['name']}/{told['previous']['version']}" if told["previous"] else "none",
+            **(
+                {"candidate": f"{told['candidate']['name']}/{told['candidate']['version']}"}
+                if told["candidate"]
+                else {}
+            ),
         }
     )
 

@@ -14,8 +14,20 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 def register(app: typer.Typer) -> None:
     panel = "Models"
+    app.command(rich_help_panel=panel)(candidate)
     app.command(rich_help_panel=panel)(rollback)
     app.command(rich_help_panel=panel)(ledger)
+
+
+def candidate(
+    action: Annotated[str, typer.Argument(help="promote or abort")],
+    why: Annotated[str, typer.Option(help="kept in the ledger")] = "",
+    json: Json = False,
+) -> None:
+    """Promote the candidate beside the active model (`set-model --canary`, `--shadow`), or give it up, in one call."""
+    body = {"action": action, "why": why}
+    told = Target.find().api("POST", "/candidate", json=body, headers={"x-dropforge-user": "cli"}).json()
+    emit_json(told) if json else emit_facts({**told["model"], "action": told["action"], "entry": told["number"]})
 
 
 def rollback(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from dropforge.serving.manifest import BundleManifest
 from dropforge.uploads import UploadRecord
 
 ID = "0123456789abcdef0123"
@@ -293,3 +297,79 @@ def test_contradicting_labels_of_one_request_are_refused(load: Any, event: Any) 
     """Which of the two is meant only the caller can know."""
     both = [{"prediction_id": "b", "label": "yes"}, {"prediction_id": "b", "label": "no"}]
     assert _call(load, _labelled(event, *both))[0] == 422
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['{"canary": 0}', '{"canary": 1}', '{"canary": "0.1"}', '{"canary": true}', '{"canary": -1}', '{"shadow": 1}'],
+)
+def test_a_share_that_is_none_is_refused(load: Any, event: Any, body: str) -> None:
+    """Above all 0: it would be a switch to the version that was to get nothing."""
+    assert _call(load, {**event("set_model"), "body": body})[0] == 422
+
+
+def test_a_decision_needs_a_candidate(load: Any, event: Any) -> None:
+    """Without an active model or a candidate it is 409; another action than the two is 422."""
+    assert _call(load, event("candidate"))[0] == 409
+    assert _call(load, {**event("candidate"), "body": '{"action": "delete"}'})[0] == 422
+
+
+def test_monitoring_is_empty_before_there_is_traffic(load: Any, event: Any) -> None:
+    """200 with no window; a limit that is none is 422."""
+    assert _call(load, event("monitoring")) == (
+        200,
+        {"windows": [], "looked_at": None, "labels": 0, "labels_unmatched": 0},
+    )
+    for limit in ("0", "366", "x"):
+        asked = {**event("monitoring"), "multiValueQueryStringParameters": {"limit": [limit]}}
+        assert _call(load, asked)[0] == 422
+
+
+@pytest.fixture
+def versions(world: Any) -> int:
+    """Eight versions of one model, each behind a label of its own: V0 … V7."""
+    manifest = BundleManifest(
+        project="p", model="m", run_id="r", dataset_id="d", created_at="now", target="y", features=(), inputs=(),
+        probabilities_output="p", classes=("no", "yes"), positive_class="yes", threshold=0.5,
+        onnx_sha256=hashlib.sha256(b"graph").hexdigest(),
+    ).to_json()  # fmt: skip
+    for i in range(8):
+        run = world.registry.tracking.ensure_run(str(i), name="m", tags={}).run_id
+        uri = f"s3://artifacts/{run}/bundle"
+        world.store.put(f"{uri}/manifest.json", manifest)
+        world.store.put(f"{uri}/model.onnx", b"graph")
+        tags = {"bundle_uri": uri, "bundle_sha256": hashlib.sha256(manifest).hexdigest()}
+        made = world.registry.register("adult-income-xgboost", source="s", run_id=run, tags=tags)
+        world.registry.set_alias(made.name, f"V{i}", made.version)
+    return 8
+
+
+def test_of_switches_at_the_same_moment_one_wins(
+    load: Any, event: Any, world: Any, versions: int, monkeypatch: Any
+) -> None:
+    """Every request has read the same state before any writes: exactly one 200, the others 409, one entry more in the ledger."""
+    app = load("control")
+    ready = threading.Barrier(versions)
+    put = world.store.put
+
+    def together(uri: str, body: bytes, **how: Any) -> str:
+        if "/serving/history/" in uri:
+            ready.wait(10)
+        return str(put(uri, body, **how))
+
+    monkeypatch.setattr(world.store, "put", together)
+
+    def switch(i: int) -> tuple[int, str]:
+        answer = app.handler({**event("set_model"), "body": json.dumps({"alias": f"V{i}"})}, None)
+        told = json.loads(answer["body"])
+        return answer["statusCode"], told.get("code") or told["model"]["alias"]
+
+    with ThreadPoolExecutor(versions) as pool:
+        answers = sorted(pool.map(switch, range(versions)))
+    assert [status for status, _ in answers] == [200] + [409] * (versions - 1)
+    assert {code for status, code in answers if status == 409} == {"switch_conflict"}
+    monkeypatch.setattr(world.store, "put", put)
+    ledger = _call(load, event("ledger"))[1]
+    assert len(ledger["entries"]) == 1
+    assert ledger["verified"]["ok"]
+    assert _call(load, event("model_info"))[1]["model"]["alias"] == answers[0][1]

@@ -89,7 +89,7 @@ def test_an_outage_of_the_store_loses_no_row(service: PredictService, stored: An
 
 def test_what_cannot_be_held_is_counted(service: PredictService, stored: Any, monkeypatch: Any, caplog: Any) -> None:
     """Memory is bounded: rows beyond it are let go, and the metric says how many."""
-    monkeypatch.setattr(capture, "MOST_ROWS", 2)
+    monkeypatch.setattr(service.capture, "_most", 2)
     for i in range(3):
         service.predict(_body(), "application/json", DEFAULT, str(i))
     with caplog.at_level(logging.INFO):

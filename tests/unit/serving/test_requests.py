@@ -182,3 +182,15 @@ def test_a_wrong_tensor_is_the_callers_mistake(
     status, told = ask("POST", "/v2/models/{model}/infer", {"inputs": [*tensors, {**age, **change}]}, named="forest")
     assert status == 422, told
     assert told["fix"]
+
+
+def test_refusals_of_the_open_inference_protocol_have_its_field(ask: Any, stored: Any) -> None:
+    """Its clients read `error`; code, message and fix stand beside it. Other routes do not have the field."""
+    stored[1]("1")
+    status, told = ask("POST", "/v2/models/{model}/infer", {"inputs": []}, named="demo-forest")
+    assert status == 422
+    assert told["error"] == told["message"]
+    assert {"code", "fix", "request_id"} <= told.keys()
+    status, told = ask("POST", "/predict", {"records": []})
+    assert status == 422
+    assert "error" not in told

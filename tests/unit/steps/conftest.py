@@ -12,7 +12,7 @@ import pytest
 from dropforge import settings
 from dropforge.adapters.memory import MemoryRegistry, MemoryStore
 from dropforge.serving.manifest import BundleManifest, Feature, GraphInput
-from dropforge.steps import rollback, switch
+from dropforge.steps import candidate, rollback, switch
 
 SETTINGS = settings.load(
     "project: demo\ndata: {target: y}\nmodels: [{name: forest, class: a.b:C}, {name: boost, class: a.b:D}]\n"
@@ -66,6 +66,23 @@ class Switching:
             by="tester",
             log=logging.getLogger("test"),
         )
+
+    def beside(self, alias: str, weight: float = 0.0, *, shadow: bool = False) -> dict[str, Any]:
+        return candidate.propose(
+            alias,
+            "",
+            weight=weight,
+            shadow=shadow,
+            settings=SETTINGS,
+            store=self.store,
+            registry=self.registry,
+            bucket="b",
+            by="tester",
+            log=logging.getLogger("test"),
+        )
+
+    def decide(self, action: str) -> dict[str, Any]:
+        return candidate.decide(action, store=self.store, bucket="b", by="tester", log=logging.getLogger("test"))
 
     def back(self, to: int | None = None) -> dict[str, Any]:
         return rollback.rollback(to, store=self.store, bucket="b", by="tester", log=logging.getLogger("test"))

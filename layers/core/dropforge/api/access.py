@@ -28,6 +28,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/openapi.json"): "key",
     ("GET", "/docs"): "iam",
     ("POST", "/set_model"): "iam",
+    ("POST", "/candidate"): "iam",
     ("POST", "/rollback"): "iam",
     ("POST", "/label"): "iam",
     ("GET", "/ledger"): "iam",

@@ -84,6 +84,11 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "POST", "/set_model", "models", "Make the version behind a label the one that answers", t.Switched, t.SetModel,
         refuses=(404, 409, 415, 422),
+        details="With canary or shadow it becomes the candidate beside the active model, which goes on answering the others.",
+    ),
+    Route(
+        "POST", "/candidate", "models", "Promote the candidate beside the active model, or give it up", t.Switched, t.Decision,
+        refuses=(409, 415, 422),
     ),
     Route(
         "POST", "/rollback", "models", "Make an earlier model the one that answers", t.Switched, t.Rollback,

@@ -10,7 +10,7 @@ from dropforge import identity
 from dropforge.api import http
 from dropforge.errors import DropforgeError, InvalidRequest, NotFound
 from dropforge.serving import formats
-from dropforge.steps import activity, browse, mend, outcomes, publish, rollback, switch, versions, windows
+from dropforge.steps import activity, browse, candidate, mend, outcomes, publish, rollback, switch, versions, windows
 
 if TYPE_CHECKING:
     from dropforge.bootstrap import World
@@ -43,19 +43,48 @@ def _upload_id(request: http.Request) -> str:
 
 def _set_model(w: World, request: http.Request) -> http.Response:
     body = _body(request)
-    switched = switch.set_model(
-        _text(body, "alias"),
-        _text(body, "model"),
-        settings=w.settings(),
+    weight, shadow = _beside(body)
+    which = _text(body, "alias"), _text(body, "model")
+    common: dict[str, Any] = {
+        "settings": w.settings(),
+        "store": w.store,
+        "registry": w.registry,
+        "bucket": w.env.data_bucket,
+        "by": _by(request),
+        "log": w.log("control"),
+        "why": _text(body, "why"),
+    }
+    if weight or shadow:
+        return http.Response(candidate.propose(*which, weight=weight, shadow=shadow, **common))
+    switched = switch.set_model(*which, **common)
+    _publish(w)
+    return http.Response(switched)
+
+
+def _beside(body: dict[str, Any]) -> tuple[float, bool]:
+    weight, shadow = body.get("canary"), body.get("shadow", False)
+    if weight is not None and (isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < 1):
+        raise InvalidRequest(
+            "canary must be a share between 0 and 1",
+            code="malformed_request",
+            fix='send {"canary": 0.1}, or leave it out',
+        )
+    if not isinstance(shadow, bool):
+        raise InvalidRequest("shadow must be true or false", code="malformed_request", fix='send {"shadow": true}')
+    return float(weight or 0), shadow
+
+
+def _candidate(w: World, request: http.Request) -> http.Response:
+    body = _body(request)
+    decided = candidate.decide(
+        _text(body, "action"),
         store=w.store,
-        registry=w.registry,
         bucket=w.env.data_bucket,
         by=_by(request),
         log=w.log("control"),
         why=_text(body, "why"),
     )
-    _publish(w)
-    return http.Response(switched)
+    return http.Response(decided)
 
 
 def _rollback(w: World, request: http.Request) -> http.Response:
@@ -214,6 +243,7 @@ def _docs(w: World, _request: http.Request) -> http.Response:
 
 ROUTES: dict[tuple[str, str], Callable[[World, http.Request], http.Response]] = {
     ("POST", "/set_model"): _set_model,
+    ("POST", "/candidate"): _candidate,
     ("POST", "/rollback"): _rollback,
     ("POST", "/label"): _label,
     ("GET", "/ledger"): _ledger,

@@ -87,7 +87,7 @@ def respond(
         try:
             response = act(read(event))
         except DropforgeError as error:
-            response = Response({**error.as_dict(), "request_id": request_id}, error.status)
+            response = Response(_told(error.as_dict(), event, request_id), error.status)
             extra = {"code": error.code, "why": error.message}
         except Exception:
             # The last line of defence: the caller gets a stable answer, the log gets the traceback.
@@ -97,7 +97,7 @@ def respond(
                 "message": "something went wrong here",
                 "fix": "try again; if it stays, report the request id",
             }
-            response = Response({**told, "request_id": request_id}, 500)
+            response = Response(_told(told, event, request_id), 500)
             extra = {}
         else:
             extra = {}
@@ -114,6 +114,12 @@ def respond(
             },
         )
         return proxy(response)
+
+
+def _told(told: Mapping[str, Any], event: Mapping[str, Any], request_id: str) -> dict[str, Any]:
+    """Code, message, fix and the request's id; clients of the Open Inference Protocol read `error` as well."""
+    more = {"error": told["message"]} if str(event.get("resource", "")).startswith("/v2") else {}
+    return {**told, "request_id": request_id, **more}
 
 
 def _measured(response: Response, latency: str, started: float) -> dict[str, float]:

@@ -31,8 +31,9 @@ def document(example: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """`example`: a row of the active model, to be shown as a request."""
     schemas: dict[str, Any] = {}
     paths: dict[str, Any] = {}
-    error = _schema(prediction_types.Error, schemas)
+    plain, infer = _schema(prediction_types.Error, schemas), _schema(prediction_types.InferError, schemas)
     for route in ROUTES:
+        error = infer if route.path.startswith("/v2") else plain
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas, error, example)
     return {
         "openapi": "3.1.0",

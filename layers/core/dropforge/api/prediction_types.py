@@ -32,6 +32,12 @@ class Error(Shape):
     request_id: str
 
 
+class InferError(Error):
+    """The same, with the field that the Open Inference Protocol names."""
+
+    error: str = Field(description="the message again")
+
+
 class Records(Asked):
     records: list[dict[str, Value]] = Field(
         min_length=1, description="one object a row: column to value, null where unknown"

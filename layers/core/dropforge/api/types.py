@@ -13,6 +13,10 @@ from dropforge.uploads import UploadRecord
 class SetModel(Asked):
     alias: str = Field("", description="settings.yaml's serving.alias when empty")
     model: str = Field("", description="needed when several models carry the alias")
+    canary: float | None = Field(
+        None, gt=0, lt=1, description="share of requests that it answers, beside the active model"
+    )
+    shadow: bool = Field(False, description="score it on every request after the active model has answered")
     why: str = ""
 
 
@@ -21,7 +25,20 @@ class Rollback(Asked):
     why: str = ""
 
 
+class Beside(Identity):
+    """The candidate beside the active model."""
+
+    weight: Share = Field(description="of requests that it answers")
+    shadow: bool = Field(description="whether it is scored on the others too, after the answer")
+
+
+class Decision(Asked):
+    action: Literal["promote", "abort"]
+    why: str = ""
+
+
 class Switched(Shape):
+    candidate: Beside | None
     model: Identity
     previous: Identity | None
     set_at: str
@@ -105,6 +122,7 @@ class LiveWindow(Shape):
     first_at: str | None
     last_at: str | None
     predictions: dict[str, Count] = Field(description="rows by predicted class")
+    shadow_rows: Count = Field(description="scored after the active model had answered")
     labelled: Count
     labels_of_no_class: Count
     verdict: LiveVerdict
@@ -177,6 +195,7 @@ class ModelInfo(BaseModel):
     """The active model, whole."""
 
     model: Identity
+    candidate: Beside | None
     set_at: str
     set_by: str
     target: str

@@ -1,7 +1,7 @@
 """Rows of live traffic as a table: captured JSON lines and the Parquet made of earlier ones, each row once, with its label.
 
 Parquet columns: prediction_id, row, at, prediction, `p.{class}`, `x.{feature}` (as it was sent, as text), actual (NULL
-while not known), bundle_uri (of the model that answered), source (the object that the row came in).
+while not known), bundle_uri (of the model), shadow (scored after another had answered), source (the object that the row came in).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 ROWS, TYPED, LABELS = "live", "live_typed", "late_labels"
 _LINE = (
-    "{prediction_id: 'VARCHAR', 'row': 'INTEGER', 'at': 'VARCHAR', label: 'VARCHAR', bundle_uri: 'VARCHAR', source: 'VARCHAR', "
+    "{prediction_id: 'VARCHAR', 'row': 'INTEGER', 'at': 'VARCHAR', label: 'VARCHAR', bundle_uri: 'VARCHAR', "
+    "shadow: 'BOOLEAN', source: 'VARCHAR', "
     "probabilities: 'MAP(VARCHAR, DOUBLE)', features: 'MAP(VARCHAR, VARCHAR)'}"
 )
 
@@ -48,15 +49,16 @@ def read(db: Any, lines: Path | None, compacted: Path | None, manifest: BundleMa
     parts = []
     own = [f"p.{c}" for c in manifest.classes] + [f"x.{f.name}" for f in manifest.features]
     if compacted is not None:
-        kept = ", ".join(name(c) for c in ("prediction_id", "row", "at", "prediction", "bundle_uri", "source", *own))
+        kept = ", ".join(
+            name(c) for c in ("prediction_id", "row", "at", "prediction", "bundle_uri", "shadow", "source", *own)
+        )
         parts.append(f"SELECT {kept} FROM read_parquet({quote(str(compacted))})")
     if lines is not None:
         chances = "".join(f", probabilities[{quote(c)}] AS {name(f'p.{c}')}" for c in manifest.classes)
         values = "".join(f", features[{quote(f.name)}] AS {name(f'x.{f.name}')}" for f in manifest.features)
         read = f"read_json({quote(str(lines))}, format = 'newline_delimited', columns = {_LINE})"
-        parts.append(
-            f'SELECT prediction_id, "row", "at", label AS prediction, bundle_uri, source{chances}{values} FROM {read}'
-        )
+        said = "label AS prediction, bundle_uri, coalesce(shadow, false) AS shadow, source"
+        parts.append(f'SELECT prediction_id, "row", "at", {said}{chances}{values} FROM {read}')
     union = " UNION ALL ".join(parts)
     first = 'QUALIFY row_number() OVER (PARTITION BY prediction_id, "row" ORDER BY "at", source) = 1'
     db.execute(
@@ -122,7 +124,8 @@ def facts(db: Any, classes: Sequence[str]) -> dict[str, Any]:
     known = ", ".join(quote(c) for c in classes)
     row = db.execute(
         f'SELECT count(DISTINCT prediction_id), min("at"), max("at"), count(actual), '
-        f"count(*) FILTER (actual IS NOT NULL AND actual NOT IN ({known})) FROM {ROWS}"
+        f"count(*) FILTER (actual IS NOT NULL AND actual NOT IN ({known})), "
+        f"count(*) FILTER (shadow), count(actual) FILTER (NOT shadow) FROM {ROWS}"
     ).fetchone()
     counts = dict(db.execute(f"SELECT prediction, count(*) FROM {ROWS} GROUP BY 1").fetchall())
     return {
@@ -131,6 +134,8 @@ def facts(db: Any, classes: Sequence[str]) -> dict[str, Any]:
         "last_at": row[2],
         "labelled": int(row[3]),
         "labels_of_no_class": int(row[4]),
+        "shadow_rows": int(row[5]),
+        "answered_labelled": int(row[6]),
         "predictions": {c: int(counts.get(c, 0)) for c in classes},
     }
 

@@ -1,17 +1,14 @@
-"""A sample of what was asked and answered, kept as JSON lines under `captured/`: written by a thread, beside the answer.
+"""A sample of what was asked and answered, kept as JSON lines under `captured/`: written beside the answer (aside.py).
 
 `captured/{day}/{model}/{version}/{time}-{instance}-{n}.jsonl`, one line a row. The request's path only appends to a list.
-Lost is what an instance holds when it ends without being asked: at most the rows of its last EVERY_SECONDS, and rows
-beyond MOST_ROWS while the store is away; the latter are counted (metric CaptureLost).
+Rows beyond MOST_ROWS while the store is away are let go and counted (metric CaptureLost).
 """
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import json
 import logging
-import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -20,16 +17,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from dropforge.errors import DropforgeError
+from dropforge.serving.aside import Aside
 from dropforge.uris import join
 
 if TYPE_CHECKING:
     from dropforge.ports import ObjectStore
-    from dropforge.serving.pointer import Active, Candidate
+    from dropforge.serving.pointer import Active
     from dropforge.serving.predictor import Prediction, Predictor
 
 ROOM: Final = "captured"
-EVERY_SECONDS: Final = 5.0
-SOON_ROWS: Final = 2_000  # so many are written at once, whatever the time
 MOST_ROWS: Final = 10_000  # held in memory while the store is away
 
 
@@ -45,10 +41,11 @@ def falls(prediction_id: str, share: float, purpose: str) -> bool:
 class _Kept:
     at: float
     prediction_id: str
-    who: Active | Candidate
+    who: Active
     predictor: Predictor
     records: Sequence[Mapping[str, Any]]
     result: Prediction
+    shadow: bool
 
     def lines(self) -> list[str]:
         features, classes = self.predictor.names, self.predictor.manifest.classes
@@ -62,6 +59,7 @@ class _Kept:
                     "row": row,
                     "at": at,
                     **who,
+                    "shadow": self.shadow,
                     "label": label,
                     "probabilities": dict(zip(classes, chances, strict=True)),
                     "features": {n: record[n] for n in features},
@@ -72,76 +70,53 @@ class _Kept:
         ]
 
 
-class Capture:
-    """Of one process. Safe to share between threads; its own thread starts with the first request that is kept."""
+class Capture(Aside[_Kept]):
+    """Of one process."""
 
     def __init__(
         self, store: ObjectStore, bucket: str, log: logging.Logger, clock: Callable[[], float] = time.time
     ) -> None:
-        self._store, self._log, self._clock = store, log, clock
+        super().__init__("capture", log, MOST_ROWS)
+        self._store, self._clock = store, clock
         self._root = join(f"s3://{bucket}", ROOM)
         self._instance = uuid.uuid4().hex[:8]
-        self._wake = threading.Condition()
-        self._writing = threading.Lock()
-        self._held: list[_Kept] = []
         self._unwritten: list[
             tuple[str, bytes, int]
-        ] = []  # (uri, body, rows): named once, so that a repeat is the same
-        self._rows = 0
-        self._lost = 0
+        ] = []  # address, body, rows; named once: a repeat is the same object
         self._number = 0
-        self._thread: threading.Thread | None = None
 
     def offer(
         self,
         share: float,
         prediction_id: str,
-        who: Active | Candidate,
+        who: Active,
         predictor: Predictor,
         records: Sequence[Mapping[str, Any]],
         result: Prediction,
+        *,
+        shadow: bool = False,
     ) -> None:
         """Keep the request if it is among `share` of all. Never raises, never waits for the store."""
-        if not falls(prediction_id, share, "capture"):
-            return
-        kept = _Kept(self._clock(), prediction_id, who, predictor, records, result)
-        with self._wake:
-            if self._rows + len(records) > MOST_ROWS:
-                self._lost += len(records)
-                return
-            self._held.append(kept)
-            self._rows += len(records)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
-                self._thread.start()
-                atexit.register(self.flush)
-            elif len(self._held) == 1 or self._rows >= SOON_ROWS:
-                self._wake.notify()
+        if falls(prediction_id, share, "capture"):
+            kept = _Kept(self._clock(), prediction_id, who, predictor, records, result, shadow)
+            self._hold(kept, len(records))
 
-    def flush(self) -> bool:
-        """Write what is held; True when nothing is left."""
-        with self._writing:
-            with self._wake:
-                held, self._held = self._held, []
-                lost, self._lost = self._lost, 0
-            self._unwritten += self._objects(held)
-            done = 0
-            while self._unwritten:
-                uri, body, rows = self._unwritten[0]
-                try:
-                    self._store.put(uri, body, content_type="application/x-ndjson")
-                except DropforgeError as error:
-                    self._log.warning("captured rows wait", extra={"code": error.code, "why": error.message})
-                    break
-                self._unwritten.pop(0)
-                done += rows
-            with self._wake:
-                self._rows -= done
-            if done or lost:
-                self._log.info(
-                    "captured", extra={"metrics": {"Captured": done} | ({"CaptureLost": lost} if lost else {})}
-                )
-            return not self._unwritten
+    def _do(self, items: list[_Kept], lost: int) -> tuple[int, bool]:
+        self._unwritten += self._objects(items)
+        done = 0
+        while self._unwritten:
+            uri, body, rows = self._unwritten[0]
+            try:
+                self._store.put(uri, body, content_type="application/x-ndjson")
+            except DropforgeError as error:
+                self._log.warning("captured rows wait", extra={"code": error.code, "why": error.message})
+                break
+            self._unwritten.pop(0)
+            done += rows
+        if done or lost:
+            measured = {"Captured": done} | ({"CaptureLost": lost} if lost else {})
+            self._log.info("captured", extra={"metrics": measured})
+        return done, bool(self._unwritten)
 
     def _objects(self, held: list[_Kept]) -> list[tuple[str, bytes, int]]:
         """One object for each model version and day."""
@@ -156,20 +131,3 @@ class Capture:
             name = f"{at}-{self._instance}-{self._number:06d}.jsonl"
             made.append((join(self._root, folder, name), "\n".join([*lines, ""]).encode(), len(lines)))
         return made
-
-    def _run(self) -> None:
-        """At once when the last write is long ago, so that little is lost where requests are rare; else every few seconds."""
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: bool(self._held or self._unwritten))
-            try:
-                written = self.flush()
-            except Exception:
-                # Capturing must end neither answers nor itself.
-                self._log.exception("captured rows could not be written")
-                written = False
-            if not written:
-                time.sleep(EVERY_SECONDS)
-                continue
-            with self._wake:
-                self._wake.wait_for(lambda: self._rows >= SOON_ROWS and bool(self._held), EVERY_SECONDS)

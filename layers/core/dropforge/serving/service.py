@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dropforge.errors import BundleRejected, DropforgeError, NotFound, TransientError
 from dropforge.serving import answer as answering
 from dropforge.serving import formats
+from dropforge.serving.candidate import Loading, Second, Shadow
 from dropforge.serving.capture import Capture
 from dropforge.serving.labels import Labels, choose, is_called
 from dropforge.serving.manifest import MANIFEST_FILE, MODEL_FILE
@@ -45,6 +46,8 @@ class PredictService:
         self._looked = float("-inf")
         self._others = LabelledModels(store, bucket, clock)
         self.capture = Capture(store, bucket, log)
+        self.shadow = Shadow(log, self.capture)
+        self._candidate = Loading(log, lambda who: open_active(store, who))
         self._explaining = threading.Lock()
         self._explainers: dict[str, Explainer] = {}
 
@@ -74,7 +77,29 @@ class PredictService:
         prediction_id: str,
         chosen: tuple[Active, Predictor],
     ) -> dict[str, Any]:
-        """Of the model `chosen` for these options. Raises InvalidRequest."""
+        """Of the model `chosen` for these options, or of the candidate beside it. Raises InvalidRequest."""
+        second = self._candidate.of(chosen[0])
+        failed: Exception | None = None
+        if second is not None and not options.model and not options.alias and second.takes(prediction_id):
+            try:
+                return self._made(records, options, prediction_id, (second.who, second.predictor), None)
+            except Exception as error:
+                # Whatever goes wrong in a candidate, the caller must not feel it: the active model answers.
+                failed = error
+        made = self._made(records, options, prediction_id, chosen, second)
+        if second is not None and failed is not None:  # and it was not the request's fault
+            told = {"why": str(failed), "version": second.who.version, "metrics": {"CandidateFailed": 1}}
+            self._log.warning("the candidate failed; the active model answered", extra=told)
+        return made
+
+    def _made(
+        self,
+        records: list[Mapping[str, Any]],
+        options: Options,
+        prediction_id: str,
+        chosen: tuple[Active, Predictor],
+        shadow: Second | None,
+    ) -> dict[str, Any]:
         active, predictor = chosen
         if options.explain:
             answering.check_explained(len(records))
@@ -83,6 +108,8 @@ class PredictService:
         if options.explain:
             answering.add_explanations(made["predictions"], self._explainer(active, predictor), result)
         self.capture.offer(self._share(), prediction_id, active, predictor, records, result)
+        if shadow is not None and shadow.shadow:
+            self.shadow.offer(shadow, prediction_id, records, result)
         return made
 
     def _share(self) -> float:
@@ -140,6 +167,8 @@ class PredictService:
             self._keep_old(error)
         finally:
             self._looked = self._clock()
+        if self._loaded is not None:
+            self._candidate.follow(*self._loaded)
 
     def _keep_old(self, error: DropforgeError) -> None:
         self._log.error(

@@ -94,7 +94,7 @@ class _Look:
             "through": min(self.failed, default=self.today.isoformat()),
             "looked_at": now(),
             "labels": self.labels,
-            "labels_unmatched": max(0, self.labels - sum(w.state["labelled"] for w in known.values())),
+            "labels_unmatched": max(0, self.labels - sum(w.state["answered_labelled"] for w in known.values())),
         }
         windows.write_summary(self.store, self.ports.data_bucket, told, etag, self.ports.log)
         self._measure(looked)

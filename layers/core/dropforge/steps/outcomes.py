@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from dropforge.errors import InvalidRequest
 from dropforge.ports import ObjectStore
-from dropforge.uploads import now
 from dropforge.uris import join
 
 ROOM: Final = "labels"
@@ -41,7 +41,7 @@ def accept(body: dict[str, Any], *, store: ObjectStore, bucket: str) -> dict[str
             raise _wrong(f"labels[{i}]: another label for the same row stands before it")
     lines = [{"prediction_id": p, "row": r, "label": label} for (p, r), label in sorted(known.items())]
     name = hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:20]
-    at = now()
+    at = datetime.now(UTC).isoformat(timespec="microseconds")  # the last one sent counts
     text = "".join(json.dumps({**line, "at": at}, ensure_ascii=False) + "\n" for line in lines)
     store.put(
         join(f"s3://{bucket}", ROOM, at[:10], f"{name}.jsonl"), text.encode(), content_type="application/x-ndjson"

@@ -65,10 +65,17 @@ def told(entry: Entry, log: logging.Logger) -> dict[str, Any]:
         "set_at": entry.at,
         "number": entry.number,
         "action": entry.action,
+        "candidate": candidate_of(entry.to),
     }
     log.info(
         "model switched",
-        extra={"number": entry.number, "by": entry.by, "to": answer["model"], "from": answer["previous"]},
+        extra={
+            "number": entry.number,
+            "action": entry.action,
+            "by": entry.by,
+            "to": answer["model"],
+            "from": answer["previous"],
+        },
     )
     return answer
 
@@ -79,6 +86,12 @@ def identity_of(pointer: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     name = pointer.get("model") or pointer.get("name", "")  # records of before the chain kept the identity only
     return {"name": name, **{k: pointer.get(k, "") for k in ("version", "alias", "run_id")}}
+
+
+def candidate_of(pointer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Identity of the candidate beside a pointer's model, with its share and whether it is scored in the shadow."""
+    second = pointer.get("candidate")
+    return {**(identity_of(second) or {}), "weight": second["weight"], "shadow": second["shadow"]} if second else None
 
 
 def pointer_of(active: Active | None) -> dict[str, Any] | None:
@@ -117,6 +130,7 @@ def model_info(*, store: ObjectStore, bucket: str, mlflow_url: str) -> dict[str,
     manifest = BundleManifest.from_json(check_bundle(store, active))
     return {
         "model": active.identity(),
+        "candidate": candidate_of(asdict(active)),
         "set_at": active.set_at,
         "set_by": active.set_by,
         "target": manifest.target,

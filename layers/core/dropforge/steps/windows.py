@@ -13,7 +13,7 @@ from dropforge.uris import join
 
 WINDOWS: Final = "monitoring/windows"
 SUMMARY: Final = "monitoring/summary.json"
-_OWN = ("context", "objects")  # of no use to a reader
+_OWN = ("context", "objects", "answered_labelled")  # of no use to a reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class Window:
 def nothing() -> dict[str, Any]:
     """The state of a window of which nothing could be found out."""
     return {
-        "rows": 0, "requests": 0, "first_at": None, "last_at": None, "labelled": 0, "labels_of_no_class": 0,
-        "predictions": {}, "bundle_uri": "", "rows_uri": "", "reference_id": "", "settings_sha256": "", "computed_at": "",
-        "verdict": {"word": "pass", "reasons": []}, "features": [], "predicted": [], "findings": [], "score": None,
-        "heldout": {}, "problem": "",
+        "rows": 0, "requests": 0, "first_at": None, "last_at": None, "labelled": 0, "labels_of_no_class": 0, "shadow_rows": 0,
+        "answered_labelled": 0, "predictions": {}, "bundle_uri": "", "rows_uri": "", "reference_id": "", "settings_sha256": "",
+        "computed_at": "", "verdict": {"word": "pass", "reasons": []}, "features": [], "predicted": [], "findings": [],
+        "score": None, "heldout": {}, "problem": "",
     }  # fmt: skip
 
 

@@ -1,0 +1,78 @@
+"""Work that follows an answer without being waited for: held in a short list, done by one thread.
+
+At once when the last work is long ago, so that little is lost where requests are rare; else every few seconds. What an
+instance holds when it ends without being asked is lost: at most EVERY_SECONDS of it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import time
+from typing import Final, Generic, TypeVar
+
+EVERY_SECONDS: Final = 5.0
+SOON_ROWS: Final = 2_000  # so many are done at once, whatever the time
+
+Item = TypeVar("Item")
+
+
+class Aside(Generic[Item]):
+    """Of one process. Safe to share between threads; the thread starts with the first item."""
+
+    def __init__(self, name: str, log: logging.Logger, most_rows: int) -> None:
+        self._log, self._name, self._most = log, name, most_rows
+        self._wake = threading.Condition()
+        self._working = threading.Lock()
+        self._held: list[Item] = []
+        self._rows = 0  # held or not done yet
+        self._lost = 0
+        self._thread: threading.Thread | None = None
+
+    def _hold(self, item: Item, rows: int) -> None:
+        """Never raises, never waits; rows beyond the limit of memory are counted as lost."""
+        with self._wake:
+            if self._rows + rows > self._most:
+                self._lost += rows
+                return
+            self._held.append(item)
+            self._rows += rows
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+                atexit.register(self.flush)
+            elif len(self._held) == 1 or self._rows >= SOON_ROWS:
+                self._wake.notify()
+
+    def flush(self) -> bool:
+        """Do what is held; True when nothing is left."""
+        with self._working:
+            with self._wake:
+                items, self._held = self._held, []
+                lost, self._lost = self._lost, 0
+            done, left = self._do(items, lost)
+            with self._wake:
+                self._rows -= done
+            return not left
+
+    def _do(self, items: list[Item], lost: int) -> tuple[int, bool]:
+        """Rows done, and whether some are left for another try."""
+        raise NotImplementedError
+
+    def _run(self) -> None:
+        waiting = False
+        while True:
+            if not waiting:
+                with self._wake:
+                    self._wake.wait_for(lambda: bool(self._held))
+            try:
+                waiting = not self.flush()
+            except Exception:
+                # What goes on aside must end neither answers nor itself.
+                self._log.exception("work beside the answers failed", extra={"thread": self._name})
+            if waiting:
+                time.sleep(EVERY_SECONDS)
+                continue
+            with self._wake:
+                self._wake.wait_for(lambda: self._rows >= SOON_ROWS and bool(self._held), EVERY_SECONDS)

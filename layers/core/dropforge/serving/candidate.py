@@ -1,0 +1,137 @@
+"""The candidate beside the active model: it answers a share of the requests, or is scored in the shadow of all, or both.
+
+Whatever it does, the active model goes on: a candidate that cannot be loaded is left out, one that fails on a request
+leaves it to the active model.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from dropforge.errors import DropforgeError, TransientError
+from dropforge.serving.aside import Aside
+from dropforge.serving.capture import Capture, falls
+from dropforge.serving.pointer import Active
+from dropforge.serving.predictor import Prediction, Predictor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MOST_ROWS: Final = 5_000  # held in memory
+
+
+@dataclass(frozen=True, slots=True)
+class Second:
+    """A candidate ready to predict. `number`: of the pointer that names it."""
+
+    number: int
+    who: Active
+    predictor: Predictor
+    weight: float
+    shadow: bool
+
+    def takes(self, prediction_id: str) -> bool:
+        """Whether this request is among its share: the same for one id every time."""
+        return falls(prediction_id, self.weight, "canary")
+
+
+class Loading:
+    """The candidate that the pointer names, loaded once; tried again only while the store was away."""
+
+    def __init__(self, log: logging.Logger, open_: Callable[[Active], Predictor]) -> None:
+        self._log, self._open = log, open_
+        self._second: Second | None = None
+        self._settled = 0  # number of the pointer whose candidate is loaded or refused
+
+    def of(self, active: Active) -> Second | None:
+        """The candidate of this pointer, if it is loaded."""
+        second = self._second
+        return second if second is not None and second.number == active.number else None
+
+    def follow(self, active: Active, champion: Predictor) -> None:
+        """Load what the pointer names. Never raises."""
+        named = active.candidate
+        if named is None or self._settled == active.number:
+            return
+        who = replace(
+            active, model=named.model, version=named.version, alias=named.alias, run_id=named.run_id,
+            bundle_uri=named.bundle_uri, bundle_sha256=named.bundle_sha256, candidate=None,
+        )  # fmt: skip
+        try:
+            predictor = self._open(who)
+        except TransientError as error:
+            self._refused(error.code, error.message)
+            return  # the next look tries again
+        except DropforgeError as error:
+            self._refused(error.code, error.message)
+        except Exception as error:
+            # A library's own error: whatever it is, the active model must go on.
+            self._refused("candidate_broken", str(error))
+        else:
+            if set(predictor.manifest.classes) == set(champion.manifest.classes):
+                self._second = Second(active.number, who, predictor, named.weight, named.shadow)
+                self._log.info("candidate loaded", extra={"model": named.model, "version": named.version})
+            else:
+                self._refused("candidate_unlike", "it knows other classes")
+        self._settled = active.number
+
+    def _refused(self, code: str, why: str) -> None:
+        told = {"code": code, "why": why, "metrics": {"CandidateFailed": 1}}
+        self._log.error("the candidate is left out", extra=told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    prediction_id: str
+    second: Second
+    records: Sequence[Mapping[str, Any]]
+    labels: Sequence[str]
+
+
+class Shadow(Aside[_Asked]):
+    """Scores the candidate on what the active model has answered, after the answer; logs how often they disagree.
+
+    Its predictions are kept as the others are, so that monitoring compares and scores them too.
+    """
+
+    def __init__(self, log: logging.Logger, capture: Capture) -> None:
+        super().__init__("shadow", log, MOST_ROWS)
+        self._capture = capture
+
+    def offer(
+        self, second: Second, prediction_id: str, records: Sequence[Mapping[str, Any]], answered: Prediction
+    ) -> None:
+        """Never raises, never waits."""
+        self._hold(_Asked(prediction_id, second, records, answered.labels), len(records))
+
+    def _do(self, items: list[_Asked], lost: int) -> tuple[int, bool]:
+        rows = different = failed = 0
+        for asked in items:
+            second = asked.second
+            try:
+                result = second.predictor.predict(asked.records)
+            except Exception as error:
+                # A candidate may fail in any way; it must not stop the others.
+                failed += 1
+                self._log.debug("the candidate failed", extra={"why": str(error)})
+                continue
+            rows += len(asked.records)
+            different += sum(a != b for a, b in zip(asked.labels, result.labels, strict=True))
+            self._capture.offer(
+                second.who.capture,
+                asked.prediction_id,
+                second.who,
+                second.predictor,
+                asked.records,
+                result,
+                shadow=True,
+            )
+        if items or lost:
+            measured = {"ShadowRows": rows, "ShadowDisagreements": different}
+            measured |= {k: n for k, n in (("CandidateFailed", failed), ("ShadowLost", lost)) if n}
+            who = {"model": items[-1].second.who.model, "version": items[-1].second.who.version} if items else {}
+            self._log.info("scored in the shadow", extra={**who, "metrics": measured})
+        return sum(len(asked.records) for asked in items), False
