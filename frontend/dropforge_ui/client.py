@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 import requests
 
-from dropforge_ui.access import Access
+from dropforge_ui.access import signed
 from dropforge_ui.config import Options
 from dropforge_ui.multipart import FormBody
 from dropforge_ui.shapes import (
@@ -48,9 +48,7 @@ class Api:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._access = Access()
         self._local = threading.local()
-        self._learned = False
 
     # --- predictions ---------------------------------------------------------------------------------------------------
     def model_info(self) -> ModelInfo:
@@ -168,7 +166,7 @@ class Api:
         if body is not None:
             headers["content-type"] = "application/json"
         url = self._options.api_url + path
-        if self._access.signed(method, path):
+        if signed(method, path):
             headers |= self._signature(method, url, data)
         answer = self._send(method, url, data=data, headers=headers)
         if answer.status_code >= 400:

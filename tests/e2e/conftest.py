@@ -76,14 +76,14 @@ class Visit:
         page.get_by_role("tab", name="Predict").wait_for()
         return page
 
-    def picture(self, page: Page, name: str) -> None:
-        """A screenshot of the top of the page, when a folder for them is given."""
+    def picture(self, page: Page, name: str, *, whole: bool = False) -> None:
+        """A screenshot of the top of the page, or of the whole one, when a folder for them is given."""
         if self._pictures:
             self._pictures.mkdir(parents=True, exist_ok=True)
             page.mouse.move(0, 0)
             page.evaluate("scrollTo(0, 0)")
             page.wait_for_timeout(600)
-            page.screenshot(path=self._pictures / f"{name}.png")
+            page.screenshot(path=self._pictures / f"{name}.png", full_page=whole)
 
     def close(self) -> None:
         for context in self._contexts:

@@ -86,7 +86,7 @@ def _predict(page: Page, visit: Any, active: str) -> None:
     expect(page.locator("svg.df-chart text", has_text=re.compile("^200$"))).to_have_count(0)
     page.locator("#predict").click()
     expect(page.locator(".df-warn")).to_have_count(0)
-    visit.picture(page, "predict")
+    visit.picture(page, "predict", whole=True)
 
 
 def _back(page: Page, visit: Any, active: str) -> None:

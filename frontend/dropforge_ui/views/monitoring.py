@@ -154,7 +154,7 @@ def problems(found: Activity) -> Markup:
         (
             words.ago(p["at"]),
             (p["part"], tag("small", p.get("what", ""))),
-            (tag("span", p["message"]), tag("small", p.get("code", "")) if p.get("code") else None),
+            (tag("span", p["message"], class_="df-wrap"), tag("small", p.get("code", "")) if p.get("code") else None),
             tag("code", p.get("id", "")[:20]),
         )
         for p in listed

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -15,6 +12,7 @@ from dropforge_ui.config import Options, keep_quiet
 
 from ...browser import chromium
 from ...conftest import free_ports
+from .conftest import Server
 
 # What Gradio's queue does with pandas is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore:.*(no_silent_downcasting|copy keyword is deprecated)")
@@ -44,64 +42,22 @@ ANSWER = {
 }
 
 
-class Told(ThreadingHTTPServer):
-    """What it answers by method and path, and the bodies it was sent."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers: dict[str, tuple[int, Any]] = {
-            "GET /health": (200, {"status": "not_ready", "parts": {}}),
-            "GET /uploads": (200, {"uploads": []}),
-            "GET /model_info": (409, {"code": "no_active_model", "message": "none", "fix": "set one"}),
-        }
-        self.sent: list[Any] = []
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Told
-
-    def do_GET(self) -> None:
-        status, body = self.server.answers.get(
-            f"{self.command} {self.path.partition('?')[0]}", (404, {"code": "no_route"})
-        )
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def do_POST(self) -> None:
-        self.server.sent.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-        self.do_GET()
-
-    def log_message(self, *_arguments: Any) -> None:
-        """Nothing: the test tells enough."""
-
-
 @pytest.fixture
-def api() -> Iterator[Told]:
-    with Told() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def address(api: Told) -> Iterator[str]:
-    """Of a running page that speaks to `api`."""
+def address(server: Server, credentials: None) -> Iterator[str]:
+    """Of a running page that speaks to `server`, which has no model yet."""
+    server.answers["GET", "/health"] = (200, {"status": "not_ready", "parts": {}})
+    server.answers["GET", "/uploads"] = (200, {"uploads": []})
+    server.answers["GET", "/model_info"] = (409, {"code": "no_active_model", "message": "none", "fix": "set one"})
     keep_quiet()
     from dropforge_ui.app import serve
 
-    options = Options(f"http://127.0.0.1:{api.server_port}", "key", port=free_ports(1)[0])
+    options = Options(server.url, "key", port=free_ports(1)[0])
     page = serve(options, wait=False)
     yield f"http://127.0.0.1:{options.port}"
     page.close(verbose=False)
 
 
-def test_the_page_says_what_to_do_and_does_it(api: Told, address: str) -> None:
+def test_the_page_says_what_to_do_and_does_it(server: Server, address: str) -> None:
     """Without a model it says how to get one; with one there is a form from the schema, a refusal with its fix, an answer."""
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 390, "height": 800})
@@ -113,9 +69,9 @@ def test_the_page_says_what_to_do_and_does_it(api: Told, address: str) -> None:
         page.get_by_role("tab", name="Data").click()
         expect(page.locator("#uploads")).to_contain_text("No uploads yet")
 
-        api.answers["GET /health"] = (200, {"status": "ok", "parts": {}})
-        api.answers["GET /model_info"] = (200, INFO)
-        api.answers["POST /predict"] = (422, REFUSED)
+        server.answers["GET", "/health"] = (200, {"status": "ok", "parts": {}})
+        server.answers["GET", "/model_info"] = (200, INFO)
+        server.answers["POST", "/predict"] = (422, REFUSED)
         page.get_by_role("tab", name="Predict").click()
         age = page.get_by_label("age", exact=True)
         expect(age).to_have_value("39")
@@ -132,11 +88,12 @@ def test_the_page_says_what_to_do_and_does_it(api: Told, address: str) -> None:
         expect(refusal).to_contain_text("What to do: Send 0 to 120.")
         expect(refusal).to_contain_text("too_odd · request r-1")
 
-        api.answers["POST /predict"] = (200, ANSWER)
+        server.answers["POST", "/predict"] = (200, ANSWER)
         age.fill("")
         page.locator("#predict").click()
         expect(page.locator(".df-answer")).to_have_text("high")
-        assert api.sent[0] == {"records": [{"age": 200, "work": "State", "member": "true", "note": "hello"}]}
-        assert api.sent[-1] == {"records": [{"age": None, "work": "State", "member": "true", "note": "hello"}]}
+        sent = [json.loads(body) for _, path, _, body in server.asked if path.startswith("/predict")]
+        assert sent[0] == {"records": [{"age": 200, "work": "State", "member": "true", "note": "hello"}]}
+        assert sent[-1] == {"records": [{"age": None, "work": "State", "member": "true", "note": "hello"}]}
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert {url.partition("//")[2].partition(":")[0] for url in asked if url.startswith("http")} == {"127.0.0.1"}
