@@ -77,7 +77,15 @@ def options(lone_cloud: Cloud, built: Path, tmp_path_factory: pytest.TempPathFac
     file = tmp_path_factory.mktemp("sam") / "sam.json"
     file.write_text(json.dumps({"Parameters": for_sam(lone_cloud.target)}))
     with relayed([lone_cloud.config.port, lone_cloud.config.mlflow_port], bridge()):
-        yield ["--template-file", str(built), "--env-vars", str(file), "--skip-pull-image"]
+        yield [
+            "--config-file",
+            str(ROOT / "samconfig.toml"),
+            "--template-file",
+            str(built),
+            "--env-vars",
+            str(file),
+            "--skip-pull-image",
+        ]
 
 
 @contextmanager
