@@ -34,13 +34,18 @@ def env(
     program: Annotated[
         Program, typer.Argument(help="worker, api: for `docker run --env-file`; sam: for `sam local … --env-vars`")
     ],
+    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Print the variables a container needs to be part of the running system."""
     target = Target.find()
     if program is Program.SAM:
         emit_json({"Parameters": for_sam(target)})
         return
-    for name, value in (for_worker(target) if program is Program.WORKER else for_api(target)).items():
+    given = for_worker(target) if program is Program.WORKER else for_api(target)
+    if json:
+        emit_json(given)
+        return
+    for name, value in given.items():
         plain(f"{name}={value}")
 
 

@@ -63,10 +63,11 @@ def estimate(settings: Settings, used: dict[str, Usage], stored_gb: float) -> di
     for what in ("one upload", "1,000 predictions"):
         sums[what]["sum"] = sum(sums[what].values())
     calls = ", ".join(f"{n} {u.billed_ms:.0f} ms at {u.memory_mb} MB (median of {u.samples})" for n, u in used.items())
+    where = " on Fargate" if settings.cost.worker_hour is None else ""
     notes = [
         f"measured here: {calls}. Lambda's processors are not these: measure again after the first upload on AWS.",
         f"prices: list prices of {settings.cost.region} as of {settings.cost.as_of}, from settings.yaml; check them.",
-        f"a training worker on Fargate: {worker_hour(settings.cost):.4f} {settings.cost.currency} an hour.",
+        f"a training worker{where}: {worker_hour(settings.cost):.4f} {settings.cost.currency} an hour.",
         "left out: free tier, data transfer, taxes, the MLflow server (docs/aws.md).",
     ]
     return {"estimates": sums, "measured": {n: asdict(u) for n, u in used.items()}, "notes": notes}

@@ -36,6 +36,13 @@ def test_training_is_limited_by_its_budgets() -> None:
     assert cost.training_limit(one) < cost.training_limit(SHIPPED)
 
 
+def test_a_worker_of_your_own_has_its_own_price() -> None:
+    """One price serves the estimate and the budgets in money: the one that is set, even when it is nothing."""
+    for price in (0.0, 0.75):
+        prices = SHIPPED.cost.model_copy(update={"worker_hour": price})
+        assert cost.worker_hour(prices) == price
+
+
 def test_nothing_happens_costs_storage_only() -> None:
     """An idle month is what is stored, and nothing when nothing is."""
     assert cost.idle_month(SHIPPED, 0) == 0

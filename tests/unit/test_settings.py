@@ -60,8 +60,8 @@ def test_settings_are_frozen() -> None:
         (SMALL + "  - name: forest\n    class: a.b:C\n", 1, "the file", "names must differ"),
         (SMALL.replace("models:", "models: [\n"), 6, "", "not valid YAML"),
         (SMALL.replace("data:\n  target: y", "data: y"), 2, "data", "must be a block of keys"),
-        (SMALL + "    budget: {money: 1}\n", 1, "the file", "set `training.compute.price_per_hour`"),
-        (SMALL + "training:\n  compute: {price_per_hour: 1}\n", 8, "training.compute", "a price needs `as_of`"),
+        (SMALL + "    budget: {money: 0}\n", 7, "models.0.budget.money", "greater than 0"),
+        (SMALL + "cost:\n  worker_hour: -1\n", 8, "cost.worker_hour", "greater than or equal to 0"),
         (SMALL + "extra: 1\n", 7, "extra", "known keys: project, data, analysis"),
     ],
 )

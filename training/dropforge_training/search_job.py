@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from dropforge.cost import worker_hour
 from dropforge.errors import JobFailed
 from dropforge.messages import TrainingJob
 from dropforge.ports import ObjectStore
@@ -43,7 +44,7 @@ def run(
 
     What comes back and what is raised: see tuning.tune.
     """
-    compute = settings.training.compute
+    price = worker_hour(settings.cost)
     points = studies.points_uri(data_bucket, job.model)
     # A new study: a quarter of its trials at most look at what was good before, the rest at what nobody has tried.
     known = studies.read_points(store, points)[: max(1, job.budget.trials // 4)]
@@ -56,9 +57,7 @@ def run(
         seed=job.seed,
         jobs=jobs,
         ranges=model.search,
-        allowance=Allowance(
-            job.budget.trials, job.budget.seconds, job.budget.money, compute.price_per_hour, max(1, len(job.workers))
-        ),
+        allowance=Allowance(job.budget.trials, job.budget.seconds, job.budget.money, price, max(1, len(job.workers))),
         bag=model.bag if candidate.blends else 1,
         start=(*known, candidate.first()) if job.worker <= 1 else (),
         worker=job.worker,

@@ -37,7 +37,9 @@ class Usage:
 
 
 def worker_hour(cost: CostSettings) -> float:
-    """One Fargate task of the template for an hour."""
+    """One training worker for an hour: the price that is set, else that of the template's Fargate task."""
+    if cost.worker_hour is not None:
+        return cost.worker_hour
     return TASK_VCPU * cost.fargate_vcpu_hour + TASK_GB * cost.fargate_gb_hour
 
 

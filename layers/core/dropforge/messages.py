@@ -53,7 +53,7 @@ class TrainingBudget(Message):
 
     trials: int
     seconds: float
-    money: float | None = Field(default=None, description="in the currency of training.compute; null: no limit")
+    money: float | None = Field(default=None, description="in the currency of settings' `cost`; null: no limit")
 
 
 class TrainingJob(Message):

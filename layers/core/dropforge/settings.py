@@ -123,7 +123,7 @@ class Budget(Frozen):
     seconds: float = Field(
         60, gt=0, description="wall time of a worker, the last fit included; a trial in flight is cut"
     )
-    money: float | None = Field(None, gt=0, description="of all workers; needs `training.compute`")
+    money: float | None = Field(None, gt=0, description="of all workers, in the currency and at the prices of `cost`")
 
 
 class ModelSettings(Frozen):
@@ -137,26 +137,11 @@ class ModelSettings(Frozen):
     search: dict[str, Any] = Field(default_factory=dict, description="narrower ranges for the search, by parameter")
 
 
-class ComputeSettings(Frozen):
-    """What one training worker costs. `as_of`: the day the price was looked up."""
-
-    price_per_hour: float = Field(0.0, ge=0, description="of one worker")
-    currency: str = Field("USD", description="of the price and of `budget.money`")
-    as_of: date | None = Field(None, description="the day the price was looked up")
-
-    @model_validator(mode="after")
-    def _price_is_dated(self) -> ComputeSettings:
-        if self.price_per_hour and self.as_of is None:
-            raise ValueError("a price needs `as_of`, the day it was looked up, e.g. 2026-11-01")
-        return self
-
-
 class TrainingSettings(Frozen):
     metric: Metric = "roc_auc"
     holdout_share: float = Field(0.2, gt=0.0, lt=0.9)
     seed: int = 20260101
     calibration: Literal["auto", "none", "temperature", "sigmoid", "isotonic"] = "auto"
-    compute: ComputeSettings = ComputeSettings()
 
 
 class PromotionSettings(Frozen):
@@ -215,6 +200,9 @@ class CostSettings(Frozen):
     logs_gb: float = Field(0.50, ge=0, description="a gigabyte of log lines taken in")
     fargate_vcpu_hour: float = Field(0.04048, ge=0, description="a training container's core for an hour")
     fargate_gb_hour: float = Field(0.004445, ge=0, description="its gigabyte for an hour")
+    worker_hour: float | None = Field(
+        None, ge=0, description="a worker of your own for an hour; none: a Fargate task of the template"
+    )
 
 
 class Settings(Frozen):
@@ -235,13 +223,6 @@ class Settings(Frozen):
     def _target_is_not_processed(self) -> Settings:
         if any(self.data.target in step.columns for step in self.processing):
             raise ValueError(f"`processing` changes features only; {self.data.target} is the target")
-        return self
-
-    @model_validator(mode="after")
-    def _money_has_a_price(self) -> Settings:
-        limited = [m.name for m in self.models if m.budget.money is not None]
-        if limited and not self.training.compute.price_per_hour:
-            raise ValueError(f"the budget of {limited[0]} limits money: set `training.compute.price_per_hour`")
         return self
 
     @model_validator(mode="after")
