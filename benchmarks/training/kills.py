@@ -46,7 +46,8 @@ def measure(
             noted |= _finished_trials(target)
             killed.append(_kill(config, number))
             local_cloud.start_worker(config, outputs, number)
-        _wait(lambda: sum(_state(target, u) not in _TERMINAL for u in uploads) <= 2, 600)  # a killed job stays hidden for a minute
+        # A killed job stays hidden for a minute, and comes back to the end of a queue.
+        _wait(lambda: sum(_state(target, u) not in _TERMINAL for u in uploads) <= 2, 600)
     _wait(lambda: all(_state(target, u) in _TERMINAL for u in uploads), 900)
     states = [_state(target, u) for u in uploads]
     if states != ["concluded"] * runs:

@@ -220,7 +220,7 @@ def _finish(
             "calibration": calibration.told(fitted.calibration),
             "threshold_reason": fitted.threshold_reason,
             "comparison": beside,
-            "tuning": {"score": tuned.score, "seconds": tuned.seconds},
+            "tuning": {"score": tuned.score, "seconds": tuned.seconds, "curve": tuned.curve},
         },
     )
     _write_card(folder, made)

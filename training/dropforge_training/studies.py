@@ -142,6 +142,27 @@ class SharedStudy:
     def refresh(self) -> None:
         self._backend.refresh()
 
+    def curve(self) -> tuple[tuple[float, float], ...]:
+        """(seconds since the first trial began, best score so far) where it rose, and at the end of the last trial."""
+        ended = sorted(
+            (
+                t.datetime_complete.timestamp(),
+                t.datetime_start.timestamp(),
+                t.number,
+                t.value if t.state == TrialState.COMPLETE else None,
+            )
+            for t in self.trials(*FINISHED)
+            if t.datetime_start and t.datetime_complete
+        )
+        begun = min((start for _, start, _, _ in ended), default=0.0)
+        points: list[tuple[float, float]] = []
+        for end, _, _, value in ended:
+            if value is not None and (not points or value > points[-1][1]):
+                points.append((round(end - begun, 2), value))
+        if points:
+            points.append((round(ended[-1][0] - begun, 2), points[-1][1]))
+        return tuple(dict.fromkeys(points))
+
     def best(self, count: int) -> list[FrozenTrial]:
         """Finished trials that differ in parameters, best first."""
         ranked = sorted(self.trials(TrialState.COMPLETE), key=lambda t: (-float(t.value or 0.0), t.number))

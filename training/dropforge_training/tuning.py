@@ -36,7 +36,8 @@ class Tuned:
     """Parameters of the estimators of the last fit, the best first; the score is on validation rows (a loss is negated).
 
     Rounds found by early stopping are among the parameters, in proportion to all training rows.
-    `trials` of the whole study, finished and pruned; `seconds` of its slowest worker; `money` of all workers.
+    `trials` of the whole study, finished and pruned; `seconds` of its slowest worker; `money` of all workers. `curve`: the
+    best score so far by seconds since the study's first trial began, a point where it rose and one at the end.
     """
 
     members: tuple[dict[str, Any], ...]
@@ -45,6 +46,7 @@ class Tuned:
     seconds: float
     money: float
     points: tuple[Point, ...]
+    curve: tuple[tuple[float, float], ...] = ()
 
     @property
     def params(self) -> dict[str, Any]:
@@ -263,6 +265,7 @@ def _tuned(wanted: Search, study: SharedStudy, clock: _Clock, share: float) -> T
         seconds=max(by_worker.values()),
         money=wanted.allowance.spent(sum(by_worker.values())),
         points=tuple(Point(t.params, float(t.value or 0.0)) for t in best),
+        curve=study.curve(),
     )
 
 

@@ -118,6 +118,18 @@ def test_trials_end_the_search(wanted: Callable[..., tuning.Search]) -> None:
     assert len(trials(store)) == 6
 
 
+def test_the_curve_tells_when_the_best_score_rose(wanted: Callable[..., tuning.Search]) -> None:
+    """Scores rise from point to point over all attempts, seconds too; the last point is the end of the last trial."""
+    store = MemoryStore()
+    run(wanted(trials=4), store)
+    tuned = run(wanted(trials=8), store)
+    ended = [t for t in trials(store) if t.datetime_complete]
+    seconds = max(t.datetime_complete for t in ended) - min(t.datetime_start for t in ended)
+    assert [s for _, s in tuned.curve] == sorted(s for _, s in tuned.curve)
+    assert tuned.curve[-1] == (round(seconds.total_seconds(), 2), tuned.score)
+    assert tuned.curve[0][0] < tuned.curve[-1][0]
+
+
 def test_a_trial_in_flight_ends_with_the_seconds(wanted: Callable[..., tuning.Search]) -> None:
     """A fit that would take ten times the budget is cut between two rounds and counts with the rounds it had."""
     slow = Stepwise(pause=0.1)
