@@ -7,6 +7,7 @@ from typing import Any
 
 from dropforge import bootstrap, observability
 from dropforge.messages import ConcludeRequest
+from dropforge.steps import promote
 from dropforge.steps.conclude import conclude
 
 
@@ -33,5 +34,16 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             bucket=world.env.data_bucket,
             log=log,
         )
-        log.info("concluded", extra={"registered": len(conclusion.registered), "failed": sorted(conclusion.failed)})
+        promoted = promote.automatically(
+            conclusion,
+            settings=settings,
+            store=world.store,
+            registry=world.registry,
+            bucket=world.env.data_bucket,
+            log=log,
+        )
+        log.info(
+            "concluded",
+            extra={"promoted": promoted, "registered": len(conclusion.registered), "failed": sorted(conclusion.failed)},
+        )
         return conclusion.model_dump(mode="json")

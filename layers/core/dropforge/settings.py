@@ -149,7 +149,7 @@ class PromotionSettings(Frozen):
     minimum_gain: float = 0.0
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     maximum_slice_loss: float = Field(0.02, ge=0.0)
-    auto_promote: Literal[False] = False  # models are not promoted by themselves yet
+    auto_promote: bool = Field(False, description="whether a challenger answers at once, without anybody's decision")
 
 
 class Costs(Frozen):

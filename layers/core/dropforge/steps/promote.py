@@ -1,0 +1,52 @@
+"""Let the challenger answer by itself, where settings.yaml says so (`promotion.auto_promote`)."""
+
+from __future__ import annotations
+
+import logging
+
+from dropforge.errors import BundleRejected, Conflict
+from dropforge.messages import Conclusion
+from dropforge.ports import ObjectStore, Registry
+from dropforge.settings import Settings
+from dropforge.steps import switch, versions
+from dropforge.steps.conclude import CHALLENGER
+
+
+def automatically(
+    conclusion: Conclusion,
+    *,
+    settings: Settings,
+    store: ObjectStore,
+    registry: Registry,
+    bucket: str,
+    log: logging.Logger,
+) -> bool:
+    """Label the challenger with the serving alias and switch to it, when `auto_promote` is on and the gate chose one.
+
+    The ledger says that the gate did it, and why; the way back is the same as from a switch by hand. True when it answers
+    now. A bundle that fails its check, or a quicker switch by a person, leaves the served model as it is: False.
+    Raises Unavailable when the registry or the store does not answer; doing it again changes nothing that is done.
+    """
+    challenger = conclusion.challenger
+    if not settings.promotion.auto_promote or challenger is None:
+        return False
+    alias = settings.serving.alias
+    version = versions.resolve(CHALLENGER, challenger.name, settings, registry)
+    try:
+        switch.verify(store, versions.active_of(version, alias, settings))  # before the label moves
+        versions.label(alias, version.name, version.version, settings=settings, registry=registry)
+        switch.set_model(
+            alias,
+            challenger.name,
+            settings=settings,
+            store=store,
+            registry=registry,
+            bucket=bucket,
+            by="auto_promote",
+            log=log,
+            why="; ".join(conclusion.reasons),
+        )
+    except (BundleRejected, Conflict) as error:
+        log.warning("the challenger was not promoted", extra={"code": error.code, "why": error.message})
+        return False
+    return True

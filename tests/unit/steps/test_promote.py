@@ -1,0 +1,94 @@
+"""A challenger that answers by itself, where settings say so."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from dropforge.messages import Conclusion
+from dropforge.serving.ledger import Ledger
+from dropforge.serving.pointer import ActivePointer
+from dropforge.settings import Settings
+from dropforge.steps import promote
+
+
+@dataclass
+class Gate:
+    """What conclude decided about version 2 of the forest, version 1 being served."""
+
+    switching: Any
+    settings: Settings
+
+    def conclude(self, *, on: bool = True, chosen: bool = True) -> bool:
+        rule = self.settings.promotion.model_copy(update={"auto_promote": on})
+        found = [v for v in self.switching.registry.versions(["demo-forest"]) if "challenger" in v.aliases]
+        return promote.automatically(
+            Conclusion(
+                upload_id="a" * 20,
+                registered=tuple(found),
+                challenger=found[0] if chosen else None,
+                reasons=("+0.02",),
+                failed={},
+            ),
+            settings=self.settings.model_copy(update={"promotion": rule}),
+            store=self.switching.store,
+            registry=self.switching.registry,
+            bucket="b",
+            log=logging.getLogger("test"),
+        )
+
+    def served(self) -> str:
+        return ActivePointer(self.switching.store, "b").read()[0].version
+
+
+@pytest.fixture
+def decided(switching: Any) -> Gate:
+    switching.version("forest", "Production")
+    switching.set()
+    switching.version("forest", "challenger")
+    return Gate(switching, switching.settings)
+
+
+def test_a_challenger_answers_at_once_when_settings_say_so(decided: Gate) -> None:
+    """It has the serving alias, the pointer names it, and the ledger says that the gate did it and why."""
+    assert decided.conclude()
+    assert decided.served() == "2"
+    (version,) = [v for v in decided.switching.registry.versions(["demo-forest"]) if "Production" in v.aliases]
+    assert version.version == "2"
+    ledger = Ledger(decided.switching.store, "b")
+    newest = ledger.get(ledger.last_number()).entry  # type: ignore[union-attr]
+    assert (newest.by, newest.why) == ("auto_promote", "+0.02")
+
+
+@pytest.mark.parametrize("case", [{"on": False}, {"chosen": False}])
+def test_nobody_is_promoted_otherwise(decided: Gate, case: dict[str, bool]) -> None:
+    """Without the setting, or without a challenger, the served model stays."""
+    assert not decided.conclude(**case)
+    assert decided.served() == "1"
+
+
+def test_a_broken_bundle_is_not_promoted(decided: Gate) -> None:
+    """Its hash is checked before anything moves: pointer and label stay where they were."""
+    version = next(v for v in decided.switching.registry.versions(["demo-forest"]) if v.version == "2")
+    decided.switching.store.put(f"{version.tags['bundle_uri']}/model.onnx", b"another graph")
+    assert not decided.conclude()
+    assert decided.served() == "1"
+    assert [v.version for v in decided.switching.registry.versions(["demo-forest"]) if "Production" in v.aliases] == [
+        "1"
+    ]
+
+
+def test_a_switch_that_was_quicker_wins(decided: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person who switched in the same moment is not overruled: the conflict is told in the log only."""
+    from dropforge.errors import Conflict
+    from dropforge.steps import switch
+
+    def late(*_: object, **__: object) -> None:
+        raise Conflict("another switch came first", code="lost_race", fix="look at the ledger")
+
+    monkeypatch.setattr(switch, "set_model", late)
+    assert not decided.conclude()
+    assert decided.served() == "1"
