@@ -140,6 +140,10 @@ class Api:
         body = {"why": why} if to is None else {"to": to, "why": why}
         return cast("dict[str, Any]", self._json("POST", "/rollback", body))
 
+    def decide(self, action: str, why: str = "") -> dict[str, Any]:
+        """`promote` makes the candidate the one that answers, `abort` gives it up."""
+        return cast("dict[str, Any]", self._json("POST", "/candidate", {"action": action, "why": why}))
+
     def ledger(self, limit: int = 50) -> Ledger:
         return cast("Ledger", self._json("GET", f"/ledger?limit={limit}"))
 

@@ -12,6 +12,13 @@ class Identity(TypedDict, total=False):
     run_id: str
 
 
+class Beside(Identity, total=False):
+    """The candidate beside the active model: the share of requests it answers, and whether it is scored in the shadow."""
+
+    weight: float
+    shadow: bool
+
+
 class Feature(TypedDict, total=False):
     name: str
     kind: str  # integer, number, boolean, datetime, category, text
@@ -22,6 +29,7 @@ class Feature(TypedDict, total=False):
 
 class ModelInfo(TypedDict, total=False):
     model: Identity
+    candidate: Beside | None
     set_at: str
     set_by: str
     target: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,14 +13,14 @@ import gradio as gr
 from dropforge_ui import theme
 from dropforge_ui.client import Api, ApiError
 from dropforge_ui.markup import done, problem
-from dropforge_ui.shapes import Identity, Version
+from dropforge_ui.shapes import ModelInfo, Version
 from dropforge_ui.tabs.parts import html, waiting
 from dropforge_ui.views import models as views
 from dropforge_ui.views import page
 
 _CARDS = 24  # read for the leaderboard; older versions stand there without an interval
 _ALIASES = ("Production", "Staging")
-_SHOWN = 8  # places that `look` fills
+_SHOWN = 9  # places that `look` fills
 
 
 @dataclass(slots=True)
@@ -58,9 +59,9 @@ class Board:
         except ApiError:
             return {}
 
-    def active(self) -> Identity | None:
+    def active(self) -> ModelInfo | None:
         try:
-            return self.api.model_info()["model"]
+            return self.api.model_info()
         except ApiError as error:
             if error.status in {404, 409}:
                 return None
@@ -96,12 +97,17 @@ class Actions:
         return _tell(done(f"{model} version {version} answers now.")), ""
 
     def ask(self, to: int | None = None) -> tuple[Any, ...]:
-        """Going back is asked for once more; nothing is changed yet."""
+        """Going back is asked for once more; nothing is changed yet. What is asked is what will be done: a numbered entry."""
         try:
-            words = views.before(self.api.ledger(), to)
+            kept = self.api.ledger()
         except ApiError as error:
             return _tell(page.error(error)), None, *_buttons(asking=False)
-        return _tell(views.question(f"Go back to {words}?")), {"to": to}, *_buttons(asking=True)
+        entry = next((e for e in kept["entries"] if e["number"] == to), None) if to else views.previous(kept)
+        if entry is None:
+            told = problem("nothing_to_roll_back_to", "There is no earlier model.", "Set a version active instead.")
+            return _tell(told), None, *_buttons(asking=False)
+        told = views.question(f"Go back to {views.title(entry['to'])}?")
+        return _tell(told), {"to": entry["number"]}, *_buttons(asking=True)
 
     def ask_for(self, event: gr.EventData) -> tuple[Any, ...]:
         return self.ask(int(event._data["pick"]))
@@ -113,6 +119,14 @@ class Actions:
         except ApiError as error:
             told = page.error(error)
         return _tell(told), *_buttons(asking=False), why
+
+    def decide(self, action: str, why: str) -> tuple[Any, Any]:
+        try:
+            model = self.api.decide(action, why or "")["model"]
+        except ApiError as error:
+            return _tell(page.error(error)), gr.skip()
+        said = "answers now." if action == "promote" else "answers alone."
+        return _tell(done(f"{views.title(model)} {said}")), ""
 
     def stay(self) -> tuple[Any, ...]:
         return gr.update(visible=False), *_buttons(asking=False)
@@ -137,12 +151,12 @@ class Actions:
         """What takes longer: the intervals of the leaderboard, and the card of the chosen version."""
         try:
             found = self.api.models()
-            fresh, model = self.board.learn(found), self.board.active()
+            fresh, info = self.board.learn(found), self.board.active()
             mine = next((v for v in found if views.key(v) == now.key), None)
             card = _card(self.api, mine)
         except ApiError as error:
             return gr.skip(), gr.update(value=page.error(error), visible=True)
-        active = views.key(model) if model else ""
+        active = views.key(info["model"]) if info else ""
         board = views.leaderboard(found, self.board.known, active, now.key) if fresh else gr.skip()
         return board, card if mine is None or views.key(mine) == now.key else gr.skip()
 
@@ -176,6 +190,9 @@ def build(api: Api, changed: Callable[[Any], Any]) -> Any:
                     activate = gr.Button("Set active", variant="primary", elem_id="set-active")
             with gr.Column(elem_classes=["df-card"], scale=1), gr.Column():
                 active = html(elem_id="active")
+                with gr.Row(elem_classes=["df-actions"], visible=False) as beside:
+                    promote = gr.Button("Promote what is tried", variant="primary", elem_id="promote")
+                    abort = gr.Button("Give it up", elem_id="abort")
                 with gr.Row(elem_classes=["df-actions"]):
                     back = gr.Button("Roll back", elem_id="roll-back")
                     sure = gr.Button("Yes, go back", variant="primary", visible=False, elem_id="roll-back-sure")
@@ -183,7 +200,7 @@ def build(api: Api, changed: Callable[[Any], Any]) -> Any:
         ledger = html(js_on_load=theme.pick_script(), elem_id="ledger")
         first, second, compared = _compare(actions)
         card = html(visible=False, elem_id="model-card")
-    shown = [leaderboard, rest, chosen, active, back, ledger, first, second]
+    shown = [leaderboard, rest, chosen, active, beside, back, ledger, first, second]
     quiet, brief = {"show_progress": "hidden"}, {"show_progress": "minimal"}
 
     again, more = (actions.look, [picked, first, second], shown), (actions.detail, picked, [leaderboard, card])
@@ -191,6 +208,9 @@ def build(api: Api, changed: Callable[[Any], Any]) -> Any:
     leaderboard.select(_picked, picked, None, **quiet).then(*again, **brief).then(*more, **quiet)
     label.click(actions.label, [picked, alias], told, **brief).then(*again, **quiet)
     changed(activate.click(actions.activate, [picked, alias, why], [told, why], **brief).then(*again, **quiet).then)
+    for button, action in ((promote, "promote"), (abort, "abort")):
+        run = functools.partial(actions.decide, action)
+        changed(button.click(run, why, [told, why], **brief).then(*again, **quiet).then)
     confirm, buttons = [told, pending, sure, stay, back], [told, sure, stay, back]
     back.click(actions.ask, None, confirm, **quiet)
     ledger.select(actions.ask_for, None, confirm, **quiet)
@@ -224,8 +244,8 @@ def _buttons(*, asking: bool) -> tuple[Any, ...]:
 
 
 def _look(board: Board, now: Chosen, one: str | None, other: str | None) -> tuple[Any, ...]:
-    found, model, kept = board.api.models(), board.active(), board.api.ledger()
-    active = views.key(model) if model else ""
+    found, info, kept = board.api.models(), board.active(), board.api.ledger()
+    active = views.key(info["model"]) if info else ""
     keys = [views.key(v) for v in views.ranked(found)]
     if now.key not in keys:
         now.key = active if active in keys else keys[0] if keys else ""
@@ -239,8 +259,9 @@ def _look(board: Board, now: Chosen, one: str | None, other: str | None) -> tupl
         views.leaderboard(found, board.known, active, now.key),
         gr.update(visible=bool(found)),
         views.chosen(mine),
-        views.active(model, kept),
-        gr.update(interactive=len(kept.get("entries", ())) > 1),
+        views.active(info, kept),
+        gr.update(visible=bool(info and info.get("candidate"))),
+        gr.update(interactive=views.previous(kept) is not None),
         views.ledger(kept),
         gr.update(choices=choices, value=one),
         gr.update(choices=choices, value=other),

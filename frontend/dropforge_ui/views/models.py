@@ -7,8 +7,9 @@ from typing import Any
 
 from dropforge_ui import charts, words
 from dropforge_ui.markup import Markup, Row, card, chip, empty, facts, frame, join, table, tag
-from dropforge_ui.shapes import Identity, Ledger, LedgerEntry, Version
+from dropforge_ui.shapes import Beside, Ledger, LedgerEntry, ModelInfo, Version
 
+_ACTIONS = {"set_model": "set", "rollback": "roll back", "candidate": "try", "abort": "give up"}
 Card = Mapping[str, Any]  # a model card as GET /models/{name}/{version}/card tells it
 Key = str  # "name/version"
 _LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece", "mae", "rmse"})
@@ -100,20 +101,29 @@ def chosen(v: Version | None) -> Markup:
     return _stack(tag("h2", title(v)), facts(pairs))
 
 
-def active(found: Identity | None, ledger: Ledger) -> Markup:
-    """What answers now, and whether the chain of changes holds."""
+def active(found: ModelInfo | None, ledger: Ledger) -> Markup:
+    """What answers now, what is tried beside it, and whether there is a way back."""
     if not found:
         return _stack(tag("h2", "Active model"), empty("No model is active", "Label a version, then set it active."))
-    last = next(iter(ledger.get("entries", ())), None)
-    once = len(ledger.get("entries", ())) < 2
+    model, last = found["model"], next(iter(ledger.get("entries", ())), None)
     pairs = [
-        ("Version", tag("b", title(found))),
-        ("Label", chip(found["alias"], "accent") if found.get("alias") else ""),
+        ("Version", tag("b", title(model))),
+        ("Label", chip(model["alias"], "accent") if model.get("alias") else ""),
+        ("Beside it", _beside(found.get("candidate"))),
         ("Since", words.ago(last["at"]) if last else ""),
         ("Set by", words.who(last["by"]) if last else ""),
     ]
-    note = tag("p", "It is the first: there is none to roll back to yet.", class_="df-note") if once else None
+    first = previous(ledger) is None
+    note = tag("p", "There is no earlier model to roll back to yet.", class_="df-note") if first else None
     return _stack(tag("h2", "Active model"), facts(pairs), note)
+
+
+def _beside(c: Beside | None) -> str:
+    if not c:
+        return ""
+    share = f"answers {c['weight']:.0%} of the requests" if c.get("weight") else ""
+    shadow = "is scored in the shadow" if c.get("shadow") else ""
+    return f"{title(c)} " + " and ".join(p for p in (share, shadow) if p)
 
 
 def ledger(found: Ledger) -> Markup:
@@ -140,21 +150,27 @@ def _entry(e: LedgerEntry, *, current: bool) -> Row:
     before, to = e.get("from"), e["to"]
     change = (tag("b", title(to)), tag("small", f"before: {title(before)}") if before else tag("small", "the first"))
     back = tag("button", "Back to this", type="button", data_pick=e["number"], class_="df-link")
-    action = {"set_model": "set", "rollback": "roll back"}.get(e.get("action", ""), e.get("action", ""))
+    action = _ACTIONS.get(e.get("action", ""), e.get("action", ""))
     why = tag("span", chip(action), " ", e.get("why") or "")
     here = chip("now", "good") if current else back
     return Row((e["number"], words.ago(e["at"]), words.who(e["by"]), change, why, here))
 
 
-def before(found: Ledger, to: int | None) -> str:
-    """The model that a roll back makes answer: of entry `to`, or the one before the present one."""
-    entries = found.get("entries", [])
-    if to is None:
-        now = next((e for e in entries if e["number"] == found.get("active")), None)
-        past = now.get("from") if now else None
-    else:
-        past = next((e["to"] for e in entries if e["number"] == to), None)
-    return title(past) if past else "the model before" if to is None else f"the model of entry {to}"
+def previous(found: Ledger) -> LedgerEntry | None:
+    """The entry a roll back goes to: the newest of another model before the active one; what a roll back left is passed over."""
+    kept = {e["number"]: e for e in found.get("entries", ())}
+    now = kept.get(found.get("active", 0))
+    if now is None:
+        return None
+    number = now.get("restores") or now["number"]
+    while number > 1:
+        number -= 1
+        entry = kept.get(number)
+        if entry and entry.get("restores"):
+            number = (entry["restores"] or 0) + 1
+        elif entry and key(entry["to"]) != key(now["to"]):
+            return entry
+    return None
 
 
 def question(words: str) -> Markup:

@@ -81,7 +81,7 @@ def _of_models() -> list[str]:
     return [
         models.leaderboard([version], {models.key(version): told}, "", ""),
         models.chosen(version),
-        models.active(version, kept),
+        models.active({"model": version, "candidate": {**version, "weight": 0.1, "shadow": True}}, kept),
         models.ledger(kept),
         models.comparison(told, told),
         models.model_card(EVIL, EVIL),
@@ -272,6 +272,24 @@ def test_a_comparison_calls_none_better_within_the_intervals() -> None:
     assert page.count('<span class="df-chip good">second</span>') == 1
     assert page.count("within the intervals") == 1
     assert "uncalibrated" not in page
+
+
+def test_the_way_back_is_the_one_the_system_goes() -> None:
+    """The newest entry of another model; going back again goes further back, never forward to what was left; none at the start."""
+
+    def entry(number: int, version: str, restores: int | None = None) -> Any:
+        return {"number": number, "to": {"name": "m", "version": version}, "restores": restores}
+
+    def goes_to(*entries: Any) -> int | None:
+        found = models.previous({"entries": list(reversed(entries)), "active": entries[-1]["number"]})
+        return found["number"] if found else None
+
+    first, second, third = entry(1, "1"), entry(2, "2"), entry(3, "3")
+    assert goes_to(first) is None
+    assert goes_to(first, second, third) == 2
+    assert goes_to(first, second, third, entry(4, "2", restores=2)) == 1
+    assert goes_to(first, second, third, entry(4, "2", restores=2), entry(5, "4")) == 2
+    assert goes_to(first, entry(2, "1"), entry(3, "1")) is None  # a candidate was tried and given up
 
 
 def test_a_close_call_does_not_contradict_the_answer() -> None:
