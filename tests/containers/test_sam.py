@@ -182,8 +182,12 @@ def test_analyze_takes_an_upload(analysed: dict[str, Any]) -> None:
 def test_conclude_can_be_repeated(served: Cloud, analysed: dict[str, Any], invoke: Callable[..., Any]) -> None:
     """The state machine's own request once more: the same conclusion, no second version."""
     states = served.client("stepfunctions")
-    execution = f"{served.outputs['StateMachineArn'].replace(':stateMachine:', ':execution:')}:{analysed['upload_id']}"
-    history = states.get_execution_history(executionArn=execution, maxResults=1000)["events"]
+    executions = [
+        states.describe_execution(executionArn=e["executionArn"])
+        for e in states.list_executions(stateMachineArn=served.outputs["StateMachineArn"])["executions"]
+    ]
+    ours = next(e for e in executions if json.loads(e["input"])["upload_id"] == analysed["upload_id"])
+    history = states.get_execution_history(executionArn=ours["executionArn"], maxResults=1000)["events"]
     entered = next(e for e in history if e.get("stateEnteredEventDetails", {}).get("name") == "Conclude")
     request = json.loads(entered["stateEnteredEventDetails"]["input"])
     before = served.target.api("GET", "/models").json()["models"]
