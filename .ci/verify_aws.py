@@ -113,6 +113,8 @@ def _sam_deploy(config: Config) -> str:
     _sam(
         config,
         "deploy",
+        "--config-file",
+        str(ROOT / "samconfig.toml"),
         "--config-env",
         "local",
         "--template-file",
