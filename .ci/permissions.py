@@ -24,7 +24,20 @@ from dropforge_local.layout import REGION, Config
 
 ROOT = Path(__file__).parents[1]
 ROOMS = {
-    "data": ("incoming", "config", "datasets", "uploads", "quarantine", "tuning", "serving"),
+    "data": (
+        "incoming",
+        "batch",
+        "config",
+        "datasets",
+        "uploads",
+        "quarantine",
+        "tuning",
+        "serving",
+        "predictions",
+        "captured",
+        "labels",
+        "monitoring",
+    ),
     "artifacts": ("reports", "mlflow"),
 }
 DENIED = {"AccessDenied", "AccessDeniedException"}
