@@ -274,3 +274,35 @@ def _shape(value: Any) -> Any:
     if not isinstance(value, dict):
         return None
     return {k: {} if k in {"predictions", "heldout"} else _shape(v) for k, v in value.items()}
+
+
+def test_rows_of_an_earlier_version_are_read(traffic: Traffic, tmp_path: Path) -> None:
+    """A Parquet that lacks a column which came later is completed, not refused."""
+    traffic.ask(10)
+    traffic.look()
+    uri, old = "s3://b/monitoring/rows/2026-03-05/demo-forest/1.parquet", tmp_path / "old.parquet"
+    old.write_bytes(traffic.store.get(uri).body)
+    less = tmp_path / "less.parquet"
+    duckdb.execute(f"COPY (SELECT * EXCLUDE (shadow) FROM '{old}') TO '{less}' (FORMAT parquet)")
+    traffic.store.put(uri, less.read_bytes())
+    traffic.ask(5)
+    (told,) = traffic.look()["new"]
+    assert (told["rows"], told["shadow_rows"], told["problem"]) == (15, 0, "")
+
+
+def test_a_window_that_cannot_be_read_keeps_what_was_found(traffic: Traffic) -> None:
+    """Its figures stay with the reason why they are old, other windows are done, and it is well again when the rows are."""
+    traffic.ask(10)
+    traffic.look()
+    uri = "s3://b/monitoring/rows/2026-03-05/demo-forest/1.parquet"
+    good = traffic.store.get(uri).body
+    traffic.store.put(uri, b"damaged")
+    traffic.ask(5)
+    traffic.ask(6, version="2")
+    traffic.look()
+    told = {w["model"]["version"]: w for w in traffic.shown()}
+    assert (told["1"]["rows"], told["2"]["rows"], told["2"]["problem"]) == (10, 6, "")
+    assert told["1"]["problem"]
+    traffic.store.put(uri, good)
+    traffic.look(date(2026, 3, 8))
+    assert [(w["rows"], w["problem"]) for w in traffic.shown() if w["model"]["version"] == "1"] == [(15, "")]

@@ -46,23 +46,30 @@ def read(db: Any, lines: Path | None, compacted: Path | None, manifest: BundleMa
 
     `read_labels` comes first. `lines`: captured lines, each with the `source` it came from.
     """
-    parts = []
-    own = [f"p.{c}" for c in manifest.classes] + [f"x.{f.name}" for f in manifest.features]
+    kinds = {
+        "prediction_id": "VARCHAR",
+        "row": "INTEGER",
+        "at": "VARCHAR",
+        "prediction": "VARCHAR",
+        "bundle_uri": "VARCHAR",
+    }
+    kinds |= {"shadow": "BOOLEAN", "source": "VARCHAR", **{f"p.{c}": "DOUBLE" for c in manifest.classes}}
+    kinds |= {f"x.{f.name}": "VARCHAR" for f in manifest.features}
+    # No row, every column: a Parquet of an earlier version may lack one that came later.
+    parts = [f"SELECT {', '.join(f'CAST(NULL AS {kind}) AS {name(c)}' for c, kind in kinds.items())} WHERE false"]
     if compacted is not None:
-        kept = ", ".join(
-            name(c) for c in ("prediction_id", "row", "at", "prediction", "bundle_uri", "shadow", "source", *own)
-        )
-        parts.append(f"SELECT {kept} FROM read_parquet({quote(str(compacted))})")
+        parts.append(f"SELECT * EXCLUDE (actual) FROM read_parquet({quote(str(compacted))})")
     if lines is not None:
         chances = "".join(f", probabilities[{quote(c)}] AS {name(f'p.{c}')}" for c in manifest.classes)
         values = "".join(f", features[{quote(f.name)}] AS {name(f'x.{f.name}')}" for f in manifest.features)
         read = f"read_json({quote(str(lines))}, format = 'newline_delimited', columns = {_LINE})"
-        said = "label AS prediction, bundle_uri, coalesce(shadow, false) AS shadow, source"
+        said = "label AS prediction, bundle_uri, shadow, source"
         parts.append(f'SELECT prediction_id, "row", "at", {said}{chances}{values} FROM {read}')
-    union = " UNION ALL ".join(parts)
+    union = " UNION ALL BY NAME ".join(parts)
     first = 'QUALIFY row_number() OVER (PARTITION BY prediction_id, "row" ORDER BY "at", source) = 1'
     db.execute(
-        f"CREATE OR REPLACE TABLE {ROWS} AS SELECT u.*, l.actual FROM (SELECT * FROM ({union}) {first}) u "
+        f"CREATE OR REPLACE TABLE {ROWS} AS SELECT u.* REPLACE (coalesce(u.shadow, false) AS shadow), l.actual "
+        f"FROM (SELECT * FROM ({union}) {first}) u "
         f'LEFT JOIN {LABELS} l USING (prediction_id, "row") ORDER BY u."at", u.prediction_id, u."row"'
     )
     return int(db.execute(f"SELECT count(*) FROM {ROWS}").fetchone()[0])

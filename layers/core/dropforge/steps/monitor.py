@@ -143,16 +143,17 @@ class _Look:
             return None
         try:
             state = self._look(key, objects, labels)
-        except DropforgeError as error:
-            if isinstance(error, NotFound):  # its rows have expired: what was found of them stays
-                return None
+        except NotFound:  # its rows have expired: what was found of them stays
+            return None
+        except Exception as error:
+            # Whatever it is: one window that cannot be read must not stop the others.
             self.failed.append(key[0])
-            self.ports.log.warning(
-                "window not done", extra={"window": "/".join(key), "code": error.code, "why": error.message}
-            )
-            if held is not None or isinstance(error, Conflict):
-                return None  # what was found before stays; the next look tries again
-            state, context = {**windows.nothing(), "problem": error.message}, ""
+            self.ports.log.error("window not done", exc_info=True, extra={"window": "/".join(key)})
+            if isinstance(error, Conflict):
+                return None  # somebody else writes it; the next look takes up what is left
+            why = error.message if isinstance(error, DropforgeError) else f"{type(error).__name__}: {error}"[:500]
+            # What was found before stays, with the reason why it is old; the next look tries again.
+            state, context = {**(held.state if held else windows.nothing()), "problem": why}, ""
         told = {**state, "context": context, "objects": fresh if objects else held.state["objects"] if held else fresh}
         return windows.write(self.store, self.ports.data_bucket, key, told, held, self.ports.log)
 
