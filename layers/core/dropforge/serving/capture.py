@@ -21,6 +21,8 @@ from dropforge.serving.aside import Aside
 from dropforge.uris import join
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dropforge.ports import ObjectStore
     from dropforge.serving.pointer import Active
     from dropforge.serving.predictor import Prediction, Predictor
@@ -44,14 +46,15 @@ class _Kept:
     who: Active
     predictor: Predictor
     records: Sequence[Mapping[str, Any]]
-    result: Prediction
+    labels: Sequence[str]
+    probabilities: np.ndarray
     shadow: bool
 
     def lines(self) -> list[str]:
         features, classes = self.predictor.names, self.predictor.manifest.classes
         who = {"model": self.who.model, "version": self.who.version, "bundle_uri": self.who.bundle_uri}
         at = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds")
-        answers = zip(self.records, self.result.labels, self.result.probabilities.tolist(), strict=True)
+        answers = zip(self.records, self.labels, self.probabilities.tolist(), strict=True)
         return [
             json.dumps(
                 {
@@ -98,7 +101,10 @@ class Capture(Aside[_Kept]):
     ) -> None:
         """Keep the request if it is among `share` of all. Never raises, never waits for the store."""
         if falls(prediction_id, share, "capture"):
-            kept = _Kept(self._clock(), prediction_id, who, predictor, records, result, shadow)
+            # Not the whole result: what the graph was fed is larger than the rows.
+            kept = _Kept(
+                self._clock(), prediction_id, who, predictor, records, result.labels, result.probabilities, shadow
+            )
             self._hold(kept, len(records))
 
     def _do(self, items: list[_Kept], lost: int) -> tuple[int, bool]:
