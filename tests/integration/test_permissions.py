@@ -26,24 +26,24 @@ DENIED = {"AccessDenied", "AccessDeniedException"}
 
 READS = {
     "Analyze": {
-        "data": ("incoming", "config", "datasets", "uploads", "quarantine"),
+        "data": ("incoming", "config", "datasets", "uploads", "quarantine", "captured", "labels", "monitoring"),
         "artifacts": ("reports", "mlflow"),
     },
     "Batch": {"data": ("batch", "uploads"), "artifacts": ("mlflow",)},
     "Conclude": {"data": ("config", "uploads"), "artifacts": ("mlflow",)},
     "Control": {
-        "data": ("config", "uploads", "quarantine", "serving", "predictions"),
+        "data": ("config", "uploads", "quarantine", "serving", "predictions", "monitoring"),
         "artifacts": ("reports", "mlflow"),
     },
     "Predict": {"data": ("serving",), "artifacts": ("mlflow",)},
     "Training": {"data": ("config", "datasets", "tuning"), "artifacts": ("mlflow",)},
 }
 WRITES = {
-    "Analyze": {"data": ("datasets", "uploads", "quarantine"), "artifacts": ("reports", "mlflow")},
+    "Analyze": {"data": ("datasets", "uploads", "quarantine", "monitoring"), "artifacts": ("reports", "mlflow")},
     "Batch": {"data": ("uploads", "quarantine", "predictions"), "artifacts": ()},
     "Conclude": {"data": ("uploads",), "artifacts": ()},
-    "Control": {"data": ("incoming", "batch", "serving"), "artifacts": ()},
-    "Predict": {"data": (), "artifacts": ()},
+    "Control": {"data": ("incoming", "batch", "serving", "labels"), "artifacts": ()},
+    "Predict": {"data": ("captured",), "artifacts": ()},
     "Training": {"data": ("tuning",), "artifacts": ("mlflow",)},
 }
 ROOMS = {
@@ -57,6 +57,9 @@ ROOMS = {
         "tuning",
         "serving",
         "predictions",
+        "captured",
+        "labels",
+        "monitoring",
     ),
     "artifacts": ("reports", "mlflow"),
 }
