@@ -52,8 +52,10 @@ class WaitingTree(Candidate):
         return Trained(fitted.predict_proba(fold.x_valid))
 
 
-def work(outputs: dict[str, str], name: str, fold: Fold, seed: int, worker: int, workers: int, trials: int) -> None:
-    """One worker's process."""
+def work(
+    outputs: dict[str, str], name: str, fold: Fold, seed: int, worker: int, workers: int, trials: int, ready: Any
+) -> None:
+    """One worker's process; all begin together, when the last of them has imported what it needs."""
     wanted = tuning.Search(
         candidate=WaitingTree(),
         model="tree",
@@ -68,6 +70,7 @@ def work(outputs: dict[str, str], name: str, fold: Fold, seed: int, worker: int,
         role="tune",
     )
     journal, log = _journal(outputs, name), logging.getLogger("bench")
+    ready.wait()
     tuning.tune(wanted, [fold], journal, name, log=log, stop=lambda: False, tell=lambda _: None)
 
 
@@ -105,21 +108,27 @@ def _run(
         }
         for _ in range(TRIALS)
     ]
-    SharedStudy(_journal(outputs, name), name, seed=0, worker=9, workers=1).start_with(points)
+    _study(outputs, name).start_with(points)
     spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Barrier(workers)
     made = [
-        spawn.Process(target=work, args=(outputs, name, fold, seed, n, workers, trials)) for n in range(1, workers + 1)
+        spawn.Process(target=work, args=(outputs, name, fold, seed, n, workers, trials, ready))
+        for n in range(1, workers + 1)
     ]
     for p in made:
         p.start()
+    watched = _study(outputs, name)
     while any(p.is_alive() for p in made):
-        time.sleep(0.5)
-        if target is not None and any((t.value or 0) >= target for t in _finished(outputs, name)):
+        time.sleep(1)
+        # Asking costs one request and one for each new entry: whoever watches must not slow what is watched.
+        watched.refresh()
+        if target is not None and any((t.value or 0) >= target for t in _finished(watched)):
             for p in made:
                 p.terminate()
     for p in made:
         p.join()
-    done = _finished(outputs, name)
+    watched.refresh()
+    done = _finished(watched)
     best = max(float(t.value) for t in done)
     begin = min(t.datetime_start for t in done)
     reached = [t.datetime_complete for t in done if t.value >= (best if target is None else target)]
@@ -128,8 +137,11 @@ def _run(
     return best, (min(reached) - begin).total_seconds()
 
 
-def _finished(outputs: dict[str, str], name: str) -> list[optuna.trial.FrozenTrial]:
-    study = SharedStudy(_journal(outputs, name), name, seed=0, worker=9, workers=1)
+def _study(outputs: dict[str, str], name: str) -> SharedStudy:
+    return SharedStudy(_journal(outputs, name), name, seed=0, worker=9, workers=1)
+
+
+def _finished(study: SharedStudy) -> list[optuna.trial.FrozenTrial]:
     return study.trials(optuna.trial.TrialState.COMPLETE)
 
 
