@@ -21,6 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from dropforge.errors import PermanentError
 from dropforge_cli.destroy import empty, remains
 from dropforge_cli.example_data import fetch
@@ -102,13 +104,13 @@ def _sam(config: Config, *arguments: str) -> None:
 
 def _sam_deploy(config: Config) -> str:
     own = {"MlflowTrackingUri": config.mlflow_uri}
-    template = BUILD / "template.yaml"
+    adapted = load_template(BUILD / "template.yaml")
+    _as_json(adapted["Resources"]["TrainingStateMachine"]["Properties"])
     if config.compute == FARGATE:
         own |= containers.parameters(config.image, deploy.client(config, "ec2"))
-        adapted = load_template(template)
         containers.adapt(adapted, config)
-        template = BUILD / "template-fargate.json"
-        template.write_text(json.dumps(adapted, default=str))
+    template = BUILD / "template-local.json"
+    template.write_text(json.dumps(adapted, default=str))
     kept = tomllib.loads((ROOT / "samconfig.toml").read_text())["local"]["deploy"]["parameters"]["parameter_overrides"]
     _sam(
         config,
@@ -123,6 +125,13 @@ def _sam_deploy(config: Config) -> str:
         " ".join((kept, *(f"{k}={v}" for k, v in own.items()))),
     )
     return f"by sam deploy, TrainingCompute={config.compute}"
+
+
+def _as_json(machine: dict[str, Any]) -> None:
+    """CloudFormation reads a definition in YAML; the emulator takes JSON only, and tells so when it is executed."""
+    definition = BUILD / "training.asl.json"
+    definition.write_text(json.dumps(yaml.safe_load((BUILD / machine["DefinitionUri"]).read_text())))
+    machine["DefinitionUri"] = definition.name
 
 
 def predict(target: Target, file: Path) -> None:
