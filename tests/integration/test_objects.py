@@ -16,7 +16,7 @@ pytestmark = pytest.mark.integration
 def test_a_large_version_arrives_byte_for_byte(cloud: Any, tmp_path: Path) -> None:
     """20 MB of numbered lines, overwritten since: the version asked for comes back whole and in order, not as mixed-up parts."""
     body = b"".join(b"%09d\n" % i for i in range(2_000_000))
-    store, uri = S3Store(cloud.client("s3")), f"s3://{cloud.outputs['ArtifactBucket']}/tests/large.txt"
+    store, uri = S3Store(cloud.client("s3")), f"s3://{cloud.outputs['DataBucket']}/tests/large.txt"
     store.put(uri, body)
     version = store.get(uri).version
     store.put(uri, b"overwritten")
