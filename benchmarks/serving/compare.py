@@ -30,6 +30,7 @@ from dropforge_cli.example_data import fetch
 from dropforge_cli.target import Target
 
 CALLERS = 8
+GATEWAY_RATE = 40  # requests a second, below the usage plan's 50
 Call = Callable[[], float]  # one request; seconds it took
 EMPTY = "def handler(event, context):\n    return {'statusCode': 200, 'headers': {}, 'body': '{}'}\n"
 
@@ -168,12 +169,17 @@ def _server(target: Target, uri: str) -> Iterator[tuple[int, subprocess.Popen[by
 def gateway(target: Target, rows: list[dict[str, Any]], seconds: float) -> list[dict[str, Any]]:
     """POST /predict through the local cloud's API Gateway, with the key: what a client of it waits.
 
-    One caller only: eight of them meet the usage plan's limit, as they should.
+    One caller with a pause between requests: without it even one meets the usage plan's limit, as it should.
     """
     headers = {"x-api-key": target.outputs["ApiKey"]}
     found = []
     for given in (rows[:1], rows):
-        call = _http(f"{target.outputs['ApiUrl']}/predict", {"records": given}, headers)
+        ask = _http(f"{target.outputs['ApiUrl']}/predict", {"records": given}, headers)
+
+        def call(ask: Call = ask) -> float:
+            time.sleep(1 / GATEWAY_RATE)
+            return ask()
+
         figure = _measured("dropforge, emulated API Gateway", len(given), 1, [call], seconds)
         found.append({**figure, "cold_s": None, "rss_mb": None})
     return found
