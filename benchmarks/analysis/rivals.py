@@ -1,6 +1,6 @@
 """Two files compared, by `dropforge analyze` and by others, in the same run: wall time, peak memory, size of the report.
 
-python benchmarks/analysis/rivals.py [--only adult million kdd] [--rounds 3] [--json FILE]
+python benchmarks/analysis/rivals.py [--only adult million kdd] [--systems dropforge evidently] [--rounds 3] [--json FILE]
 
 Every system is a whole process that reads two CSV files and writes an HTML report, in an environment of its own below
 .cache/bench (made on first use), pinned to the same two cores. Evidently runs its drift preset alone, which does less than
@@ -69,19 +69,22 @@ class Task:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", choices=("adult", "million", "ten_million", "kdd"), default=None)
+    parser.add_argument("--systems", nargs="*", default=None, help="these only; other figures in FILE stay")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     os.sched_setaffinity(0, CORES & os.sched_getaffinity(0) or os.sched_getaffinity(0))
     figures = []
     for task in tasks(arguments.only):
-        for system in task.systems:
-            rounds = 1 if task.rows > 1_000_000 else arguments.rounds
+        for system in (s for s in task.systems if s in (arguments.systems or task.systems)):
+            rounds = 1 if task.rows > 2_000_000 else arguments.rounds
             figures.append(measure(system, task, rounds))
             print(LINE.format(**figures[-1]), flush=True)
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+        kept = json.loads(arguments.json.read_text()) if arguments.systems and arguments.json.exists() else []
+        new = {(f["system"], f["dataset"]): f for f in [*kept, *figures]}
+        arguments.json.write_text(json.dumps(list(new.values()), indent=1) + "\n")
 
 
 def tasks(only: list[str] | None) -> list[Task]:

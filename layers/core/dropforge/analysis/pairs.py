@@ -20,6 +20,7 @@ BINS = 6  # of a number, besides missing
 VALUES = 7  # of a category, besides the rest and missing
 MAX_PAIRS = 300
 _FEW_ROWS = 100_000
+_BLOCK = 3  # axes; two blocks are grouped at once
 _ITERATIONS = 25
 _CLOSE = 0.05  # rows in a cell: the fit is good enough
 _CELL = 5.0  # cells expecting fewer rows are pooled (Cochran)
@@ -110,7 +111,7 @@ def code(connection: Any, source: str, schema: Schema, axes: Sequence[Axis]) -> 
 def questions(axes: Sequence[Axis], target: str, rows: int) -> list[Callable[[Any], list[Any]]]:
     """Statements that count the pairs; they may run at the same time.
 
-    Of many rows each groups by four columns at most, and counts up to six pairs from those few groups. Few rows are
+    Of many rows each groups by six columns at most, and counts up to fifteen pairs from those few groups. Few rows are
     grouped sooner than a statement is planned: one counts all pairs.
     """
     left = {pair: k for k, pair in enumerate(chosen(axes, target))} if len(axes) > 1 else {}
@@ -119,7 +120,7 @@ def questions(axes: Sequence[Axis], target: str, rows: int) -> list[Callable[[An
             f"SELECT {k}, c{i}, c{j}, count(*) FROM coded GROUP BY ALL" for (i, j), k in left.items()
         )
         return [lambda db: list(db.execute(sql).fetchall())] if left else []
-    blocks = [tuple(range(i, min(i + 2, len(axes)))) for i in range(0, len(axes), 2)]
+    blocks = [tuple(range(i, min(i + _BLOCK, len(axes)))) for i in range(0, len(axes), _BLOCK)]
     asked: list[Callable[[Any], list[Any]]] = []
     for n, first in enumerate(blocks):
         for second in blocks[n + 1 :] or [()]:
