@@ -30,7 +30,7 @@ READS = {
         "artifacts": ("reports", "mlflow"),
     },
     "Batch": {"data": ("batch", "uploads"), "artifacts": ("mlflow",)},
-    "Conclude": {"data": ("config", "uploads"), "artifacts": ("mlflow",)},
+    "Conclude": {"data": ("config", "uploads", "serving"), "artifacts": ("mlflow",)},
     "Control": {
         "data": ("config", "uploads", "quarantine", "serving", "predictions", "monitoring"),
         "artifacts": ("reports", "mlflow"),
@@ -41,7 +41,7 @@ READS = {
 WRITES = {
     "Analyze": {"data": ("datasets", "uploads", "quarantine", "monitoring"), "artifacts": ("reports", "mlflow")},
     "Batch": {"data": ("uploads", "quarantine", "predictions"), "artifacts": ()},
-    "Conclude": {"data": ("uploads",), "artifacts": ()},
+    "Conclude": {"data": ("uploads", "serving"), "artifacts": ()},  # serving: promotion.auto_promote
     "Control": {"data": ("incoming", "batch", "serving", "labels"), "artifacts": ()},
     "Predict": {"data": ("captured",), "artifacts": ()},
     "Training": {"data": ("tuning",), "artifacts": ("mlflow",)},
@@ -201,13 +201,15 @@ def test_who_writes_what(client: Client, buckets: dict[str, str], config: Config
 def test_the_gate_reads_what_is_served_and_keeps_its_decision(
     client: Client, buckets: dict[str, str], config: Config
 ) -> None:
-    """Worker and gate read the pointer and cannot change it; the gate writes its decision into a run, and nothing else there."""
+    """The worker reads the pointer and cannot change it; the gate may (promotion.auto_promote), and of a run it writes its
+    decision and nothing else."""
     pointer, decision = "serving/active.json", "mlflow/1/run/artifacts/gate.json"
     deploy.client(config, "s3").put_object(Bucket=buckets["data"], Key=pointer, Body=b"{}")
     for role in ("Conclude", "Training"):
         s3 = client(role, "s3")
         assert _answer(lambda s3=s3: s3.get_object(Bucket=buckets["data"], Key=pointer)) == "ok"
-        assert _answer(lambda s3=s3: s3.put_object(Bucket=buckets["data"], Key=pointer, Body=b"x")) == "AccessDenied"
+        told = _answer(lambda s3=s3: s3.put_object(Bucket=buckets["data"], Key=pointer, Body=b"{}"))
+        assert told == ("ok" if role == "Conclude" else "AccessDenied")
     write = client("Conclude", "s3").put_object
     assert _answer(lambda: write(Bucket=buckets["artifacts"], Key=decision, Body=b"{}")) == "ok"
     other = "mlflow/1/run/artifacts/model.onnx"
