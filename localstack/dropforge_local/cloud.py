@@ -175,9 +175,6 @@ def start_worker(config: Config, outputs: dict[str, str], number: int = 1) -> No
         "OMP_WAIT_POLICY": "PASSIVE",  # as in the image: workers share cores, and idle threads that spin slow all of them tenfold
         "PYTHONPATH": str(config.settings_file.parent.resolve()),  # models of the project's own lie beside its settings
     }
-    project = config.settings_file.parent
-    if (project / "models").is_dir():  # models of the project's own: `class: models.mine:Mine`
-        env["PYTHONPATH"] = str(project)
     process.start([sys.executable, "-m", "dropforge_training.worker"], env, config.home)
 
 
