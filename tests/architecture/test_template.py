@@ -36,7 +36,7 @@ ELSEWHERE = {
     "TRAINING_LOG_GROUP": "whoever runs a worker outside ECS, where the awslogs driver ships the lines",
     "API_KEY": "whoever runs the API in a container",
     "ADMIN_KEY": "as API_KEY",
-    "API_HOST": "as API_KEY",
+    "API_HOST": "the API's Dockerfile",
     "API_PORT": "as API_KEY",
     "FUNCTIONS_FOLDER": "the API's Dockerfile",
     "JOB": "the state machine, as a container override",

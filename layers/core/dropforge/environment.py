@@ -31,7 +31,7 @@ class Environment:
     job: str = ""
     api_key: str = ""
     admin_key: str = ""
-    api_host: str = "0.0.0.0"  # noqa: S104 - every address of a container's own network
+    api_host: str = "127.0.0.1"  # the API's image says otherwise: a container's own network reaches nobody by itself
     api_port: str = "8080"
     functions_folder: str = ""
 

@@ -203,7 +203,7 @@ def serve(server: Server) -> None:
 
 
 def main() -> None:
-    """Entry point of the container: API_PORT (8080) on API_HOST (every address of the container)."""
+    """Entry point of the container: API_PORT (8080) on API_HOST (loopback, unless the image says otherwise)."""
     from dropforge.environment import Environment
 
     env = Environment.read().require("api_key")
