@@ -58,9 +58,10 @@ check: .venv/.dev ## Lint, types, import rules, template
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 	@$(BIN)/cfn-lint template.yaml
 
-deploy: .venv/.runtime .venv-sam/.ready ## Build and deploy (ENV=aws, or ENV=local with AWS_ENDPOINT_URL); asks the first time. SAM_BUILD=--use-container without python3.13
+deploy: .venv/.runtime .venv-sam/.ready ## Build and deploy (ENV=aws, or ENV=local to what `make up` started); asks the first time. SAM_BUILD=--use-container without python3.13
 	@$(SAM) build $(SAM_BUILD)
-	@asked=$$($(BIN)/python -c 'import sys, tomllib; print("region" in tomllib.load(open("samconfig.toml", "rb"))["$(ENV)"]["deploy"]["parameters"])'); \
+	@if [ "$(ENV)" = local ]; then exec $(BIN)/python -m dropforge_local.sam; fi; \
+	  asked=$$($(BIN)/python -c 'import sys, tomllib; print("region" in tomllib.load(open("samconfig.toml", "rb"))["$(ENV)"]["deploy"]["parameters"])'); \
 	  if [ "$$asked" = True ]; then $(SAM) deploy --config-env $(ENV); else $(SAM) deploy --guided --config-env $(ENV); fi
 	@[ "$(ENV)" = local ] || DROPFORGE_STACK=$(STACK) $(BIN)/dropforge apply
 

@@ -12,16 +12,12 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from dropforge.errors import PermanentError
 from dropforge_cli.destroy import empty, remains
@@ -29,12 +25,13 @@ from dropforge_cli.example_data import fetch
 from dropforge_cli.models import label
 from dropforge_cli.target import HOME_VARIABLE, Target
 from dropforge_cli.uploads import follow_upload, put
-from dropforge_local import cloud, containers, deploy
-from dropforge_local.layout import FARGATE, REGION, ROOT_CREDENTIALS, Config
+from dropforge_local import cloud, containers
+from dropforge_local.layout import FARGATE, REGION, Config
 from dropforge_local.packaging import load_template
+from dropforge_local.sam import build_folder, sam, sam_deploy
 
 ROOT = Path(__file__).parents[1]
-BUILD = ROOT / ".aws-sam" / "build"
+BUILD = build_folder(ROOT)
 # As in tests/architecture/test_layers.py: Lambda's limit is 250 MB.
 LIMIT_MB = 200
 LIMITS_MB = {"BatchFunction": 220}
@@ -56,7 +53,7 @@ def main() -> int:
         config = Config(ROOT, Path(home), port, mlflow_port, settings=settings)
         os.environ[HOME_VARIABLE] = home
         try:
-            outputs = cloud.up(config, _say, _sam_deploy)
+            outputs = cloud.up(config, _say, sam_deploy)
             example = fetch(ROOT / ".cache" / "data")
             predict(Target(outputs), example.reference)
             try:
@@ -66,7 +63,7 @@ def main() -> int:
             else:
                 cloud.worker(config).stop()  # else it could be the worker that trained
                 config = replace(config, compute=FARGATE)
-                predict(Target(cloud.up(config, _say, _sam_deploy)), example.new)
+                predict(Target(cloud.up(config, _say, sam_deploy)), example.new)
             return gone(config, outputs)
         finally:
             cloud.down(config, _say)
@@ -91,49 +88,6 @@ def _megabytes(folder: Path) -> float:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
 
 
-def _sam(config: Config, *arguments: str) -> None:
-    environment = {
-        **os.environ,
-        **ROOT_CREDENTIALS,
-        "AWS_ENDPOINT_URL": config.endpoint,
-        "AWS_DEFAULT_REGION": REGION,
-        "SAM_CLI_TELEMETRY": "0",
-    }
-    subprocess.run([ROOT / ".venv-sam" / "bin" / "sam", *arguments], cwd=ROOT, env=environment, check=True)
-
-
-def _sam_deploy(config: Config) -> str:
-    own = {"MlflowTrackingUri": config.mlflow_uri}
-    adapted = load_template(BUILD / "template.yaml")
-    _as_json(adapted["Resources"]["TrainingStateMachine"]["Properties"])
-    if config.compute == FARGATE:
-        own |= containers.parameters(config.image, deploy.client(config, "ec2"))
-        containers.adapt(adapted, config)
-    template = BUILD / "template-local.json"
-    template.write_text(json.dumps(adapted, default=str))
-    kept = tomllib.loads((ROOT / "samconfig.toml").read_text())["local"]["deploy"]["parameters"]["parameter_overrides"]
-    _sam(
-        config,
-        "deploy",
-        "--config-file",
-        str(ROOT / "samconfig.toml"),
-        "--config-env",
-        "local",
-        "--template-file",
-        str(template),
-        "--parameter-overrides",
-        " ".join((kept, *(f"{k}={v}" for k, v in own.items()))),
-    )
-    return f"by sam deploy, TrainingCompute={config.compute}"
-
-
-def _as_json(machine: dict[str, Any]) -> None:
-    """CloudFormation reads a definition in YAML; the emulator takes JSON only, and tells so when it is executed."""
-    definition = BUILD / "training.asl.json"
-    definition.write_text(json.dumps(yaml.safe_load((BUILD / machine["DefinitionUri"]).read_text())))
-    machine["DefinitionUri"] = definition.name
-
-
 def predict(target: Target, file: Path) -> None:
     """Real rows through the stack that SAM deployed."""
     record = follow_upload(target, put(target, file))
@@ -151,7 +105,7 @@ def predict(target: Target, file: Path) -> None:
 def gone(config: Config, outputs: dict[str, str]) -> int:
     """`sam delete`, the retained buckets, and what every service says is left."""
     target = Target(outputs)
-    _sam(config, "delete", "--config-env", "local", "--stack-name", config.stack, "--no-prompts", "--region", REGION)
+    sam(config, "delete", "--config-env", "local", "--stack-name", config.stack, "--no-prompts", "--region", REGION)
     buckets = [outputs["DataBucket"], outputs["ArtifactBucket"]]
     for bucket in buckets:
         print(f"{bucket}: {empty(target.client('s3'), bucket, delete=True):,} versions deleted")

@@ -130,7 +130,7 @@ def down(config: Config, progress: Progress) -> bool:
 
 def status(config: Config) -> dict[str, str]:
     """One word for each part: running, or stopped; the stack's status."""
-    alive = emulator(config).pid() is not None and _answers(f"{config.endpoint}/_ministack/health")
+    alive = emulator(config).pid() is not None and emulator_answers(config)
     return {
         "emulator": "running" if alive else "stopped",
         "stack": (deploy.stack_status(config) or "none") if alive else "unknown",
@@ -213,8 +213,13 @@ def start_emulator(config: Config) -> bool:
             "MINISTACK_ACCOUNT_ID": ACCOUNT,
         }
         process.start([sys.executable, "-m", "ministack"], env, config.home)
-    wait_until(process, lambda: _answers(f"{config.endpoint}/_ministack/health"), 30)
+    wait_until(process, lambda: emulator_answers(config), 30)
     return started
+
+
+def emulator_answers(config: Config) -> bool:
+    """Whether an emulator listens at the endpoint, this checkout's or that of a container."""
+    return _answers(f"{config.endpoint}/_ministack/health")
 
 
 def _start_mlflow(config: Config, progress: Progress) -> None:

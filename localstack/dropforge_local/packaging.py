@@ -44,6 +44,11 @@ def load_template(path: Path) -> dict[str, Any]:
     return loaded
 
 
+def definition_json(path: Path) -> bytes:
+    """A state machine written in YAML, as the JSON that the emulator reads."""
+    return json.dumps(yaml.safe_load(path.read_text()), indent=1).encode()
+
+
 def zip_files(files: Iterable[tuple[str, bytes]]) -> bytes:
     """Deterministic zip."""
     out = io.BytesIO()
@@ -81,8 +86,8 @@ def package(root: Path, put: Callable[[str, bytes], str]) -> dict[str, Any]:
                 files = folder_files(folder, "python/") or [("python/PROVIDED", _PROVIDED.encode())]
                 properties["ContentUri"] = _stored(put, name, zip_files(files))
             case "AWS::Serverless::StateMachine":
-                definition = yaml.safe_load((root / properties["DefinitionUri"]).read_text())
-                properties["DefinitionUri"] = _stored(put, name, json.dumps(definition, indent=1).encode(), "json")
+                definition = definition_json(root / properties["DefinitionUri"])
+                properties["DefinitionUri"] = _stored(put, name, definition, "json")
     return template
 
 
