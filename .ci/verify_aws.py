@@ -34,7 +34,6 @@ ROOT = Path(__file__).parents[1]
 BUILD = build_folder(ROOT)
 # As in tests/architecture/test_layers.py: Lambda's limit is 250 MB.
 LIMIT_MB = 200
-LIMITS_MB = {"BatchFunction": 220}
 RUNTIME = (3, 13)
 
 
@@ -79,9 +78,8 @@ def sizes() -> None:
         parts = {part: _megabytes(BUILD / part) for part in (name, *layers)}
         total = sum(parts.values())
         print(f"{name:<18} {total:6.1f} MB  " + "  ".join(f"{k} {v:.1f}" for k, v in parts.items()))
-        limit = LIMITS_MB.get(name, LIMIT_MB)
-        if total > limit:
-            raise SystemExit(f"{name} with its layers is {total:.0f} MB, more than {limit}")
+        if total > LIMIT_MB:
+            raise SystemExit(f"{name} with its layers is {total:.0f} MB, more than {LIMIT_MB}")
 
 
 def _megabytes(folder: Path) -> float:

@@ -69,7 +69,7 @@ def folder_files(folder: Path, prefix: str = "") -> list[tuple[str, bytes]]:
         if p.is_file()
         and "__pycache__" not in p.parts
         and p.suffix not in {".pyc", ".in"}
-        and p.name != "requirements.txt"
+        and p.name not in {"requirements.txt", "Makefile"}
     ]
 
 

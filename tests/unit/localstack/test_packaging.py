@@ -34,6 +34,7 @@ def project(tmp_path: Path) -> Path:
         "layers/core/requirements.txt": "a==1\n",
         "layers/other/requirements.txt": "b==1\n",
         "layers/other/requirements.in": "b\n",
+        "layers/other/Makefile": "build-Other:\n",
         "machine.asl.yaml": "StartAt: A # why\nStates: {A: {Type: Succeed}}\n",
     }
     for name, text in files.items():
