@@ -78,6 +78,20 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
     "FrontendRole": {("execute-api:Invoke", "api")},
     "MlflowServerRole": {(READ, "artifacts/mlflow/*"), (WRITE, "artifacts/mlflow/*"), ("s3:ListBucket", "artifacts")},
 }  # fmt: skip
+TRACKING = {
+    "GetExperimentByName",
+    "CreateExperiment",
+    "SearchRuns",
+    "CreateRun",
+    "GetRun",
+    "LogBatch",
+    "LogInputs",
+    "UpdateRun",
+}
+LABELLING = {
+    "GetRegisteredModel", "SearchRegisteredModels", "GetModelVersion", "SearchModelVersions",
+    "SetRegisteredModelAlias", "DeleteRegisteredModelAlias",
+}  # fmt: skip
 KEY, SECRET = {"kms:Decrypt", "kms:GenerateDataKey"}, {"secretsmanager:GetSecretValue"}
 # Roles that touch encrypted objects, and the part that speaks to MLflow: under KmsKeyArn and MlflowSecretArn only.
 OF_KEY = {
@@ -90,6 +104,19 @@ OF_KEY = {
     "TrainingRole",
     "MlflowServerRole",
 }
+# Under ManagedMlflow only, on that one server: the calls of its API that the part makes (tests/contracts/test_managed_mlflow.py
+# sees them made).
+OF_MANAGED_MLFLOW = {
+    "AnalyzeFunction": TRACKING,
+    "ConcludeFunction": {
+        "GetRun", "LogBatch", "UpdateRun", "GetLoggedModel", "CreateRegisteredModel", "CreateModelVersion", *LABELLING,
+    },
+    "ControlFunction": {"GetRun", *LABELLING},
+    "TrainingRole": {
+        "GetRun", "SearchRuns", "CreateRun", "LogBatch", "LogInputs", "LogOutputs", "UpdateRun", "GetMetricHistory",
+        "LogModel", "GetLoggedModel", "FinalizeLoggedModel",
+    },
+}  # fmt: skip
 OF_SECRET = {"AnalyzeFunction", "ConcludeFunction", "ControlFunction", "TrainingRole"}
 
 # What each part reaches of each adapter. Every public method must be somebody's.
@@ -162,7 +189,7 @@ def _granted(name: str) -> set[tuple[str, str]]:
     return {
         (action, _place(resource))
         for condition, statement in _statements(name)
-        if condition not in {"WithKey", "WithMlflowSecret", "WithFrontend"}
+        if condition not in {"WithKey", "WithMlflowSecret", "WithFrontend", "WithManagedMlflow"}
         for action in _listed(statement["Action"])
         for resource in _listed(statement["Resource"])
     }
@@ -246,6 +273,15 @@ def test_keys_and_secrets_come_with_their_parameters(name: str) -> None:
     assert given["WithKey"] == expected
     assert given["WithMlflowSecret"] == (SECRET if name in OF_SECRET else set())
     assert given["WithFrontend"] == (SECRET if name == "TrainingExecutionRole" else set())
+
+
+@pytest.mark.parametrize("name", sorted(REVIEWED))
+def test_a_managed_mlflow_server_is_called_as_reviewed(name: str) -> None:
+    """With ManagedMlflow a part may make the reviewed calls to the stack's own server; no other part may make any."""
+    given = [s for condition, s in _statements(name) if condition == "WithManagedMlflow"]
+    assert all(s["Resource"]["Fn::Sub"].endswith(":mlflow-tracking-server/${ProjectName}") for s in given)
+    made = {f"sagemaker-mlflow:{action}" for action in OF_MANAGED_MLFLOW.get(name, ())}
+    assert {action for s in given for action in _listed(s["Action"])} == made
 
 
 def test_every_aws_call_belongs_to_a_part() -> None:

@@ -9,13 +9,16 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from dropforge.adapters import managed_mlflow
 from dropforge.adapters.aws import client
 from dropforge.adapters.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking
-from dropforge.adapters.mlflow import MlflowRegistry, MlflowTracking
+from dropforge.adapters.mlflow import MlflowRegistry, MlflowTracking, connect
 from dropforge.adapters.s3 import S3Store
 from dropforge.adapters.sqs import SqsQueue
 from dropforge.environment import Environment
 from dropforge.ports import ObjectStore, Queue, Registry, Tracking
+
+from . import managed
 
 REGION = "us-east-1"
 
@@ -61,7 +64,26 @@ def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
 
 
-@pytest.fixture(params=["memory", "mlflow"])
+@pytest.fixture(scope="session")
+def managed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, managed.Checked]]:
+    """A real MLflow server that answers signed requests only."""
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    with managed.running(tmp_path_factory.mktemp("managed")) as found:
+        yield found
+
+
+@pytest.fixture
+def managed_uri(
+    managed_server: tuple[str, managed.Checked], moto_aws: Environment, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """The ARN of that server, with credentials it knows."""
+    address, checked = managed_server
+    checked.secret = boto3.Session().get_credentials().secret_key
+    monkeypatch.setattr(managed_mlflow, "endpoint", lambda _arn: address)
+    return managed.ARN
+
+
+@pytest.fixture(params=["memory", "mlflow", "managed"])
 def books(request: pytest.FixtureRequest) -> tuple[Tracking, Registry, Callable[[str], bytes]]:
     """Tracking, its registry, and a reader of artifacts by `run_id/path`."""
     if request.param == "memory":
@@ -72,14 +94,12 @@ def books(request: pytest.FixtureRequest) -> tuple[Tracking, Registry, Callable[
             return tracking.runs[run_id].artifacts[path]
 
         return tracking, MemoryRegistry(tracking), kept
-    uri = request.getfixturevalue("mlflow_uri")
+    uri = request.getfixturevalue(f"{request.param}_uri")
     env = request.getfixturevalue("moto_aws")
     boto3.client("s3", region_name=env.aws_region).create_bucket(Bucket="artifacts")
     store = S3Store(client("s3", env))
     name = f"contract-{request.node.name}"
-    import mlflow
-
-    mlflow.MlflowClient(uri, uri).create_experiment(name, artifact_location="s3://artifacts/mlflow")
+    connect(uri).create_experiment(name, artifact_location="s3://artifacts/mlflow")
     registry = MlflowRegistry(uri)
 
     def stored(address: str) -> bytes:

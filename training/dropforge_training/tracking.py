@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dropforge.adapters.mlflow import KEY_TAG, translated
+from dropforge.adapters.mlflow import KEY_TAG, connect, translated
 from dropforge.messages import JobResult, TrainingJob
 from dropforge.settings import Settings
 from dropforge_training.processing import LabelledPipeline
@@ -25,7 +25,7 @@ class JobRun:
         import mlflow
 
         self._mlflow = mlflow
-        self._client = mlflow.MlflowClient(tracking_uri, tracking_uri)
+        self._client = connect(tracking_uri)
         mlflow.set_tracking_uri(tracking_uri)
         self._job = job
         with translated(f"run of job {job.job_id}"):

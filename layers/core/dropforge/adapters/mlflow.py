@@ -23,6 +23,20 @@ _BATCH_PARAMS = 100
 _AT_ONCE = 8
 
 
+def connect(tracking_uri: str) -> Any:
+    """MLflow's client of a server: of its address, or of the ARN of a managed one, to which requests are signed.
+
+    Raises PermanentError when there is nothing to sign with, SettingsError for another ARN.
+    """
+    from mlflow.tracking import MlflowClient
+
+    if tracking_uri.startswith("arn:"):
+        from dropforge.adapters import managed_mlflow
+
+        managed_mlflow.introduce(tracking_uri)
+    return MlflowClient(tracking_uri, tracking_uri)
+
+
 @contextmanager
 def translated(what: str) -> Iterator[None]:
     """Raise our errors for MLflow's, and for those of the S3 client inside it: artifacts go to S3 directly."""
@@ -73,9 +87,7 @@ class MlflowTracking:
     @property
     def _client(self) -> Any:
         if self._client_ is None:
-            from mlflow.tracking import MlflowClient
-
-            self._client_ = MlflowClient(self._uri, self._uri)
+            self._client_ = connect(self._uri)
         return self._client_
 
     def experiment_id(self) -> str:
@@ -175,6 +187,8 @@ class MlflowTracking:
             self._client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
 
     def run_url(self, run: RunInfo) -> str:
+        if self._uri.startswith("arn:"):  # its pages are opened from the SageMaker console, by an address that expires
+            return ""
         return f"{self._uri.rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
 
 
@@ -188,9 +202,7 @@ class MlflowRegistry:
     @property
     def _client(self) -> Any:
         if self._client_ is None:
-            from mlflow.tracking import MlflowClient
-
-            self._client_ = MlflowClient(self._uri, self._uri)
+            self._client_ = connect(self._uri)
         return self._client_
 
     def register(self, name: str, *, source: str, run_id: str, tags: Mapping[str, str]) -> ModelVersion:

@@ -1,8 +1,8 @@
-"""Signature Version 4 for calls of the API's administrative routes."""
+"""Signature Version 4: for calls of the API's administrative routes, and of a managed MLflow server."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dropforge.errors import PermanentError
@@ -25,13 +25,24 @@ def credentials(access_key: str = "", secret_key: str = "") -> Any:
 
 
 def sign(
-    method: str, url: str, headers: Mapping[str, str], body: bytes, *, region: str, credentials: Any
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    region: str,
+    credentials: Any,
+    service: str = "execute-api",
+    covered: Sequence[str] = (),
 ) -> dict[str, str]:
-    """`headers` with those of the signature added. `url` must be as it goes over the wire: query encoded, nothing added later."""
+    """`headers` with those of the signature added. `url` must be as it goes over the wire: query encoded, nothing added later.
+
+    `covered`: names of `headers` that the signature vouches for.
+    """
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
 
     # Only what has to be signed: a proxy or the HTTP client may change or add any other header.
-    request = AWSRequest(method=method, url=url, data=body)
-    SigV4Auth(credentials, "execute-api", region).add_auth(request)
+    request = AWSRequest(method=method, url=url, data=body, headers={name: headers[name] for name in covered})
+    SigV4Auth(credentials, service, region).add_auth(request)
     return {**headers, **dict(request.headers.items())}

@@ -143,7 +143,12 @@ def model_info(*, store: ObjectStore, bucket: str, mlflow_url: str) -> dict[str,
         "trained_at": manifest.created_at,
         "parity": manifest.parity,
         "example": manifest.example,
-        "links": {"mlflow_model": f"{mlflow_url.rstrip('/')}/#/models/{active.model}/versions/{active.version}"},
+        "links": {
+            # A managed server is named by its ARN; its pages have no lasting address.
+            "mlflow_model": ""
+            if mlflow_url.startswith("arn:")
+            else f"{mlflow_url.rstrip('/')}/#/models/{active.model}/versions/{active.version}"
+        },
     }
 
 
