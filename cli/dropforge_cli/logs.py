@@ -12,7 +12,7 @@ import typer
 from dropforge_cli.output import err, out
 from dropforge_cli.target import Target
 
-SERVICES = ("analyze", "training", "conclude", "control", "predict")
+SERVICES = ("analyze", "training", "conclude", "control", "predict", "predict_python")
 _LEVELS = {"ERROR": "red", "WARNING": "yellow", "INFO": "default", "DEBUG": "dim"}
 _KNOWN = {"level", "timestamp", "service", "message", "correlation_id", "exception"}
 

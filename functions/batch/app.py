@@ -22,7 +22,13 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """S3 notification in, upload ids and their states out; or `{"sweep": {}}` in, what was swept out."""
     world = _world()
     log = observability.logger("batch", world.env.log_level)
-    ports = BatchPorts(store=world.store, book=world.uploads, data_bucket=world.env.data_bucket, log=log)
+    ports = BatchPorts(
+        store=world.store,
+        book=world.uploads,
+        data_bucket=world.env.data_bucket,
+        log=log,
+        python=world.python_function,
+    )
     if "sweep" in event:
         minutes = event["sweep"].get("older_than_minutes") if isinstance(event["sweep"], dict) else None
         done = sweep(ports, older_than=SWEEP_AFTER if minutes is None else timedelta(minutes=float(minutes)))

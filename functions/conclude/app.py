@@ -41,6 +41,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             registry=world.registry,
             bucket=world.env.data_bucket,
             log=log,
+            python=bool(world.env.python_function),
         )
         log.info(
             "concluded",

@@ -21,7 +21,7 @@ def _log() -> logging.Logger:
 @cache
 def _service() -> PredictService:
     world = bootstrap.world()
-    return PredictService(world.store, world.env.data_bucket, _log())
+    return PredictService(world.store, world.env.data_bucket, _log(), python=world.python_function)
 
 
 def _act(request: http.Request) -> http.Response:

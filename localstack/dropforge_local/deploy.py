@@ -140,6 +140,7 @@ def _parameters(config: Config) -> dict[str, str]:
         "QuotaPerDay": "100000000",
         "RequireTls": "false",  # there is none on loopback, and a policy that asks for it shuts the functions out
         "Tracing": "PassThrough",  # nobody collects traces here
+        "TrainingImageUri": config.image,  # as a function it becomes a zip (packaging.py): no image is needed
         **(containers.parameters(config.image, client(config, "ec2")) if config.compute == FARGATE else {}),
         **config.parameters,
     }

@@ -81,6 +81,8 @@ def package(root: Path, put: Callable[[str, bytes], str]) -> dict[str, Any]:
         match resource["Type"]:
             case "AWS::Serverless::Function":
                 properties["CodeUri"] = _stored(put, name, zip_files(folder_files(root / properties["CodeUri"])))
+            case "AWS::Lambda::Function":
+                _without_image(root, name, properties, put)
             case "AWS::Serverless::LayerVersion":
                 folder = root / properties["ContentUri"]
                 files = folder_files(folder, "python/") or [("python/PROVIDED", _PROVIDED.encode())]
@@ -89,6 +91,19 @@ def package(root: Path, put: Callable[[str, bytes], str]) -> dict[str, Any]:
                 definition = definition_json(root / properties["DefinitionUri"])
                 properties["DefinitionUri"] = _stored(put, name, definition, "json")
     return template
+
+
+def _without_image(root: Path, name: str, properties: dict[str, Any], put: Callable[[str, bytes], str]) -> None:
+    """An image's function as a zip of the same code: the interpreter of the local cloud has what the image has."""
+    folder = str(properties.pop("ImageConfig")["Command"][0]).partition(".")[0]
+    del properties["PackageType"]
+    files = [
+        *folder_files(root / "functions" / folder),
+        *folder_files(root / "layers/core/dropforge", "dropforge/"),
+        *folder_files(root / "training/dropforge_training", "dropforge_training/"),
+    ]
+    bucket, _, key = _stored(put, name, zip_files(files)).removeprefix("s3://").partition("/")
+    properties |= {"Runtime": "python3.13", "Handler": "app.handler", "Code": {"S3Bucket": bucket, "S3Key": key}}
 
 
 def _stored(put: Callable[[str, bytes], str], name: str, body: bytes, suffix: str = "zip") -> str:

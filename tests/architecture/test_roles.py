@@ -39,7 +39,7 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         (READ, "data/serving/active.json"), (READ, "data/uploads/*"),
         *((WRITE, f"data/{room}/*") for room in ("uploads", "predictions", "quarantine")),
         (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "data"), ("s3:ListBucketVersions", "data"),
-        ("s3:ListBucket", "artifacts"),
+        ("s3:ListBucket", "artifacts"), ("lambda:InvokeFunction", "PredictPythonFunction"),
     },
     "ConcludeFunction": {
         (READ, "data/uploads/*"), (WRITE, "data/uploads/*"), (READ, "data/config/*"), ("s3:ListBucket", "data"),
@@ -55,7 +55,12 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
     },
     "PredictFunction": {
         (READ, "data/serving/*"), (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "data"), ("s3:ListBucket", "artifacts"),
-        (WRITE, "data/captured/*"),
+        (WRITE, "data/captured/*"), ("lambda:InvokeFunction", "PredictPythonFunction"),
+    },
+    "PredictPythonRole": {
+        (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "artifacts"),
+        ("logs:CreateLogStream", "logs/predict_python"), ("logs:PutLogEvents", "logs/predict_python"),
+        ("xray:PutTraceSegments", "*"), ("xray:PutTelemetryRecords", "*"),
     },
     "TrainingStateMachine": {
         ("sqs:SendMessage", "TrainingQueue"), ("lambda:InvokeFunction", "ConcludeFunction"), ("ecs:RunTask", "TrainingTask"),
@@ -100,6 +105,7 @@ OF_KEY = {
     "ConcludeFunction",
     "ControlFunction",
     "PredictFunction",
+    "PredictPythonRole",
     "TrainingStateMachine",
     "TrainingRole",
     "MlflowServerRole",
@@ -133,7 +139,12 @@ REACHES: dict[str, dict[str, set[str]]] = {
         "Secrets": {"read"},
         "CloudWatchLogs": {"read"},
     },
-    "PredictFunction": {"S3Store": {"get", "get_if_changed", "put"}},
+    "PredictFunction": {"S3Store": {"get", "get_if_changed", "put"}, "LambdaFunction": {"invoke"}},
+    "BatchFunction": {
+        "S3Store": {"get", "put", "download", "upload", "stat", "list", "versions"},
+        "LambdaFunction": {"invoke"},
+    },
+    "PredictPythonRole": {"S3Store": {"get"}},
     "TrainingRole": {
         "S3Store": {"get", "put", "download", "upload", "stat", "list"},
         "SqsQueue": {"receive", "extend", "delete", "depth"},
@@ -145,9 +156,16 @@ REACHES: dict[str, dict[str, set[str]]] = {
 # The IAM action of a boto3 operation where the name alone does not say it.
 ACTIONS = {
     "head_object": READ, "download_file": READ, "generate_presigned_url": READ, "generate_presigned_post": WRITE,
-    "get_paginator": "s3:ListBucket", "list_object_versions": "s3:ListBucketVersions",
+    "get_paginator": "s3:ListBucket", "invoke": "lambda:InvokeFunction", "list_object_versions": "s3:ListBucketVersions",
 }  # fmt: skip
-SERVICES = {"_secrets": "secretsmanager", "_s3": "s3", "_sqs": "sqs", "_sfn": "states", "_logs": "logs"}
+SERVICES = {
+    "_lambda": "lambda",
+    "_secrets": "secretsmanager",
+    "_s3": "s3",
+    "_sqs": "sqs",
+    "_sfn": "states",
+    "_logs": "logs",
+}
 # Methods that no deployed part calls: the state machine sends jobs; `send` serves tests and tools.
 NOBODYS = {("SqsQueue", "send")}
 

@@ -19,11 +19,12 @@ from skl2onnx.operator_converters.random_forest import convert_sklearn_random_fo
 from sklearn.ensemble import HistGradientBoostingClassifier
 from xgboost import XGBClassifier
 
-from dropforge.errors import DropforgeError, JobFailed
-from dropforge.serving.manifest import BundleManifest, Feature, GraphInput
-from dropforge.serving.predictor import open_bundle
+from dropforge.errors import DropforgeError, InvalidRequest, JobFailed
+from dropforge.serving.manifest import BundleManifest, Feature, GraphInput, PythonModel
+from dropforge.serving.predictor import open_graph, read_manifest
 from dropforge_training.forest import split
 from dropforge_training.processing import MISSING_TOKEN, LabelledPipeline, TableCleaner
+from dropforge_training.python_models import open_pickle
 from dropforge_training.steps import NO_STEPS
 from dropforge_training.tables import Table, TrainingData
 
@@ -91,7 +92,8 @@ def to_onnx(model: LabelledPipeline, numbers: int, texts: int) -> tuple[bytes, s
         raise JobFailed(
             f"the pipeline cannot be exported to ONNX: {told}",
             code="not_exportable",
-            fix="use a step that has a converter (docs/how-to-new-model.md), or do its work by `processing` in settings.yaml",
+            fix="use a step that has a converter (docs/how-to-new-model.md), do its work by `processing` in settings.yaml, or say "
+            "`serve: python` in the model's entry: slower, in a function of its own",
         ) from error
     probabilities = graph.graph.output[1].name
     return split(graph).SerializeToString(), probabilities
@@ -99,19 +101,25 @@ def to_onnx(model: LabelledPipeline, numbers: int, texts: int) -> tuple[bytes, s
 
 def _check_processor(cleaner: Any) -> None:
     """The API does a processor's work from the manifest: it can do what TableCleaner does, and nothing else."""
-    changed = [
-        name
-        for name in ("fit", "transform", "_numbers", "_texts", "unseen")
-        if getattr(type(cleaner), name, None) is not getattr(TableCleaner, name)
-    ]
+    changed = _changed(cleaner)
     if changed:
         raise JobFailed(
             f"the step processor ({type(cleaner).__name__}) cannot be exported: its {', '.join(changed)} is Python code of your own, "
             "which the prediction API does not run",
             code="not_exportable",
             fix="do its work by `processing` in settings.yaml, by TableCleaner's parameters, or in preprocessor() with steps that "
-            "have an ONNX converter (docs/how-to-new-model.md)",
+            "have an ONNX converter (docs/how-to-new-model.md); or say `serve: python` in the model's entry: slower, in a function "
+            "of its own",
         )
+
+
+def _changed(cleaner: Any) -> list[str]:
+    """What a processor does otherwise than TableCleaner."""
+    return [
+        name
+        for name in ("fit", "transform", "_numbers", "_texts", "unseen")
+        if getattr(type(cleaner), name, None) is not getattr(TableCleaner, name)
+    ]
 
 
 def _without_converter(steps: list[tuple[str, Any]], within: str = "") -> str:
@@ -135,6 +143,7 @@ def manifest_for(
     onnx: bytes,
     probabilities_output: str,
     *,
+    python: PythonModel | None = None,
     project: str,
     name: str,
     run_id: str,
@@ -146,8 +155,8 @@ def manifest_for(
     conformal: dict[str, tuple[float, ...]],
     holdout_share: float,
 ) -> BundleManifest:
-    """What the API must know, taken from the fitted processor and the training rows."""
-    cleaner = model.pipeline.steps[0][1]
+    """What the API must know, taken from the fitted processor and the training rows. `python`: of a bundle without a graph."""
+    cleaner = _described(model.pipeline.steps[0][1], data)
     clean = cleaner.transform(data.train.x)
     kinds = {c.name: c.kind for c in data.features}
     features = []
@@ -182,7 +191,10 @@ def manifest_for(
         )
     inputs = [
         GraphInput(n, dtype, tuple(columns))
-        for n, dtype, columns in ((_NUMBERS, "float32", cleaner.numbers), (_TEXTS, "string", cleaner.categories))
+        for n, dtype, columns in (
+            (_NUMBERS, "float64" if python else "float32", cleaner.numbers),
+            (_TEXTS, "text" if python else "string", cleaner.categories),
+        )
         if columns
     ]
     return BundleManifest(
@@ -198,7 +210,8 @@ def manifest_for(
         classes=tuple(data.classes),
         positive_class=data.positive,
         threshold=model.threshold,
-        onnx_sha256=hashlib.sha256(onnx).hexdigest(),
+        onnx_sha256="" if python else hashlib.sha256(onnx).hexdigest(),
+        python=python,
         missing_token=MISSING_TOKEN,
         metrics={k: round(v, 6) for k, v in metrics.items()},
         importance={k: round(v, 6) for k, v in importance.items()},
@@ -207,6 +220,15 @@ def manifest_for(
         holdout_share=holdout_share,
         calibration=model.calibration,
     )
+
+
+def _described(cleaner: Any, data: TrainingData) -> TableCleaner:
+    """The processor as a manifest can tell it; for one of the project's own what TableCleaner would know of the same columns."""
+    if not _changed(cleaner):
+        plain: TableCleaner = cleaner
+        return plain
+    told = TableCleaner(cleaner.numbers, cleaner.categories, cleaner.markers, steps=cleaner.steps)
+    return told.fit(data.train.x)
 
 
 def _seen(raw: Any, clean: np.ndarray, *, shaped: bool) -> tuple[float | None, float | None]:
@@ -232,20 +254,28 @@ def _plain(value: Any) -> Any:
 
 
 def check_parity(
-    model: LabelledPipeline, manifest: BundleManifest, onnx: bytes, rows: Table, log: logging.Logger, chunk: int = 2000
+    model: LabelledPipeline, manifest: BundleManifest, body: bytes, rows: Table, log: logging.Logger, chunk: int = 2000
 ) -> dict[str, float]:
-    """Predict every held-out row through the API's own predictor and through the pipeline.
+    """Predict every held-out row through the API's own predictor and through the pipeline. `body`: the graph, or the pickle.
+
+    Of a pickle it shows that rows as callers send them, and the model as it comes out of its file, give what training saw.
 
     Raises JobFailed when a probability differs by more than TOLERANCE or a label flips: such a bundle is never served.
     """
     try:
-        predictor = open_bundle(manifest.to_json(), onnx)
+        read = read_manifest(manifest.to_json())
+        predictor = open_pickle(read, body) if read.python else open_graph(read, body)
     except DropforgeError as error:
         raise JobFailed(f"the bundle cannot be opened: {error.message}", code="bundle_broken", fix=error.fix) from error
     worst, flips = 0.0, 0
     for start in range(0, len(rows), chunk):
         part = rows.x.iloc[start : start + chunk]
-        served = predictor.predict(records(part))
+        try:
+            served = predictor.predict(records(part))
+        except InvalidRequest as error:
+            raise JobFailed(
+                f"the bundle refuses held-out rows: {error.message}", code="parity", fix=error.fix
+            ) from error
         expected = model.predict_proba(part)
         worst = max(worst, float(np.abs(served.probabilities - expected).max()))
         flips += int((np.array(served.labels, dtype=object) != model.predict(part)).sum())
@@ -254,6 +284,8 @@ def check_parity(
         raise JobFailed(
             f"the bundle differs from its pipeline: max |Δp| {worst:.2g} (allowed {TOLERANCE:g}), {flips} of {len(rows)} labels flip",
             code="parity",
-            fix="a step is not exact in float32 (scaling before trees?); remove it, or use a step with an exact converter",
+            fix="a step is not exact in float32 (scaling before trees?); remove it, or use a step with an exact converter"
+            if read.python is None
+            else "a step depends on more than the row's values (types of columns, their order, chance); take numbers as float64",
         )
     return {"max_abs_difference": worst, "label_flips": float(flips), "rows": float(len(rows))}

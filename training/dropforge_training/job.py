@@ -25,7 +25,7 @@ from dropforge.messages import JobResult, TrainingJob
 from dropforge.ports import ObjectStore
 from dropforge.serving.calibration import calibrate
 from dropforge.serving.explain import EXPLAIN_FILE
-from dropforge.serving.manifest import MANIFEST_FILE, MODEL_FILE
+from dropforge.serving.manifest import MANIFEST_FILE, PythonModel
 from dropforge.settings import ModelSettings, Settings
 from dropforge.uris import join
 from dropforge_training import (
@@ -37,6 +37,7 @@ from dropforge_training import (
     explanation,
     export,
     fitting,
+    python_models,
     refit,
     search_job,
     served,
@@ -156,14 +157,22 @@ def _finish(
     positive = data.classes.index(data.positive) if data.positive else None
     metrics = evaluation.evaluate(held.y, probabilities, codes, positive)
     metrics |= evaluation.uncalibrated(held.y, raw, positive)
-    cleaner = model.pipeline.steps[0][1]
-    onnx, output = export.to_onnx(model, len(cleaner.numbers), len(cleaner.categories))
+    chosen = next(m for m in settings.models if m.name == job.model)
+    candidate = base.load(chosen.import_path)
+    python: PythonModel | None = None
+    if chosen.serve == "python":
+        body, python = python_models.dump(model, candidate)
+        output = "probabilities"
+    else:
+        cleaner = model.pipeline.steps[0][1]
+        body, output = export.to_onnx(model, len(cleaner.numbers), len(cleaner.categories))
     ranked = card.importance(model, held, settings.training.metric, positive, job.seed)
     bundle = export.manifest_for(
         model,
         data,
-        onnx,
+        body,
         output,
+        python=python,
         project=settings.project,
         name=job.model,
         run_id=run.run_id,
@@ -175,15 +184,15 @@ def _finish(
         conformal=fitted.conformal,
         holdout_share=settings.training.holdout_share,
     )
-    parity = export.check_parity(model, bundle, onnx, held, log)
+    parity = export.check_parity(model, bundle, body, held, log)
     bundle = replace(bundle, parity=parity)
     (folder / "bundle").mkdir()
-    why = explanation.explanation(model, bundle, data.train.x, held.x, log)
+    why = b"" if python else explanation.explanation(model, bundle, data.train.x, held.x, log)
     if why:
         (folder / "bundle" / EXPLAIN_FILE).write_bytes(why)
         named = {"file": EXPLAIN_FILE, "sha256": hashlib.sha256(why).hexdigest()}
         bundle = replace(bundle, explanation=named)
-    (folder / "bundle" / MODEL_FILE).write_bytes(onnx)
+    (folder / "bundle" / bundle.model_file).write_bytes(body)
     (folder / "bundle" / MANIFEST_FILE).write_bytes(bundle.to_json())
     run.put(folder / "bundle", "bundle")
     scored = comparison.Rows(held.y, codes, probabilities, positive)
@@ -236,8 +245,7 @@ def _finish(
         },
     )
     run.log_dataset(manifest.source[:200] or "training", manifest.dataset_id, job.dataset_uri, data.rows)
-    chosen = next(m for m in settings.models if m.name == job.model)
-    source = run.log_model(model, data.train.x.iloc[:3], base.own_code(base.load(chosen.import_path)))
+    source = run.log_model(model, data.train.x.iloc[:3], base.own_code(candidate))
     result = JobResult(
         model=job.model,
         run_id=run.run_id,

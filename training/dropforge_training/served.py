@@ -10,12 +10,11 @@ import numpy as np
 
 from dropforge.errors import DropforgeError, NotFound, TransientError
 from dropforge.ports import ObjectStore
-from dropforge.serving.manifest import MANIFEST_FILE, MODEL_FILE, BundleManifest
+from dropforge.serving.manifest import BundleManifest
 from dropforge.serving.pointer import Active, ActivePointer
-from dropforge.serving.predictor import open_bundle
 from dropforge.settings import Settings
-from dropforge.uris import join
 from dropforge_training import comparison, export
+from dropforge_training.python_models import open_bundle_here
 from dropforge_training.tables import BUCKETS, TrainingData
 
 _CHUNK = 2000
@@ -45,9 +44,7 @@ def score(
         return None
     everything = np.ones(len(data.heldout), dtype=bool)
     try:
-        manifest_bytes = store.get(join(active.bundle_uri, MANIFEST_FILE)).body
-        model_bytes = store.get(join(active.bundle_uri, MODEL_FILE)).body
-        predictor = open_bundle(manifest_bytes, model_bytes, active.bundle_sha256)
+        predictor = open_bundle_here(store, active)
         manifest = predictor.manifest
         reason = _unlike(manifest, data, settings)
         if reason:

@@ -11,7 +11,7 @@ from dropforge.environment import Environment
 from dropforge.uris import join
 
 if TYPE_CHECKING:
-    from dropforge.ports import Logs, ObjectStore, Queue, Registry, Tracking, Workflow
+    from dropforge.ports import Function, Logs, ObjectStore, Queue, Registry, Tracking, Workflow
     from dropforge.settings import Settings
     from dropforge.uploads import UploadBook
 
@@ -72,6 +72,15 @@ class World:
 
         self.env.require("log_group_prefix")
         return CloudWatchLogs(client("logs", self.env))
+
+    def python_function(self) -> Function | None:
+        """The function that runs models without a graph; None when none is deployed. Asked for when such a model is."""
+        if not self.env.python_function:
+            return None
+        from dropforge.adapters.aws import client
+        from dropforge.adapters.lambda_function import LambdaFunction
+
+        return LambdaFunction(client("lambda", self.env), self.env.python_function)
 
     def ship_logs(self, log: logging.Logger, stream: str) -> None:
         """Send the logger's lines to the training log group too, where the environment names one."""

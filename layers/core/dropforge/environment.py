@@ -25,6 +25,7 @@ class Environment:
     training_queue_url: str = ""
     training_log_group: str = ""
     log_group_prefix: str = ""
+    python_function: str = ""  # runs the models that Python alone can run; empty: none is deployed
     log_level: str = "INFO"
     aws_endpoint_url: str = ""
     aws_region: str = ""

@@ -105,6 +105,13 @@ class Queue(Protocol):
         """Approximate number of messages that wait or are in work."""
 
 
+class Function(Protocol):
+    """Another function of the system, asked and waited for."""
+
+    def invoke(self, payload: bytes) -> bytes:
+        """JSON in, JSON out. Raises Unavailable when it fails, is busy or does not answer in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogLine:
     at: int  # milliseconds since 1970

@@ -33,9 +33,10 @@ def client(service: str, env: Environment) -> Any:
     config = Config(
         signature_version="s3v4" if service == "s3" else None,
         s3={"addressing_style": "path"} if env.aws_endpoint_url else {},
-        retries={"mode": "standard", "max_attempts": 5},
+        # A function that works too long for its caller is not asked a second time: the caller has no time left.
+        retries={"mode": "standard", "max_attempts": 1 if service == "lambda" else 5},
         connect_timeout=5,
-        read_timeout=65 if service == "sqs" else 30,
+        read_timeout={"sqs": 65, "lambda": 18}.get(service, 30),
     )
     return boto3.client(
         service, endpoint_url=env.aws_endpoint_url or None, region_name=env.aws_region or None, config=config

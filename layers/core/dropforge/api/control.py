@@ -53,6 +53,7 @@ def _set_model(w: World, request: http.Request) -> http.Response:
         "by": _by(request),
         "log": w.log("control"),
         "why": _text(body, "why"),
+        "python": bool(w.env.python_function),
     }
     if weight or shadow:
         return http.Response(candidate.propose(*which, weight=weight, shadow=shadow, **common))
@@ -83,6 +84,7 @@ def _candidate(w: World, request: http.Request) -> http.Response:
         by=_by(request),
         log=w.log("control"),
         why=_text(body, "why"),
+        python=bool(w.env.python_function),
     )
     return http.Response(decided)
 
@@ -99,6 +101,7 @@ def _rollback(w: World, request: http.Request) -> http.Response:
         by=_by(request),
         log=w.log("control"),
         why=_text(body, "why"),
+        python=bool(w.env.python_function),
     )
     return http.Response(done)
 

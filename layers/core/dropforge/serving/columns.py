@@ -16,7 +16,7 @@ import numpy as np
 
 from dropforge.errors import InvalidRequest
 from dropforge.serving.manifest import Feature
-from dropforge.serving.predictor import Predictor, not_of_kind
+from dropforge.serving.predictor import Predictor, is_text, not_of_kind
 from dropforge.serving.steps import shape_numbers
 
 PIECE = 8192  # rows of one run of the graph: what it makes of them between its nodes stays in the cache
@@ -67,7 +67,7 @@ def feeds(predictor: Predictor, columns: Mapping[str, Values]) -> dict[str, np.n
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """By feature float32 numbers, or each row's place in `tokens`, the categories that the graph gets."""
+    """By feature numbers as the model gets them, or each row's place in `tokens`, the categories that the graph gets."""
 
     values: dict[str, np.ndarray]
     tokens: dict[str, np.ndarray]
@@ -76,8 +76,10 @@ class _Read:
     def feeds(self, predictor: Predictor, rows: np.ndarray) -> dict[str, np.ndarray]:
         fed: dict[str, np.ndarray] = {}
         for tensor in predictor.manifest.inputs:
-            text = tensor.dtype == "string"
-            table = np.empty((len(rows), len(tensor.features)), dtype=object if text else np.float32)
+            text = is_text(tensor)
+            table: np.ndarray = np.empty(
+                (len(rows), len(tensor.features)), dtype=object if text else predictor.number_dtype
+            )
             for k, name in enumerate(tensor.features):
                 column = self.values[name][rows]
                 table[:, k] = self.tokens[name][column] if text else column
@@ -97,7 +99,7 @@ def _read(predictor: Predictor, columns: Mapping[str, Values]) -> _Read:
     read = _Read({}, {}, Counter())
     for tensor in predictor.manifest.inputs:
         for name in tensor.features:
-            if tensor.dtype == "string":
+            if is_text(tensor):
                 read.tokens[name], read.values[name] = _texts(predictor, features[name], columns[name], read.warnings)
             else:
                 read.values[name] = _numbers(predictor, features[name], columns[name], read.warnings)
@@ -113,17 +115,24 @@ def _distinct(read: _Read, rows: int) -> tuple[np.ndarray, np.ndarray]:
     every = np.arange(rows)
     keys = np.zeros(rows, dtype=np.uint64)
     for column in read.values.values():
-        word = column.view(np.uint32) if column.dtype == np.float32 else column
+        word = _bits(column)
         keys = (keys ^ word.astype(np.uint64)) * np.uint64(0xBF58476D1CE4E5B9)
         keys ^= keys >> np.uint64(29)
     _, first, places = np.unique(keys, return_index=True, return_inverse=True)
     if len(first) > _FEW_EQUAL * rows:
         return every, every
     for column in read.values.values():
-        word = column.view(np.uint32) if column.dtype == np.float32 else column
+        word = _bits(column)
         if not np.array_equal(word, word[first][places]):
             return every, every
     return first, places
+
+
+def _bits(column: np.ndarray) -> np.ndarray:
+    """Numbers as the integers of the same bits: NaN equals itself there."""
+    if column.dtype.kind != "f":
+        return column
+    return column.view(np.uint32 if column.dtype == np.float32 else np.uint64)
 
 
 def _numbers(predictor: Predictor, feature: Feature, values: Values, warnings: Counter[tuple[str, str]]) -> np.ndarray:
@@ -143,6 +152,8 @@ def _numbers(predictor: Predictor, feature: Feature, values: Values, warnings: C
     if feature.minimum is not None and feature.maximum is not None:
         with np.errstate(invalid="ignore"):
             _count(warnings, "out_of_range", feature, (wide < feature.minimum) | (wide > feature.maximum))
+    if predictor.raw:
+        return wide
     if feature.log or feature.low is not None or feature.high is not None:
         return shape_numbers(wide, feature.low, feature.high, log=feature.log)
     return wide.astype(np.float32)
@@ -172,7 +183,7 @@ def _texts(
     for i, value in enumerate(distinct):
         if first[i] < len(codes):
             told: list[dict[str, Any]] = []
-            read[i] = predictor.text(feature, value, int(first[i]), told)
+            read[i] = predictor.read_text(feature, value, int(first[i]), told)
             for warning in told:
                 warnings[warning["code"], feature.name] += int(often[i])
     return read, codes

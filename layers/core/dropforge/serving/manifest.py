@@ -13,6 +13,7 @@ from dropforge.errors import BundleRejected
 
 FORMAT_VERSION: Final = 1
 MODEL_FILE: Final = "model.onnx"
+PICKLE_FILE: Final = "pipeline.pkl"
 MANIFEST_FILE: Final = "manifest.json"
 
 
@@ -22,6 +23,7 @@ class Feature:
 
     `kind` is a kind of dropforge.data.schema. Values reach the graph as: integer, number → float32; boolean → 0/1 float32;
     datetime → days since 1970-01-01 as float32; category, text → string. Missing is NaN, or `missing_token` for strings.
+    A model that Python runs gets what was sent, before any step of the pipeline: float64, and text with None for missing.
     """
 
     name: str
@@ -43,7 +45,7 @@ class GraphInput:
     """One input tensor of the graph, shape [rows, len(features)], its columns in the order of `features`."""
 
     name: str
-    dtype: str  # "float32" or "string"
+    dtype: str  # "float32" or "string"; for a model that Python runs "float64" or "text"
     features: tuple[str, ...]
 
 
@@ -58,6 +60,14 @@ class Calibration:
     knots: tuple[
         tuple[tuple[float, ...], tuple[float, ...]], ...
     ] = ()  # (from, to), rising; one pair a class, binary: one
+
+
+@dataclass(frozen=True, slots=True)
+class PythonModel:
+    """The pickled pipeline of a bundle without a graph: `pipeline.pkl`, and the versions it may be loaded with."""
+
+    sha256: str
+    versions: dict[str, str]  # python (3.13), scikit-learn
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +86,7 @@ class BundleManifest:
     classes: tuple[str, ...]
     positive_class: str  # empty for multiclass
     threshold: float  # binary: predict positive_class from this probability; multiclass: unused
-    onnx_sha256: str
+    onnx_sha256: str  # empty for a model that Python runs
     missing_token: str = "(missing)"  # noqa: S105 - a category name, not a credential
     metrics: dict[str, float] = field(default_factory=dict)
     importance: dict[str, float] = field(
@@ -92,7 +102,18 @@ class BundleManifest:
         0.0  # rows this model never saw have a hash below this share; 0: a bundle older than the field
     )
     calibration: Calibration | None = None  # applied to the graph's output; None: it is served as it is
+    python: PythonModel | None = None  # `serve: python` in settings.yaml; None: the bundle has a graph
     format_version: int = FORMAT_VERSION
+
+    @property
+    def model_file(self) -> str:
+        """The file of the bundle that predicts."""
+        return PICKLE_FILE if self.python else MODEL_FILE
+
+    @property
+    def model_sha256(self) -> str:
+        """Of that file."""
+        return self.python.sha256 if self.python else self.onnx_sha256
 
     def to_json(self) -> bytes:
         """Canonical bytes: the same manifest always has the same sha256."""
@@ -117,11 +138,21 @@ class BundleManifest:
             value["classes"] = tuple(value["classes"])
             value["conformal"] = {k: tuple(v) for k, v in value.get("conformal", {}).items()}
             value["calibration"] = _calibration(value.get("calibration"))
+            value["python"] = PythonModel(**value["python"]) if value.get("python") else None
             return cls(**value)
         except (ValueError, KeyError, TypeError) as error:
             raise BundleRejected(
                 f"the bundle's manifest cannot be read: {error}", code="bundle_manifest", fix="train again"
             ) from None
+
+
+def not_served(model: str) -> BundleRejected:
+    """For a model without a graph where no function runs such models."""
+    return BundleRejected(
+        f"{model} can only be run by Python, and no function for that is deployed",
+        code="python_not_served",
+        fix="deploy with TrainingImageUri (docs/how-to-new-model.md), or train the model without `serve: python`",
+    )
 
 
 def _calibration(value: dict[str, Any] | None) -> Calibration | None:

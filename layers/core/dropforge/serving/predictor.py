@@ -1,5 +1,6 @@
 """Records in, probabilities out: the same rules as the pipeline's first step, then the ONNX graph.
 
+A model that Python runs (serving/python_model.py) gets the values as they were sent instead: its pipeline does the rest.
 Needs numpy and onnxruntime and nothing else.
 """
 
@@ -16,12 +17,11 @@ import numpy as np
 
 from dropforge.errors import BundleRejected, InvalidRequest
 from dropforge.serving.calibration import calibrate
-from dropforge.serving.manifest import BundleManifest, Feature
+from dropforge.serving.manifest import BundleManifest, Feature, GraphInput
 from dropforge.serving.steps import number_text, shape_numbers
 
 _TRUE = frozenset({"true", "t", "yes", "y", "1"})
 _FALSE = frozenset({"false", "f", "no", "n", "0"})
-_TEXT = frozenset({"category", "text"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,9 @@ class Predictor:
         self._features = {f.name: f for f in manifest.features}
         self._known = {f.name: frozenset(f.categories) for f in manifest.features}
         self._missing = {f.name: frozenset(("", *f.missing_markers)) for f in manifest.features}
+        # A graph gets what the first step would make of a value; a pipeline does that step itself.
+        self.raw = manifest.python is not None
+        self.read_text = self.given_text if self.raw else self.text
         self._positive = manifest.classes.index(manifest.positive_class) if manifest.positive_class else -1
 
     @property
@@ -50,20 +53,27 @@ class Predictor:
         """The features, in the manifest's order."""
         return tuple(self._features)
 
+    @property
+    def number_dtype(self) -> type:
+        """Of the numbers that the model is given."""
+        return np.float64 if self.raw else np.float32
+
     def predict(self, records: Sequence[Mapping[str, Any]]) -> Prediction:
         """Raises InvalidRequest naming row and column for a missing column or a value that is not of its kind."""
         warnings: list[dict[str, Any]] = []
         self._check_columns(records, warnings)
         feeds: dict[str, np.ndarray] = {}
         for tensor in self.manifest.inputs:
-            text = tensor.dtype == "string"
-            table = np.empty((len(records), len(tensor.features)), dtype=object if text else np.float32)
+            text = is_text(tensor)
+            table: np.ndarray = np.empty(
+                (len(records), len(tensor.features)), dtype=object if text else self.number_dtype
+            )
             for k, name in enumerate(tensor.features):
                 feature = self._features[name]
-                read = self.text if text else self._number
+                read = self.read_text if text else self._number
                 for i, record in enumerate(records):
                     table[i, k] = read(feature, record[name], i, warnings)
-                if feature.log or feature.low is not None or feature.high is not None:
+                if not self.raw and (feature.log or feature.low is not None or feature.high is not None):
                     wide = np.array([self.number(feature, r[name], i) for i, r in enumerate(records)])
                     table[:, k] = shape_numbers(wide, feature.low, feature.high, log=feature.log)
             feeds[tensor.name] = table
@@ -73,8 +83,11 @@ class Predictor:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
         """Calibrated probabilities of shape [rows, classes] for the graph's inputs by name."""
-        raw = self._session.run([self.manifest.probabilities_output], feeds)[0]
-        return calibrate(self.manifest.calibration, raw)
+        return calibrate(self.manifest.calibration, self.raw_run(feeds))
+
+    def raw_run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The same before calibration."""
+        return np.asarray(self._session.run([self.manifest.probabilities_output], feeds)[0])
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
         """Labels as places in the manifest's classes, shape [rows]."""
@@ -83,6 +96,15 @@ class Predictor:
             above = probabilities[:, self._positive] >= self.manifest.threshold
             return np.where(above, self._positive, 1 - self._positive)
         return np.asarray(probabilities.argmax(axis=1))
+
+    def given_text(self, feature: Feature, value: Any, row: int, warnings: list[dict[str, Any]]) -> str | None:
+        """What a pipeline gets: the text that was sent, None when missing; warnings and refusals are those of `text`."""
+        told: list[dict[str, Any]] = []
+        self.text(feature, value, row, told)
+        warnings.extend(told)
+        if any(w["code"] == "missing" for w in told):
+            return None
+        return number_text(value) if feature.cast == "category" else str(value).strip(" \t")
 
     def _check_columns(self, records: Sequence[Mapping[str, Any]], warnings: list[dict[str, Any]]) -> None:
         wanted = self._features.keys()
@@ -169,6 +191,11 @@ class Predictor:
         return feature.unseen or token
 
 
+def is_text(tensor: GraphInput) -> bool:
+    """Whether its columns are texts, not numbers."""
+    return tensor.dtype in {"string", "text"}
+
+
 def _parse(feature: Feature, text: str, row: int) -> float:
     if feature.kind == "boolean":
         lowered = text.lower()
@@ -221,17 +248,26 @@ def not_of_kind(feature: Feature, value: Any, row: int) -> InvalidRequest:
     )
 
 
-def open_bundle(manifest_bytes: bytes, model_bytes: bytes, manifest_sha256: str = "") -> Predictor:
-    """Verify and load. Raises BundleRejected when a hash differs or the graph cannot be loaded."""
-    import onnxruntime as ort
-
+def read_manifest(manifest_bytes: bytes, manifest_sha256: str = "") -> BundleManifest:
+    """The manifest, if it has this hash (empty: any). Raises BundleRejected."""
     if manifest_sha256 and hashlib.sha256(manifest_bytes).hexdigest() != manifest_sha256:
         raise BundleRejected(
             "the bundle's manifest is not the one that was registered",
             code="bundle_altered",
             fix="train again, or roll back",
         )
-    manifest = BundleManifest.from_json(manifest_bytes)
+    return BundleManifest.from_json(manifest_bytes)
+
+
+def open_bundle(manifest_bytes: bytes, model_bytes: bytes, manifest_sha256: str = "") -> Predictor:
+    """Verify and load. Raises BundleRejected when a hash differs or the graph cannot be loaded."""
+    return open_graph(read_manifest(manifest_bytes, manifest_sha256), model_bytes)
+
+
+def open_graph(manifest: BundleManifest, model_bytes: bytes) -> Predictor:
+    """The predictor of a manifest that was verified. Raises BundleRejected as open_bundle does."""
+    import onnxruntime as ort
+
     if hashlib.sha256(model_bytes).hexdigest() != manifest.onnx_sha256:
         raise BundleRejected(
             "model.onnx is not the one its manifest names", code="bundle_altered", fix="train again, or roll back"

@@ -15,14 +15,14 @@ from dropforge.serving import formats
 from dropforge.serving.candidate import Loading, Second, Shadow
 from dropforge.serving.capture import Capture
 from dropforge.serving.labels import Labels, choose, is_called
-from dropforge.serving.manifest import MANIFEST_FILE, MODEL_FILE
+from dropforge.serving.manifest import MANIFEST_FILE
 from dropforge.serving.options import DEFAULT, Options
 from dropforge.serving.pointer import Active, ActivePointer
-from dropforge.serving.predictor import Predictor, open_bundle
+from dropforge.serving.predictor import Predictor, open_graph, read_manifest
 from dropforge.uris import join
 
 if TYPE_CHECKING:
-    from dropforge.ports import ObjectStore
+    from dropforge.ports import Function, ObjectStore
     from dropforge.serving.explain import Explainer
 
 LOOK_EVERY_SECONDS = 3.0
@@ -33,9 +33,16 @@ class PredictService:
     """Answers requests with the active model. While S3 is away or a new bundle is refused, the old model goes on."""
 
     def __init__(
-        self, store: ObjectStore, bucket: str, log: logging.Logger, clock: Callable[[], float] = time.monotonic
+        self,
+        store: ObjectStore,
+        bucket: str,
+        log: logging.Logger,
+        clock: Callable[[], float] = time.monotonic,
+        python: Callable[[], Function | None] = lambda: None,
     ) -> None:
+        """`python`: makes the function for models without a graph; called when the first one is loaded."""
         self._store = store
+        self._open: Callable[[Active], Predictor] = lambda who: open_active(store, who, python)
         self._pointer = ActivePointer(store, bucket)
         self._log = log
         self._clock = clock
@@ -44,10 +51,10 @@ class PredictService:
         self._loaded: tuple[Active, Predictor] | None = None
         self._etag = ""
         self._looked = float("-inf")
-        self._others = LabelledModels(store, bucket, clock)
+        self._others = LabelledModels(store, bucket, clock, self._open)
         self.capture = Capture(store, bucket, log)
         self.shadow = Shadow(log, self.capture)
-        self._candidate = Loading(log, lambda who: open_active(store, who))
+        self._candidate = Loading(log, self._open)
         self._explaining = threading.Lock()
         self._explainers: dict[str, Explainer] = {}
 
@@ -159,7 +166,7 @@ class PredictService:
             found = self._pointer.read_if_changed(self._etag) if self._etag else self._pointer.read()
             if found is not None:
                 active, etag = found
-                self._loaded, self._etag = (active, open_active(self._store, active)), etag
+                self._loaded, self._etag = (active, self._open(active)), etag
                 self._log.info("model loaded", extra={"model": active.model, "version": active.version})
         except (TransientError, NotFound, BundleRejected) as error:
             if self._loaded is None:
@@ -179,8 +186,10 @@ class PredictService:
 class LabelledModels:
     """Versions that requests name by label: looked up as often as the active one, loaded when first asked for."""
 
-    def __init__(self, store: ObjectStore, bucket: str, clock: Callable[[], float]) -> None:
-        self._store, self._clock = store, clock
+    def __init__(
+        self, store: ObjectStore, bucket: str, clock: Callable[[], float], open_: Callable[[Active], Predictor]
+    ) -> None:
+        self._clock, self._load = clock, open_
         self._labels = Labels(store, bucket)
         self._lock = threading.Lock()
         self._known: list[Active] = []
@@ -198,7 +207,7 @@ class LabelledModels:
             active = choose(self._known, model, alias)
             predictor = self._open.get(active.bundle_uri)
             if predictor is None:
-                predictor = open_active(self._store, active)
+                predictor = self._load(active)
                 while len(self._open) >= KEPT:
                     self._open.pop(next(iter(self._open)))
                 self._open[active.bundle_uri] = predictor
@@ -225,13 +234,21 @@ def open_explainer(store: ObjectStore, active: Active, predictor: Predictor) -> 
     return explain.load(body, predictor.manifest)
 
 
-def open_active(store: ObjectStore, active: Active) -> Predictor:
-    """Fetch and verify the active bundle. Raises BundleRejected when it is not the one that was registered, or gone."""
+def open_active(store: ObjectStore, active: Active, python: Callable[[], Function | None] = lambda: None) -> Predictor:
+    """Fetch and verify the active bundle; one without a graph is loaded by the function that `python` makes.
+
+    Raises BundleRejected when it is not the one that was registered, or gone, or nobody can run it.
+    """
     try:
-        manifest = store.get(join(active.bundle_uri, MANIFEST_FILE)).body
-        model = store.get(join(active.bundle_uri, MODEL_FILE)).body
+        body = store.get(join(active.bundle_uri, MANIFEST_FILE)).body
+        manifest = read_manifest(body, active.bundle_sha256)
+        if manifest.python:
+            from dropforge.serving import python_model
+
+            return python_model.open_remote(manifest, active, python())
+        model = store.get(join(active.bundle_uri, manifest.model_file)).body
     except NotFound as error:
         raise BundleRejected(
             f"the bundle is gone: {error.message}", code="bundle_missing", fix="set another version, or train again"
         ) from None
-    return open_bundle(manifest, model, active.bundle_sha256)
+    return open_graph(manifest, model)

@@ -8,6 +8,7 @@ import os
 import posixpath
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,7 @@ from dropforge.data.engine import connect
 from dropforge.data.schema import Schema
 from dropforge.errors import NotFound, PermanentError, RejectedUpload, TransientError
 from dropforge.messages import UploadEvent
-from dropforge.ports import ObjectStore
+from dropforge.ports import Function, ObjectStore
 from dropforge.serving import columns
 from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.serving.predictor import Predictor
@@ -41,6 +42,7 @@ class BatchPorts:
     book: UploadBook
     data_bucket: str
     log: logging.Logger
+    python: Callable[[], Function | None] = lambda: None  # for a model without a graph
 
 
 def score(event: UploadEvent, ports: BatchPorts) -> UploadRecord:
@@ -118,7 +120,7 @@ def _score(record: UploadRecord, settings: Settings, ports: BatchPorts, folder: 
         )
         return ports.book.advance(record.upload_id, "skipped", reason=reason)
     active, _ = ActivePointer(ports.store, ports.data_bucket).read()
-    predictor = open_active(ports.store, active)
+    predictor = open_active(ports.store, active, ports.python)
     features = predictor.manifest.features
     schema = Schema.model_validate({"columns": [{"name": f.name, "kind": f.kind} for f in features], "target": ""})
     with closing(connect(folder)) as database:

@@ -30,6 +30,7 @@ def propose(
     by: str,
     log: logging.Logger,
     why: str = "",
+    python: bool = True,
 ) -> dict[str, Any]:
     """Put the version behind an alias beside the active one: to answer the share `weight` of requests, or in the shadow, or both.
 
@@ -38,8 +39,7 @@ def propose(
     """
     version = versions.resolve(alias or settings.serving.alias, model, settings, registry)
     new = versions.active_of(version, alias or settings.serving.alias, settings)
-    verify(store, new)
-    classes = BundleManifest.from_json(check_bundle(store, new)).classes
+    classes = verify(store, new, python=python).classes
     second = Candidate(
         new.model, new.version, new.alias, new.run_id, new.bundle_uri, new.bundle_sha256, weight=weight, shadow=shadow
     )
@@ -78,7 +78,7 @@ def propose(
 
 
 def decide(
-    action: str, *, store: ObjectStore, bucket: str, by: str, log: logging.Logger, why: str = ""
+    action: str, *, store: ObjectStore, bucket: str, by: str, log: logging.Logger, why: str = "", python: bool = True
 ) -> dict[str, Any]:
     """`promote`: the candidate becomes the active model; `abort`: it goes. Needs no MLflow.
 
@@ -107,7 +107,7 @@ def decide(
                 new, model=second.model, version=second.version, alias=second.alias, run_id=second.run_id,
                 bundle_uri=second.bundle_uri, bundle_sha256=second.bundle_sha256,
             )  # fmt: skip
-            verify(store, new)
+            verify(store, new, python=python)
         begun = ledger.get(active.number)
         return Entry(
             number=number,

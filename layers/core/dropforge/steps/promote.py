@@ -20,6 +20,7 @@ def automatically(
     registry: Registry,
     bucket: str,
     log: logging.Logger,
+    python: bool = True,
 ) -> bool:
     """Label the challenger with the serving alias and switch to it, when `auto_promote` is on and the gate chose one.
 
@@ -33,7 +34,7 @@ def automatically(
     alias = settings.serving.alias
     version = versions.resolve(CHALLENGER, challenger.name, settings, registry)
     try:
-        switch.verify(store, versions.active_of(version, alias, settings))  # before the label moves
+        switch.verify(store, versions.active_of(version, alias, settings), python=python)  # before the label moves
         versions.label(alias, version.name, version.version, settings=settings, registry=registry)
         switch.set_model(
             alias,
@@ -45,6 +46,7 @@ def automatically(
             by="auto_promote",
             log=log,
             why="; ".join(conclusion.reasons),
+            python=python,
         )
     except (BundleRejected, Conflict) as error:
         log.warning("the challenger was not promoted", extra={"code": error.code, "why": error.message})

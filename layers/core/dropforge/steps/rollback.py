@@ -15,7 +15,7 @@ from dropforge.uploads import now
 
 
 def rollback(
-    to: int | None, *, store: ObjectStore, bucket: str, by: str, log: logging.Logger, why: str = ""
+    to: int | None, *, store: ObjectStore, bucket: str, by: str, log: logging.Logger, why: str = "", python: bool = True
 ) -> dict[str, Any]:
     """Make an earlier entry's model the one that answers: entry `to`, or the one before the active model.
 
@@ -30,7 +30,7 @@ def rollback(
             raise none_active()
         target = _entry(ledger, to) if to is not None else _previous(ledger, active)
         old = target.active("")
-        verify(store, old)
+        verify(store, old, python=python)
         at = now()
         new = replace(old, number=number, set_at=at, set_by=by, candidate=None)
         # settings, not the model

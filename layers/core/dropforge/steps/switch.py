@@ -11,7 +11,7 @@ from typing import Any
 from dropforge.errors import BundleRejected, NotFound
 from dropforge.ports import ObjectStore, Registry
 from dropforge.serving.ledger import Entry, Ledger
-from dropforge.serving.manifest import MANIFEST_FILE, MODEL_FILE, BundleManifest
+from dropforge.serving.manifest import MANIFEST_FILE, BundleManifest, not_served
 from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.settings import Settings
 from dropforge.steps import versions
@@ -30,16 +30,18 @@ def set_model(
     by: str,
     log: logging.Logger,
     why: str = "",
+    python: bool = True,
 ) -> dict[str, Any]:
     """Resolve the alias, verify the bundle, switch. `model`: candidate or registered name; empty when the alias is on one only.
 
     Returns what is loaded now and what was before. Raises NotFound (no such alias), InvalidRequest (several models carry
-    it), BundleRejected (the bundle is not what was registered: the old model goes on), Conflict (a quicker switch won).
+    it), BundleRejected (the bundle is not what was registered, or nobody can run it: the old model goes on), Conflict (a
+    quicker switch won). `python`: whether a function runs models without a graph.
     """
     alias = alias or settings.serving.alias
     version = versions.resolve(alias, model, settings, registry)
     new = versions.active_of(version, alias, settings)
-    verify(store, new)
+    verify(store, new, python=python)
 
     def entry(active: Active | None, number: int) -> Entry:
         at = now()
@@ -99,29 +101,38 @@ def pointer_of(active: Active | None) -> dict[str, Any] | None:
     return {k: v for k, v in asdict(active).items() if k != "record_sha256"} if active else None
 
 
-def verify(store: ObjectStore, active: Active) -> None:
-    """Both hashes, here and not only in predict: a broken bundle must not become the pointer."""
+def verify(store: ObjectStore, active: Active, *, python: bool = True) -> BundleManifest:
+    """Both hashes, here and not only in predict: a broken bundle must not become the pointer.
+
+    Nor one without a graph where no function runs Python models (`python` false).
+    """
     if not active.bundle_sha256:
         raise BundleRejected(
             "the version does not say the hash of its bundle", code="bundle_unverified", fix="train again"
         )
-    check_bundle(store, active)
+    manifest = BundleManifest.from_json(check_bundle(store, active))
+    if manifest.python and not python:
+        raise not_served(active.model)
+    return manifest
 
 
 def check_bundle(store: ObjectStore, active: Active) -> bytes:
     """The verified manifest. Hashes only: the graph itself is opened where it is served."""
     try:
-        manifest = store.get(join(active.bundle_uri, MANIFEST_FILE)).body
-        model = store.get(join(active.bundle_uri, MODEL_FILE)).body
+        body = store.get(join(active.bundle_uri, MANIFEST_FILE)).body
+        if hashlib.sha256(body).hexdigest() != active.bundle_sha256:
+            raise BundleRejected(
+                "the bundle's manifest was altered after registration", code="bundle_altered", fix="train again"
+            )
+        manifest = BundleManifest.from_json(body)
+        model = store.get(join(active.bundle_uri, manifest.model_file)).body
     except NotFound as error:
         raise BundleRejected(f"the bundle is gone: {error.message}", code="bundle_missing", fix="train again") from None
-    if hashlib.sha256(manifest).hexdigest() != active.bundle_sha256:
+    if hashlib.sha256(model).hexdigest() != manifest.model_sha256:
         raise BundleRejected(
-            "the bundle's manifest was altered after registration", code="bundle_altered", fix="train again"
+            f"{manifest.model_file} was altered after registration", code="bundle_altered", fix="train again"
         )
-    if hashlib.sha256(model).hexdigest() != BundleManifest.from_json(manifest).onnx_sha256:
-        raise BundleRejected("model.onnx was altered after registration", code="bundle_altered", fix="train again")
-    return manifest
+    return body
 
 
 def model_info(*, store: ObjectStore, bucket: str, mlflow_url: str) -> dict[str, Any]:

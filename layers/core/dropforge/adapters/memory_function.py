@@ -1,0 +1,23 @@
+"""The fake of a function: its handler, called in this process, with what it is given and gives as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from dropforge.errors import Unavailable
+
+
+class MemoryFunction:
+    def __init__(self, handler: Callable[[Any], Any]) -> None:
+        self._handler = handler
+        self.calls = 0
+
+    def invoke(self, payload: bytes) -> bytes:
+        self.calls += 1
+        try:
+            return json.dumps(self._handler(json.loads(payload))).encode()
+        except Exception as error:
+            # as a function that died of it is told to its caller
+            raise Unavailable(f"the function failed: {error}", code="function_failed", fix="read its log") from error

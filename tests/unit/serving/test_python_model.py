@@ -1,0 +1,270 @@
+"""A model without a graph answers as one with a graph does, asked in a function of its own."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dropforge import settings_store
+from dropforge.adapters.memory import MemoryStore
+from dropforge.adapters.memory_function import MemoryFunction
+from dropforge.errors import BundleRejected, DropforgeError, Unavailable
+from dropforge.messages import UploadEvent
+from dropforge.serving import python_model
+from dropforge.serving.manifest import BundleManifest, GraphInput
+from dropforge.serving.options import Options
+from dropforge.serving.pointer import Active, ActivePointer
+from dropforge.serving.service import PredictService
+from dropforge.steps import batch, switch
+from dropforge.uploads import UploadBook
+from dropforge_training import export, python_models
+from dropforge_training.models.random_forest import RandomForest
+
+LOG = logging.getLogger("test")
+BUCKET = "bucket"
+
+
+@dataclass
+class Served:
+    """The forest of the other tests, kept both ways: version 1 as a graph, version 2 as a pickle."""
+
+    store: MemoryStore
+    function: MemoryFunction
+    manifest: BundleManifest
+    pickled: bytes
+    point: Callable[[str], Active]
+
+    def service(self, *, deployed: bool = True) -> PredictService:
+        made = (lambda: self.function) if deployed else (lambda: None)
+        return PredictService(self.store, BUCKET, LOG, clock=lambda: 0.0, python=made)
+
+
+def put(store: MemoryStore, manifest: BundleManifest, body: bytes, version: str) -> Active:
+    """Keep a bundle as this version."""
+    import hashlib
+
+    uri = f"s3://artifacts/{version}/bundle"
+    store.put(f"{uri}/manifest.json", manifest.to_json())
+    store.put(f"{uri}/{manifest.model_file}", body)
+    sha256 = hashlib.sha256(manifest.to_json()).hexdigest()
+    return Active("demo-forest", version, "Production", "r1", uri, sha256, number=int(version))
+
+
+@pytest.fixture(scope="session")
+def pickled(bundle: Any) -> tuple[BundleManifest, bytes]:
+    """The forest's bundle as `serve: python` makes it."""
+    body, named = python_models.dump(bundle.model, RandomForest())
+    kinds = {"float32": "float64", "string": "text"}
+    inputs = tuple(GraphInput(i.name, kinds[i.dtype], i.features) for i in bundle.manifest.inputs)
+    return replace(bundle.manifest, python=named, inputs=inputs, onnx_sha256="", explanation={}), body
+
+
+@pytest.fixture
+def served(bundle: Any, pickled: tuple[BundleManifest, bytes]) -> Served:
+    store = MemoryStore()
+    versions = {"1": put(store, bundle.manifest, bundle.onnx, "1"), "2": put(store, *pickled, "2")}
+
+    def point(version: str) -> Active:
+        pointer = ActivePointer(store, BUCKET)
+        pointer.replace(versions[version], pointer.etag())
+        return versions[version]
+
+    return Served(store, MemoryFunction(python_models.PythonModels(store, LOG).answer), *pickled, point)
+
+
+def told(service: PredictService, body: str, content_type: str = "application/json", **options: Any) -> Any:
+    """The answer, or the error as a caller reads it."""
+    try:
+        return service.predict(body.encode(), content_type, Options(**options), "id")
+    except DropforgeError as error:
+        return {"status": error.status, **error.as_dict()}
+
+
+def body_of(*rows: dict[str, Any]) -> str:
+    return json.dumps({"records": rows})
+
+
+ROW = {"age": 40, "job": "nurse", "member": True, "joined": "2021-03-04"}
+REQUESTS = {
+    "plain": body_of(ROW, {**ROW, "age": 25.5, "job": "cook"}),
+    "missing": body_of(dict.fromkeys(ROW, None), {**ROW, "job": " ? ", "age": "?"}),
+    "unseen and out of range": body_of({**ROW, "job": "astronaut", "age": 400}),
+    "other types": body_of({"age": "41", "job": 7, "member": "yes", "joined": "04.03.2021 05:06"}),
+    "a column too many": body_of({**ROW, "bought": "no"}),
+    "a column too few": body_of({"age": 40}),
+    "no number": body_of({**ROW, "age": "old"}),
+    "no date": body_of({**ROW, "joined": "soon"}),
+    "a list": body_of({**ROW, "job": ["nurse"]}),
+    "no rows": body_of(),
+    "no JSON": "{",
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+@pytest.mark.parametrize("coverage", [0.0, 0.9, 0.5])
+def test_answers_are_those_of_the_graph(served: Served, name: str, coverage: float) -> None:
+    """Labels, sets, warnings, threshold, errors and identity are equal; probabilities to float32."""
+    made = []
+    for version in ("1", "2"):
+        served.point(version)
+        made.append(told(served.service(), REQUESTS[name], coverage=coverage))
+    graph, python = made
+    for one in made:
+        if "model" in one:
+            one["model"].pop("version")
+    chances = [[p.pop("probabilities") for p in one.get("predictions", [])] for one in made]
+    assert python == graph
+    for ours, theirs in zip(*chances, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+def test_an_explanation_is_refused_with_the_way_out(served: Served) -> None:
+    """No contributions are made up: the request is told that this model has none."""
+    served.point("2")
+    answer = told(served.service(), REQUESTS["plain"], explain=True)
+    assert (answer["status"], answer["code"]) == (422, "not_explainable")
+    assert "explain=true" in answer["fix"]
+
+
+def test_without_the_function_the_old_model_goes_on(served: Served) -> None:
+    """A switch to a model that nobody here can run is refused by predict; with no other model the caller is told what to deploy."""
+    served.point("1")
+    clock = iter([0.0, 0.0, 10.0, 10.0, 10.0, 10.0])
+    service = PredictService(served.store, BUCKET, LOG, clock=lambda: next(clock, 20.0))
+    assert told(service, REQUESTS["plain"])["model"]["version"] == "1"
+    served.point("2")
+    assert told(service, REQUESTS["plain"])["model"]["version"] == "1"
+    answer = told(served.service(deployed=False), REQUESTS["plain"])
+    assert (answer["status"], answer["code"]) == (409, "python_not_served")
+    assert "TrainingImageUri" in answer["fix"]
+
+
+def test_a_function_that_fails_is_told_as_busy_not_as_wrong(served: Served) -> None:
+    """Whatever happens over there: 503, try again."""
+    served.point("2")
+    service = served.service()
+    assert "predictions" in told(service, REQUESTS["plain"])
+    served.function._handler = lambda _event: 1 / 0
+    answer = told(service, REQUESTS["plain"])
+    assert (answer["status"], answer["code"]) == (503, "function_failed")
+
+
+class Bomb:
+    """Pickled code that leaves a trace when it is loaded."""
+
+    went_off = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return setattr, (Bomb, "went_off", True)
+
+
+def test_an_altered_pickle_is_never_loaded(served: Served) -> None:
+    """Other bytes than the manifest names are refused before a line of them runs, by control and by the function."""
+    active = served.point("2")
+    served.store.put(f"{active.bundle_uri}/pipeline.pkl", pickle.dumps(Bomb()))
+    answer = told(served.service(), REQUESTS["plain"])
+    assert (answer["status"], answer["code"]) == (409, "bundle_altered")
+    with pytest.raises(BundleRejected, match=r"pipeline\.pkl was altered"):
+        switch.check_bundle(served.store, active)
+    assert not Bomb.went_off
+    pickle.loads(pickle.dumps(Bomb()))  # noqa: S301 - the test's own: the trace is real
+    assert Bomb.went_off
+
+
+@pytest.mark.parametrize("sha256", ["", "0" * 64])
+def test_a_bundle_that_nobody_registered_is_never_loaded(served: Served, sha256: str) -> None:
+    """The function loads only what the caller names by the hash that was registered."""
+    active = served.point("2")
+    models = python_models.PythonModels(served.store, LOG)
+    answer = models.answer({"bundle_uri": active.bundle_uri, "bundle_sha256": sha256, "feeds": None})
+    assert answer["error"]["kind"] == "BundleRejected"
+
+
+@pytest.mark.parametrize("name", ["python", "scikit-learn"])
+def test_another_version_is_refused(served: Served, name: str) -> None:
+    """A pickle of another Python or scikit-learn is not tried: the error names both and the way out."""
+    assert served.manifest.python is not None
+    other = replace(served.manifest.python, versions={**served.manifest.python.versions, name: "1.0"})
+    with pytest.raises(BundleRejected, match=f"{name} 1.0") as refused:
+        python_models.open_pickle(replace(served.manifest, python=other), served.pickled)
+    assert "train again" in refused.value.fix
+
+
+@pytest.mark.parametrize(("most_bytes", "most_values", "calls"), [(10**9, 10**9, 1), (2000, 10**9, 8), (10**9, 100, 6)])
+def test_many_rows_go_in_several_calls(
+    served: Served, bundle: Any, monkeypatch: pytest.MonkeyPatch, most_bytes: int, most_values: int, calls: int
+) -> None:
+    """What is larger than one call takes is split; rows come back in their order."""
+    monkeypatch.setattr(python_model, "MOST_BYTES", most_bytes)
+    monkeypatch.setattr(python_model, "MOST_VALUES", most_values)
+    active = served.point("2")
+    predictor = python_model.open_remote(served.manifest, active, served.function)
+    before = served.function.calls
+    found = predictor.predict(export.records(bundle.rows))
+    assert served.function.calls - before == calls
+    assert found.probabilities == pytest.approx(bundle.model.predict_proba(bundle.rows), abs=1e-9)
+    assert found.labels == list(bundle.model.predict(bundle.rows))
+
+
+def test_what_goes_over_comes_back_bit_for_bit(served: Served) -> None:
+    """Doubles, missing numbers and texts, and their shapes survive the way."""
+    numbers = np.array([[0.1, np.nan, 1e300], [-0.0, 2**53, 5e-324]])
+    texts = np.array([['é\n"x'], [None]], dtype=object)
+    fed = python_model.decode(
+        served.manifest, json.loads(json.dumps(python_model.encode({"numbers": numbers, "texts": texts})))
+    )
+    assert fed["numbers"].tobytes() == numbers.tobytes()
+    assert fed["texts"].tolist() == texts.tolist()
+
+
+def test_a_batch_file_gets_the_answers_of_requests(served: Served, bundle: Any) -> None:
+    """The same function scores files, in pieces; every row gets what a request would have got."""
+    served.point("2")
+    settings_store.apply(
+        served.store, BUCKET, b"project: demo\ndata: {target: bought}\nmodels: [{name: forest, class: a.b:C}]\n"
+    )
+    served.store.put(f"s3://{BUCKET}/batch/rows.csv", bundle.rows.to_csv(index=False).encode())
+    ports = batch.BatchPorts(
+        served.store, UploadBook(served.store, BUCKET), BUCKET, LOG, python=lambda: served.function
+    )
+    event = UploadEvent(
+        bucket=BUCKET, key="batch/rows.csv", version=served.store.get(f"s3://{BUCKET}/batch/rows.csv").version
+    )
+    record = batch.score(event, ports)
+    assert (record.state, record.rows_used) == ("scored", 300)
+    rows = list(csv.DictReader(io.StringIO(served.store.get(record.predictions_uri).body.decode(), newline="")))
+    expected = bundle.model.predict_proba(bundle.rows)[:, 1]
+    assert [float(r["probability_yes"]) for r in rows] == pytest.approx(expected.tolist(), abs=1e-9)
+    assert [r["prediction"] for r in rows] == list(bundle.model.predict(bundle.rows))
+
+
+def test_a_batch_file_without_the_function_ends_with_the_way_out(served: Served, bundle: Any) -> None:
+    """The record says what to deploy; nothing is left open."""
+    served.point("2")
+    settings_store.apply(
+        served.store, BUCKET, b"project: demo\ndata: {target: bought}\nmodels: [{name: forest, class: a.b:C}]\n"
+    )
+    served.store.put(f"s3://{BUCKET}/batch/rows.csv", bundle.rows.to_csv(index=False).encode())
+    ports = batch.BatchPorts(served.store, UploadBook(served.store, BUCKET), BUCKET, LOG)
+    event = UploadEvent(
+        bucket=BUCKET, key="batch/rows.csv", version=served.store.get(f"s3://{BUCKET}/batch/rows.csv").version
+    )
+    record = batch.score(event, ports)
+    assert record.state == "failed"
+    assert record.reason is not None
+    assert record.reason.code == "python_not_served"
+
+
+def test_the_error_of_an_unreachable_function_is_retryable() -> None:
+    """Errors keep their kind on the way: what may be tried again stays so."""
+    answer = python_model.refusal(Unavailable("no", code="x", fix="y"))
+    assert answer == {"error": {"kind": "Unavailable", "code": "x", "message": "no", "fix": "y"}}

@@ -1,0 +1,176 @@
+"""Models without a graph: the pipeline pickled into its bundle, and run from there where this image runs.
+
+A pickle is code. It is loaded only after its bytes have the hash that the manifest names, and the manifest the hash that was
+registered with the version. Classes of the project's own (the folder `models`) go into the pickle themselves, so that a
+bundle keeps doing what it did when they change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import logging
+import pickle
+import platform
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pandas as pd
+import sklearn
+
+from dropforge.errors import BundleRejected, DropforgeError, InvalidRequest, NotFound
+from dropforge.ports import ObjectStore
+from dropforge.serving import python_model
+from dropforge.serving.manifest import MANIFEST_FILE, BundleManifest, PythonModel
+from dropforge.serving.pointer import Active
+from dropforge.serving.predictor import Predictor, open_graph, read_manifest
+from dropforge.uris import join
+from dropforge_training.models.base import Candidate
+from dropforge_training.processing import LabelledPipeline
+
+KEPT = 3  # models in memory at the same time
+
+
+def dump(model: LabelledPipeline, candidate: Candidate) -> tuple[bytes, PythonModel]:
+    """Bytes of `pipeline.pkl`, and what the manifest says of them."""
+    package = importlib.import_module(type(candidate).__module__.partition(".")[0])
+    own = package.__name__ != __name__.partition(".")[0]
+    if own:
+        cloudpickle.register_pickle_by_value(package)
+    try:
+        body = cloudpickle.dumps(model)
+    finally:
+        if own:
+            cloudpickle.unregister_pickle_by_value(package)
+    return body, PythonModel(hashlib.sha256(body).hexdigest(), versions())
+
+
+def versions() -> dict[str, str]:
+    """What a pickle must be loaded with: bytecode is of one Python, fitted attributes are of one scikit-learn."""
+    return {"python": ".".join(platform.python_version_tuple()[:2]), "scikit-learn": sklearn.__version__}
+
+
+def open_pickle(manifest: BundleManifest, body: bytes) -> Predictor:
+    """The predictor of a verified manifest and its pickle, run in this process.
+
+    Raises BundleRejected when the bytes are not those of the manifest (then nothing is loaded), other versions wrote them,
+    or they cannot be loaded.
+    """
+    named = manifest.python
+    if named is None or hashlib.sha256(body).hexdigest() != named.sha256:
+        raise BundleRejected(
+            f"{manifest.model_file} is not the one its manifest names",
+            code="bundle_altered",
+            fix="train again, or roll back",
+        )
+    here = versions()
+    if named.versions != here:
+        wrote, runs = (" and ".join(f"{k} {v}" for k, v in of.items()) for of in (named.versions, here))
+        raise BundleRejected(
+            f"the model was pickled by {wrote}; this image has {runs}",
+            code="bundle_versions",
+            fix="train again with this image, or deploy the image that trained it",
+        )
+    try:
+        model = pickle.load(io.BytesIO(body))  # noqa: S301 - see above
+    except Exception as error:
+        # whatever the code in it raises: this bundle must not be served
+        raise BundleRejected(
+            f"{manifest.model_file} cannot be loaded: {type(error).__name__}: {error}",
+            code="bundle_broken",
+            fix="train again, or roll back",
+        ) from error
+    return Predictor(manifest, PipelineSession(manifest, model))
+
+
+def open_bundle_here(store: ObjectStore, active: Active) -> Predictor:
+    """Any bundle, run in this process. Raises BundleRejected as open_pickle does, and NotFound for one that is gone."""
+    manifest = read_manifest(store.get(join(active.bundle_uri, MANIFEST_FILE)).body, active.bundle_sha256)
+    body = store.get(join(active.bundle_uri, manifest.model_file)).body
+    return open_pickle(manifest, body) if manifest.python else open_graph(manifest, body)
+
+
+class PipelineSession:
+    """Stands where the graph's session stands: the whole pipeline, processor and all."""
+
+    def __init__(self, manifest: BundleManifest, model: LabelledPipeline) -> None:
+        self._manifest, self._model = manifest, model
+        self._dates = {f.name for f in manifest.features if f.kind == "datetime"}
+        self._classes = len(manifest.classes)
+
+    def run(self, _outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Probabilities before calibration, float64 [rows, classes]. Raises InvalidRequest when the model's code fails on the rows."""
+        table = self._table(feeds)
+        try:
+            found = self._model.raw_proba(table)
+        except Exception as error:
+            # code of the project's own may raise anything
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            raise _failed(f"{type(error).__name__}: {error} (line {at.lineno} of {at.name})") from error
+        if found.shape != (len(table), self._classes) or not np.isfinite(found).all():
+            raise _failed(f"it gave no probability for each of {self._classes} classes")
+        return [found]
+
+    def _table(self, feeds: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """Columns as a training job has them: float64 with NaN, datetime64, texts with None."""
+        columns: dict[str, Any] = {}
+        for tensor in self._manifest.inputs:
+            for k, name in enumerate(tensor.features):
+                values = feeds[tensor.name][:, k]
+                if name in self._dates and values.dtype.kind == "f":
+                    values = pd.to_datetime(pd.Series(np.round(values * 86_400e6)), unit="us").to_numpy()
+                columns[name] = values
+        return pd.DataFrame({f.name: columns[f.name] for f in self._manifest.features})
+
+
+def _failed(why: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"the model's own code failed on these rows: {why}",
+        code="model_failed",
+        fix="send rows like those it was trained on; if they are, mend the class that settings.yaml names and train again",
+    )
+
+
+class PythonModels:
+    """What the function `predict_python` does: the request of serving/python_model.py, answered. Safe to share between threads."""
+
+    def __init__(self, store: ObjectStore, log: logging.Logger) -> None:
+        self._store, self._log = store, log
+        self._lock = threading.Lock()
+        self._open: dict[tuple[str, str], Predictor] = {}
+
+    def answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """`{"probabilities": [rows, classes]}`, `{"loaded": true}` without feeds, or `{"error": …}` of the errors above."""
+        try:
+            predictor = self._predictor(str(event["bundle_uri"]), str(event["bundle_sha256"]))
+            if event["feeds"] is None:
+                return {"loaded": True}
+            feeds = python_model.decode(predictor.manifest, event["feeds"])
+            return {"probabilities": predictor.raw_run(feeds).tolist()}
+        except DropforgeError as error:
+            self._log.warning("refused", extra={"code": error.code, "why": error.message}, exc_info=error.__cause__)
+            return python_model.refusal(error)
+
+    def _predictor(self, uri: str, sha256: str) -> Predictor:
+        with self._lock:
+            kept = self._open.get((uri, sha256))
+            if kept is None:
+                if not sha256:  # an empty hash would let any manifest through
+                    raise BundleRejected("the request names no hash", code="bundle_unverified", fix="train again")
+                active = Active("", "", "", "", uri, sha256)
+                try:
+                    kept = open_bundle_here(self._store, active)
+                except NotFound as error:
+                    raise BundleRejected(
+                        f"the bundle is gone: {error.message}", code="bundle_missing", fix="train again, or roll back"
+                    ) from None
+                while len(self._open) >= KEPT:
+                    self._open.pop(next(iter(self._open)))
+                self._open[uri, sha256] = kept
+                self._log.info("model loaded", extra={"bundle": uri})
+            return kept
