@@ -133,6 +133,7 @@ def probes(config: Config, outputs: dict[str, str]) -> list[Probe]:
         ("logs:CreateLogStream", "training group", lambda c: stream(c, group)),
         ("logs:CreateLogStream", "predict group", lambda c: stream(c, other)),
         ("lambda:InvokeFunction", "predict", lambda c: c("lambda").invoke(FunctionName=function, Payload=b"{}")),
+        ("lambda:InvokeFunction", "predict_python", lambda c: c("lambda").invoke(FunctionName=outputs["PredictPythonFunction"], Payload=b"{}")),
         ("lambda:UpdateFunctionConfiguration", "predict", lambda c: c("lambda").update_function_configuration(FunctionName=function, Timeout=9)),
         ("iam:CreateUser", "account", lambda c: c("iam").create_user(UserName="probe")),
         ("secretsmanager:GetSecretValue", "any", lambda c: c("secretsmanager").get_secret_value(SecretId="probe")),

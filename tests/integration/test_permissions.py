@@ -20,7 +20,7 @@ from dropforge_local.layout import REGION, Config
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
-ROLES = ("Analyze", "Batch", "Conclude", "Control", "Predict", "Training")
+ROLES = ("Analyze", "Batch", "Conclude", "Control", "Predict", "PredictPython", "Training")
 NOTIFYING = {"incoming", "batch"}
 DENIED = {"AccessDenied", "AccessDeniedException"}
 
@@ -36,6 +36,7 @@ READS = {
         "artifacts": ("reports", "mlflow"),
     },
     "Predict": {"data": ("serving",), "artifacts": ("mlflow",)},
+    "PredictPython": {"data": (), "artifacts": ("mlflow",)},
     "Training": {"data": ("config", "datasets", "tuning"), "artifacts": ("mlflow",)},
 }
 WRITES = {
@@ -44,6 +45,7 @@ WRITES = {
     "Conclude": {"data": ("uploads", "serving"), "artifacts": ()},  # serving: promotion.auto_promote
     "Control": {"data": ("incoming", "batch", "serving", "labels"), "artifacts": ()},
     "Predict": {"data": ("captured",), "artifacts": ()},
+    "PredictPython": {"data": (), "artifacts": ()},
     "Training": {"data": ("tuning",), "artifacts": ("mlflow",)},
 }
 ROOMS = {
@@ -284,6 +286,15 @@ def test_a_worker_writes_its_log(client: Client, config: Config) -> None:
     other = f"/dropforge/{config.project}/predict"
     assert _allowed(lambda: logs.create_log_stream(logGroupName=config.training_log_group, logStreamName=stream))
     assert not _allowed(lambda: logs.create_log_stream(logGroupName=other, logStreamName=stream))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_only_who_predicts_runs_python_models(client: Client, outputs: dict[str, str], role: str) -> None:
+    """The function that loads pickles is called by predict and batch alone; what nobody registered it does not load."""
+    call = client(role, "lambda").invoke
+    ask = b'{"bundle_uri": "s3://x/y", "bundle_sha256": "", "feeds": null}'
+    allowed = role in {"Predict", "Batch"}
+    assert _allowed(lambda: call(FunctionName=outputs["PredictPythonFunction"], Payload=ask)) == allowed
 
 
 @pytest.mark.parametrize("role", ROLES)

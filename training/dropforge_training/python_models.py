@@ -14,7 +14,6 @@ import logging
 import pickle
 import platform
 import threading
-import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -110,8 +109,7 @@ class PipelineSession:
             found = self._model.raw_proba(table)
         except Exception as error:
             # code of the project's own may raise anything
-            at = traceback.extract_tb(error.__traceback__)[-1]
-            raise _failed(f"{type(error).__name__}: {error} (line {at.lineno} of {at.name})") from error
+            raise _failed(f"{type(error).__name__}: {error}") from error
         if found.shape != (len(table), self._classes) or not np.isfinite(found).all():
             raise _failed(f"it gave no probability for each of {self._classes} classes")
         return [found]

@@ -151,7 +151,7 @@ def test_the_bundle_needs_no_folder_beside_it(bench: Callable[..., Any], project
 
 
 def test_code_that_fails_on_a_row_is_told_to_the_caller(bench: Callable[..., Any], project: Path) -> None:
-    """422 with the exception and where it was raised; the next row is answered."""
+    """422 with the exception; the next row is answered."""
     made = bench(extra=ENTRIES)
     result = made.run(made.job("touchy", upload="python-touchy"))
     manifest, body = _bundle(result.bundle_uri)
