@@ -21,25 +21,9 @@ from botocore.exceptions import ClientError
 
 from dropforge_local import cloud, deploy
 from dropforge_local.layout import REGION, Config
+from dropforge_local.rooms import ROOMS
 
 ROOT = Path(__file__).parents[1]
-ROOMS = {
-    "data": (
-        "incoming",
-        "batch",
-        "config",
-        "datasets",
-        "uploads",
-        "quarantine",
-        "tuning",
-        "serving",
-        "predictions",
-        "captured",
-        "labels",
-        "monitoring",
-    ),
-    "artifacts": ("reports", "mlflow"),
-}
 DENIED = {"AccessDenied", "AccessDeniedException"}
 Probe = tuple[str, str, Callable[[Callable[[str], Any]], Any]]  # action, on what, the call
 INTRO = """# Permissions, measured

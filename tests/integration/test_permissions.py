@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from dropforge_local import cloud as local_cloud
 from dropforge_local import deploy
 from dropforge_local.layout import REGION, Config
+from dropforge_local.rooms import ROOMS
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
@@ -47,23 +48,6 @@ WRITES = {
     "Predict": {"data": ("captured",), "artifacts": ()},
     "PredictPython": {"data": (), "artifacts": ()},
     "Training": {"data": ("tuning",), "artifacts": ("mlflow",)},
-}
-ROOMS = {
-    "data": (
-        "incoming",
-        "batch",
-        "config",
-        "datasets",
-        "uploads",
-        "quarantine",
-        "tuning",
-        "serving",
-        "predictions",
-        "captured",
-        "labels",
-        "monitoring",
-    ),
-    "artifacts": ("reports", "mlflow"),
 }
 # `analyze` keeps the immutable copies of the settings under config/.
 UNDECIDED = {("Analyze", "data", "config")}

@@ -1,0 +1,21 @@
+"""The rooms of the buckets: first parts of keys, for which the roles' permissions are measured and tested."""
+
+from __future__ import annotations
+
+ROOMS = {
+    "data": (
+        "incoming",
+        "batch",
+        "config",
+        "datasets",
+        "uploads",
+        "quarantine",
+        "tuning",
+        "serving",
+        "predictions",
+        "captured",
+        "labels",
+        "monitoring",
+    ),
+    "artifacts": ("reports", "mlflow"),
+}
