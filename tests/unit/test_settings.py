@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from dropforge import settings, settings_store
+from dropforge import __version__, settings, settings_store
 from dropforge.adapters.memory import MemoryStore
 from dropforge.errors import SettingsError
 
@@ -99,3 +99,22 @@ def test_missing_settings_say_what_to_run() -> None:
     with pytest.raises(SettingsError) as caught:
         settings_store.in_force(MemoryStore(), "bucket")
     assert "dropforge apply" in caught.value.fix
+
+
+@pytest.mark.parametrize("built", ["", "2026-11-20T10:00Z"])
+def test_code_older_than_the_settings_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built: str) -> None:
+    """A key that is not known yet: the line, that the code is older, its version, when its image was built, how to build again."""
+    monkeypatch.setattr(settings_store, "__file__", str(tmp_path / "settings_store.py"))
+    if built:
+        (tmp_path / "BUILT").write_text(built + "\n")
+    store = MemoryStore()
+    newer = settings_store.pin(store, "bucket", SMALL.encode() + b"next_year: {knob: 1}\n", "0" * 64)
+    store.put(settings_store.current_uri("bucket"), store.get(newer).body)
+    for read in (lambda: settings_store.read(store, newer), lambda: settings_store.in_force(store, "bucket")):
+        with pytest.raises(SettingsError) as told:
+            read()
+        assert told.value.code == "settings_newer"
+        assert ":7: next_year: unknown key" in told.value.message
+        assert "is older" in told.value.message
+        assert told.value.message.endswith(f"in an image built {built}" if built else __version__)
+        assert "docker build -f training/Dockerfile" in told.value.fix

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dropforge import settings, uris
+from pathlib import Path
+
+from dropforge import __version__, settings, uris
 from dropforge.errors import Conflict, NotFound, SettingsError
 from dropforge.ports import ObjectStore
 
@@ -21,7 +23,29 @@ def read(store: ObjectStore, uri: str) -> settings.Settings:
         text = store.get(uri).body
     except NotFound:
         raise SettingsError(f"no settings at {uri}", code="settings_missing", fix="run `dropforge apply`") from None
-    return settings.load(text, uri.rpartition("/")[2])
+    return _understood(text, uri.rpartition("/")[2])
+
+
+def _understood(text: bytes, name: str) -> settings.Settings:
+    """Stored settings, parsed. Raises SettingsError: what was in order when it was stored is read by other code now."""
+    try:
+        return settings.load(text, name)
+    except SettingsError as error:
+        raise SettingsError(
+            f"{error.message}\nThe code that reads these settings is older than they are: `dropforge apply` found them in order, and "
+            f"this is Dropforge {_version()}",
+            code="settings_newer",
+            fix="build it again from the checkout that has these settings: training image: docker build -f training/Dockerfile; "
+            "API image: docker build -f functions/Dockerfile; functions: make deploy; a local cloud: dropforge down, dropforge up",
+        ) from None
+
+
+def _version() -> str:
+    """Of this code; an image says when it was built."""
+    try:
+        return f"{__version__}, in an image built {(Path(__file__).parent / 'BUILT').read_text().strip()}"
+    except OSError:
+        return __version__
 
 
 def in_force(store: ObjectStore, bucket: str) -> tuple[settings.Settings, str]:
@@ -31,7 +55,7 @@ def in_force(store: ObjectStore, bucket: str) -> tuple[settings.Settings, str]:
         text = store.get(uri).body
     except NotFound:
         raise SettingsError(f"no settings at {uri}", code="settings_missing", fix="run `dropforge apply`") from None
-    parsed = settings.load(text)
+    parsed = _understood(text, uri.rpartition("/")[2])
     pinned = immutable_uri(bucket, parsed.sha256)
     if store.stat(pinned) is None:
         pin(store, bucket, text, parsed.sha256)
