@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dropforge.cost import Usage, idle_month, predictions, training_limit, upload, worker_hour
+from dropforge.cost import Usage, idle_month, job_limit, predictions, training_limit, upload, worker_hour
 from dropforge.errors import NotFound
 from dropforge.settings import Settings
 from dropforge_cli.output import emit_json, emit_table, err
@@ -53,13 +53,11 @@ def estimate(settings: Settings, used: dict[str, Usage], stored_gb: float) -> di
     """Everything `cost` tells. Prices in the currency of `settings.cost`."""
     sums = {
         "one upload": upload(settings, used["analyze"], used["conclude"]),
-        "its training, at most": {m.name: 0.0 for m in settings.models} | {"all models": training_limit(settings)},
+        "its training, at most": {m.name: job_limit(m, settings.cost) for m in settings.models}
+        | {"all models": training_limit(settings)},
         "1,000 predictions": predictions(settings, used["predict"]),
         "an idle month": {f"storage, {stored_gb:.2f} GB": idle_month(settings, stored_gb)},
     }
-    for model in settings.models:
-        alone = settings.model_copy(update={"models": (model,)})
-        sums["its training, at most"][model.name] = training_limit(alone)
     for what in ("one upload", "1,000 predictions"):
         sums[what]["sum"] = sum(sums[what].values())
     calls = ", ".join(f"{n} {u.billed_ms:.0f} ms at {u.memory_mb} MB (median of {u.samples})" for n, u in used.items())

@@ -202,6 +202,9 @@ def _remark(record: dict[str, Any], state: str) -> str:
     if state == "analysed":
         aside = f", {record['rows_quarantined']:,} set aside" if record["rows_quarantined"] else ""
         return f"  verdict {record['verdict']}; {record['rows_used']:,} rows used{aside}"
+    if state == "training" and record.get("cost"):
+        limit = record["cost"]
+        return f"  costs at most {limit['training_at_most']:.4f} {limit['currency']} at the prices in settings.yaml"
     if state == "scored":
         aside = f", {record['rows_quarantined']:,} set aside" if record["rows_quarantined"] else ""
         return (

@@ -8,6 +8,7 @@ import pytest
 
 from dropforge import cost, settings
 from dropforge.cost import Usage
+from dropforge.settings import Budget
 
 SHIPPED = settings.load((Path(__file__).parents[2] / "settings.yaml").read_bytes())
 
@@ -34,6 +35,16 @@ def test_training_is_limited_by_its_budgets() -> None:
     assert cost.training_limit(SHIPPED) == pytest.approx(seconds / 3600 * cost.worker_hour(SHIPPED.cost))
     one = SHIPPED.model_copy(update={"models": SHIPPED.models[:1]})
     assert cost.training_limit(one) < cost.training_limit(SHIPPED)
+
+
+def test_workers_and_money_move_the_limit() -> None:
+    """Three workers are three budgets of seconds and four jobs; a budget of money caps the tuning and not the work around it."""
+    hour = cost.worker_hour(SHIPPED.cost)
+    model = SHIPPED.models[0].model_copy(update={"workers": 3, "budget": Budget(seconds=600)})
+    around = 4 * cost.JOB_OVERHEAD_SECONDS / 3600 * hour
+    assert cost.job_limit(model, SHIPPED.cost) == pytest.approx(1800 / 3600 * hour + around)
+    capped = model.model_copy(update={"budget": Budget(seconds=600, money=0.01)})
+    assert cost.job_limit(capped, SHIPPED.cost) == pytest.approx(0.01 + around)
 
 
 def test_a_worker_of_your_own_has_its_own_price() -> None:

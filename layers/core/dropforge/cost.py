@@ -7,8 +7,9 @@ Estimates, not bills: no free tier, no data transfer out, no taxes. Sources of t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from dropforge.settings import CostSettings, Settings
+from dropforge.settings import CostSettings, ModelSettings, Settings
 
 # The task of template.yaml.
 TASK_VCPU = 2
@@ -44,9 +45,29 @@ def worker_hour(cost: CostSettings) -> float:
 
 
 def training_limit(settings: Settings) -> float:
-    """The most one upload's training can cost: every model uses its whole budget of seconds."""
-    seconds = sum(m.budget.seconds + JOB_OVERHEAD_SECONDS for m in settings.models)
-    return seconds / 3600 * worker_hour(settings.cost)
+    """The most one upload's training can cost: every worker of every model uses its whole budget of seconds, or all of them
+    the model's budget of money, whichever is less."""
+    return sum(job_limit(m, settings.cost) for m in settings.models)
+
+
+def job_limit(model: ModelSettings, cost: CostSettings) -> float:
+    """The most the training of one model can cost. Several workers are as many jobs, and one more that fits and evaluates."""
+    hour = worker_hour(cost)
+    tuning = model.workers * model.budget.seconds / 3600 * hour
+    if model.budget.money is not None:
+        tuning = min(tuning, model.budget.money)
+    jobs = model.workers + 1 if model.workers > 1 else 1
+    return tuning + jobs * JOB_OVERHEAD_SECONDS / 3600 * hour
+
+
+def before_training(settings: Settings) -> dict[str, Any]:
+    """What is told before the jobs of an upload are sent out: the most they can cost, as a whole and by model."""
+    return {
+        "training_at_most": round(training_limit(settings), 6),
+        "models": {m.name: round(job_limit(m, settings.cost), 6) for m in settings.models},
+        "currency": settings.cost.currency,
+        "prices_as_of": settings.cost.as_of.isoformat(),
+    }
 
 
 def upload(settings: Settings, analyze: Usage, conclude: Usage) -> dict[str, float]:

@@ -91,6 +91,10 @@ class UploadRecord(BaseModel):
         default=(), description="one entry per candidate: model, version, metrics or error"
     )
     challenger: str = ""
+    cost: dict[str, Any] = Field(
+        default_factory=dict,
+        description="the most its training can cost by its budgets, told before the jobs were sent out",
+    )
     gate: dict[str, Any] = Field(
         default_factory=dict,
         description="why the challenger is one, or the served model stays: rule, reasons, candidates",

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from dropforge import identity, settings_store
+from dropforge import identity, settings, settings_store
 from dropforge.adapters.memory import MemoryStore, MemoryTracking, MemoryWorkflow
+from dropforge.cost import training_limit
+from dropforge.errors import Unavailable
 from dropforge.messages import TrainingRequest, UploadEvent
 from dropforge.steps.analyze import analyze
 from dropforge.steps.reporting import Ports
@@ -46,6 +48,24 @@ def _accepted(ports: Ports) -> UploadRecord:
 def _payloads(ports: Ports) -> dict[str, str]:
     workflow: Any = ports.workflow
     return dict(workflow.payloads)
+
+
+def test_the_cost_is_told_before_the_jobs_are_sent(ports: Ports, caplog: pytest.LogCaptureFixture) -> None:
+    """When the workflow cannot be started, the record and the log hold what the training could have cost at most."""
+
+    def refuse(_name: str, _payload: str) -> bool:
+        raise Unavailable("the workflow does not answer", code="aws_unavailable", fix="try again")
+
+    caplog.set_level(logging.INFO)
+    ports.workflow.start = refuse  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        _accepted(ports)
+    (record,) = ports.book.list()
+    expected = training_limit(settings.load(SETTINGS))
+    assert record.state == "analysed"
+    assert record.cost["training_at_most"] == pytest.approx(expected, abs=1e-6)
+    assert (list(record.cost["models"]), record.cost["currency"]) == (["forest"], "USD")
+    assert [r.cost for r in caplog.records if r.message == "training may cost"] == [record.cost]  # type: ignore[attr-defined]
 
 
 def test_without_data_there_is_nothing_to_do(ports: Ports) -> None:

@@ -229,6 +229,8 @@ class _Analysis:
         # Kept for the sweep: an execution whose machine dies is started again with the same request.
         kept = requests.uri(self.ports.data_bucket, manifest.dataset_id, self.upload_id)
         self.ports.store.put(kept, request.json_text().encode(), content_type="application/json")
+        # Before the fan-out, so that it is known even when nothing comes back.
+        requests.tell_cost(self.settings, self.upload_id, self.ports.book, self.ports.log)
         started = self.ports.workflow.start(identity.execution_name(self.upload_id), request.json_text())
         self.ports.log.info(
             "training started" if started else "training was started before", extra={"jobs": len(request.jobs)}

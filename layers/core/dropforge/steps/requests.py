@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 from dropforge import identity
+from dropforge.cost import before_training
 from dropforge.messages import TrainingBudget, TrainingJob, TrainingRequest
 from dropforge.settings import Settings
+from dropforge.uploads import UploadBook
 from dropforge.uris import join
 
 
@@ -39,3 +43,10 @@ def build(
         parent_run_id=parent_run_id,
         jobs=jobs,
     )
+
+
+def tell_cost(settings: Settings, upload_id: str, book: UploadBook, log: logging.Logger) -> None:
+    """Record and log what the training may cost, before a job is sent out: it is known even when nothing comes back."""
+    limit = before_training(settings)
+    book.update(upload_id, cost=limit)
+    log.info("training may cost", extra={"correlation_id": upload_id, "cost": limit})

@@ -60,6 +60,7 @@ def resume(record: UploadRecord, ports: Ports) -> UploadRecord:
     )
     kept = requests.uri(ports.data_bucket, newest, upload_id)
     ports.store.put(kept, request.json_text().encode(), content_type="application/json")
+    requests.tell_cost(settings, upload_id, ports.book, ports.log)
     ports.workflow.start(identity.execution_name(upload_id), request.json_text())
     ports.log.info("retraining started", extra={"correlation_id": upload_id, "jobs": len(request.jobs)})
     try:
