@@ -1,0 +1,50 @@
+"""The stack onto an emulator that somebody else started: the hook of localstack/init/ready.d. Idempotent."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dropforge import settings_store
+from dropforge.adapters.s3 import S3Store
+from dropforge.errors import DropforgeError, SettingsError
+from dropforge_local import deploy
+from dropforge_local.layout import MLFLOW_PORT, Config, checkout
+
+
+def deploy_to(endpoint: str, mlflow_uri: str, root: Path) -> str:
+    """Deploy, and put settings.yaml in force. Returns created | updated | unchanged. Raises DropforgeError.
+
+    `mlflow_uri`: where the functions find MLflow; empty for the usual port of this machine.
+    """
+    found = urlsplit(endpoint)
+    if found.hostname not in {"127.0.0.1", "localhost"} or found.port is None:
+        raise SettingsError(
+            f"AWS_ENDPOINT_URL is {endpoint or 'not set'}",
+            code="endpoint_malformed",
+            fix="run it beside the emulator, with its address: http://127.0.0.1:4566",
+        )
+    address = {"MlflowTrackingUri": mlflow_uri} if mlflow_uri else {}
+    config = Config(root, root / ".dropforge", found.port, MLFLOW_PORT, parameters=address)
+    done = deploy.deploy(config)
+    store = S3Store(deploy.client(config, "s3"))
+    settings_store.apply(store, config.data_bucket, config.settings_file.read_bytes(), config.settings_file.name)
+    return done
+
+
+def main() -> int:
+    """Entry point of the hook. Exit code 1, and the reason on stderr, when the stack is not there afterwards."""
+    given = os.environ
+    try:
+        done = deploy_to(given.get("AWS_ENDPOINT_URL", ""), given.get("MLFLOW_TRACKING_URI", ""), checkout(Path.cwd()))
+    except DropforgeError as error:
+        sys.stderr.write(f"{error.message}\n  {error.fix}\n")
+        return 1
+    sys.stdout.write(f"stack {done}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
