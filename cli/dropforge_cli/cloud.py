@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dropforge_cli.output import done, emit_facts, emit_json, err, say
-from dropforge_cli.target import SETTINGS_FILE, Target, home, project_root
+from dropforge_cli.target import SETTINGS_FILE, STACK_VARIABLE, Target, home, project_root
 
 
 class Compute(StrEnum):
@@ -135,10 +136,16 @@ def down(json: Json = False) -> None:
 
 
 def status(json: Json = False) -> None:
-    """What runs, and what the system says of its health. Exit code 1 when a part is down."""
-    from dropforge_local import cloud
+    """What runs, locally or of the stack DROPFORGE_STACK names. Exit code 1 when a part is down."""
+    target = Target.find() if os.environ.get(STACK_VARIABLE) else None
+    if target is not None:
+        from dropforge_cli import deployed
 
-    found = cloud.status(config_of())
+        found = deployed.parts(target)
+    else:
+        from dropforge_local import cloud
+
+        found = cloud.status(config_of())
     emit_json(found) if json else emit_facts(found)
     if set(found.values()) & {"stopped", "unknown"}:
         raise typer.Exit(1)

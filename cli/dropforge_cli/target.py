@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "settings.yaml"
 HOME_VARIABLE = "DROPFORGE_HOME"
+STACK_VARIABLE = "DROPFORGE_STACK"
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -51,7 +52,7 @@ class Target:
     @classmethod
     def find(cls) -> Target:
         """The stack DROPFORGE_STACK names on AWS, else the local cloud. Raises PermanentError when it does not run."""
-        stack = os.environ.get("DROPFORGE_STACK")
+        stack = os.environ.get(STACK_VARIABLE)
         if stack:
             return cls(_stack_outputs(stack))
         path = home(project_root()) / "outputs.json"
