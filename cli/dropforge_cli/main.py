@@ -21,6 +21,7 @@ from dropforge_cli import (
     demo,
     destroy,
     doctor,
+    events,
     init,
     logs,
     models,
@@ -74,6 +75,7 @@ for part in (
     containers,
     destroy,
     doctor,
+    events,
     cost,
     analyze,
 ):

@@ -11,9 +11,13 @@ from typing import Any
 
 import pytest
 import requests
+from typer.testing import CliRunner
 
 from dropforge.adapters import signing
 from dropforge.api.access import ACCESS
+from dropforge_cli import target as target_module
+from dropforge_cli.events import for_analyze, for_conclude
+from dropforge_cli.main import app
 from dropforge_local import cloud as local_cloud
 
 pytestmark = pytest.mark.integration
@@ -103,6 +107,51 @@ def test_the_history_names_who_switched(cloud: Any, reference: dict[str, Any]) -
     told = _api(cloud, "POST", "/set_model", json={"alias": "Production"}, headers={"x-dropforge-user": "test"})
     assert told.status_code == 200, told.text
     assert _api(cloud, "GET", "/model_info").json()["set_by"] == "arn:aws:iam::000000000000:root"
+
+
+def test_an_event_of_a_real_upload_can_be_sent_again(cloud: Any, reference: dict[str, Any]) -> None:
+    """What `dropforge event` prints is taken by the functions: the same conclusion, the same upload, no second version."""
+    before = _versions(cloud)
+    for message, function in ((for_conclude(cloud.target, reference), "Conclude"), (for_analyze(reference), "Analyze")):
+        answer = cloud.client("lambda").invoke(
+            FunctionName=cloud.outputs[f"{function}Function"], Payload=json.dumps(message)
+        )
+        told = json.loads(answer["Payload"].read())
+        if function == "Conclude":
+            assert {r["version"] for r in told["registered"]} == {m["version"] for m in reference["models"]}
+        else:
+            assert told["uploads"] == {reference["upload_id"]: "concluded"}
+    assert _versions(cloud) == before
+
+
+def _versions(cloud: Any) -> set[tuple[str, str]]:
+    return {(m["name"], m["version"]) for m in _api(cloud, "GET", "/models").json()["models"]}
+
+
+def test_status_of_a_stack_on_aws(cloud: Any, reference: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With DROPFORGE_STACK and nothing of the local cloud but an address of the services, `dropforge status` finds every part.
+
+    The API's own address is the one thing that is told: the emulator does not answer at amazonaws.com.
+    """
+    for name, value in {
+        "DROPFORGE_STACK": cloud.config.stack, "DROPFORGE_HOME": str(cloud.config.home / "elsewhere"),
+        "AWS_ENDPOINT_URL": cloud.config.endpoint, "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    found = target_module._stack_outputs
+    given = {"ApiUrl": cloud.outputs["ApiUrl"]}
+    monkeypatch.setattr(target_module, "_stack_outputs", lambda stack: {**found(stack), **given})
+    told = CliRunner().invoke(app, ["status", "--json"])
+    assert told.exit_code == 0, told.output
+    parts = json.loads(told.stdout)
+    assert parts["stack"] in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}
+    assert (parts["api"], parts["mlflow"]) == ("ok", "running")
+    assert parts["model"] == "adult-income-xgboost/1"
+    assert parts["dead letters"] == "0"
+    given["ApiUrl"] = "http://127.0.0.1:9"
+    told = CliRunner().invoke(app, ["status", "--json"])
+    assert (told.exit_code, json.loads(told.stdout)["api"]) == (1, "stopped")
 
 
 def test_the_same_file_twice_trains_once(

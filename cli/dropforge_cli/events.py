@@ -1,0 +1,66 @@
+"""event: messages of a real upload, for `sam local invoke -e`."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Annotated, Any
+from urllib.parse import quote_plus
+
+import typer
+
+from dropforge import identity
+from dropforge.errors import NotFound
+from dropforge_cli.output import emit_json
+from dropforge_cli.target import Target
+from dropforge_cli.uploads import named
+
+
+class Message(StrEnum):
+    """Which function is to be called."""
+
+    ANALYZE = "analyze"
+    CONCLUDE = "conclude"
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Operations")(event)
+
+
+def event(
+    message: Annotated[Message, typer.Argument(help="analyze: S3's notification; conclude: the workflow's last call")],
+    upload_id: Annotated[str, typer.Argument(help="id, or `last`")] = "last",
+) -> None:
+    """Print the event that the function got for an upload, for `sam local invoke -e`. A repeat makes no second upload or version."""
+    target = Target.find()
+    record = target.api("GET", f"/uploads/{named(target, upload_id)}").json()
+    emit_json(for_analyze(record) if message is Message.ANALYZE else for_conclude(target, record))
+
+
+def for_analyze(record: dict[str, Any]) -> dict[str, Any]:
+    """S3's notification of the object, as far as it is read."""
+    told = {"key": quote_plus(record["key"], safe="/"), "size": record["size"], "versionId": record["version"]}
+    told |= {"sequencer": record["sequencer"]} if record["sequencer"] else {}
+    entity = {"bucket": {"name": record["bucket"]}, "object": told}
+    return {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": entity}]}
+
+
+def for_conclude(target: Target, record: dict[str, Any]) -> dict[str, Any]:
+    """What the state machine sent, from its execution's history. Raises NotFound when it has not come that far."""
+    states = target.client("stepfunctions")
+    name = identity.execution_name(record["upload_id"], record["attempt"])
+    arn = target.outputs["StateMachineArn"].replace(":stateMachine:", ":execution:") + f":{name}"
+    try:
+        pages = states.get_paginator("get_execution_history").paginate(executionArn=arn)
+        entered = [e.get("stateEnteredEventDetails", {}) for page in pages for e in page["events"]]
+    except states.exceptions.ExecutionDoesNotExist:
+        entered = []
+    for details in entered:
+        if details.get("name") == "Conclude":
+            request = json.loads(details["input"])
+            return {"schema_version": 1, "request": request, "outcomes": request["outcomes"]}
+    raise NotFound(
+        f"the training of upload {record['upload_id']} has not reached its conclusion (it is {record['state']})",
+        code="not_concluded",
+        fix="dropforge watch; an upload that was not trained has no conclusion",
+    )
