@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SETTINGS_FILE = "settings.yaml"
 HOME_VARIABLE = "DROPFORGE_HOME"
 STACK_VARIABLE = "DROPFORGE_STACK"
+_KEY_RESOURCE = "ApiApiKey"  # as SAM names the key of template.yaml's Api
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -148,6 +149,16 @@ def _stack_outputs(stack: str) -> dict[str, str]:
 
     described = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
     found = {o["OutputKey"]: o["OutputValue"] for o in described.get("Outputs", ())}
-    keys = boto3.client("apigateway").get_api_keys(includeValues=True)["items"]
-    used = [k["value"] for k in keys if any(found["ApiId"] in s for s in k.get("stageKeys", ()))]
-    return {**found, "ApiKey": used[0] if used else "", "FrontendUrl": "", "EndpointUrl": "", "StackName": stack}
+    return {**found, "ApiKey": _api_key(stack), "FrontendUrl": "", "EndpointUrl": "", "StackName": stack}
+
+
+def _api_key(stack: str) -> str:
+    """Value of the key that SAM made for the API; empty when there is none."""
+    import boto3
+
+    listed = boto3.client("cloudformation").describe_stack_resources(StackName=stack, LogicalResourceId=_KEY_RESOURCE)
+    for resource in listed["StackResources"]:
+        if resource["LogicalResourceId"] == _KEY_RESOURCE:
+            key = boto3.client("apigateway").get_api_key(apiKey=resource["PhysicalResourceId"], includeValue=True)
+            return str(key["value"])
+    return ""
