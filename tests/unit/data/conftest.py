@@ -10,7 +10,7 @@ import pytest
 
 from dropforge.data.admission import Admission, admit
 from dropforge.data.schema import Schema
-from dropforge.settings import Settings, load
+from dropforge.settings import DataSettings, Settings, load
 
 HEADER = "age,city,member,joined,label"
 CITIES = ("Bern", "Oslo", "Rome")
@@ -43,6 +43,12 @@ def settings(**data: object) -> Settings:
         "models": [{"name": "m", "class": "a.b:C"}],
     }
     return load(json.dumps(value))  # JSON is YAML
+
+
+@pytest.fixture
+def data() -> DataSettings:
+    """The table's settings."""
+    return settings().data
 
 
 Admit = Callable[..., Admission]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from dropforge.data import engine
+from dropforge.data.admission import admit
 from dropforge.data.schema import ROW_HASH
 from dropforge.errors import RejectedUpload
 
@@ -241,3 +243,27 @@ def test_a_marker_called_like_a_built_in_one_changes_nothing(admitted: Any, line
     rows.append(f"{marker},Rome,true,2024-01-03,no")
     admission = admitted(rows, missing_markers=[marker])
     assert sum(r[0] is None for r in _rows(admission)) == 3
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["from_the_file", "held"])
+def test_lines_are_told_right_where_the_order_is_not_kept(
+    tmp_path: Path, lines: list[str], reference: Any, data: Any, held: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that returns rows as they come names the same lines and keeps the same rows as an ordered one."""
+    monkeypatch.setattr("dropforge.data.admission._SMALL_BYTES", 2**60 if held else 0)
+    body = lines[1:] * 1000
+    for n in (7, 70_000, 140_000, 199_999):
+        body[n] = body[n].replace("20", "old", 1) if body[n].startswith("20") else f"old{body[n]}"
+    found = []
+    for ordered in (True, False):
+        folder = tmp_path / str(ordered)
+        folder.mkdir()
+        (folder / "u.csv").write_text("\n".join([lines[0], *body]) + "\n")
+        with closing(engine.connect(folder, threads=4, ordered=ordered)) as connection:
+            file = folder / "u.csv"
+            done = admit(file, data=data, reference=reference, workdir=folder, connection=connection, keep=False)
+            listed = ", ".join(reference.names)
+            rows = connection.execute(f"SELECT {listed}, count(*) FROM {done.table} GROUP BY ALL ORDER BY ALL").fetchall()
+        found.append((done.first_rejects, done.rows_used, rows))
+    assert found[0] == found[1]
+    assert [r.line for r in found[1][0]] == [9, 70_002, 140_002, 200_001]

@@ -65,7 +65,7 @@ def compare_files(reference: Path, new: Path, settings: Settings) -> Report:
         folders = [Path(stack.enter_context(TemporaryDirectory(prefix="dropforge-"))) for _ in "ab"]
         # Small files are done before a second thread is of use; the two of them are read at the same time anyway.
         threads = 1 if max(reference.stat().st_size, new.stat().st_size) < _SMALL else None
-        first, second = (stack.enter_context(closing(connect(f, threads=threads))) for f in folders)
+        first, second = (stack.enter_context(closing(connect(f, threads=threads, ordered=False))) for f in folders)
         pool = stack.enter_context(ThreadPoolExecutor(1))
         told = Future[tuple[Schema, Levels]]()
         old = pool.submit(_reference, reference, settings, folders[0], first, told)

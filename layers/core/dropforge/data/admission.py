@@ -79,7 +79,7 @@ def admit(
     """Read a CSV or Parquet file by the reference's schema, or infer one when there is none.
 
     `workdir` must be an existing folder; the snapshot and the rejects are left in it. A `connection` given (engine.connect)
-    stays open, and has the accepted rows as `table`. `announce` is told the schema and the categories
+    stays open, and has the accepted rows as `table`; only without `keep` may it be one that keeps no order. `announce` is told the schema and the categories
     as soon as they are known, long before the end; `known`: the categories of the file it is compared with.
     Without `keep` nothing is identified and no snapshot is kept: the table is all there is. `partial`:
     the rows belong to an earlier file, so that one class alone is no mistake.
@@ -142,7 +142,7 @@ class _Reading:
         sources.check_complete(self.source, rows_in)
         failing = {c.name: n for c in schema.columns if c.name in looks and (n := looks[c.name].fails.get(c.kind, 0))}
         self._check_share(schema, failing, accepted)
-        cell_rejects = rejects.of_cells(self.source, self._rows(schema), schema, self._fails) if failing else []
+        cell_rejects = self._aside(schema) if failing else []
         every = sorted([*form_rejects, *cell_rejects], key=lambda r: r.line)
         self._check_total(every, rows_in)
         kept = snapshot.write(
@@ -204,12 +204,12 @@ class _Reading:
             override.missing_markers if override and override.missing_markers is not None else self.data.missing_markers
         )
 
-    def _rows(self, schema: Schema, looks: dict[str, survey.Look] | None = None) -> str:
+    def _rows(self, schema: Schema, looks: dict[str, survey.Look] | None = None, relation: str = "") -> str:
         """The file's rows in layers; numbers only where the schema needs them, and no layer the looks show to be idle."""
         columns = self.source.header
         idle = {c: look for c, look in (looks or {}).items() if not look.spaces}
         return cells.layered(
-            self.source.relation,
+            relation or self.source.relation,
             columns,
             {c: self._markers(c) for c in columns},
             {c: c in schema.names and schema.column(c).numeric for c in columns},
@@ -260,11 +260,16 @@ class _Reading:
         return Schema(columns=tuple(columns), target=self.data.target)
 
     # --- rows that do not parse ----------------------------------------------------------------------------------------
+    def _aside(self, schema: Schema, limit: int | None = None) -> list[rejects.Reject]:
+        with sources.in_order(self.source, self.workdir) as ordered:
+            rows = self._rows(schema, relation=ordered.relation)
+            return rejects.of_cells(ordered, rows, schema, self._fails, limit=limit)
+
     def _check_share(self, schema: Schema, failing: dict[str, int], accepted: int) -> None:
         for column, count in failing.items():
             if count > self.data.limits.max_quarantined_share * accepted:
                 kind = schema.column(column).kind
-                examples = rejects.of_cells(self.source, self._rows(schema), schema, self._fails, limit=3)
+                examples = self._aside(schema, limit=3)
                 where = "; ".join(f"line {r.line}: {r.reason}" for r in examples)
                 raise RejectedUpload(
                     f"column {column!r} is {kind} in the reference, but {count:,} of {accepted:,} values are not ({where})",

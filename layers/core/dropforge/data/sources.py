@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import struct
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dropforge.data import scan
-from dropforge.data.engine import name, quote
+from dropforge.data.engine import connect, is_ordered, name, quote
 from dropforge.data.schema import ROW_HASH, Schema
 from dropforge.errors import RejectedUpload
 from dropforge.settings import DataSettings, Limits
@@ -21,7 +23,9 @@ _NESTED = ("STRUCT", "MAP", "LIST", "[]", "UNION", "BLOB")
 
 @dataclass(slots=True)
 class Source:
-    """`relation` is SQL that yields the file's rows of the right form, in file order, every column VARCHAR."""
+    """`relation` is SQL that yields the file's rows of the right form, every column VARCHAR; in file order when the
+    connection keeps it (engine.connect).
+    """
 
     connection: Any
     relation: str
@@ -35,6 +39,7 @@ class Source:
     notes: list[tuple[str, str]] = field(default_factory=list)
     sample: str = ""  # SQL of its first rows, without a record of rejects
     columnar: bool = False  # a column can be read without the others
+    unheld: str = ""  # the relation of the file itself, where `relation` is a copy
 
     def expected_rows(self) -> int | None:
         """Rows that the file's lines amount to when none is empty; None where lines tell nothing (quotes, Parquet)."""
@@ -47,6 +52,7 @@ class Source:
         if self.text is None:
             return
         self.columnar = True
+        self.unheld = self.relation
         if self.text.path.stat().st_size <= _IN_MEMORY_BYTES:
             self.connection.execute(f"CREATE OR REPLACE TABLE raw AS SELECT * FROM {self.relation}")
             self.relation = self.sample = "raw"
@@ -54,6 +60,16 @@ class Source:
             file = quote(str(workdir / "raw.parquet"))
             self.connection.execute(f"COPY (SELECT * FROM {self.relation}) TO {file} (FORMAT parquet)")
             self.relation = self.sample = f"read_parquet({file})"
+
+
+@contextmanager
+def in_order(source: Source, workdir: Path) -> Iterator[Source]:
+    """The source where its n-th row is the n-th of the file: read again when its own connection does not keep the order."""
+    if is_ordered(source.connection):
+        yield source
+        return
+    with closing(connect(workdir)) as connection:
+        yield replace(source, connection=connection, relation=source.unheld or source.relation)
 
 
 def open_source(path: Path, workdir: Path, connection: Any, data: DataSettings, reference: Schema | None) -> Source:
