@@ -9,7 +9,7 @@ SAM := SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 ENV ?= aws
 STACK ?= dropforge
 
-.PHONY: help setup docs tutorial demo up down status test test-browser screenshots check format lock clean deep-clean bench-analysis bench-verdict bench-training bench-workers bench-publish try-datasets deploy destroy verify-aws permissions
+.PHONY: help setup docs tutorial demo up down status test test-browser screenshots check format lock clean deep-clean bench-analysis bench-verdict bench-training bench-workers bench-warm-start bench-publish try-datasets deploy destroy verify-aws permissions
 .PHONY: faults faults-mutations soak
 .PHONY: bench-serving fuzz-api
 
@@ -95,6 +95,9 @@ bench-training: .venv/.dev ## Train on Adult beside FLAML, CatBoost and plain Op
 
 bench-workers: .venv/.dev ## Two workers on one study, and workers killed at random; writes benchmarks/results/workers.json
 	@$(BIN)/python benchmarks/training/workers.py --json benchmarks/results/workers.json
+
+bench-warm-start: .venv/.dev ## A retrain that starts with the last study's best points; writes benchmarks/results/warm_start.json
+	@$(BIN)/python benchmarks/training/warm_start.py --json benchmarks/results/warm_start.json
 
 bench-serving: .venv/.dev ## The prediction function beside `mlflow models serve`; needs `make demo` running; writes benchmarks/results/serving.json
 	@$(BIN)/python benchmarks/serving/compare.py --json benchmarks/results/serving.json

@@ -41,7 +41,7 @@ def main() -> None:
         text = page(figures, _results("false_alarms"))
     if (trained := _results("training")) is not None:
         (docs / "pictures" / "training.svg").write_text(section.picture(trained), encoding="utf-8")
-        training = section.section(trained, _results("workers"))
+        training = section.section(trained, _results("workers"), _results("warm_start"))
     if (measured := _results("serving")) is not None:
         predictions = serving(measured)
     document.write_text(text + predictions + training, encoding="utf-8")

@@ -10,8 +10,8 @@ COLOURS = ("#2f6fde", "#d9822b", "#8b96a5", "#3d9970", "#a05195")
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 620, 12, 250
 
 
-def section(figures: Sequence[dict[str, Any]], workers: dict[str, Any] | None) -> str:
-    """Markdown: the table, the picture's address, the figures of several workers when there are some."""
+def section(figures: Sequence[dict[str, Any]], workers: dict[str, Any] | None, warm: dict[str, Any] | None) -> str:
+    """Markdown: the table, the picture's address, the figures of several workers and of warm starts when there are some."""
     table = ["| system | seconds given | seconds used | AUC | log loss | ECE |", "|---|---:|---:|---:|---:|---:|"]
     table += [
         f"| {f['system']} | {f['budget'] or '–'} | {f['seconds']:.1f} | {f['auc']:.4f} | {f['log_loss']:.4f} | {f['ece']:.4f} |"
@@ -38,7 +38,29 @@ is scored once for each row of the table; nobody chooses by it.
 {wait} s each, {seeds} seeds). {kills["runs"]} uploads trained by two tuners each, {kills["kills"]} workers killed with `kill -9`
 at random points: {lost} of {noted} finished trials lost, {twice} of {versions} versions registered twice.
 """
+    if warm:
+        text += _warm(warm)
     return text
+
+
+def _warm(told: dict[str, Any]) -> str:
+    runs, trials = told["runs"], told["trials"]
+    table = [
+        "| seed | best before | trials it took | warm: trials to it | scratch: trials to it | warm best | scratch best |"
+    ]
+    table.append("|---:|---:|---:|---:|---:|---:|---:|")
+    table += [
+        f"| {r['seed']} | {r['earlier_best']:.4f} | {r['earlier_trials_to_best']} | {r['warm_trials_to_earlier_best'] or '–'} "
+        f"| {r['cold_trials_to_earlier_best'] or '–'} | {r['warm_best']:.4f} | {r['cold_best']:.4f} |"
+        for r in runs
+    ]
+    return f"""
+`make bench-warm-start`: {trials} trials on 20,000 rows of Adult drawn at random, then 5,000 rows more and a retrain of
+{trials // 10} trials that starts with the last study's best points, beside {trials} trials from scratch on the same rows. AUC on
+validation rows; {told["reached_within_a_tenth"]} of {len(runs)} retrains reached the earlier best score within a tenth of the trials.
+
+{chr(10).join(table)}
+"""
 
 
 def picture(figures: Sequence[dict[str, Any]]) -> str:

@@ -1,0 +1,125 @@
+"""A retrain that starts with the last study's best points, beside one from scratch: trials until the same score.
+
+python benchmarks/training/warm_start.py [--trials 40] [--seeds 5] [--json FILE]
+
+First a study on 20,000 rows of Adult drawn at random; then, with 5,000 more as an accepted upload would add them, one study
+that starts as a retrain does (see dropforge_training.search_job) and has a tenth of the trials, and one that knows nothing.
+Scores are of validation rows. Both halves of Adult's official split are drawn from: adult.test is easier to score, and its
+rows added to the others would reach any earlier score at once.
+A study from scratch begins with points drawn at random: the model class's own first point was chosen on tables like this
+one, and would hide what the last study taught.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+from pathlib import Path
+from typing import Any
+
+import adult
+import numpy as np
+import pandas as pd
+
+from dropforge.adapters.memory import MemoryStore
+from dropforge.data.schema import Column
+from dropforge.tuning.budget import Allowance
+from dropforge.tuning.journal import Journal
+from dropforge_cli.example_data import fetch
+from dropforge_training import folds, tuning
+from dropforge_training.models.xgboost import XGBoost
+from dropforge_training.tables import Table, TrainingData
+
+ROWS, ADDED = 20_000, 5_000
+CLASSES = ["<=50K", ">50K"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    fetch(adult.DATA)
+    halves = [adult.load(name) for name in ("reference", "new")]
+    x, y = pd.concat([h[0] for h in halves], ignore_index=True), np.concatenate([h[1] for h in halves])
+    runs = []
+    for seed in range(1, given.seeds + 1):
+        drawn = np.random.default_rng(seed).permutation(len(y))[: ROWS + ADDED]
+        old, grown = (_data(x.iloc[d].reset_index(drop=True), y[d]) for d in (drawn[:ROWS], drawn))
+        before = _study(old, seed, given.trials, [])
+        points = [p.params for p in before["points"]][: max(1, given.trials // 4)]
+        warm = _study(grown, seed + 100, max(1, given.trials // 10), points)
+        cold = _study(grown, seed + 200, given.trials, [])
+        runs.append(
+            {
+                "seed": seed,
+                "earlier_best": before["scores"][-1],
+                "earlier_trials_to_best": _until(before["scores"], before["scores"][-1]),
+                "warm_trials_to_earlier_best": _until(warm["scores"], before["scores"][-1]),
+                "cold_trials_to_earlier_best": _until(cold["scores"], before["scores"][-1]),
+                "warm_trials_to_cold_best": _until(warm["scores"], cold["scores"][-1]),
+                "warm_best": warm["scores"][-1],
+                "cold_best": cold["scores"][-1],
+            }
+        )
+        print(json.dumps(runs[-1]), flush=True)
+    reached = [r["warm_trials_to_earlier_best"] for r in runs]
+    told = {
+        "trials": given.trials,
+        "runs": runs,
+        "reached_within_a_tenth": sum(n is not None for n in reached),
+        "median_warm_trials": statistics.median(n or given.trials for n in reached),
+    }
+    print(json.dumps({k: v for k, v in told.items() if k != "runs"}))
+    if given.json:
+        given.json.parent.mkdir(parents=True, exist_ok=True)
+        given.json.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def _data(x: pd.DataFrame, y: np.ndarray) -> TrainingData:
+    texts = set(adult.categories(x))
+    features = tuple(Column(name=c, kind="category" if c in texts else "number") for c in x)
+    hashes = pd.util.hash_pandas_object(x, index=False).to_numpy()
+    table = Table(x, y, hashes)
+    return TrainingData(table, table, CLASSES, CLASSES[1], features, 0, len(table), {}, pd.DataFrame())
+
+
+def _study(data: TrainingData, seed: int, trials: int, start: list[dict[str, Any]]) -> dict[str, Any]:
+    """Its best points, and the best score after each trial."""
+    candidate = XGBoost()
+    markers: dict[str, tuple[str, ...]] = dict.fromkeys((c.name for c in data.features), ())
+    wanted = tuning.Search(
+        candidate=candidate,
+        model="xgboost",
+        metric="roc_auc",
+        classes=2,
+        positive=1,
+        seed=seed,
+        jobs=2,
+        ranges={},
+        allowance=Allowance(trials, 3600),
+        start=start,
+    )
+    scores: list[float] = []
+    done = tuning.tune(
+        wanted,
+        folds.make(candidate, data, markers, 20260101),
+        Journal(MemoryStore(), f"s3://bench/tuning/{seed}"),
+        "warm",
+        log=logging.getLogger("bench"),
+        stop=lambda: False,
+        tell=lambda p: scores.append(round(p.best or 0.0, 6)),
+    )
+    return {"points": done.points, "scores": scores}
+
+
+def _until(scores: list[float], target: float) -> int | None:
+    """Trials until the target was reached; None when it was not."""
+    return next((n for n, s in enumerate(scores, 1) if s >= target), None)
+
+
+if __name__ == "__main__":
+    main()
