@@ -263,7 +263,9 @@ def test_lines_are_told_right_where_the_order_is_not_kept(
             file = folder / "u.csv"
             done = admit(file, data=data, reference=reference, workdir=folder, connection=connection, keep=False)
             listed = ", ".join(reference.names)
-            rows = connection.execute(f"SELECT {listed}, count(*) FROM {done.table} GROUP BY ALL ORDER BY ALL").fetchall()
+            rows = connection.execute(
+                f"SELECT {listed}, count(*) FROM {done.table} GROUP BY ALL ORDER BY ALL"
+            ).fetchall()
         found.append((done.first_rejects, done.rows_used, rows))
     assert found[0] == found[1]
     assert [r.line for r in found[1][0]] == [9, 70_002, 140_002, 200_001]

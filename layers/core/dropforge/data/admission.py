@@ -79,8 +79,9 @@ def admit(
     """Read a CSV or Parquet file by the reference's schema, or infer one when there is none.
 
     `workdir` must be an existing folder; the snapshot and the rejects are left in it. A `connection` given (engine.connect)
-    stays open, and has the accepted rows as `table`; only without `keep` may it be one that keeps no order. `announce` is told the schema and the categories
-    as soon as they are known, long before the end; `known`: the categories of the file it is compared with.
+    stays open, and has the accepted rows as `table`; only without `keep` may it be one that keeps no order. `announce` is told
+    the schema and the categories as soon as they are known, long before the end; `known`: the categories of the file it is
+    compared with.
     Without `keep` nothing is identified and no snapshot is kept: the table is all there is. `partial`:
     the rows belong to an earlier file, so that one class alone is no mistake.
     Raises RejectedUpload with a stable code, the place and the fix when the file as a whole cannot be used.
