@@ -56,7 +56,7 @@ def register(app: typer.Typer) -> None:
 def config_of(
     port: int | None = None,
     mlflow_port: int | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     ui_port: int | None = None,
     *,
     no_ui: bool | None = None,
@@ -67,7 +67,7 @@ def config_of(
 
     `no_ui`: whether the web app is left out; None: as at the last start.
     """
-    from dropforge_local.layout import PROJECT, UI_PORT, Config, checkout, last_compute, last_ports
+    from dropforge_local.layout import PROJECT, UI_PORT, Config, checkout, last_compute, last_ports, usual_workers
 
     folder = project_root()
     kept = home(folder)
@@ -81,7 +81,7 @@ def config_of(
         home=kept,
         port=port or last_port,
         mlflow_port=mlflow_port or last_mlflow_port,
-        workers=workers,
+        workers=workers or usual_workers(),
         ui_port=page if no_ui is None else 0 if no_ui else page or UI_PORT,
         settings=settings,
         project=named,
@@ -100,7 +100,9 @@ def _project(file: Path) -> str:
 def up(
     port: Port = None,
     mlflow_port: MlflowPort = None,
-    workers: Annotated[int, typer.Option(help="training workers", min=1, max=16)] = 1,
+    workers: Annotated[
+        int | None, typer.Option(help="training workers; else one a core, two at most", min=1, max=16)
+    ] = None,
     ui_port: UiPort = None,
     no_ui: NoUi = False,
     compute: ComputeChoice = None,

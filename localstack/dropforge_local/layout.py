@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +44,11 @@ def last_ports(home: Path) -> tuple[int, int, int]:
         return int(kept["port"]), int(kept["mlflow_port"]), int(kept.get("ui_port", UI_PORT))
     except (OSError, ValueError, KeyError):
         return PORT, MLFLOW_PORT, UI_PORT
+
+
+def usual_workers() -> int:
+    """Two, so that two models train at once where there are two cores: much of a training keeps one core busy at most."""
+    return min(2, os.cpu_count() or 1)
 
 
 def last_compute(home: Path) -> tuple[str, str]:
