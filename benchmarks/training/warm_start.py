@@ -4,8 +4,8 @@ python benchmarks/training/warm_start.py [--trials 40] [--seeds 5] [--json FILE]
 
 First a study on 20,000 rows of Adult drawn at random; then, with 5,000 more as an accepted upload would add them, one study
 that starts as a retrain does (see dropforge_training.search_job) and has a tenth of the trials, and one that knows nothing.
-Scores are of validation rows. Both halves of Adult's official split are drawn from: adult.test is easier to score, and its
-rows added to the others would reach any earlier score at once.
+Scores are of validation rows. More rows move the score by themselves, so the best of the search from scratch on the same
+rows is looked for too.
 A study from scratch begins with points drawn at random: the model class's own first point was chosen on tables like this
 one, and would hide what the last study taught.
 """
