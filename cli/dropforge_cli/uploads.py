@@ -165,7 +165,7 @@ def put(target: Target, file: Path, key: str = "") -> str:
 def follow_upload(target: Target, upload_id: str, patience: float = 7200) -> dict[str, Any]:
     """Poll the record; one line on stderr for every state and every trial of the training."""
     started, seen = time.monotonic(), 0
-    trials = _Trials(target, upload_id)
+    trials = _Trials()
     while True:
         record = _record(target, upload_id)
         for step in (record or {}).get("history", ())[seen:]:
@@ -174,7 +174,7 @@ def follow_upload(target: Target, upload_id: str, patience: float = 7200) -> dic
         if record and record["state"] in _TERMINAL:
             return record
         if record and record["state"] == "training":
-            trials.tell(started)
+            trials.tell(time.monotonic() - started, record["progress"])
         if time.monotonic() - started > patience:
             raise PermanentError(
                 f"upload {upload_id} did not end within {patience:.0f} s",
@@ -216,31 +216,23 @@ def _remark(record: dict[str, Any], state: str) -> str:
 
 
 class _Trials:
-    """Progress lines of the training jobs, read from the shared log group."""
+    """A line for each model of a training when something new is told of it."""
 
-    def __init__(self, target: Target, upload_id: str) -> None:
-        self._logs = target.client("logs")
-        self._group = f"{target.outputs['LogGroupPrefix']}training"
-        self._upload_id = upload_id
-        self._since = int((time.time() - 5) * 1000)
-        self._told: set[str] = set()
-        self._next = 0.0
+    def __init__(self) -> None:
+        self._told: dict[str, tuple[str, int]] = {}
 
-    def tell(self, started: float) -> None:
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + 1
-        from dropforge_cli.logs import events
-
-        for event in events(self._logs, self._group, self._since, self._upload_id):
-            if event["id"] in self._told or "best_score" not in event["line"]:
+    def tell(self, seconds: float, progress: list[dict[str, Any]]) -> None:
+        for p in progress:
+            here = (p["stage"], p["trials"])
+            if p["stage"] == "waiting" or self._told.get(p["model"]) == here:
                 continue
-            self._told.add(event["id"])
-            line = event["line"]
-            best = f"best {line['metric']} {line['best_score']:.4f}, {line['seconds_left']:.0f} s left"
-            err.print(
-                f"  {time.monotonic() - started:5.1f} s   {line['model']}: {line['message']}, {best}", style="dim"
+            self._told[p["model"]] = here
+            best = "" if p["best_score"] is None else f", best {p['metric']} {p['best_score']:.4f}"
+            spent = (
+                f"trial {p['trials']} of {p['trials_budget']}{best}, {p['seconds']:.0f} of {p['seconds_budget']:.0f} s"
             )
+            doing = spent if p["stage"] == "tuning" else f"{p['stage']}, after {p['trials']} trials{best}"
+            err.print(f"  {seconds:5.1f} s   {p['model']}: {doing}", style="dim")
 
 
 def finish(record: dict[str, Any], *, json: bool) -> None:

@@ -65,6 +65,20 @@ class UploadLine(TypedDict, total=False):
     reason: str
 
 
+class ModelProgress(TypedDict, total=False):
+    """One model while its upload is in training. Stages: waiting, tuning, fitting, trained, failed."""
+
+    model: str
+    stage: str
+    trials: int
+    trials_budget: int
+    seconds: float
+    seconds_budget: float
+    metric: str
+    best_score: float | None
+    told_at: str
+
+
 class Upload(TypedDict, total=False):
     upload_id: str
     key: str
@@ -79,6 +93,7 @@ class Upload(TypedDict, total=False):
     verdict: str
     report_uri: str
     models: list[dict[str, Any]]
+    progress: list[ModelProgress]
     challenger: str
     run_url: str
 

@@ -11,6 +11,7 @@ ROOMS = {
         "uploads",
         "quarantine",
         "tuning",
+        "progress",
         "serving",
         "predictions",
         "captured",

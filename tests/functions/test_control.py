@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from dropforge.serving.manifest import BundleManifest
+from dropforge.tuning import progress
+from dropforge.tuning.progress import ModelProgress
 from dropforge.uploads import UploadRecord
 
 ID = "0123456789abcdef0123"
@@ -84,6 +86,29 @@ def test_an_upload_tells_its_state_and_links(load: Any, event: Any, world: Any) 
     status, record = _call(load, event("upload"))
     assert (status, record["state"]) == (200, "received")
     assert set(record["links"]) == {"run", "report_html"}
+
+
+def test_a_training_that_runs_tells_how_far_each_model_is(load: Any, event: Any, world: Any) -> None:
+    """What the worker noted last, the plan for a model no worker has taken yet; nothing once the upload has ended."""
+    plan = (ModelProgress(model=m, trials_budget=20, seconds_budget=60) for m in ("xgboost", "random_forest"))
+    _upload(world)
+    world.uploads.advance(ID, "analysed")
+    world.uploads.advance(ID, "training", plan=tuple(plan))
+    noted = ModelProgress(
+        model="xgboost", stage="tuning", trials=3, trials_budget=20, seconds=7.5, seconds_budget=60,
+        metric="roc_auc", best_score=0.91, told_at="2026-01-01T00:00:00.000+00:00",
+    )  # fmt: skip
+    progress.keep(world.store, world.env.data_bucket, ID, noted)
+    first, second = _call(load, event("upload"))[1]["progress"]
+    assert (first["trials"], first["trials_budget"], first["seconds"], first["best_score"]) == (3, 20, 7.5, 0.91)
+    assert (second["model"], second["stage"], second["trials"], second["told_at"]) == (
+        "random_forest",
+        "waiting",
+        0,
+        "",
+    )
+    world.uploads.advance(ID, "concluded")
+    assert _call(load, event("upload"))[1]["progress"] == []
 
 
 def test_a_report_is_html_or_json_by_accept(load: Any, event: Any, world: Any) -> None:

@@ -33,7 +33,7 @@ READS = {
     "Batch": {"data": ("batch", "uploads"), "artifacts": ("mlflow",)},
     "Conclude": {"data": ("config", "uploads", "serving"), "artifacts": ("mlflow",)},
     "Control": {
-        "data": ("config", "uploads", "quarantine", "serving", "predictions", "monitoring"),
+        "data": ("config", "uploads", "progress", "quarantine", "serving", "predictions", "monitoring"),
         "artifacts": ("reports", "mlflow"),
     },
     "Predict": {"data": ("serving",), "artifacts": ("mlflow",)},
@@ -47,7 +47,7 @@ WRITES = {
     "Control": {"data": ("incoming", "batch", "serving", "labels"), "artifacts": ()},
     "Predict": {"data": ("captured",), "artifacts": ()},
     "PredictPython": {"data": (), "artifacts": ()},
-    "Training": {"data": ("tuning",), "artifacts": ("mlflow",)},
+    "Training": {"data": ("tuning", "progress"), "artifacts": ("mlflow",)},
 }
 # `analyze` keeps the immutable copies of the settings under config/.
 UNDECIDED = {("Analyze", "data", "config")}

@@ -48,7 +48,7 @@ from dropforge_training.fitting import Fitted
 from dropforge_training.interruption import Interrupted
 from dropforge_training.models import base
 from dropforge_training.processing import decide
-from dropforge_training.progress import Reporter
+from dropforge_training.progress import Note, Reporter
 from dropforge_training.served import Served
 from dropforge_training.tables import Table, TrainingData
 from dropforge_training.tracking import JobRun
@@ -79,7 +79,8 @@ def run_job(
         log.info("finished before: answering from its run", extra={"run_id": run.run_id})
         return stored
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="dropforge-job-") as folder:
+    note = Note(store, data_bucket, job, settings.training.metric, log)
+    with note, tempfile.TemporaryDirectory(prefix="dropforge-job-") as folder:
         manifest = load_manifest(store, job.dataset_uri)
         data = tables.load(store, manifest, settings, Path(folder))
         log.info(
@@ -87,7 +88,7 @@ def run_job(
             extra={"train_rows": len(data.train), "heldout_rows": len(data.heldout), "unlabelled": data.unlabelled},
         )
         with threadpool_limits(cores(len(data.train))):  # OpenMP and BLAS, for models that take no thread count
-            fitted, tuned = _fit(job, chosen, data, settings, store, data_bucket, run, log, stop)
+            fitted, tuned = _fit(job, chosen, data, settings, store, data_bucket, run, note, log, stop)
         if stop():
             raise Interrupted
         now_served = served.score(store, data_bucket, data, settings, log)
@@ -109,12 +110,13 @@ def _fit(
     store: ObjectStore,
     data_bucket: str,
     run: JobRun,
+    note: Note,
     log: logging.Logger,
     stop: Callable[[], bool],
 ) -> tuple[Fitted, tuning.Tuned]:
     candidate = base.load(chosen.import_path)
     jobs = cores(len(data.train))
-    with Reporter(run, log) as tell:
+    with Reporter(run, log, note=note) as tell:
         tuned = search_job.run(
             job,
             candidate,
@@ -128,6 +130,7 @@ def _fit(
             stop=stop,
             tell=tell,
         )
+    note.stage("fitting")
     markers = data.markers(settings)
 
     def on(rows: Table) -> Pipeline:

@@ -17,7 +17,7 @@ from dropforge.messages import TrainingJob, TuneResult
 from dropforge.ports import ObjectStore
 from dropforge_training import search_job, tables
 from dropforge_training.models import base
-from dropforge_training.progress import Reporter
+from dropforge_training.progress import Note, Reporter
 from dropforge_training.tracking import JobRun
 
 _ROWS_A_THREAD = 5000
@@ -41,7 +41,9 @@ def run_tune(
     with contextlib.ExitStack() as stack:
         tell: Callable[..., None] = _silent
         if job.worker == 1:  # one of them makes the run and tells of all: its study is everybody's
-            tell = stack.enter_context(Reporter(JobRun(tracking_uri, settings, job), log))
+            note = Note(store, data_bucket, job, settings.training.metric, log)
+            note.stage("tuning")
+            tell = stack.enter_context(Reporter(JobRun(tracking_uri, settings, job), log, note=note))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dropforge-job-"))
         data = tables.load(store, load_manifest(store, job.dataset_uri), settings, Path(folder))
         log.info("data loaded", extra={"train_rows": len(data.train), "worker": job.worker})

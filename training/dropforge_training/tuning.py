@@ -56,12 +56,13 @@ class Tuned:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where the search is after a trial. `best` is None before the first score."""
+    """Where the search is after a trial. `best` is None before the first score; `seconds` are those spent so far."""
 
     trial: int
     trials: int
     best: float | None
     seconds_left: float
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,8 @@ def tune(
         log.info("trials of a stopped worker are run again", extra={"trials": orphans})
     study.start_with(search.within(wanted.candidate, wanted.ranges, wanted.model, wanted.start))
     runner = _Runner(wanted, folds, study, clock, stop)
+    if study.trials(*FINISHED):  # what others, or an earlier attempt, have found is known at once
+        tell(runner.progress())
     barren = 0
     while runner.may_start():
         if stop():
@@ -202,7 +205,8 @@ class _Runner:
         complete = self._study.trials(TrialState.COMPLETE)
         best = max((float(t.value or 0.0) for t in complete), default=None)
         done = len(self._study.trials(*FINISHED))
-        return Progress(done, max(done, self._wanted.allowance.trials), best, max(0.0, self._left()))
+        budget = max(done, self._wanted.allowance.trials)
+        return Progress(done, budget, best, max(0.0, self._left()), self._clock.elapsed())
 
     def _too_many(self, before: int | None = None) -> bool:
         """Whether as many trials as the budget has were begun, `before` one when given."""

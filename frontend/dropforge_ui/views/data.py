@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from dropforge_ui import words
 from dropforge_ui.cells import split
-from dropforge_ui.markup import Markup, card, chip, empty, facts, frame, join, problem, prose, table, tag
-from dropforge_ui.shapes import Quarantined, QuarantinedRow, Upload, UploadLine
+from dropforge_ui.markup import Markup, bar, card, chip, empty, facts, frame, join, problem, prose, table, tag
+from dropforge_ui.shapes import ModelProgress, Quarantined, QuarantinedRow, Upload, UploadLine
 
 ROWS_SHOWN = 50
 _WAY = ("received", "analysed", "training", "concluded")
@@ -16,6 +16,7 @@ _DOING = {
     "analysed": "starting the training",
     "training": "tuning and fitting",
 }
+_STAGES = {"waiting": "waiting", "tuning": "tuning", "fitting": "last fit", "trained": "trained", "failed": "failed"}
 
 
 def listing(found: Sequence[UploadLine], chosen: str) -> Markup:
@@ -95,7 +96,7 @@ def detail(u: Upload) -> Markup:
         ("MLflow run", tag("a", "open", href=link, target="_blank", rel="noopener") if link.startswith("http") else ""),
         ("Upload", tag("code", u["upload_id"])),
     ]
-    return card(words.filename(u["key"]), way(u), told, facts(pairs), _models(u), aside=state(u["state"]))
+    return card(words.filename(u["key"]), way(u), told, training(u), facts(pairs), _models(u), aside=state(u["state"]))
 
 
 def way(u: Upload) -> Markup:
@@ -124,6 +125,41 @@ def way(u: Upload) -> Markup:
 def _step(name: str, note: str, tone: str) -> Markup:
     current = "step" if tone == "now" else None
     return tag("li", tag("b", name), tag("small", note) if note else None, class_=tone or None, aria_current=current)
+
+
+def training(u: Upload) -> Markup | None:
+    """How far each model is, while the training runs."""
+    told = u.get("progress") or []
+    if u["state"] in words.TERMINAL or not told:
+        return None
+    return tag("div", [_progress(p) for p in told], class_="df-training", role="group", aria_label="training")
+
+
+def _progress(p: ModelProgress) -> Markup:
+    """A search ends with its trials or its seconds, whichever is used up first: the bar shows the one that is further."""
+    stage, trials, seconds = p.get("stage", ""), p.get("trials", 0), p.get("seconds", 0.0)
+    budgets = (trials / max(1, p.get("trials_budget", 1)), seconds / max(1e-9, p.get("seconds_budget", 0.0)))
+    share = {"waiting": 0.0, "tuning": min(1.0, max(budgets))}.get(stage, 1.0)
+    best = p.get("best_score")
+    spent = f"{trials:,} of {p.get('trials_budget', 0):,} trials, {seconds:,.0f} of {p.get('seconds_budget', 0):,.0f} s"
+    if stage == "waiting":
+        note = f"up to {p.get('trials_budget', 0):,} trials in {p.get('seconds_budget', 0):,.0f} s"
+    elif best is None:
+        note = f"{spent}, no score yet"
+    else:
+        note = f"best {words.metric(p.get('metric', ''))} {best:.4f}, {spent}"
+    tone = {"trained": "good", "failed": "bad"}.get(stage, "accent")
+    drawn = bar(p.get("model", ""), share, _STAGES.get(stage, stage), tone, note)
+    name = f"{p.get('model', '')}: {_STAGES.get(stage, stage)}"
+    return tag(
+        "div",
+        drawn,
+        role="progressbar",
+        aria_label=name,
+        aria_valuemin=0,
+        aria_valuemax=100,
+        aria_valuenow=round(share * 100),
+    )
 
 
 def _models(u: Upload) -> Markup | None:

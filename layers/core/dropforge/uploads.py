@@ -18,6 +18,7 @@ from dropforge import identity, uris
 from dropforge.errors import Conflict, NotFound
 from dropforge.messages import UploadEvent
 from dropforge.ports import ObjectStore
+from dropforge.tuning.progress import ModelProgress
 
 State = Literal["received", "analysed", "training", "concluded", "rejected", "blocked", "failed", "skipped", "scored"]
 
@@ -87,6 +88,7 @@ class UploadRecord(BaseModel):
     run_url: str = ""
     attempt: int = Field(default=1, description="executions of the training workflow")
     deliveries: int = Field(default=0, description="deliveries of the event that ended in an unexpected error")
+    plan: tuple[ModelProgress, ...] = Field(default=(), description="models to be trained, each with its budget")
     models: tuple[dict[str, Any], ...] = Field(
         default=(), description="one entry per candidate: model, version, metrics or error"
     )

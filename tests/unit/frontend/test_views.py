@@ -30,6 +30,22 @@ INFO: Any = {
 }
 
 
+def test_a_training_shows_the_budget_that_is_further_used_up() -> None:
+    """Half of the seconds at a tenth of the trials is half of the bar; a waiting model tells its budget, an ended upload nothing."""
+    tuning = {
+        "model": "xgboost", "stage": "tuning", "trials": 2, "trials_budget": 20, "seconds": 30.4, "seconds_budget": 60.0,
+        "metric": "roc_auc", "best_score": 0.91234,
+    }  # fmt: skip
+    waiting = {"model": "random_forest", "stage": "waiting", "trials_budget": 10, "seconds_budget": 45.0}
+    upload: Any = {"upload_id": "1", "key": "k", "state": "training", "progress": [tuning, waiting]}
+    drawn = str(data.training(upload))
+    assert "best ROC AUC 0.9123, 2 of 20 trials, 30 of 60 s" in drawn
+    assert "width:50.67%" in drawn
+    assert 'aria-valuenow="51"' in drawn
+    assert "up to 10 trials in 45 s" in drawn
+    assert data.training({**upload, "state": "concluded"}) is None
+
+
 def test_everything_foreign_is_escaped() -> None:
     """Names, labels, reasons and cells of a hostile table become text, in every view."""
     answer: Any = {
@@ -49,6 +65,7 @@ def test_everything_foreign_is_escaped() -> None:
         "upload_id": "1", "key": f"incoming/{EVIL}", "state": EVIL, "verdict": EVIL, "rows_in": 1, "rows_used": 1,
         "rows_quarantined": 1, "history": [{"state": EVIL, "at": "2026-01-01T00:00:00+00:00"}],
         "reason": {"code": EVIL, "message": EVIL, "fix": EVIL}, "models": [{"name": EVIL, "metrics": {EVIL: 0.5}}],
+        "progress": [{"model": EVIL, "stage": EVIL, "metric": EVIL, "best_score": 0.5}],
         "run_url": 'javascript:alert(1)"', "received_at": EVIL,
     }  # fmt: skip
     rows: Any = [{"line": 2, "column": EVIL, "code": "c", "reason": EVIL, "raw": f'{EVIL},"{EVIL}",x,y'}]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from typing import Any
 
-from dropforge.errors import Unavailable
-from dropforge_training.progress import Reporter
+import pytest
+
+from dropforge.adapters.memory import MemoryStore
+from dropforge.errors import DropforgeError, JobFailed, Unavailable
+from dropforge.messages import TrainingBudget, TrainingJob
+from dropforge_training.interruption import Interrupted
+from dropforge_training.progress import Note, Reporter
 from dropforge_training.tuning import Progress
 
 LOG = logging.getLogger("test")
@@ -55,3 +61,52 @@ def test_a_server_that_is_away_holds_nothing_up() -> None:
         tell(Progress(1, 2, 0.5, 1.0))
     assert deaf.told == []
     deaf.gate.set()
+
+
+JOB = TrainingJob(
+    job_id="u-m", upload_id="u", dataset_uri="s3://d/m", settings_uri="s3://d/s", model="m",
+    budget=TrainingBudget(trials=10, seconds=60), seed=1, parent_run_id="r",
+)  # fmt: skip
+
+
+def _noted(store: MemoryStore) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(store.get("s3://data/progress/u/m.json").body)
+    return told
+
+
+def test_a_note_follows_the_job_from_its_first_trial_to_its_end() -> None:
+    """Trials, seconds and best score as the search tells them; what it tells after its end changes nothing."""
+    store = MemoryStore()
+    with Note(store, "data", JOB, "roc_auc", LOG) as note:
+        assert (_noted(store)["stage"], _noted(store)["trials"], _noted(store)["best_score"]) == ("tuning", 0, None)
+        note(Progress(4, 10, 0.9, 30.0, 21.04))
+        told = _noted(store)
+        assert (told["trials"], told["trials_budget"], told["seconds"], told["seconds_budget"]) == (4, 10, 21.0, 60)
+        assert (told["best_score"], told["metric"]) == (0.9, "roc_auc")
+        note.stage("fitting")
+        note(Progress(5, 10, 0.8, 20.0, 25.0))
+        assert (_noted(store)["stage"], _noted(store)["trials"]) == ("fitting", 4)
+    assert _noted(store)["stage"] == "trained"
+
+
+@pytest.mark.parametrize(
+    ("error", "stage"),
+    [(JobFailed("x"), "failed"), (ValueError("x"), "failed"), (Unavailable("x"), "tuning"), (Interrupted(), "tuning")],
+)
+def test_only_an_end_for_good_is_noted_as_failed(error: Exception, stage: str) -> None:
+    """A job that is tried again still tunes."""
+    store = MemoryStore()
+    with pytest.raises(type(error)), Note(store, "data", JOB, "roc_auc", LOG):
+        raise error
+    assert _noted(store)["stage"] == stage
+
+
+def test_a_store_that_refuses_the_note_does_not_end_the_training() -> None:
+    """It is logged, and the job goes on."""
+
+    class Refusing(MemoryStore):
+        def put(self, *_: Any, **__: Any) -> Any:
+            raise DropforgeError("no")
+
+    with Note(Refusing(), "data", JOB, "roc_auc", LOG) as note:
+        note(Progress(1, 10, 0.9, 30.0, 2.0))

@@ -198,7 +198,7 @@ def _uploads(w: World, request: http.Request) -> http.Response:
 
 
 def _upload(w: World, request: http.Request) -> http.Response:
-    return http.Response(browse.upload(w.uploads, w.store, _upload_id(request)))
+    return http.Response(browse.upload(w.uploads, w.store, w.env.data_bucket, _upload_id(request)))
 
 
 def _report(w: World, request: http.Request) -> http.Response:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dropforge.api.prediction_types import Asked, Count, Identity, Shape, Share, Value
+from dropforge.tuning.progress import ModelProgress
 from dropforge.uploads import UploadRecord
 
 
@@ -258,6 +259,7 @@ class Uploads(Shape):
 
 class UploadDetail(UploadRecord):
     links: dict[str, str]
+    progress: list[ModelProgress] = Field(description="of each model, while the state is training; else empty")
 
 
 class QuarantineLine(Shape):

@@ -236,7 +236,7 @@ class _Analysis:
             "training started" if started else "training was started before", extra={"jobs": len(request.jobs)}
         )
         try:
-            return self.ports.book.advance(self.upload_id, "training")
+            return self.ports.book.advance(self.upload_id, "training", plan=requests.plan(request))
         except Conflict:  # the workflow was quicker and has concluded
             return self.ports.book.get(self.upload_id)
 

@@ -14,6 +14,7 @@ from dropforge.ports import ObjectStore, Queue, Registry
 from dropforge.serving.pointer import ActivePointer
 from dropforge.settings import Settings
 from dropforge.steps.switch import check_bundle
+from dropforge.tuning import progress
 from dropforge.uploads import UploadBook, UploadRecord
 from dropforge.uris import join
 
@@ -76,8 +77,8 @@ def _short(record: UploadRecord) -> dict[str, Any]:
     }
 
 
-def upload(book: UploadBook, store: ObjectStore, upload_id: str) -> dict[str, Any]:
-    """The state record with links that open. Raises NotFound."""
+def upload(book: UploadBook, store: ObjectStore, bucket: str, upload_id: str) -> dict[str, Any]:
+    """The state record with links that open and, while it is in training, how far each model is. Raises NotFound."""
     record = book.get(upload_id)
     links = {"run": record.run_url} if record.run_url else {}
     for name, uri in (
@@ -87,7 +88,12 @@ def upload(book: UploadBook, store: ObjectStore, upload_id: str) -> dict[str, An
     ):
         if uri:
             links[name] = store.presign_get(uri, LINK_SECONDS)
-    return {**record.model_dump(mode="json"), "links": links}
+    told = progress.read(store, bucket, upload_id, record.plan) if record.state == "training" else []
+    return {
+        **record.model_dump(mode="json"),
+        "links": links,
+        "progress": [p.model_dump(mode="json") for p in told],
+    }
 
 
 def report(book: UploadBook, store: ObjectStore, upload_id: str, accept: str) -> tuple[str, str]:

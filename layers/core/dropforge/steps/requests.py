@@ -8,6 +8,7 @@ from dropforge import identity
 from dropforge.cost import before_training
 from dropforge.messages import TrainingBudget, TrainingJob, TrainingRequest
 from dropforge.settings import Settings
+from dropforge.tuning.progress import ModelProgress
 from dropforge.uploads import UploadBook
 from dropforge.uris import join
 
@@ -50,3 +51,11 @@ def tell_cost(settings: Settings, upload_id: str, book: UploadBook, log: logging
     limit = before_training(settings)
     book.update(upload_id, cost=limit)
     log.info("training may cost", extra={"correlation_id": upload_id, "cost": limit})
+
+
+def plan(request: TrainingRequest) -> tuple[ModelProgress, ...]:
+    """What is to be trained, before any worker has begun."""
+    return tuple(
+        ModelProgress(model=j.model, trials_budget=j.budget.trials, seconds_budget=j.budget.seconds)
+        for j in request.jobs
+    )

@@ -64,6 +64,6 @@ def resume(record: UploadRecord, ports: Ports) -> UploadRecord:
     ports.workflow.start(identity.execution_name(upload_id), request.json_text())
     ports.log.info("retraining started", extra={"correlation_id": upload_id, "jobs": len(request.jobs)})
     try:
-        return ports.book.advance(upload_id, "training")
+        return ports.book.advance(upload_id, "training", plan=requests.plan(request))
     except Conflict:  # the workflow was quicker and has concluded
         return ports.book.get(upload_id)
