@@ -135,6 +135,13 @@ class Api:
         """Make the version behind the alias the one that answers."""
         return cast("dict[str, Any]", self._json("POST", "/set_model", {"alias": alias, "model": model, "why": why}))
 
+    def try_beside(self, alias: str, model: str, share: float, *, shadow: bool, why: str = "") -> dict[str, Any]:
+        """Put the version behind the alias beside the active model: for a share of requests, 0 to below 1, or in the shadow."""
+        body: dict[str, Any] = {"alias": alias, "model": model, "shadow": shadow, "why": why}
+        if share:
+            body["canary"] = share
+        return cast("dict[str, Any]", self._json("POST", "/set_model", body))
+
     def rollback(self, to: int | None = None, why: str = "") -> dict[str, Any]:
         """Back to ledger entry `to`, or to the model before the present one."""
         body = {"why": why} if to is None else {"to": to, "why": why}

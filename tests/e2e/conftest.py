@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
+from dropforge.errors import DropforgeError
+from dropforge_cli.models import serve_best
 from dropforge_cli.uploads import put
 from dropforge_local import cloud as local_cloud
 from dropforge_local.frontend import frontend
@@ -54,6 +56,15 @@ def served(cloud: Cloud, adult_lines: list[str], tmp_path_factory: pytest.TempPa
             return
         time.sleep(0.2)
     raise AssertionError("the reference did not end")
+
+
+@pytest.fixture(scope="session")
+def answering(cloud: Cloud, served: None) -> None:
+    """A model answers: the one an earlier test made active, or the best of the reference."""
+    try:
+        cloud.target.api("GET", "/model_info")
+    except DropforgeError:
+        serve_best(cloud.target)
 
 
 class Visit:

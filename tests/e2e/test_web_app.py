@@ -24,6 +24,7 @@ def test_the_whole_way(visit: Any, served: None, drifted: Callable[[], bytes]) -
     _data(page, visit, drifted())
     active = _models(page, visit)
     _predict(page, visit, active)
+    _beside(page, visit, active)
     _back(page, visit, active)
     _mend(page)
     assert not visit.complaints
@@ -89,6 +90,37 @@ def _predict(page: Page, visit: Any, active: str) -> None:
     visit.picture(page, "predict", whole=True)
 
 
+def _beside(page: Page, visit: Any, active: str) -> None:
+    """Another version is tried for a share of requests, its share changes, and it is given up; nothing to try is told as that."""
+    _tab(page, "Models")
+    other = page.locator("#leaderboard tbody tr", has_not_text="Production").first
+    name = " ".join(other.get_by_role("button").inner_text().split())
+    other.get_by_role("button").click()
+    expect(page.locator("#chosen h2")).to_have_text(name)
+    page.get_by_label("Label", exact=True).fill("Staging")
+    page.keyboard.press("Enter")
+    page.locator("#put-label").click()
+    expect(page.locator("#models-told")).to_contain_text("is now Staging")
+    share = page.locator("#share input")
+    share.fill("0")
+    page.locator("#try-beside").click()
+    expect(page.locator("#models-told [role=alert]")).to_contain_text("Give a share above 0")
+    share.fill("20")
+    page.locator("#try-beside").click()
+    expect(page.locator("#active")).to_contain_text(f"{name} answers 20% of the requests")
+    expect(page.locator("#try-beside")).to_have_text("Change the trial")
+    share.fill("40")
+    page.locator("#shadow input").check()
+    page.locator("#try-beside").click()
+    expect(page.locator("#active")).to_contain_text("answers 40% of the requests and is scored in the shadow")
+    visit.picture(page, "models-trial")
+    page.locator("#abort").click()
+    expect(page.locator("#models-told")).to_contain_text(f"{active} answers alone.")
+    expect(page.locator("#active")).not_to_contain_text(name)
+    page.get_by_label("Label", exact=True).fill("Production")
+    page.keyboard.press("Enter")
+
+
 def _back(page: Page, visit: Any, active: str) -> None:
     """Another version becomes active; rolling back brings the first one back, and the ledger keeps all of it."""
     _tab(page, "Models")
@@ -126,11 +158,12 @@ def _mend(page: Page) -> None:
 
 
 @pytest.mark.parametrize(("width", "look"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")])
-def test_every_tab_fits_and_is_reached_by_keyboard(visit: Any, served: None, width: int, look: str) -> None:
+def test_every_tab_fits_and_is_reached_by_keyboard(visit: Any, answering: None, width: int, look: str) -> None:
     """No sideways scrolling of the page at desktop and phone width; arrow keys and Enter move between tabs; the look is kept."""
     page = visit.open(width, look)
     expect(page.locator("body.dark")).to_have_count(int(look == "dark"))
     for name, settled in (
+        ("Predict", ".df-lead"),
         ("Data", "#uploads button"),
         ("Models", "#leaderboard tbody tr"),
         ("Monitoring", "#traffic table"),
@@ -138,8 +171,11 @@ def test_every_tab_fits_and_is_reached_by_keyboard(visit: Any, served: None, wid
         page.get_by_role("tab", name=name).focus()
         page.keyboard.press("Enter")
         expect(page.locator(settled).first).to_be_visible()
+        if name == "Predict":
+            page.locator("#predict").click()
+            expect(page.locator(".df-answer")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        visit.picture(page, f"{name.lower()}-{width}-{look}")
+        visit.picture(page, f"{name.lower()}-{width}-{look}", whole=name == "Predict")
     page.locator("[data-look]").click()
     expect(page.locator("body.dark")).to_have_count(int(look == "light"))
     assert not visit.complaints

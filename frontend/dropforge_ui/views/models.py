@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from dropforge_ui import charts, words
@@ -23,14 +24,23 @@ def title(version: Mapping[str, Any]) -> str:
     return f"{version['name']} version {version['version']}"
 
 
-def leaderboard(found: Sequence[Version], cards: Mapping[Key, Card], active: Key, chosen: Key) -> Markup:
+@dataclass(frozen=True, slots=True)
+class At:
+    """Which versions stand out: the active one, the one tried beside it, the chosen one. Empty: none."""
+
+    active: Key = ""
+    beside: Key = ""
+    chosen: Key = ""
+
+
+def leaderboard(found: Sequence[Version], cards: Mapping[Key, Card], at: At) -> Markup:
     """Best first by the held-out metric, with its interval where the model card states one."""
     if not found:
         text = "Every accepted upload trains one version of each model in settings.yaml."
         return card("Leaderboard", empty("No models yet", text, "Add a file under Data to begin."))
     metric, ordered = _metric(found), ranked(found)
     scale = _scale(ordered, cards, metric)
-    rows = [_row(v, cards.get(key(v), {}), metric, scale, active, chosen) for v in ordered]
+    rows = [_row(v, cards.get(key(v), {}), metric, scale, at) for v in ordered]
     header = ("model", "labels", words.metric(metric), "interval", "on rows", "data set")
     return card(
         "Leaderboard",
@@ -51,13 +61,14 @@ def _aside(metric: str, cards: Mapping[Key, Card]) -> str:
     return f"held-out {words.metric(metric)}" + (f", {level:.0%} interval" if isinstance(level, float) else "")
 
 
-def _row(v: Version, told: Card, metric: str, scale: tuple[float, float], active: Key, chosen: Key) -> Row:
+def _row(v: Version, told: Card, metric: str, scale: tuple[float, float], at: At) -> Row:
     score = v.get("heldout", {}).get(metric)
     low, high = _interval(told, metric)
     name = tag(
         "button", v["name"], tag("small", f"version {v['version']}"), type="button", data_pick=key(v), class_="df-pick"
     )
-    labels = [(chip("active", "good"), " ")] if key(v) == active else []
+    labels = [(chip("active", "good"), " ")] if key(v) == at.active else []
+    labels += [(chip("tried", "warn"), " ")] if key(v) == at.beside else []
     labels += [(chip(a, "accent"), " ") for a in v.get("aliases", ())]
     drawn = told_ = None
     if score is not None:
@@ -71,7 +82,7 @@ def _row(v: Version, told: Card, metric: str, scale: tuple[float, float], active
         f"{told['heldout_rows']:,}" if isinstance(told.get("heldout_rows"), int) else "",
         tag("code", v.get("dataset_id", "")[:8]),
     )
-    return Row(cells, "on" if key(v) == chosen else "")
+    return Row(cells, "on" if key(v) == at.chosen else "")
 
 
 def _metric(found: Sequence[Version]) -> str:
@@ -109,7 +120,7 @@ def active(found: ModelInfo | None, ledger: Ledger) -> Markup:
     pairs = [
         ("Version", tag("b", title(model))),
         ("Label", chip(model["alias"], "accent") if model.get("alias") else ""),
-        ("Beside it", _beside(found.get("candidate"))),
+        ("Beside it", tried(found.get("candidate"))),
         ("Since", words.ago(last["at"]) if last else ""),
         ("Set by", words.who(last["by"]) if last else ""),
     ]
@@ -118,10 +129,17 @@ def active(found: ModelInfo | None, ledger: Ledger) -> Markup:
     return _stack(tag("h2", "Active model"), facts(pairs), note)
 
 
-def _beside(c: Beside | None) -> str:
+def stand(info: ModelInfo | None, chosen: Key = "") -> At:
+    """Where the versions stand by what /model_info says."""
+    candidate = info.get("candidate") if info else None
+    return At(key(info["model"]) if info else "", key(candidate) if candidate else "", chosen)
+
+
+def tried(c: Beside | None) -> str:
+    """`xgboost version 2 answers 10% of the requests and is scored in the shadow`; empty without a candidate."""
     if not c:
         return ""
-    share = f"answers {c['weight']:.0%} of the requests" if c.get("weight") else ""
+    share = f"answers {100 * c['weight']:.3g}% of the requests" if c.get("weight") else ""
     shadow = "is scored in the shadow" if c.get("shadow") else ""
     return f"{title(c)} " + " and ".join(p for p in (share, shadow) if p)
 

@@ -40,6 +40,16 @@ def test_reasons_are_left_out_where_the_model_has_none(api: Api, server: Server)
     assert [path for _, path, _, _ in server.asked] == ["/predict?explain=true&coverage=0.9", "/predict?coverage=0.9"]
 
 
+def test_a_trial_names_a_share_only_when_there_is_one(api: Api, server: Server) -> None:
+    """The API refuses a share of 0: a shadow alone is asked for without it."""
+    server.answers["POST", "/set_model"] = (200, {})
+    api.try_beside("Staging", "xgboost", 0.25, shadow=False, why="trial")
+    api.try_beside("Staging", "xgboost", 0, shadow=True)
+    first, second = (json.loads(body) for _, _, _, body in server.asked)
+    assert first == {"alias": "Staging", "model": "xgboost", "canary": 0.25, "shadow": False, "why": "trial"}
+    assert second == {"alias": "Staging", "model": "xgboost", "shadow": True, "why": ""}
+
+
 def test_administration_is_signed(api: Api, server: Server) -> None:
     """Every other route carries a Version 4 signature for execute-api in the API's region."""
     server.answers["POST", "/set_model"] = (200, {})

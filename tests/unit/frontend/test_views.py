@@ -46,6 +46,19 @@ def test_a_training_shows_the_budget_that_is_further_used_up() -> None:
     assert data.training({**upload, "state": "concluded"}) is None
 
 
+def test_a_candidate_stands_out_and_its_trial_is_told() -> None:
+    """A fraction of a percent is not rounded away; the leaderboard marks the version that is tried."""
+    candidate: Any = {"name": "xgboost", "version": "2", "weight": 0.005, "shadow": True}
+    told = models.tried(candidate)
+    assert told == "xgboost version 2 answers 0.5% of the requests and is scored in the shadow"
+    assert models.tried(None) == ""
+    info: Any = {"model": {"name": "xgboost", "version": "1"}, "candidate": candidate}
+    at = models.stand(info, "xgboost/2")
+    assert at == models.At(active="xgboost/1", beside="xgboost/2", chosen="xgboost/2")
+    versions: Any = [{"name": "xgboost", "version": v} for v in "12"]
+    assert str(models.leaderboard(versions, {}, at)).count(">tried<") == 1
+
+
 def test_everything_foreign_is_escaped() -> None:
     """Names, labels, reasons and cells of a hostile table become text, in every view."""
     answer: Any = {
@@ -96,7 +109,7 @@ def _of_models() -> list[str]:
     kept: Any = {"entries": [entry], "active": 1, "verified": {"ok": False, "problems": [EVIL]}}
     told = {"metrics": {EVIL: 0.5}, "intervals": {EVIL: [0.4, 0.6]}}
     return [
-        models.leaderboard([version], {models.key(version): told}, "", ""),
+        models.leaderboard([version], {models.key(version): told}, models.At()),
         models.chosen(version),
         models.active({"model": version, "candidate": {**version, "weight": 0.1, "shadow": True}}, kept),
         models.ledger(kept),
