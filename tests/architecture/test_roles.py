@@ -48,7 +48,8 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
     },
     "ControlFunction": {
         (WRITE, "data/incoming/*"), (WRITE, "data/batch/*"), (WRITE, "data/labels/*"),
-        *((READ, f"data/{room}/*") for room in ("uploads", "config", "quarantine", "predictions", "monitoring")),
+        *((READ, f"data/{room}/*") for room in ("uploads", "progress", "config", "quarantine")),
+        (READ, "data/predictions/*"), (READ, "data/monitoring/*"),
         (READ, "data/serving/*"), (WRITE, "data/serving/*"), ("s3:ListBucket", "data"),
         (READ, "artifacts/reports/*"), (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "artifacts"),
         ("sqs:GetQueueAttributes", "TrainingQueue"), ("logs:FilterLogEvents", "logs/*"),
@@ -71,7 +72,7 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         *((f"sqs:{a}", "TrainingQueue") for a in ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes")),
         *((a, "*") for a in WITHOUT_RESOURCES if a.startswith("states:")),
         (READ, "data/datasets/*"), (READ, "data/config/*"), (READ, "data/serving/active.json"),
-        (READ, "data/tuning/*"), (WRITE, "data/tuning/*"),
+        (READ, "data/tuning/*"), (WRITE, "data/tuning/*"), (WRITE, "data/progress/*"),
         (READ, "artifacts/mlflow/*"), (WRITE, "artifacts/mlflow/*"), ("s3:ListBucket", "data"), ("s3:ListBucket", "artifacts"),
         ("logs:CreateLogStream", "logs/training"), ("logs:PutLogEvents", "logs/training"),
     },

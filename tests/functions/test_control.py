@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from dropforge.messages import ModelProgress
 from dropforge.serving.manifest import BundleManifest
 from dropforge.tuning import progress
-from dropforge.tuning.progress import ModelProgress
 from dropforge.uploads import UploadRecord
 
 ID = "0123456789abcdef0123"

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Protocol
 
 from dropforge.errors import DropforgeError, TransientError
-from dropforge.messages import TrainingJob
+from dropforge.messages import ModelProgress, Stage, TrainingJob
 from dropforge.ports import ObjectStore
 from dropforge.tuning import progress
 from dropforge.uploads import now
@@ -34,7 +34,7 @@ class Note:
         self._store, self._bucket, self._job = store, bucket, job
         self._log = log
         self._lock = threading.Lock()
-        self._now = progress.ModelProgress(
+        self._now = ModelProgress(
             model=job.model, trials_budget=job.budget.trials, seconds_budget=job.budget.seconds, metric=metric
         )
 
@@ -48,7 +48,7 @@ class Note:
         elif isinstance(error, Exception) and not isinstance(error, Interrupted | TransientError):
             self.stage("failed")
 
-    def stage(self, stage: progress.Stage) -> None:
+    def stage(self, stage: Stage) -> None:
         self._keep(stage=stage)
 
     def __call__(self, seen: Progress) -> None:

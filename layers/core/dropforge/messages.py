@@ -14,6 +14,7 @@ from dropforge.errors import InvalidRequest
 # What a training job is to do. all: tune, fit and export. tune: trials of a study shared with other workers, no more.
 # finish: fit and export what the study found.
 Role = Literal["all", "tune", "finish"]
+Stage = Literal["waiting", "tuning", "fitting", "trained", "failed"]
 
 
 class Message(BaseModel):
@@ -82,6 +83,20 @@ class TuneResult(Message):
     worker: int
     trials: int = Field(description="of the whole study, as far as this worker saw")
     best_score: float | None = Field(default=None, description="null when no trial had ended yet")
+
+
+class ModelProgress(Message):
+    """One model of a training that runs. Trials are of the whole study; seconds are of one worker."""
+
+    model: str
+    stage: Stage = Field("waiting", description="fitting: the search is over, the last fit and its checks are not")
+    trials: int = Field(0, description="finished or pruned")
+    trials_budget: int
+    seconds: float = Field(0.0, description="spent on the search, as of `told_at`; those of earlier attempts included")
+    seconds_budget: float
+    metric: str = ""
+    best_score: float | None = Field(None, description="so far; larger is better (a loss is negated)")
+    told_at: str = Field("", description="when the worker last said so; empty while the model waits for one")
 
 
 class JobResult(Message):

@@ -16,9 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dropforge import identity, uris
 from dropforge.errors import Conflict, NotFound
-from dropforge.messages import UploadEvent
+from dropforge.messages import ModelProgress, UploadEvent
 from dropforge.ports import ObjectStore
-from dropforge.tuning.progress import ModelProgress
 
 State = Literal["received", "analysed", "training", "concluded", "rejected", "blocked", "failed", "skipped", "scored"]
 

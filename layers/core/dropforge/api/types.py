@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dropforge.api.prediction_types import Asked, Count, Identity, Shape, Share, Value
-from dropforge.tuning.progress import ModelProgress
+from dropforge.messages import ModelProgress
 from dropforge.uploads import UploadRecord
 
 

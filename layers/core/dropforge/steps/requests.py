@@ -6,9 +6,8 @@ import logging
 
 from dropforge import identity
 from dropforge.cost import before_training
-from dropforge.messages import TrainingBudget, TrainingJob, TrainingRequest
+from dropforge.messages import ModelProgress, TrainingBudget, TrainingJob, TrainingRequest
 from dropforge.settings import Settings
-from dropforge.tuning.progress import ModelProgress
 from dropforge.uploads import UploadBook
 from dropforge.uris import join
 

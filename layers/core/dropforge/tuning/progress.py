@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from dropforge.errors import NotFound
+from dropforge.messages import ModelProgress
 from dropforge.ports import ObjectStore
 from dropforge.uris import join
-
-Stage = Literal["waiting", "tuning", "fitting", "trained", "failed"]
-
-
-class ModelProgress(BaseModel):
-    """One model of a training that runs. Trials are of the whole study; seconds are of one worker."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    model: str
-    stage: Stage = Field("waiting", description="fitting: the search is over, the last fit and its checks are not")
-    trials: int = Field(0, description="finished or pruned")
-    trials_budget: int
-    seconds: float = Field(0.0, description="spent on the search, as of `told_at`; those of earlier attempts included")
-    seconds_budget: float
-    metric: str = ""
-    best_score: float | None = Field(None, description="so far; larger is better (a loss is negated)")
-    told_at: str = Field("", description="when the worker last said so; empty while the model waits for one")
 
 
 def uri(bucket: str, upload_id: str, model: str) -> str:
@@ -37,7 +17,7 @@ def uri(bucket: str, upload_id: str, model: str) -> str:
 
 def keep(store: ObjectStore, bucket: str, upload_id: str, now: ModelProgress) -> None:
     """Replace what was told of the model before."""
-    body = now.model_dump_json().encode()
+    body = now.json_text().encode()
     store.put(uri(bucket, upload_id, now.model), body, content_type="application/json")
 
 
@@ -50,5 +30,5 @@ def read(store: ObjectStore, bucket: str, upload_id: str, planned: Iterable[Mode
         except NotFound:
             found.append(plan)
         else:
-            found.append(ModelProgress.model_validate_json(body))
+            found.append(ModelProgress.parse(body))
     return found
