@@ -70,7 +70,11 @@ def result(answer: Prediction, info: ModelInfo, milliseconds: float) -> Markup:
         _threshold(answer, info),
         prediction_set(first),
         warnings(answer.get("warnings", [])),
-        tag("p", f"{model['name']} version {model['version']}, answered in {milliseconds:.0f} ms", class_="df-foot"),
+        tag(
+            "p",
+            f"{model['name']} version {model['version']}, answered in {milliseconds:.0f}\N{NO-BREAK SPACE}ms",
+            class_="df-foot",
+        ),
     )
 
 
