@@ -34,7 +34,7 @@ def client(service: str, env: Environment) -> Any:
         signature_version="s3v4" if service == "s3" else None,
         s3={"addressing_style": "path"} if env.aws_endpoint_url else {},
         # A function that works too long for its caller is not asked a second time: the caller has no time left.
-        retries={"mode": "standard", "max_attempts": 1 if service == "lambda" else 5},
+        retries={"mode": "standard", "max_attempts": 0 if service == "lambda" else 5},
         connect_timeout=5,
         read_timeout={"sqs": 65, "lambda": 18}.get(service, 30),
     )
