@@ -116,3 +116,21 @@ def test_caches_stay_at_home(project: Path) -> None:
     cache.mkdir()
     (cache / "app.cpython-311.pyc").write_bytes(b"\0")
     assert zip_files(folder_files(project / "functions/one")) == before
+
+
+def test_a_function_of_an_image_becomes_a_zip_of_its_code(project: Path) -> None:
+    """No image is needed: the zip has the handler and the packages the image has, and runs as any other function."""
+    with (project / "template.yaml").open("a") as template:
+        template.write(
+            "  Heavy: {Type: AWS::Lambda::Function, Condition: C, Properties: {PackageType: Image, Role: r, Code: {ImageUri: x},"
+            " ImageConfig: {EntryPoint: [python, -m, awslambdaric], Command: [heavy.app.handler]}}}\n"
+        )
+    for name in ("functions/heavy/app.py", "layers/core/dropforge/a.py", "training/dropforge_training/b.py"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text("")
+    packed, stored = _packed(project)
+    made = packed["Resources"]["Heavy"]  # type: ignore[index]
+    assert made["Condition"] == "C"
+    code = made["Properties"].pop("Code")
+    assert made["Properties"] == {"Role": "r", "Runtime": "python3.13", "Handler": "app.handler"}
+    assert _names(stored[code["S3Key"]]) == ["app.py", "dropforge/a.py", "dropforge_training/b.py"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dropforge.errors import InvalidRequest
 from dropforge.serving import columns
-from dropforge.serving.manifest import BundleManifest, Feature, GraphInput
+from dropforge.serving.manifest import BundleManifest, Feature, GraphInput, PythonModel
 from dropforge.serving.predictor import Predictor, open_bundle
 from dropforge_training import export
 
@@ -46,6 +46,15 @@ MANIFEST = BundleManifest(
     positive_class="yes",
     threshold=0.5,
     onnx_sha256="",
+)
+# The same for a pipeline that Python runs: values as they were sent.
+RAW = replace(
+    MANIFEST,
+    inputs=(
+        GraphInput("numbers", "float64", MANIFEST.inputs[0].features),
+        GraphInput("texts", "text", MANIFEST.inputs[1].features),
+    ),
+    python=PythonModel("", {}),
 )
 
 
@@ -99,22 +108,23 @@ def _as_columns(rows: list[dict[str, Any]], coded: bool) -> dict[str, columns.Va
     return made
 
 
+@pytest.mark.parametrize("manifest", [MANIFEST, RAW], ids=["graph", "python"])
 @given(rows=st.lists(ROW, min_size=1, max_size=8), coded=st.booleans())
 @hypothesis_settings(max_examples=300, deadline=None)
-def test_columns_and_records_are_fed_alike(rows: list[dict[str, Any]], coded: bool) -> None:
-    """To the last bit, with every processing step, and with the same warnings by field."""
+def test_columns_and_records_are_fed_alike(manifest: BundleManifest, rows: list[dict[str, Any]], coded: bool) -> None:
+    """To the last bit, with every processing step (for a pipeline: with none), and with the same warnings by field."""
     single, whole = _Graph(), _Graph()
     told = [{**r, "joined": r["joined"].replace(tzinfo=UTC).isoformat() if r["joined"] else None} for r in rows]
     # A float column holds floats: 7 and 7.0 are one value of it, as in a JSON request.
     told = [{k: float(v) if isinstance(v, int) and k != "member" else v for k, v in r.items()} for r in told]
-    by_record = Predictor(MANIFEST, single).predict(told)
+    by_record = Predictor(manifest, single).predict(told)
     given_columns = _as_columns(rows, coded)
-    fed = columns.feeds(Predictor(MANIFEST, whole), given_columns)
+    fed = columns.feeds(Predictor(manifest, whole), given_columns)
     assert single.fed["numbers"].tobytes() == fed["numbers"].tobytes()
     assert single.fed["texts"].tolist() == fed["texts"].tolist()
-    by_column = columns.predict(Predictor(MANIFEST, whole), given_columns)
+    by_column = columns.predict(Predictor(manifest, whole), given_columns)
     assert by_column.warnings == Counter((w["code"], w["field"]) for w in by_record.warnings)
-    assert [MANIFEST.classes[i] for i in by_column.labels] == by_record.labels
+    assert [manifest.classes[i] for i in by_column.labels] == by_record.labels
 
 
 @pytest.mark.parametrize("threads", [1, 3])

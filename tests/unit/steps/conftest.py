@@ -11,7 +11,7 @@ import pytest
 
 from dropforge import settings
 from dropforge.adapters.memory import MemoryRegistry, MemoryStore
-from dropforge.serving.manifest import BundleManifest, Feature, GraphInput
+from dropforge.serving.manifest import BundleManifest, Feature, GraphInput, PythonModel
 from dropforge.steps import candidate, rollback, switch
 
 SETTINGS = settings.load(
@@ -55,10 +55,23 @@ class Switching:
             self.registry.set_alias(made.name, alias, made.version)
         return made.version
 
-    def set(self, alias: str = "", model: str = "") -> dict[str, Any]:
+    def pickled(self, model: str, alias: str) -> str:
+        """A version without a graph."""
+        version = self.version(model, alias)
+        kept = self.registry.resolve(alias)[0]
+        named = PythonModel(hashlib.sha256(b"pickle").hexdigest(), {})
+        manifest = replace(MANIFEST, run_id=kept.run_id, onnx_sha256="", python=named).to_json()
+        uri = kept.tags["bundle_uri"]
+        self.store.put(f"{uri}/manifest.json", manifest)
+        self.store.put(f"{uri}/pipeline.pkl", b"pickle")
+        kept.tags["bundle_sha256"] = hashlib.sha256(manifest).hexdigest()
+        return version
+
+    def set(self, alias: str = "", model: str = "", *, python: bool = True) -> dict[str, Any]:
         return switch.set_model(
             alias,
             model,
+            python=python,
             settings=SETTINGS,
             store=self.store,
             registry=self.registry,

@@ -77,6 +77,19 @@ def test_a_bundle_that_is_not_what_was_registered_never_becomes_active(switching
     assert ActivePointer(switching.store, "b").read()[0].version == "1"
 
 
+def test_a_model_that_nobody_can_run_never_becomes_active(switching: Any) -> None:
+    """Without a function for Python models a version without a graph is refused with what to deploy; with one it is set."""
+    switching.version("forest", "Production")
+    switching.set()
+    switching.pickled("boost", "Staging")
+    with pytest.raises(BundleRejected) as caught:
+        switching.set("Staging", python=False)
+    assert caught.value.code == "python_not_served"
+    assert "TrainingImageUri" in caught.value.fix
+    assert ActivePointer(switching.store, "b").read()[0].model == "demo-forest"
+    assert switching.set("Staging")["model"]["name"] == "demo-boost"
+
+
 def test_of_switches_at_the_same_time_each_either_wins_or_is_told(switching: Any) -> None:
     """Twenty at once: the winners are in the history one after the other, the others got Conflict, the pointer is the last winner."""
     switching.version("forest", "Production")
