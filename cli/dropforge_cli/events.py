@@ -13,7 +13,6 @@ from dropforge import identity
 from dropforge.errors import NotFound
 from dropforge_cli.output import emit_json
 from dropforge_cli.target import Target
-from dropforge_cli.uploads import named
 
 
 class Message(StrEnum):
@@ -29,12 +28,22 @@ def register(app: typer.Typer) -> None:
 
 def event(
     message: Annotated[Message, typer.Argument(help="analyze: S3's notification; conclude: the workflow's last call")],
-    upload_id: Annotated[str, typer.Argument(help="id, or `last`")] = "last",
+    upload_id: Annotated[str, typer.Argument(help="id, or `last`: the newest that got there")] = "last",
 ) -> None:
     """Print the event that the function got for an upload, for `sam local invoke -e`. A repeat makes no second upload or version."""
     target = Target.find()
-    record = target.api("GET", f"/uploads/{named(target, upload_id)}").json()
+    record = target.api("GET", f"/uploads/{_chosen(target, message) if upload_id == 'last' else upload_id}").json()
     emit_json(for_analyze(record) if message is Message.ANALYZE else for_conclude(target, record))
+
+
+def _chosen(target: Target, message: Message) -> str:
+    """Of the newest upload that sent such a message; files to be scored send neither. Raises NotFound when there is none."""
+    for line in target.api("GET", "/uploads").json()["uploads"]:
+        if line["kind"] == "upload" and (message is Message.ANALYZE or line["state"] == "concluded"):
+            return str(line["upload_id"])
+    raise NotFound(
+        f"no upload has sent what {message} gets yet", code="no_uploads", fix="dropforge upload FILE --watch"
+    )
 
 
 def for_analyze(record: dict[str, Any]) -> dict[str, Any]:
