@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -80,3 +82,20 @@ def test_unknown_names_are_not_found(books: Books) -> None:
         registry.run_tags("0" * 32)
     with pytest.raises(NotFound):
         registry.set_alias("no-such-model", "Production", "7")
+
+
+def test_one_dataset_may_be_named_by_several_runs_at_once(books: Books) -> None:
+    """Workers that finish together name the same training data: each run has it afterwards, none of them fails."""
+    tracking, _, _ = books
+    runs = [tracking.ensure_run(f"at-once-{i}", name="m", tags={}).run_id for i in range(8)]
+    for again in range(4):
+        barrier = Barrier(len(runs))
+
+        def name(run_id: str, digest: str = f"d{again}", ready: Barrier = barrier) -> None:
+            ready.wait()
+            tracking.log_dataset(
+                run_id, name="n", digest=digest, source_uri="s3://a/b", schema=[], rows=1, context="training"
+            )
+
+        with ThreadPoolExecutor(len(runs)) as pool:
+            list(pool.map(name, runs))

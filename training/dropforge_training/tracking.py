@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dropforge.adapters.mlflow import KEY_TAG, connect, translated
+from dropforge.adapters.mlflow import KEY_TAG, connect, log_input, translated
 from dropforge.messages import JobResult, TrainingJob
 from dropforge.settings import Settings
 from dropforge_training.processing import LabelledPipeline
@@ -84,7 +84,7 @@ class JobRun:
             self._client.log_batch(self.run_id, metrics=[Metric(k, float(v), at, trial) for k, v in figures.items()])
 
     def log_dataset(self, name: str, digest: str, uri: str, rows: int) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.entities import Dataset
 
         dataset = Dataset(
             name=name,
@@ -94,7 +94,7 @@ class JobRun:
             profile=json.dumps({"num_rows": rows}),
         )
         with translated(f"run {self.run_id}"):
-            self._client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+            log_input(self._client, self.run_id, dataset, "training")
 
     def log_model(self, model: LabelledPipeline, example: Any, code: Sequence[str] = ()) -> str:
         """The whole pipeline with signature and input example; returns the model URI to register. `code`: folders it needs besides.

@@ -21,6 +21,8 @@ _EXISTS = "RESOURCE_ALREADY_EXISTS"
 _BATCH_METRICS = 1000
 _BATCH_PARAMS = 100
 _AT_ONCE = 8
+_RACES = 5  # lost in a row before it is an error
+_RACE = "IntegrityError"  # SQLAlchemy's name for a row that is there already, in whatever database
 
 
 def connect(tracking_uri: str) -> Any:
@@ -72,6 +74,26 @@ def _translate(error: Any, what: str) -> DropforgeError:
             fix="is the server up? `dropforge status`",
         )
     return PermanentError(f"{what}: MLflow refused: {error}", code="mlflow_refused", fix="see the message")
+
+
+def log_input(client: Any, run_id: str, dataset: Any, context: str) -> None:
+    """Name a dataset (mlflow.entities.Dataset) as a run's input, whatever others log at the same time.
+
+    MLflow looks a dataset up and then inserts it: of two runs that do so at once one meets the other's row, and finds it
+    the next time.
+    """
+    from mlflow.entities import DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
+
+    inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])]
+    for attempt in range(_RACES):
+        try:
+            client.log_inputs(run_id, inputs)
+            return
+        except MlflowException as error:
+            if _RACE not in str(error) or attempt + 1 == _RACES:
+                raise
+            time.sleep(0.05 * (attempt + 1))
 
 
 class MlflowTracking:
@@ -149,7 +171,7 @@ class MlflowTracking:
         rows: int,
         context: str,
     ) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.entities import Dataset
 
         dataset = Dataset(
             name=name,
@@ -160,7 +182,7 @@ class MlflowTracking:
             profile=json.dumps({"num_rows": rows}),
         )
         with translated(f"run {run_id}"):
-            self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+            log_input(self._client, run_id, dataset, context)
 
     def put_artifacts(self, run_id: str, files: Mapping[str, bytes | Path]) -> None:
         with translated(f"run {run_id}"):
