@@ -27,6 +27,7 @@ from dropforge_local import cloud
 from dropforge_local.layout import Config
 
 ROOT = Path(__file__).parents[2]
+A_SECOND = 40  # requests of all clients together: the template's usage plan answers 429 above 50
 NOTICED_WITHIN = 5.0  # seconds a warm instance may take to notice a switch
 Model = tuple[str, str]
 
@@ -57,8 +58,8 @@ class Seen:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def client(target: Target, rows: list[dict[str, str]], seen: Seen, stop: threading.Event) -> None:
-    """One request after the other, each with one real row."""
+def client(target: Target, rows: list[dict[str, str]], pause: float, seen: Seen, stop: threading.Event) -> None:
+    """One request after the other, each with one real row, `pause` seconds apart at least."""
     import requests
 
     session = requests.Session()
@@ -75,6 +76,7 @@ def client(target: Target, rows: list[dict[str, str]], seen: Seen, stop: threadi
             found = Answer(asked, time.monotonic(), None, repr(failure)[:200])
         with seen.lock:
             seen.answers.append(found)
+        stop.wait(max(0.0, asked + pause - time.monotonic()))
 
 
 def change(target: Target, seen: Seen, path: str, body: dict[str, Any]) -> None:
@@ -120,7 +122,8 @@ def soak(config: Config, minutes: float, clients: int, switches: int) -> dict[st
     change(target, seen, "/set_model", {"alias": f"soak-{models[0]}", "model": models[0]})
     names = header.split(",")
     rows = [dict(zip(names[:-1], line.split(",")[:-1], strict=True)) for line in lines[:500]]
-    asking = [threading.Thread(target=client, args=(target, rows, seen, stop)) for _ in range(clients)]
+    pause = clients / A_SECOND
+    asking = [threading.Thread(target=client, args=(target, rows, pause, seen, stop)) for _ in range(clients)]
     begun = time.monotonic()
     for thread in asking:
         thread.start()
