@@ -255,7 +255,10 @@ def finish(record: dict[str, Any], *, json: bool) -> None:
             if record[k]
         }
         emit_facts(shown)
-        if record["reason"]:
+        if record["reason"]:  # which names the models too when none of them was trained
             tell_error(record["reason"]["message"], record["reason"]["fix"])
+        else:
+            for m in (m for m in record["models"] if "error" in m):
+                tell_error(f"{m['model']} was not trained: {m['error']}", "")
     if record["state"] not in {"concluded", "scored", "skipped"}:
         raise typer.Exit(1)
