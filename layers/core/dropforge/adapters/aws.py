@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from dropforge.errors import Conflict, DropforgeError, NotFound, PermanentError, Unavailable
 
@@ -50,7 +51,7 @@ def translated(what: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _translate(error, what) from error
-    except BotoCoreError as error:
+    except (BotoCoreError, HTTPError) as error:  # HTTPError: botocore lets it through where the body of a refusal breaks off
         raise Unavailable(
             f"{what}: {error}", code="aws_unreachable", fix="check the network and the endpoint, then try again"
         ) from error

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from dropforge import uris
 from dropforge.adapters.aws import translated
 from dropforge.errors import Conflict, NotFound, Unavailable
 from dropforge.ports import ObjectStat, PresignedPost, StoredObject
 
-_READS = 5  # the client retries a request, not a body that breaks off while it is read
+_READS = 10  # the client retries a request, not a body that breaks off while it is read; of a bad line, three in ten do
 
 
 class S3Store:
@@ -37,7 +38,12 @@ class S3Store:
 
     def _read(self, address: dict[str, str]) -> StoredObject:
         for last in (*(False,) * (_READS - 1), True):
-            answer = self._s3.get_object(**address)
+            try:
+                answer = self._s3.get_object(**address)
+            except HTTPError:  # the body of an answer such as "no such key" broke off
+                if last:
+                    raise
+                continue
             try:
                 body = answer["Body"].read()
             except BotoCoreError:
