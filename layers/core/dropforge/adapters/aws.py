@@ -51,7 +51,10 @@ def translated(what: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _translate(error, what) from error
-    except (BotoCoreError, HTTPError) as error:  # HTTPError: botocore lets it through where the body of a refusal breaks off
+    except (
+        BotoCoreError,
+        HTTPError,
+    ) as error:  # HTTPError: botocore lets it through where the body of a refusal breaks off
         raise Unavailable(
             f"{what}: {error}", code="aws_unreachable", fix="check the network and the endpoint, then try again"
         ) from error
