@@ -92,15 +92,25 @@ def wait_until(process: Process, ready: Callable[[], bool], seconds: float) -> N
         time.sleep(0.05)
 
 
-def require_free(port: int, what: str, option: str) -> None:
-    """Raises PermanentError naming the port and the option when somebody listens there."""
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
+def require_free(port: int, what: str, option: str, patience: float = 3.0) -> None:
+    """Raises PermanentError naming the port and the option when somebody listens there and still does after `patience` seconds.
+
+    A server that was killed a moment ago has children that hold its port a little longer.
+    """
+    deadline = time.monotonic() + patience
+    while _listening(port):
+        if time.monotonic() > deadline:
             raise PermanentError(
                 f"port {port} for {what} is taken by another program",
                 code="port_taken",
                 fix=f"stop that program, or choose another port: dropforge up {option} {port + 1}",
             )
+        time.sleep(0.1)
+
+
+def _listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _started_at(pid: int) -> str:

@@ -134,6 +134,8 @@ def test_the_cloud_comes_back_from_kill_9(cloud: Any, adult_lines: list[str], fi
         pid = process(cloud.config).pid()
         assert pid is not None
         os.killpg(pid, signal.SIGKILL)
+        # Large processes take a moment to die; `up` leaves alone what seems to run.
+        _until(lambda p=process: p(cloud.config).pid() is None, "the process to be gone")  # type: ignore[misc]
     begun = time.monotonic()
     local_cloud.up(cloud.config, lambda _what, _seconds: None)
     took = time.monotonic() - begun
