@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import boto3
 import pytest
 import requests
 from typer.testing import CliRunner
@@ -140,6 +141,7 @@ def test_status_of_a_stack_on_aws(cloud: Any, reference: dict[str, Any], monkeyp
         "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # made by earlier tests, with what they knew
     found = target_module._stack_outputs
     given = {"ApiUrl": cloud.outputs["ApiUrl"]}
     monkeypatch.setattr(target_module, "_stack_outputs", lambda stack: {**found(stack), **given})
