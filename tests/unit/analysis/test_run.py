@@ -10,6 +10,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from dropforge import settings
+from dropforge.analysis import render
 from dropforge.analysis.run import compare_files
 
 Row = tuple[int, str, str, str]
@@ -56,3 +57,15 @@ def test_values_in_a_column_that_was_always_missing_are_a_new_category(tmp_path:
     (found,) = [f for f in report.findings if f.kind == "new_category" and f.columns == ("cat",)]
     assert "'a' (40)" in found.evidence
     assert "no value of this column at all" in found.suggestion
+
+
+def test_a_report_without_a_time_shows_none(tmp_path: Path) -> None:
+    """Files compared without a cloud have no hour of upload: the head of the report has no time, nor a bare `UTC`."""
+    for seed, file in enumerate(("old.csv", "new.csv")):
+        _write(tmp_path / file, [(n, "a", n % 2) for n in range(40)], seed)  # type: ignore[misc]
+    report = compare_files(tmp_path / "old.csv", tmp_path / "new.csv", _SETTINGS)
+    assert "<time" not in render.html(report)
+    dated = report.model_copy(
+        update={"provenance": report.provenance.model_copy(update={"created_at": "2026-01-02T03:04:05+00:00"})}
+    )
+    assert ">2026-01-02 03:04 UTC</time>" in render.html(dated)
