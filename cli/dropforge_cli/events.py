@@ -32,11 +32,11 @@ def event(
 ) -> None:
     """Print the event that the function got for an upload, for `sam local invoke -e`. A repeat makes no second upload or version."""
     target = Target.find()
-    record = target.api("GET", f"/uploads/{_chosen(target, message) if upload_id == 'last' else upload_id}").json()
+    record = target.api("GET", f"/uploads/{newest(target, message) if upload_id == 'last' else upload_id}").json()
     emit_json(for_analyze(record) if message is Message.ANALYZE else for_conclude(target, record))
 
 
-def _chosen(target: Target, message: Message) -> str:
+def newest(target: Target, message: Message) -> str:
     """Of the newest upload that sent such a message; files to be scored send neither. Raises NotFound when there is none."""
     for line in target.api("GET", "/uploads").json()["uploads"]:
         if line["kind"] == "upload" and (message is Message.ANALYZE or line["state"] == "concluded"):

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from dropforge.adapters import signing
 from dropforge.api.access import ACCESS
 from dropforge_cli import target as target_module
-from dropforge_cli.events import Message, _chosen, for_analyze, for_conclude
+from dropforge_cli.events import Message, for_analyze, for_conclude, newest
 from dropforge_cli.main import app
 from dropforge_local import cloud as local_cloud
 
@@ -113,7 +113,7 @@ def test_the_history_names_who_switched(cloud: Any, reference: dict[str, Any]) -
 def test_an_event_of_a_real_upload_can_be_sent_again(cloud: Any, reference: dict[str, Any]) -> None:
     """What `dropforge event` prints is taken by the functions: the same conclusion, the same upload, no second version."""
     before = _versions(cloud)
-    assert _chosen(cloud.target, Message.CONCLUDE) == reference["upload_id"]
+    assert newest(cloud.target, Message.CONCLUDE) == reference["upload_id"]
     for message, function in ((for_conclude(cloud.target, reference), "Conclude"), (for_analyze(reference), "Analyze")):
         answer = cloud.client("lambda").invoke(
             FunctionName=cloud.outputs[f"{function}Function"], Payload=json.dumps(message)
