@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dropforge_cli.output import done, emit_facts, emit_json, err, say
+from dropforge_cli.output import done, emit_facts, emit_json, err, out, say
 from dropforge_cli.target import SETTINGS_FILE, STACK_VARIABLE, Target, home, project_root
 
 
@@ -138,19 +138,42 @@ def down(json: Json = False) -> None:
 
 
 def status(json: Json = False) -> None:
-    """What runs, locally or of the stack DROPFORGE_STACK names. Exit code 1 when a part is down."""
-    target = Target.find() if os.environ.get(STACK_VARIABLE) else None
-    if target is not None:
+    """What runs, locally or of the stack DROPFORGE_STACK names, and how far each training is. Exit code 1 when a part is down."""
+    if os.environ.get(STACK_VARIABLE):
         from dropforge_cli import deployed
 
-        found = deployed.parts(target)
+        found = deployed.parts(Target.find())
+        answers = found["api"]
     else:
         from dropforge_local import cloud
 
         found = cloud.status(config_of())
-    emit_json(found) if json else emit_facts(found)
+        answers = found["emulator"]
+    running = None if answers in {"stopped", "unknown"} else _trainings()
+    emit_json({**found, "trainings": running}) if json else _tell_status(found, running)
     if set(found.values()) & {"stopped", "unknown"}:
         raise typer.Exit(1)
+
+
+def _trainings() -> list[dict[str, Any]] | None:
+    from dropforge.errors import DropforgeError
+    from dropforge_cli.progress import trainings
+
+    try:
+        return trainings(Target.find())
+    except DropforgeError:
+        return None  # the API does not answer, or `up` has not come that far; which part is down is told beside it
+
+
+def _tell_status(found: dict[str, str], running: list[dict[str, Any]] | None) -> None:
+    """The parts; then each model of each upload in training."""
+    from dropforge_cli.progress import words
+
+    emit_facts({**found, "trainings": "unknown" if running is None else len(running) or "none"})
+    for upload in running or ():
+        out.print(f"\n{upload['upload_id']}  {upload['key'].removeprefix('incoming/')}")
+        for p in upload["models"]:
+            out.print(f"  {p['model']}: {words(p)}")
 
 
 def outputs(json: Json = False) -> None:

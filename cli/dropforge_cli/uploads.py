@@ -11,6 +11,7 @@ import typer
 from dropforge import identity
 from dropforge.errors import NotFound, PermanentError
 from dropforge_cli.output import emit_facts, emit_json, emit_table, err, out, say, tell_error
+from dropforge_cli.progress import Follower
 from dropforge_cli.target import Target
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
@@ -165,7 +166,7 @@ def put(target: Target, file: Path, key: str = "") -> str:
 def follow_upload(target: Target, upload_id: str, patience: float = 7200) -> dict[str, Any]:
     """Poll the record; one line on stderr for every state and every trial of the training."""
     started, seen = time.monotonic(), 0
-    trials = _Trials()
+    trials = Follower()
     while True:
         record = _record(target, upload_id)
         for step in (record or {}).get("history", ())[seen:]:
@@ -213,26 +214,6 @@ def _remark(record: dict[str, Any], state: str) -> str:
     if state == "concluded":
         return f"  challenger {record['challenger']}" if record["challenger"] else ""
     return ""
-
-
-class _Trials:
-    """A line for each model of a training when something new is told of it."""
-
-    def __init__(self) -> None:
-        self._told: dict[str, tuple[str, int]] = {}
-
-    def tell(self, seconds: float, progress: list[dict[str, Any]]) -> None:
-        for p in progress:
-            here = (p["stage"], p["trials"])
-            if p["stage"] == "waiting" or self._told.get(p["model"]) == here:
-                continue
-            self._told[p["model"]] = here
-            best = "" if p["best_score"] is None else f", best {p['metric']} {p['best_score']:.4f}"
-            spent = (
-                f"trial {p['trials']} of {p['trials_budget']}{best}, {p['seconds']:.0f} of {p['seconds_budget']:.0f} s"
-            )
-            doing = spent if p["stage"] == "tuning" else f"{p['stage']}, after {p['trials']} trials{best}"
-            err.print(f"  {seconds:5.1f} s   {p['model']}: {doing}", style="dim")
 
 
 def finish(record: dict[str, Any], *, json: bool) -> None:

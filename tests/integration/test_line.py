@@ -152,6 +152,7 @@ def test_status_of_a_stack_on_aws(cloud: Any, reference: dict[str, Any], monkeyp
     assert (parts["api"], parts["mlflow"]) == ("ok", "running")
     assert parts["model"] == "adult-income-xgboost/1"
     assert parts["dead letters"] == "0"
+    assert parts["trainings"] == []
     given["ApiUrl"] = "http://127.0.0.1:9"
     told = CliRunner().invoke(app, ["status", "--json"])
     assert (told.exit_code, json.loads(told.stdout)["api"]) == (1, "stopped")
