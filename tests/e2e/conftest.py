@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
+from dropforge import settings_store
+from dropforge.adapters.s3 import S3Store
 from dropforge.errors import DropforgeError
 from dropforge_cli.models import serve_best
 from dropforge_cli.uploads import put
@@ -18,7 +20,7 @@ from dropforge_local import cloud as local_cloud
 from dropforge_local.frontend import frontend
 
 from ..browser import chromium
-from ..conftest import Cloud, free_ports
+from ..conftest import ROOT, Cloud, free_ports
 
 ROWS = 4000
 TERMINAL = {"concluded", "rejected", "blocked", "failed", "skipped"}
@@ -43,8 +45,13 @@ def app(cloud: Cloud) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def served(cloud: Cloud, adult_lines: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The reference is in, and its models are registered. Rows an integration test sent before are skipped at once."""
+def served(
+    cloud: Cloud, adult_lines: list[str], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> None:
+    """The reference is in, and its models are registered. Rows an integration test sent before are skipped at once.
+
+    For pictures later trainings have the project's own budgets: searches that people can watch.
+    """
     file = tmp_path_factory.mktemp("e2e") / "reference.csv"
     file.write_text("\n".join(adult_lines[: ROWS + 1]) + "\n")
     upload_id = put(cloud.target, file)
@@ -53,6 +60,9 @@ def served(cloud: Cloud, adult_lines: list[str], tmp_path_factory: pytest.TempPa
         found = [u for u in cloud.target.api("GET", "/uploads").json()["uploads"] if u["upload_id"] == upload_id]
         if found and found[0]["state"] in TERMINAL:
             assert found[0]["state"] in {"concluded", "skipped"}, found
+            if request.config.getoption("--pictures"):
+                store, bucket = S3Store(cloud.client("s3")), cloud.outputs["DataBucket"]
+                settings_store.apply(store, bucket, (ROOT / "settings.yaml").read_bytes())
             return
         time.sleep(0.2)
     raise AssertionError("the reference did not end")
@@ -71,7 +81,7 @@ class Visit:
     """Pages of the app, what they asked for, and what they complained about."""
 
     def __init__(self, browser: Browser, url: str, pictures: Path | None) -> None:
-        self._browser, self._url, self._pictures = browser, url, pictures
+        self._browser, self._url, self.pictures = browser, url, pictures
         self._contexts: list[BrowserContext] = []
         self.asked: list[str] = []
         self.complaints: list[str] = []
@@ -87,14 +97,23 @@ class Visit:
         page.get_by_role("tab", name="Predict").wait_for()
         return page
 
-    def picture(self, page: Page, name: str, *, whole: bool = False) -> None:
-        """A screenshot of the top of the page, or of the whole one, when a folder for them is given."""
-        if self._pictures:
-            self._pictures.mkdir(parents=True, exist_ok=True)
-            page.mouse.move(0, 0)
-            page.evaluate("scrollTo(0, 0)")
-            page.wait_for_timeout(600)
-            page.screenshot(path=self._pictures / f"{name}.png", full_page=whole)
+    def picture(self, page: Page, name: str, *, whole: bool = False, until: str = "") -> None:
+        """A screenshot of the top of the page, of the whole one or down to the element `until`, when a folder is given.
+
+        Nothing has the focus in it.
+        """
+        if not self.pictures:
+            return
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        page.mouse.move(0, 0)
+        page.evaluate("document.activeElement?.blur(); scrollTo(0, 0)")
+        page.wait_for_timeout(600)
+        clip: Any = None
+        if until:
+            end = page.locator(until).bounding_box()
+            assert end is not None
+            clip = {"x": 0, "y": 0, "width": page.viewport_size["width"], "height": end["y"] + end["height"] + 24}  # type: ignore[index]
+        page.screenshot(path=self.pictures / f"{name}.png", full_page=whole or bool(until), clip=clip)
 
     def close(self) -> None:
         for context in self._contexts:
