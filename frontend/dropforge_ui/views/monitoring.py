@@ -94,7 +94,9 @@ def _bad(number: int, tone: str) -> Any:
 
 
 def _milliseconds(value: float | None) -> str:
-    return "" if value is None else f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
+    if value is None:
+        return ""
+    return words.duration(value / 1000) if value >= 1000 else f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
 
 
 def _clock(text: str) -> str:

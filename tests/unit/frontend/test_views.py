@@ -143,6 +143,19 @@ def _of_monitoring() -> list[str]:
     ]
 
 
+@pytest.mark.parametrize(
+    ("milliseconds", "told"), [(0.4, "0.4 ms"), (136.2, "136 ms"), (1430.0, "1.4 s"), (16_915, "17 s")]
+)
+def test_a_long_latency_is_told_in_seconds(milliseconds: float, told: str) -> None:
+    """Milliseconds up to a second."""
+    route: Any = {"route": "GET /health", "requests": 1, "refused": 0, "failed": 0, "p95_ms": milliseconds}
+    found: Any = {
+        "traffic": [{"at": "", "requests": 1, "refused": 0, "failed": 0}],
+        "routes": [{**route, "median_ms": None}],
+    }
+    assert f">{told}<" in monitoring.traffic(found)
+
+
 @given(st.text(), st.text())
 def test_a_tag_escapes_text_and_attributes(text: str, value: str) -> None:
     """Whatever the text, the markup has the tag's own angle brackets and quotes and no others."""
