@@ -37,9 +37,7 @@ def build(api: Api, changed: Callable[[Any], Any]) -> Any:
                         allow_custom_value=True,
                         elem_classes=["df-field"],
                     )
-                    why = gr.Textbox(
-                        label="Why", placeholder="kept in the ledger", max_lines=1, elem_classes=["df-field"]
-                    )
+                    why = gr.Textbox(label="Why", placeholder="for the ledger", max_lines=1, elem_classes=["df-field"])
                 with gr.Row(elem_classes=["df-actions"]):
                     label = gr.Button("Put label", elem_id="put-label")
                     activate = gr.Button("Set active", variant="primary", elem_id="set-active")

@@ -26,7 +26,7 @@ def build(api: Api) -> Any:
         span = gr.Dropdown(
             label="Look back", choices=_SPANS, value=60, elem_classes=["df-field"], scale=0, min_width=160
         )
-        again = gr.Button("Refresh", scale=0, elem_id="refresh")
+        again = gr.Button("Refresh", scale=0, min_width=100, elem_id="refresh")
     health = html(waiting("Health"), elem_id="health")
     traffic = html(waiting("Traffic and latency"), elem_id="traffic")
     live = html(waiting("Live traffic"), elem_id="live")
