@@ -63,4 +63,4 @@ class Follower:
             if p["stage"] == "waiting" or self._told.get(p["model"]) == here:
                 continue
             self._told[p["model"]] = here
-            err.print(f"  {seconds:5.1f} s   {p['model']}: {words(p)}", style="dim")
+            err.print(f"  {seconds:5.1f} s   {p['model']}: {words(p)}", style="dim", soft_wrap=True)
