@@ -58,8 +58,9 @@ def _warm(told: dict[str, Any]) -> str:
     return f"""
 `make bench-warm-start`: {trials} trials on 20,000 rows of Adult drawn at random, then 5,000 rows more and a retrain of
 {trials // 10} trials that starts with the last study's best points, beside {trials} trials from scratch on the same rows. AUC on
-validation rows; {told["reached_within_a_tenth"]} of {len(runs)} retrains reached the earlier best score within a tenth of the trials.
-More rows move the score by themselves, so the last two columns compare with a search on the same rows.
+the first study's validation rows, which the others do not fit on: {told["reached_within_a_tenth"]} of {len(runs)} retrains reached
+the earlier best score within a tenth of the trials. More rows help by themselves, so the last two columns compare with a search
+from scratch on as many rows.
 
 {chr(10).join(table)}
 """

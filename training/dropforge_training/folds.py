@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold, train_test_split
+from sklearn.model_selection import StratifiedKFold
 
 from dropforge_training.models.base import Candidate, Fold
 from dropforge_training.processing import TableCleaner
-from dropforge_training.tables import TrainingData
+from dropforge_training.tables import BUCKETS, Table, TrainingData
 
 _VALIDATION_SHARE = 0.2
 # Fewer rows than this: so many folds. The score of one split of 1,000 rows is off by more than tuning ever gains.
@@ -26,7 +26,7 @@ def count(y: np.ndarray) -> int:
 def make(candidate: Candidate, data: TrainingData, markers: dict[str, tuple[str, ...]], seed: int) -> list[Fold]:
     """Folds of the training rows; the held-out rows are not touched. The processor is fitted on each fold's own rows."""
     made = []
-    for fit, valid in _split(data.train.y, seed):
+    for fit, valid in _split(data.train, seed):
         cleaner = cleaner_for(candidate, data, markers)
         rows = data.train.x.iloc[fit]
         clean = cleaner.fit(rows).transform(rows)
@@ -37,18 +37,31 @@ def make(candidate: Candidate, data: TrainingData, markers: dict[str, tuple[str,
     return made
 
 
-def _split(y: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    folds = count(y)
+def _split(table: Table, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    folds = count(table.y)
     if folds > 1:
-        yield from StratifiedKFold(folds, shuffle=True, random_state=seed).split(y, y)
+        yield from StratifiedKFold(folds, shuffle=True, random_state=seed).split(table.y, table.y)
         return
-    fit, valid = train_test_split(
-        np.arange(len(y)),
-        test_size=_VALIDATION_SHARE,
-        random_state=seed,
-        stratify=y if np.bincount(y).min() >= 2 else None,
-    )
-    yield fit, valid
+    valid = validation(table)
+    yield np.flatnonzero(~valid), np.flatnonzero(valid)
+
+
+def validation(table: Table) -> np.ndarray:
+    """Which rows trials are scored on, shape [rows]: chosen by their hashes, so a retrain on more rows keeps them.
+
+    Its scores then go on from the last study's, and the points it starts with are judged on rows they never saw. Of a class
+    that fell to one side alone, one row changes sides (the same one in every run).
+    """
+    # The rest of hash / BUCKETS chose the held-out rows; what is left of it is independent of that.
+    bucket = (table.row // np.uint64(BUCKETS)) % np.uint64(BUCKETS)
+    valid = bucket < np.uint64(round(_VALIDATION_SHARE * BUCKETS))
+    for label in np.unique(table.y):
+        rows = np.flatnonzero(table.y == label)
+        its = table.row[rows]
+        # Equal rows have one hash and must stay together, lest one be fitted on and its twin scored.
+        if its.min() < its.max() and (valid[rows].all() or not valid[rows].any()):
+            valid[rows[its == its.min()]] ^= True
+    return valid
 
 
 def cleaner_for(candidate: Candidate, data: TrainingData, markers: dict[str, tuple[str, ...]]) -> TableCleaner:

@@ -19,7 +19,7 @@ from dropforge.messages import Role
 from dropforge.ports import StoredObject
 from dropforge.tuning.budget import Allowance
 from dropforge.tuning.journal import Journal
-from dropforge_training import folds, search, studies, tuning
+from dropforge_training import search, studies, tuning
 from dropforge_training.interruption import Interrupted
 from dropforge_training.models.base import Candidate, Fold, Trained, Watch
 from dropforge_training.models.xgboost import XGBoost
@@ -269,16 +269,6 @@ def test_a_new_study_starts_where_the_last_one_ended(wanted: Callable[..., tunin
     run(wanted(trials=2, start=known), store)
     assert trials(store)[0].params == {"good": 0.9}
     assert search.within(Stepwise(), {"good": [0.1, 0.5]}, "m", known) == [{"good": 0.5}]
-
-
-@pytest.mark.parametrize(("rows", "folds_wanted"), [(600, 5), (3000, 3), (8000, 1)])
-def test_few_rows_are_cross_validated(rows: int, folds_wanted: int) -> None:
-    """The fewer the rows the more folds; a class too rare for them leaves a single split."""
-    y = np.arange(rows) % 2
-    assert folds.count(y) == folds_wanted
-    y = np.zeros(rows, dtype=int)
-    y[:2] = 1
-    assert folds.count(y) == 1
 
 
 def test_every_round_of_xgboost_is_found_in_proportion(wanted: Callable[..., tuning.Search]) -> None:

@@ -1,0 +1,61 @@
+"""The rows that trials are fitted and scored on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dropforge_training import folds
+from dropforge_training.tables import BUCKETS, Table
+
+
+@pytest.mark.parametrize(("rows", "folds_wanted"), [(600, 5), (3000, 3), (8000, 1)])
+def test_few_rows_are_cross_validated(rows: int, folds_wanted: int) -> None:
+    """The fewer the rows the more folds; a class too rare for them leaves a single split."""
+    y = np.arange(rows) % 2
+    assert folds.count(y) == folds_wanted
+    y = np.zeros(rows, dtype=int)
+    y[:2] = 1
+    assert folds.count(y) == 1
+
+
+def _table(rows: np.ndarray, y: np.ndarray) -> Table:
+    return Table(pd.DataFrame({"x": np.arange(len(y))}), y, rows)
+
+
+def _hashes(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 2**64, count, dtype=np.uint64)
+
+
+def test_a_retrain_on_more_rows_is_scored_on_the_same_validation_rows() -> None:
+    """A row's hash alone says whether trials are scored on it: more rows around it change nothing."""
+    rows, y = _hashes(10_000), np.arange(10_000) % 2
+    every = folds.validation(_table(rows, y))
+    assert np.array_equal(folds.validation(_table(rows[:6_000], y[:6_000])), every[:6_000])
+    order = np.random.default_rng(1).permutation(len(rows))
+    assert np.array_equal(folds.validation(_table(rows[order], y[order])), every[order])
+    assert 0.18 < every.mean() < 0.22
+
+
+def test_equal_rows_are_on_one_side_of_the_validation_split() -> None:
+    """A row that was fitted on is never scored as well because its twin was drawn."""
+    rows = np.repeat(_hashes(3_000), 2)
+    valid = folds.validation(_table(rows, np.arange(6_000) // 2 % 2))
+    assert np.array_equal(valid[::2], valid[1::2])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_rare_class_is_on_both_sides_of_the_validation_split(seed: int) -> None:
+    """Two different rows of a class are enough: one is fitted on and one is scored."""
+    rows, y = _hashes(8_000, seed), np.zeros(8_000, dtype=int)
+    y[:2] = 1
+    assert sorted(folds.validation(_table(rows, y))[:2]) == [False, True]
+
+
+def test_validation_rows_are_independent_of_the_held_out_rows() -> None:
+    """The held-out share uses other digits of the hash: what is left to train on is split in the wanted shares."""
+    rows = _hashes(100_000)
+    held = rows % np.uint64(BUCKETS) < 2_000
+    valid = folds.validation(_table(rows, np.arange(len(rows)) % 2))
+    assert abs(valid[held].mean() - valid[~held].mean()) < 0.015
