@@ -140,17 +140,18 @@ class ScoringFile:
         return cells.fails(self.source.header.index(column.name), column.kind)
 
     def _find_levels(self) -> None:
-        for i, c in enumerate(self.schema.columns):
-            if c.kind not in {"category", "text"}:
+        texts = [(i, c.name) for i, c in enumerate(self.schema.columns) if c.kind in {"category", "text"}]
+        if not texts:
+            return
+        counts = ", ".join(f"approx_count_distinct({name(c)})" for _, c in texts)
+        few = self._db.execute(f"SELECT {counts} FROM {_TABLE}").fetchone()
+        for (i, c), distinct in zip(texts, few, strict=True):
+            if distinct > _MOST_LEVELS:
                 continue
-            distinct = f"SELECT DISTINCT {name(c.name)} FROM {_TABLE} WHERE {name(c.name)} IS NOT NULL"
-            if self._db.execute(f"SELECT approx_count_distinct({name(c.name)}) FROM {_TABLE}").fetchone()[0] > (
-                _MOST_LEVELS
-            ):
-                continue
-            self._db.execute(f"CREATE TYPE level_{i} AS ENUM ({distinct})")
+            found = f"SELECT DISTINCT {name(c)} FROM {_TABLE} WHERE {name(c)} IS NOT NULL"
+            self._db.execute(f"CREATE TYPE level_{i} AS ENUM ({found})")
             listed = self._db.execute(f"SELECT unnest(enum_range(NULL::level_{i}))").fetchall()
-            self._levels[c.name] = [*(str(v[0]) for v in listed), None]
+            self._levels[c] = [*(str(v[0]) for v in listed), None]
 
     def _handed(self, c: Column) -> str:
         if c.name in self._levels:
