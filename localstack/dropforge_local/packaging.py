@@ -82,7 +82,10 @@ def package(root: Path, put: Callable[[str, bytes], str]) -> dict[str, Any]:
             case "AWS::Serverless::Function":
                 properties["CodeUri"] = _stored(put, name, zip_files(folder_files(root / properties["CodeUri"])))
             case "AWS::Lambda::Function":
-                _without_image(root, name, properties, put)
+                bucket, _, key = (
+                    _stored(put, name, without_image(root, properties)).removeprefix("s3://").partition("/")
+                )
+                properties["Code"] = {"S3Bucket": bucket, "S3Key": key}
             case "AWS::Serverless::LayerVersion":
                 folder = root / properties["ContentUri"]
                 files = folder_files(folder, "python/") or [("python/PROVIDED", _PROVIDED.encode())]
@@ -93,17 +96,21 @@ def package(root: Path, put: Callable[[str, bytes], str]) -> dict[str, Any]:
     return template
 
 
-def _without_image(root: Path, name: str, properties: dict[str, Any], put: Callable[[str, bytes], str]) -> None:
-    """An image's function as a zip of the same code: the interpreter of the local cloud has what the image has."""
+def without_image(root: Path, properties: dict[str, Any]) -> bytes:
+    """Make an image's function one of a zip, whose bytes are returned: the interpreter of the local cloud has what the image has.
+
+    Where the zip is kept, and so `Code`, is the caller's.
+    """
     folder = str(properties.pop("ImageConfig")["Command"][0]).partition(".")[0]
     del properties["PackageType"]
-    files = [
-        *folder_files(root / "functions" / folder),
-        *folder_files(root / "layers/core/dropforge", "dropforge/"),
-        *folder_files(root / "training/dropforge_training", "dropforge_training/"),
-    ]
-    bucket, _, key = _stored(put, name, zip_files(files)).removeprefix("s3://").partition("/")
-    properties |= {"Runtime": "python3.13", "Handler": "app.handler", "Code": {"S3Bucket": bucket, "S3Key": key}}
+    properties |= {"Runtime": "python3.13", "Handler": "app.handler"}
+    return zip_files(
+        [
+            *folder_files(root / "functions" / folder),
+            *folder_files(root / "layers/core/dropforge", "dropforge/"),
+            *folder_files(root / "training/dropforge_training", "dropforge_training/"),
+        ]
+    )
 
 
 def _stored(put: Callable[[str, bytes], str], name: str, body: bytes, suffix: str = "zip") -> str:

@@ -1,7 +1,7 @@
 """`sam deploy` of what `sam build` made, to the local cloud: `make deploy ENV=local`, and one step of `make verify-aws`.
 
-CloudFormation reads a state machine in YAML; the emulator reads JSON only, and tells so when it is executed. So the built
-template gets a twin for the local cloud, whose definition is the same in JSON.
+CloudFormation reads a state machine in YAML; the emulator reads JSON only, and tells so when it is executed. It runs no image
+without Docker either. So the built template gets a twin for the local cloud: the same definition in JSON, and a zip for the image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from dropforge.errors import DropforgeError, PermanentError, Unavailable
 from dropforge_local import cloud, containers, deploy
 from dropforge_local.layout import FARGATE, REGION, ROOT_CREDENTIALS, Config, checkout, last_compute, last_ports
-from dropforge_local.packaging import definition_json, load_template
+from dropforge_local.packaging import definition_json, load_template, without_image
 
 
 def build_folder(root: Path) -> Path:
@@ -34,10 +34,16 @@ def local_template(config: Config) -> Path:
             f"{folder} holds no template", code="not_built", fix="make deploy ENV=local, or sam build first"
         ) from None
     for name, resource in template["Resources"].items():
-        if resource["Type"] == "AWS::Serverless::StateMachine":
-            definition = folder / f"{name}.asl.json"
-            definition.write_bytes(definition_json(folder / resource["Properties"]["DefinitionUri"]))
-            resource["Properties"]["DefinitionUri"] = definition.name
+        properties = resource.get("Properties", {})
+        match resource["Type"]:
+            case "AWS::Serverless::StateMachine":
+                definition = folder / f"{name}.asl.json"
+                definition.write_bytes(definition_json(folder / properties["DefinitionUri"]))
+                properties["DefinitionUri"] = definition.name
+            case "AWS::Lambda::Function":
+                code = folder / f"{name}.zip"
+                code.write_bytes(without_image(config.root, properties))
+                properties["Code"] = code.name
     if config.compute == FARGATE:
         containers.adapt(template, config)
     twin = folder / "template-local.json"
@@ -65,7 +71,7 @@ def sam(config: Config, *arguments: str) -> None:
 
 def sam_deploy(config: Config) -> str:
     """Bring the built template to a running local cloud. Returns what it did, in the words of `cloud.up`."""
-    own = {"MlflowTrackingUri": config.mlflow_uri}
+    own = {"MlflowTrackingUri": config.mlflow_uri, "TrainingImageUri": config.image}
     if config.compute == FARGATE:
         own |= containers.parameters(config.image, deploy.client(config, "ec2"))
     file = config.root / "samconfig.toml"

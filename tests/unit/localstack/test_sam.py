@@ -11,7 +11,7 @@ import yaml
 from dropforge.errors import PermanentError
 from dropforge_local import sam
 from dropforge_local.layout import FARGATE, Config
-from dropforge_local.packaging import load_template
+from dropforge_local.packaging import load_template, package
 
 ROOT = Path(__file__).parents[3]
 
@@ -23,17 +23,37 @@ def config(tmp_path: Path) -> Config:
     folder.mkdir(parents=True)
     (folder / "template.yaml").write_text((ROOT / "template.yaml").read_text())
     (folder / "statemachine").symlink_to(ROOT / "statemachine")
+    for code in ("functions", "layers", "training"):
+        (tmp_path / code).symlink_to(ROOT / code)
     return Config(tmp_path, tmp_path / "home")
 
 
-def test_the_twin_differs_in_the_form_of_the_definition_only(config: Config) -> None:
-    """The emulator gets the same state machine in JSON, and everything else as it was built."""
+def test_the_twin_has_another_definition_and_no_image_and_is_else_the_same(config: Config) -> None:
+    """The emulator gets the same state machine in JSON, a zip where an image was, and everything else as it was built."""
     twin = sam.local_template(config)
     built, adapted = load_template(twin.parent / "template.yaml"), json.loads(twin.read_text())
     uri = adapted["Resources"]["TrainingStateMachine"]["Properties"].pop("DefinitionUri")
     written = built["Resources"]["TrainingStateMachine"]["Properties"].pop("DefinitionUri")
     assert json.loads((twin.parent / uri).read_text()) == yaml.safe_load((ROOT / written).read_text())
+    for template in (adapted, built):
+        for key in ("Code", "PackageType", "ImageConfig", "Runtime", "Handler"):
+            template["Resources"]["PredictPythonFunction"]["Properties"].pop(key, None)
     assert adapted == built
+
+
+def test_a_function_of_an_image_is_deployed_as_dropforge_up_deploys_it(config: Config) -> None:
+    """`sam deploy` brings the very zip and handler of `dropforge up`, so a model with `serve: python` answers without Docker."""
+    stored: dict[str, bytes] = {}
+
+    def put(key: str, body: bytes) -> str:
+        stored[key] = body
+        return f"s3://packages/{key}"
+
+    upped = package(ROOT, put)["Resources"]["PredictPythonFunction"]["Properties"]
+    twin = sam.local_template(config)
+    made = json.loads(twin.read_text())["Resources"]["PredictPythonFunction"]["Properties"]
+    assert (twin.parent / made.pop("Code")).read_bytes() == stored[upped.pop("Code")["S3Key"]]
+    assert made == upped
 
 
 def test_a_task_of_the_twin_can_be_started_by_the_emulator(config: Config) -> None:
