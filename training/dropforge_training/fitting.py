@@ -76,13 +76,13 @@ def _folds(rows: Table, classes: int, seed: int) -> tuple[np.ndarray, int]:
     k = 5 if len(rows) < 10_000 else 3
     asked = k if len(rows) < 50_000 else 1  # a third of many rows is enough
     counts = np.bincount(rows.y, minlength=classes)
-    if counts.min() < 2:
+    if np.min(counts) < 2:
         return np.zeros(len(rows), dtype=int), 0
     # the held-out share uses the hash modulo this; what is left of it is independent
     fold = ((rows.row // np.uint64(BUCKETS)) % np.uint64(k)).astype(int)
     inside = all((np.bincount(rows.y[fold != f], minlength=classes) > 0).all() for f in range(k))
     if not inside or len(np.unique(fold)) < k:  # a rare class sits in one fold
-        k = int(min(k, counts.min()))
+        k = min(k, int(np.min(counts)))
         splits = StratifiedKFold(k, shuffle=True, random_state=seed).split(rows.y, rows.y)
         for f, (_, outside) in enumerate(splits):
             fold[outside] = f

@@ -19,7 +19,7 @@ _FOLDS = ((1_000, 5), (5_000, 3))
 def count(y: np.ndarray) -> int:
     """How many folds these labels are worth; 1: a single split. Every class must have a row on each side."""
     wanted = next((folds for rows, folds in _FOLDS if len(y) < rows), 1)
-    smallest = int(np.bincount(y).min())
+    smallest = int(np.min(np.bincount(y)))
     return wanted if smallest >= wanted else 1
 
 

@@ -146,7 +146,7 @@ def _numbers(predictor: Predictor, feature: Feature, values: Values, warnings: C
         wide = read[codes]
     infinite = np.isinf(wide)
     if infinite.any():
-        row = int(infinite.argmax())
+        row = int(np.argmax(infinite))
         raise not_of_kind(feature, float(wide[row]), row)
     _count(warnings, "missing", feature, np.isnan(wide))
     if feature.minimum is not None and feature.maximum is not None:
