@@ -49,11 +49,13 @@ def _wine() -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("table", ["adult", "adult_half_empty", "wine"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("model", "bag"), [*((m, 1) for m in MODELS), ("xgboost", 3)])
 def test_a_bundle_says_what_its_pipeline_says(
-    snapshot: Callable[..., Any], adult_lines: list[str], tmp_path: Path, model: str, table: str
+    snapshot: Callable[..., Any], adult_lines: list[str], tmp_path: Path, model: str, bag: int, table: str
 ) -> None:
-    """On every held-out row, calibrated and not: no probability differs by more than 1e-5 and no label flips."""
+    """On every held-out row, calibrated and not, a bag of estimators too: no probability differs by more than 1e-5 and no
+    label flips.
+    """
     frame = _wine() if table == "wine" else _adult(adult_lines, empty=0.5 if table == "adult_half_empty" else 0.0)
     kinds = {
         c: "number" if t.kind == "f" else "integer" if t.kind in "iu" else "category" for c, t in frame.dtypes.items()
@@ -68,12 +70,14 @@ def test_a_bundle_says_what_its_pipeline_says(
     clean = cleaner.fit(data.train.x).transform(data.train.x)
     preprocessor = candidate.preprocessor(cleaner)
     matrix = np.asarray(preprocessor.fit_transform(clean), dtype=np.float32)
-    estimator = candidate.estimator(params, seed=1, jobs=1, classes=len(data.classes))
-    if hasattr(estimator, "n_estimators"):
-        estimator.set_params(n_estimators=60)
-    pipeline = Pipeline(
-        [("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator.fit(matrix, data.train.y))]
-    )
+    parts = []
+    for seed in range(1, bag + 1):
+        part = candidate.estimator(params, seed=seed, jobs=1, classes=len(data.classes))
+        if hasattr(part, "n_estimators"):
+            part.set_params(n_estimators=60 // bag)
+        parts.append(part.fit(matrix, data.train.y))
+    estimator = candidate.blend(parts) if bag > 1 else parts[0]
+    pipeline = Pipeline([("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])
     for calibration in (None, Calibration("sigmoid", 0.8, (0.0, *[0.2] * (len(data.classes) - 1)), 1e-4)):
         made = LabelledPipeline(pipeline, data.classes, 0.45, data.positive, calibration)
         onnx, output = export.to_onnx(made, len(cleaner.numbers), len(cleaner.categories))
