@@ -44,7 +44,8 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
     "ConcludeFunction": {
         (READ, "data/uploads/*"), (WRITE, "data/uploads/*"), (READ, "data/config/*"), ("s3:ListBucket", "data"),
         (READ, "data/serving/*"), (WRITE, "data/serving/*"),  # a switch by promotion.auto_promote
-        (READ, "artifacts/mlflow/*"), (WRITE, "artifacts/mlflow/*/gate.json"),
+        (READ, "artifacts/mlflow/*"), (WRITE, "artifacts/mlflow/*/gate.json"), ("s3:ListBucket", "artifacts"),
+        (READ, "artifacts/reports/*/report.html"), (WRITE, "artifacts/reports/*/report.html"),
     },
     "ControlFunction": {
         (WRITE, "data/incoming/*"), (WRITE, "data/batch/*"), (WRITE, "data/labels/*"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 
 from dropforge import settings
 from dropforge.adapters.memory import MemoryRegistry, MemoryStore, MemoryTracking
+from dropforge.analysis import outcome
 from dropforge.messages import ConcludeRequest, Conclusion, JobOutcome, JobResult, TrainingRequest
 from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.steps.conclude import conclude
@@ -183,3 +185,49 @@ def test_a_model_switched_while_training_ran_is_not_replaced() -> None:
     conclusion = stage.run(stage.result("boost", 0.82))
     assert conclusion.challenger is None
     assert "changed after this comparison" in conclusion.reasons[1]
+
+
+REPORT = "s3://artifacts/reports/x/report.html"
+
+
+def _reported(stage: Stage) -> None:
+    stage.store.put(REPORT, f"<h1>x</h1>{outcome.BEGIN}{outcome.END}<h2>Columns</h2>".encode())
+    stage.book.update(ID, report_uri=REPORT)
+
+
+def test_the_report_tells_how_the_training_ended() -> None:
+    """Verdict, score and reason of every candidate, and what failed, as text; a repeat of the call changes nothing."""
+    stage = Stage()
+    stage.serve()
+    stage.compared("forest", -0.02)
+    _reported(stage)
+    failed = JobOutcome(model="boost", error="JobFailed", cause="<b>out of memory</b>")
+    forest = stage.result("forest", 0.78)
+    stage.run(forest, failed)
+    told = stage.store.get(REPORT)
+    text = told.body.decode()
+    assert text.startswith("<h1>x</h1>")
+    assert text.endswith("<h2>Columns</h2>")
+    assert "The served model stays." in text
+    assert "demo-forest/1" in text
+    assert "not better" in text
+    assert "0.7800" in text
+    assert "&lt;b&gt;out of memory&lt;/b&gt;" in text
+    assert "<b>out" not in text
+    stage.run(forest, failed)
+    assert stage.store.get(REPORT).version == told.version
+
+
+def test_a_deleted_report_does_not_stop_the_conclusion() -> None:
+    """The decision stands in the record and in gate.json."""
+    stage = Stage()
+    stage.book.update(ID, report_uri=REPORT)
+    stage.run(stage.result("forest", 0.8))
+    assert stage.book.get(ID).state == "concluded"
+
+
+def test_the_place_for_the_outcome_is_in_every_report_once() -> None:
+    """The template has it, and no other text can hold it: everything else is escaped."""
+    template = (Path(outcome.__file__).parent / "templates" / "report.html").read_text()
+    assert template.count(outcome.BEGIN) == template.count(outcome.END) == 1
+    assert outcome.told_in("<h1>a report of an older day</h1>", {}, {}) == "<h1>a report of an older day</h1>"

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dropforge import identity
+from dropforge.analysis import outcome
 from dropforge.errors import NotFound
 from dropforge.messages import ConcludeRequest, Conclusion, JobResult, ModelVersion
 from dropforge.ports import ObjectStore, Registry, Tracking
@@ -67,6 +68,7 @@ def conclude(
         log.info("the served model stays", extra={"why": choice.reasons})
     told = _told(choice, versions, settings)
     _close(message, results=results, versions=versions, challenger=challenger, failed=failed, told=told, book=book)
+    _tell_report(store, book.get(request.upload_id).report_uri, told, failed, log)
     tracking.put_artifacts(request.parent_run_id, {"gate.json": json.dumps(told, indent=1).encode()})
     tracking.set_tags(
         request.parent_run_id,
@@ -83,6 +85,22 @@ def conclude(
         reasons=choice.reasons,
         failed=failed,
     )
+
+
+def _tell_report(
+    store: ObjectStore, uri: str, told: dict[str, Any], failed: dict[str, str], log: logging.Logger
+) -> None:
+    """Write the decision into the upload's report. The run's copy stays as the analysis made it; gate.json is beside it."""
+    if not uri:
+        return
+    try:
+        before = store.get(uri).body.decode()
+    except NotFound:  # somebody deleted it: the decision stands in the record and in gate.json
+        log.warning("no report to tell the decision in", extra={"uri": uri})
+        return
+    after = outcome.told_in(before, told, failed)
+    if after != before:
+        store.put(uri, after.encode(), content_type="text/html; charset=utf-8")
 
 
 def _served_run(store: ObjectStore, bucket: str) -> str:
