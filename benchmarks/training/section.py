@@ -60,7 +60,8 @@ def _warm(told: dict[str, Any]) -> str:
 {trials // 10} trials that starts with the last study's best points, beside {trials} trials from scratch on the same rows. AUC on
 the first study's validation rows, which the others do not fit on: {told["reached_within_a_tenth"]} of {len(runs)} retrains reached
 the earlier best score within a tenth of the trials. More rows help by themselves, so the last two columns compare with a search
-from scratch on as many rows.
+from scratch on as many rows. On the same rows, {told["reached_at_once_on_the_same_rows"]} of {len(runs)} retrains reached it with
+their first trial.
 
 {chr(10).join(table)}
 """
