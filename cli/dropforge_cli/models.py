@@ -47,7 +47,9 @@ def models(json: Json = False) -> None:
 
 
 def label(
-    model: Annotated[str, typer.Argument(help="registered model, or `challenger` for the best of the last upload")],
+    model: Annotated[
+        str, typer.Argument(help="registered model, MODEL/VERSION, or `challenger` for the best of the last upload")
+    ],
     alias: Annotated[str, typer.Argument(help="Production, Staging, or any other name")] = "Production",
     version: Annotated[str, typer.Option(help="version; the newest when left out")] = "",
     json: Json = False,
@@ -61,7 +63,9 @@ def label(
 
 
 def set_label(target: Target, model: str, alias: str, version: str = "") -> dict[str, Any]:
-    """The version that has the alias now; `challenger` names the best of the last upload."""
+    """The version that has the alias now; `challenger` names the best of the last upload, `model/2` its second version."""
+    if not version:
+        model, _, version = model.partition("/")
     body = {"alias": alias, "model": model, "version": version}
     told: dict[str, Any] = target.api("POST", "/label", json=body, headers=_CLI).json()
     return told

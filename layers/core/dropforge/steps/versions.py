@@ -152,7 +152,7 @@ def resolve(alias: str, model: str, settings: Settings, registry: Registry) -> M
         raise NotFound(
             f"no version has the alias {alias!r} {where}",
             code="alias_unknown",
-            fix=f"label one: dropforge label MODEL VERSION {alias}",
+            fix=f"label one: dropforge label MODEL {alias} --version VERSION",
         )
     if len(found) > 1:
         raise InvalidRequest(
