@@ -2,10 +2,11 @@
 
 python benchmarks/training/warm_start.py [--trials 40] [--seeds 5] [--json FILE]
 
-First a study on 20,000 rows of Adult drawn at random; then a retrain's first trial on the same rows; then, with 5,000 more as an accepted upload would add them, one study
-that starts as a retrain does (see dropforge_training.search_job) and has a tenth of the trials, and one that knows nothing.
-All are scored on one yardstick, the first study's validation rows: a retrain fits on none of them, because a row's hash alone
-says on which side it is (dropforge_training.folds). Other rows move a score by more than tuning gains.
+First a study on 20,000 rows of Adult drawn at random; then a retrain's first trial on the same rows; then, with 5,000 more as
+an accepted upload would add them, one study that starts as a retrain does (see dropforge_training.search_job) and has a tenth of
+the trials, and one that knows nothing. All are scored on one yardstick, the first study's validation rows: a retrain fits on
+none of them, because a row's hash alone says on which side it is (dropforge_training.folds). Other rows move a score by more
+than tuning gains.
 A study from scratch begins with points drawn at random: the model class's own first point was chosen on tables like this
 one, and would hide what the last study taught. As in the product, a retrain has the seed of the study before it (training.seed).
 """
