@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import gradio as gr
@@ -29,9 +30,10 @@ def build(api: Api) -> Any:
             with gr.Tab("Predict", id="predict") as predict_tab:
                 notice = predict.build(api, info)
 
-            def look(event: Any) -> Any:
+            def look(event: Any, **given: Any) -> Any:
                 """What stands on every tab, and which model the form is for."""
-                return event(lambda now: _asked(api, now), info, [header, info, notice], show_progress="hidden")
+                shown = [header, info, notice]
+                return event(lambda now: _asked(api, now), info, shown, show_progress="hidden", **given)
 
             with gr.Tab("Data", id="data") as data_tab:
                 look_data = data.build(api)
@@ -40,8 +42,9 @@ def build(api: Api) -> Any:
             with gr.Tab("Monitoring", id="monitoring") as monitoring_tab:
                 look_monitoring = monitoring.build(api)
 
-        for event in (blocks.load, *(t.select for t in (predict_tab, data_tab, models_tab, monitoring_tab))):
-            look(event)
+        # One event for all of them, once at a time: two answers would make the form twice, and the buttons of the first do nothing.
+        opened = [blocks.load, *(t.select for t in (predict_tab, data_tab, models_tab, monitoring_tab))]
+        look(functools.partial(gr.on, opened), trigger_mode="once")
         for event in (blocks.load, data_tab.select):
             look_data(event)
         look_models(models_tab.select)

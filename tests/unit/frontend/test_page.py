@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
+from dropforge_ui.client import Api
 from dropforge_ui.config import Options, keep_quiet
 
 from ...browser import chromium
@@ -97,3 +98,15 @@ def test_the_page_says_what_to_do_and_does_it(server: Server, address: str) -> N
         assert sent[-1] == {"records": [{"age": None, "work": "State", "member": "true", "note": "hello"}]}
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert {url.partition("//")[2].partition(":")[0] for url in asked if url.startswith("http")} == {"127.0.0.1"}
+
+
+def test_opening_the_page_and_a_tab_at_once_makes_one_form() -> None:
+    """One event asks which model the form is for, once at a time: buttons of a form made before would do nothing."""
+    from dropforge_ui.app import build
+
+    made = build(Api(Options("http://127.0.0.1:9", "key"))).get_config_file()
+    header = next(c["id"] for c in made["components"] if c["props"].get("elem_id") == "header")
+    opens = [
+        d for d in made["dependencies"] if header in d["outputs"] and {e for _, e in d["targets"]} & {"load", "select"}
+    ]
+    assert [(len(d["targets"]), d["trigger_mode"]) for d in opens] == [(5, "once")]
