@@ -9,7 +9,7 @@ SAM := SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 ENV ?= aws
 STACK ?= dropforge
 
-.PHONY: help setup docs tutorial demo up down status test test-browser screenshots check format lock clean deep-clean bench-analysis bench-verdict bench-training bench-workers bench-warm-start bench-publish try-datasets deploy destroy verify-aws permissions
+.PHONY: help setup docs tutorial demo up down status test test-browser screenshots check format lock clean deep-clean bench-analysis bench-verdict bench-training bench-workers bench-warm-start bench-publish bench-first-prediction try-datasets deploy destroy verify-aws permissions
 .PHONY: faults faults-mutations soak
 .PHONY: bench-serving fuzz-api
 
@@ -89,6 +89,9 @@ bench-verdict: .venv/.dev ## False alarms and power of the drift verdict; writes
 
 try-datasets: .venv/.runtime ## Six tables nobody prepared, each from init to a prediction; writes docs/datasets.md
 	@$(BIN)/python benchmarks/datasets/try_datasets.py
+
+bench-first-prediction: .venv/.runtime ## A clone and the README's commands up to a prediction, one clock over all; COLD=1 with empty package caches
+	@$(BIN)/python benchmarks/first_prediction.py $(if $(COLD),--cold)
 
 bench-training: .venv/.dev ## Train on Adult beside FLAML, CatBoost and plain Optuna; writes benchmarks/results/training.json
 	@$(BIN)/python benchmarks/training/rivals.py --json benchmarks/results/training.json

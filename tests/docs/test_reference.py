@@ -101,3 +101,23 @@ def test_the_tutorial_is_read_as_it_is_run() -> None:
     found = _load("run_tutorial").commands((ROOT / "docs" / "tutorial.md").read_text())
     assert len(found) > 25
     assert [c for c, code in found if code] == ["dropforge upload ../no-age.csv --watch"]
+
+
+def test_the_way_to_a_first_prediction_is_measured_as_it_is_told() -> None:
+    """The benchmark runs the commands that the README shows for a table of one's own, and the last of them predicts."""
+    found = _load("../benchmarks/first_prediction").commands((ROOT / "README.md").read_text())
+    own = [c.rpartition("&& ")[2] for c in found]
+    assert own[1:] == [
+        "dropforge init my.csv",
+        "dropforge up",
+        "dropforge upload ../my.csv --serve",
+        "dropforge predict",
+    ]
+
+
+def test_every_picture_is_shown() -> None:
+    """A picture that no page shows is not kept."""
+    shown = "".join(page.read_text() for page in PAGES)
+    assert [
+        p.name for p in (ROOT / "docs" / "pictures").iterdir() if p.suffix != ".py" and f"/{p.name})" not in shown
+    ] == []
