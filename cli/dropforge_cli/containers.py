@@ -101,6 +101,7 @@ def _common(target: Target) -> dict[str, str]:
         "ARTIFACT_BUCKET": found.artifact_bucket,
         "MLFLOW_TRACKING_URI": found.mlflow_tracking_uri,
         "TRAINING_QUEUE_URL": found.training_queue_url,
+        "PYTHON_FUNCTION": found.python_function,
         "LOG_GROUP_PREFIX": target.outputs.get("LogGroupPrefix", ""),
     }
     return {k: v for k, v in given.items() if v}

@@ -25,8 +25,8 @@ def serve(
     from dropforge.api import server
 
     target = Target.find()
-    variables = {k.upper(): v for k, v in _variables(target).items() if v}
-    os.environ.update(variables)  # the handlers read the environment, as on Lambda
+    given = {k.upper(): v for k, v in variables(target).items() if v}
+    os.environ.update(given)  # the handlers read the environment, as on Lambda
     keys = {"key": api_key or secrets.token_urlsafe(24), "admin": admin_key or secrets.token_urlsafe(24)}
     running = server.Server(("127.0.0.1", port), server.load(project_root() / "functions"), keys)
     err.print(
@@ -36,7 +36,8 @@ def serve(
     server.serve(running)
 
 
-def _variables(target: Target) -> dict[str, str]:
+def variables(target: Target) -> dict[str, str]:
+    """Of the process that answers: the environment of the functions, by the fields' names."""
     env = target.environment
     given = {
         "data_bucket": env.data_bucket,
@@ -44,6 +45,7 @@ def _variables(target: Target) -> dict[str, str]:
         "mlflow_tracking_uri": env.mlflow_tracking_uri,
         "state_machine_arn": env.state_machine_arn,
         "training_queue_url": env.training_queue_url,
+        "python_function": env.python_function,
         "aws_endpoint_url": env.aws_endpoint_url,
         "aws_region": env.aws_region,
     }

@@ -78,6 +78,7 @@ class Target:
             training_queue_url=self.outputs["TrainingQueueUrl"],
             aws_endpoint_url=self.outputs.get("EndpointUrl", ""),
             aws_region=self.outputs["Region"],
+            python_function=self.outputs.get("PredictPythonFunction", ""),
         )
 
     def client(self, service: str, *, patience: int = 0) -> Any:

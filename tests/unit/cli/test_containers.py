@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dropforge.environment import Environment
+from dropforge_cli import serve
 from dropforge_cli.containers import for_api, for_sam, for_worker
 from dropforge_cli.target import Target
 
@@ -13,6 +14,7 @@ LOCAL = {
     "StateMachineArn": "arn:m",
     "TrainingQueueUrl": "http://127.0.0.1:4566/000000000000/q",
     "Region": "us-east-1",
+    "PredictPythonFunction": "dropforge-python",
     "LogGroupPrefix": "/dropforge/dropforge/",
     "EndpointUrl": "http://127.0.0.1:4566",
 }
@@ -27,6 +29,16 @@ def test_each_program_is_given_what_it_requires() -> None:
     assert worker["AWS_PROFILE"] == "training"
     assert "AWS_ACCESS_KEY_ID" not in worker
     assert api["API_HOST"] == "127.0.0.1"
+
+
+def test_whoever_answers_predict_knows_who_runs_python_models() -> None:
+    """`dropforge serve`, the API in a container and `sam local` ask the deployed predict_python; without one they know of none."""
+    bare = {k: v for k, v in LOCAL.items() if k != "PredictPythonFunction"}
+    assert serve.variables(Target(LOCAL))["python_function"] == "dropforge-python"
+    assert not serve.variables(Target(bare))["python_function"]
+    for given in (for_api, for_sam):
+        assert given(Target(LOCAL))["PYTHON_FUNCTION"] == "dropforge-python"
+        assert "PYTHON_FUNCTION" not in given(Target(bare))
 
 
 def test_functions_in_sam_local_reach_the_cloud_by_the_hosts_name() -> None:
