@@ -3,61 +3,34 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
-import logging
-import socket
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import requests
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
 
 from dropforge import identity, settings_store
 from dropforge.adapters.s3 import S3Store
-from dropforge.data.schema import Column
-from dropforge.serving.pointer import Active, ActivePointer
+from dropforge.serving.pointer import ActivePointer
 from dropforge_local import cloud as local_cloud
 from dropforge_local import deploy
 from dropforge_local.layout import Config
-from dropforge_training import export, python_models
-from dropforge_training.models import base
+from dropforge_training import export
 from dropforge_training.processing import LabelledPipeline
-from dropforge_training.tables import Table, TrainingData
+
+from ..conftest import ROOT, free_ports
+from ..own_model import bundle
 
 pytestmark = pytest.mark.integration
-ROOT = Path(__file__).parents[2]
 SETTINGS = (
     b"project: pymodel\ndata: {target: late}\nmodels: [{name: own, class: models.integration:Own, serve: python}]\n"
 )
-OWN = """
-from sklearn.preprocessing import FunctionTransformer
-from dropforge_training.models.base import Candidate
-
-
-def squared(x):
-    return x * x
-
-
-class Own(Candidate):
-    def search_space(self, trial):
-        return {}
-
-    def estimator(self, params, *, seed, jobs, classes):
-        raise NotImplementedError
-
-    def number_step(self):
-        return FunctionTransformer(squared, feature_names_out="one-to-one")
-"""
 
 
 @dataclass(frozen=True)
@@ -77,49 +50,11 @@ class Running:
         return answer.status_code, answer.json()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _trained(folder: Path) -> tuple[LabelledPipeline, TrainingData, base.Candidate]:
-    """A model whose step no converter knows, fitted on rows of two columns."""
-    (folder / "models").mkdir()
-    (folder / "models" / "integration.py").write_text(OWN, encoding="utf-8")
-    sys.path.insert(0, str(folder))
-    for name in [n for n in sys.modules if n.split(".")[0] == "models"]:
-        del sys.modules[name]
-    candidate = base.load("models.integration:Own")
-    rng = np.random.default_rng(1)
-    x = pd.DataFrame({"hours": rng.normal(0, 2, 300), "kind": rng.choice(["air", "sea"], 300).astype(object)})
-    y = ((x["hours"] ** 2 + 2 * (x["kind"] == "sea")) > 4).to_numpy().astype(int)
-    cleaner = candidate.processor(["hours"], ["kind"], {}, {})
-    clean = cleaner.fit(x).transform(x)
-    preprocessor = candidate.preprocessor(cleaner)
-    matrix = preprocessor.fit_transform(clean)
-    estimator = LogisticRegression().fit(np.asarray(matrix, dtype=np.float32), y)
-    pipeline = Pipeline([("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])
-    table = Table(x, y, np.arange(300, dtype=np.uint64))
-    kinds = (Column(name="hours", kind="number"), Column(name="kind", kind="category"))
-    data = TrainingData(table, table, ["no", "yes"], "yes", kinds, 0, 300, {}, x[[]])
-    return LabelledPipeline(pipeline, ["no", "yes"], 0.5, "yes"), data, candidate
-
-
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """An emulator with the stack, and this model active; neither MLflow nor a worker."""
-    folder = tmp_path_factory.mktemp("own")
-    model, data, candidate = _trained(folder)
-    body, named = python_models.dump(model, candidate)
-    sys.path.remove(str(folder))
-    manifest = export.manifest_for(
-        model, data, body, "probabilities", python=named, project="pymodel", name="own", run_id="r1", dataset_id="d1",
-        target="late", markers={}, metrics={}, importance={}, conformal={"0.9": (0.6, 0.6)}, holdout_share=0.2,
-    )  # fmt: skip
-    parity = export.check_parity(model, manifest, body, data.heldout, logging.getLogger("test"))
-    assert parity["label_flips"] == 0
-    config = Config(ROOT, tmp_path_factory.mktemp("pymodel"), _free_port(), 1, project="pymodel", workers=0)
+    made = bundle(tmp_path_factory.mktemp("own"), "pymodel")
+    config = Config(ROOT, tmp_path_factory.mktemp("pymodel"), free_ports(1)[0], 1, project="pymodel", workers=0)
     (config.home / "tmp").mkdir()
     try:
         local_cloud.start_emulator(config)
@@ -127,14 +62,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         outputs = deploy.outputs(config)
         store = S3Store(deploy.client(config, "s3"))
         settings_store.apply(store, config.data_bucket, SETTINGS)
-        uri = f"s3://{config.artifact_bucket}/mlflow/1/r1/artifacts/bundle"
-        store.put(f"{uri}/manifest.json", manifest.to_json())
-        store.put(f"{uri}/pipeline.pkl", body)
-        sha256 = hashlib.sha256(manifest.to_json()).hexdigest()
-        ActivePointer(store, config.data_bucket).replace(
-            Active("pymodel-own", "1", "Production", "r1", uri, sha256), ""
-        )
-        yield Running(outputs, store, model, data.heldout.x)
+        ActivePointer(store, config.data_bucket).replace(made.put(store, config.artifact_bucket), "")
+        yield Running(outputs, store, made.model, made.rows)
     finally:
         local_cloud.down(config, lambda _what, _seconds: None)
 

@@ -1,0 +1,101 @@
+"""A model whose code no graph can hold, trained in a moment, and its bundle: for tests of what runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+
+from dropforge.data.schema import Column
+from dropforge.ports import ObjectStore
+from dropforge.serving.manifest import BundleManifest
+from dropforge.serving.pointer import Active
+from dropforge_training import export, python_models
+from dropforge_training.models import base
+from dropforge_training.processing import LabelledPipeline
+from dropforge_training.tables import Table, TrainingData
+
+OWN = """
+from sklearn.preprocessing import FunctionTransformer
+from dropforge_training.models.base import Candidate
+
+
+def squared(x):
+    return x * x
+
+
+class Own(Candidate):
+    def search_space(self, trial):
+        return {}
+
+    def estimator(self, params, *, seed, jobs, classes):
+        raise NotImplementedError
+
+    def number_step(self):
+        return FunctionTransformer(squared, feature_names_out="one-to-one")
+"""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The bundle's two files, and the model and rows they were made of."""
+
+    model: LabelledPipeline
+    rows: pd.DataFrame
+    manifest: BundleManifest
+    body: bytes
+
+    def put(self, store: ObjectStore, artifact_bucket: str) -> Active:
+        """Store it where a training job does; the pointer that names it."""
+        uri = f"s3://{artifact_bucket}/mlflow/1/{self.manifest.run_id}/artifacts/bundle"
+        store.put(f"{uri}/manifest.json", self.manifest.to_json())
+        store.put(f"{uri}/pipeline.pkl", self.body)
+        sha256 = hashlib.sha256(self.manifest.to_json()).hexdigest()
+        name = f"{self.manifest.project}-{self.manifest.model}"
+        return Active(name, "1", "Production", self.manifest.run_id, uri, sha256)
+
+
+def bundle(folder: Path, project: str) -> Bundle:
+    """The class is a file in `folder`, for as long as this takes: whoever loads the bundle does without it."""
+    sys.path.insert(0, str(folder))
+    try:
+        model, data, candidate = _trained(folder)
+        body, named = python_models.dump(model, candidate)
+    finally:
+        sys.path.remove(str(folder))
+    manifest = export.manifest_for(
+        model, data, body, "probabilities", python=named, project=project, name="own", run_id="r1", dataset_id="d1",
+        target="late", markers={}, metrics={}, importance={}, conformal={"0.9": (0.6, 0.6)}, holdout_share=0.2,
+    )  # fmt: skip
+    parity = export.check_parity(model, manifest, body, data.heldout, logging.getLogger("test"))
+    assert parity["label_flips"] == 0
+    return Bundle(model, data.heldout.x, manifest, body)
+
+
+def _trained(folder: Path) -> tuple[LabelledPipeline, TrainingData, base.Candidate]:
+    """A model whose step no converter knows, fitted on rows of two columns."""
+    (folder / "models").mkdir()
+    (folder / "models" / "integration.py").write_text(OWN, encoding="utf-8")
+    for name in [n for n in sys.modules if n.split(".")[0] == "models"]:
+        del sys.modules[name]
+    candidate = base.load("models.integration:Own")
+    rng = np.random.default_rng(1)
+    x = pd.DataFrame({"hours": rng.normal(0, 2, 300), "kind": rng.choice(["air", "sea"], 300).astype(object)})
+    y = ((x["hours"] ** 2 + 2 * (x["kind"] == "sea")) > 4).to_numpy().astype(int)
+    cleaner = candidate.processor(["hours"], ["kind"], {}, {})
+    clean = cleaner.fit(x).transform(x)
+    preprocessor = candidate.preprocessor(cleaner)
+    matrix = preprocessor.fit_transform(clean)
+    estimator = LogisticRegression().fit(np.asarray(matrix, dtype=np.float32), y)
+    pipeline = Pipeline([("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])
+    table = Table(x, y, np.arange(300, dtype=np.uint64))
+    kinds = (Column(name="hours", kind="number"), Column(name="kind", kind="category"))
+    data = TrainingData(table, table, ["no", "yes"], "yes", kinds, 0, 300, {}, x[[]])
+    return LabelledPipeline(pipeline, ["no", "yes"], 0.5, "yes"), data, candidate
