@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -16,14 +18,18 @@ from docker import DockerClient
 from docker.errors import DockerException, ImageNotFound
 from docker.models.containers import Container
 
+from dropforge_cli.containers import for_sam
 from dropforge_local import cloud as local_cloud
 from dropforge_local import profiles
-from dropforge_local.layout import FARGATE, QUEUE, Config
+from dropforge_local.layout import FARGATE, QUEUE, REGION, ROOT_CREDENTIALS, Config
+from dropforge_local.relay import bridge, relayed
 
 from ..conftest import ROOT, Cloud, free_ports, small_settings
 
 BASE = "python:3.13-slim"
 MOUNTED = Path("/run/dropforge")
+SAM = ROOT / ".venv-sam" / "bin" / "sam"
+SAM_IMAGE = "public.ecr.aws/lambda/python:3.13-x86_64"
 
 
 @pytest.fixture(scope="session")
@@ -38,16 +44,21 @@ def daemon() -> Iterator[DockerClient]:
     client.close()
 
 
+def present(daemon: DockerClient, image: str) -> None:
+    """Pull a public image that is not there; skip with the reason where that cannot be done."""
+    try:
+        daemon.images.get(image)
+    except ImageNotFound:
+        try:
+            daemon.images.pull(image)
+        except DockerException as error:
+            pytest.skip(f"no image {image}, and it cannot be pulled: {error}")
+
+
 @pytest.fixture(scope="session")
 def build(daemon: DockerClient) -> Callable[[str], str]:
     """Builds `folder`/Dockerfile and tells the image's name; skipped with a reason without the base image."""
-    try:
-        daemon.images.get(BASE)
-    except ImageNotFound:
-        try:
-            daemon.images.pull(BASE)
-        except DockerException as error:
-            pytest.skip(f"no base image {BASE}, and it cannot be pulled: {error}")
+    present(daemon, BASE)
 
     def built(folder: str) -> str:
         name = f"dropforge-{folder}-test"
@@ -146,3 +157,48 @@ def run(daemon: DockerClient, lone_cloud: Cloud) -> Iterator[Callable[..., Conta
     yield start
     for container in started:
         container.remove(force=True)
+
+
+def sam_environment() -> dict[str, str]:
+    """Of the SAM CLI, and by it of the functions: the local cloud's root account."""
+    return {**os.environ, **ROOT_CREDENTIALS, "AWS_DEFAULT_REGION": REGION, "SAM_CLI_TELEMETRY": "0"}
+
+
+def sam(*arguments: str) -> str:
+    """What the SAM CLI answered; a command that fails fails the test."""
+    done = subprocess.run(
+        [SAM, *arguments], cwd=ROOT, env=sam_environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def built(daemon: DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template that `sam build` left; skipped with a reason where one of its parts is missing."""
+    if not SAM.exists():
+        pytest.skip("no SAM CLI: make test-containers sets it up")
+    python = shutil.which("python3.13")
+    if not python or subprocess.run([python, "-V"], capture_output=True, check=False).returncode:
+        pytest.skip("sam build wants python3.13 on PATH")
+    present(daemon, SAM_IMAGE)
+    folder = tmp_path_factory.mktemp("sam-build")
+    sam("build", "--build-dir", str(folder))
+    return folder / "template.yaml"
+
+
+@pytest.fixture(scope="session")
+def options(lone_cloud: Cloud, built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """What every `sam local` command needs to reach the cloud; the relay runs as long."""
+    file = tmp_path_factory.mktemp("sam") / "sam.json"
+    file.write_text(json.dumps({"Parameters": for_sam(lone_cloud.target)}))
+    with relayed([lone_cloud.config.port, lone_cloud.config.mlflow_port], bridge()):
+        yield [
+            "--config-file",
+            str(ROOT / "samconfig.toml"),
+            "--template-file",
+            str(built),
+            "--env-vars",
+            str(file),
+            "--skip-pull-image",
+        ]
