@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -19,6 +20,14 @@ sys.path.insert(0, str(ROOT / "benchmarks" / "training"))
 import section  # noqa: E402 - a folder of scripts, no package
 
 RESULTS = ROOT / "benchmarks" / "results"
+ORDER = (
+    "# Measured",
+    "## Comparing two files",
+    "## Is the verdict right?",
+    "## Predictions",
+    "## Files of many rows",
+    "## Training",
+)
 COLOURS = {"dropforge": "#2f6fde", "evidently": "#8b96a5", "ydata-profiling": "#c9cdd3"}
 NAMES = {
     "adult": "Adult, 32,561 + 16,281 rows, 15 columns",
@@ -29,22 +38,36 @@ NAMES = {
 
 
 def main() -> None:
-    docs = ROOT / "docs"
-    (docs / "pictures").mkdir(parents=True, exist_ok=True)
-    document = docs / "benchmarks.md"
-    before, _, training = document.read_text(encoding="utf-8").partition("\n## Training\n")
-    before, _, predictions = before.partition("\n## Predictions\n")
-    predictions = f"\n## Predictions\n{predictions.rstrip()}\n" if predictions else ""
-    text, training = before.rstrip() + "\n", f"\n## Training\n{training}" if training else ""
+    pictures = ROOT / "docs" / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    document = ROOT / "docs" / "benchmarks.md"
+    sections = {part.splitlines()[0]: part for part in _parts(document.read_text(encoding="utf-8"))}
+
+    def put(text: str) -> None:
+        sections.update({part.splitlines()[0]: part for part in _parts(text)})
+
     if (figures := _results("analysis")) is not None:
-        (docs / "pictures" / "analysis.svg").write_text(picture(figures), encoding="utf-8")
-        text = page(figures, _results("false_alarms"))
-    if (trained := _results("training")) is not None:
-        (docs / "pictures" / "training.svg").write_text(section.picture(trained), encoding="utf-8")
-        training = section.section(trained, _results("workers"), _results("warm_start"))
+        (pictures / "analysis.svg").write_text(picture(figures), encoding="utf-8")
+        put(page(figures, _results("false_alarms")))
     if (measured := _results("serving")) is not None:
-        predictions = serving(measured)
-    document.write_text(text + predictions + training, encoding="utf-8")
+        put(serving(measured))
+    if (scored := _results("batch")) is not None:
+        put(batch(scored))
+    if (trained := _results("training")) is not None:
+        (pictures / "training.svg").write_text(section.picture(trained), encoding="utf-8")
+        put(section.section(trained, _results("workers"), _results("warm_start"), _taken("training")))
+    ordered = sorted(sections, key=lambda title: ORDER.index(title) if title in ORDER else len(ORDER))
+    document.write_text("\n\n".join(sections[title].strip() for title in ordered) + "\n", encoding="utf-8")
+
+
+def _parts(text: str) -> list[str]:
+    """The text from each heading of the first two levels to the next one."""
+    return [part for part in re.split(r"(?m)^(?=##? )", text) if part.strip()]
+
+
+def _taken(name: str) -> str:
+    day = datetime.fromtimestamp((RESULTS / f"{name}.json").stat().st_mtime, UTC).date()
+    return f"Taken on {day.isoformat()}, Python {platform.python_version()}, two cores."
 
 
 def _results(name: str) -> Any:
@@ -70,6 +93,24 @@ def serving(figures: Sequence[dict[str, Any]]) -> str:
 `make bench-serving`: the prediction function under Lambda's own runtime client (awslambdaric, against a Runtime API server on loopback
 that speaks the documented protocol) beside `mlflow models serve` of the same model version, one after the other on the same two cores.
 At eight callers Lambda runs eight instances, and so does the function here; MLflow has its one server.
+{_taken("serving")}
+
+{chr(10).join(table)}
+"""
+
+
+def batch(figures: Sequence[dict[str, Any]]) -> str:
+    """The section about files under `batch/`."""
+    table = ["| model | rows | system | wall | peak memory | labels differing |", "|---|---:|---|---:|---:|---:|"]
+    table += [
+        f"| {f['model']} | {f['rows']:,} | {f['system']} | {f['seconds']:.2f} s | {f['rss_mb']:.0f} MB "
+        f"| {f.get('labels_differing', '')} |"
+        for f in figures
+    ]
+    return f"""## Files of many rows
+
+`make bench-batch`: rows of Adult drawn with replacement. The pipeline's predict_proba gets typed rows in memory; the batch step reads
+the file, checks every cell, scores, and writes the file of predictions. Best of three (1,000,000 rows: once). {_taken("batch")}
 
 {chr(10).join(table)}
 """
@@ -96,15 +137,15 @@ def page(figures: Sequence[dict[str, Any]], alarms: Sequence[dict[str, Any]]) ->
         f"| {a['new_rows']:,} | {a['columns']:.0%} | {a['relations']:.0%} | {a['evidently']:.0%} | {a['found']:.0%} |"
         for a in alarms
     ]
-    today = datetime.now(UTC).date().isoformat()
     return f"""# Measured
 
-Written by `benchmarks/publish.py` from figures taken on {today}, Python {platform.python_version()}, two cores.
+Written by `benchmarks/publish.py` from the benchmarks' figures; each part says when they were taken.
 
 ## Comparing two files
 
 `make bench-analysis`: whole processes, the same CSV files, the same two cores, one after the other. Evidently 0.7.23 runs its
 drift preset alone; ydata-profiling 4.18.4 profiles both files and compares them; Dropforge runs `dropforge analyze`.
+{_taken("analysis")}
 
 {chr(10).join(speed)}
 
@@ -114,7 +155,7 @@ drift preset alone; ydata-profiling 4.18.4 profiles both files and compares them
 
 `make bench-verdict`: {alarms[0]["runs"]} disjoint random samples of Adult for each size against 5,000 reference rows, so that nothing
 drifted; and the same with `age` shifted by half a standard deviation. Evidently's rule is its published default on the same
-counts.
+counts. {_taken("false_alarms")}
 
 {chr(10).join(verdict)}
 """

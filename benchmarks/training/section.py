@@ -10,7 +10,9 @@ COLOURS = ("#2f6fde", "#d9822b", "#8b96a5", "#3d9970", "#a05195")
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 620, 12, 250
 
 
-def section(figures: Sequence[dict[str, Any]], workers: dict[str, Any] | None, warm: dict[str, Any] | None) -> str:
+def section(
+    figures: Sequence[dict[str, Any]], workers: dict[str, Any] | None, warm: dict[str, Any] | None, taken: str
+) -> str:
     """Markdown: the table, the picture's address, the figures of several workers and of warm starts when there are some."""
     table = ["| system | seconds given | seconds used | AUC | log loss | ECE |", "|---|---:|---:|---:|---:|---:|"]
     table += [
@@ -22,7 +24,7 @@ def section(figures: Sequence[dict[str, Any]], workers: dict[str, Any] | None, w
 
 `make bench-training`: Adult's official split (32,561 rows to train on, 16,281 to score), `fnlwgt` left out, the same two cores, one
 process after the other, each in an environment of its own. Seconds run from the first fit to the end of the last one. adult.test
-is scored once for each row of the table; nobody chooses by it.
+is scored once for each row of the table; nobody chooses by it. {taken}
 
 {chr(10).join(table)}
 
