@@ -11,9 +11,19 @@ from typing import Annotated, Any
 
 import typer
 
-from dropforge.cost import Usage, idle_month, job_limit, predictions, training_limit, upload, worker_hour
+from dropforge.cost import (
+    Usage,
+    idle_month,
+    job_limit,
+    predictions,
+    training_likely,
+    training_limit,
+    upload,
+    worker_hour,
+)
 from dropforge.errors import NotFound
 from dropforge.settings import Settings
+from dropforge_cli.logs import events
 from dropforge_cli.output import emit_json, emit_table, err
 from dropforge_cli.target import Target
 
@@ -37,7 +47,10 @@ def cost(
     vars(world)["store"] = S3Store(target.client("s3"))
     settings = world.settings()
     found = estimate(
-        settings, {s: measured(target, s, days) for s in ("analyze", "conclude", "predict")}, _stored(target)
+        settings,
+        {s: measured(target, s, days) for s in ("analyze", "conclude", "predict")},
+        trained(target.client("logs"), f"{target.outputs['LogGroupPrefix']}training", days),
+        _stored(target),
     )
     if json:
         emit_json(found)
@@ -49,10 +62,14 @@ def cost(
         err.print(line, markup=False)
 
 
-def estimate(settings: Settings, used: dict[str, Usage], stored_gb: float) -> dict[str, Any]:
-    """Everything `cost` tells. Prices in the currency of `settings.cost`."""
+def estimate(
+    settings: Settings, used: dict[str, Usage], training: dict[str, list[float]], stored_gb: float
+) -> dict[str, Any]:
+    """Everything `cost` tells. Prices in the currency of `settings.cost`; `training`: see trained."""
+    likely = training_likely(settings, {m: statistics.median(took) for m, took in training.items()})
     sums = {
         "one upload": upload(settings, used["analyze"], used["conclude"]),
+        **({"its training, as measured": {**likely, "all models": sum(likely.values())}} if likely else {}),
         "its training, at most": {m.name: job_limit(m, settings.cost) for m in settings.models}
         | {"all models": training_limit(settings)},
         "1,000 predictions": predictions(settings, used["predict"]),
@@ -61,6 +78,8 @@ def estimate(settings: Settings, used: dict[str, Usage], stored_gb: float) -> di
     for what in ("one upload", "1,000 predictions"):
         sums[what]["sum"] = sum(sums[what].values())
     calls = ", ".join(f"{n} {u.billed_ms:.0f} ms at {u.memory_mb} MB (median of {u.samples})" for n, u in used.items())
+    jobs = ", ".join(f"{m} {statistics.median(took):.0f} s (median of {len(took)})" for m, took in training.items())
+    calls += f"; training {jobs}" if jobs else ""
     where = " on Fargate" if settings.cost.worker_hour is None else ""
     notes = [
         f"measured here: {calls}. Lambda's processors are not these: measure again after the first upload on AWS.",
@@ -81,6 +100,20 @@ def measured(target: Target, service: str, days: float) -> Usage:
             fix="run one upload and one prediction first: dropforge demo",
         )
     return Usage(statistics.median(ms for ms, _ in reports), reports[-1][1], len(reports))
+
+
+def trained(logs: Any, group: str, days: float) -> dict[str, list[float]]:
+    """By model the seconds of worker time that each upload's training took, those of all its workers together."""
+    took: dict[tuple[str, str], float] = {}
+    for event in events(logs, group, int((time.time() - days * 86400) * 1000), ""):
+        line = event["line"]
+        if line.get("message") in {"trained", "tuned"}:
+            key = str(line.get("model")), str(line.get("correlation_id"))
+            took[key] = took.get(key, 0.0) + float(line["seconds"])
+    found: dict[str, list[float]] = {}
+    for (model, _), seconds in took.items():
+        found.setdefault(model, []).append(seconds)
+    return found
 
 
 def _reports(logs: Any, group: str, days: float) -> Iterator[tuple[int, int]]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dropforge import cost, settings
 from dropforge.cost import Usage
 from dropforge.settings import Budget
+from dropforge_cli.cost import trained
 
 SHIPPED = settings.load((Path(__file__).parents[2] / "settings.yaml").read_bytes())
 
@@ -45,6 +48,27 @@ def test_workers_and_money_move_the_limit() -> None:
     assert cost.job_limit(model, SHIPPED.cost) == pytest.approx(1800 / 3600 * hour + around)
     capped = model.model_copy(update={"budget": Budget(seconds=600, money=0.01)})
     assert cost.job_limit(capped, SHIPPED.cost) == pytest.approx(0.01 + around)
+
+
+def test_training_is_likely_to_cost_what_it_took_before() -> None:
+    """Measured seconds at the worker's price, for the models that were measured; it stays below the limit."""
+    first = SHIPPED.models[0].name
+    found = cost.training_likely(SHIPPED, {first: 36.0, "gone": 1.0})
+    assert found == {first: pytest.approx(0.01 * cost.worker_hour(SHIPPED.cost))}
+
+
+def test_seconds_of_a_training_are_those_of_all_its_workers() -> None:
+    """Two tuners and the job that fits, of one upload and model, are one training; other uploads and lines are apart."""
+    lines = [
+        {"message": "tuned", "model": "m", "correlation_id": "a", "seconds": 10.0},
+        {"message": "tuned", "model": "m", "correlation_id": "a", "seconds": 11.0},
+        {"message": "trained", "model": "m", "correlation_id": "a", "seconds": 5.0},
+        {"message": "trained", "model": "m", "correlation_id": "b", "seconds": 7.0},
+        {"message": "job done", "model": "m", "correlation_id": "b"},
+    ]
+    page = {"events": [{"message": json.dumps(line), "timestamp": n} for n, line in enumerate(lines)]}
+    logs = SimpleNamespace(filter_log_events=lambda **_: page)
+    assert trained(logs, "group", 1) == {"m": [26.0, 7.0]}
 
 
 def test_a_worker_of_your_own_has_its_own_price() -> None:

@@ -6,6 +6,7 @@ Estimates, not bills: no free tier, no data transfer out, no taxes. Sources of t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,13 @@ def job_limit(model: ModelSettings, cost: CostSettings) -> float:
         tuning = min(tuning, model.budget.money)
     jobs = model.workers + 1 if model.workers > 1 else 1
     return tuning + jobs * JOB_OVERHEAD_SECONDS / 3600 * hour
+
+
+def training_likely(settings: Settings, seconds: Mapping[str, float]) -> dict[str, float]:
+    """What training each model costs if it takes as long as before: `seconds` of worker time by model, as measured; others
+    are left out."""
+    each = worker_hour(settings.cost) / 3600
+    return {m.name: seconds[m.name] * each for m in settings.models if m.name in seconds}
 
 
 def before_training(settings: Settings) -> dict[str, Any]:
