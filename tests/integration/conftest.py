@@ -71,3 +71,9 @@ def wait(aws: Callable[[str], Any], cloud: Any) -> Wait:
         raise AssertionError(f"upload {upload_id} is still {record.get('state')}: {record}")
 
     return until
+
+
+@pytest.fixture(scope="session")
+def reference(drop: Drop, wait: Wait, adult_lines: list[str]) -> dict[str, Any]:
+    """The record of the cloud's first upload, concluded."""
+    return wait(drop("reference.csv", ("\n".join(adult_lines[:4001]) + "\n").encode()))

@@ -22,19 +22,11 @@ from dropforge_cli.main import app
 from dropforge_local import cloud as local_cloud
 
 pytestmark = pytest.mark.integration
-ROWS = 4000
+ROWS = 4000  # of the reference, as conftest drops it
 
 
 def _csv(lines: list[str]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
-
-
-@pytest.fixture(scope="module")
-def reference(
-    cloud: Any, drop: Callable[..., str], wait: Callable[..., dict[str, Any]], adult_lines: list[str]
-) -> dict[str, Any]:
-    """The first upload of this cloud, concluded."""
-    return wait(drop("reference.csv", _csv(adult_lines[: ROWS + 1])))
 
 
 def _api(cloud: Any, method: str, path: str, **arguments: Any) -> requests.Response:
