@@ -27,6 +27,7 @@ from dropforge_cli.logs import events
 from dropforge_cli.output import emit_json, emit_table, err
 from dropforge_cli.target import Target
 
+_FEW = 10
 _REPORT = re.compile(r"Billed Duration: (\d+) ms\s+Memory Size: (\d+) MB")
 
 
@@ -87,6 +88,8 @@ def estimate(
         f"a training worker{where}: {worker_hour(settings.cost):.4f} {settings.cost.currency} an hour.",
         "left out: free tier, data transfer, taxes, the MLflow server (docs/aws.md).",
     ]
+    if used["predict"].samples < _FEW:
+        notes.insert(1, "few predictions were measured; an instance's first call is slow, and the median with it.")
     return {"estimates": sums, "measured": {n: asdict(u) for n, u in used.items()}, "notes": notes}
 
 
