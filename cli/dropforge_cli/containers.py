@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from dropforge_cli.output import emit_json, err, plain
+from dropforge_cli.output import emit_json, err, say
 from dropforge_cli.target import Target
 
 MOUNTED = Path("/run/dropforge")
@@ -46,7 +46,7 @@ def env(
         emit_json(given)
         return
     for name, value in given.items():
-        plain(f"{name}={value}")
+        say(f"{name}={value}")
 
 
 def relay() -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from dropforge.errors import Conflict, RejectedUpload
-from dropforge_cli.output import emit_facts, emit_json, emit_table, heading, plain
+from dropforge_cli.output import emit_facts, emit_json, emit_table, heading, say
 from dropforge_cli.target import SETTINGS_FILE
 
 _SHOWN = 60
@@ -116,22 +116,22 @@ def _show(found: Any, trial: dict[str, Any], file: Path, folder: Path) -> None:
     ]
     emit_table(("column", "read as", "use", "missing", "why"), rows)
     if len(columns) > _SHOWN:
-        plain(f"and {len(columns) - _SHOWN} more columns: see --json")
+        say(f"and {len(columns) - _SHOWN} more columns: see --json")
     counted = ", ".join(f"{c.label} ({c.rows:,})" for c in found.classes[:10])
-    plain(f"\ntarget   {found.target}: {found.target_why}\nclasses  {counted}")
+    say(f"\ntarget   {found.target}: {found.target_why}\nclasses  {counted}")
     if found.positive:
-        plain(f"positive {found.positive}: {found.positive_why}")
-    plain(f"missing  {', '.join(found.markers) or 'empty cells only'}")
+        say(f"positive {found.positive}: {found.positive_why}")
+    say(f"missing  {', '.join(found.markers) or 'empty cells only'}")
     checks = list(found.checks)
     if trial["accepted"]:
         aside = f", {trial['rows_quarantined']:,} set aside" if trial["rows_quarantined"] else ""
-        plain(f"tried    {trial['rows_used']:,} rows accepted{aside}")
+        say(f"tried    {trial['rows_used']:,} rows accepted{aside}")
     else:
         checks.insert(0, f"an upload of this file would be rejected: {trial['message']}. {trial['fix']}")
     if checks:
         heading("\nTo check")
         for check in checks:
-            plain(f"- {check}")
+            say(f"- {check}")
     heading("\nNext")
     here = Path.cwd().resolve()
     steps = [] if folder.resolve() == here else [f"cd {folder}"]
@@ -141,5 +141,5 @@ def _show(found: Any, trial: dict[str, Any], file: Path, folder: Path) -> None:
         f"dropforge upload {os.path.relpath(file, folder)} --serve",
         "dropforge predict",
     ):
-        plain(f"  {line}")
-    plain(f"\n{folder / SETTINGS_FILE} is written: change what you know better")
+        say(f"  {line}")
+    say(f"\n{folder / SETTINGS_FILE} is written: change what you know better")

@@ -62,11 +62,6 @@ def emit_facts(facts: Mapping[str, Any]) -> None:
 
 def say(message: str) -> None:
     """One line of progress on stderr."""
-    err.print(message)
-
-
-def plain(message: str) -> None:
-    """Text on stderr as it is."""
     err.print(message, soft_wrap=True)
 
 
@@ -79,7 +74,7 @@ def heading(message: str) -> None:
 def step(what: str) -> Iterator[None]:
     """Tell on stderr what is done and how long it took."""
     start = time.monotonic()
-    plain(f"… {what}")
+    say(f"… {what}")
     yield
     done(what, time.monotonic() - start)
 
