@@ -52,7 +52,7 @@ def scorer(metric: str, rows: Rows) -> Scorer:
         case _ if rows.positive is not None:
             return ranked(y == rows.positive, p[:, rows.positive])
         case _:
-            each = [ranked(y == k, p[:, k]) for k in range(p.shape[1])]
+            each = [ranked(y == k, p[:, k]) for k in np.unique(y)]
             return lambda w: np.asarray(np.mean([one(w) for one in each], axis=0))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from sklearn import metrics as sk
 
@@ -12,7 +14,8 @@ def score(metric: str, y: np.ndarray, probabilities: np.ndarray, positive: int =
     """One metric, larger is better (losses are negated).
 
     y: codes, shape [rows]; probabilities: shape [rows, classes]; positive: code of the class a binary metric is about.
-    Multiclass: one-vs-rest for roc_auc, mean over the classes for average_precision and f1.
+    Multiclass: the mean over the classes that occur in y, each against the rest, for roc_auc and average_precision; over the
+    classes that occur or were guessed for f1.
     """
     classes = probabilities.shape[1]
     probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)  # float32 sums are off by rounding
@@ -22,17 +25,21 @@ def score(metric: str, y: np.ndarray, probabilities: np.ndarray, positive: int =
     guess = probabilities.argmax(axis=1)
     match metric:
         case "roc_auc":
-            return float(
-                sk.roc_auc_score(truth, chance) if binary else sk.roc_auc_score(y, probabilities, multi_class="ovr")
-            )
+            return float(sk.roc_auc_score(truth, chance)) if binary else _each(sk.roc_auc_score, y, probabilities)
         case "average_precision":
-            return float(sk.average_precision_score(truth if binary else np.eye(classes)[y], chance))
+            if binary:
+                return float(sk.average_precision_score(truth, chance))
+            return _each(sk.average_precision_score, y, probabilities)
         case "log_loss":
             return -float(sk.log_loss(y, probabilities, labels=range(classes)))
         case "accuracy":
             return float(sk.accuracy_score(y, guess))
         case _:
             return float(sk.f1_score(truth, guess == positive) if binary else sk.f1_score(y, guess, average="macro"))
+
+
+def _each(metric: Callable[[np.ndarray, np.ndarray], float], y: np.ndarray, probabilities: np.ndarray) -> float:
+    return float(np.mean([metric(y == k, probabilities[:, k]) for k in np.unique(y)]))
 
 
 def evaluate(y: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray, positive: int | None) -> dict[str, float]:

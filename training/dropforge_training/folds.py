@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
+from dropforge.errors import JobFailed
 from dropforge_training.models.base import Candidate, Fold
 from dropforge_training.processing import TableCleaner
-from dropforge_training.tables import BUCKETS, Table, TrainingData
+from dropforge_training.tables import BUCKETS, Table, TrainingData, both_sides
 
 _VALIDATION_SHARE = 0.2
 # Fewer rows than this: so many folds. The score of one split of 1,000 rows is off by more than tuning ever gains.
@@ -24,9 +25,19 @@ def count(y: np.ndarray) -> int:
 
 
 def make(candidate: Candidate, data: TrainingData, markers: dict[str, tuple[str, ...]], seed: int) -> list[Fold]:
-    """Folds of the training rows; the held-out rows are not touched. The processor is fitted on each fold's own rows."""
+    """Folds of the training rows; the held-out rows are not touched. The processor is fitted on each fold's own rows.
+
+    Raises JobFailed when the rows to score trials on would be of one class: no trial could be told from another.
+    """
     made = []
     for fit, valid in _split(data.train, seed):
+        if np.unique(data.train.y[valid]).size < 2:
+            rarest = int(np.bincount(data.train.y).argmin())
+            raise JobFailed(
+                f"the class {data.classes[rarest]!r} has too few different rows to score trials on",
+                code="class_missing",
+                fix="upload more rows of it: three different ones at least",
+            )
         cleaner = cleaner_for(candidate, data, markers)
         rows = data.train.x.iloc[fit]
         clean = cleaner.fit(rows).transform(rows)
@@ -49,19 +60,13 @@ def _split(table: Table, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def validation(table: Table) -> np.ndarray:
     """Which rows trials are scored on, shape [rows]: chosen by their hashes, so a retrain on more rows keeps them.
 
-    Its scores then go on from the last study's, and the points it starts with are judged on rows they never saw. Of a class
-    that fell to one side alone, one row changes sides (the same one in every run).
+    Its scores then go on from the last study's, and the points it starts with are judged on rows they never saw. A
+    class is on both sides where it can be (see tables.both_sides).
     """
     # The rest of hash / BUCKETS chose the held-out rows; what is left of it is independent of that.
     bucket = (table.row // np.uint64(BUCKETS)) % np.uint64(BUCKETS)
     valid = bucket < np.uint64(round(_VALIDATION_SHARE * BUCKETS))
-    for label in np.unique(table.y):
-        rows = np.flatnonzero(table.y == label)
-        its = table.row[rows]
-        # Equal rows have one hash and must stay together, lest one be fitted on and its twin scored.
-        if its.min() < its.max() and (valid[rows].all() or not valid[rows].any()):
-            valid[rows[its == its.min()]] ^= True
-    return valid
+    return both_sides(valid, table.row, table.y)
 
 
 def cleaner_for(candidate: Candidate, data: TrainingData, markers: dict[str, tuple[str, ...]]) -> TableCleaner:

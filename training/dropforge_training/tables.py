@@ -63,7 +63,8 @@ def markers_of(settings: Settings, column: str) -> tuple[str, ...]:
 def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, workdir: Path) -> TrainingData:
     """Read every part, check its sha256, split by row hash: the same rows are held out in every run.
 
-    Raises JobFailed when a part was altered, or a side of the split lacks a class.
+    A class whose rows all fell to one side keeps one on the other (see both_sides). Raises JobFailed when a part was altered, or
+    a class has nothing to hold out.
     """
     frames = []
     for number, part in enumerate(manifest.parts):
@@ -95,16 +96,17 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
     codes = np.searchsorted(np.array(classes, dtype=object), labels).astype(np.int64)
     hashes = labelled[ROW_HASH].to_numpy(dtype=np.uint64)
     held = (hashes % np.uint64(BUCKETS)) < np.uint64(round(settings.training.holdout_share * BUCKETS))
+    held = both_sides(held, hashes, codes)
     x = labelled[[c.name for c in features]]
     sides = [Table(x[side].reset_index(drop=True), codes[side], hashes[side]) for side in (~held, held)]
-    for side, name in zip(sides, ("training", "held-out"), strict=True):
-        absent = [c for i, c in enumerate(classes) if not (side.y == i).any()]
-        if absent:
-            raise JobFailed(
-                f"the {name} rows have no row of class {absent[0]!r} ({len(side)} rows)",
-                code="class_missing",
-                fix="upload more rows, or change training.holdout_share",
-            )
+    absent = [c for i, c in enumerate(classes) if not (sides[1].y == i).any()]
+    if absent:
+        count = int((codes == classes.index(absent[0])).sum())
+        raise JobFailed(
+            f"the class {absent[0]!r} has {count} row{'s, all equal' if count > 1 else ''}: none can be held out",
+            code="class_missing",
+            fix="upload more rows of it, or correct the label if it is a typing error",
+        )
     sensitive = [c for c in settings.data.sensitive if c in labelled.columns]
     return TrainingData(
         sides[0],
@@ -120,6 +122,23 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
         origin[held] == len(frames) - 1 if len(frames) > 1 else None,
         repeated,
     )
+
+
+def both_sides(chosen: np.ndarray, hashes: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """`chosen` with every class on both sides, shape [rows]: of a class on one side alone, the row of the smallest hash changes.
+
+    Equal rows have one hash and stay together, lest a model be scored on what it was fitted on. A class without two different
+    rows is left out of what is chosen.
+    """
+    chosen = chosen.copy()
+    for code in np.unique(codes):
+        rows = np.flatnonzero(codes == code)
+        its = hashes[rows]
+        if its.min() == its.max():
+            chosen[rows] = False
+        elif chosen[rows].all() or not chosen[rows].any():
+            chosen[rows[its == its.min()]] ^= True
+    return chosen
 
 
 def _joined(frames: list[pd.DataFrame]) -> tuple[pd.DataFrame, np.ndarray, int]:

@@ -48,6 +48,32 @@ def test_a_job_leaves_a_proven_bundle_and_a_loadable_model(bench: Bench, model: 
     assert result.metrics["roc_auc"] > 0.75
 
 
+def _rare(table: Callable[..., pd.DataFrame], classes: tuple[str, ...], rows: int) -> pd.DataFrame:
+    frame = table(400, classes)
+    return frame.drop(frame.index[frame["label"] == classes[-1]][rows:])
+
+
+@pytest.mark.parametrize(("classes", "rows"), [(("no", "yes"), 3), (("high", "low", "middle"), 2)])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_class_of_few_rows_is_trained_on(
+    bench: Bench, table: Callable[..., pd.DataFrame], model: str, classes: tuple[str, ...], rows: int
+) -> None:
+    """One of its rows is fitted and one held out; the bundle knows the class, and the metrics are numbers."""
+    made = bench(frame=_rare(table, classes, rows))
+    result = made.run(made.job(model, upload=f"rare{model}{rows}"))
+    manifest = BundleManifest.from_json((Path(result.bundle_uri) / "manifest.json").read_bytes())
+    assert manifest.classes == tuple(sorted(classes))
+    assert np.isfinite(list(result.metrics.values())).all()
+
+
+def test_a_class_too_rare_to_tell_trials_apart_says_so(bench: Bench, table: Callable[..., pd.DataFrame]) -> None:
+    """With two rows of one of two classes, one is held out and one is left: the failure names the class and the way out."""
+    made = bench(frame=_rare(table, ("no", "yes"), 2))
+    with pytest.raises(JobFailed, match="'yes' has too few different rows") as failure:
+        made.run(made.job(upload="rare2"))
+    assert "three" in failure.value.fix
+
+
 def test_the_run_tells_where_the_model_comes_from(bench: Bench) -> None:
     """The run is a child of the analysis, carries upload, dataset and settings, parameters, metrics and its dataset."""
     made = bench()

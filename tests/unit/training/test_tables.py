@@ -61,6 +61,18 @@ def test_old_and_new_held_out_rows_are_told_apart(snapshot: Maker, table: Maker,
     assert len(data.heldout_raw) == len(data.heldout) == len(data.heldout_new)
 
 
+@pytest.mark.parametrize("rare", [2, 3, 5])
+def test_a_rare_class_has_rows_to_learn_from_and_one_held_out(
+    snapshot: Maker, table: Maker, tmp_path: Path, rare: int
+) -> None:
+    """Two different rows of a class are enough, wherever their hashes would put them."""
+    labels = np.array(["a", "b"] * 150, dtype=object)
+    labels[:rare] = "rare"
+    data = tables.load(*snapshot(table(300, ("a", "b")).assign(label=labels)), settings_with(), tmp_path)
+    for side in (data.train, data.heldout):
+        assert set(side.y) == {0, 1, 2}
+
+
 def test_rows_without_a_label_are_left_out_and_counted(snapshot: Maker, table: Maker, tmp_path: Path) -> None:
     """A row with a missing target is neither trained on nor scored."""
     frame = table(300, ("no", "yes"))
