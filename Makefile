@@ -125,9 +125,10 @@ faults-mutations: .venv/.dev ## Break the code on purpose: each promise's test m
 	@$(BIN)/python tests/faults/mutations.py
 
 HOURS ?= 2
-soak: .venv/.dev ## Predictions, switches and uploads for HOURS; answers, latencies, memory and file handles
+soak: .venv/.dev ## Predictions, switches and uploads for HOURS; answers, latencies, memory and handles; written into docs/reliability.md
 	@mkdir -p .dropforge/faults
 	@$(BIN)/python tests/faults/soak.py --minutes $$(($(HOURS) * 60)) --json .dropforge/faults/soak.json
+	@$(BIN)/python tests/faults/reliability.py --soak .dropforge/faults/soak.json
 
 lock: .venv/.installer ## Resolve every requirements.in again into a hashed lock
 	@cd tests && ../$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" -o requirements.txt requirements.in

@@ -1,14 +1,17 @@
 """Writes docs/reliability.md from what a run of the campaign measured.
 
     python tests/faults/reliability.py JUNIT.xml [--kills campaign.json] [--soak soak.json]
+    python tests/faults/reliability.py --soak soak.json
 
-With `--tests` it prints the tests outside this folder that back a promise. Exit code 1 when a promise is broken or not tried.
+The second form writes the soak alone anew, and leaves the rest as it was measured. With `--tests` it prints the tests outside this
+folder that back a promise. Exit code 1 when a promise is broken or not tried.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 import xml.etree.ElementTree as ET
@@ -104,14 +107,23 @@ def soak(result: dict[str, Any]) -> list[str]:
         f" {result['uploads']} uploads beside them. {result['per_second']} predictions a second;"
         f" p50 {p50}, p95 {p95}, p99 {p99} ms; {sum(answers.values()):,} requests:"
         f" {', '.join(f'{n:,} {what}' for what, n in answers.items())}.",
-        "Slopes are over the second half; in a short run they still hold what caches take while they fill."
-        " `make soak HOURS=2` runs longer.",
+        "Slopes are over the second half; in a short run they still hold what caches take while they fill.",
         "",
         "| processes | memory at the end, slope | open files at the end, slope |",
         "|---|---|---|",
         *rows,
         "",
     ]
+
+
+def soak_anew(page: str, result: dict[str, Any], day: str) -> str:
+    """The page with this soak in the place of its own, and its day on the promise it is the proof of."""
+    before, _heading, rest = page.partition("## The soak\n")
+    _, after, tail = rest.partition("\n## ")
+    if not after:
+        raise SystemExit("docs/reliability.md has no soak to replace: run `make faults` first")
+    text = before + "\n".join(soak(result)) + after + tail
+    return re.sub(r"(?m)^(\| 29 \|.*\| )[\d-]+( \|)$", rf"\g<1>{day}\g<2>", text)
 
 
 def main() -> int:
@@ -125,7 +137,13 @@ def main() -> int:
     if given.tests:
         sys.stdout.write("\n".join(outside) + "\n")
         return 0
-    found, day = read(given.junit), time.strftime("%Y-%m-%d")
+    day = time.strftime("%Y-%m-%d")
+    if given.junit is None:
+        if not given.soak:
+            parser.error("nothing to write: give JUNIT.xml, or --soak")
+        PAGE.write_text(soak_anew(PAGE.read_text(), json.loads(given.soak.read_text()), day))
+        return 0
+    found = read(given.junit)
     lines = [HEAD, "## Promises", "", *table(PROMISES, found, day), "", "## Faults of the infrastructure", ""]
     lines += [*table(FAULTS, found, day), ""]
     for path, told in ((given.kills, kills), (given.soak, soak)):
