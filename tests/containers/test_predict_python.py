@@ -177,7 +177,7 @@ def by_sam(
     """
     dockerfile = io.BytesIO(f"FROM {training_image}\nUSER root\n".encode())
     image = f"{training_image}-sam"
-    daemon.images.build(fileobj=dockerfile, tag=image)
+    daemon.images.build(fileobj=dockerfile, tag=image, rm=True)
     settings = [
         "--parameter-overrides",
         f"EndpointUrl=http://host.docker.internal:4566 TrainingImageUri={image}",
