@@ -32,7 +32,7 @@ def make(candidate: Candidate, data: TrainingData, markers: dict[str, tuple[str,
     made = []
     for fit, valid in _split(data.train, seed):
         if np.unique(data.train.y[valid]).size < 2:
-            rarest = int(np.bincount(data.train.y).argmin())
+            rarest = int(np.argmin(np.bincount(data.train.y)))
             raise JobFailed(
                 f"the class {data.classes[rarest]!r} has too few different rows to score trials on",
                 code="class_missing",
