@@ -7,10 +7,10 @@ from html import escape
 from typing import Any
 
 STYLE = """
-:root{color-scheme:light dark;--bg:#fbfbfa;--card:#fff;--ink:#1d2126;--soft:#616a75;--line:#e3e5e8;--ref:#8b96a5;--new:#2f6fde;
---good:#1d7f4e;--bad:#b3261e;--warn:#a86400;--v0:#2f6fde;--v1:#6f8fd0;--v2:#9a8fb0;--v3:#cf7f72;--v4:#d9483b}
+:root{color-scheme:light dark;--bg:#fbfbfa;--card:#fff;--ink:#1d2126;--soft:#616a75;--line:#e3e5e8;--ref:#8b96a5;--new:#2459c4;
+--good:#1d7f4e;--bad:#b3261e;--warn:#a86400;--v0:#2459c4;--v1:#6f8fd0;--v2:#9a8fb0;--v3:#cf7f72;--v4:#d9483b}
 @media (prefers-color-scheme:dark){:root{--bg:#14171b;--card:#1c2026;--ink:#e8eaed;--soft:#9aa4b0;--line:#2e343c;--ref:#7d8896;
---new:#6ea1ff;--good:#58c58c;--bad:#f2837b;--warn:#e0a145;--v0:#6ea1ff;--v1:#8ea3dc;--v2:#a99fbd;--v3:#dd9387;--v4:#ff7a6b}}
+--new:#7da8ff;--good:#58c58c;--bad:#f2837b;--warn:#e0a145;--v0:#7da8ff;--v1:#8ea3dc;--v2:#a99fbd;--v3:#dd9387;--v4:#ff7a6b}}
 *{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--ink);
 font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
 main{max-width:1080px;margin:0 auto;padding:28px 20px 60px}h1{font-size:22px;margin:0}h2{font-size:17px;margin:36px 0 4px}

@@ -46,7 +46,7 @@ def standalone(svg: str) -> bytes:
     """The same picture as a file of its own, for light and dark."""
     style = (
         "<style>svg{background:#fff;font:10px system-ui,sans-serif}text{fill:#616a75;font-size:10px}line{stroke:#e3e5e8}"
-        ".ref{fill:#8b96a5;fill-opacity:.55}.new{fill:#2f6fde;fill-opacity:.6}.solid{fill-opacity:1}.heat{fill:#2f6fde}"
+        ".ref{fill:#8b96a5;fill-opacity:.55}.new{fill:#2459c4;fill-opacity:.6}.solid{fill-opacity:1}.heat{fill:#2459c4}"
         "@media (prefers-color-scheme:dark){svg{background:#1c2026}text{fill:#9aa4b0}}</style>"
     )
     return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{style}", 1).encode()
