@@ -125,25 +125,32 @@ def drift(uploads: Sequence[UploadLine], reports: Mapping[str, Mapping[str, Any]
     if len(found) == 1:
         largest = sorted(highest.items(), key=lambda e: -e[1])[:_BARS]
         drawn = [bar(n, e / top, f"{e:.3f}", "accent") for n, e in largest]
+    rows += [_compared(u, {}, reports[u["upload_id"]]) for u in uploads if _too_few(reports.get(u["upload_id"], {}))]
     grid = table(("upload", "verdict", "drifted", "largest effect"), rows, numeric=(2,), caption="uploads compared")
     return card("Drift over uploads", halves(drawn, grid), aside=tag("span", "effect beyond chance"))
 
 
 def _compared(u: UploadLine, effects: Mapping[str, float], report: Mapping[str, Any]) -> tuple[Any, ...]:
     verdict = u.get("verdict", "")
-    name = max(effects, key=lambda n: effects[n])
+    name = max(effects, key=lambda n: effects[n], default="")
     drifted = sum(c.get("outcome") == "drift" for c in report.get("columns", ()))
     return (
         (tag("b", words.filename(u["key"])), tag("small", words.ago(u.get("received_at", "")))),
         chip(verdict, words.STATE_TONES.get(verdict, "")),
         drifted,
-        f"{name} {effects[name]:.3f}",
+        f"{name} {effects[name]:.3f}" if name else "too few rows to tell",
     )
 
 
 def _effects(report: Mapping[str, Any]) -> dict[str, float]:
-    found = ((c.get("name"), c.get("effect_corrected")) for c in report.get("columns", ()))
+    """By column, where there were rows enough to tell: what a few rows differ by is chance."""
+    told = (c for c in report.get("columns", ()) if c.get("outcome") != "too_few_rows")
+    found = ((c.get("name"), c.get("effect_corrected")) for c in told)
     return {str(n): max(0.0, float(e)) for n, e in found if isinstance(e, int | float)}
+
+
+def _too_few(report: Mapping[str, Any]) -> bool:
+    return bool(not _effects(report) and any(c.get("outcome") == "too_few_rows" for c in report.get("columns", ())))
 
 
 def problems(found: Activity) -> Markup:

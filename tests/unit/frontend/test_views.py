@@ -156,6 +156,19 @@ def test_a_long_latency_is_told_in_seconds(milliseconds: float, told: str) -> No
     assert f">{told}<" in monitoring.traffic(found)
 
 
+def test_an_upload_of_few_rows_shows_no_drift() -> None:
+    """An effect of rows too few to tell is chance: it is neither drawn nor the largest, and the table says why."""
+    uploads: Any = [
+        {"upload_id": i, "key": f"incoming/{n}.csv", "verdict": "pass"} for i, n in (("1", "one"), ("2", "all"))
+    ]
+    few = {"columns": [{"name": "age", "effect_corrected": 1.07, "outcome": "too_few_rows"}]}
+    many = {"columns": [{"name": "age", "effect_corrected": 0.02, "outcome": "no_drift"}]}
+    page = monitoring.drift(uploads, {"1": few, "2": many})
+    assert "1.07" not in page
+    assert "age 0.020" in page
+    assert "too few rows to tell" in page
+
+
 @given(st.text(), st.text())
 def test_a_tag_escapes_text_and_attributes(text: str, value: str) -> None:
     """Whatever the text, the markup has the tag's own angle brackets and quotes and no others."""
