@@ -112,6 +112,7 @@ def main() -> None:
                 "{system:26} {seconds:>6.1f} s  AUC {auc:.5f}  log loss {log_loss:.5f}".format(**figures[-1]),
                 flush=True,
             )
+    figures.sort(key=lambda f: list(BUDGETS).index(f["system"]))
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n")

@@ -167,7 +167,9 @@ def main() -> int:
             soak = Soak(config, campaign.outputs, given.callers, given.pause)
             result = soak.run(given.minutes * 60, campaign, given.switch_every, given.upload_every)
             say("soaked; waiting for the last uploads")
-            result["upload_states"] = dict(Counter(r["state"] for r in campaign.settle(300)))
+            settled = campaign.settle(300)
+            result["upload_states"] = dict(Counter(r["state"] for r in settled))
+            result["upload_reasons"] = dict(Counter(r["reason"]["code"] for r in settled if r.get("reason")))
         finally:
             cloud.down(config, lambda _what, _seconds: None)
     sys.stdout.write(json.dumps(result, indent=1) + "\n")
