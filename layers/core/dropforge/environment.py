@@ -60,6 +60,13 @@ class Environment:
         for key, value in credentials.items():
             os.environ[f"MLFLOW_TRACKING_{key.upper()}"] = value
 
+    @staticmethod
+    def silence_onnxruntime() -> None:
+        """To be called before the library is loaded: it looks once. Since 1.29 it tells its maker of every process and model it
+        runs, and keeps a database of that in the home directory, unless this is set.
+        """
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
     def require(self, *names: str) -> Environment:
         """Return self, or raise SettingsError naming every missing variable."""
         missing = [n.upper() for n in names if not getattr(self, n)]

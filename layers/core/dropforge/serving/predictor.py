@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dropforge.environment import Environment
 from dropforge.errors import BundleRejected, InvalidRequest
 from dropforge.serving.calibration import calibrate
 from dropforge.serving.manifest import BundleManifest, Feature, GraphInput
@@ -266,6 +267,7 @@ def open_bundle(manifest_bytes: bytes, model_bytes: bytes, manifest_sha256: str 
 
 def open_graph(manifest: BundleManifest, model_bytes: bytes) -> Predictor:
     """The predictor of a manifest that was verified. Raises BundleRejected as open_bundle does."""
+    Environment.silence_onnxruntime()
     import onnxruntime as ort
 
     if hashlib.sha256(model_bytes).hexdigest() != manifest.onnx_sha256:
