@@ -119,5 +119,7 @@ def test_every_picture_is_shown() -> None:
     """A picture that no page shows is not kept."""
     shown = "".join(page.read_text() for page in PAGES)
     assert [
-        p.name for p in (ROOT / "docs" / "pictures").iterdir() if p.suffix != ".py" and f"/{p.name})" not in shown
+        p.name
+        for p in (ROOT / "docs" / "pictures").iterdir()
+        if p.is_file() and p.suffix != ".py" and f"/{p.name})" not in shown
     ] == []
