@@ -17,11 +17,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 CHILD = """
 import time; started = time.perf_counter()
-import json, sys, logging, io
+import json, os, sys, logging
 sys.path.insert(0, "functions/predict")
 import app
 event = json.loads(sys.argv[1]); calls = int(sys.argv[2])
-real, sys.stdout = sys.stdout, io.StringIO()
+real, sys.stdout = sys.stdout, open(os.devnull, "w")  # kept lines would count as memory
 first = app.handler(event, None); cold = time.perf_counter() - started
 assert first["statusCode"] == 200, first
 took = []

@@ -42,12 +42,13 @@ def _section(decision: Mapping[str, Any], failed: Mapping[str, str]) -> str:
     ]
     rows += [(model, "failed", "–", why) for model, why in failed.items()]
     lines = "".join(
-        f'<tr><td>{escape(version)}</td><td>{escape(verdict)}</td><td class="n">{score}</td><td>{escape(why)}</td></tr>'
+        f'<tr><td>{escape(version)}</td><td class="n">{score}</td>'
+        f'<td>{escape(verdict)}<br><span class="soft">{escape(why)}</span></td></tr>'
         for version, verdict, score, why in rows
     )
     return (
         f"<h2>Training</h2>\n<p>{_ending(decision)}</p>\n"
-        f'<div class="scroll"><table><thead><tr><th>candidate</th><th>verdict</th><th class="n">{escape(metric)}</th><th>why</th></tr>'
+        f'<div class="scroll"><table><thead><tr><th>candidate</th><th class="n">{escape(metric)}</th><th>verdict</th></tr>'
         f"</thead><tbody>{lines}</tbody></table></div>"
     )
 
