@@ -182,7 +182,7 @@ def main() -> None:
         what, folder, *rest = arguments.part
         act = {"pipeline": pipeline, "batch": batch, "prepare": prepare}[what]
         given = [int(r) if r.isdigit() else r for r in rest]
-        print(json.dumps(act(Path(folder), *given)))  # type: ignore[operator]
+        print(json.dumps(act(Path(folder), *given)))  # type: ignore[operator] # three functions of other parameters
         return
     results = []
     with tempfile.TemporaryDirectory() as folder:

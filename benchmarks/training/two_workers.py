@@ -43,7 +43,7 @@ class WaitingTree(Candidate):
             "max_features": trial.suggest_float("max_features", 0.2, 1.0),
         }
 
-    def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:  # noqa: ARG002
+    def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:  # noqa: ARG002 - the contract of a model
         return DecisionTreeClassifier(**params, random_state=seed)
 
     def train(self, params: dict[str, Any], fold: Fold, *, seed: int, **_: Any) -> Trained:

@@ -60,8 +60,8 @@ def _split(table: Table, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def validation(table: Table) -> np.ndarray:
     """Which rows trials are scored on, shape [rows]: chosen by their hashes, so a retrain on more rows keeps them.
 
-    Its scores then go on from the last study's, and the points it starts with are judged on rows they never saw. A
-    class is on both sides where it can be (see tables.both_sides).
+    Its scores then go on from the last study's. The points it starts with were chosen by these rows: how good a model is, only
+    the held-out rows tell. A class is on both sides where it can be (see tables.both_sides).
     """
     # The rest of hash / BUCKETS chose the held-out rows; what is left of it is independent of that.
     bucket = (table.row // np.uint64(BUCKETS)) % np.uint64(BUCKETS)

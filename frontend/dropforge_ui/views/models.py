@@ -222,7 +222,7 @@ def _better(a: Card, b: Card, metric: str, left: float, right: float) -> Markup:
     (low, high), (low_b, high_b) = _interval(a, metric), _interval(b, metric)
     if None in (low, high, low_b, high_b):
         return tag("small", name if gain else "equal")
-    clear = low > high_b or low_b > high  # type: ignore[operator]
+    clear = low > high_b or low_b > high  # type: ignore[operator] # both intervals were looked for above
     return chip(name, "good") if clear else tag("small", "within the intervals")
 
 
