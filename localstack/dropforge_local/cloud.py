@@ -256,7 +256,7 @@ def _start_mlflow(config: Config, progress: Progress) -> None:
             ]
             command += ["--default-artifact-root", f"s3://{config.artifact_bucket}/mlflow", "--allowed-hosts", host]
             process.start(command, env, config.home)
-        wait_until(process, lambda: _answers(f"{config.mlflow_uri}/health"), 90)
+        wait_until(process, lambda: _answers(f"{config.mlflow_uri}/health"), 60)
 
 
 def _timed_frontend(config: Config, outputs: dict[str, str], progress: Progress) -> None:

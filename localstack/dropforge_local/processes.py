@@ -14,6 +14,8 @@ from pathlib import Path
 
 from dropforge.errors import PermanentError, Unavailable
 
+START_LIMIT_SECONDS = 900.0  # of a start that goes on and on: a process that spins is never ready
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -66,6 +68,15 @@ class Process:
         self.pid_file.unlink(missing_ok=True)
         return True
 
+    def progress(self) -> tuple[int, int]:
+        """Processor time of all processes of its session in clock ticks, and bytes of its log: both grow while it works.
+
+        Time of members that have ended is missing, so compare for equality only.
+        """
+        pid = self.pid()
+        ticks = sum(_ticks(stat, pid) for stat in Path("/proc").glob("[0-9]*/stat")) if pid else 0
+        return ticks, self.log.stat().st_size if self.log.exists() else 0
+
     def tail(self, lines: int = 15) -> str:
         """Last lines of the log, for error messages."""
         try:
@@ -75,19 +86,28 @@ class Process:
 
 
 def wait_until(process: Process, ready: Callable[[], bool], seconds: float) -> None:
-    """Until `ready()`; raises Unavailable with the end of its log when the process dies or takes too long."""
-    deadline = time.monotonic() + seconds
+    """Until `ready()`. Raises Unavailable with the end of its log when the process dies, or makes no progress for `seconds`.
+
+    Progress is processor time or a line in its log: on a busy machine a start takes as long as it takes. One that never
+    becomes ready ends after START_LIMIT_SECONDS.
+    """
+    started = moved = time.monotonic()
+    progress = process.progress()
     while not ready():
         _reap_any(process)
         if process.pid() is None:
             raise Unavailable(
                 f"{process.name} ended at start:\n{process.tail()}", code="start_failed", fix=f"see {process.log}"
             )
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if (current := process.progress()) != progress:
+            progress, moved = current, now
+        if now - moved > seconds or now - started > START_LIMIT_SECONDS:
             raise Unavailable(
-                f"{process.name} is not ready after {seconds:.0f} s:\n{process.tail()}",
+                f"{process.name} is not ready after {now - started:.0f} s, the last {now - moved:.0f} s of them without "
+                f"any progress:\n{process.tail()}",
                 code="start_slow",
-                fix=f"see {process.log}",
+                fix=f"see {process.log}; `dropforge up` again goes on waiting for it",
             )
         time.sleep(0.05)
 
@@ -121,6 +141,15 @@ def _started_at(pid: int) -> str:
         return ""
     fields = stat.rpartition(")")[2].split()
     return "" if fields[0] == "Z" else fields[19]
+
+
+def _ticks(stat: Path, session: int) -> int:
+    """User and system time of the process (fields 14 and 15 of its stat) when it is of this session (field 6), else 0."""
+    try:
+        fields = stat.read_text().rpartition(")")[2].split()
+    except OSError:  # it ended meanwhile
+        return 0
+    return int(fields[11]) + int(fields[12]) if int(fields[3]) == session else 0
 
 
 def _signal(pid: int, number: int) -> None:

@@ -8,12 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from dropforge.errors import PermanentError, Unavailable
+from dropforge_local import processes
 from dropforge_local.processes import Process, require_free, wait_until
 
 SLEEPER = "import time; print('ready', flush=True); time.sleep(600)"
@@ -115,6 +117,63 @@ def test_a_failed_start_shows_the_reason(process: Process, tmp_path: Path) -> No
     assert str(process.log) in caught.value.fix
 
 
+WORKING = "while True: pass"
+TALKING = "import time\nwhile True: print('migrating', flush=True); time.sleep(0.01)"
+
+
+class _Clock:
+    """Stands in for the module `time`: every sleep takes a minute of its time, and really until the process moved."""
+
+    def __init__(self, process: Process, *, moves: bool) -> None:
+        self.now, self._process, self._moves = 0.0, process, moves
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, _seconds: float) -> None:
+        self.now += 60
+        before = self._process.progress()
+        while self._moves and self._process.progress() == before:
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("program", [WORKING, TALKING])
+def test_a_slow_start_that_makes_progress_is_waited_for(
+    process: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    """A process that computes, or writes its log, is waited for longer than it may be without progress."""
+    process.start([sys.executable, "-c", program], {}, tmp_path)
+    clock = _Clock(process, moves=True)
+    monkeypatch.setattr(processes, "time", clock)
+    wait_until(process, lambda: clock.now >= 600, 90)
+
+
+def test_a_start_without_progress_is_given_up(
+    process: Process, start: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that neither computes nor writes is reported as not ready, and goes on: the next start finds it."""
+    pid = start(SLEEPER)
+    before = None
+    while before != (before := process.progress()):
+        time.sleep(0.05)
+    clock = _Clock(process, moves=False)
+    monkeypatch.setattr(processes, "time", clock)
+    with pytest.raises(Unavailable, match="without any progress") as caught:
+        wait_until(process, lambda: False, 90)
+    assert (caught.value.code, clock.now, process.pid()) == ("start_slow", 120, pid)
+
+
+def test_a_start_that_spins_for_ever_is_given_up(
+    process: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Progress alone does not make a start endless: there is a limit over all."""
+    process.start([sys.executable, "-c", WORKING], {}, tmp_path)
+    monkeypatch.setattr(processes, "time", _Clock(process, moves=True))
+    with pytest.raises(Unavailable) as caught:
+        wait_until(process, lambda: False, 90)
+    assert caught.value.code == "start_slow"
+
+
 def test_a_process_gets_the_given_environment_only(
     process: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,7 +193,7 @@ def test_a_taken_port_is_named_with_its_option() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(PermanentError, match=str(port)) as caught:
-            require_free(port, "MLflow", "--mlflow-port")
+            require_free(port, "MLflow", "--mlflow-port", patience=0)
     assert "--mlflow-port" in caught.value.fix
 
 
