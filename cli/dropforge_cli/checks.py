@@ -17,6 +17,7 @@ from dropforge_cli.target import Target
 Level = Literal["ok", "warn", "bad"]
 _FREE_GB = 2.0
 _ROOMY_GB = 10.0
+_ERROR_LINES = 1000  # newest that contain the word
 _HOUR = 3600.0
 
 
@@ -157,21 +158,27 @@ def failures(target: Target) -> Iterator[Finding]:
 
 
 def errors(target: Target) -> Iterator[Finding]:
-    """ERROR lines of the last hour, by service."""
-    from dropforge_cli.logs import SERVICES, events
+    """ERROR lines of the last hour, by service. A log that cannot be read is a finding of its own: nothing is known of it."""
+    from dropforge.adapters.cloudwatch_reader import CloudWatchLogs
+    from dropforge_cli.logs import SERVICES, parse
 
     since = int((time.time() - _HOUR) * 1000)
-    quiet = True
+    reader, quiet = CloudWatchLogs(target.client("logs")), True
     for service in SERVICES:
-        lines = [
-            e["line"] for e in events(target.client("logs"), f"{target.outputs['LogGroupPrefix']}{service}", since, "")
-        ]
+        try:
+            read = reader.read(f"{target.outputs['LogGroupPrefix']}{service}", since, '"ERROR"', _ERROR_LINES)
+        except DropforgeError as error:
+            quiet = False
+            yield Finding(f"log of {service}", "bad", f"cannot be read: {error.message}", error.fix)
+            continue
+        lines = [line for line in map(parse, (found.text for found in read.lines)) if line is not None]
         wrong = [line for line in lines if line.get("level") == "ERROR"]
         if wrong:
             quiet = False
             why = str(wrong[-1].get("why") or wrong[-1]["message"])
             fix = f"dropforge logs {wrong[-1].get('correlation_id', '')} --service {service}"
-            yield Finding(f"log of {service}", "warn", f"{len(wrong)} errors in an hour; the last: {why[:120]}", fix)
+            count = f"{len(wrong)}{'' if read.complete else ' or more'} errors in an hour"
+            yield Finding(f"log of {service}", "warn", f"{count}; the last: {why[:120]}", fix)
     if quiet:
         yield Finding("logs", "ok", "no error in the last hour")
 

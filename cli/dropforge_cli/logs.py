@@ -9,11 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from dropforge.errors import NotFound, Unavailable
 from dropforge_cli.output import err, out
 from dropforge_cli.target import Target
 
 SERVICES = ("analyze", "training", "conclude", "control", "predict", "predict_python")
 _LEVELS = {"ERROR": "red", "WARNING": "yellow", "INFO": "default", "DEBUG": "dim"}
+_LATE_MS = 15_000  # a line may be read so much later than it was written
 _KNOWN = {"level", "timestamp", "service", "message", "correlation_id", "exception"}
 
 
@@ -37,43 +39,58 @@ def logs(
         listed = target.api("GET", "/uploads").json()["uploads"]
         correlation_id = listed[0]["upload_id"] if listed else ""
     since = int((time.time() - minutes * 60) * 1000)
-    told: set[str] = set()
+    groups = [f"{target.outputs['LogGroupPrefix']}{s}" for s in ((service,) if service else SERVICES)]
+    shown: dict[str, int] = {}
     while True:
-        found = [
-            e
-            for s in ((service,) if service else SERVICES)
-            for e in events(client, f"{target.outputs['LogGroupPrefix']}{s}", since, correlation_id)
-        ]
+        try:
+            found = [e for group in groups for e in events(client, group, since, correlation_id)]
+        except Unavailable as error:
+            if not follow:
+                raise
+            err.print(f"{error.message}; trying again", markup=False)
+            found = []
         for event in sorted(found, key=lambda e: (e["line"].get("timestamp", ""), e["id"])):
-            if event["id"] not in told:
-                told.add(event["id"])
+            if event["id"] not in shown:
                 _show(event["line"], json=json)
+            shown[event["id"]] = event["at"]
         if not follow:
-            if not told:
+            if not shown:
                 err.print("no lines; `dropforge uploads` lists the ids")
             return
+        since, shown = _next_reading(since, shown)
         try:
             time.sleep(1)
         except KeyboardInterrupt:
             return
 
 
+def _next_reading(since: int, shown: dict[str, int]) -> tuple[int, dict[str, int]]:
+    """Where to read on, and which of the lines shown will come again. Lines of other machines may arrive some seconds late."""
+    since = max(since, max(shown.values(), default=0) - _LATE_MS)
+    return since, {i: at for i, at in shown.items() if at >= since}
+
+
 def events(client: Any, group: str, since: int, correlation_id: str) -> Iterator[dict[str, Any]]:
-    """JSON lines of one log group from `since` (ms); only those of the correlation id when one is given."""
-    from botocore.exceptions import ClientError
+    """JSON lines of one log group from `since` (ms); only those of the correlation id when one is given.
+
+    None of a group that is not there. Raises PermanentError where reading is denied, Unavailable where it is throttled.
+    """
+    from dropforge.adapters.aws import translated
 
     arguments: dict[str, Any] = {"logGroupName": group, "startTime": since}
     if correlation_id:
         arguments["filterPattern"] = f'"{correlation_id}"'
     while True:
         try:
-            page = client.filter_log_events(**arguments)
-        except ClientError:
-            return  # a group nobody has written to yet
+            with translated(f"log group {group}"):
+                page = client.filter_log_events(**arguments)
+        except NotFound:
+            return  # nobody has written to it yet
         for event in page["events"]:
             line = parse(event["message"])
             if line is not None and (not correlation_id or line.get("correlation_id") == correlation_id):
-                yield {"id": event.get("eventId") or f"{group}{event['timestamp']}{event['message']}", "line": line}
+                at = int(event["timestamp"])
+                yield {"id": event.get("eventId") or f"{group}{at}{event['message']}", "at": at, "line": line}
         if not page.get("nextToken"):
             return
         arguments["nextToken"] = page["nextToken"]

@@ -118,11 +118,22 @@ class LogLine:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class LogLines:
+    """`complete`: nothing that was asked for is left out."""
+
+    lines: list[LogLine]
+    complete: bool
+
+
 class Logs(Protocol):
     """Log groups, to be read."""
 
-    def read(self, group: str, since: int, pattern: str, limit: int) -> list[LogLine]:
-        """At most `limit` lines from `since` (ms) that match CloudWatch's filter pattern; empty for a group that is not there."""
+    def read(self, group: str, since: int, pattern: str, limit: int) -> LogLines:
+        """The newest lines from `since` (ms) on that match CloudWatch's filter pattern, `limit` at most, in order of time.
+
+        Empty for a group that is not there. Raises PermanentError where reading is denied, Unavailable where it is throttled.
+        """
 
 
 class Workflow(Protocol):

@@ -5,11 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import boto3
-from moto import mock_aws
-
-from dropforge.adapters.cloudwatch_reader import CloudWatchLogs
-from dropforge.ports import LogLine
+from dropforge.ports import LogLine, LogLines
 from dropforge.steps.activity import activity
 
 NOW = 1_800_000_000.0
@@ -21,12 +17,13 @@ class _Logs:
     def __init__(self, lines: dict[str, list[tuple[float, Any]]]) -> None:
         self._lines = lines
 
-    def read(self, group: str, since: int, pattern: str, limit: int) -> list[LogLine]:
-        told = [
+    def read(self, group: str, since: int, pattern: str, limit: int) -> LogLines:
+        lines = [
             LogLine(int((NOW - ago) * 1000), line if isinstance(line, str) else json.dumps(line))
             for ago, line in self._lines.get(group, ())
         ]
-        return [t for t in told if t.at >= since and pattern.strip('"') in t.text][:limit]
+        found = sorted((t for t in lines if t.at >= since and pattern.strip('"') in t.text), key=lambda t: t.at)
+        return LogLines(found[-limit:], complete=len(found) <= limit)
 
 
 def _call(status: int, milliseconds: float, path: str = "/predict", **more: Any) -> dict[str, Any]:
@@ -65,17 +62,9 @@ def test_problems_of_every_part_are_told_newest_first() -> None:
     assert [(p["part"], p["id"]) for p in told["problems"]] == [("predict", ""), ("training", "u1")]
 
 
-@mock_aws
-def test_lines_are_read_from_cloudwatch() -> None:
-    """Only from the time asked for; a group that is not there has none."""
-    client = boto3.client("logs", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="y")
-    client.create_log_group(logGroupName="g")
-    client.create_log_stream(logGroupName="g", logStreamName="s")
-    import time
-
-    now = int(time.time() * 1000)
-    events = [{"timestamp": now - 9000 + i, "message": json.dumps({"message": "answered", "n": i})} for i in range(5)]
-    client.put_log_events(logGroupName="g", logStreamName="s", logEvents=events)
-    logs = CloudWatchLogs(client)
-    assert [json.loads(line.text)["n"] for line in logs.read("g", now - 9000 + 2, '"answered"', 2)] == [2, 3]
-    assert logs.read("absent", 0, '"answered"', 10) == []
+def test_of_many_problems_the_newest_are_shown() -> None:
+    """A part with more error lines than are shown is told with its newest ones, whatever the others say."""
+    errors = [(3000.0 - n, {"level": "ERROR", "message": f"error {n}"}) for n in range(600)]
+    shown = activity(_Logs({"/g/training": errors}), "/g/", 60, NOW)
+    assert [p["what"] for p in shown["problems"]] == [f"error {n}" for n in range(599, 579, -1)]
+    assert not shown["complete"]

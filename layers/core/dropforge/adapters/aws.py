@@ -73,7 +73,7 @@ def _translate(error: ClientError, what: str) -> DropforgeError:
         return PermanentError(
             f"{what}: access denied",
             code="access_denied",
-            fix="the role in template.yaml must allow this action on this resource",
+            fix=f"allow {error.operation_name} on it: in template.yaml to the function's role, or to your own credentials",
         )
     if status >= 500 or code in {"Throttling", "ThrottlingException", "SlowDown", "RequestTimeout"}:
         return Unavailable(f"{what}: {code or status}", code="aws_unavailable", fix="try again in a moment")

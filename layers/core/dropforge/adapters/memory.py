@@ -14,7 +14,7 @@ from typing import Any
 from dropforge import uris
 from dropforge.errors import Conflict, NotFound
 from dropforge.messages import ModelVersion
-from dropforge.ports import LogLine, ObjectStat, PresignedPost, QueueMessage, RunInfo, StoredObject
+from dropforge.ports import LogLines, ObjectStat, PresignedPost, QueueMessage, RunInfo, StoredObject
 
 
 class MemoryStore:
@@ -315,5 +315,5 @@ class MemoryRegistry:
 class MemoryLogs:
     """A log group nobody wrote to."""
 
-    def read(self, group: str, since: int, pattern: str, limit: int) -> list[LogLine]:  # noqa: ARG002 - nothing to filter
-        return []
+    def read(self, group: str, since: int, pattern: str, limit: int) -> LogLines:  # noqa: ARG002 - nothing to filter
+        return LogLines([], complete=True)

@@ -15,6 +15,7 @@ API: Final = ("predict", "control")
 PARTS: Final = ("analyze", "training", "conclude")
 _BUCKETS = 12
 _LINES = 5000  # newest of each part; more is told as incomplete
+_ERROR_LINES = 500  # newest that contain the word; not each of them is an error
 _PROBLEMS = 20
 
 
@@ -22,17 +23,20 @@ def activity(logs: Logs, prefix: str, minutes: int, now: float) -> dict[str, Any
     """The last `minutes` before `now` (seconds since 1970).
 
     `traffic`: twelve spans with requests, refused (4xx) and failed (5xx). `routes`: requests, median and 95th percentile of
-    the handler's time in milliseconds. `problems`: newest first. `complete` is false when a part logged more than is read.
+    the handler's time in milliseconds. `problems`: the newest, newest first. `complete` is false when a part logged more
+    than is read: what is left out is the oldest. Raises PermanentError where the logs may not be read, Unavailable where
+    reading them is throttled.
     """
     since = int((now - minutes * 60) * 1000)
     calls, problems, complete = list[dict[str, Any]](), list[dict[str, Any]](), True
     for part in API:
         found = logs.read(f"{prefix}{part}", since, '"answered"', _LINES)
-        complete &= len(found) < _LINES
-        calls += [line for line in _parsed(found, part) if line.get("message") == "answered"]
+        complete &= found.complete
+        calls += [line for line in _parsed(found.lines, part) if line.get("message") == "answered"]
     for part in PARTS:
-        found = logs.read(f"{prefix}{part}", since, '"ERROR"', _PROBLEMS)
-        problems += [_problem(line) for line in _parsed(found, part) if line.get("level") == "ERROR"]
+        found = logs.read(f"{prefix}{part}", since, '"ERROR"', _ERROR_LINES)
+        complete &= found.complete
+        problems += [_problem(line) for line in _parsed(found.lines, part) if line.get("level") == "ERROR"]
     problems += [_refusal(c) for c in calls if _status(c) >= 400]
     problems.sort(key=lambda p: p["at"], reverse=True)
     return {
