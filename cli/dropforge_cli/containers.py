@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import signal
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from dropforge_cli.output import emit_json, err, say
+from dropforge_cli.output import emit_json, err
 from dropforge_cli.target import Target
 
 MOUNTED = Path("/run/dropforge")
@@ -45,8 +46,7 @@ def env(
     if json:
         emit_json(given)
         return
-    for name, value in given.items():
-        say(f"{name}={value}")
+    sys.stdout.writelines(f"{name}={value}\n" for name, value in given.items())
 
 
 def relay() -> None:
