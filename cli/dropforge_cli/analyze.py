@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dropforge.errors import NotFound
-from dropforge_cli.output import emit_facts, emit_json
+from dropforge.errors import InvalidRequest, NotFound, PermanentError
+from dropforge_cli.output import emit_facts, emit_json, say
 from dropforge_cli.target import SETTINGS_FILE, project_root
+
+if TYPE_CHECKING:
+    from dropforge.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
@@ -27,16 +31,20 @@ def analyze(
     reference: Annotated[Path, typer.Argument(help="CSV or Parquet to compare with", exists=True, dir_okay=False)],
     new: Annotated[Path, typer.Argument(help="CSV or Parquet to judge", exists=True, dir_okay=False)],
     save: Annotated[Path, typer.Option("--out", help="where to write the report")] = Path("report.html"),
-    config: Annotated[Path | None, typer.Option("--settings", help="settings file; else the project's")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--settings", help="settings file; else the project's; outside a project inferred")
+    ] = None,
+    target: Annotated[str, typer.Option(help="target column, where there is no settings file; else inferred")] = "",
     json: Json = False,
 ) -> None:
-    """Compare two files and write the report: the same code as in the cloud, with no cloud."""
-    from dropforge import settings
+    """Compare two files and write the report: the same code as in the cloud, with no cloud.
+
+    Outside a project the settings are inferred from the reference file, as `dropforge init` does.
+    """
     from dropforge.analysis import render, run
 
     threading.Thread(target=render.prepare, daemon=True).start()
-    text, name = read_settings(config)
-    report = run.compare_files(reference, new, settings.load(text, name))
+    report = run.compare_files(reference, new, _settings(config, reference, target))
     save.write_text(render.html(report), encoding="utf-8")
     if json:
         emit_json(report.model_dump(mode="json"))
@@ -47,6 +55,46 @@ def analyze(
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stderr.write(f"report: {save}\n")
+
+
+def _settings(config: Path | None, reference: Path, target: str) -> Settings:
+    """Those of the file given, else of the project around us, else inferred from `reference`.
+
+    Raises NotFound, SettingsError, RejectedUpload, and InvalidRequest when no column can be the target.
+    """
+    from dropforge import settings
+
+    if config and target:
+        raise InvalidRequest(
+            "--settings and --target contradict each other",
+            code="two_targets",
+            fix="leave --target out: the file names it",
+        )
+    if not target:
+        try:
+            return settings.load(*read_settings(config))
+        except PermanentError as error:
+            if error.code != "no_project":
+                raise
+    return _inferred_settings(reference, target)
+
+
+def _inferred_settings(reference: Path, target: str) -> Settings:
+    from dropforge import settings
+    from dropforge.data.guess import guess
+    from dropforge_cli import settings_writer
+    from dropforge_cli.init import project_name
+
+    with tempfile.TemporaryDirectory(prefix="dropforge-analyze-") as work:
+        inferred = guess(reference, Path(work), target=target)
+    say(
+        f"settings inferred from {reference.name}: target {inferred.target} ({inferred.target_why}); "
+        "choose another with --target, or give a file with --settings"
+    )
+    for check in inferred.checks:
+        say(f"to check: {check}")
+    content = settings_writer.write(inferred, project_name(reference), reference.name)
+    return settings.load(content, f"settings inferred from {reference.name}")
 
 
 def read_settings(config: Path | None) -> tuple[bytes, str]:
