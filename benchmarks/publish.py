@@ -1,33 +1,24 @@
 """The measured figures as docs/benchmarks.md and its pictures: python benchmarks/publish.py, after the benchmarks.
 
-A part whose figures are not there keeps what the document says.
+The figures come from benchmarks/results/*.json alone, each with the day it was measured inside.
 """
 
 from __future__ import annotations
 
-import json
-import platform
 import re
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks" / "training"))
+sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "benchmarks" / "training")]
+import recorded  # noqa: E402 - a folder of scripts, no package
 import section  # noqa: E402 - a folder of scripts, no package
+from recorded import Recorded  # noqa: E402 - a folder of scripts, no package
 
 RESULTS = ROOT / "benchmarks" / "results"
-ORDER = (
-    "# Measured",
-    "## Comparing two files",
-    "## Is the verdict right?",
-    "## Predictions",
-    "## Files of many rows",
-    "## Training",
-)
 COLOURS = {"dropforge": "#2f6fde", "evidently": "#8b96a5", "ydata-profiling": "#c9cdd3"}
 NAMES = {
     "adult": "Adult, 32,561 + 16,281 rows, 15 columns",
@@ -38,46 +29,64 @@ NAMES = {
 
 
 def main() -> None:
+    for file, text in pages().items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+
+
+def pages() -> dict[Path, str]:
+    """Every page and picture that the result files give, by its file."""
     pictures = ROOT / "docs" / "pictures"
-    pictures.mkdir(parents=True, exist_ok=True)
-    document = ROOT / "docs" / "benchmarks.md"
-    sections = {part.splitlines()[0]: part for part in _parts(document.read_text(encoding="utf-8"))}
-
-    def put(text: str) -> None:
-        sections.update({part.splitlines()[0]: part for part in _parts(text)})
-
-    if (figures := _results("analysis")) is not None:
-        (pictures / "analysis.svg").write_text(picture(figures), encoding="utf-8")
-        put(page(figures, _results("false_alarms")))
-    if (measured := _results("serving")) is not None:
-        put(serving(measured))
-    if (scored := _results("batch")) is not None:
-        put(batch(scored))
-    if (trained := _results("training")) is not None:
-        (pictures / "training.svg").write_text(section.picture(trained), encoding="utf-8")
-        put(section.section(trained, _results("workers"), _results("warm_start"), _taken("training")))
-    ordered = sorted(sections, key=lambda title: ORDER.index(title) if title in ORDER else len(ORDER))
-    document.write_text("\n\n".join(sections[title].strip() for title in ordered) + "\n", encoding="utf-8")
+    files: dict[Path, str] = {}
+    parts: list[str] = []
+    analysis, alarms = _results("analysis"), _results("false_alarms")
+    if analysis and alarms:
+        files[pictures / "analysis.svg"] = picture(analysis.figures)
+        files[ROOT / "docs" / "comparison.md"] = comparison(analysis, alarms)
+        parts.append(page(analysis, alarms))
+    if measured := _results("serving"):
+        parts.append(serving(measured))
+    if measured := _results("batch"):
+        parts.append(batch(measured))
+    if measured := _results("training"):
+        files[pictures / "training.svg"] = section.picture(measured.figures)
+        parts.append(section.section(measured.figures, _results("workers"), _results("warm_start"), measured.sentence))
+    files[ROOT / "docs" / "benchmarks.md"] = "\n\n".join(part.strip() for part in parts) + "\n"
+    return files
 
 
-def _parts(text: str) -> list[str]:
-    """The text from each heading of the first two levels to the next one."""
-    return [part for part in re.split(r"(?m)^(?=##? )", text) if part.strip()]
-
-
-def _taken(name: str) -> str:
-    day = datetime.fromtimestamp((RESULTS / f"{name}.json").stat().st_mtime, UTC).date()
-    return f"Taken on {day.isoformat()}, Python {platform.python_version()}, two cores."
-
-
-def _results(name: str) -> Any:
+def _results(name: str) -> Recorded | None:
     """Figures of one benchmark; None when it has not run."""
-    file = RESULTS / f"{name}.json"
-    return json.loads(file.read_text()) if file.exists() else None
+    return recorded.read(RESULTS / f"{name}.json")
 
 
-def serving(figures: Sequence[dict[str, Any]]) -> str:
+def comparison(analysis: Recorded, alarms: Recorded) -> str:
+    """docs/comparison.md with the measured cells of its first table written anew; its other text is a person's."""
+    text = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+    systems = ("dropforge", "evidently", "ydata-profiling")
+    million = {f["system"]: f for f in analysis.figures if f["dataset"] == "adult_2x1m"}
+    by_rows = {a["new_rows"]: a for a in alarms.figures}
+    rows = {
+        "1,000,000 + 1,000,000 rows: time": [f"{million[s]['wall_s']:.2f} s" for s in systems],
+        "… peak memory": [f"{million[s]['peak_mb']:,.0f} MB" for s in systems],
+        "… size of the report": [f"{million[s]['report_kb']:,.0f} kB" for s in systems],
+        "false alarms: 50 clean rows, any column called drifted": [
+            f"{by_rows[50]['columns']:.0%}",
+            f"{by_rows[50]['evidently']:.0%}",
+            "–",
+        ],
+    }
+    for label, cells in rows.items():
+        line = re.compile(rf"^\| {re.escape(label)} \|.*$", re.MULTILINE)
+        if not line.search(text):
+            raise SystemExit(f"docs/comparison.md has no row `{label}`")
+        text = line.sub(f"| {label} | {' | '.join(cells)} |", text)
+    return text
+
+
+def serving(measured: Recorded) -> str:
     """The section about predictions."""
+    figures = measured.figures
     table = ["| system | rows | callers | start to first answer | p50 | p99 | a second | resident |"]
     table.append("|---|---:|---:|---:|---:|---:|---:|---:|")
     for f in figures:
@@ -93,14 +102,15 @@ def serving(figures: Sequence[dict[str, Any]]) -> str:
 `make bench-serving`: the prediction function under Lambda's own runtime client (awslambdaric, against a Runtime API server on loopback
 that speaks the documented protocol) beside `mlflow models serve` of the same model version, one after the other on the same two cores.
 At eight callers Lambda runs eight instances, and so does the function here; MLflow has its one server.
-{_taken("serving")}
+{measured.sentence}
 
 {chr(10).join(table)}
 """
 
 
-def batch(figures: Sequence[dict[str, Any]]) -> str:
+def batch(measured: Recorded) -> str:
     """The section about files under `batch/`."""
+    figures = measured.figures
     table = ["| model | rows | system | wall | peak memory | labels differing |", "|---|---:|---|---:|---:|---:|"]
     table += [
         f"| {f['model']} | {f['rows']:,} | {f['system']} | {f['seconds']:.2f} s | {f['rss_mb']:.0f} MB "
@@ -110,14 +120,15 @@ def batch(figures: Sequence[dict[str, Any]]) -> str:
     return f"""## Files of many rows
 
 `make bench-batch`: rows of Adult drawn with replacement. The pipeline's predict_proba gets typed rows in memory; the batch step reads
-the file, checks every cell, scores, and writes the file of predictions. Best of three (1,000,000 rows: once). {_taken("batch")}
+the file, checks every cell, scores, and writes the file of predictions. Best of three (1,000,000 rows: once). {measured.sentence}
 
 {chr(10).join(table)}
 """
 
 
-def page(figures: Sequence[dict[str, Any]], alarms: Sequence[dict[str, Any]]) -> str:
-    """The whole document."""
+def page(analysis: Recorded, verdicts: Recorded) -> str:
+    """The head of the document and its parts about comparing two files."""
+    figures, alarms = analysis.figures, verdicts.figures
     speed = [
         "| data | system | wall | of Dropforge's | peak memory | report |",
         "|---|---|---:|---:|---:|---:|",
@@ -139,13 +150,13 @@ def page(figures: Sequence[dict[str, Any]], alarms: Sequence[dict[str, Any]]) ->
     ]
     return f"""# Measured
 
-Written by `benchmarks/publish.py` from the benchmarks' figures; each part says when they were taken.
+Written by `benchmarks/publish.py` from the benchmarks' figures; each part says when they were measured.
 
 ## Comparing two files
 
 `make bench-analysis`: whole processes, the same CSV files, the same two cores, one after the other. Evidently 0.7.23 runs its
 drift preset alone; ydata-profiling 4.18.4 profiles both files and compares them; Dropforge runs `dropforge analyze`.
-{_taken("analysis")}
+{analysis.sentence}
 
 {chr(10).join(speed)}
 
@@ -155,7 +166,7 @@ drift preset alone; ydata-profiling 4.18.4 profiles both files and compares them
 
 `make bench-verdict`: {alarms[0]["runs"]} disjoint random samples of Adult for each size against 5,000 reference rows, so that nothing
 drifted; and the same with `age` shifted by half a standard deviation. Evidently's rule is its published default on the same
-counts. {_taken("false_alarms")}
+counts. {verdicts.sentence}
 
 {chr(10).join(verdict)}
 """

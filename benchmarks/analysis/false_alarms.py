@@ -11,7 +11,7 @@ others Jensen-Shannon distance >= 0.1, as dropforge.analysis.rivals has it, on t
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from dropforge.analysis.profile import Profile
 from dropforge.data.admission import admit
 from dropforge.data.engine import connect, name, quote
 from dropforge_cli.example_data import fetch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import recorded
 
 ROOT = Path(__file__).parents[2]
 REFERENCE_ROWS = 5000
@@ -67,8 +70,7 @@ def main() -> None:
                 flush=True,
             )
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+        recorded.write(arguments.json, rows)
 
 
 def _sample(connection, work, schema, rows, skip, seed, shift, like) -> Profile:  # type: ignore[no-untyped-def] # a script's helper

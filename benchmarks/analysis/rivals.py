@@ -10,7 +10,6 @@ we do; ydata-profiling profiles both files and compares them. Figures are median
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import statistics
@@ -28,6 +27,9 @@ from dropforge_cli.example_data import fetch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import kdd
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import recorded
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "bench"
@@ -81,10 +83,9 @@ def main() -> None:
             figures.append(measure(system, task, rounds))
             print(LINE.format(**figures[-1]), flush=True)
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        kept = json.loads(arguments.json.read_text()) if arguments.systems and arguments.json.exists() else []
-        new = {(f["system"], f["dataset"]): f for f in [*kept, *figures]}
-        arguments.json.write_text(json.dumps(list(new.values()), indent=1) + "\n")
+        earlier = recorded.read(arguments.json) if arguments.systems else None
+        new = {(f["system"], f["dataset"]): f for f in [*(earlier.figures if earlier else []), *figures]}
+        recorded.write(arguments.json, list(new.values()))
 
 
 def tasks(only: list[str] | None) -> list[Task]:

@@ -22,6 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import recorded
+
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "datasets.json"
 PAGE = ROOT / "docs" / "datasets.md"
@@ -165,8 +168,9 @@ def follow(dataset: Dataset, file: Path, ports: tuple[int, int, int]) -> dict[st
     }
 
 
-def page(results: list[dict[str, Any]], cores: int) -> str:
+def page(measured: recorded.Recorded) -> str:
     """docs/datasets.md."""
+    results, cores = measured.figures, measured.cores
     lines = [
         "# Tables nobody prepared",
         "",
@@ -175,7 +179,7 @@ def page(results: list[dict[str, Any]], cores: int) -> str:
         "One file is touched by the user, his own; `settings.yaml` is written by `init` and was not edited.",
         f"Wall seconds on {cores} cores, everything included: start of the local cloud, report, tuning of two models, export, switch;",
         f"load: how many processes wanted a core at the end (well above {cores} the machine had other work, and the times are longer",
-        "than they need be).",
+        f"than they need be). {measured.sentence}",
         "",
         "| table | what is awkward in it | rows × columns | classes | edited | init | up | upload to served | predict | sum "
         "| load | held-out score |",
@@ -203,7 +207,7 @@ def main() -> None:
     parser.add_argument("--mlflow-port", type=int, default=5571)
     parser.add_argument("--ui-port", type=int, default=8671)
     given = parser.parse_args()
-    known = {r["dataset"]: r for r in json.loads(RESULTS.read_text())["results"]} if RESULTS.exists() else {}
+    known = {r["dataset"]: r for r in recorded.read(RESULTS).figures} if RESULTS.exists() else {}
     for dataset in DATASETS:
         if given.only and dataset.name not in given.only.split(","):
             continue
@@ -212,9 +216,8 @@ def main() -> None:
         known[dataset.name] = follow(dataset, file, (given.port, given.mlflow_port, given.ui_port))
         print(json.dumps(known[dataset.name]), flush=True)
         results = [known[d.name] for d in DATASETS if d.name in known]
-        cores = os.cpu_count() or 1
-        RESULTS.write_text(json.dumps({"cores": cores, "results": results}, indent=1) + "\n")
-        PAGE.write_text(page(results, cores))
+        recorded.write(RESULTS, results)
+        PAGE.write_text(page(recorded.read(RESULTS)))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import recorded
+
 ROOT = Path(__file__).parents[2]
 MODELS = {
     "xgboost": (
@@ -204,7 +207,7 @@ def main() -> None:
             results.append(found | _run("batch", folder, "xgboost", arguments.large, "csv"))
             print(_line(results[-1]))
     if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+        recorded.write(arguments.json, results)
 
 
 def _run(*part: Any) -> dict[str, Any]:

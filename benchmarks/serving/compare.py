@@ -29,6 +29,9 @@ from runtime import ROOT, RuntimeApi, environment, event_of, function, resident_
 from dropforge_cli.example_data import fetch
 from dropforge_cli.target import Target
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import recorded
+
 CALLERS = 8
 GATEWAY_RATE = 40  # requests a second, below the usage plan's 50
 Call = Callable[[], float]  # one request; seconds it took
@@ -55,7 +58,7 @@ def main() -> None:
             figures.append(f)
             print("  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in f.items()), flush=True)
         if arguments.json:
-            arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+            recorded.write(arguments.json, figures)
 
 
 def _rows(count: int) -> list[dict[str, Any]]:

@@ -19,6 +19,9 @@ from typing import Any
 
 from dropforge_cli.example_data import fetch
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import recorded
+
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 CACHE = ROOT / ".cache" / "bench"
@@ -104,7 +107,7 @@ def main() -> None:
     wanted = arguments.only or list(BUDGETS)
     figures = []
     if arguments.json and arguments.json.exists():  # the systems left out keep their figures
-        figures = [f for f in json.loads(arguments.json.read_text()) if f["system"] not in wanted]
+        figures = [f for f in recorded.read(arguments.json).figures if f["system"] not in wanted]
     for system in wanted:
         for budget in BUDGETS[system]:
             figures.append(measure(system, budget))
@@ -114,8 +117,7 @@ def main() -> None:
             )
     figures.sort(key=lambda f: list(BUDGETS).index(f["system"]))
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+        recorded.write(arguments.json, figures)
 
 
 def measure(system: str, budget: int) -> dict[str, Any]:

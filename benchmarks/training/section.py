@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from recorded import Recorded
+
 COLOURS = ("#2f6fde", "#d9822b", "#8b96a5", "#3d9970", "#a05195")
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 620, 12, 250
 
 
-def section(
-    figures: Sequence[dict[str, Any]], workers: dict[str, Any] | None, warm: dict[str, Any] | None, taken: str
-) -> str:
+def section(figures: Sequence[dict[str, Any]], workers: Recorded | None, warm: Recorded | None, measured: str) -> str:
     """Markdown: the table, the picture's address, the figures of several workers and of warm starts when there are some."""
     table = ["| system | seconds given | seconds used | AUC | log loss | ECE |", "|---|---:|---:|---:|---:|---:|"]
     table += [
@@ -24,7 +24,7 @@ def section(
 
 `make bench-training`: Adult's official split (32,561 rows to train on, 16,281 to score), `fnlwgt` left out, the same two cores, one
 process after the other, each in an environment of its own. Seconds run from the first fit to the end of the last one. adult.test
-is scored once for each row of the table; nobody chooses by it. {taken}
+is scored once for each row of the table; nobody chooses by it. {measured}
 Dropforge is its xgboost with `bag: 4`; its first trial is the model class's own starting point, which was chosen on tables like this
 one: more seconds add little here.
 
@@ -33,22 +33,23 @@ one: more seconds add little here.
 ![AUC on adult.test over the seconds used](pictures/training.svg)
 """
     if workers:
-        speed, kills = workers["speed"], workers["kills"]
-        ratio, wait, seeds = speed["ratio_of_sums"], speed["wait"], len(speed["one"])
+        speed, kills = workers.figures["speed"], workers.figures["kills"]
+        ratio, wait, seeds = speed["ratio_of_sums"], speed["wait"], speed["seeds"]
         lost, noted = kills["finished_trials_lost"], kills["finished_trials_noted_before_kills"]
         twice, versions = kills["versions_registered_twice"], kills["versions"]
         text += f"""
 `make bench-workers`: two workers on one study reach the best score of one worker in {ratio:.2f} of its time (trials that wait
 {wait} s each, {seeds} seeds). {kills["runs"]} uploads trained by two tuners each, {kills["kills"]} workers killed with `kill -9`
-at random points: {lost} of {noted} finished trials lost, {twice} of {versions} versions registered twice.
+at random points: {lost} of {noted} finished trials lost, {twice} of {versions} versions registered twice. {workers.sentence}
 """
     if warm:
         text += _warm(warm)
     return text
 
 
-def _warm(told: dict[str, Any]) -> str:
-    runs, trials = told["runs"], told["trials"]
+def _warm(measured: Recorded) -> str:
+    figures = measured.figures
+    runs, trials = figures["runs"], figures["trials"]
     table = [
         "| seed | best before | trials it took | warm start: trials to it | best from scratch | warm start: trials to that |",
         "|---:|---:|---:|---:|---:|---:|",
@@ -63,10 +64,10 @@ def _warm(told: dict[str, Any]) -> str:
     return f"""
 `make bench-warm-start`: {trials} trials on 20,000 rows of Adult drawn at random, then 5,000 rows more and a retrain of
 {trials // 10} trials that starts with the last study's best points, beside {trials} trials from scratch on the same rows. AUC on
-the first study's validation rows, which the others do not fit on: {told["reached_within_a_tenth"]} of {len(runs)} retrains reached
+the first study's validation rows, which the others do not fit on: {figures["reached_within_a_tenth"]} of {len(runs)} retrains reached
 the earlier best score within a tenth of the trials. More rows help by themselves, so the last two columns compare with a search
-from scratch on as many rows. On the same rows, {told["reached_at_once_on_the_same_rows"]} of {len(runs)} retrains reached it with
-their first trial.
+from scratch on as many rows. On the same rows, {figures["reached_at_once_on_the_same_rows"]} of {len(runs)} retrains reached it with
+their first trial. {measured.sentence}
 
 {chr(10).join(table)}
 """

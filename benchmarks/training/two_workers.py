@@ -88,6 +88,7 @@ def measure(outputs: dict[str, str], adult: str) -> dict[str, Any]:
     return {
         "trials": TRIALS,
         "wait": WAIT,
+        "seeds": len(one),
         "one": [round(s, 2) for s in one],
         "two": [round(s, 2) for s in two],
         "ratio_of_sums": round(sum(two) / sum(one), 3),

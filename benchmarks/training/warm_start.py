@@ -17,6 +17,7 @@ import argparse
 import dataclasses
 import json
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ from dropforge.tuning.budget import Allowance
 from dropforge_cli.example_data import fetch
 from dropforge_training import folds
 from dropforge_training.models.base import Fold
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import recorded
 
 ROWS, ADDED = 20_000, 5_000
 
@@ -76,8 +80,7 @@ def main() -> None:
     }
     print(json.dumps({k: v for k, v in told.items() if k != "runs"}))
     if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(told, indent=1) + "\n")
+        recorded.write(given.json, told)
 
 
 def _folds(rows: tuple[pd.DataFrame, np.ndarray], count: int) -> list[Fold]:

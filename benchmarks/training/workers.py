@@ -21,6 +21,9 @@ from dropforge_cli.example_data import fetch
 from dropforge_local import cloud as local_cloud
 from dropforge_local.layout import Config
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import recorded
+
 ROOT = Path(__file__).parents[2]
 MODELS = """
 models:
@@ -70,8 +73,7 @@ def main() -> None:
         finally:
             local_cloud.down(config, lambda _what, _seconds: None)
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+        recorded.write(arguments.json, figures)
 
 
 if __name__ == "__main__":
