@@ -68,9 +68,10 @@ deploy: .venv/.runtime .venv-sam/.ready ## Build and deploy (ENV=aws, or ENV=loc
 destroy: .venv/.runtime ## Delete the stack STACK on AWS with all its data, after asking, and prove that nothing is left
 	@DROPFORGE_STACK=$(STACK) $(BIN)/dropforge destroy
 
-verify-aws: .venv/.dev .venv-sam/.ready .venv-checkov/.ready ## What can be proven of AWS without it: lint, rules, build, sizes, sam deploy to prediction to sam delete
+verify-aws: .venv/.dev .venv-sam/.ready .venv-checkov/.ready .ci/tools/asl/node_modules/.ready ## What can be proven of AWS without it: lint, rules, build, sizes, sam deploy to prediction to sam delete
 	@$(SAM) validate --lint --region us-east-1
-	@$(BIN)/cfn-lint template.yaml
+	@$(BIN)/cfn-lint --regions $$($(BIN)/python -c 'from dropforge_local.regions import REGIONS; print(*REGIONS)') -- template.yaml
+	@$(BIN)/python .ci/state_machine.py
 	@.venv-checkov/bin/checkov --file template.yaml --config-file .checkov.yaml
 	@$(SAM) build $(SAM_BUILD)
 	@$(BIN)/python .ci/verify_aws.py
@@ -177,6 +178,11 @@ INSTALL = index=$(INDEX); UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; [ -n
 	@echo "setting up $(@D)" >&2
 	@$(PYTHON) -m venv $(@D)
 	@$(INSTALL) --python $(@D)/bin/python --require-hashes -r $<
+	@touch $@
+
+.ci/tools/asl/node_modules/.ready: .ci/tools/asl/package-lock.json
+	@command -v npm >/dev/null || { echo "verify-aws checks the state machine with asl-validator, which needs node and npm (Debian: apt-get install npm)"; exit 2; }
+	@cd .ci/tools/asl && npm ci --silent --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 .PHONY: bench-batch soak-serving

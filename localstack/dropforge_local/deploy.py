@@ -133,6 +133,7 @@ def outputs(config: Config) -> dict[str, str]:
 def _parameters(config: Config) -> dict[str, str]:
     return {
         "ProjectName": config.project,
+        "ManagedMlflow": "none",
         "MlflowTrackingUri": config.mlflow_uri,
         # The emulator applies limits strictly; tests and the demo are not the callers they are for.
         "ThrottleRate": "10000",

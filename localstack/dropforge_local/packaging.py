@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -45,8 +46,12 @@ def load_template(path: Path) -> dict[str, Any]:
 
 
 def definition_json(path: Path) -> bytes:
-    """A state machine written in YAML, as the JSON that the emulator reads."""
-    return json.dumps(yaml.safe_load(path.read_text()), indent=1).encode()
+    """A state machine written in YAML, as the JSON that the emulator reads.
+
+    CloudFormation puts the substitutions into the text, so that `MaxConcurrency: ${N}` becomes a number: no quotes around it here.
+    """
+    text = json.dumps(yaml.safe_load(path.read_text()), indent=1)
+    return re.sub(r'("MaxConcurrency": )"(\$\{\w+\})"', r"\1\2", text).encode()
 
 
 def zip_files(files: Iterable[tuple[str, bytes]]) -> bytes:

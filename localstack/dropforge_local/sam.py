@@ -71,7 +71,7 @@ def sam(config: Config, *arguments: str) -> None:
 
 def sam_deploy(config: Config) -> str:
     """Bring the built template to a running local cloud. Returns what it did, in the words of `cloud.up`."""
-    own = {"MlflowTrackingUri": config.mlflow_uri, "TrainingImageUri": config.image}
+    own = {"ManagedMlflow": "none", "MlflowTrackingUri": config.mlflow_uri, "TrainingImageUri": config.image}
     if config.compute == FARGATE:
         own |= containers.parameters(config.image, deploy.client(config, "ec2"))
     file = config.root / "samconfig.toml"

@@ -32,7 +32,7 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         (READ, "data/captured/*"), (READ, "data/labels/*"), (READ, "data/monitoring/*"), (WRITE, "data/monitoring/*"),
         (READ, "data/serving/active.json"), ("s3:ListBucket", "data"), ("s3:ListBucketVersions", "data"),
         *((a, f"artifacts/{room}/*") for a in (READ, WRITE) for room in ("reports", "mlflow")),
-        ("states:StartExecution", "stateMachine"), ("states:DescribeExecution", "execution"),
+        ("s3:ListBucket", "artifacts"), ("states:StartExecution", "stateMachine"), ("states:DescribeExecution", "execution"),
     },
     "BatchFunction": {
         (READ, "data/batch/*"), ("s3:GetObjectVersion", "data/batch/*"), (READ, "data/config/settings.yaml"),
@@ -65,7 +65,7 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         ("xray:PutTraceSegments", "*"), ("xray:PutTelemetryRecords", "*"),
     },
     "TrainingStateMachine": {
-        ("sqs:SendMessage", "TrainingQueue"), ("lambda:InvokeFunction", "ConcludeFunction"), ("ecs:RunTask", "TrainingTask"),
+        ("sqs:SendMessage", "TrainingQueue"), ("lambda:InvokeFunction", "ConcludeFunction"), ("ecs:RunTask", "training tasks"),
         ("iam:PassRole", "TrainingRole"), ("iam:PassRole", "TrainingExecutionRole"),
         *((a, "*") for a in WITHOUT_RESOURCES if a.startswith("xray:")),
     },
@@ -172,6 +172,12 @@ SERVICES = {
 NOBODYS = {("SqsQueue", "send")}
 
 
+# Statements that come with a parameter; each has a test of its own.
+OPTIONAL = {
+    "WithKey", "WithMlflowSecret", "WithFrontend", "WithMlflowSecretKey", "WithFrontendSecretKey", "WithMlflowServer", "WithMlflowApp",
+}  # fmt: skip
+
+
 def _statements(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """(condition or nothing, statement) of a role or of what SAM makes a role for."""
     for policy in RESOURCES[name]["Properties"].get("Policies", []):
@@ -201,7 +207,11 @@ def _place(resource: Any) -> str:
         return f"logs/{found[1]}"
     if found := re.search(r":(stateMachine|execution):\$\{ProjectName\}-training(:\*)?$", text):
         return found[1]
-    ends = {":${Api}/*": "api", ":repository/${ProjectName}-*": "images"}
+    ends = {
+        ":${Api}/*": "api",
+        ":task-definition/${ProjectName}-training:*": "training tasks",
+        ":repository/${ProjectName}-*": "images",
+    }
     return next((words for end, words in ends.items() if text.endswith(end)), text)
 
 
@@ -209,7 +219,7 @@ def _granted(name: str) -> set[tuple[str, str]]:
     return {
         (action, _place(resource))
         for condition, statement in _statements(name)
-        if condition not in {"WithKey", "WithMlflowSecret", "WithFrontend", "WithManagedMlflow"}
+        if condition not in OPTIONAL
         for action in _listed(statement["Action"])
         for resource in _listed(statement["Resource"])
     }
@@ -282,23 +292,38 @@ def test_no_action_is_a_wildcard(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(REVIEWED))
+def test_whoever_reads_a_bucket_may_list_it(name: str) -> None:
+    """S3 answers 403 instead of 404 for an absent object to a caller who may not list: absence would look like a missing right."""
+    read = {place.partition("/")[0] for action, place in REVIEWED[name] if action == READ}
+    assert {("s3:ListBucket", bucket) for bucket in read} <= REVIEWED[name]
+
+
+@pytest.mark.parametrize("name", sorted(REVIEWED))
 def test_keys_and_secrets_come_with_their_parameters(name: str) -> None:
     """The customer key and the MLflow secret are readable exactly for the parts that need them, when they are given."""
-    given: dict[str, set[str]] = {"WithKey": set(), "WithMlflowSecret": set(), "WithFrontend": set()}
+    given: dict[str, set[str]] = {c: set() for c in OPTIONAL - {"WithMlflowServer", "WithMlflowApp"}}
+    named = [{"Ref": p} for p in ("KmsKeyArn", "MlflowSecretArn", "FrontendKeyArn", "SecretsKmsKeyArn")]
     for condition, statement in _statements(name):
         if condition in given:
             given[condition] |= set(_listed(statement["Action"]))
-            assert statement["Resource"] in [{"Ref": p} for p in ("KmsKeyArn", "MlflowSecretArn", "FrontendKeyArn")]
+            assert statement["Resource"] in named
     expected = KEY if name in OF_KEY else set()
     assert given["WithKey"] == expected
     assert given["WithMlflowSecret"] == (SECRET if name in OF_SECRET else set())
     assert given["WithFrontend"] == (SECRET if name == "TrainingExecutionRole" else set())
+    # A secret under a key of one's own is readable only with that key.
+    assert given["WithMlflowSecretKey"] == ({"kms:Decrypt"} if name in OF_SECRET else set())
+    assert given["WithFrontendSecretKey"] == ({"kms:Decrypt"} if name == "TrainingExecutionRole" else set())
 
 
 @pytest.mark.parametrize("name", sorted(REVIEWED))
 def test_a_managed_mlflow_server_is_called_as_reviewed(name: str) -> None:
-    """With ManagedMlflow a part may make the reviewed calls to the stack's own server; no other part may make any."""
-    given = [s for condition, s in _statements(name) if condition == "WithManagedMlflow"]
+    """With ManagedMlflow a part may make the reviewed calls to the stack's own server or app; no other part may make any."""
+    apps = [s for condition, s in _statements(name) if condition == "WithMlflowApp"]
+    assert [(s["Action"], s["Resource"]) for s in apps] == [
+        ("sagemaker:CallMlflowAppApi", {"Fn::GetAtt": ["MlflowApp", "Arn"]})
+    ] * (name in OF_MANAGED_MLFLOW)
+    given = [s for condition, s in _statements(name) if condition == "WithMlflowServer"]
     assert all(s["Resource"]["Fn::Sub"].endswith(":mlflow-tracking-server/${ProjectName}") for s in given)
     made = {f"sagemaker-mlflow:{action}" for action in OF_MANAGED_MLFLOW.get(name, ())}
     assert {action for s in given for action in _listed(s["Action"])} == made

@@ -252,26 +252,74 @@ def test_every_placeholder_of_the_definition_is_filled() -> None:
     assert set(re.findall(r"\$\{(\w+)\}", text)) == set(given)
 
 
-@pytest.mark.parametrize("scope", [MACHINE, BRANCH], ids=["machine", "branch"])
+TUNERS = BRANCH["States"]["TuneTogether"]["ItemProcessor"]
+
+
+@pytest.mark.parametrize("scope", [MACHINE, BRANCH, TUNERS], ids=["machine", "branch", "tuners"])
 def test_every_transition_leads_somewhere(scope: dict[str, Any]) -> None:
     """StartAt, Next, Default and every Catch name a state of the same scope, and no state is out of reach."""
-    chosen = RESOURCES["TrainingStateMachine"]["Properties"]["DefinitionSubstitutions"]["TrainState"]["Fn::If"][1:]
     targets = {scope["StartAt"]}
     for state in scope["States"].values():
         steps = [state, *state.get("Catch", []), *state.get("Choices", [])]
-        for named in [step[key] for step in steps for key in ("Next", "Default") if key in step]:
-            targets |= set(chosen) if named == "${TrainState}" else {named}
+        targets |= {step[key] for step in steps for key in ("Next", "Default") if key in step}
     assert targets == set(scope["States"])
 
 
+@pytest.mark.parametrize(
+    ("compute", "train", "tune"),
+    [("queue", "TrainOnQueue", "TuneOnQueue"), ("fargate", "TrainOnFargate", "TuneOnFargate")],
+)
+def test_the_input_chooses_where_a_job_runs(compute: str, train: str, tune: str) -> None:
+    """With `compute` of the template, the choice of a job and of a tuner leads to the task of that compute and no other."""
+    ends = []
+    for states, name in ((BRANCH["States"], "TrainWhere"), (TUNERS["States"], "TuneWhere")):
+        choice = states[name]
+        rules = [c for c in choice["Choices"] if c["Variable"] == "$.compute" and c["StringEquals"] == compute]
+        following = states[rules[0]["Next"] if rules else choice["Default"]]
+        ends.append(following["Next"] if following["Type"] == "Pass" else choice["Default"])
+    assert ends == [train, tune]
+    assert STATES["TrainModels"]["ItemSelector"]["compute"] == "${TrainingCompute}"
+    assert BRANCH["States"]["TuneTogether"]["ItemSelector"]["compute.$"] == "$.compute"
+
+
 def test_every_wait_has_an_end() -> None:
-    """A task that waits for a token has a heartbeat and, longer than it, a timeout; every other task has a timeout."""
-    for name, state in STATES.items():
+    """A job on the queue waits as long as its message lives; a task has a heartbeat and a timeout from its budget."""
+    retention = RESOURCES["TrainingQueue"]["Properties"]["MessageRetentionPeriod"]
+    for name, state in {**STATES, **TUNERS["States"]}.items():
         if state["Type"] != "Task":
             continue
-        assert state["TimeoutSeconds"] > 0, name
-        if state["Resource"].endswith(".waitForTaskToken"):
-            assert 0 < state["HeartbeatSeconds"] < state["TimeoutSeconds"], name
+        if name in {"TrainOnQueue", "TuneOnQueue"}:
+            # Nobody beats for a job that waits for a worker; a dead worker is noticed by the message's visibility timeout.
+            assert state["TimeoutSeconds"] == retention, name
+            assert "HeartbeatSeconds" not in state, name
+        elif name in {"TrainOnFargate", "TuneOnFargate"}:
+            assert state["TimeoutSecondsPath"] == "$.limits.timeout", name
+            assert 0 < state["HeartbeatSeconds"] < 3600, name
+        else:
+            assert state["TimeoutSeconds"] > 0, name
+    for states, limits in ((BRANCH["States"], "TrainLimits"), (TUNERS["States"], "TuneLimits")):
+        assert states[limits]["Parameters"]["timeout.$"].startswith("States.MathAdd($.job.budget.seconds, ")
+
+
+@pytest.mark.parametrize("name", ["TrainOnFargate", "TuneOnFargate"])
+def test_a_task_that_cannot_start_is_tried_again(name: str) -> None:
+    """No capacity, a quota and an interrupted task are retried with a growing pause; an error of the job itself is not."""
+    state = {**STATES, **TUNERS["States"]}[name]
+    retried = {error for rule in state["Retry"] for error in rule["ErrorEquals"]}
+    assert {"ECS.AmazonECSException", "ECS.ServerException", "States.HeartbeatTimeout", "Interrupted"} <= retried
+    assert not retried & {"JobFailed", "States.ALL", "States.TaskFailed", "States.Timeout"}
+    assert all(rule["MaxAttempts"] >= 3 and rule["BackoffRate"] > 1 for rule in state["Retry"])
+    assert "LaunchType" not in state["Parameters"]  # excludes a capacity provider
+    assert state["Parameters"]["CapacityProviderStrategy"][0]["CapacityProvider"] == "${CapacityProvider}"
+
+
+def test_a_deploy_leaves_running_executions_their_task() -> None:
+    """The old revision of the task stays registered, and the role may start any revision of the family."""
+    task = RESOURCES["TrainingTask"]
+    assert task["UpdateReplacePolicy"] == "Retain"
+    assert task["Properties"]["Family"] == {"Fn::Sub": "${ProjectName}-training"}
+    policies = json.dumps(RESOURCES["TrainingStateMachine"]["Properties"]["Policies"])
+    assert "task-definition/${ProjectName}-training:*" in policies
 
 
 def test_every_failure_is_concluded() -> None:

@@ -14,6 +14,12 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:mlflow-tracking-server/dropforge"
+APP_ARN = "arn:aws:sagemaker:us-east-1:123456789012:mlflow-app/app-ABCDEFGHIJKL"
+# ARN → the service that a request is signed for, and the header that names the server.
+PROTOCOLS = {
+    ARN: ("sagemaker-mlflow", "x-mlflow-sm-tracking-server-arn"),
+    APP_ARN: ("sagemaker", "x-sm-mlflow-app-arn"),
+}
 _API = "/api/2.0/mlflow/"
 # The IAM action of each call (Service Authorization Reference, "Amazon SageMaker with MLflow"). It lists none for creating a
 # logged model; LogModel is the nearest.
@@ -88,18 +94,19 @@ class Checked:
     def _signed(self, environ: dict[str, Any], body: bytes) -> bool:
         headers = {k[5:].replace("_", "-").lower(): v for k, v in environ.items() if k.startswith("HTTP_")}
         told = _AUTHORIZATION.fullmatch(headers.get("authorization", ""))
-        if told is None or (told["region"], told["service"]) != ("us-east-1", "sagemaker-mlflow"):
+        arn = next((arn for arn, (_, header) in PROTOCOLS.items() if headers.get(header) == arn), None)
+        if told is None or arn is None:
             return False
-        if not {"host", "x-amz-date", "x-amz-content-sha256", "x-mlflow-sm-tracking-server-arn"} <= set(
-            told["names"].split(";")
-        ):
+        service, header = PROTOCOLS[arn]
+        if (told["region"], told["service"]) != ("us-east-1", service):
+            return False
+        if not {"host", "x-amz-date", "x-amz-content-sha256", header} <= set(told["names"].split(";")):
             return False
         given = (environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["QUERY_STRING"])
         wanted = expected_signature(self.secret, *given, headers, body, told)
         return (
             hmac.compare_digest(wanted, told["signature"])
             and headers["x-amz-content-sha256"] == hashlib.sha256(body).hexdigest()
-            and headers["x-mlflow-sm-tracking-server-arn"] == ARN
         )
 
 

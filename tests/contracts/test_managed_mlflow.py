@@ -30,6 +30,7 @@ from . import managed
 KEYS = Credentials("a-key", "made-up", "a-session")
 
 
+@pytest.mark.parametrize("arn", managed.PROTOCOLS)
 @pytest.mark.parametrize(
     ("method", "url", "body"),
     [
@@ -38,15 +39,16 @@ KEYS = Credentials("a-key", "made-up", "a-session")
     ],
 )
 def test_a_request_is_signed_as_botocore_signs_it(
-    monkeypatch: pytest.MonkeyPatch, method: str, url: str, body: bytes | None
+    monkeypatch: pytest.MonkeyPatch, method: str, url: str, body: bytes | None, arn: str
 ) -> None:
     """At one moment, with the same headers covered, the signature is the one of botocore's own signer."""
     moment = datetime.datetime(2026, 11, 24, 12, 0, 0, tzinfo=datetime.UTC)
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda **_: moment)
-    ours = requests.Request(method, url, data=body, auth=managed_mlflow.ServerSignature(managed.ARN, KEYS)).prepare()
-    covered = {name: ours.headers[name] for name in (managed_mlflow.SERVER_HEADER, managed_mlflow.BODY_HEADER)}
+    ours = requests.Request(method, url, data=body, auth=managed_mlflow.ServerSignature(arn, KEYS)).prepare()
+    service, header = managed.PROTOCOLS[arn]
+    covered = {name: ours.headers[name] for name in (header, managed_mlflow.BODY_HEADER)}
     theirs = AWSRequest(method=method, url=url, data=body or b"", headers=covered)
-    SigV4Auth(KEYS, "sagemaker-mlflow", "us-east-1").add_auth(theirs)
+    SigV4Auth(KEYS, service, "us-east-1").add_auth(theirs)
     assert ours.headers["X-Amz-Date"] == "20261124T120000Z"
     assert ours.headers["X-Amz-Security-Token"] == "a-session"
     assert ours.headers["Authorization"] == theirs.headers["Authorization"]
@@ -106,7 +108,7 @@ def _allowed(name: str) -> set[str]:
     given: set[str] = set()
     for policy in template["Resources"][name]["Properties"]["Policies"]:
         for statement in policy.get("PolicyDocument", policy)["Statement"]:
-            if statement.get("Fn::If", [""])[0] == "WithManagedMlflow":
+            if statement.get("Fn::If", [""])[0] == "WithMlflowServer":
                 given |= {action.removeprefix("sagemaker-mlflow:") for action in statement["Fn::If"][1]["Action"]}
     return given
 
@@ -150,6 +152,14 @@ def test_without_credentials_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_address_is_that_of_the_region() -> None:
-    """The managed servers of a region share one address."""
-    arn = "arn:aws:sagemaker:eu-west-1:123456789012:mlflow-tracking-server/x"
-    assert managed_mlflow.endpoint(arn) == "https://eu-west-1.experiments.sagemaker.aws"
+    """The managed servers of a region share one address, and so do its apps."""
+    arn = "arn:aws:sagemaker:eu-west-1:123456789012:"
+    assert managed_mlflow.endpoint(f"{arn}mlflow-tracking-server/x") == "https://eu-west-1.experiments.sagemaker.aws"
+    assert managed_mlflow.endpoint(f"{arn}mlflow-app/app-x") == "https://mlflow.sagemaker.eu-west-1.app.aws"
+
+
+def test_an_app_is_called_as_a_server_is(managed_uri: str) -> None:
+    """The same client works with the ARN of a serverless MLflow App: its header, its service, the same API."""
+    client = connect(managed.APP_ARN if managed_uri else "")
+    made = client.create_experiment("of an app", artifact_location="s3://artifacts/mlflow")
+    assert client.get_experiment_by_name("of an app").experiment_id == made

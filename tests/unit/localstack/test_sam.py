@@ -34,7 +34,8 @@ def test_the_twin_has_another_definition_and_no_image_and_is_else_the_same(confi
     built, adapted = load_template(twin.parent / "template.yaml"), json.loads(twin.read_text())
     uri = adapted["Resources"]["TrainingStateMachine"]["Properties"].pop("DefinitionUri")
     written = built["Resources"]["TrainingStateMachine"]["Properties"].pop("DefinitionUri")
-    assert json.loads((twin.parent / uri).read_text()) == yaml.safe_load((ROOT / written).read_text())
+    filled = [path.read_text().replace("${MaxConcurrency}", "3") for path in (twin.parent / uri, ROOT / written)]
+    assert json.loads(filled[0]) == yaml.safe_load(filled[1])
     for template in (adapted, built):
         for key in ("Code", "PackageType", "ImageConfig", "Runtime", "Handler"):
             template["Resources"]["PredictPythonFunction"]["Properties"].pop(key, None)

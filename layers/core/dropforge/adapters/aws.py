@@ -25,7 +25,17 @@ _MISSING = {
     "ResourceNotFoundException",
     "ExecutionDoesNotExist",
 }
-_CONFLICT = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+_CONFLICT = {"PreconditionFailed", "412", "409"}
+# S3's word for two conditional writes at the same moment: neither was judged, the same request may be sent again.
+RACES = {"ConditionalRequestConflict", "OperationAborted"}
+# What services answer when they are asked too often, or by too many at once; some with HTTP 400.
+_TRANSIENT = {
+    *("Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException"),
+    *("TooManyRequestsException", "RequestLimitExceeded", "LimitExceededException", "BandwidthLimitExceeded"),
+    *("ProvisionedThroughputExceededException", "TransactionInProgressException", "PriorRequestNotComplete"),
+    *("SlowDown", "RequestTimeout", "RequestTimeoutException", "EC2ThrottledException"),
+    *("KmsThrottlingException", "KMSThrottlingException", "ExecutionLimitExceeded", "ServiceUnavailable"),
+}
 _REFUSED = {"AccessDenied", "403", "AccessDeniedException", "Forbidden"}
 
 
@@ -33,7 +43,8 @@ def client(service: str, env: Environment) -> Any:
     """A boto3 client for the environment: its endpoint when one is named (the local cloud), else AWS."""
     config = Config(
         signature_version="s3v4" if service == "s3" else None,
-        s3={"addressing_style": "path"} if env.aws_endpoint_url else {},
+        # Virtual: a presigned address then names the bucket's region. The global one redirects a new bucket's callers, without CORS.
+        s3={"addressing_style": "path" if env.aws_endpoint_url else "virtual"},
         # A function that works too long for its caller is not asked a second time: the caller has no time left.
         retries={"mode": "standard", "max_attempts": 0 if service == "lambda" else 5},
         connect_timeout=5,
@@ -65,6 +76,8 @@ def _translate(error: ClientError, what: str) -> DropforgeError:
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code in _MISSING or status == 404:
         return NotFound(f"{what} does not exist", code="object_missing", fix="check the address")
+    if code in RACES or code in _TRANSIENT or status == 429:
+        return Unavailable(f"{what}: {code or status}", code="aws_busy", fix="try again in a moment")
     if code in _CONFLICT or status in {409, 412}:
         return Conflict(
             f"{what} was written by somebody else", code="write_conflict", fix="read it again and decide anew"
@@ -75,6 +88,6 @@ def _translate(error: ClientError, what: str) -> DropforgeError:
             code="access_denied",
             fix=f"allow {error.operation_name} on it: in template.yaml to the function's role, or to your own credentials",
         )
-    if status >= 500 or code in {"Throttling", "ThrottlingException", "SlowDown", "RequestTimeout"}:
+    if status >= 500:
         return Unavailable(f"{what}: {code or status}", code="aws_unavailable", fix="try again in a moment")
     return PermanentError(f"{what}: {error}", code="aws_refused", fix="see the message")

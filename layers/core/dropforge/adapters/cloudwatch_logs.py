@@ -13,7 +13,11 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+# Limits of PutLogEvents: 1,048,576 bytes with 26 more for each event, which must stand in the order of time.
 _BATCH = 500
+_BATCH_BYTES = 1_000_000
+_EVENT_BYTES = 250_000
+_EVENT_OVERHEAD = 26
 _EVERY_SECONDS = 0.5
 
 
@@ -43,20 +47,24 @@ class CloudWatchHandler(logging.Handler):
         made = False
         while True:
             closing = self._closing.wait(_EVERY_SECONDS)
-            events = self._drain()
-            if events:
+            while events := self._drain():
                 made = self._send(events, made)
             if closing:
                 return
 
     def _drain(self) -> list[dict[str, Any]]:
+        """A batch that the service takes: not too large, in the order of time; threads hand lines over in any."""
         events: list[dict[str, Any]] = []
-        while len(events) < _BATCH:
+        size = 0
+        while len(events) < _BATCH and size < _BATCH_BYTES - _EVENT_BYTES:
             try:
-                events.append(self._waiting.get_nowait())
+                event = self._waiting.get_nowait()
             except queue.Empty:
                 break
-        return events
+            event["message"] = event["message"].encode()[:_EVENT_BYTES].decode(errors="ignore")
+            size += len(event["message"].encode()) + _EVENT_OVERHEAD
+            events.append(event)
+        return sorted(events, key=lambda event: int(event["timestamp"]))
 
     def _send(self, events: list[dict[str, Any]], made: bool) -> bool:
         for attempt in range(3):

@@ -1,7 +1,8 @@
-"""SageMaker's managed MLflow: the tracking URI is the server's ARN, and every request is signed for it (Signature Version 4).
+"""SageMaker's managed MLflow: the tracking URI is an ARN, and every request is signed for it (Signature Version 4).
 
-The protocol is that of AWS's own plugin for MLflow, `sagemaker-mlflow`: one address in a region, service `sagemaker-mlflow`,
-a header that names the server. Imported only where the address is an ARN.
+The protocol is that of AWS's own plugin for MLflow, `sagemaker-mlflow` 0.5: of a tracking server and of a serverless MLflow App, one
+address in a region, the name of a service to sign for, a header that names the server. The plugin itself registers by entry points,
+which a Lambda layer has none of, and signs every header a proxy may change. Imported only where the address is an ARN.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from requests import PreparedRequest
@@ -17,30 +19,47 @@ from requests.auth import AuthBase
 from dropforge.adapters import signing
 from dropforge.errors import SettingsError
 
-SERVICE = "sagemaker-mlflow"
-SERVER_HEADER = "x-mlflow-sm-tracking-server-arn"
 BODY_HEADER = "X-Amz-Content-SHA256"
 _ARN = re.compile(
-    r"arn:(?P<partition>aws[\w-]*):sagemaker:(?P<region>[a-z0-9-]+):\d{12}:mlflow-(tracking-server|app)/[\w-]+"
+    r"arn:(?P<partition>aws[\w-]*):sagemaker:(?P<region>[a-z0-9-]+):\d{12}:(?P<kind>mlflow-tracking-server|mlflow-app)/[\w-]+"
 )
 _PARTITIONS = {"aws", "aws-us-gov"}  # where the service is
 
 
-def region_of(arn: str) -> str:
-    """Region of a tracking server. Raises SettingsError when this is not the ARN of one."""
-    found = _ARN.fullmatch(arn)
-    if found is None or found["partition"] not in _PARTITIONS:
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How one kind of managed server is reached."""
+
+    service: str  # that a request is signed for
+    header: str  # names the server
+    host: str  # in a region
+
+
+PROTOCOLS = {
+    "mlflow-tracking-server": Protocol(
+        "sagemaker-mlflow", "x-mlflow-sm-tracking-server-arn", "{region}.experiments.sagemaker.aws"
+    ),
+    "mlflow-app": Protocol("sagemaker", "x-sm-mlflow-app-arn", "mlflow.sagemaker.{region}.app.aws"),
+}
+
+
+def parts(arn: str) -> tuple[str, Protocol]:
+    """Region and protocol of a managed server. Raises SettingsError when this is not the ARN of one."""
+    match = _ARN.fullmatch(arn)
+    if match is None or match["partition"] not in _PARTITIONS:
         raise SettingsError(
             f"{arn} is not the ARN of a managed MLflow server",
             code="mlflow_arn_malformed",
-            fix="MlflowTrackingUri is http(s)://… or arn:aws:sagemaker:REGION:ACCOUNT:mlflow-tracking-server/NAME",
+            fix="MlflowTrackingUri is http(s)://…, arn:aws:sagemaker:REGION:ACCOUNT:mlflow-app/ID "
+            "or arn:aws:sagemaker:REGION:ACCOUNT:mlflow-tracking-server/NAME",
         )
-    return found["region"]
+    return match["region"], PROTOCOLS[match["kind"]]
 
 
 def endpoint(arn: str) -> str:
-    """Address of the managed servers of the ARN's region. Raises SettingsError as `region_of`."""
-    return f"https://{region_of(arn)}.experiments.sagemaker.aws"
+    """Address of the managed servers of the ARN's kind and region. Raises SettingsError as `parts`."""
+    region, protocol = parts(arn)
+    return f"https://{protocol.host.format(region=region)}"
 
 
 class ServerSignature(AuthBase):
@@ -48,7 +67,7 @@ class ServerSignature(AuthBase):
 
     def __init__(self, arn: str, credentials: Any) -> None:
         self._arn = arn
-        self._region = region_of(arn)
+        self._region, self._protocol = parts(arn)
         self._credentials = credentials
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
@@ -56,7 +75,7 @@ class ServerSignature(AuthBase):
         path, mark, query = str(request.url).partition("?")
         request.url = path + mark + query.replace("+", "%20")
         body = request.body.encode() if isinstance(request.body, str) else request.body or b""
-        signed = {SERVER_HEADER: self._arn, BODY_HEADER: hashlib.sha256(body).hexdigest()}
+        signed = {self._protocol.header: self._arn, BODY_HEADER: hashlib.sha256(body).hexdigest()}
         request.headers.update(
             signing.sign(
                 str(request.method),
@@ -65,7 +84,7 @@ class ServerSignature(AuthBase):
                 body,
                 region=self._region,
                 credentials=self._credentials.get_frozen_credentials(),
-                service=SERVICE,
+                service=self._protocol.service,
                 covered=tuple(signed),
             )
         )
@@ -85,7 +104,7 @@ def introduce(arn: str) -> None:
     from mlflow.tracking.request_auth import registry as signatures
     from mlflow.utils.rest_utils import MlflowHostCreds
 
-    region_of(arn)  # another ARN is told before anything is looked for
+    parts(arn)  # another ARN is told before anything is looked for
     signature = ServerSignature(arn, signing.credentials())
 
     def host(uri: str) -> MlflowHostCreds:

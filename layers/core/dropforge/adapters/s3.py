@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from dropforge import uris
-from dropforge.adapters.aws import translated
+from dropforge.adapters.aws import RACES, translated
 from dropforge.errors import Conflict, NotFound, Unavailable
 from dropforge.ports import ObjectStat, PresignedPost, StoredObject
 
+_RACES = 5  # conditional writes that met another one at the same moment; then somebody else is told to wait
 _READS = 10  # the client retries a request, not a body that breaks off while it is read; of a bad line, three in ten do
 
 
@@ -64,8 +67,7 @@ class S3Store:
     ) -> str:
         condition: dict[str, str] = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": if_match} if if_match else {}
         try:
-            with translated(uri):
-                answer = self._s3.put_object(**_address(uri), Body=body, ContentType=content_type, **condition)
+            answer = self._put(uri, {"Body": body, "ContentType": content_type, **condition})
         except Conflict as error:
             etag = self._written_by_us(error, uri, body)
             if not etag:
@@ -77,6 +79,21 @@ class S3Store:
             # If-Match on a key that is gone answers 404; for the writer that is a lost race like any other.
             raise Conflict(f"{uri} is gone", code="write_conflict", fix="read it again and decide anew") from error
         return str(answer["ETag"])
+
+    def _put(self, uri: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """PutObject, again while S3 says that another conditional write was under way. Raises Conflict, NotFound, Unavailable."""
+        for attempt in range(_RACES):
+            try:
+                with translated(uri):
+                    answer: Mapping[str, Any] = self._s3.put_object(**_address(uri), **arguments)
+                    return answer
+            except Unavailable as error:
+                refused = error.__cause__
+                code = refused.response["Error"]["Code"] if isinstance(refused, ClientError) else ""
+                if code not in RACES or attempt + 1 == _RACES:
+                    raise
+                time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - a pause, no secret
+        raise AssertionError  # the last attempt returned or raised
 
     def _written_by_us(self, conflict: Conflict, uri: str, body: bytes) -> str:
         """The etag, when the conflict is with our own write: its answer was lost, and the client's retry met it.
@@ -117,11 +134,10 @@ class S3Store:
     def upload(
         self, path: Path, uri: str, *, content_type: str = "application/octet-stream", if_absent: bool = False
     ) -> None:
-        bucket, key = uris.split(uri)
         condition = {"IfNoneMatch": "*"} if if_absent else {}
         # One PUT (up to 5 GB): the condition holds and the write is whole or absent; boto3's multipart helper takes no condition.
-        with translated(uri), path.open("rb") as body:
-            self._s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, **condition)
+        with path.open("rb") as body:
+            self._put(uri, {"Body": body, "ContentType": content_type, **condition})
 
     def stat(self, uri: str, version: str = "") -> ObjectStat | None:
         with translated(uri):

@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 
 from dropforge.adapters.aws import translated
 
+CAUSE_CHARACTERS = 2_000
 # A token is gone when its task was answered, timed out, or its execution ended. The wire name differs by implementation.
 _GONE = {"TaskDoesNotExist", "TaskTimedOut", "InvalidToken"}
 
@@ -42,8 +43,8 @@ class StepFunctionsWorkflow:
         return self._say("send_task_success", taskToken=token, output=output)
 
     def fail(self, token: str, error: str, cause: str) -> bool:
-        # Limits of the service: error 256, cause 32,768 characters.
-        return self._say("send_task_failure", taskToken=token, error=error[:256], cause=cause[:32_000])
+        # The service takes 256 and 32,768 characters; but the causes of all jobs go to `conclude` in one payload of 256 KB.
+        return self._say("send_task_failure", taskToken=token, error=error[:256], cause=cause[:CAUSE_CHARACTERS])
 
     def heartbeat(self, token: str) -> bool:
         return self._say("send_task_heartbeat", taskToken=token)

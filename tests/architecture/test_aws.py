@@ -1,0 +1,332 @@
+"""What AWS refuses although an emulator accepts it, as far as it can be known from the template alone."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import boto3
+import cfnlint.data.AdditionalSpecs
+import pytest
+import yaml
+from samtranslator.translator.transform import transform
+
+from dropforge_local.packaging import definition_json, load_template, package
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = load_template(ROOT / "template.yaml")
+PARAMETERS: dict[str, dict[str, Any]] = TEMPLATE["Parameters"]
+RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
+KEY = "arn:aws:kms:us-east-1:123456789012:key/1"
+SUBNETS = {"SubnetIds": "subnet-1,subnet-2", "VpcId": "vpc-1"}
+IMAGE = {"TrainingImageUri": "123456789012.dkr.ecr.us-east-1.amazonaws.com/dropforge-training:1"}
+FRONTEND = {"FrontendImageUri": "x:1", "FrontendKeyArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:k"}
+# Sets of parameters that between them switch every condition on and off.
+SETS: dict[str, dict[str, str]] = {
+    "defaults": {},
+    "fargate": {"TrainingCompute": "fargate", **SUBNETS, **IMAGE},
+    "spot and own mlflow": {
+        "TrainingCompute": "fargate", "TaskCapacity": "FARGATE_SPOT", "ManagedMlflow": "none", "MlflowTrackingUri": "https://m",
+        **SUBNETS,
+    },
+    "tracking server": {"ManagedMlflow": "server"},
+    "own key and secrets": {
+        "KmsKeyArn": KEY, "SecretsKmsKeyArn": KEY, "ManagedMlflow": "none", "MlflowTrackingUri": "https://m",
+        "MlflowSecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:m", **IMAGE,
+    },
+    "web app": {**FRONTEND, **SUBNETS, "KmsKeyArn": KEY, "SecretsKmsKeyArn": KEY},
+    "gradual, warm, mailed": {"GradualDeployment": "true", "PredictProvisioned": "1", "AlarmEmail": "a@b.c", "NoUploadDays": "2"},
+    "quiet": {"Monitoring": "false", "Tracing": "PassThrough", "RequireTls": "false", "RetrainSchedule": "rate(30 days)"},
+}  # fmt: skip
+
+
+class _ManagedPolicies:
+    """The transform asks for AWS-managed policies by name; the template uses none of them by name."""
+
+    def load(self) -> dict[str, str]:
+        return {}
+
+
+@cache
+def _packed() -> dict[str, Any]:
+    return package(ROOT, lambda key, _body: f"s3://packages/{key}")
+
+
+@cache
+def _plain(name: str) -> dict[str, Any]:
+    """The template as CloudFormation sees it after the SAM transform, under one set of parameters."""
+    packed = copy.deepcopy(_packed())
+    given = {k: str(p.get("Default", "")) for k, p in packed["Parameters"].items()} | SETS[name]
+    names = {"AWS::Region": "us-east-1", "AWS::AccountId": "123456789012", "AWS::Partition": "aws"}
+    plain: dict[str, Any] = transform(packed, {**given, **names}, _ManagedPolicies())
+    values = {**given, **names, "AWS::StackName": "dropforge", "AWS::URLSuffix": "amazonaws.com"}
+    conditions = plain.get("Conditions", {})
+
+    def holds(value: Any) -> bool:
+        if "Condition" in value:
+            return holds(conditions[value["Condition"]])
+        ((function, arguments),) = value.items()
+        match function:
+            case "Fn::Equals":
+                left, right = (str(values[a["Ref"]]) if isinstance(a, dict) else str(a) for a in arguments)
+                return left == right
+            case "Fn::Not":
+                return not holds(arguments[0])
+            case "Fn::And":
+                return all(map(holds, arguments))
+            case "Fn::Or":
+                return any(map(holds, arguments))
+        raise AssertionError(function)
+
+    def resolved(value: Any) -> Any:
+        if isinstance(value, list):
+            return [r for r in map(resolved, value) if r != {"Ref": "AWS::NoValue"}]
+        if not isinstance(value, dict):
+            return value
+        if set(value) == {"Fn::If"}:
+            condition, yes, no = value["Fn::If"]
+            return resolved(yes if holds(conditions[condition]) else no)
+        if set(value) == {"Ref"} and value["Ref"] in given:
+            return given[value["Ref"]]
+        return {k: r for k, v in value.items() if (r := resolved(v)) != {"Ref": "AWS::NoValue"}}
+
+    kept = {n: r for n, r in plain["Resources"].items() if "Condition" not in r or holds(conditions[r["Condition"]])}
+    outputs = {
+        n: o for n, o in plain.get("Outputs", {}).items() if "Condition" not in o or holds(conditions[o["Condition"]])
+    }
+    return {"Resources": resolved(kept), "Outputs": resolved(outputs)}
+
+
+@pytest.fixture(autouse=True)
+def _region(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The transform wants to know where it is."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+
+
+def _named(value: Any) -> Iterator[str]:
+    """Every logical name that a value refers to by Ref, GetAtt or Sub."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "Ref":
+                yield inner
+            elif key == "Fn::GetAtt":
+                yield inner[0] if isinstance(inner, list) else str(inner).split(".", 1)[0]
+            elif key == "Fn::Sub":
+                text, own = (inner, {}) if isinstance(inner, str) else (inner[0], inner[1])
+                yield from (n.split(".")[0] for n in re.findall(r"\$\{([\w.:]+)\}", text) if n not in own)
+                yield from _named(own)
+            else:
+                yield from _named(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _named(inner)
+
+
+def _needs(resources: dict[str, Any]) -> dict[str, set[str]]:
+    """Resource → the resources that CloudFormation creates before it."""
+    needs = {}
+    for name, resource in resources.items():
+        after = resource.get("DependsOn", [])
+        after = {after} if isinstance(after, str) else set(after)
+        needs[name] = {n for n in {*after, *_named(resource.get("Properties", {}))} if n in resources}
+    return needs
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_there_is_an_order_of_creation(name: str) -> None:
+    """Under each set of parameters every reference leads to something that is created, and no resource waits for itself."""
+    resources = _plain(name)["Resources"]
+    for owner, value in [*resources.items(), ("outputs", _plain(name)["Outputs"])]:
+        missing = {n for n in _named(value) if not n.startswith("AWS::") and n not in resources and n not in PARAMETERS}
+        assert not missing, owner
+    needs = _needs(resources)
+    while ready := {n for n, after in needs.items() if not after}:
+        needs = {n: after - ready for n, after in needs.items() if n not in ready}
+    assert not needs, "these wait for each other"
+
+
+def test_the_sets_switch_every_condition() -> None:
+    """Each condition of the template is true under one of the sets and false under another: nothing goes unchecked."""
+    conditional = {n for n, r in RESOURCES.items() if "Condition" in r}
+    present = [set(_plain(name)["Resources"]) for name in SETS]
+    assert conditional <= set.union(*present)
+    assert not conditional & set.intersection(*present)
+
+
+# A new account: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html ("new AWS accounts have reduced concurrency
+# and memory quotas"), Service Quotas for Fargate, and CloudWatch's always-free part.
+NEW_ACCOUNT = {
+    "memory_mb": 3008,
+    "concurrency": 10,
+    "unreserved": 10,
+    "timeout": 900,
+    "ephemeral_mb": 10240,
+    "fargate_vcpu": 6,
+}
+
+
+def _functions(name: str) -> dict[str, dict[str, Any]]:
+    return {n: r["Properties"] for n, r in _plain(name)["Resources"].items() if r["Type"] == "AWS::Lambda::Function"}
+
+
+@pytest.mark.parametrize("name", ["defaults", "fargate"])
+def test_the_defaults_fit_into_a_new_account(name: str) -> None:
+    """Memory, time, disk and concurrency of every function, and the tasks at the same time, are within a new account's quotas."""
+    for function, properties in _functions(name).items():
+        assert properties["MemorySize"] <= NEW_ACCOUNT["memory_mb"], function
+        assert properties["Timeout"] <= NEW_ACCOUNT["timeout"], function
+        assert properties.get("EphemeralStorage", {}).get("Size", 512) <= NEW_ACCOUNT["ephemeral_mb"], function
+        # With ten concurrent executions in the account none can be set aside: Lambda keeps 10 unreserved (100 in older accounts).
+        assert "ReservedConcurrentExecutions" not in properties, function
+    for resource in _plain(name)["Resources"].values():
+        if resource["Type"] == "AWS::ECS::TaskDefinition":
+            size = PARAMETERS["TaskSize"]["Default"]
+            cpu = int(TEMPLATE["Mappings"]["TaskSizes"][size]["Cpu"]) / 1024
+            assert cpu * PARAMETERS["MaxConcurrentModels"]["Default"] <= NEW_ACCOUNT["fargate_vcpu"]
+        assert resource["Type"] != "AWS::Lambda::Alias" or "ProvisionedConcurrencyConfig" not in resource["Properties"]
+
+
+def test_a_stack_without_an_mlflow_server_is_refused() -> None:
+    """No default points at the function itself; who brings no server and lets none be made is told before anything is created."""
+    assert PARAMETERS["MlflowTrackingUri"]["Default"] == ""
+    rule = TEMPLATE["Rules"]["MlflowIsSomewhere"]
+    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "ManagedMlflow"}, "none"]}
+    assert rule["Assertions"][0]["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "MlflowTrackingUri"}, ""]}]}
+    uri = _functions("defaults")["AnalyzeFunction"]["Environment"]["Variables"]["MLFLOW_TRACKING_URI"]
+    assert uri == {"Fn::GetAtt": ["MlflowApp", "Arn"]}
+    assert PARAMETERS["ManagedMlflow"]["Default"] == "app"
+
+
+def test_a_failed_create_leaves_nothing_in_the_way() -> None:
+    """What has a fixed name and is retained goes away with a create that failed, so that the next one is not refused its name."""
+    for name, resource in RESOURCES.items():
+        if resource["Type"] == "AWS::S3::Bucket":
+            assert resource["DeletionPolicy"] == "RetainExceptOnCreate", name
+            assert resource["UpdateReplacePolicy"] == "Retain", name
+        else:
+            assert resource.get("DeletionPolicy", "Delete") == "Delete", name
+
+
+def test_the_api_has_one_stage() -> None:
+    """SAM adds a stage named `Stage` to every API without an OpenApiVersion: a second, public way in."""
+    stages = [
+        r["Properties"]["StageName"]
+        for r in _plain("defaults")["Resources"].values()
+        if r["Type"] == "AWS::ApiGateway::Stage"
+    ]
+    assert stages == ["v1"]
+    (api,) = [
+        r["Properties"] for r in _plain("defaults")["Resources"].values() if r["Type"] == "AWS::ApiGateway::RestApi"
+    ]
+    assert api["Body"]["openapi"] == "3.0.1"
+
+
+def test_mlflow_gives_up_before_control_has_to() -> None:
+    """All tries of one call to MLflow, with their pauses, end before API Gateway and the function's timeout do."""
+    variables = _functions("defaults")["ControlFunction"]["Environment"]["Variables"]
+    retries, timeout = (int(variables[f"MLFLOW_HTTP_REQUEST_{n}"]) for n in ("MAX_RETRIES", "TIMEOUT"))
+    # MLflow's own factor 2 (seconds) and jitter of at most 1 second: urllib3 sleeps factor * 2**n before the (n+1)-th repetition.
+    pauses = sum(2 * 2**n + 1 for n in range(retries))
+    assert (retries + 1) * timeout + pauses < _functions("defaults")["ControlFunction"]["Timeout"]
+
+
+def _statements(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        if "Effect" in value:
+            yield value
+        for inner in value.values():
+            yield from _statements(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _statements(inner)
+
+
+@cache
+def _known_actions() -> dict[str, set[str]]:
+    """Service prefix → its actions in lower case, of AWS's Service Authorization Reference as cfn-lint carries it."""
+    data = Path(cfnlint.data.AdditionalSpecs.__file__).parent / "Policies.json"
+    return {service: set(entry["Actions"]) for service, entry in json.loads(data.read_text()).items()}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_action_exists(name: str) -> None:
+    """Each IAM action of each policy is one of the Service Authorization Reference: a misspelt right is a right that nobody has."""
+    actions = {
+        action
+        for resource in _plain(name)["Resources"].values()
+        for statement in _statements(resource.get("Properties", {}))
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+        if not action.endswith(":*")  # of a Deny: everything
+    }
+    assert len(actions) > 20
+    assert not {
+        a for a in actions if a.partition(":")[2].lower() not in _known_actions().get(a.partition(":")[0], set())
+    }
+
+
+@pytest.mark.parametrize("compute", ["queue", "fargate"])
+def test_step_functions_reaches_every_state(compute: str) -> None:
+    """CreateStateMachine refuses a definition with a state that nothing leads to, also inside a Map, whatever the parameters are."""
+    text = definition_json(ROOT / "statemachine" / "training.asl.yaml").decode()
+    for key in RESOURCES["TrainingStateMachine"]["Properties"]["DefinitionSubstitutions"]:
+        text = text.replace(
+            "${" + key + "}", {"TrainingCompute": compute, "MaxConcurrency": "3"}.get(key, "arn:aws:x:::y")
+        )
+
+    def check(scope: dict[str, Any]) -> None:
+        targets = {scope["StartAt"]}
+        for state in scope["States"].values():
+            steps = [state, *state.get("Catch", []), *state.get("Choices", [])]
+            targets |= {step[key] for step in steps for key in ("Next", "Default") if key in step}
+            if "ItemProcessor" in state:
+                check(state["ItemProcessor"])
+        assert targets == set(scope["States"])
+
+    machine = json.loads(text)
+    check(machine)
+    assert machine["States"]["TrainModels"]["MaxConcurrency"] == 3
+    # CloudFormation puts the values into the YAML itself: what it then reads is the same.
+    raw = (ROOT / "statemachine" / "training.asl.yaml").read_text().replace("${MaxConcurrency}", "3")
+    assert yaml.safe_load(raw)["States"]["TrainModels"]["MaxConcurrency"] == 3
+
+
+def _calls() -> Iterator[tuple[str, str, set[str]]]:
+    """(service, operation, literal argument names) of every boto3 call of the adapters."""
+    services = {
+        "_lambda": "lambda",
+        "_secrets": "secretsmanager",
+        "_s3": "s3",
+        "_sqs": "sqs",
+        "_sfn": "stepfunctions",
+        "_logs": "logs",
+    }
+    for source in (ROOT / "layers" / "core" / "dropforge" / "adapters").glob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            owner = node.func.value
+            if isinstance(owner, ast.Attribute) and owner.attr in services:
+                yield services[owner.attr], node.func.attr, {k.arg for k in node.keywords if k.arg}
+
+
+def test_every_call_is_one_of_botocore() -> None:
+    """Each operation of the adapters, and each argument they name, is in the pinned botocore's model of the service."""
+    helpers = {"get_paginator", "generate_presigned_url", "generate_presigned_post", "download_file"}
+    checked = 0
+    for service, method, arguments in _calls():
+        client = boto3.client(service, region_name="us-east-1")
+        if method in helpers:
+            assert hasattr(client, method)
+            continue
+        operation = client.meta.method_to_api_mapping[method]
+        model = client.meta.service_model.operation_model(operation)
+        assert arguments <= set(model.input_shape.members), (service, method)
+        checked += 1
+    assert checked >= 12
