@@ -56,7 +56,7 @@ check: .venv/.dev ## Lint, types, import rules, template
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
-	@$(BIN)/cfn-lint template.yaml
+	@$(BIN)/cfn-lint template.yaml bootstrap.yaml
 
 deploy: .venv/.runtime .venv-sam/.ready ## Build and deploy (ENV=aws, or ENV=local to what `make up` started); asks the first time. SAM_BUILD=--use-container without python3.13
 	@$(SAM) build $(SAM_BUILD)
@@ -70,9 +70,9 @@ destroy: .venv/.runtime ## Delete the stack STACK on AWS with all its data, afte
 
 verify-aws: .venv/.dev .venv-sam/.ready .venv-checkov/.ready .ci/tools/asl/node_modules/.ready ## What can be proven of AWS without it: lint, rules, build, sizes, sam deploy to prediction to sam delete
 	@$(SAM) validate --lint --region us-east-1
-	@$(BIN)/cfn-lint --regions $$($(BIN)/python -c 'from dropforge_local.regions import REGIONS; print(*REGIONS)') -- template.yaml
+	@$(BIN)/cfn-lint --regions $$($(BIN)/python -c 'from dropforge_local.regions import REGIONS; print(*REGIONS)') -- template.yaml bootstrap.yaml
 	@$(BIN)/python .ci/state_machine.py
-	@.venv-checkov/bin/checkov --file template.yaml --config-file .checkov.yaml
+	@.venv-checkov/bin/checkov --file template.yaml bootstrap.yaml --config-file .checkov.yaml
 	@$(SAM) build $(SAM_BUILD)
 	@$(BIN)/python .ci/verify_aws.py
 

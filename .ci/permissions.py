@@ -128,7 +128,7 @@ def probes(config: Config, outputs: dict[str, str]) -> list[Probe]:
 
 def simulated(config: Config) -> str:
     """The state machine and the roles of a task, which nobody but AWS asks."""
-    given = {"TrainingCompute": "fargate", "SubnetIds": "subnet-1", "VpcId": "vpc-1"}
+    given = {"TrainingCompute": "fargate", "TrainingImageUri": "x:1", "SubnetIds": "subnet-1", "VpcId": "vpc-1"}
     fargate = Config(config.root, config.home, config.port, 0, project="onfargate", parameters=given)
     deploy.deploy(fargate)
     outputs = deploy.outputs(fargate)

@@ -33,11 +33,12 @@ SETS: dict[str, dict[str, str]] = {
     "fargate": {"TrainingCompute": "fargate", **SUBNETS, **IMAGE},
     "spot and own mlflow": {
         "TrainingCompute": "fargate", "TaskCapacity": "FARGATE_SPOT", "ManagedMlflow": "none", "MlflowTrackingUri": "https://m",
-        **SUBNETS,
+        **SUBNETS, **IMAGE,
     },
     "tracking server": {"ManagedMlflow": "server"},
     "own key and secrets": {
         "KmsKeyArn": KEY, "SecretsKmsKeyArn": KEY, "ManagedMlflow": "none", "MlflowTrackingUri": "https://m",
+        "PermissionsBoundary": "arn:aws:iam::123456789012:policy/b", "RolePath": "/team/",
         "MlflowSecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:m", **IMAGE,
     },
     "web app": {**FRONTEND, **SUBNETS, "KmsKeyArn": KEY, "SecretsKmsKeyArn": KEY},
@@ -329,3 +330,58 @@ def test_every_call_is_one_of_botocore() -> None:
         assert arguments <= set(model.input_shape.members), (service, method)
         checked += 1
     assert checked >= 12
+
+
+@pytest.mark.parametrize("boundary", ["", "arn:aws:iam::123456789012:policy/b"])
+def test_every_role_carries_the_boundary_and_the_path(boundary: str) -> None:
+    """PermissionsBoundary and RolePath reach each role, those that SAM makes too; without them no role has a boundary."""
+    name = "own key and secrets" if boundary else "fargate"
+    roles = {n: r["Properties"] for n, r in _plain(name)["Resources"].items() if r["Type"] == "AWS::IAM::Role"}
+    assert len(roles) >= 8
+    assert {p.get("PermissionsBoundary", "") for p in roles.values()} == {boundary}
+    assert {p["Path"] for p in roles.values()} == {"/team/" if boundary else "/"}
+
+
+BOOTSTRAP = load_template(ROOT / "bootstrap.yaml")["Resources"]
+
+
+def test_the_image_is_there_before_the_stack_that_runs_it() -> None:
+    """The repository is in the bootstrap stack, readable by Lambda, with tags that never move and an end for old images."""
+    assert not [n for n, r in RESOURCES.items() if r["Type"] == "AWS::ECR::Repository"]
+    repository = BOOTSTRAP["TrainingRepository"]["Properties"]
+    (statement,) = repository["RepositoryPolicyText"]["Statement"]
+    assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+    assert set(statement["Action"]) == {"ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"}
+    assert repository["ImageTagMutability"] == "IMMUTABLE"
+    assert json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
+    rules = [a["Assert"] for a in TEMPLATE["Rules"]["FargateNeedsSubnets"]["Assertions"]]
+    assert {"Fn::Not": [{"Fn::Equals": [{"Ref": "TrainingImageUri"}, ""]}]} in rules
+
+
+def test_a_workflow_deploys_from_its_environment() -> None:
+    """A job with `environment: aws` has the subject repo:OWNER/NAME:environment:aws; the role trusts that and nothing wider."""
+    (statement,) = BOOTSTRAP["DeployRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    equal = statement["Condition"]["StringEquals"]
+    assert equal["token.actions.githubusercontent.com:aud"] == "sts.amazonaws.com"
+    subject = equal["token.actions.githubusercontent.com:sub"]["Fn::Sub"]
+    assert subject == "repo:${GitHubRepository}:environment:${GitHubEnvironment}"
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "deploy.yml").read_text())
+    environments = {job.get("environment") for job in workflow["jobs"].values()} - {None}
+    default = load_template(ROOT / "bootstrap.yaml")["Parameters"]["GitHubEnvironment"]["Default"]
+    assert environments == {default}
+
+
+def test_every_action_of_the_bootstrap_exists() -> None:
+    """As for the stack; a family of actions (`lambda:*`) must at least have a member."""
+    actions = {
+        a for s in _statements(BOOTSTRAP) for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])
+    }
+    unknown = {
+        action
+        for action in actions
+        if not any(
+            re.fullmatch(re.escape(action.partition(":")[2].lower()).replace(r"\*", ".*"), known)
+            for known in _known_actions().get(action.partition(":")[0], set())
+        )
+    }
+    assert not unknown
