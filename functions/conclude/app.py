@@ -7,7 +7,7 @@ from typing import Any
 
 from dropforge import bootstrap, observability
 from dropforge.messages import ConcludeRequest
-from dropforge.steps import promote
+from dropforge.steps import promote, publish
 from dropforge.steps.conclude import conclude
 
 
@@ -42,6 +42,9 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             bucket=world.env.data_bucket,
             log=log,
             python=bool(world.env.python_function),
+        )
+        publish.publish_labels(
+            settings=settings, store=world.store, registry=world.registry, bucket=world.env.data_bucket
         )
         log.info(
             "concluded",

@@ -57,9 +57,8 @@ def _set_model(w: World, request: http.Request) -> http.Response:
     }
     if weight or shadow:
         return http.Response(candidate.propose(*which, weight=weight, shadow=shadow, **common))
-    switched = switch.set_model(*which, **common)
-    _publish(w)
-    return http.Response(switched)
+    _publish(w)  # first: when it fails nothing was switched, and the same request can be sent again
+    return http.Response(switch.set_model(*which, **common))
 
 
 def _beside(body: dict[str, Any]) -> tuple[float, bool]:
@@ -128,11 +127,8 @@ def _label(w: World, request: http.Request) -> http.Response:
 
 
 def _publish(w: World) -> None:
-    """Labels to where predict finds them. What was asked for is done already: a failure is logged, and mended by the next change."""
-    try:
-        publish.publish_labels(settings=w.settings(), store=w.store, registry=w.registry, bucket=w.env.data_bucket)
-    except DropforgeError as error:
-        w.log("control").error("labels were not published", extra={"code": error.code, "why": error.message})
+    """Aliases to where predict finds them. A failure is the caller's to know: setting the same alias again is harmless."""
+    publish.publish_labels(settings=w.settings(), store=w.store, registry=w.registry, bucket=w.env.data_bucket)
 
 
 def _by(request: http.Request) -> str:

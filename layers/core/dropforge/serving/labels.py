@@ -1,6 +1,7 @@
 """`serving/labels.json`: the labelled versions besides the active one that a request may name. Written by control, read by predict.
 
-Labels live in MLflow; predict never calls it. So control publishes them whenever it sets one or switches.
+Aliases live in MLflow; predict never calls it. So they are published by whoever may have moved one: control when it sets
+one or activates a version, conclude after it registered versions and after a promotion.
 """
 
 from __future__ import annotations
