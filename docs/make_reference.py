@@ -189,6 +189,8 @@ def _commands() -> Iterator[tuple[str, Any]]:
 
     group: Any = typer.main.get_command(app)
     for name, command in group.commands.items():
+        if getattr(command, "invoke_without_command", False):
+            yield name, command
         if getattr(command, "commands", None):
             for sub, inner in command.commands.items():
                 yield f"{name} {sub}", inner

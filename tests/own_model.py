@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 
 from dropforge.data.schema import Column
 from dropforge.ports import ObjectStore
+from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.manifest import BundleManifest
 from dropforge.serving.pointer import Active
 from dropforge_training import export, python_models
@@ -52,14 +53,16 @@ class Bundle:
     manifest: BundleManifest
     body: bytes
 
-    def put(self, store: ObjectStore, artifact_bucket: str) -> Active:
-        """Store it where a training job does; the pointer that names it."""
+    def put(self, store: ObjectStore, artifact_bucket: str, data_bucket: str) -> Active:
+        """Store it where a training job does and record it as conclude does; the pointer that names it."""
         uri = f"s3://{artifact_bucket}/mlflow/1/{self.manifest.run_id}/artifacts/bundle"
         store.put(f"{uri}/manifest.json", self.manifest.to_json())
         store.put(f"{uri}/pipeline.pkl", self.body)
         sha256 = hashlib.sha256(self.manifest.to_json()).hexdigest()
         name = f"{self.manifest.project}-{self.manifest.model}"
-        return Active(name, "1", "Production", self.manifest.run_id, uri, sha256)
+        active = Active(name, "1", "Production", self.manifest.run_id, uri, sha256)
+        ModelRecords(store, data_bucket).write(ModelRecord.of(active, serve="python", by="test"))
+        return active
 
 
 def bundle(folder: Path, project: str) -> Bundle:

@@ -123,6 +123,7 @@ def batch(folder: Path, name: str, rows: int, form: str) -> dict[str, Any]:
     from dropforge import settings_store
     from dropforge.adapters.memory import MemoryStore
     from dropforge.messages import UploadEvent
+    from dropforge.serving.integrity import ModelRecord, ModelRecords
     from dropforge.serving.ledger import Ledger  # noqa: F401 - import time is not what is measured
     from dropforge.serving.pointer import Active, ActivePointer
     from dropforge.steps.batch import BatchPorts, score
@@ -134,7 +135,9 @@ def batch(folder: Path, name: str, rows: int, form: str) -> dict[str, Any]:
     store.put("s3://artifacts/bundle/manifest.json", manifest)
     store.put("s3://artifacts/bundle/model.onnx", (folder / f"{name}.onnx").read_bytes())
     digest = hashlib.sha256(manifest).hexdigest()
-    ActivePointer(store, "data").replace(Active("adult", "1", "P", "r", "s3://artifacts/bundle", digest), "")
+    active = Active("adult", "1", "P", "r", "s3://artifacts/bundle", digest)
+    ModelRecords(store, "data").write(ModelRecord.of(active, serve="onnx", by="benchmark"))
+    ActivePointer(store, "data").replace(active, "")
     ports = BatchPorts(store, UploadBook(store, "data"), "data", logging.getLogger("bench"))
     took = []
     for n in range(3 if rows <= 200_000 else 1):

@@ -20,15 +20,20 @@ _CLI = {"x-dropforge-user": "cli"}
 
 def register(app: typer.Typer) -> None:
     panel = "Models"
-    app.command(rich_help_panel=panel)(models)
+    group = typer.Typer(help="List versions; adopt one that was not trained here.")
+    group.callback(invoke_without_command=True)(models)
+    group.command()(adopt)
+    app.add_typer(group, name="models", rich_help_panel=panel)
     app.command(rich_help_panel=panel)(label)
     app.command("set-model", rich_help_panel=panel)(set_model)
     app.command(rich_help_panel=panel)(predict)
     app.command(rich_help_panel=panel)(data)
 
 
-def models(json: Json = False) -> None:
-    """List every version with its held-out score and aliases."""
+def models(context: typer.Context, json: Json = False) -> None:
+    """List every version with its held-out score and aliases; `models adopt` makes one usable that was not trained here."""
+    if context.invoked_subcommand:
+        return
     listed = Target.find().api("GET", "/models").json()["models"]
     if json:
         emit_json(listed)
@@ -40,10 +45,50 @@ def models(json: Json = False) -> None:
             " ".join(f"{k} {v:.4f}" for k, v in m["heldout"].items()),
             ", ".join(m["aliases"]),
             m["upload_id"][:12],
+            "yes" if m["recorded"] else "no: dropforge models adopt",
         )
         for m in listed
     ]
-    emit_table(("model", "version", "held-out", "aliases", "upload"), rows)
+    emit_table(("model", "version", "held-out", "aliases", "upload", "recorded"), rows)
+
+
+def adopt(
+    version: Annotated[str, typer.Argument(help="MODEL/VERSION; every version without a record when left out")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    json: Json = False,
+) -> None:
+    """Record a version that no training of this system concluded, so that it can be activated. Your own AWS credentials sign it.
+
+    Shows what would be recorded and asks. A pickle needs `serve: python` in the settings in force.
+    """
+    from dropforge import settings_store
+    from dropforge.adapters.s3 import S3Store
+    from dropforge.serving.integrity import ModelRecords, describe
+    from dropforge.steps import adopt as step
+
+    target = Target.find()
+    store, bucket = S3Store(target.client("s3")), target.outputs["DataBucket"]
+    settings = settings_store.read(store, settings_store.current_uri(bucket))
+    by = str(target.client("sts").get_caller_identity()["Arn"])
+    found = step.unrecorded(settings=settings, store=store, registry=_registry(target), bucket=bucket)
+    chosen = [v for v in found if version in ("", f"{v.name}/{v.version}")]
+    if version and not chosen:
+        raise NotFound(
+            f"no version {version!r} without an integrity record",
+            code="version_unknown",
+            fix="`dropforge models` lists versions and says which are recorded; name one as MODEL/VERSION",
+        )
+    adopted = []
+    for one in chosen:
+        record = step.proposal(one, settings=settings, store=store, by=by)
+        if not json:
+            emit_facts(describe(record))
+        if yes or typer.confirm(f"Trust {one.name}/{one.version}, its bundle and its code?", default=False, err=True):
+            adopted.append(describe(ModelRecords(store, bucket).write(record)))
+    if json:
+        emit_json(adopted)
+        return
+    say(f"{len(adopted)} of {len(chosen)} versions recorded" if chosen else "every version is recorded")
 
 
 def label(

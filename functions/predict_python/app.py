@@ -12,7 +12,7 @@ from dropforge_training.python_models import PythonModels
 @cache
 def _models() -> PythonModels:
     world = bootstrap.world()
-    return PythonModels(world.store, world.log("predict_python"))
+    return PythonModels(world.store, world.env.data_bucket, world.log("predict_python"))
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:

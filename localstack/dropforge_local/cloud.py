@@ -171,6 +171,7 @@ def start_worker(config: Config, outputs: dict[str, str], number: int = 1) -> No
         "STATE_MACHINE_ARN": outputs["StateMachineArn"],
         "TRAINING_QUEUE_URL": outputs["TrainingQueueUrl"],
         "TRAINING_LOG_GROUP": config.training_log_group,
+        "PYTHON_FUNCTION": outputs.get("PredictPythonFunction", ""),
         "GIT_PYTHON_REFRESH": "quiet",
         "OMP_WAIT_POLICY": "PASSIVE",  # as in the image: workers share cores, and idle threads that spin slow all of them tenfold
         "PYTHONPATH": str(config.settings_file.parent.resolve()),  # models of the project's own lie beside its settings

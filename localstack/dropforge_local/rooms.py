@@ -13,6 +13,7 @@ ROOMS = {
         "tuning",
         "progress",
         "serving",
+        "integrity",
         "predictions",
         "captured",
         "labels",

@@ -37,12 +37,14 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
     "BatchFunction": {
         (READ, "data/batch/*"), ("s3:GetObjectVersion", "data/batch/*"), (READ, "data/config/settings.yaml"),
         (READ, "data/serving/active.json"), (READ, "data/uploads/*"),
+        (READ, "data/integrity/*"),
         *((WRITE, f"data/{room}/*") for room in ("uploads", "predictions", "quarantine")),
         (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "data"), ("s3:ListBucketVersions", "data"),
         ("s3:ListBucket", "artifacts"), ("lambda:InvokeFunction", "PredictPythonFunction"),
     },
     "ConcludeFunction": {
         (READ, "data/uploads/*"), (WRITE, "data/uploads/*"), (READ, "data/config/*"), ("s3:ListBucket", "data"),
+        (READ, "data/integrity/*"), (WRITE, "data/integrity/*"),  # nobody else writes there
         (READ, "data/serving/*"), (WRITE, "data/serving/*"),  # a switch by promotion.auto_promote
         (READ, "artifacts/mlflow/*"), (WRITE, "artifacts/mlflow/*/gate.json"), ("s3:ListBucket", "artifacts"),
         (READ, "artifacts/reports/*/report.html"), (WRITE, "artifacts/reports/*/report.html"),
@@ -50,17 +52,18 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
     "ControlFunction": {
         (WRITE, "data/incoming/*"), (WRITE, "data/batch/*"), (WRITE, "data/labels/*"),
         *((READ, f"data/{room}/*") for room in ("uploads", "progress", "config", "quarantine")),
-        (READ, "data/predictions/*"), (READ, "data/monitoring/*"),
+        (READ, "data/predictions/*"), (READ, "data/monitoring/*"), (READ, "data/integrity/*"),
         (READ, "data/serving/*"), (WRITE, "data/serving/*"), ("s3:ListBucket", "data"),
         (READ, "artifacts/reports/*"), (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "artifacts"),
         ("sqs:GetQueueAttributes", "TrainingQueue"), ("logs:FilterLogEvents", "logs/*"),
     },
     "PredictFunction": {
-        (READ, "data/serving/*"), (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "data"), ("s3:ListBucket", "artifacts"),
+        (READ, "data/integrity/*"), (READ, "data/serving/*"), (READ, "artifacts/mlflow/*"),
+        ("s3:ListBucket", "data"), ("s3:ListBucket", "artifacts"),
         (WRITE, "data/captured/*"), ("lambda:InvokeFunction", "PredictPythonFunction"),
     },
     "PredictPythonRole": {
-        (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "artifacts"),
+        (READ, "data/integrity/*"), ("s3:ListBucket", "data"), (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "artifacts"),
         ("logs:CreateLogStream", "logs/predict_python"), ("logs:PutLogEvents", "logs/predict_python"),
         ("xray:PutTraceSegments", "*"), ("xray:PutTelemetryRecords", "*"),
     },
@@ -73,6 +76,7 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         *((f"sqs:{a}", "TrainingQueue") for a in ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes")),
         *((a, "*") for a in WITHOUT_RESOURCES if a.startswith("states:")),
         (READ, "data/datasets/*"), (READ, "data/config/*"), (READ, "data/serving/active.json"),
+        (READ, "data/integrity/*"), ("lambda:InvokeFunction", "PredictPythonFunction"),  # the champion, when it is a pickle
         (READ, "data/tuning/*"), (WRITE, "data/tuning/*"), (WRITE, "data/progress/*"),
         (READ, "artifacts/mlflow/*"), (WRITE, "artifacts/mlflow/*"), ("s3:ListBucket", "data"), ("s3:ListBucket", "artifacts"),
         ("logs:CreateLogStream", "logs/training"), ("logs:PutLogEvents", "logs/training"),
@@ -148,6 +152,7 @@ REACHES: dict[str, dict[str, set[str]]] = {
     },
     "PredictPythonRole": {"S3Store": {"get"}},
     "TrainingRole": {
+        "LambdaFunction": {"invoke"},
         "S3Store": {"get", "put", "download", "upload", "stat", "list"},
         "SqsQueue": {"receive", "extend", "delete", "depth"},
         "StepFunctionsWorkflow": {"succeed", "fail", "heartbeat"},
@@ -345,3 +350,19 @@ def test_every_call_of_a_part_is_allowed(name: str) -> None:
     for adapter, methods in REACHES[name].items():
         for method in methods:
             assert operations[adapter, method] <= allowed, f"{adapter}.{method}"
+
+
+def test_only_conclude_writes_integrity_records() -> None:
+    """What is activated and loaded is compared with a prefix that exactly one part of the system may write."""
+    writers = {name for name, granted in REVIEWED.items() if (WRITE, "data/integrity/*") in granted}
+    assert writers == {"ConcludeFunction"}
+
+
+def test_immutable_keys_are_written_once() -> None:
+    """On AWS the bucket itself refuses to overwrite settings named by hash, integrity records and the history."""
+    statements = RESOURCES["DataBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    (once,) = [s for s in statements if s["Sid"] == "WriteOnce"]
+    assert once["Effect"] == "Deny"
+    assert once["Condition"] == {"Null": {"s3:if-none-match": "true"}}
+    ends = {str(r["Fn::Sub"]).partition("/")[2] for r in once["Resource"]}
+    assert ends == {"config/settings-*.yaml", "integrity/*", "serving/history/*"}

@@ -73,7 +73,9 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="module")
 def stored(lone_cloud: Cloud, own: Bundle) -> Active:
     """The bundle where a training job leaves it."""
-    return own.put(S3Store(lone_cloud.client("s3")), lone_cloud.outputs["ArtifactBucket"])
+    return own.put(
+        S3Store(lone_cloud.client("s3")), lone_cloud.outputs["ArtifactBucket"], lone_cloud.outputs["DataBucket"]
+    )
 
 
 @pytest.fixture

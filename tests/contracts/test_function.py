@@ -21,7 +21,9 @@ from dropforge.errors import InvalidRequest, Unavailable
 from dropforge.ports import Function
 from dropforge.serving import python_model
 from dropforge.serving.manifest import BundleManifest, Feature, GraphInput, PythonModel
+from dropforge.serving.pointer import Active
 
+ACTIVE = Active("demo-own", "1", "Production", "r1", "s3://artifacts/b", "ab" * 32)
 GOLDEN = Path(__file__).parent / "golden"
 Handler = Callable[[Any], Any]
 Make = Callable[[Handler], Function]
@@ -139,7 +141,7 @@ def test_the_request_is_the_golden_one(make: Make) -> None:
         return golden["answer"] if event["feeds"] else golden["loaded"]
 
     golden = json.loads((GOLDEN / "python_model.json").read_text())
-    session = python_model.RemoteSession(MANIFEST, "s3://artifacts/b", "ab" * 32, make(handler))
+    session = python_model.RemoteSession(MANIFEST, ACTIVE, make(handler))
     session.load()
     feeds = {"numbers": np.array([[40.5], [np.nan]]), "texts": np.array([["cook"], [None]], dtype=object)}
     (found,) = session.run(["probabilities"], feeds)
@@ -150,9 +152,7 @@ def test_the_request_is_the_golden_one(make: Make) -> None:
 def test_an_error_keeps_its_kind_and_words(make: Make) -> None:
     """What the function refuses is raised again by whoever asked."""
     golden = json.loads((GOLDEN / "python_model.json").read_text())
-    session = python_model.RemoteSession(
-        MANIFEST, "s3://artifacts/b", "ab" * 32, make(lambda _event: golden["refused"])
-    )
+    session = python_model.RemoteSession(MANIFEST, ACTIVE, make(lambda _event: golden["refused"]))
     with pytest.raises(InvalidRequest) as failure:
         session.load()
     assert {"error": {"kind": "InvalidRequest", **failure.value.as_dict()}} == golden["refused"]

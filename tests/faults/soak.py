@@ -103,7 +103,10 @@ class Soak:
     def run(self, seconds: float, campaign: Campaign, switch_every: float, upload_every: float) -> dict[str, Any]:
         store = S3Store(campaign.client("s3"))
         pointer = ActivePointer(store, self.config.data_bucket)
-        actives = [bundles.keep(store, f"s3://{self.config.artifact_bucket}/mlflow/soak", n) for n in range(1, 4)]
+        actives = [
+            bundles.keep(store, f"s3://{self.config.artifact_bucket}/mlflow/soak", n, self.config.data_bucket)
+            for n in range(1, 4)
+        ]
         pointer.replace(actives[0], "")
         threads = [threading.Thread(target=self.call) for _ in range(self.callers)]
         for thread in threads:

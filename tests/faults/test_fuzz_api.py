@@ -37,6 +37,7 @@ from dropforge.api import catalogue, control, http, predicting, routes
 from dropforge.api.access import ACCESS, needed
 from dropforge.bootstrap import World
 from dropforge.environment import Environment
+from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.serving.service import PredictService
 from dropforge.uploads import UploadRecord
@@ -121,6 +122,7 @@ def gateway(bundle: Any) -> Iterator[Gateway]:
         store.put(f"{uri}/{name}", content)
     active = Active("demo-forest", "1", "Production", "r1", uri, hashlib.sha256(text).hexdigest())
     ActivePointer(store, BUCKET).replace(active, "")
+    ModelRecords(store, BUCKET).write(ModelRecord.of(active, serve="onnx", by="test"))
     env = Environment(data_bucket=BUCKET, artifact_bucket="artifacts", mlflow_tracking_uri="http://127.0.0.1:1")
     world, tracking = World(env), MemoryTracking()
     fakes = {"store": store, "queue": MemoryQueue(), "workflow": MemoryWorkflow(), "registry": MemoryRegistry(tracking)}

@@ -146,7 +146,7 @@ def test_no_prediction_is_lost_or_wrong_while_models_switch(
     monkeypatch.setattr(serving, "LOOK_EVERY_SECONDS", 0.02)
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.01)
     place = f"faults/{uuid.uuid4().hex}"
-    actives = [bundles.keep(s3, f"s3://artifacts/{place}", n) for n in range(1, switches + 2)]
+    actives = [bundles.keep(s3, f"s3://artifacts/{place}", n, f"data/{place}") for n in range(1, switches + 2)]
     pointer = ActivePointer(s3, f"data/{place}")
     pointer.replace(actives[0], "")
     stop, told, latencies = threading.Event(), Counter[str](), list[float]()

@@ -58,7 +58,9 @@ def concluded(load: Callable[[str], ModuleType], event: Any, world: World) -> Co
     )
     world.registry.set_alias(name, "Production", earlier.version)
     upload_id = request["upload_id"]
-    world.uploads.open(UploadRecord(upload_id=upload_id, bucket=world.env.data_bucket, key="incoming/x.csv", version="1"))
+    world.uploads.open(
+        UploadRecord(upload_id=upload_id, bucket=world.env.data_bucket, key="incoming/x.csv", version="1")
+    )
     world.uploads.advance(upload_id, "analysed")
     world.uploads.advance(upload_id, "training")
     app = load("conclude")

@@ -30,20 +30,20 @@ READS = {
         "data": ("incoming", "config", "datasets", "uploads", "quarantine", "captured", "labels", "monitoring"),
         "artifacts": ("reports", "mlflow"),
     },
-    "Batch": {"data": ("batch", "uploads"), "artifacts": ("mlflow",)},
-    "Conclude": {"data": ("config", "uploads", "serving"), "artifacts": ("mlflow",)},
+    "Batch": {"data": ("batch", "uploads", "integrity"), "artifacts": ("mlflow",)},
+    "Conclude": {"data": ("config", "uploads", "serving", "integrity"), "artifacts": ("mlflow",)},
     "Control": {
-        "data": ("config", "uploads", "progress", "quarantine", "serving", "predictions", "monitoring"),
+        "data": ("config", "uploads", "progress", "quarantine", "serving", "integrity", "predictions", "monitoring"),
         "artifacts": ("reports", "mlflow"),
     },
-    "Predict": {"data": ("serving",), "artifacts": ("mlflow",)},
-    "PredictPython": {"data": (), "artifacts": ("mlflow",)},
-    "Training": {"data": ("config", "datasets", "tuning"), "artifacts": ("mlflow",)},
+    "Predict": {"data": ("serving", "integrity"), "artifacts": ("mlflow",)},
+    "PredictPython": {"data": ("integrity",), "artifacts": ("mlflow",)},
+    "Training": {"data": ("config", "datasets", "tuning", "integrity"), "artifacts": ("mlflow",)},
 }
 WRITES = {
     "Analyze": {"data": ("datasets", "uploads", "quarantine", "monitoring"), "artifacts": ("reports", "mlflow")},
     "Batch": {"data": ("uploads", "quarantine", "predictions"), "artifacts": ()},
-    "Conclude": {"data": ("uploads", "serving"), "artifacts": ()},  # serving: promotion.auto_promote
+    "Conclude": {"data": ("uploads", "serving", "integrity"), "artifacts": ()},  # serving: promotion.auto_promote
     "Control": {"data": ("incoming", "batch", "serving", "labels"), "artifacts": ()},
     "Predict": {"data": ("captured",), "artifacts": ()},
     "PredictPython": {"data": (), "artifacts": ()},
@@ -273,11 +273,11 @@ def test_a_worker_writes_its_log(client: Client, config: Config) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_only_who_predicts_runs_python_models(client: Client, outputs: dict[str, str], role: str) -> None:
-    """The function that loads pickles is called by predict and batch alone; what nobody registered it does not load."""
+def test_only_who_predicts_or_compares_runs_python_models(client: Client, outputs: dict[str, str], role: str) -> None:
+    """The function that loads pickles is called by predict, batch and training jobs alone (for the champion); it loads what was concluded."""
     call = client(role, "lambda").invoke
     ask = b'{"bundle_uri": "s3://x/y", "bundle_sha256": "", "feeds": null}'
-    allowed = role in {"Predict", "Batch"}
+    allowed = role in {"Predict", "Batch", "Training"}
     assert _allowed(lambda: call(FunctionName=outputs["PredictPythonFunction"], Payload=ask)) == allowed
 
 

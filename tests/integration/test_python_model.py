@@ -62,7 +62,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         outputs = deploy.outputs(config)
         store = S3Store(deploy.client(config, "s3"))
         settings_store.apply(store, config.data_bucket, SETTINGS)
-        ActivePointer(store, config.data_bucket).replace(made.put(store, config.artifact_bucket), "")
+        ActivePointer(store, config.data_bucket).replace(
+            made.put(store, config.artifact_bucket, config.data_bucket), ""
+        )
         yield Running(outputs, store, made.model, made.rows)
     finally:
         local_cloud.down(config, lambda _what, _seconds: None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,8 @@ def test_code_older_than_the_settings_says_so(tmp_path: Path, monkeypatch: pytes
     if built:
         (tmp_path / "BUILT").write_text(built + "\n")
     store = MemoryStore()
-    newer = settings_store.pin(store, "bucket", SMALL.encode() + b"next_year: {knob: 1}\n", "0" * 64)
+    text = SMALL.encode() + b"next_year: {knob: 1}\n"
+    newer = settings_store.pin(store, "bucket", text, hashlib.sha256(text).hexdigest())
     store.put(settings_store.current_uri("bucket"), store.get(newer).body)
     for read in (lambda: settings_store.read(store, newer), lambda: settings_store.in_force(store, "bucket")):
         with pytest.raises(SettingsError) as told:

@@ -22,7 +22,7 @@ from dropforge.data.datasets import load_manifest
 from dropforge.data.manifest import DatasetManifest
 from dropforge.data.schema import ROW_HASH
 from dropforge.messages import JobResult, TrainingJob
-from dropforge.ports import ObjectStore
+from dropforge.ports import Function, ObjectStore
 from dropforge.serving.calibration import calibrate
 from dropforge.serving.explain import EXPLAIN_FILE
 from dropforge.serving.manifest import MANIFEST_FILE, PythonModel
@@ -66,8 +66,11 @@ def run_job(
     data_bucket: str,
     log: logging.Logger,
     stop: Callable[[], bool],
+    python: Callable[[], Function | None] = lambda: None,
 ) -> JobResult:
     """Tune, fit, evaluate, export, log. A job that finished before answers from its run without training again.
+
+    `python`: makes the function that runs a champion without a graph.
 
     Raises JobFailed or SettingsError when trying again cannot help, Unavailable when it can, Interrupted when `stop` said so.
     """
@@ -91,7 +94,7 @@ def run_job(
             fitted, tuned = _fit(job, chosen, data, settings, store, data_bucket, run, note, log, stop)
         if stop():
             raise Interrupted
-        now_served = served.score(store, data_bucket, data, settings, log)
+        now_served = served.score(store, data_bucket, data, settings, log, python)
         result = _finish(job, manifest, data, fitted, tuned, now_served, run, settings, Path(folder), log)
     seconds = round(time.monotonic() - started, 1)
     measured = {"TrainingSeconds": seconds, "BestScore": tuned.score}

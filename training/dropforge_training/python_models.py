@@ -25,6 +25,7 @@ import sklearn
 from dropforge.errors import BundleRejected, DropforgeError, InvalidRequest, NotFound
 from dropforge.ports import ObjectStore
 from dropforge.serving import python_model
+from dropforge.serving.integrity import ModelRecords, check_python
 from dropforge.serving.manifest import MANIFEST_FILE, BundleManifest, PythonModel
 from dropforge.serving.pointer import Active
 from dropforge.serving.predictor import Predictor, open_graph, read_manifest
@@ -87,9 +88,14 @@ def open_pickle(manifest: BundleManifest, body: bytes) -> Predictor:
     return Predictor(manifest, PipelineSession(manifest, model))
 
 
-def open_bundle_here(store: ObjectStore, active: Active) -> Predictor:
-    """Any bundle, run in this process. Raises BundleRejected as open_pickle does, and NotFound for one that is gone."""
+def open_bundle_here(store: ObjectStore, bucket: str, active: Active) -> Predictor:
+    """A recorded bundle, run in this process: in the function `predict_python`, and nowhere else. `bucket`: the data bucket.
+
+    Raises BundleRejected as open_pickle does and for a version that was not concluded so; NotFound for one that is gone.
+    """
+    record = ModelRecords(store, bucket).require(active)
     manifest = read_manifest(store.get(join(active.bundle_uri, MANIFEST_FILE)).body, active.bundle_sha256)
+    check_python(manifest, record)
     body = store.get(join(active.bundle_uri, manifest.model_file)).body
     return open_pickle(manifest, body) if manifest.python else open_graph(manifest, body)
 
@@ -134,18 +140,27 @@ def _failed(why: str) -> InvalidRequest:
     )
 
 
+def _named(event: Mapping[str, Any]) -> Active:
+    """The version a request is about; parts that it lacks are empty, and no record is found for them."""
+    model, version, run_id, uri, sha256 = (
+        str(event.get(k, "")) for k in ("model", "version", "run_id", "bundle_uri", "bundle_sha256")
+    )
+    return Active(model, version, "", run_id, uri, sha256)
+
+
 class PythonModels:
     """What the function `predict_python` does: the request of serving/python_model.py, answered. Safe to share between threads."""
 
-    def __init__(self, store: ObjectStore, log: logging.Logger) -> None:
-        self._store, self._log = store, log
+    def __init__(self, store: ObjectStore, bucket: str, log: logging.Logger) -> None:
+        """`bucket`: the data bucket, where the integrity records are."""
+        self._store, self._bucket, self._log = store, bucket, log
         self._lock = threading.Lock()
         self._open: dict[tuple[str, str], Predictor] = {}
 
     def answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """`{"probabilities": [rows, classes]}`, `{"loaded": true}` without feeds, or `{"error": …}` of the errors above."""
         try:
-            predictor = self._predictor(str(event["bundle_uri"]), str(event["bundle_sha256"]))
+            predictor = self._predictor(_named(event))
             if event["feeds"] is None:
                 return {"loaded": True}
             feeds = python_model.decode(predictor.manifest, event["feeds"])
@@ -154,15 +169,15 @@ class PythonModels:
             self._log.warning("refused", extra={"code": error.code, "why": error.message}, exc_info=error.__cause__)
             return python_model.refusal(error)
 
-    def _predictor(self, uri: str, sha256: str) -> Predictor:
+    def _predictor(self, active: Active) -> Predictor:
+        uri, sha256 = active.bundle_uri, active.bundle_sha256
         with self._lock:
             kept = self._open.get((uri, sha256))
             if kept is None:
                 if not sha256:  # an empty hash would let any manifest through
                     raise BundleRejected("the request names no hash", code="bundle_unverified", fix="train again")
-                active = Active("", "", "", "", uri, sha256)
                 try:
-                    kept = open_bundle_here(self._store, active)
+                    kept = open_bundle_here(self._store, self._bucket, active)
                 except NotFound as error:
                     raise BundleRejected(
                         f"the bundle is gone: {error.message}", code="bundle_missing", fix="train again, or roll back"

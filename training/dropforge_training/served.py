@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dropforge.errors import DropforgeError, NotFound, TransientError
-from dropforge.ports import ObjectStore
+from dropforge.ports import Function, ObjectStore
 from dropforge.serving.manifest import BundleManifest
 from dropforge.serving.pointer import Active, ActivePointer
+from dropforge.serving.service import open_active
 from dropforge.settings import Settings
 from dropforge_training import comparison, export
-from dropforge_training.python_models import open_bundle_here
 from dropforge_training.tables import BUCKETS, TrainingData
 
 _CHUNK = 2000
@@ -32,11 +33,17 @@ class Served:
 
 
 def score(
-    store: ObjectStore, bucket: str, data: TrainingData, settings: Settings, log: logging.Logger
+    store: ObjectStore,
+    bucket: str,
+    data: TrainingData,
+    settings: Settings,
+    log: logging.Logger,
+    python: Callable[[], Function | None] = lambda: None,
 ) -> Served | None:
     """None when nothing is served. A served model that cannot read the new rows is a finding, not an error.
 
-    Raises Unavailable when the store does not answer.
+    `python`: makes the function that runs a champion without a graph; its pickle is never loaded in this process, which may
+    write what the next model is made of. Raises Unavailable when the store or that function does not answer.
     """
     try:
         active, _ = ActivePointer(store, bucket).read()
@@ -44,7 +51,7 @@ def score(
         return None
     everything = np.ones(len(data.heldout), dtype=bool)
     try:
-        predictor = open_bundle_here(store, active)
+        predictor = open_active(store, bucket, active, python)
         manifest = predictor.manifest
         reason = _unlike(manifest, data, settings)
         if reason:

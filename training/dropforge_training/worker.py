@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 from dropforge import bootstrap, observability
@@ -128,7 +129,8 @@ class Worker:
         from dropforge_training.job import run_job
         from dropforge_training.tune_job import run_tune
 
-        task: Callable[..., JobResult | TuneResult] = run_tune if job.role == "tune" else run_job
+        whole = partial(run_job, python=self._world.python_function)
+        task: Callable[..., JobResult | TuneResult] = run_tune if job.role == "tune" else whole
         try:
             self._interruptible = True
             return task(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import re
 from pathlib import Path
 
 from dropforge import __version__, settings, uris
 from dropforge.errors import Conflict, NotFound, SettingsError
 from dropforge.ports import ObjectStore
+
+_IMMUTABLE = re.compile(r"settings-([0-9a-f]{64})\.yaml")
 
 
 def current_uri(bucket: str) -> str:
@@ -18,12 +23,25 @@ def immutable_uri(bucket: str, sha256: str) -> str:
 
 
 def read(store: ObjectStore, uri: str) -> settings.Settings:
-    """Raises SettingsError when there are none or they are wrong."""
+    """Raises SettingsError when there are none, they are wrong, or they are not the text that their name promises."""
     try:
         text = store.get(uri).body
     except NotFound:
         raise SettingsError(f"no settings at {uri}", code="settings_missing", fix="run `dropforge apply`") from None
-    return _understood(text, uri.rpartition("/")[2])
+    name = uri.rpartition("/")[2]
+    _check_hash(text, name)
+    return _understood(text, name)
+
+
+def _check_hash(text: bytes, name: str) -> None:
+    """Raises SettingsError for an immutable copy that was overwritten: a job would run what somebody put there."""
+    promised = _IMMUTABLE.fullmatch(name)
+    if promised and hashlib.sha256(text).hexdigest() != promised[1]:
+        raise SettingsError(
+            f"config/{name} was altered: its text has another hash than its name",
+            code="settings_altered",
+            fix=f"restore its first version, or delete config/{name} and run `dropforge apply`; look who wrote it",
+        )
 
 
 def _understood(text: bytes, name: str) -> settings.Settings:
@@ -56,10 +74,7 @@ def in_force(store: ObjectStore, bucket: str) -> tuple[settings.Settings, str]:
     except NotFound:
         raise SettingsError(f"no settings at {uri}", code="settings_missing", fix="run `dropforge apply`") from None
     parsed = _understood(text, uri.rpartition("/")[2])
-    pinned = immutable_uri(bucket, parsed.sha256)
-    if store.stat(pinned) is None:
-        pin(store, bucket, text, parsed.sha256)
-    return parsed, pinned
+    return parsed, pin(store, bucket, text, parsed.sha256)
 
 
 def apply(store: ObjectStore, bucket: str, text: bytes, source: str = "settings.yaml") -> settings.Settings:
@@ -71,10 +86,12 @@ def apply(store: ObjectStore, bucket: str, text: bytes, source: str = "settings.
 
 
 def pin(store: ObjectStore, bucket: str, text: bytes, sha256: str) -> str:
-    """Make sure the immutable copy exists; return its URI."""
+    """Make sure the immutable copy exists and is the text it is named for; return its URI. Raises SettingsError."""
     uri = immutable_uri(bucket, sha256)
     try:
-        store.put(uri, text, content_type="application/yaml", if_absent=True)
-    except Conflict:
-        return uri  # the same text was applied before
+        _check_hash(store.get(uri).body, uri.rpartition("/")[2])
+    except NotFound:
+        # A quicker writer has put the same text there: the name says which.
+        with contextlib.suppress(Conflict):
+            store.put(uri, text, content_type="application/yaml", if_absent=True)
     return uri

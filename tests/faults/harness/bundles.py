@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from dropforge.ports import ObjectStore
+from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.manifest import BundleManifest, Feature, GraphInput
 from dropforge.serving.pointer import Active
 
@@ -60,12 +61,14 @@ def manifest(onnx_bytes: bytes, version: int = 1) -> BundleManifest:
     )
 
 
-def keep(store: ObjectStore, place: str, version: int) -> Active:
-    """Put the bundle of a version below `place` and give the pointer to it."""
+def keep(store: ObjectStore, place: str, version: int, bucket: str = "data") -> Active:
+    """Put the bundle of a version below `place`, record it in the data bucket, and give the pointer to it."""
     body = graph(version)
     text = manifest(body, version).to_json()
     uri = f"{place}/{version}/bundle"
     store.put(f"{uri}/model.onnx", body)
     store.put(f"{uri}/manifest.json", text)
     name, sha = f"run-{version}", hashlib.sha256(text).hexdigest()
-    return Active("demo-forest", str(version), "Production", name, uri, sha, number=version)
+    active = Active("demo-forest", str(version), "Production", name, uri, sha, number=version)
+    ModelRecords(store, bucket).write(ModelRecord.of(active, serve="onnx", by="test"))
+    return active

@@ -20,6 +20,7 @@ from sklearn.pipeline import Pipeline
 from dropforge.adapters.memory import MemoryStore
 from dropforge.api import http, predicting, routes
 from dropforge.data.schema import Column
+from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.manifest import BundleManifest
 from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.serving.service import PredictService
@@ -134,6 +135,7 @@ def stored(bundle: Bundle) -> tuple[MemoryStore, Callable[..., Active]]:
         active = Active(
             "demo-forest", version, "Production", "r1", uri, hashlib.sha256(text).hexdigest(), number=int(version)
         )
+        ModelRecords(store, BUCKET).write(ModelRecord.of(active, serve="onnx", by="test"))
         if point:
             pointer = ActivePointer(store, BUCKET)
             try:

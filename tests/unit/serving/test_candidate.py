@@ -36,7 +36,14 @@ class Beside:
         pointer = ActivePointer(self.store, "bucket")
         active, etag = pointer.read()
         named = Candidate(
-            second.model, "2", "Staging", "r2", second.bundle_uri, second.bundle_sha256, weight=weight, shadow=shadow
+            second.model,
+            "2",
+            "Staging",
+            second.run_id,
+            second.bundle_uri,
+            second.bundle_sha256,
+            weight=weight,
+            shadow=shadow,
         )
         pointer.replace(replace(active, number=5, candidate=named, capture=capture), etag)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import logging
@@ -20,10 +21,11 @@ from dropforge.adapters.memory_function import MemoryFunction
 from dropforge.errors import BundleRejected, DropforgeError, Unavailable
 from dropforge.messages import UploadEvent
 from dropforge.serving import python_model
-from dropforge.serving.manifest import BundleManifest, GraphInput
+from dropforge.serving.integrity import ModelRecord, ModelRecords
+from dropforge.serving.manifest import BundleManifest, GraphInput, PythonModel
 from dropforge.serving.options import Options
 from dropforge.serving.pointer import Active, ActivePointer
-from dropforge.serving.service import PredictService
+from dropforge.serving.service import PredictService, open_active
 from dropforge.steps import batch, switch
 from dropforge.uploads import UploadBook
 from dropforge_training import export, python_models
@@ -50,13 +52,14 @@ class Served:
 
 def put(store: MemoryStore, manifest: BundleManifest, body: bytes, version: str) -> Active:
     """Keep a bundle as this version."""
-    import hashlib
-
     uri = f"s3://artifacts/{version}/bundle"
     store.put(f"{uri}/manifest.json", manifest.to_json())
     store.put(f"{uri}/{manifest.model_file}", body)
     sha256 = hashlib.sha256(manifest.to_json()).hexdigest()
-    return Active("demo-forest", version, "Production", "r1", uri, sha256, number=int(version))
+    active = Active("demo-forest", version, "Production", "r1", uri, sha256, number=int(version))
+    serve = "python" if manifest.python else "onnx"
+    ModelRecords(store, BUCKET).write(ModelRecord.of(active, serve=serve, by="test"))
+    return active
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +81,7 @@ def served(bundle: Any, pickled: tuple[BundleManifest, bytes]) -> Served:
         pointer.replace(versions[version], pointer.etag())
         return versions[version]
 
-    return Served(store, MemoryFunction(python_models.PythonModels(store, LOG).answer), *pickled, point)
+    return Served(store, MemoryFunction(python_models.PythonModels(store, BUCKET, LOG).answer), *pickled, point)
 
 
 def told(service: PredictService, body: str, content_type: str = "application/json", **options: Any) -> Any:
@@ -174,7 +177,7 @@ def test_an_altered_pickle_is_never_loaded(served: Served) -> None:
     answer = told(served.service(), REQUESTS["plain"])
     assert (answer["status"], answer["code"]) == (409, "bundle_altered")
     with pytest.raises(BundleRejected, match=r"pipeline\.pkl was altered"):
-        switch.check_bundle(served.store, active)
+        switch.check_bundle(served.store, BUCKET, active)
     assert not Bomb.went_off
     pickle.loads(pickle.dumps(Bomb()))  # noqa: S301 - the test's own: the trace is real
     assert Bomb.went_off
@@ -184,8 +187,9 @@ def test_an_altered_pickle_is_never_loaded(served: Served) -> None:
 def test_a_bundle_that_nobody_registered_is_never_loaded(served: Served, sha256: str) -> None:
     """The function loads only what the caller names by the hash that was registered."""
     active = served.point("2")
-    models = python_models.PythonModels(served.store, LOG)
-    answer = models.answer({"bundle_uri": active.bundle_uri, "bundle_sha256": sha256, "feeds": None})
+    models = python_models.PythonModels(served.store, BUCKET, LOG)
+    named = {k: getattr(active, k) for k in ("model", "version", "run_id", "bundle_uri")}
+    answer = models.answer({**named, "bundle_sha256": sha256, "feeds": None})
     assert answer["error"]["kind"] == "BundleRejected"
 
 
@@ -268,3 +272,43 @@ def test_the_error_of_an_unreachable_function_is_retryable() -> None:
     """Errors keep their kind on the way: what may be tried again stays so."""
     answer = python_model.refusal(Unavailable("no", code="x", fix="y"))
     assert answer == {"error": {"kind": "Unavailable", "code": "x", "message": "no", "fix": "y"}}
+
+
+@pytest.mark.parametrize("where", ["predict", "function"])
+def test_a_pickle_that_settings_did_not_declare_is_never_loaded(served: Served, where: str) -> None:
+    """Whoever writes the registry, the pointer and the artifact bucket brings no code in: the record says the model is a graph."""
+    active = replace(served.point("2"), version="3")
+    evil = pickle.dumps(Bomb())
+    manifest = replace(
+        served.manifest, python=PythonModel(hashlib.sha256(evil).hexdigest(), python_models.versions())
+    ).to_json()
+    served.store.put(f"{active.bundle_uri}/manifest.json", manifest)
+    served.store.put(f"{active.bundle_uri}/pipeline.pkl", evil)
+    active = replace(active, bundle_sha256=hashlib.sha256(manifest).hexdigest())
+    ModelRecords(served.store, BUCKET).write(ModelRecord.of(active, serve="onnx", by="conclude"))
+    pointer = ActivePointer(served.store, BUCKET)
+    pointer.replace(active, pointer.etag())
+    Bomb.went_off = False
+    if where == "predict":
+        assert told(served.service(), REQUESTS["plain"])["code"] == "python_not_declared"
+    else:
+        ask = {k: getattr(active, k) for k in ("model", "version", "run_id", "bundle_uri", "bundle_sha256")}
+        answer = python_models.PythonModels(served.store, BUCKET, LOG).answer({**ask, "feeds": None})
+        assert answer["error"]["code"] == "python_not_declared"
+    assert not Bomb.went_off
+
+
+def test_a_process_without_the_function_never_unpickles(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way a training job opens the champion: a pickle is refused, or run by the function, never opened where it is asked for."""
+    active = served.point("2")
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("a pickle was opened in this process")
+
+    monkeypatch.setattr(python_models, "open_pickle", forbidden)
+    with pytest.raises(BundleRejected) as refused:
+        open_active(served.store, BUCKET, active)
+    assert refused.value.code == "python_not_served"
+    monkeypatch.undo()
+    open_active(served.store, BUCKET, active, lambda: served.function)
+    assert served.function.calls > 0

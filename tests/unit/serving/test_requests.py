@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.labels import Labels
 from dropforge_training import export
 
@@ -69,9 +70,9 @@ def test_a_model_without_explanation_says_so(ask: Ask, stored: Any, bundle: Any,
     assert ask("POST", "/predict", {"records": rows * 3}, explain="true")[0] == 413
     older = replace(bundle.manifest, explanation={}).to_json()
     active = activate("2", manifest=older, point=False)
-    Labels(store, "bucket").publish(
-        lambda: [replace(active, alias="Old", bundle_sha256=hashlib.sha256(older).hexdigest())]
-    )
+    old = replace(active, version="3", alias="Old", bundle_sha256=hashlib.sha256(older).hexdigest())
+    ModelRecords(store, "bucket").write(ModelRecord.of(old, serve="onnx", by="test"))
+    Labels(store, "bucket").publish(lambda: [old])
     status, told = ask("POST", "/predict", {"records": rows}, explain="true", alias="Old")
     assert (status, told["code"]) == (422, "not_explainable")
 

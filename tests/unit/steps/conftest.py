@@ -11,7 +11,9 @@ import pytest
 
 from dropforge import settings
 from dropforge.adapters.memory import MemoryRegistry, MemoryStore
+from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.manifest import BundleManifest, Feature, GraphInput, PythonModel
+from dropforge.serving.pointer import Active
 from dropforge.steps import candidate, rollback, switch
 
 SETTINGS = settings.load(
@@ -43,7 +45,17 @@ class Switching:
         self.store = MemoryStore()
         self.registry = MemoryRegistry()
 
-    def version(self, model: str, alias: str = "", *, onnx: bytes = ONNX, tags: dict[str, str] | None = None) -> str:
+    def version(
+        self,
+        model: str,
+        alias: str = "",
+        *,
+        onnx: bytes = ONNX,
+        tags: dict[str, str] | None = None,
+        recorded: bool = True,
+        evidence: dict[str, str] | None = None,
+    ) -> str:
+        """`recorded`: as conclude registers it; else by somebody else's hand, in MLflow alone."""
         run = self.registry.tracking.ensure_run(f"{model}{len(self.registry.versions())}", name="m", tags={}).run_id
         uri = f"s3://artifacts/{run}/bundle"
         manifest = replace(MANIFEST, run_id=run).to_json()
@@ -51,20 +63,33 @@ class Switching:
         self.store.put(f"{uri}/model.onnx", onnx)
         known = {"bundle_uri": uri, "bundle_sha256": hashlib.sha256(manifest).hexdigest()} if tags is None else tags
         made = self.registry.register(f"demo-{model}", source="s", run_id=run, tags=known)
+        if recorded:
+            self.record(
+                Active(
+                    made.name, made.version, alias, run, known.get("bundle_uri", uri), known.get("bundle_sha256", "")
+                ),
+                evidence=evidence,
+            )
         if alias:
             self.registry.set_alias(made.name, alias, made.version)
         return made.version
 
-    def pickled(self, model: str, alias: str) -> str:
-        """A version without a graph."""
-        version = self.version(model, alias)
+    def record(self, active: Active, serve: str = "onnx", evidence: dict[str, str] | None = None) -> None:
+        told = ModelRecord.of(active, serve=serve, by="test")
+        ModelRecords(self.store, "b").write(replace(told, evidence=evidence or {}))
+
+    def pickled(self, model: str, alias: str, *, serve: str = "python") -> str:
+        """A version without a graph; `serve`: what settings.yaml said of its model; empty: it has no record."""
+        version = self.version(model, alias, recorded=False)
         kept = self.registry.resolve(alias)[0]
         named = PythonModel(hashlib.sha256(b"pickle").hexdigest(), {})
         manifest = replace(MANIFEST, run_id=kept.run_id, onnx_sha256="", python=named).to_json()
         uri = kept.tags["bundle_uri"]
         self.store.put(f"{uri}/manifest.json", manifest)
         self.store.put(f"{uri}/pipeline.pkl", b"pickle")
-        kept.tags["bundle_sha256"] = hashlib.sha256(manifest).hexdigest()
+        kept.tags["bundle_sha256"] = sha256 = hashlib.sha256(manifest).hexdigest()
+        if serve:
+            self.record(Active(kept.name, kept.version, alias, kept.run_id, uri, sha256), serve)
         return version
 
     def set(self, alias: str = "", model: str = "", *, python: bool = True) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def test_models_are_listed_with_scores_and_aliases(switching: Any) -> None:
     """Newest first within a model; the held-out score comes from the version's tags."""
     switching.version("forest", "Production")
     switching.version("forest", tags={"heldout.roc_auc": "0.91"})
-    listed = switch.models(settings=switching.settings, registry=switching.registry)
+    listed = switch.models(settings=switching.settings, store=switching.store, registry=switching.registry, bucket="b")
     assert [(m["version"], m["aliases"], m["heldout"]) for m in listed] == [
         ("2", [], {"roc_auc": 0.91}),
         ("1", ["Production"], {}),

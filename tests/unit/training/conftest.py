@@ -21,6 +21,7 @@ from dropforge.adapters.memory import MemoryStore
 from dropforge.data.manifest import DatasetManifest, Part
 from dropforge.data.schema import ROW_HASH, Column, Kind, Schema
 from dropforge.messages import JobResult, TrainingBudget, TrainingJob, TuneResult
+from dropforge.ports import Function
 from dropforge.settings import Settings
 
 KINDS: dict[str, Kind] = {
@@ -93,7 +94,12 @@ class Bench:
             stop=lambda: False,
         )
 
-    def run(self, job: TrainingJob, stop: Callable[[], bool] = lambda: False) -> JobResult:
+    def run(
+        self,
+        job: TrainingJob,
+        stop: Callable[[], bool] = lambda: False,
+        python: Callable[[], Function | None] = lambda: None,
+    ) -> JobResult:
         from dropforge_training.job import run_job
 
         return run_job(
@@ -103,6 +109,7 @@ class Bench:
             data_bucket="data",
             log=logging.getLogger("test"),
             stop=stop,
+            python=python,
         )
 
 

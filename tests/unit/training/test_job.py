@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from dropforge.errors import JobFailed, SettingsError
+from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.manifest import BundleManifest, Feature
 from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.serving.predictor import open_bundle
@@ -111,6 +112,7 @@ def test_the_served_model_is_scored_on_the_same_rows(bench: Bench) -> None:
         made.store.put(f"s3://artifacts/served/{name}", (Path(first.bundle_uri) / name).read_bytes())
     active = Active("m", "1", "Production", first.run_id, "s3://artifacts/served", first.bundle_sha256)
     ActivePointer(made.store, "data").replace(active, "")
+    ModelRecords(made.store, "data").write(ModelRecord.of(active, serve="onnx", by="test"))
     second = made.run(made.job(upload="beside"))
     kept = pd.read_parquet(second.predictions_uri)
     assert list(kept.columns) == ["__row", "label", "p.no", "p.yes", "served.no", "served.yes"]
@@ -134,7 +136,9 @@ def test_a_served_model_of_other_columns_is_told_not_to_fit(bench: Bench) -> Non
     made.store.put("s3://artifacts/wider/manifest.json", wider)
     made.store.put("s3://artifacts/wider/model.onnx", (Path(first.bundle_uri) / "model.onnx").read_bytes())
     sha = hashlib.sha256(wider).hexdigest()
-    ActivePointer(made.store, "data").replace(Active("m", "1", "P", "r", "s3://artifacts/wider", sha), "")
+    active = Active("m", "1", "P", "r", "s3://artifacts/wider", sha)
+    ActivePointer(made.store, "data").replace(active, "")
+    ModelRecords(made.store, "data").write(ModelRecord.of(active, serve="onnx", by="test"))
     told = json.loads(Path(made.run(made.job(upload="narrow")).comparison_uri).read_text())
     assert "height" in told["reason"]
     assert told["slices"] == []

@@ -15,7 +15,9 @@ import pandas as pd
 import pytest
 
 from dropforge.adapters.memory import MemoryStore
+from dropforge.adapters.memory_function import MemoryFunction
 from dropforge.errors import InvalidRequest
+from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.manifest import BundleManifest
 from dropforge.serving.pointer import Active, ActivePointer
 from dropforge_training import export, python_models
@@ -158,9 +160,12 @@ def test_code_that_fails_on_a_row_is_told_to_the_caller(bench: Callable[..., Any
     store = MemoryStore()
     store.put("s3://artifacts/b/manifest.json", manifest.to_json())
     store.put("s3://artifacts/b/pipeline.pkl", body)
-    models = python_models.PythonModels(store, logging.getLogger("test"))
+    models = python_models.PythonModels(store, "data", logging.getLogger("test"))
     predictor = python_models.open_pickle(manifest, body)
-    ask = {"bundle_uri": "s3://artifacts/b", "bundle_sha256": hashlib.sha256(manifest.to_json()).hexdigest()}
+    sha256 = hashlib.sha256(manifest.to_json()).hexdigest()
+    active = Active("m", "1", "Production", manifest.run_id, "s3://artifacts/b", sha256)
+    ModelRecords(store, "data").write(ModelRecord.of(active, serve="python", by="test"))
+    ask = {k: getattr(active, k) for k in ("model", "version", "run_id", "bundle_uri", "bundle_sha256")}
     fed = {"numbers": [[170.0, 3.0, 1.0, 17_000.5]], "texts": [["black", "note 7"]]}
     assert [i.features for i in manifest.inputs] == [("size-cm", "visits", "active", "since"), ("colour", "note")]
     answer = models.answer({**ask, "feeds": fed})
@@ -181,7 +186,10 @@ def test_a_model_that_python_serves_is_scored_beside_the_next(bench: Callable[..
         made.store.put(f"s3://artifacts/first/{file}", (Path(first.bundle_uri) / file).read_bytes())
     active = Active("m", "1", "Production", first.run_id, "s3://artifacts/first", first.bundle_sha256)
     ActivePointer(made.store, "data").replace(active, "")
-    again = made.run(made.job("own_processor", upload="python-again"))
+    ModelRecords(made.store, "data").write(ModelRecord.of(active, serve="python", by="test"))
+    python = MemoryFunction(python_models.PythonModels(made.store, "data", logging.getLogger("test")).answer)
+    again = made.run(made.job("own_processor", upload="python-again"), python=lambda: python)
+    assert python.calls > 1  # loaded and asked over there: a job's process opens no pickle
     told = json.loads(Path(again.comparison_uri).read_text())
     assert told["reason"] == ""
     assert told["slices"][0]["gain"] == pytest.approx(0, abs=1e-9)

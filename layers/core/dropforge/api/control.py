@@ -148,7 +148,9 @@ def _labels(w: World, request: http.Request) -> http.Response:
 
 
 def _models(w: World, _request: http.Request) -> http.Response:
-    return http.Response({"models": switch.models(settings=w.settings(), registry=w.registry)})
+    return http.Response(
+        {"models": switch.models(settings=w.settings(), store=w.store, registry=w.registry, bucket=w.env.data_bucket)}
+    )
 
 
 def _card(w: World, request: http.Request) -> http.Response:

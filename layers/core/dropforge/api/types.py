@@ -185,6 +185,7 @@ class ModelVersion(Shape):
     run_id: str
     dataset_id: str
     upload_id: str
+    recorded: bool = Field(description="concluded by this system or adopted; no other version can be activated")
     heldout: dict[str, float]
 
 

@@ -31,7 +31,7 @@ def open_remote(manifest: BundleManifest, active: Active, function: Function | N
     """The predictor of a verified manifest, its model loaded over there. Raises BundleRejected, Unavailable."""
     if function is None:
         raise not_served(active.model)
-    session = RemoteSession(manifest, active.bundle_uri, active.bundle_sha256, function)
+    session = RemoteSession(manifest, active, function)
     session.load()
     return Predictor(manifest, session)
 
@@ -39,8 +39,9 @@ def open_remote(manifest: BundleManifest, active: Active, function: Function | N
 class RemoteSession:
     """Stands where the graph's session stands. Safe to share between threads."""
 
-    def __init__(self, manifest: BundleManifest, bundle_uri: str, bundle_sha256: str, function: Function) -> None:
-        self._which = {"bundle_uri": bundle_uri, "bundle_sha256": bundle_sha256}
+    def __init__(self, manifest: BundleManifest, active: Active, function: Function) -> None:
+        named = ("model", "version", "run_id", "bundle_uri", "bundle_sha256")
+        self._which = {k: getattr(active, k) for k in named}
         self._most = max(1, MOST_VALUES // len(manifest.classes))
         self._function = function
 

@@ -14,6 +14,7 @@ from dropforge.serving import answer as answering
 from dropforge.serving import formats
 from dropforge.serving.candidate import Loading, Second, Shadow
 from dropforge.serving.capture import Capture
+from dropforge.serving.integrity import ModelRecords, check_python
 from dropforge.serving.labels import Labels, choose, is_called
 from dropforge.serving.manifest import MANIFEST_FILE
 from dropforge.serving.options import DEFAULT, Options
@@ -42,7 +43,7 @@ class PredictService:
     ) -> None:
         """`python`: makes the function for models without a graph; called when the first one is loaded."""
         self._store = store
-        self._open: Callable[[Active], Predictor] = lambda who: open_active(store, who, python)
+        self._open: Callable[[Active], Predictor] = lambda who: open_active(store, bucket, who, python)
         self._pointer = ActivePointer(store, bucket)
         self._log = log
         self._clock = clock
@@ -234,14 +235,19 @@ def open_explainer(store: ObjectStore, active: Active, predictor: Predictor) -> 
     return explain.load(body, predictor.manifest)
 
 
-def open_active(store: ObjectStore, active: Active, python: Callable[[], Function | None] = lambda: None) -> Predictor:
-    """Fetch and verify the active bundle; one without a graph is loaded by the function that `python` makes.
+def open_active(
+    store: ObjectStore, bucket: str, active: Active, python: Callable[[], Function | None] = lambda: None
+) -> Predictor:
+    """Fetch and verify the bundle a pointer names; one without a graph is loaded by the function that `python` makes.
 
-    Raises BundleRejected when it is not the one that was registered, or gone, or nobody can run it.
+    `bucket`: the data bucket, where the integrity records are. Raises BundleRejected when it is not the one that was
+    concluded, or gone, or nobody can run it.
     """
+    record = ModelRecords(store, bucket).require(active)
     try:
         body = store.get(join(active.bundle_uri, MANIFEST_FILE)).body
         manifest = read_manifest(body, active.bundle_sha256)
+        check_python(manifest, record)
         if manifest.python:
             from dropforge.serving import python_model
 

@@ -120,7 +120,7 @@ def _score(record: UploadRecord, settings: Settings, ports: BatchPorts, folder: 
         )
         return ports.book.advance(record.upload_id, "skipped", reason=reason)
     active, _ = ActivePointer(ports.store, ports.data_bucket).read()
-    predictor = open_active(ports.store, active, ports.python)
+    predictor = open_active(ports.store, ports.data_bucket, active, ports.python)
     features = predictor.manifest.features
     schema = Schema.model_validate({"columns": [{"name": f.name, "kind": f.kind} for f in features], "target": ""})
     with closing(connect(folder)) as database:

@@ -115,7 +115,7 @@ def health(*, store: ObjectStore, registry: Registry, queue: Queue, book: Upload
     pointer = ActivePointer(store, bucket)
     parts: dict[str, Any] = {
         "store": _asked(lambda: {"reachable": store.stat(join(f"s3://{bucket}", "config/settings.yaml")) is not None}),
-        "active_model": _asked(lambda: _verified(store, pointer)),
+        "active_model": _asked(lambda: _verified(store, bucket, pointer)),
         "mlflow": _asked(lambda: {"reachable": registry.resolve("Production", []) == []}),
         "training_queue": _asked(lambda: {"depth": queue.depth()}),
         "last_upload": _asked(lambda: _last(book)),
@@ -130,10 +130,10 @@ def health(*, store: ObjectStore, registry: Registry, queue: Queue, book: Upload
     }
 
 
-def _verified(store: ObjectStore, pointer: ActivePointer) -> dict[str, Any]:
+def _verified(store: ObjectStore, bucket: str, pointer: ActivePointer) -> dict[str, Any]:
     """The active model's identity, its bundle read and both hashes compared."""
     active, _ = pointer.read()
-    check_bundle(store, active)
+    check_bundle(store, bucket, active)
     return {**active.identity(), "bundle": "verified"}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from dropforge.errors import Conflict, InvalidRequest
 from dropforge.ports import ObjectStore, Registry
+from dropforge.serving.integrity import ModelRecords
 from dropforge.serving.ledger import Entry, Ledger
 from dropforge.serving.manifest import BundleManifest
 from dropforge.serving.pointer import Active, Candidate, none_active
@@ -39,7 +40,8 @@ def propose(
     """
     version = versions.resolve(alias or settings.serving.alias, model, settings, registry)
     new = versions.active_of(version, alias or settings.serving.alias, settings)
-    classes = verify(store, new, python=python).classes
+    classes = verify(store, bucket, new, python=python).classes
+    record = ModelRecords(store, bucket).require(new)
     second = Candidate(
         new.model, new.version, new.alias, new.run_id, new.bundle_uri, new.bundle_sha256, weight=weight, shadow=shadow
     )
@@ -53,7 +55,7 @@ def propose(
                 code="candidate_is_active",
                 fix="name another version, by its alias",
             )
-        if set(BundleManifest.from_json(check_bundle(store, active)).classes) != set(classes):
+        if set(BundleManifest.from_json(check_bundle(store, bucket, active)).classes) != set(classes):
             raise InvalidRequest(
                 "the candidate knows other classes than the active model",
                 code="candidate_unlike",
@@ -71,7 +73,7 @@ def propose(
             why=why or f"{new.model} version {new.version} {words}",
             before=pointer_of(active),
             to=pointer_of(changed) or {},
-            evidence=versions.evidence(version),
+            evidence=record.evidence,
         )
 
     return told(Ledger(store, bucket).change(entry), log)
@@ -107,7 +109,7 @@ def decide(
                 new, model=second.model, version=second.version, alias=second.alias, run_id=second.run_id,
                 bundle_uri=second.bundle_uri, bundle_sha256=second.bundle_sha256,
             )  # fmt: skip
-            verify(store, new, python=python)
+            verify(store, bucket, new, python=python)
         begun = ledger.get(active.number)
         return Entry(
             number=number,

@@ -13,12 +13,13 @@ from typing import Any
 from dropforge import identity
 from dropforge.analysis import outcome
 from dropforge.errors import NotFound
-from dropforge.messages import ConcludeRequest, Conclusion, JobResult, ModelVersion
+from dropforge.messages import ConcludeRequest, Conclusion, JobResult, ModelVersion, TrainingRequest
 from dropforge.ports import ObjectStore, Registry, Tracking
 from dropforge.registry import gate
+from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.pointer import ActivePointer
 from dropforge.settings import Settings
-from dropforge.uploads import Reason, UploadBook
+from dropforge.uploads import Reason, UploadBook, now
 
 NEWEST = "newest"
 CHALLENGER = "challenger"
@@ -51,10 +52,8 @@ def conclude(
     served = _served_run(store, bucket)
     judged = {r.model: gate.judge(r, _comparison(store, r), served, settings.promotion) for r in results}
     choice = gate.choose(results, judged, settings.promotion)
-    versions = {
-        r.model: _register(r, request.upload_id, request.dataset_id, judged[r.model], settings, registry)
-        for r in results
-    }
+    records = ModelRecords(store, bucket)
+    versions = {r.model: _register(r, request, judged[r.model], settings, registry, records) for r in results}
     challenger = versions[choice.winner.model] if choice.winner else None
     if challenger:
         _set_challenger(challenger, settings, registry)
@@ -153,27 +152,46 @@ def _told(choice: gate.Choice, versions: dict[str, ModelVersion], settings: Sett
 
 def _register(
     result: JobResult,
-    upload_id: str,
-    dataset_id: str,
+    request: TrainingRequest,
     judgement: gate.Judgement,
     settings: Settings,
     registry: Registry,
+    records: ModelRecords,
 ) -> ModelVersion:
+    """The version of the result, in MLflow and, where nobody else may write, in its integrity record."""
     name = identity.registered_model(settings.project, result.model)
     metric = settings.promotion.metric
+    evidence = {
+        "upload_id": request.upload_id,
+        "dataset_id": request.dataset_id,
+        "gate": judgement.verdict,
+        "gate.reason": judgement.reason[:_LONGEST_TAG],
+        **({f"heldout.{metric}": f"{result.metrics[metric]:.6f}"} if metric in result.metrics else {}),
+    }
     tags = {
-        "upload_id": upload_id,
-        "dataset_id": dataset_id,
+        **evidence,
         "candidate": result.model,
         "bundle_uri": result.bundle_uri,
         "bundle_sha256": result.bundle_sha256,
         "predictions_uri": result.predictions_uri,
         "settings_sha256": settings.sha256,
-        "gate": judgement.verdict,
-        "gate.reason": judgement.reason[:_LONGEST_TAG],
-        **({f"heldout.{metric}": f"{result.metrics[metric]:.6f}"} if metric in result.metrics else {}),
     }
     version = registry.register(name, source=result.model_source, run_id=result.run_id, tags=tags)
+    records.write(
+        ModelRecord(
+            model=name,
+            version=version.version,
+            run_id=version.run_id,
+            bundle_uri=result.bundle_uri,
+            bundle_sha256=result.bundle_sha256,
+            serve=next((m.serve for m in settings.models if m.name == result.model), "onnx"),
+            metrics=result.metrics,
+            evidence=evidence,
+            settings_sha256=settings.sha256,
+            recorded_at=now(),
+            recorded_by="conclude",
+        )
+    )
     registry.set_alias(name, NEWEST, version.version)
     return version
 

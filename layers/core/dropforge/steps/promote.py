@@ -34,7 +34,9 @@ def automatically(
     alias = settings.serving.alias
     version = versions.resolve(CHALLENGER, challenger.name, settings, registry)
     try:
-        switch.verify(store, versions.active_of(version, alias, settings), python=python)  # before the label moves
+        switch.verify(
+            store, bucket, versions.active_of(version, alias, settings), python=python
+        )  # before the alias moves
         versions.label(alias, version.name, version.version, settings=settings, registry=registry)
         switch.set_model(
             alias,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dropforge.errors import BundleRejected
 from dropforge.ports import ObjectStore, Registry
+from dropforge.serving.integrity import ModelRecords
 from dropforge.serving.labels import Labels
 from dropforge.serving.pointer import Active
 from dropforge.settings import Settings
@@ -11,16 +12,19 @@ from dropforge.steps import versions
 
 
 def publish_labels(*, settings: Settings, store: ObjectStore, registry: Registry, bucket: str) -> None:
-    """Write every label of every version that can be served. Raises Conflict, Unavailable."""
+    """Write every alias of every version that can be served: recorded by conclude, or adopted. Raises Conflict, Unavailable."""
+    records = ModelRecords(store, bucket)
 
     def collect() -> list[Active]:
         found = []
         for version in registry.versions(versions.families(settings)):
             for alias in version.aliases:
                 try:
-                    found.append(versions.active_of(version, alias, settings))
+                    active = versions.active_of(version, alias, settings)
+                    records.require(active)
                 except BundleRejected:
-                    continue  # registered by hand, without a bundle: not for predict
+                    continue  # registered or changed by somebody else's hand: not for predict
+                found.append(active)
         return found
 
     Labels(store, bucket).publish(collect)

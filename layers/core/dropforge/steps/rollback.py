@@ -30,7 +30,7 @@ def rollback(
             raise none_active()
         target = _entry(ledger, to) if to is not None else _previous(ledger, active)
         old = target.active("")
-        verify(store, old, python=python)
+        verify(store, bucket, old, python=python)
         at = now()
         new = replace(old, number=number, set_at=at, set_by=by, candidate=None)
         # settings, not the model

@@ -10,6 +10,7 @@ from typing import Any
 
 from dropforge.errors import BundleRejected, NotFound
 from dropforge.ports import ObjectStore, Registry
+from dropforge.serving.integrity import ModelRecords, check_python
 from dropforge.serving.ledger import Entry, Ledger
 from dropforge.serving.manifest import MANIFEST_FILE, BundleManifest, not_served
 from dropforge.serving.pointer import Active, ActivePointer
@@ -41,7 +42,8 @@ def set_model(
     alias = alias or settings.serving.alias
     version = versions.resolve(alias, model, settings, registry)
     new = versions.active_of(version, alias, settings)
-    verify(store, new, python=python)
+    verify(store, bucket, new, python=python)
+    record = ModelRecords(store, bucket).require(new)
 
     def entry(active: Active | None, number: int) -> Entry:
         at = now()
@@ -53,7 +55,7 @@ def set_model(
             why=why or f"the alias {alias}",
             before=pointer_of(active),
             to=pointer_of(replace(new, number=number, set_at=at, set_by=by)) or {},
-            evidence=versions.evidence(version),
+            evidence=record.evidence,
         )
 
     return told(Ledger(store, bucket).change(entry), log)
@@ -101,23 +103,20 @@ def pointer_of(active: Active | None) -> dict[str, Any] | None:
     return {k: v for k, v in asdict(active).items() if k != "record_sha256"} if active else None
 
 
-def verify(store: ObjectStore, active: Active, *, python: bool = True) -> BundleManifest:
-    """Both hashes, here and not only in predict: a broken bundle must not become the pointer.
+def verify(store: ObjectStore, bucket: str, active: Active, *, python: bool = True) -> BundleManifest:
+    """Record and hashes, here and not only in predict: a bundle that is not the concluded one must not become the pointer.
 
     Nor one without a graph where no function runs Python models (`python` false).
     """
-    if not active.bundle_sha256:
-        raise BundleRejected(
-            "the version does not say the hash of its bundle", code="bundle_unverified", fix="train again"
-        )
-    manifest = BundleManifest.from_json(check_bundle(store, active))
+    manifest = BundleManifest.from_json(check_bundle(store, bucket, active))
     if manifest.python and not python:
         raise not_served(active.model)
     return manifest
 
 
-def check_bundle(store: ObjectStore, active: Active) -> bytes:
-    """The verified manifest. Hashes only: the graph itself is opened where it is served."""
+def check_bundle(store: ObjectStore, bucket: str, active: Active) -> bytes:
+    """The verified manifest. Integrity record and hashes only: the graph itself is opened where it is served."""
+    record = ModelRecords(store, bucket).require(active)
     try:
         body = store.get(join(active.bundle_uri, MANIFEST_FILE)).body
         if hashlib.sha256(body).hexdigest() != active.bundle_sha256:
@@ -125,6 +124,7 @@ def check_bundle(store: ObjectStore, active: Active) -> bytes:
                 "the bundle's manifest was altered after registration", code="bundle_altered", fix="train again"
             )
         manifest = BundleManifest.from_json(body)
+        check_python(manifest, record)
         model = store.get(join(active.bundle_uri, manifest.model_file)).body
     except NotFound as error:
         raise BundleRejected(f"the bundle is gone: {error.message}", code="bundle_missing", fix="train again") from None
@@ -138,7 +138,7 @@ def check_bundle(store: ObjectStore, active: Active) -> bytes:
 def model_info(*, store: ObjectStore, bucket: str, mlflow_url: str) -> dict[str, Any]:
     """The active model: identity, schema, metrics, dataset, an example row, links. Raises NotFound (409) when none is active."""
     active, _ = ActivePointer(store, bucket).read()
-    manifest = BundleManifest.from_json(check_bundle(store, active))
+    manifest = BundleManifest.from_json(check_bundle(store, bucket, active))
     return {
         "model": active.identity(),
         "candidate": candidate_of(asdict(active)),
@@ -163,9 +163,10 @@ def model_info(*, store: ObjectStore, bucket: str, mlflow_url: str) -> dict[str,
     }
 
 
-def models(*, settings: Settings, registry: Registry) -> list[dict[str, Any]]:
-    """Every version of the project's models, newest first within a model."""
+def models(*, settings: Settings, store: ObjectStore, registry: Registry, bucket: str) -> list[dict[str, Any]]:
+    """Every version of the project's models, newest first within a model. `recorded`: whether it can be activated."""
     families = versions.families(settings)
+    recorded = ModelRecords(store, bucket).recorded()
     return [
         {
             "name": v.name,
@@ -174,6 +175,7 @@ def models(*, settings: Settings, registry: Registry) -> list[dict[str, Any]]:
             "run_id": v.run_id,
             "dataset_id": v.tags.get("dataset_id", ""),
             "upload_id": v.tags.get("upload_id", ""),
+            "recorded": (v.name, v.version, v.run_id) in recorded,
             "heldout": {k.removeprefix("heldout."): float(t) for k, t in v.tags.items() if k.startswith("heldout.")},
         }
         for v in registry.versions(families)

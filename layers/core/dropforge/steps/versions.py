@@ -87,12 +87,6 @@ def _score(version: ModelVersion) -> float:
     return max((float(t) for k, t in version.tags.items() if k.startswith("heldout.")), default=0.0)
 
 
-def evidence(version: ModelVersion) -> dict[str, Any]:
-    """What the gate and the evaluation said about the version when it was registered."""
-    kept = ("heldout.", "gate", "upload_id", "dataset_id")
-    return {k: v for k, v in sorted(version.tags.items()) if k.startswith(kept)}
-
-
 def active_of(version: ModelVersion, alias: str, settings: Settings) -> Active:
     """The pointer to a registered version. Raises BundleRejected for a version without a bundle."""
     if not version.tags.get("bundle_uri"):
