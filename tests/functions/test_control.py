@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from dropforge.messages import ModelProgress
+from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.manifest import BundleManifest
+from dropforge.serving.pointer import Active
 from dropforge.tuning import progress
 from dropforge.uploads import UploadRecord
 
@@ -243,6 +245,8 @@ def test_a_label_is_set_and_published(load: Any, event: Any, world: Any) -> None
     """POST /label answers the version; predict finds it under serving/labels.json without asking MLflow."""
     tags = {"bundle_uri": "s3://artifacts/b", "bundle_sha256": "0" * 64}
     world.registry.register("adult-income-xgboost", source="m", run_id="r", tags=tags)
+    concluded = Active("adult-income-xgboost", "1", "", "r", tags["bundle_uri"], tags["bundle_sha256"])
+    ModelRecords(world.store, world.env.data_bucket).write(ModelRecord.of(concluded, serve="onnx", by="conclude"))
     body = json.dumps({"alias": "Staging", "model": "xgboost"})
     status, told = _call(load, {**event("label"), "body": body})
     assert (status, told["name"], told["version"]) == (200, "adult-income-xgboost", "1")
@@ -366,6 +370,8 @@ def versions(world: Any) -> int:
         tags = {"bundle_uri": uri, "bundle_sha256": hashlib.sha256(manifest).hexdigest()}
         made = world.registry.register("adult-income-xgboost", source="s", run_id=run, tags=tags)
         world.registry.set_alias(made.name, f"V{i}", made.version)
+        concluded = Active(made.name, made.version, "", run, uri, tags["bundle_sha256"])
+        ModelRecords(world.store, world.env.data_bucket).write(ModelRecord.of(concluded, serve="onnx", by="conclude"))
     return 8
 
 

@@ -274,7 +274,7 @@ def test_a_worker_writes_its_log(client: Client, config: Config) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_only_who_predicts_or_compares_runs_python_models(client: Client, outputs: dict[str, str], role: str) -> None:
-    """The function that loads pickles is called by predict, batch and training jobs alone (for the champion); it loads what was concluded."""
+    """The function that loads pickles is called by predict, batch and jobs (for the champion); it loads what was concluded."""
     call = client(role, "lambda").invoke
     ask = b'{"bundle_uri": "s3://x/y", "bundle_sha256": "", "feeds": null}'
     allowed = role in {"Predict", "Batch", "Training"}

@@ -30,14 +30,20 @@ class Labels:
         self._uri = join(f"s3://{bucket}", LABELS)
 
     def publish(self, collect: Callable[[], Sequence[Active]]) -> None:
-        """Write what `collect` finds. Asked again when somebody else wrote meanwhile, so that the newest truth stays.
+        """Write what `collect` finds, if it is not there already. Asked again when somebody else wrote meanwhile, so that the
+        newest truth stays.
 
         Raises Conflict when others are always quicker.
         """
         for _ in range(_TRIES):
-            stat = self._store.stat(self._uri)
-            etag = stat.etag if stat else ""
+            try:
+                stored = self._store.get(self._uri)
+            except NotFound:
+                stored = None
+            etag = stored.etag if stored else ""
             body = json.dumps({"labels": [asdict(a) for a in collect()]}, indent=1, sort_keys=True).encode()
+            if stored is not None and stored.body == body:
+                return
             try:
                 self._store.put(self._uri, body, content_type="application/json", if_match=etag, if_absent=not etag)
             except Conflict:
