@@ -194,6 +194,8 @@ def data(
     """Fetch the rows a run was trained on (or analysed), and say what they are."""
     from dropforge.adapters.s3 import S3Store
     from dropforge.data.datasets import Datasets, load_manifest
+    from dropforge.messages import TrainingRequest
+    from dropforge.steps import requests
 
     target = Target.find()
     tags = _registry(target).run_tags(run_id)
@@ -201,8 +203,12 @@ def data(
     if not dataset_id:
         raise NotFound(f"run {run_id} names no dataset", code="no_dataset", fix="give a run Dropforge made")
     store = S3Store(target.client("s3"))
-    which = "training.json" if tags.get("dropforge.kind") == "training" else "manifest.json"
-    manifest = load_manifest(store, Datasets(store, target.outputs["DataBucket"]).uri(dataset_id, which))
+    bucket = target.outputs["DataBucket"]
+    uri = Datasets(store, bucket).uri(dataset_id, "manifest.json")
+    if tags.get("dropforge.kind") == "training":
+        request = store.get(requests.uri(bucket, dataset_id, tags["upload_id"])).body
+        uri = TrainingRequest.parse(request).dataset_uri
+    manifest = load_manifest(store, uri)
     save.mkdir(parents=True, exist_ok=True)
     files = []
     for part in manifest.parts:

@@ -16,6 +16,7 @@ from dropforge_cli.target import Target
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 _TERMINAL = {"concluded", "scored", "rejected", "blocked", "failed", "skipped"}
+_WAITS = "awaiting_approval"
 _COLOURS = {
     "concluded": "green",
     "scored": "green",
@@ -23,6 +24,7 @@ _COLOURS = {
     "failed": "red",
     "blocked": "red",
     "skipped": "yellow",
+    _WAITS: "yellow",
 }
 
 
@@ -31,7 +33,11 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=panel)(upload)
     app.command(rich_help_panel=panel)(batch)
     app.command(rich_help_panel=panel)(watch)
-    app.command(rich_help_panel=panel)(uploads)
+    group = typer.Typer(help="List uploads; approve or reject one that waits.")
+    group.callback(invoke_without_command=True)(uploads)
+    group.command()(approve)
+    group.command()(reject)
+    app.add_typer(group, name="uploads", rich_help_panel=panel)
     app.command(rich_help_panel=panel)(report)
 
 
@@ -120,8 +126,37 @@ def named(target: Target, upload_id: str) -> str:
     return str(listed[0]["upload_id"])
 
 
-def uploads(json: Json = False) -> None:
-    """List uploads, newest first."""
+def approve(
+    upload_id: Annotated[str, typer.Argument(help="id of an upload in state awaiting_approval, or `last`")],
+    why: Annotated[str, typer.Option(help="reason, kept with the decision")] = "",
+    json: Json = False,
+) -> None:
+    """Let an upload that waits for approval go on to its training."""
+    _decide(upload_id, "approve", why, json=json)
+
+
+def reject(
+    upload_id: Annotated[str, typer.Argument(help="id of an upload in state awaiting_approval, or `last`")],
+    why: Annotated[str, typer.Option(help="reason, kept with the decision")] = "",
+    json: Json = False,
+) -> None:
+    """End an upload that waits for approval; nothing is trained on it."""
+    _decide(upload_id, "reject", why, json=json)
+
+
+def _decide(upload_id: str, action: str, why: str, *, json: bool) -> None:
+    target = Target.find()
+    path = f"/uploads/{named(target, upload_id)}"
+    decision: dict[str, Any] = target.api("POST", path, json={"action": action, "why": why}).json()
+    emit_json(decision) if json else emit_facts(decision)
+    if action == "approve":
+        say(f"follow it: dropforge watch {decision['subject']}")
+
+
+def uploads(context: typer.Context, json: Json = False) -> None:
+    """List uploads, newest first; `uploads approve` and `uploads reject` decide about one that waits."""
+    if context.invoked_subcommand:
+        return
     listed = Target.find().api("GET", "/uploads").json()["uploads"]
     if json:
         emit_json(listed)
@@ -172,7 +207,7 @@ def follow_upload(target: Target, upload_id: str, patience: float = 7200) -> dic
         for step in (record or {}).get("history", ())[seen:]:
             _tell_state(time.monotonic() - started, step["state"], _remark(record or {}, step["state"]))
             seen += 1
-        if record and record["state"] in _TERMINAL:
+        if record and record["state"] in {*_TERMINAL, _WAITS}:
             return record
         if record and record["state"] == "training":
             trials.tell(time.monotonic() - started, record["progress"])
@@ -236,6 +271,12 @@ def finish(record: dict[str, Any], *, json: bool) -> None:
             if record[k]
         }
         emit_facts(shown)
+        if record["state"] == _WAITS:
+            upload_id = record["upload_id"]
+            tell_error(
+                "it waits for approval (analysis.approve_on in settings.yaml)",
+                f"dropforge report {upload_id}, then dropforge uploads approve {upload_id}, or reject",
+            )
         if record["reason"]:  # which names the models too when none of them was trained
             tell_error(record["reason"]["message"], record["reason"]["fix"])
         else:

@@ -16,6 +16,7 @@ from dropforge_ui.config import Options
 from dropforge_ui.multipart import FormBody
 from dropforge_ui.shapes import (
     Activity,
+    DatasetLine,
     Health,
     Ledger,
     ModelInfo,
@@ -97,6 +98,21 @@ class Api:
 
     def upload(self, upload_id: str) -> Upload:
         return cast("Upload", self._json("GET", f"/uploads/{quote(upload_id)}"))
+
+    def decide_upload(self, upload_id: str, action: str, why: str = "") -> dict[str, Any]:
+        """`approve` or `reject` an upload that waits for approval."""
+        body = {"action": action, "why": why}
+        return cast("dict[str, Any]", self._json("POST", f"/uploads/{quote(upload_id)}", body))
+
+    def decide_dataset(self, dataset_id: str, action: str, why: str = "") -> dict[str, Any]:
+        """`revoke` or `restore` a dataset, or `set_reference`."""
+        body = {"action": action, "why": why}
+        return cast("dict[str, Any]", self._json("POST", f"/datasets/{quote(dataset_id)}", body))
+
+    def datasets(self) -> list[DatasetLine]:
+        """Accepted datasets, newest first."""
+        found: list[DatasetLine] = self._json("GET", "/datasets")["datasets"]
+        return found
 
     def report_html(self, upload_id: str) -> str:
         return self._call("GET", f"/reports/{quote(upload_id)}", accept="text/html").text

@@ -98,6 +98,14 @@ class Upload(TypedDict, total=False):
     run_url: str
 
 
+class DatasetLine(TypedDict, total=False):
+    dataset_id: str
+    upload_id: str
+    accepted_at: str
+    revoked: str
+    reference: bool
+
+
 class QuarantinedRow(TypedDict, total=False):
     line: int
     column: str

@@ -7,7 +7,7 @@ from typing import Final
 
 STATE_TONES: Final = {
     "concluded": "good", "skipped": "warn", "rejected": "bad", "blocked": "bad", "failed": "bad",
-    "pass": "good", "reference": "accent", "warn": "warn", "block": "bad",
+    "awaiting_approval": "warn", "pass": "good", "reference": "accent", "warn": "warn", "block": "bad",
 }  # fmt: skip
 TERMINAL: Final = frozenset({"concluded", "rejected", "blocked", "failed", "skipped"})
 

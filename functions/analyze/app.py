@@ -7,7 +7,9 @@ from functools import cache
 from typing import Any
 
 from dropforge import bootstrap, events, identity, observability
+from dropforge.steps import decisions
 from dropforge.steps.analyze import analyze
+from dropforge.steps.carry_out import carry_out
 from dropforge.steps.monitor import MonitorPorts, monitor
 from dropforge.steps.reporting import Ports
 from dropforge.steps.retrain import retrain
@@ -48,6 +50,9 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     states = {}
     for upload in events.uploads_in(event):
         upload_id = identity.upload_id(upload.bucket, upload.key, upload.version)
+        if upload.key.startswith(decisions.PREFIX):
+            log.info("decision received", extra={"key": upload.key, "done": carry_out(upload, ports)})
+            continue
         with observability.context(correlation_id=upload_id):
             log.info("upload received", extra={"key": upload.key, "size": upload.size})
             states[upload_id] = analyze(upload, ports).state

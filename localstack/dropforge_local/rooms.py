@@ -14,6 +14,7 @@ ROOMS = {
         "progress",
         "serving",
         "integrity",
+        "decisions",
         "predictions",
         "captured",
         "labels",

@@ -27,7 +27,7 @@ WITHOUT_RESOURCES = {
 REVIEWED: dict[str, set[tuple[str, str]]] = {
     "AnalyzeFunction": {
         (READ, "data/incoming/*"), ("s3:GetObjectVersion", "data/incoming/*"),
-        (READ, "data/config/*"), (WRITE, "data/config/settings-*.yaml"),
+        (READ, "data/config/*"), (WRITE, "data/config/settings-*.yaml"), (READ, "data/decisions/*"),
         *((a, f"data/{room}/*") for a in (READ, WRITE) for room in ("datasets", "uploads", "quarantine")),
         (READ, "data/captured/*"), (READ, "data/labels/*"), (READ, "data/monitoring/*"), (WRITE, "data/monitoring/*"),
         (READ, "data/serving/active.json"), ("s3:ListBucket", "data"), ("s3:ListBucketVersions", "data"),
@@ -51,6 +51,8 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
     },
     "ControlFunction": {
         (WRITE, "data/incoming/*"), (WRITE, "data/batch/*"), (WRITE, "data/labels/*"),
+        (READ, "data/decisions/*"), (WRITE, "data/decisions/*"),
+        (READ, "data/datasets/history.json"), (READ, "data/datasets/reference.json"),
         *((READ, f"data/{room}/*") for room in ("uploads", "progress", "config", "quarantine")),
         (READ, "data/predictions/*"), (READ, "data/monitoring/*"), (READ, "data/integrity/*"),
         (READ, "data/serving/*"), (WRITE, "data/serving/*"), ("s3:ListBucket", "data"),

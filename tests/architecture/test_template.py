@@ -161,19 +161,20 @@ class _ManagedPolicies:
 
 
 def test_nothing_the_system_writes_can_start_an_analysis() -> None:
-    """Only `incoming/` notifies, and only the API's upload form may write there."""
+    """Only `incoming/` and a person's `decisions/` notify, and only the API may write there."""
     rules = [
         e["Properties"]["Filter"]["S3Key"]["Rules"]
         for e in FUNCTIONS["AnalyzeFunction"]["Events"].values()
         if e["Type"] == "S3"
     ]
-    assert rules == [[{"Name": "prefix", "Value": "incoming/"}]]
+    assert rules == [[{"Name": "prefix", "Value": prefix}] for prefix in ("incoming/", "decisions/")]
     writers = {
         name
         for name, properties in {**FUNCTIONS, "TrainingRole": RESOURCES["TrainingRole"]["Properties"]}.items()
         for policy in properties["Policies"]
         for statement in policy.get("PolicyDocument", policy)["Statement"]
-        if "s3:PutObject" in statement.get("Action", ()) and "/incoming/" in json.dumps(statement["Resource"])
+        if "s3:PutObject" in statement.get("Action", ())
+        and any(f"/{p}/" in json.dumps(statement["Resource"]) for p in ("incoming", "decisions"))
     }
     assert writers == {"ControlFunction"}
 

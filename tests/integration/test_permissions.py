@@ -22,18 +22,38 @@ from dropforge_local.rooms import ROOMS
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 ROLES = ("Analyze", "Batch", "Conclude", "Control", "Predict", "PredictPython", "Training")
-NOTIFYING = {"incoming", "batch"}
+NOTIFYING = {"incoming", "batch", "decisions"}
 DENIED = {"AccessDenied", "AccessDeniedException"}
 
 READS = {
     "Analyze": {
-        "data": ("incoming", "config", "datasets", "uploads", "quarantine", "captured", "labels", "monitoring"),
+        "data": (
+            "incoming",
+            "config",
+            "datasets",
+            "uploads",
+            "quarantine",
+            "captured",
+            "labels",
+            "monitoring",
+            "decisions",
+        ),
         "artifacts": ("reports", "mlflow"),
     },
     "Batch": {"data": ("batch", "uploads", "integrity"), "artifacts": ("mlflow",)},
     "Conclude": {"data": ("config", "uploads", "serving", "integrity"), "artifacts": ("mlflow",)},
     "Control": {
-        "data": ("config", "uploads", "progress", "quarantine", "serving", "integrity", "predictions", "monitoring"),
+        "data": (
+            "config",
+            "uploads",
+            "progress",
+            "quarantine",
+            "serving",
+            "integrity",
+            "predictions",
+            "monitoring",
+            "decisions",
+        ),
         "artifacts": ("reports", "mlflow"),
     },
     "Predict": {"data": ("serving", "integrity"), "artifacts": ("mlflow",)},
@@ -44,7 +64,7 @@ WRITES = {
     "Analyze": {"data": ("datasets", "uploads", "quarantine", "monitoring"), "artifacts": ("reports", "mlflow")},
     "Batch": {"data": ("uploads", "quarantine", "predictions"), "artifacts": ()},
     "Conclude": {"data": ("uploads", "serving", "integrity"), "artifacts": ()},  # serving: promotion.auto_promote
-    "Control": {"data": ("incoming", "batch", "serving", "labels"), "artifacts": ()},
+    "Control": {"data": ("incoming", "batch", "serving", "labels", "decisions"), "artifacts": ()},
     "Predict": {"data": ("captured",), "artifacts": ()},
     "PredictPython": {"data": (), "artifacts": ()},
     "Training": {"data": ("tuning", "progress"), "artifacts": ("mlflow",)},

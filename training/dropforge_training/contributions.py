@@ -9,6 +9,7 @@ import xgboost
 from sklearn.compose import ColumnTransformer
 
 from dropforge_training.processing import LabelledPipeline
+from dropforge_training.synthetic import SHARED, coarse
 from dropforge_training.tables import Table
 
 _ROWS = 300
@@ -102,7 +103,7 @@ def _examples(
                 "label": str(model.classes_[rows.y[chosen[i]]]),
                 "margin": float(margin[i]),
                 "contributions": [
-                    {"column": names[k], "value": _plain(x[names[k]].iloc[i]), "contribution": float(summed[i, k])}
+                    {"column": names[k], "value": _shown(x[names[k]], i), "contribution": float(summed[i, k])}
                     for k in largest
                 ],
                 "rest": float(np.delete(summed[i], largest).sum()),
@@ -111,7 +112,11 @@ def _examples(
     return told
 
 
-def _plain(value: Any) -> str:
+def _shown(column: Any, i: int) -> str:
+    """A value as the card shows it: coarse, and a text only when many rows have it, so that no person can be told by it."""
+    value = column.iloc[i]
     if value is None or value != value:  # noqa: PLR0124 - NaN
         return "(missing)"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{coarse(value):g}"
+    return str(value) if int((column == value).sum()) >= SHARED else "(rare)"

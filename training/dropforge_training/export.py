@@ -22,6 +22,7 @@ from xgboost import XGBClassifier
 from dropforge.errors import DropforgeError, InvalidRequest, JobFailed
 from dropforge.serving.manifest import BundleManifest, Feature, GraphInput, PythonModel
 from dropforge.serving.predictor import open_graph, read_manifest
+from dropforge_training import synthetic
 from dropforge_training.forest import split
 from dropforge_training.processing import MISSING_TOKEN, LabelledPipeline, TableCleaner
 from dropforge_training.python_models import open_pickle
@@ -215,7 +216,7 @@ def manifest_for(
         missing_token=MISSING_TOKEN,
         metrics={k: round(v, 6) for k, v in metrics.items()},
         importance={k: round(v, 6) for k, v in importance.items()},
-        example=records(data.heldout.x.iloc[:1])[0],
+        example=records(synthetic.row(data.train.x, kinds))[0],
         conformal=conformal,
         holdout_share=holdout_share,
         calibration=model.calibration,

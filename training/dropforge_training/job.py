@@ -41,6 +41,7 @@ from dropforge_training import (
     refit,
     search_job,
     served,
+    synthetic,
     tables,
     tuning,
 )
@@ -251,7 +252,9 @@ def _finish(
         },
     )
     run.log_dataset(manifest.source[:200] or "training", manifest.dataset_id, job.dataset_uri, data.rows)
-    source = run.log_model(model, data.train.x.iloc[:3], base.own_code(candidate))
+    source = run.log_model(
+        model, synthetic.row(data.train.x, {c.name: c.kind for c in data.features}), base.own_code(candidate)
+    )
     result = JobResult(
         model=job.model,
         run_id=run.run_id,

@@ -12,6 +12,7 @@ from dropforge_ui import theme, words
 from dropforge_ui.cells import together
 from dropforge_ui.client import Api, ApiError
 from dropforge_ui.markup import done, problem, tag
+from dropforge_ui.tabs import decisions
 from dropforge_ui.tabs.parts import drop, html, waiting
 from dropforge_ui.views import data as views
 from dropforge_ui.views import page
@@ -48,15 +49,16 @@ def build(api: Api) -> Any:
             detail = html(elem_id="upload")
             quarantine = html(js_on_load=theme.quarantine_script(), visible=False, elem_id="quarantine")
             replayed = html(visible=False)
+            decision = decisions.build(api, chosen)
     report = html(visible=False, elem_id="report")
     clock = gr.Timer(LOOK_EVERY_SECONDS, active=False)
-    shown = [listed, detail, quarantine, report, clock]
+    shown = [listed, detail, quarantine, report, clock, *decision.shown]
 
     def look(now: Chosen) -> Any:
         try:
             return _look(api, now)
         except ApiError as error:
-            return views.unanswered(), page.error(error), *_skips(3)
+            return views.unanswered(), page.error(error), *_skips(3 + len(decision.shown))
 
     def pick(now: Chosen, event: gr.EventData) -> Any:
         now.turn(upload_id=str(event._data["pick"]))
@@ -94,6 +96,8 @@ def build(api: Api) -> Any:
         return gr.update(value=told, visible=True)
 
     quiet = {"show_progress": "hidden"}
+    for event in decision.clicks:
+        event.then(look, chosen, shown, **quiet)
     file.upload(send, [file, chosen], [sent, file]).then(look, chosen, shown, **quiet)
     listed.select(pick, chosen, replayed, **quiet).then(look, chosen, shown, show_progress="minimal")
     quarantine.submit(replay, chosen, replayed, show_progress="minimal").then(look, chosen, shown, **quiet)
@@ -107,18 +111,25 @@ def _look(api: Api, now: Chosen) -> tuple[Any, ...]:
     found = api.uploads()
     upload_id = now.upload_id or next((u["upload_id"] for u in found if u["key"] == now.key), "")
     if now.key and not upload_id:
-        return views.listing(found, ""), views.expected(now.key), *_hidden(2), gr.Timer(active=True)
+        return (
+            views.listing(found, ""),
+            views.expected(now.key),
+            *_hidden(2),
+            gr.Timer(active=True),
+            *decisions.hidden(),
+        )
     upload_id = upload_id or (found[0]["upload_id"] if found else "")
     if not upload_id:
-        return views.listing(found, ""), views.nothing(), *_hidden(2), gr.Timer(active=False)
+        return views.listing(found, ""), views.nothing(), *_hidden(2), gr.Timer(active=False), *decisions.hidden()
     record = api.upload(upload_id)
     seen = f"{upload_id} {record.get('report_uri')} {record.get('rows_quarantined')}"
     quarantine, report = (_quarantine(api, record), _report(api, record)) if now.seen != seen else _skips(2)
     if (now.upload_id, now.key) != asked:
-        return _skips(5)  # another one was chosen meanwhile, and is asked for by itself
+        return _skips(5 + len(decisions.hidden()))  # another one was chosen meanwhile, and is asked for by itself
     now.upload_id, now.key, now.seen = upload_id, "", seen
     running = record["state"] not in words.TERMINAL
-    return views.listing(found, upload_id), views.detail(record), quarantine, report, gr.Timer(active=running)
+    page_parts = (views.listing(found, upload_id), views.detail(record), quarantine, report, gr.Timer(active=running))
+    return *page_parts, *decisions.for_record(api, record)
 
 
 def _quarantine(api: Api, record: Any) -> Any:

@@ -114,6 +114,10 @@ class AnalysisSettings(Frozen):
         "leakage",
     )
     block_on: tuple[FindingName, ...] = ("column_removed", "target_drift_severe")
+    approve_on: tuple[Literal["reference", "pass", "warn"], ...] = Field(
+        (),
+        description="verdicts with which an upload waits for `dropforge uploads approve`; reference: the first upload",
+    )
 
 
 class Budget(Frozen):

@@ -4,6 +4,9 @@ received ──▶ analysed ──▶ training ──▶ concluded
     ├──▶ rejected   ├──▶ blocked            (from any state before a terminal one: failed)
     ├──▶ skipped    └──▶ skipped
     └──▶ scored                             (a file under batch/)
+
+analysed ──▶ awaiting_approval: settings.yaml wants a person's decision (analysis.approve_on). Approved, it goes on as analysed;
+rejected, it ends.
 """
 
 from __future__ import annotations
@@ -19,11 +22,15 @@ from dropforge.errors import Conflict, NotFound
 from dropforge.messages import ModelProgress, UploadEvent
 from dropforge.ports import ObjectStore
 
-State = Literal["received", "analysed", "training", "concluded", "rejected", "blocked", "failed", "skipped", "scored"]
+State = Literal[
+    "received", "analysed", "awaiting_approval", "training",
+    "concluded", "rejected", "blocked", "failed", "skipped", "scored",
+]  # fmt: skip
 
 NEXT: Final[dict[State, frozenset[State]]] = {
     "received": frozenset({"analysed", "rejected", "skipped", "failed", "scored"}),
-    "analysed": frozenset({"training", "blocked", "skipped", "failed"}),
+    "analysed": frozenset({"awaiting_approval", "training", "blocked", "skipped", "failed"}),
+    "awaiting_approval": frozenset({"received", "analysed", "training", "rejected", "skipped", "failed"}),
     "training": frozenset({"concluded", "failed"}),
     "concluded": frozenset(),
     "rejected": frozenset(),
@@ -92,6 +99,7 @@ class UploadRecord(BaseModel):
         default=(), description="one entry per candidate: model, version, metrics or error"
     )
     challenger: str = ""
+    approval: str = Field(default="", description="who approved or rejected it, when and why; empty: nobody was asked")
     cost: dict[str, Any] = Field(
         default_factory=dict,
         description="the most its training can cost by its budgets, told before the jobs were sent out",

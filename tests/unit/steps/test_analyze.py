@@ -57,6 +57,10 @@ class World:
     def drop(self, name: str, body: str | bytes) -> UploadRecord:
         return step.analyze(self.put(name, body), self.ports)
 
+    def request(self, record: UploadRecord) -> TrainingRequest:
+        """What the upload's training was asked to do."""
+        return TrainingRequest.parse(self.workflow.payloads[identity.execution_name(record.upload_id)])
+
 
 @pytest.fixture
 def world() -> World:
@@ -68,16 +72,15 @@ def test_the_first_upload_becomes_the_reference_and_trains(world: World) -> None
     record = world.drop("a.csv", _table(100))
     assert (record.state, record.verdict, record.reference_id) == ("training", "reference", record.dataset_id)
     for uri in (
-        f"s3://data/datasets/{record.dataset_id}/{n}"
-        for n in ("data.parquet", "manifest.json", "profile.json", "training.json")
+        f"s3://data/datasets/{record.dataset_id}/{n}" for n in ("data.parquet", "manifest.json", "profile.json")
     ):
         assert world.store.stat(uri) is not None
     assert world.store.get(record.report_uri).body.startswith(b"<!doctype html>")
     run = world.tracking.runs[record.run_id]
     assert {"report.html", "report.json", "profile.json"} <= set(run.artifacts)
     folder = f"s3://data/datasets/{record.dataset_id}"
-    for name in ("data.parquet", "training.json"):
-        assert run.artifacts[f"data/{name}"] == world.store.get(f"{folder}/{name}").body
+    assert run.artifacts["data/data.parquet"] == world.store.get(f"{folder}/data.parquet").body
+    assert run.artifacts["data/training.json"] == world.store.get(world.request(record).dataset_uri).body
     assert run.metrics["rows_used"] == 100
     request = TrainingRequest.parse(world.workflow.payloads[identity.execution_name(record.upload_id)])
     assert [j.model for j in request.jobs] == ["forest", "boost"]
@@ -88,7 +91,7 @@ def test_a_later_upload_is_compared_and_trains_on_both(world: World) -> None:
     """Its training manifest has the reference's part first, then its own."""
     first, second = world.drop("a.csv", _table(100)), world.drop("b.csv", _table(60, 7))
     assert second.reference_id == first.dataset_id
-    manifest = json.loads(world.store.get(f"s3://data/datasets/{second.dataset_id}/training.json").body)
+    manifest = json.loads(world.store.get(world.request(second).dataset_uri).body)
     assert [p["dataset_id"] for p in manifest["parts"]] == [first.dataset_id, second.dataset_id]
     assert json.loads(world.store.get(second.report_json_uri).body)["rows_reference"] == 100
 
@@ -219,7 +222,7 @@ def test_mended_rows_may_be_of_one_class(world: World) -> None:
 
 
 def _parts(world: World, record: UploadRecord) -> list[str]:
-    body = world.store.get(f"s3://data/datasets/{record.dataset_id}/training.json").body
+    body = world.store.get(world.request(record).dataset_uri).body
     return [p["dataset_id"] for p in json.loads(body)["parts"]]
 
 

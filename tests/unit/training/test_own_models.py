@@ -96,7 +96,7 @@ def test_the_how_to_works_as_written(bench: Callable[..., Any], project: Path, n
     _forget()
     mlflow.set_tracking_uri(made.tracking_uri)
     loaded = mlflow.pyfunc.load_model(result.model_source)
-    told = loaded.predict(rows.astype({"visits": "float64", "since": "datetime64[ns]"}))
+    told = loaded.predict(rows.astype({"visits": "float64", "size-cm": "float64", "since": "datetime64[ns]"}))
     assert list(told) == predictor.predict(export.records(rows)).labels
 
 

@@ -120,6 +120,16 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route("GET", "/uploads/{upload_id}", "data", "State, rows, reason and links of an upload", t.UploadDetail, refuses=(404,)),
     Route(
+        "POST", "/uploads/{upload_id}", "data", "Approve or reject an upload that waits for approval", t.RecordedDecision,
+        t.Approval, refuses=(404, 409, 415, 422), details="Only what settings.yaml names in analysis.approve_on waits.",
+    ),
+    Route("GET", "/datasets", "data", "Accepted datasets, newest first", t.DatasetList),
+    Route(
+        "POST", "/datasets/{dataset_id}", "data", "Revoke or restore a dataset, or make it the reference", t.RecordedDecision,
+        t.DatasetAction, refuses=(404, 409, 415, 422),
+        details="A revoked dataset is read by no training; revoking and restoring start one.",
+    ),
+    Route(
         "GET", "/reports/{upload_id}", "data", "The report, HTML or JSON by Accept", dict[str, Any], refuses=(404,),
         answer_media=("application/json", "text/html"),
     ),

@@ -8,9 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from dropforge import identity
 from dropforge.api import http
+from dropforge.data.datasets import Datasets
 from dropforge.errors import DropforgeError, InvalidRequest, NotFound
 from dropforge.serving import formats
-from dropforge.steps import activity, browse, candidate, mend, outcomes, publish, rollback, switch, versions, windows
+from dropforge.steps import (
+    activity,
+    browse,
+    candidate,
+    decisions,
+    mend,
+    outcomes,
+    publish,
+    rollback,
+    switch,
+    versions,
+    windows,
+)
 
 if TYPE_CHECKING:
     from dropforge.bootstrap import World
@@ -199,6 +212,38 @@ def _upload(w: World, request: http.Request) -> http.Response:
     return http.Response(browse.upload(w.uploads, w.store, w.env.data_bucket, _upload_id(request)))
 
 
+def _decide_upload(w: World, request: http.Request) -> http.Response:
+    body = _body(request)
+    stands = decisions.decide_upload(
+        _upload_id(request),
+        decisions.upload_action(_text(body, "action")),
+        store=w.store,
+        book=w.uploads,
+        bucket=w.env.data_bucket,
+        by=_by(request),
+        why=_text(body, "why"),
+    )
+    return http.Response(stands.model_dump(mode="json", exclude={"format_version"}))
+
+
+def _datasets(w: World, _request: http.Request) -> http.Response:
+    return http.Response({"datasets": decisions.listed(Datasets(w.store, w.env.data_bucket), w.settings())})
+
+
+def _decide_dataset(w: World, request: http.Request) -> http.Response:
+    body = _body(request)
+    stands = decisions.decide_dataset(
+        request.path.get("dataset_id", ""),
+        decisions.dataset_action(_text(body, "action")),
+        store=w.store,
+        settings=w.settings(),
+        bucket=w.env.data_bucket,
+        by=_by(request),
+        why=_text(body, "why"),
+    )
+    return http.Response(stands.model_dump(mode="json", exclude={"format_version"}))
+
+
 def _report(w: World, request: http.Request) -> http.Response:
     upload_id = _upload_id(request)
     body, kind = browse.report(w.uploads, w.store, upload_id, request.headers.get("accept", ""))
@@ -260,6 +305,9 @@ ROUTES: dict[tuple[str, str], Callable[[World, http.Request], http.Response]] = 
     ("POST", "/upload_data"): _upload_data,
     ("GET", "/uploads"): _uploads,
     ("GET", "/uploads/{upload_id}"): _upload,
+    ("POST", "/uploads/{upload_id}"): _decide_upload,
+    ("GET", "/datasets"): _datasets,
+    ("POST", "/datasets/{dataset_id}"): _decide_dataset,
     ("GET", "/reports/{upload_id}"): _report,
     ("GET", "/quarantine"): _quarantine,
     ("GET", "/quarantine/{upload_id}"): _quarantined,

@@ -263,6 +263,38 @@ class UploadDetail(UploadRecord):
     progress: list[ModelProgress] = Field(description="of each model, while the state is training; else empty")
 
 
+class Approval(Asked):
+    action: Literal["approve", "reject"]
+    why: str = ""
+
+
+class DatasetAction(Asked):
+    action: Literal["revoke", "restore", "set_reference"]
+    why: str = ""
+
+
+class RecordedDecision(Shape):
+    """A decision as it is stored; it is carried out within seconds."""
+
+    action: str
+    subject: str = Field(description="the upload's or dataset's id")
+    by: str
+    at: str
+    why: str
+
+
+class DatasetLine(Shape):
+    dataset_id: str
+    upload_id: str
+    accepted_at: str
+    revoked: str = Field(description="when, by whom and why; empty while it is in use")
+    reference: bool = Field(description="whether uploads are compared with it")
+
+
+class DatasetList(Shape):
+    datasets: list[DatasetLine]
+
+
 class QuarantineLine(Shape):
     upload_id: str
     key: str

@@ -1,13 +1,14 @@
 """Dataset versions: immutable snapshots, the reference, the history, and what a training run reads.
 
 datasets/{dataset_id}/data.parquet · manifest.json   one upload's accepted rows; never overwritten
-datasets/{dataset_id}/training.json                  the parts a training on this upload reads
+datasets/{dataset_id}/training-{sha256}.json         the parts a training on this upload reads; named by its content
 datasets/reference.json                              which dataset is the original reference; the first one claims it
 datasets/history.json                                accepted uploads in order of acceptance
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 
@@ -31,6 +32,7 @@ class Entry(BaseModel):
     dataset_id: str
     upload_id: str
     accepted_at: str
+    revoked: str = ""  # when, by whom and why; the rows are in no training any more
 
 
 class Datasets:
@@ -103,8 +105,42 @@ class Datasets:
 
     # --- the history ---------------------------------------------------------------------------------------------------
     def history(self) -> list[Entry]:
-        """Accepted uploads, oldest first."""
+        """Accepted uploads in use, oldest first: what a training may read."""
+        return [e for e in self.entries() if not e.revoked]
+
+    def entries(self) -> list[Entry]:
+        """Accepted uploads, revoked ones too, oldest first."""
         return self._history()[0]
+
+    def revoke(self, dataset_id: str, revoked: str) -> Entry:
+        """Take a dataset out of use (`revoked`: when, by whom, why), or bring it back with an empty text. Raises NotFound."""
+        for _ in range(_TRIES):
+            entries, etag = self._history()
+            found = next((e for e in entries if e.dataset_id == dataset_id), None)
+            if found is None:
+                raise NotFound(
+                    f"no accepted dataset {dataset_id!r}", code="dataset_unknown", fix="dropforge dataset list"
+                )
+            if bool(found.revoked) == bool(revoked):
+                return found
+            changed = found.model_copy(update={"revoked": revoked})
+            if self._replace_history([changed if e.dataset_id == dataset_id else e for e in entries], etag):
+                return changed
+        raise _history_busy()
+
+    def set_reference(self, dataset_id: str) -> str:
+        """Make this the dataset that uploads are compared with; the one that was. Raises NotFound without profile, Conflict."""
+        self._store.get(self.uri(dataset_id, "profile.json"))
+        uri = self.uri("reference.json")
+        try:
+            stored = self._store.get(uri)
+        except NotFound:
+            return self.claim_reference(dataset_id)
+        before = str(json.loads(stored.body)["dataset_id"])
+        if before != dataset_id:
+            body = json.dumps({"dataset_id": dataset_id}).encode()
+            self._store.put(uri, body, content_type="application/json", if_match=stored.etag)
+        return before
 
     def accept(self, entry: Entry) -> Entry:
         """Append to the history. A dataset is accepted once: returns the entry that holds it, ours or an earlier one."""
@@ -128,27 +164,31 @@ class Datasets:
             if held is not None and not replace:
                 return held
             updated = [entry if e.dataset_id == entry.dataset_id else e for e in entries] if held else [*entries, entry]
-            body = json.dumps([e.model_dump() for e in updated], indent=1).encode()
-            try:
-                self._store.put(
-                    self.uri("history.json"), body, content_type="application/json", if_match=etag, if_absent=not etag
-                )
-            except Conflict:
-                continue
-            return entry
-        raise Conflict("the dataset history is being written by too many at once", code="history_busy", fix="try again")
+            if self._replace_history(updated, etag):
+                return entry
+        raise _history_busy()
+
+    def _replace_history(self, entries: Sequence[Entry], etag: str) -> bool:
+        """False for the slower of two writers."""
+        body = json.dumps([e.model_dump() for e in entries], indent=1).encode()
+        try:
+            self._store.put(
+                self.uri("history.json"), body, content_type="application/json", if_match=etag, if_absent=not etag
+            )
+        except Conflict:
+            return False
+        return True
 
     # --- what training reads -------------------------------------------------------------------------------------------
     def training_manifest(
         self, manifest: DatasetManifest, reference_id: str, settings: DataSettings, family: Sequence[str] = ()
     ) -> str:
-        """Write (once) and return the URI of the list of parts by the history rule; the reference's part comes first.
+        """Write and return the URI of the list of parts by the history rule; the reference's part comes first.
 
         append: reference and every accepted upload up to this one; replace: this one only; window: reference and the last n.
         `family`: datasets of the upload whose quarantined rows this one brings back, and of earlier mends of it. Together
         they are one upload: `replace` reads them all, and they take one place of a window.
         """
-        uri = self.uri(manifest.dataset_id, "training.json")
         accepted = [e.dataset_id for e in self.history()]
         until = (
             accepted[: accepted.index(manifest.dataset_id) + 1]
@@ -166,11 +206,16 @@ class Datasets:
         parts = [p for d in chosen for p in (manifest if d == manifest.dataset_id else self.manifest(d)).parts]
         training = manifest.model_copy(update={"parts": tuple(parts), "source": f"{settings.history} of {len(parts)}"})
         body = training.model_dump_json(indent=1).encode()
+        uri = self.uri(manifest.dataset_id, f"training-{hashlib.sha256(body).hexdigest()[:16]}.json")
         try:
             self._store.put(uri, body, content_type="application/json", if_absent=True)
         except Conflict:
             return uri
         return uri
+
+
+def _history_busy() -> Conflict:
+    return Conflict("the dataset history is being written by too many at once", code="history_busy", fix="try again")
 
 
 def load_manifest(store: ObjectStore, uri: str) -> DatasetManifest:

@@ -92,7 +92,7 @@ class BundleManifest:
     importance: dict[str, float] = field(
         default_factory=dict
     )  # permutation importance by column, in units of the metric
-    example: dict[str, Any] = field(default_factory=dict)  # one real row, for forms and docs
+    example: dict[str, Any] = field(default_factory=dict)  # a synthetic row, for forms and docs
     parity: dict[str, float] = field(default_factory=dict)  # max_abs_difference, label_flips, rows
     # Prediction sets, class-conditional (Mondrian) split conformal: coverage as text ("0.9") → for each of `classes` the
     # largest 1 - p at which the class is in the set. Empty: the bundle states no coverage.

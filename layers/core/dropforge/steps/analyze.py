@@ -27,7 +27,7 @@ from dropforge.errors import (
 from dropforge.messages import UploadEvent
 from dropforge.ports import RunInfo
 from dropforge.settings import Settings
-from dropforge.steps import requests
+from dropforge.steps import decisions, requests
 from dropforge.steps.reporting import Ports, Reporting
 from dropforge.uploads import Reason, State, UploadRecord, now
 from dropforge.uris import join
@@ -52,7 +52,7 @@ def analyze(event: UploadEvent, ports: Ports) -> UploadRecord:
             sequencer=event.sequencer,
         )
     )
-    if record.terminal or record.state == "training":
+    if record.terminal or record.state in {"training", "awaiting_approval"}:
         ports.log.info("seen before", extra={"state": record.state})
         return record
     try:
@@ -126,15 +126,15 @@ class _Analysis:
             },
         )
         self._record_rows(admission)
-        earlier = self._accepted_before(admission.dataset_id)
-        if earlier is not None:
-            return self._skip(
-                "duplicate", f"the same rows were accepted as upload {earlier}", "nothing to do: they are in use"
-            )
+        duplicate = self._duplicate(admission.dataset_id)
+        if duplicate is not None:
+            return duplicate
         manifest = self.datasets.save(
             admission, source=f"s3://{self.record.bucket}/{self.record.key}", created_at=now()
         )
-        if not reference_id and self.settings.data.reference == "first":
+        if not reference_id and self._waits_first():
+            reference_id = admission.dataset_id  # not claimed: it becomes the reference when somebody approves it
+        elif not reference_id and self.settings.data.reference == "first":
             reference_id = self.datasets.claim_reference(admission.dataset_id)
             if reference_id != admission.dataset_id:  # another first upload was quicker: be compared with it
                 reference = self.datasets.manifest(reference_id)
@@ -151,7 +151,25 @@ class _Analysis:
         )
         if report.verdict.word == "block":
             return self._block(report, run)
-        return self._train(manifest, reference_id, run)
+        return self._train(manifest, reference_id, run) if self._approved(report) else self._await_approval()
+
+    def _approved(self, report: Report) -> bool:
+        """Whether it may be used: nobody need be asked, or somebody has said yes."""
+        asked = report.verdict.word in self.settings.analysis.approve_on
+        return not asked or self._said_yes()
+
+    def _said_yes(self) -> bool:
+        decision = decisions.of_upload(self.ports.store, self.ports.data_bucket, self.upload_id)
+        return decision is not None and decision.action == "approve"
+
+    def _waits_first(self) -> bool:
+        """Whether a first upload may become the reference only when somebody has approved it, and nobody has."""
+        return "reference" in self.settings.analysis.approve_on and not self._said_yes()
+
+    def _await_approval(self) -> UploadRecord:
+        """Analysed and reported, and in no history: nothing is trained on it and nothing compared with it until somebody decides."""
+        self.ports.log.warning("awaiting approval", extra={"metrics": {"AwaitingApproval": 1}})
+        return self.ports.book.advance(self.upload_id, "awaiting_approval")
 
     def _overtaken(self) -> UploadRecord | None:
         """Events come late, twice and out of order; the bucket itself says which version is the newest of a key."""
@@ -192,9 +210,25 @@ class _Analysis:
             dataset_id=admission.dataset_id,
         )
 
+    def _duplicate(self, dataset_id: str) -> UploadRecord | None:
+        """The end of an upload whose rows are in use already, or were revoked; None for one that goes on."""
+        revoked = next((e for e in self.datasets.entries() if e.dataset_id == dataset_id and e.revoked), None)
+        if revoked is not None:
+            return self._skip(
+                "revoked",
+                f"the same rows were accepted as upload {revoked.upload_id} and {revoked.revoked}",
+                f"to use them again: dropforge dataset restore {dataset_id}",
+            )
+        earlier = self._accepted_before(dataset_id)
+        if earlier is not None:
+            return self._skip(
+                "duplicate", f"the same rows were accepted as upload {earlier}", "nothing to do: they are in use"
+            )
+        return None
+
     def _accepted_before(self, dataset_id: str) -> str | None:
         """The other upload that holds this content and came to something; None when it is ours or came to nothing."""
-        held = next((e for e in self.datasets.history() if e.dataset_id == dataset_id), None)
+        held = next((e for e in self.datasets.entries() if e.dataset_id == dataset_id), None)
         if held is None or held.upload_id == self.upload_id:
             return None
         other = self.ports.book.find(held.upload_id)

@@ -18,8 +18,12 @@ from dropforge.uploads import UploadRecord
 PREFIX = "retrain/"  # of the keys of such records
 
 
-def retrain(ports: Ports, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> UploadRecord | None:
+def retrain(
+    ports: Ports, *, cause: str = "", clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> UploadRecord | None:
     """Start it, once a day and dataset at most: asked again it answers with the record there is. None while there is no data.
+
+    `cause`: another reason than the calendar, by which it is started once (a dataset was revoked); part of its key.
 
     Raises SettingsError, Unavailable.
     """
@@ -27,7 +31,7 @@ def retrain(ports: Ports, *, clock: Callable[[], datetime] = lambda: datetime.no
     if not history:
         ports.log.info("nothing to train on yet")
         return None
-    newest, key = history[-1].dataset_id, f"{PREFIX}{clock():%Y-%m-%d}"
+    newest, key = history[-1].dataset_id, f"{PREFIX}{clock():%Y-%m-%d}{cause and f'-{cause}'}"
     record = UploadRecord(
         upload_id=identity.upload_id(ports.data_bucket, key, newest),
         bucket=ports.data_bucket,

@@ -37,6 +37,7 @@ def sweep(
         if (
             record.kind != "upload"
             or record.terminal
+            or record.state == "awaiting_approval"  # its work has not died: it waits for a person
             or (record.history and datetime.fromisoformat(record.history[-1].at) > before)
         ):
             continue
@@ -56,7 +57,11 @@ def sweep(
 
 def stuck_minutes(book: UploadBook, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> float:
     """Minutes since the last step of the upload that has waited longest for its end; 0 when all have ended."""
-    waiting = [clock() - datetime.fromisoformat(r.history[-1].at) for r in book.list() if not r.terminal]
+    waiting = [
+        clock() - datetime.fromisoformat(r.history[-1].at)
+        for r in book.list()
+        if not r.terminal and r.state != "awaiting_approval"
+    ]
     return round(max(waiting, default=timedelta()).total_seconds() / 60, 1)
 
 
