@@ -15,7 +15,7 @@ from dropforge.serving.service import PredictService
 @cache
 def _log() -> logging.Logger:
     env = Environment.read()
-    return observability.logger("predict", env.log_level, env.metrics_namespace)
+    return observability.logger("predict", env.log_level, env.metrics_namespace, env.aws_lambda_function_version)
 
 
 @cache
@@ -24,10 +24,11 @@ def _service() -> PredictService:
     return PredictService(world.store, world.env.data_bucket, _log(), python=world.python_function)
 
 
-def _act(request: http.Request) -> http.Response:
-    return routes.dispatch(request, predicting.ROUTES, _service)
-
-
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """API Gateway proxy event in, proxy response out."""
-    return http.respond(event, _log(), _act, latency="PredictLatency")
+    left = context.get_remaining_time_in_millis() / 1000 if context else predicting.SETTLE_SECONDS
+
+    def act(request: http.Request) -> http.Response:
+        return predicting.settled(routes.dispatch(request, predicting.ROUTES, _service), _service(), left)
+
+    return http.respond(event, _log(), act, latency="PredictLatency")

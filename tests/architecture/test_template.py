@@ -32,6 +32,7 @@ FIELDS = {f.name.upper() for f in dataclasses.fields(Environment)}
 OF_LIBRARIES = ("POWERTOOLS_", "MLFLOW_HTTP_", "MLFLOW_DISABLE_TELEMETRY")
 # Fields that do not come from template.yaml, and who sets them instead.
 ELSEWHERE = {
+    "AWS_LAMBDA_FUNCTION_VERSION": "the Lambda runtime",
     "AWS_REGION": "the Lambda and ECS runtimes",
     "TRAINING_LOG_GROUP": "whoever runs a worker outside ECS, where the awslogs driver ships the lines",
     "API_KEY": "whoever runs the API in a container",

@@ -100,7 +100,7 @@ def test_alarms_and_dashboard_look_at_metrics_that_exist() -> None:
     assert len(own) >= 3
     for alarm in own:
         assert alarm["MetricName"] in METRICS
-        assert {d["Value"] for d in alarm["Dimensions"]} <= services
+        assert {d["Value"] for d in alarm["Dimensions"] if d["Name"] == "service"} <= services
     board = json.loads(resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"])
     shown = {m[1] for w in board["widgets"] for m in w["properties"]["metrics"] if len(m) > 1 and isinstance(m[1], str)}
     assert {n for n in shown if n[0].isupper() and not n.startswith("Approximate")} <= set(METRICS)
@@ -108,9 +108,28 @@ def test_alarms_and_dashboard_look_at_metrics_that_exist() -> None:
 
 
 def test_alarms_stay_within_what_is_free() -> None:
-    """Ten alarms are free in every account; a stack has no more, so that watching costs nothing."""
-    text = (ROOT / "template.yaml").read_text()
-    assert 0 < text.count("Type: AWS::CloudWatch::Alarm") <= 10
+    """Ten alarms are free in every account; a stack of defaults has no more, so that watching costs nothing."""
+    resources = load_template(ROOT / "template.yaml")["Resources"].values()
+    by_default = [r for r in resources if r["Type"] == "AWS::CloudWatch::Alarm" and r["Condition"] == "Monitored"]
+    assert 0 < len(by_default) <= 10
+
+
+def test_a_5xx_is_counted_for_its_version() -> None:
+    """An answer of 500 is no error to Lambda: the line counts it by service, and by service and version, as the alarm asks."""
+    line = json.loads(
+        JsonFormatter("predict", "Dropforge/p", "7").format(
+            logging.makeLogRecord({"msg": "answered", "metrics": {"Error5xx": 1, "PredictLatency": 2.0}})
+        )
+    )
+    by = {tuple(d["Dimensions"][0]): [m["Name"] for m in d["Metrics"]] for d in line["_aws"]["CloudWatchMetrics"]}
+    assert by == {("service",): ["Error5xx", "PredictLatency"], ("service", "version"): ["Error5xx"]}
+    assert (line["service"], line["version"], line["Error5xx"]) == ("predict", "7", 1)
+    alarm = load_template(ROOT / "template.yaml")["Resources"]["PredictVersionErrorsAlarm"]["Properties"]
+    assert (alarm["MetricName"], alarm["Period"], [d["Name"] for d in alarm["Dimensions"]]) == (
+        "Error5xx",
+        60,
+        ["service", "version"],
+    )
 
 
 def test_every_alarm_tells_somebody_what_to_do() -> None:

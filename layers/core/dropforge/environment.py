@@ -29,6 +29,7 @@ class Environment:
     log_level: str = "INFO"
     aws_endpoint_url: str = ""
     aws_region: str = ""
+    aws_lambda_function_version: str = ""
     job: str = ""
     api_key: str = ""
     admin_key: str = ""

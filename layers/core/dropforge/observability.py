@@ -31,7 +31,9 @@ METRICS = {
     "ColdStart": "Count",
     "UnseenCategory": "Count",
     "Rejected4xx": "Count",
+    "Error5xx": "Count",
     "Captured": "Count",
+    "CapturePending": "Count",
     "CaptureLost": "Count",
     "CandidateFailed": "Count",
     "ShadowRows": "Count",
@@ -43,14 +45,17 @@ METRICS = {
     "LiveAccuracy": "None",
     "LiveRocAuc": "None",
 }
+# Counted for each published version as well: an alarm on the new one ends a gradual deployment.
+BY_VERSION = {"Error5xx"}
 
 
 class JsonFormatter(logging.Formatter):
     """Level, time, service, message, the context's fields, the call's `extra` fields and its metrics."""
 
-    def __init__(self, service: str, namespace: str) -> None:
+    def __init__(self, service: str, namespace: str, version: str = "") -> None:
         super().__init__()
         self._service = service
+        self._version = version
         self._namespace = namespace
 
     def format(self, record: logging.LogRecord) -> str:
@@ -71,24 +76,31 @@ class JsonFormatter(logging.Formatter):
 
     def _embedded(self, created: float, measured: dict[str, float]) -> dict[str, Any]:
         """The metrics as fields, and the block that tells CloudWatch which fields are metrics."""
-        directive = {
+        directives = [self._directive(["service"], list(measured))]
+        versioned: dict[str, str] = {}
+        if self._version and (counted := [name for name in measured if name in BY_VERSION]):
+            directives.append(self._directive(["service", "version"], counted))
+            versioned = {"version": self._version}
+        return {**versioned, **measured, "_aws": {"Timestamp": int(created * 1000), "CloudWatchMetrics": directives}}
+
+    def _directive(self, dimensions: list[str], names: list[str]) -> dict[str, Any]:
+        return {
             "Namespace": self._namespace,
-            "Dimensions": [["service"]],
-            "Metrics": [{"Name": name, "Unit": METRICS[name]} for name in measured],
+            "Dimensions": [dimensions],
+            "Metrics": [{"Name": name, "Unit": METRICS[name]} for name in names],
         }
-        return {**measured, "_aws": {"Timestamp": int(created * 1000), "CloudWatchMetrics": [directive]}}
 
 
-def logger(service: str, level: str = "INFO", namespace: str = "Dropforge") -> logging.Logger:
+def logger(service: str, level: str = "INFO", namespace: str = "Dropforge", version: str = "") -> logging.Logger:
     """The process's logger, writing JSON lines to stdout. Calling again returns the same one, with the new level.
 
-    `namespace` of its metrics: METRICS_NAMESPACE of the environment; that of the first call stays.
+    `namespace` of its metrics: METRICS_NAMESPACE of the environment; that of the first call stays. `version`: the function's.
     """
     log = logging.getLogger(f"dropforge.{service}")
     log.setLevel(level.upper())
     if not log.handlers:
         handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(JsonFormatter(service, namespace or "Dropforge"))
+        handler.setFormatter(JsonFormatter(service, namespace or "Dropforge", version))
         log.addHandler(handler)
         log.propagate = False  # the Lambda runtime's root handler would print every line a second time
     return log

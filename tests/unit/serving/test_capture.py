@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from typing import Any
 
 import pytest
 
 from dropforge.adapters.memory import MemoryStore
+from dropforge.api import http, predicting, routes
 from dropforge.errors import Unavailable
-from dropforge.serving import capture
+from dropforge.serving import aside, capture
 from dropforge.serving.options import DEFAULT
 from dropforge.serving.pointer import Active
 from dropforge.serving.service import PredictService
@@ -115,10 +117,80 @@ def test_the_thread_writes_by_itself(stored: Any) -> None:
     store.put("s3://bucket/serving/active.json", json.dumps({**json.loads(active.to_json()), "capture": 1.0}).encode())
     service = PredictService(store, "bucket", logging.getLogger("test"))
     service.predict(_body(), "application/json", DEFAULT, "a")
-    import time
-
     for _ in range(500):
         if _lines(store):
             break
         time.sleep(0.01)
     assert [line["prediction_id"] for line in _lines(store)] == ["a"]
+
+
+class _Frozen:
+    """A store whose writes take a moment, and fail once the process is frozen: Lambda runs no thread between two requests."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store, self.frozen = store, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def put(self, uri: str, body: bytes, **arguments: Any) -> str:
+        time.sleep(0.05)
+        if self.frozen:
+            raise AssertionError("a thread ran after the answer")
+        return self._store.put(uri, body, **arguments)
+
+
+@pytest.fixture
+def lambda_like(stored: Any) -> tuple[PredictService, _Frozen]:
+    """A service that keeps every request, over a store that a frozen process cannot reach."""
+    store, activate = stored
+    active: Active = activate("7")
+    store.put("s3://bucket/serving/active.json", json.dumps({**json.loads(active.to_json()), "capture": 1.0}).encode())
+    frozen = _Frozen(store)
+    return PredictService(frozen, "bucket", logging.getLogger("test")), frozen  # type: ignore[arg-type] # a store as far as it is used
+
+
+def _call(service: PredictService, request_id: str, left: float = 10.0) -> http.Response:
+    """One request as the Lambda handler serves it."""
+    event = {
+        "httpMethod": "POST",
+        "resource": "/predict",
+        "body": _body().decode(),
+        "requestContext": {"requestId": request_id},
+    }
+    event["headers"] = {"content-type": "application/json"}
+    answered = routes.dispatch(http.read(event), predicting.ROUTES, lambda: service)
+    return predicting.settled(answered, service, left)
+
+
+def test_a_sparse_request_is_written_before_its_answer(
+    lambda_like: tuple[PredictService, _Frozen], stored: Any
+) -> None:
+    """Whatever happens to the process after the answer, the row is in the store: no thread has to run any more."""
+    service, frozen = lambda_like
+    answer = _call(service, "a")
+    frozen.frozen = True
+    assert [line["prediction_id"] for line in _lines(stored[0])] == ["a"]
+    assert "CapturePending" not in answer.metrics
+
+
+def test_what_a_frozen_process_holds_is_counted(lambda_like: tuple[PredictService, _Frozen], stored: Any) -> None:
+    """Rows right after a write wait for the next request; each answer says how many, and the next due one takes them along."""
+    service, _ = lambda_like
+    _call(service, "a")
+    assert _call(service, "b").metrics["CapturePending"] == 1
+    service.capture._done_at -= aside.SETTLE_SECONDS  # a second later
+    assert "CapturePending" not in _call(service, "c").metrics
+    assert sorted(line["prediction_id"] for line in _lines(stored[0])) == ["a", "b", "c"]
+
+
+def test_no_answer_waits_for_a_store_that_is_away(
+    lambda_like: tuple[PredictService, _Frozen], monkeypatch: Any
+) -> None:
+    """While writes fail, and near the end of an invocation, the answer goes out at once and its rows stay counted."""
+    service, _ = lambda_like
+    monkeypatch.setattr(service.capture, "_run", lambda: None)  # nobody would ever wake the one who waits
+    assert _call(service, "a", left=1.0).metrics["CapturePending"] == 1
+    service.capture._failing = True
+    assert _call(service, "b").metrics["CapturePending"] == 2
+    assert not service.capture._hurried

@@ -127,6 +127,8 @@ def _measured(response: Response, latency: str, started: float) -> dict[str, flo
     found = dict(response.metrics)
     if 400 <= response.status < 500:
         found["Rejected4xx"] = 1
+    if response.status >= 500:
+        found["Error5xx"] = 1
     if latency:
         found[latency] = round((time.perf_counter() - started) * 1000, 3)
         if next(_calls) == 0:

@@ -15,6 +15,15 @@ from dropforge.serving import formats, kserve, options
 from dropforge.serving.options import Options
 from dropforge.serving.service import PredictService
 
+SETTLE_SECONDS: Final = 2.0  # the most that an answer waits for a sample to be written
+_RESERVE_SECONDS: Final = 3.0  # of the invocation, for the answer itself
+
+
+def settled(response: http.Response, service: PredictService, left: float) -> http.Response:
+    """The response, once due samples are written; what stays in memory is counted with it. `left`: seconds of the invocation."""
+    held = service.settle(min(SETTLE_SECONDS, left - _RESERVE_SECONDS))
+    return replace(response, metrics={**response.metrics, "CapturePending": held}) if held else response
+
 
 def _id(request: http.Request) -> str:
     return request.request_id or str(uuid.uuid4())

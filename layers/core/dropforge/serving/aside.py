@@ -1,7 +1,9 @@
 """Work that follows an answer without being waited for: held in a short list, done by one thread.
 
-At once when the last work is long ago, so that little is lost where requests are rare; else every few seconds. What an
-instance holds when it ends without being asked is lost: at most EVERY_SECONDS of it.
+At once when the last work is long ago, so that little is lost where requests are rare; else every few seconds. A process that
+is frozen between requests, as a Lambda function is, lets its thread run only while it answers: it calls `settle` before each answer,
+which waits for the thread when something is due. What an instance then still holds when it is taken away is lost, at most what came
+within SETTLE_SECONDS of the last work; the caller logs how much was held.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import time
 from typing import Final, Generic, TypeVar
 
 EVERY_SECONDS: Final = 5.0
+SETTLE_SECONDS: Final = 1.0  # one write a second and instance is the most that `settle` asks for
 SOON_ROWS: Final = 2_000  # so many are done at once, whatever the time
 
 Item = TypeVar("Item")
@@ -29,6 +32,9 @@ class Aside(Generic[Item]):
         self._rows = 0  # held or not done yet
         self._lost = 0
         self._thread: threading.Thread | None = None
+        self._done_at = float("-inf")  # monotonic
+        self._hurried = False  # `settle` waits
+        self._failing = False  # the last try left something
 
     def _hold(self, item: Item, rows: int) -> None:
         """Never raises, never waits; rows beyond the limit of memory are counted as lost."""
@@ -45,6 +51,19 @@ class Aside(Generic[Item]):
             elif len(self._held) == 1 or self._rows >= SOON_ROWS:
                 self._wake.notify()
 
+    def settle(self, patience: float) -> int:
+        """Wait until what is held is done, if it is due, at most `patience` seconds. Returns the rows that are still held.
+
+        Nobody waits while the last try failed: the store is away, and the rows stay for another request.
+        """
+        with self._wake:
+            due = self._rows >= SOON_ROWS or time.monotonic() - self._done_at >= SETTLE_SECONDS
+            if self._held and due and not self._failing and patience > 0:
+                self._hurried = True
+                self._wake.notify_all()
+                self._wake.wait_for(lambda: not self._hurried, patience)
+            return self._rows
+
     def flush(self) -> bool:
         """Do what is held; True when nothing is left."""
         with self._working:
@@ -54,6 +73,10 @@ class Aside(Generic[Item]):
             done, left = self._do(items, lost)
             with self._wake:
                 self._rows -= done
+                self._failing = left
+                self._done_at = time.monotonic()
+                self._hurried = False
+                self._wake.notify_all()
             return not left
 
     def _do(self, items: list[Item], lost: int) -> tuple[int, bool]:
@@ -70,9 +93,14 @@ class Aside(Generic[Item]):
                 waiting = not self.flush()
             except Exception:
                 # What goes on aside must end neither answers nor itself.
+                with self._wake:
+                    self._hurried = False
+                    self._wake.notify_all()
                 self._log.exception("work beside the answers failed", extra={"thread": self._name})
             if waiting:
                 time.sleep(EVERY_SECONDS)
                 continue
             with self._wake:
-                self._wake.wait_for(lambda: self._rows >= SOON_ROWS and bool(self._held), EVERY_SECONDS)
+                self._wake.wait_for(
+                    lambda: (self._rows >= SOON_ROWS or self._hurried) and bool(self._held), EVERY_SECONDS
+                )

@@ -120,6 +120,12 @@ class PredictService:
             self.shadow.offer(shadow, prediction_id, records, result)
         return made
 
+    def settle(self, seconds: float) -> int:
+        """Before a process is frozen: wait up to `seconds` for the work beside the answers. Returns the rows left in memory."""
+        deadline = time.monotonic() + seconds
+        shadowed = self.shadow.settle(seconds)  # first: what it scores is captured
+        return shadowed + self.capture.settle(deadline - time.monotonic())
+
     def _share(self) -> float:
         """Of requests to be kept: the pointer's, whichever version answers."""
         return self._loaded[0].capture if self._loaded else 0.0
