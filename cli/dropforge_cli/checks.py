@@ -186,7 +186,8 @@ def errors(target: Target) -> Iterator[Finding]:
 def alarms(target: Target) -> Iterator[Finding]:
     """CloudWatch alarms of the stack that are on."""
     prefix = f"{target.outputs['StackName']}-"
-    listed = target.client("cloudwatch").describe_alarms(AlarmNamePrefix=prefix, StateValue="ALARM")["MetricAlarms"]
+    pages = target.client("cloudwatch").get_paginator("describe_alarms")
+    listed = [a for page in pages.paginate(AlarmNamePrefix=prefix, StateValue="ALARM") for a in page["MetricAlarms"]]
     # An emulator may leave the filters out.
     found = [a for a in listed if a["StateValue"] == "ALARM" and a["AlarmName"].startswith(prefix)]
     for alarm in found:

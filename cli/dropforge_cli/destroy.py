@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
@@ -9,7 +11,7 @@ import typer
 
 from dropforge.errors import DropforgeError, PermanentError
 from dropforge_cli.output import emit_facts, emit_json, err, step
-from dropforge_cli.target import Target
+from dropforge_cli.target import STACK_VARIABLE, Target
 
 BATCH = 1000  # objects of one DeleteObjects call, at most
 _SAM_BUCKETS = "aws-sam-cli-managed-default"  # where `sam deploy --resolve-s3` keeps code
@@ -27,7 +29,7 @@ def destroy(
 
     Exit code 1 when something is left, which is then named.
     """
-    target = Target.find()
+    target = _found()
     outputs = target.outputs
     buckets = [outputs["DataBucket"], outputs["ArtifactBucket"]]
     stack, project = outputs["StackName"], outputs["DataBucket"].partition("-data-")[0]
@@ -39,6 +41,8 @@ def destroy(
             raise PermanentError(
                 "nothing was deleted", code="not_confirmed", fix="type the stack's name, or pass --yes"
             )
+    with step("running trainings"):
+        stop_trainings(target.client, outputs.get("StateMachineArn", ""), project)
     with step("stack"):
         delete_stack(target.client("cloudformation"), stack)
     with step("buckets"):
@@ -53,6 +57,51 @@ def destroy(
         emit_facts(left or {"left": "nothing"})
     if left:
         raise typer.Exit(1)
+
+
+def _found() -> Target:
+    """The system to delete. Of a stack that is gone or was never whole the names follow from its own, which `make deploy` makes the
+    project's as well, and from the caller's account and region. Raises what Target.find raises where no stack is named."""
+    from botocore.exceptions import ClientError
+
+    try:
+        return Target.find()
+    except (ClientError, KeyError):
+        stack = os.environ.get(STACK_VARIABLE, "")
+        if not stack:
+            raise
+    import boto3
+
+    session = boto3.Session()
+    account, region = boto3.client("sts").get_caller_identity()["Account"], session.region_name or ""
+    err.print(f"The stack {stack} has no outputs: what is deleted are the resources named after the project {stack}.")
+    names = {
+        kind: f"{stack}-{part}-{account}-{region}"
+        for kind, part in (("DataBucket", "data"), ("ArtifactBucket", "artifacts"))
+    }
+    machine = f"arn:{session.get_partition_for_region(region)}:states:{region}:{account}:stateMachine:{stack}-training"
+    return Target({**names, "StackName": stack, "Region": region, "StateMachineArn": machine})
+
+
+def stop_trainings(client: Callable[[str], Any], machine: str, project: str) -> None:
+    """End executions and tasks that still run, and the task definitions that a deploy left for them. What is not there is done."""
+    from botocore.exceptions import ClientError
+
+    why = "the system is being deleted"
+    with contextlib.suppress(ClientError):  # no state machine: nothing runs
+        pages = client("stepfunctions").get_paginator("list_executions")
+        for page in pages.paginate(stateMachineArn=machine, statusFilter="RUNNING"):
+            for execution in page["executions"]:
+                client("stepfunctions").stop_execution(executionArn=execution["executionArn"], cause=why)
+    ecs, family = client("ecs"), f"{project}-training"
+    for cluster in (c for page in ecs.get_paginator("list_clusters").paginate() for c in page["clusterArns"]):
+        for page in ecs.get_paginator("list_tasks").paginate(cluster=cluster, family=family):
+            for task in page["taskArns"]:
+                ecs.stop_task(cluster=cluster, task=task, reason=why)
+    for page in ecs.get_paginator("list_task_definitions").paginate(familyPrefix=family):
+        for definition in page["taskDefinitionArns"]:
+            if definition.rsplit("/", 1)[-1].rpartition(":")[0] == family:
+                ecs.deregister_task_definition(taskDefinition=definition)
 
 
 def versions(s3: Any, bucket: str, prefix: str = "") -> Iterator[dict[str, str]]:
@@ -144,32 +193,41 @@ def remains(client: Callable[[str], Any], project: str, stack: str, buckets: lis
     def named(values: Iterator[str] | list[str]) -> str:
         return ", ".join(v for v in values if v.startswith((f"{stack}-", f"{project}-", f"/dropforge/{project}/")))
 
-    s3 = client("s3")
+    def listed(service: str, operation: str, result: str, **arguments: Any) -> Iterator[Any]:
+        """Every entry of every page: a first page alone would prove nothing."""
+        for page in client(service).get_paginator(operation).paginate(**arguments):
+            yield from page.get(result, ())
+
+    group, family = f"/dropforge/{project}/", f"{project}-training"
     asked: dict[str, Callable[[], str]] = {
         "stack": lambda: ", ".join(
             s["StackName"]
-            for page in client("cloudformation").get_paginator("list_stacks").paginate()
-            for s in page["StackSummaries"]
+            for s in listed("cloudformation", "list_stacks", "StackSummaries")
             if s["StackName"] == stack and s["StackStatus"] != "DELETE_COMPLETE"
         ),
-        "buckets": lambda: ", ".join(b["Name"] for b in s3.list_buckets()["Buckets"] if b["Name"] in buckets),
-        "functions": lambda: named(
-            f["FunctionName"]
-            for page in client("lambda").get_paginator("list_functions").paginate()
-            for f in page["Functions"]
+        "buckets": lambda: ", ".join(
+            b["Name"] for b in listed("s3", "list_buckets", "Buckets") if b["Name"] in buckets
         ),
-        "queues": lambda: named([u.rsplit("/", 1)[-1] for u in client("sqs").list_queues().get("QueueUrls", ())]),
-        "state machines": lambda: named([m["name"] for m in client("stepfunctions").list_state_machines()["stateMachines"]]),
-        "roles": lambda: named(
-            r["RoleName"] for page in client("iam").get_paginator("list_roles").paginate() for r in page["Roles"]
+        "functions": lambda: named(f["FunctionName"] for f in listed("lambda", "list_functions", "Functions")),
+        # SQS pages only where a page's size is asked for.
+        "queues": lambda: named(
+            u.rsplit("/", 1)[-1] for u in listed("sqs", "list_queues", "QueueUrls", PaginationConfig={"PageSize": 1000})
         ),
+        "state machines": lambda: named(
+            m["name"] for m in listed("stepfunctions", "list_state_machines", "stateMachines")
+        ),
+        "roles": lambda: named(r["RoleName"] for r in listed("iam", "list_roles", "Roles")),
         "log groups": lambda: named(
-            [g["logGroupName"] for g in client("logs").describe_log_groups(logGroupNamePrefix=f"/dropforge/{project}/")["logGroups"]]
+            g["logGroupName"] for g in listed("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=group)
         ),
-        "alarms": lambda: named([a["AlarmName"] for a in client("cloudwatch").describe_alarms()["MetricAlarms"]]),
-        "topics": lambda: named([t["TopicArn"].rsplit(":", 1)[-1] for t in client("sns").list_topics()["Topics"]]),
-        "rules": lambda: named([r["Name"] for r in client("events").list_rules()["Rules"]]),
-    }  # fmt: skip
+        "alarms": lambda: named(a["AlarmName"] for a in listed("cloudwatch", "describe_alarms", "MetricAlarms")),
+        "topics": lambda: named(t["TopicArn"].rsplit(":", 1)[-1] for t in listed("sns", "list_topics", "Topics")),
+        "rules": lambda: named(r["Name"] for r in listed("events", "list_rules", "Rules")),
+        "task definitions": lambda: named(
+            f"{a.rsplit('/', 1)[-1]}"
+            for a in listed("ecs", "list_task_definitions", "taskDefinitionArns", familyPrefix=family)
+        ),
+    }
     found = {}
     for kind, ask in asked.items():
         try:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -17,6 +18,7 @@ from dropforge_local import containers
 from dropforge_local.layout import FARGATE, REGION, Config
 from dropforge_local.packaging import package
 
+_DATA = ("incoming/", "uploads/", "datasets/", "mlflow/")  # what a user would miss
 _NOTHING = "No updates are to be performed"
 
 
@@ -91,18 +93,23 @@ def _clear_leftovers(config: Config) -> None:
     s3 = client(config, "s3")
     for bucket in (config.data_bucket, config.artifact_bucket):
         try:
-            listed = s3.list_objects_v2(Bucket=bucket).get("Contents", ())
+            if any(True for prefix in _DATA for _ in _entries(s3, bucket, prefix)):
+                raise PermanentError(
+                    f"the bucket {bucket} holds data, but the emulator knows no stack",
+                    code="stack_lost",
+                    fix=f"keep a copy of {config.home / 's3'}, then `make clean` and upload again",
+                )
+            for o in list(_entries(s3, bucket)):
+                s3.delete_object(Bucket=bucket, Key=o["Key"], VersionId=o["VersionId"])
         except s3.exceptions.NoSuchBucket:
             continue
-        if any(o["Key"].startswith(("incoming/", "uploads/", "datasets/", "mlflow/")) for o in listed):
-            raise PermanentError(
-                f"the bucket {bucket} holds data, but the emulator knows no stack",
-                code="stack_lost",
-                fix=f"keep a copy of {config.home / 's3'}, then `make clean` and upload again",
-            )
-        for o in s3.list_object_versions(Bucket=bucket).get("Versions", ()):
-            s3.delete_object(Bucket=bucket, Key=o["Key"], VersionId=o["VersionId"])
         s3.delete_bucket(Bucket=bucket)
+
+
+def _entries(s3: Any, bucket: str, prefix: str = "") -> Iterator[dict[str, str]]:
+    """Versions and delete markers of all pages."""
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
+        yield from (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
 
 
 def stack_status(config: Config) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +10,7 @@ from threading import Barrier
 
 import pytest
 
+from dropforge.adapters.mlflow import MlflowRegistry, connect
 from dropforge.errors import NotFound
 from dropforge.ports import Registry, Tracking
 
@@ -99,3 +101,18 @@ def test_one_dataset_may_be_named_by_several_runs_at_once(books: Books) -> None:
 
         with ThreadPoolExecutor(len(runs)) as pool:
             list(pool.map(name, runs))
+
+
+def test_more_models_than_a_page_are_all_known(mlflow_uri: str) -> None:
+    """A server lists a page at a time (two here, 100 by default); a model on a later one has its alias and versions too."""
+    client = connect(mlflow_uri)
+    for letter in "abcde":
+        client.create_registered_model(f"page-{letter}")
+    run = client.create_run(client.create_experiment("pages", artifact_location="s3://artifacts/mlflow"))
+    version = client.create_model_version("page-e", "s3://artifacts/mlflow/m", run.info.run_id)
+    client.set_registered_model_alias("page-e", "Production", version.version)
+    client.search_registered_models = functools.partial(client.search_registered_models, max_results=2)
+    registry = MlflowRegistry(mlflow_uri)
+    registry._client_ = client
+    assert [v.name for v in registry.resolve("Production", ["page-e"])] == ["page-e"]
+    assert [v.name for v in registry.versions(["page-e"])] == ["page-e"]

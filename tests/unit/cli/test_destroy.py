@@ -6,6 +6,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from dropforge_cli import destroy
@@ -78,3 +79,75 @@ def test_what_cannot_be_asked_is_not_proven_gone(client: Any) -> None:
         return client(service)
 
     assert set(remains(refusing, "p", "p", [])) == {"queues"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "service", "operation", "entry"),
+    [
+        ("stack", "cloudformation", "list_stacks", {"StackSummaries": [{"StackName": "p", "StackStatus": "CREATE_COMPLETE"}]}),
+        ("buckets", "s3", "list_buckets", {"Buckets": [{"Name": "p-data-1"}]}),
+        ("functions", "lambda", "list_functions", {"Functions": [{"FunctionName": "p-Predict"}]}),
+        ("queues", "sqs", "list_queues", {"QueueUrls": ["https://sqs/1/p-Queue"]}),
+        ("state machines", "stepfunctions", "list_state_machines", {"stateMachines": [{"name": "p-training"}]}),
+        ("roles", "iam", "list_roles", {"Roles": [{"RoleName": "p-Role"}]}),
+        ("log groups", "logs", "describe_log_groups", {"logGroups": [{"logGroupName": "/dropforge/p/predict"}]}),
+        ("alarms", "cloudwatch", "describe_alarms", {"MetricAlarms": [{"AlarmName": "p-Alarm"}]}),
+        ("topics", "sns", "list_topics", {"Topics": [{"TopicArn": "arn:aws:sns:r:1:p-Topic"}]}),
+        ("rules", "events", "list_rules", {"Rules": [{"Name": "p-Rule"}]}),
+        ("task definitions", "ecs", "list_task_definitions", {"taskDefinitionArns": ["arn:aws:ecs:r:1:task-definition/p-training:1"]}),
+    ],
+)  # fmt: skip
+def test_what_stands_on_the_second_page_is_left_too(
+    kind: str, service: str, operation: str, entry: dict[str, Any]
+) -> None:
+    """Every service is asked for all its pages: `left: nothing` after the first one would be false."""
+
+    class Pages:
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def get_paginator(self, asked: str) -> Pages:
+            assert boto3.client(self._name, "us-east-1").can_paginate(asked)
+            self._asked = asked
+            return self
+
+        def paginate(self, **_: Any) -> list[dict[str, Any]]:
+            return [{}, entry] if (self._name, self._asked) == (service, operation) else [{}]
+
+    assert list(remains(Pages, "p", "p", ["p-data-1"])) == [kind]
+
+
+def test_names_follow_from_the_stack_when_it_was_never_whole(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first deploy that failed left no outputs; destroy finds the buckets by the project, the account and the region."""
+    monkeypatch.setenv(destroy.STACK_VARIABLE, "forge")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+
+    def absent() -> Any:
+        raise ClientError(
+            {"Error": {"Code": "ValidationError", "Message": "Stack with id forge does not exist"}}, "DescribeStacks"
+        )
+
+    monkeypatch.setattr(destroy.Target, "find", absent)
+    outputs = destroy._found().outputs
+    assert (outputs["DataBucket"], outputs["ArtifactBucket"]) == (
+        "forge-data-123456789012-eu-west-1",
+        "forge-artifacts-123456789012-eu-west-1",
+    )
+    assert outputs["StackName"] == "forge"
+
+
+def test_trainings_end_before_their_stack_does(client: Any) -> None:
+    """Running executions are stopped, and revisions of the task that a deploy left registered are taken away; others' stay."""
+    role = "arn:aws:iam::123456789012:role/x"
+    definition = '{"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 60, "End": true}}}'
+    made = client("stepfunctions").create_state_machine(name="p-training", definition=definition, roleArn=role)
+    started = client("stepfunctions").start_execution(stateMachineArn=made["stateMachineArn"], input="{}")
+    for family in ("p-training", "p-training", "p-training-other"):
+        client("ecs").register_task_definition(
+            family=family, containerDefinitions=[{"name": "c", "image": "i", "memory": 64}]
+        )
+    destroy.stop_trainings(client, made["stateMachineArn"], "p")
+    execution = client("stepfunctions").describe_execution(executionArn=started["executionArn"])
+    assert execution["status"] == "ABORTED"
+    left = client("ecs").list_task_definitions()["taskDefinitionArns"]
+    assert [arn.rsplit("/", 1)[-1] for arn in left] == ["p-training-other:1"]

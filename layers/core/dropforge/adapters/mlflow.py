@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -267,7 +267,7 @@ class MlflowRegistry:
         with translated("model versions"):
             found: list[ModelVersion] = []
             for model in self._models(names):
-                listed = self._client.search_model_versions(f"name = '{model.name}'")
+                listed = _every(self._client.search_model_versions, filter_string=f"name = '{model.name}'")
                 listed = sorted(listed, key=lambda v: int(v.version), reverse=True)
                 found.extend(self._version(v, model.aliases) for v in listed)
             return found
@@ -282,7 +282,7 @@ class MlflowRegistry:
         return uris.join(base, path) if path else base
 
     def _models(self, names: Sequence[str] | None) -> list[Any]:
-        listed = sorted(self._client.search_registered_models(), key=lambda m: str(m.name))
+        listed = sorted(_every(self._client.search_registered_models), key=lambda m: str(m.name))
         return [m for m in listed if names is None or m.name in names]
 
     def _version(self, made: Any, aliases: Mapping[str, str]) -> ModelVersion:
@@ -294,6 +294,18 @@ class MlflowRegistry:
             aliases=tuple(sorted(a for a, v in aliases.items() if str(v) == str(made.version))),
             tags=dict(made.tags or {}),
         )
+
+
+def _every(search: Callable[..., Any], **arguments: Any) -> list[Any]:
+    """The entries of all pages; a server answers 100 registered models at a time."""
+    found: list[Any] = []
+    token: str | None = None
+    while True:
+        page = search(**arguments, page_token=token)
+        found += page
+        token = getattr(page, "token", None)
+        if not token:
+            return found
 
 
 def _metric_name(name: str) -> str:
