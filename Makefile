@@ -58,12 +58,9 @@ check: .venv/.dev ## Lint, types, import rules, template
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 	@$(BIN)/cfn-lint template.yaml bootstrap.yaml
 
-deploy: .venv/.runtime .venv-sam/.ready ## Build and deploy (ENV=aws, or ENV=local to what `make up` started); asks the first time. SAM_BUILD=--use-container without python3.13
+deploy: .venv/.runtime .venv-sam/.ready ## Build and deploy (ENV=aws, dev, staging, prod, or local: what `make up` started); asks the first time. SAM_BUILD=--use-container without python3.13
 	@$(SAM) build $(SAM_BUILD)
-	@if [ "$(ENV)" = local ]; then exec $(BIN)/python -m dropforge_local.sam; fi; \
-	  asked=$$($(BIN)/python -c 'import sys, tomllib; print("region" in tomllib.load(open("samconfig.toml", "rb"))["$(ENV)"]["deploy"]["parameters"])'); \
-	  if [ "$$asked" = True ]; then $(SAM) deploy --config-env $(ENV); else $(SAM) deploy --guided --config-env $(ENV); fi
-	@[ "$(ENV)" = local ] || DROPFORGE_STACK=$(STACK) $(BIN)/dropforge apply
+	@if [ "$(ENV)" = local ]; then exec $(BIN)/python -m dropforge_local.sam; else exec $(BIN)/dropforge deploy --env $(ENV); fi
 
 destroy: .venv/.runtime ## Delete the stack STACK on AWS with all its data, after asking, and prove that nothing is left
 	@DROPFORGE_STACK=$(STACK) $(BIN)/dropforge destroy

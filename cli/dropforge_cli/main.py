@@ -20,6 +20,7 @@ from dropforge_cli import (
     cost,
     dataset,
     demo,
+    deploy,
     destroy,
     doctor,
     events,
@@ -64,6 +65,7 @@ app = typer.Typer(
 for part in (
     init,
     demo,
+    deploy,
     cloud,
     uploads,
     quarantine,

@@ -1,0 +1,271 @@
+"""deploy: an account with nothing in it becomes a system that answers. What the template cannot know is asked once and kept."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shlex
+import subprocess
+import time
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dropforge.errors import PermanentError, SettingsError
+from dropforge_cli.output import say, step
+from dropforge_cli.target import STACK_VARIABLE
+
+_PROJECT = re.compile(r"[a-z][a-z0-9-]{1,20}")  # as AllowedPattern of ProjectName
+# Docker's defaults would push the machine's own architecture, and an image index with a provenance that Lambda refuses.
+IMAGE_FLAGS = ("--platform", "linux/amd64", "--provenance=false")
+Run = Callable[[Sequence[str], str], None]  # a command, and the text for its standard input
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where a system goes, and its parameters; kept in samconfig.toml."""
+
+    environment: str
+    region: str
+    project: str
+    parameters: Mapping[str, str]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Operations")(deploy)
+
+
+def deploy(
+    environment: Annotated[
+        str, typer.Option("--env", help="section of samconfig.toml: aws, dev, staging, prod")
+    ] = "aws",
+    region: Annotated[str, typer.Option(help="AWS region; asked for when it was never told")] = "",
+    project: Annotated[str, typer.Option(help="name of the stack, first part of every name in it")] = "",
+    parameters: Annotated[str, typer.Option(help="template parameters: \"Name=value Other='of two words'\"")] = "",
+    bootstrapped: Annotated[
+        bool, typer.Option("--bootstrapped", help="use the bootstrap stack as it is, as a CI role must")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="ask nothing, take the defaults")] = False,
+) -> None:
+    """Deploy what `sam build` built to AWS: bootstrap stack, image, stack, settings. Asks the first time; `make deploy` builds."""
+    from dropforge_local.layout import checkout
+
+    root = checkout(Path.cwd())
+    given = dict(item.partition("=")[::2] for item in shlex.split(parameters))
+    plan = planned(root, environment, region, project, given, ask=not yes)
+    for line in costs(root, plan):
+        say(line)
+    if not yes and not typer.confirm(f"Deploy {plan.project} to {plan.region}?", default=True, err=True):
+        raise PermanentError("nothing was deployed", code="not_confirmed", fix="answer y, or pass --yes")
+    keep(root / "samconfig.toml", plan)
+    rolled_out(root, plan, _client(plan.region), _run, bootstrapped=bootstrapped)
+
+
+def planned(root: Path, environment: str, region: str, project: str, given: Mapping[str, str], *, ask: bool) -> Plan:
+    """From what is given, what samconfig.toml keeps, and the answers of a person. Raises SettingsError for what cannot be deployed."""
+    from dropforge_local.regions import REGIONS
+
+    stored = _stored(root / "samconfig.toml", environment)
+    known = dict(item.partition("=")[::2] for item in shlex.split(stored.get("parameter_overrides", ""))) | dict(given)
+    first = ask and "region" not in stored
+    region = (
+        region
+        or stored.get("region", "")
+        or os.environ.get("AWS_REGION", "")
+        or os.environ.get("AWS_DEFAULT_REGION", "")
+    )
+    project = project or known.get("ProjectName", "") or stored.get("stack_name", "") or "dropforge"
+    if first:
+        region = typer.prompt("AWS region", default=region or "us-east-1", err=True)
+        project = typer.prompt("Name of the system", default=project, err=True)
+        known = _answers(known, region)
+    if region not in REGIONS:
+        raise SettingsError(
+            f"{region or 'no region'} cannot be deployed to",
+            code="region_unknown",
+            fix=f"pass --region, one of {', '.join(REGIONS)}",
+        )
+    if not _PROJECT.fullmatch(project):
+        raise SettingsError(
+            f"{project!r} is no name for a system",
+            code="project_malformed",
+            fix="2 to 21 of a-z, 0-9 and -, a letter first",
+        )
+    return Plan(environment, region, project, {**known, "ProjectName": project})
+
+
+def _answers(known: dict[str, str], region: str) -> dict[str, str]:
+    """The questions of a first deploy."""
+    where = "Train on a worker of yours (queue) or in AWS tasks (fargate)"
+    compute = typer.prompt(where, default=known.get("TrainingCompute", "queue"), err=True)
+    known["TrainingCompute"] = compute
+    if compute == "fargate" and not known.get("SubnetIds"):
+        known |= _default_network(_client(region)("ec2"))
+    where = "Address of your MLflow server (empty: AWS makes one, free while idle)"
+    uri = typer.prompt(where, default="", show_default=False, err=True)
+    if uri:
+        known |= {"ManagedMlflow": "none", "MlflowTrackingUri": uri}
+    mail = typer.prompt("Mail address for alarms (empty: nobody)", default="", show_default=False, err=True)
+    return known | ({"AlarmEmail": mail} if mail else {})
+
+
+def _default_network(ec2: Any) -> dict[str, str]:
+    """The default VPC's subnets. Raises PermanentError in an account that has none."""
+    pages = ec2.get_paginator("describe_subnets").paginate(Filters=[{"Name": "default-for-az", "Values": ["true"]}])
+    subnets = [s for page in pages for s in page["Subnets"]]
+    if not subnets:
+        raise PermanentError(
+            "the account has no default VPC in this region",
+            code="no_network",
+            fix="--parameters 'SubnetIds=subnet-1,… VpcId=vpc-1'",
+        )
+    return {"SubnetIds": ",".join(s["SubnetId"] for s in subnets), "VpcId": subnets[0]["VpcId"]}
+
+
+def costs(root: Path, plan: Plan) -> list[str]:
+    """What the system costs before it does anything, as docs/aws.md has it, and what a use adds."""
+    from dropforge_cli.idle_cost import idle
+
+    lines = [f"  {what:<58} {usd:7.2f} USD a month" for what, usd in idle(root, plan.parameters).items()]
+    more = "What uploads and predictions add: docs/aws.md, `dropforge cost`."
+    return ["Deployed and idle, at list prices without the free tier:", *lines, more]
+
+
+def rolled_out(root: Path, plan: Plan, client: Callable[[str], Any], run: Run, *, bootstrapped: bool = False) -> None:
+    """Bootstrap stack, image where one is needed, `sam deploy`, settings. Each step may be repeated."""
+    with step("bootstrap stack"):
+        cloudformation = client("cloudformation")
+        if not bootstrapped:
+            bootstrap(cloudformation, root, plan)
+        outputs = _outputs(cloudformation, f"{plan.project}-bootstrap")
+    parameters = dict(plan.parameters)
+    if parameters.get("TrainingCompute") == "fargate" and not parameters.get("TrainingImageUri"):
+        with step("training image"):
+            parameters["TrainingImageUri"] = image(client("ecr"), root, outputs["TrainingRepositoryUri"], run)
+    with step("sam deploy"):
+        run(sam_arguments(root, plan, outputs, parameters), "")
+    with step("settings"):
+        os.environ[STACK_VARIABLE] = plan.project
+        run([str(root / ".venv" / "bin" / "dropforge"), "apply"], "")
+    say(
+        f"deployed. Next: {STACK_VARIABLE}={plan.project} AWS_DEFAULT_REGION={plan.region} dropforge upload my.csv --serve"
+    )
+
+
+def sam_arguments(root: Path, plan: Plan, outputs: Mapping[str, str], parameters: Mapping[str, str]) -> list[str]:
+    """Plain `sam deploy`: its guide asks for an image repository of a function that has none to build, and stops."""
+    role = ["--role-arn", outputs["ExecutionRoleArn"]] if outputs.get("ExecutionRoleArn") else []
+    return [
+        str(root / ".venv-sam" / "bin" / "sam"), "deploy",
+        "--stack-name", plan.project, "--region", plan.region, "--s3-bucket", outputs["PackageBucket"], "--s3-prefix", plan.project,
+        "--image-repository", outputs["TrainingRepositoryUri"], "--no-confirm-changeset", "--no-fail-on-empty-changeset",
+        "--capabilities", "CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND", *role,
+        "--parameter-overrides", *(f'{name}="{value}"' for name, value in sorted(_known(root / "template.yaml", parameters).items())),
+    ]  # fmt: skip
+
+
+def bootstrap(cloudformation: Any, root: Path, plan: Plan) -> None:
+    """Create or update the stack of bootstrap.yaml. Parameters that both templates know are the plan's."""
+    from botocore.exceptions import ClientError
+
+    name = f"{plan.project}-bootstrap"
+    arguments = {
+        "StackName": name,
+        "TemplateBody": (root / "bootstrap.yaml").read_text(encoding="utf-8"),
+        "Parameters": [
+            {"ParameterKey": k, "ParameterValue": v}
+            for k, v in _known(root / "bootstrap.yaml", plan.parameters).items()
+        ],
+        "Capabilities": ["CAPABILITY_IAM"],
+    }
+    waiting = {"StackName": name, "WaiterConfig": {"Delay": 3, "MaxAttempts": 200}}
+    try:
+        cloudformation.describe_stacks(StackName=name)
+    except ClientError as error:
+        if "does not exist" not in str(error):
+            raise  # a right that is missing, say: a create would be refused as well
+        cloudformation.create_stack(**arguments)
+        cloudformation.get_waiter("stack_create_complete").wait(**waiting)
+        return
+    try:
+        cloudformation.update_stack(**arguments)
+    except ClientError as error:
+        if "No updates are to be performed" not in str(error):
+            raise
+        return
+    cloudformation.get_waiter("stack_update_complete").wait(**waiting)
+
+
+def _outputs(cloudformation: Any, name: str) -> dict[str, str]:
+    stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+    return {o["OutputKey"]: o["OutputValue"] for o in stack.get("Outputs", ())}
+
+
+def _known(template: Path, parameters: Mapping[str, str]) -> dict[str, str]:
+    """Those of the parameters that a template has."""
+    from dropforge_local.packaging import load_template
+
+    own = load_template(template)["Parameters"]
+    return {name: value for name, value in parameters.items() if name in own}
+
+
+def image(ecr: Any, root: Path, repository: str, run: Run) -> str:
+    """Build training/Dockerfile, push it under a tag of its own, return its URI. Tags never move: a new image is a new tag."""
+    uri = f"{repository}:{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    run(["docker", "build", *IMAGE_FLAGS, "-f", str(root / "training" / "Dockerfile"), "-t", uri, str(root)], "")
+    token = ecr.get_authorization_token()["authorizationData"][0]
+    user, _, password = base64.b64decode(token["authorizationToken"]).decode().partition(":")
+    run(["docker", "login", "--username", user, "--password-stdin", repository.partition("/")[0]], password)
+    run(["docker", "push", uri], "")
+    return uri
+
+
+def _stored(file: Path, environment: str) -> dict[str, str]:
+    section = tomllib.loads(file.read_text(encoding="utf-8")).get(environment)
+    if section is None:
+        raise SettingsError(
+            f"samconfig.toml has no environment {environment}",
+            code="environment_unknown",
+            fix=f"add [{environment}.deploy.parameters]",
+        )
+    return dict(section["deploy"]["parameters"])
+
+
+def keep(file: Path, plan: Plan) -> None:
+    """Write the answers into the environment's section; its other lines and their comments stay."""
+    overrides = " ".join(f"{name}={shlex.quote(value)}" for name, value in sorted(plan.parameters.items()))
+    answers = {"region": plan.region, "stack_name": plan.project, "parameter_overrides": overrides}
+    header = f"[{plan.environment}.deploy.parameters]"
+    before, _, after = file.read_text(encoding="utf-8").partition(header)
+    section, mark, rest = after.partition("\n[")
+    lines = [line for line in section.strip().splitlines() if line.partition("=")[0].strip() not in answers]
+    written = [f"{name} = {json.dumps(value)}" for name, value in answers.items()]  # a TOML string is one of JSON
+    file.write_text(before + "\n".join((header, *written, *lines, "")) + mark + rest, encoding="utf-8")
+
+
+def _client(region: str) -> Callable[[str], Any]:
+    import boto3
+
+    return lambda service: boto3.client(service, region_name=region)
+
+
+def _run(command: Sequence[str], text: str) -> None:
+    """Raises PermanentError when it fails; the command has said why itself."""
+    environment = {**os.environ, "SAM_CLI_TELEMETRY": "0"}
+    try:
+        subprocess.run(command, input=text or None, text=True, check=True, env=environment)  # noqa: S603 - sam, docker and ourselves
+    except FileNotFoundError:
+        raise PermanentError(
+            f"no {Path(command[0]).name} here", code="tool_missing", fix="`make deploy` sets sam up; images need Docker"
+        ) from None
+    except subprocess.CalledProcessError as error:
+        name = Path(command[0]).name
+        raise PermanentError(
+            f"{name} {command[1]} ended with {error.returncode}", code="deploy_failed", fix="see what it said above"
+        ) from error

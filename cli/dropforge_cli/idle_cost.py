@@ -1,0 +1,57 @@
+"""What a deployed stack costs while nothing happens, read from the template: list prices, without the free tier."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# us-east-1, CloudWatch and Lambda price lists, 2026-11: a month of one alarm metric, one dashboard; a GB-second, a request.
+ALARM, DASHBOARD, GB_SECOND, REQUEST = 0.10, 3.00, 0.0000166667, 0.0000002
+# Longest of three cold calls of the recovery measured on the local cloud; Lambda's own will differ.
+WAKE_SECONDS = 2.5
+_HOURS = 730
+_MINUTES = {"minute": 1, "minutes": 1, "hour": 60, "hours": 60, "day": 1440, "days": 1440}
+
+
+def wake_ups(root: Path, parameters: Mapping[str, str]) -> dict[str, float]:
+    """Function → calls a month that its schedules make."""
+    template = _template(root)
+    given = {name: str(p.get("Default", "")) for name, p in template["Parameters"].items()} | dict(parameters)
+    calls: dict[str, float] = {}
+    for name, resource in template["Resources"].items():
+        for event in (
+            resource.get("Properties", {}).get("Events", {}).values() if resource["Type"].endswith("Function") else ()
+        ):
+            if event["Type"] != "Schedule" or "Fn::If" in str(event["Properties"].get("State", "")):
+                continue  # a retrain is work, not idling
+            schedule = event["Properties"]["Schedule"]
+            every = re.fullmatch(
+                r"rate\((\d+) (\w+)\)", given[schedule["Ref"]] if isinstance(schedule, dict) else schedule
+            )
+            if every:
+                calls[name] = calls.get(name, 0) + _HOURS * 60 / (int(every[1]) * _MINUTES[every[2]])
+    return calls
+
+
+def idle(root: Path, parameters: Mapping[str, str]) -> dict[str, float]:
+    """Item → USD a month. Storage is left out: 0.023 a GB."""
+    resources = _template(root)["Resources"]
+    monitored = parameters.get("Monitoring", "true") == "true"
+    alarms = sum(r["Type"] == "AWS::CloudWatch::Alarm" and r["Condition"] == "Monitored" for r in resources.values())
+    items: dict[str, float] = {}
+    for name, calls in wake_ups(root, parameters).items():
+        memory = resources[name]["Properties"]["MemorySize"]
+        price = calls * (WAKE_SECONDS * memory / 1024 * GB_SECOND + REQUEST)
+        items[f"{name}: {calls:,.0f} scheduled calls"] = price
+    if monitored:
+        items[f"{alarms} alarms (ten are free in an account)"] = alarms * ALARM
+        items["1 dashboard (three are free in an account)"] = DASHBOARD
+    return items
+
+
+def _template(root: Path) -> dict[str, Any]:
+    from dropforge_local.packaging import load_template
+
+    return load_template(root / "template.yaml")

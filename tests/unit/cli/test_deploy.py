@@ -1,0 +1,155 @@
+"""The first deploy to an account with nothing in it, and every later one."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from dropforge.errors import SettingsError
+from dropforge_cli import deploy, idle_cost
+
+ROOT = Path(__file__).parents[3]
+OUTPUTS = {
+    "PackageBucket": "forge-packages",
+    "TrainingRepositoryUri": "1.dkr.ecr.eu-west-1.amazonaws.com/forge-training",
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with the project's own templates and samconfig.toml, as it was cloned."""
+    for name in ("template.yaml", "bootstrap.yaml", "samconfig.toml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(deploy.STACK_VARIABLE, "")
+    return tmp_path
+
+
+class _Account:
+    """CloudFormation and ECR of an account; every call is written down."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.parameters: dict[str, str] = {}
+        self.stacks: set[str] = set()
+
+    def __call__(self, _service: str) -> _Account:
+        return self
+
+    def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803 - botocore's name
+        if StackName not in self.stacks:
+            raise ClientError(
+                {"Error": {"Code": "ValidationError", "Message": f"{StackName} does not exist"}}, "DescribeStacks"
+            )
+        return {"Stacks": [{"Outputs": [{"OutputKey": k, "OutputValue": v} for k, v in OUTPUTS.items()]}]}
+
+    def create_stack(self, **arguments: Any) -> None:
+        self.calls.append("create_stack")
+        self.stacks.add(arguments["StackName"])
+        self.parameters = {p["ParameterKey"]: p["ParameterValue"] for p in arguments["Parameters"]}
+
+    def update_stack(self, **_: Any) -> None:
+        self.calls.append("update_stack")
+        raise ClientError(
+            {"Error": {"Code": "ValidationError", "Message": "No updates are to be performed."}}, "UpdateStack"
+        )
+
+    def get_waiter(self, name: str) -> _Account:
+        self.calls.append(name)
+        return self
+
+    def wait(self, **_: Any) -> None: ...
+
+    def get_authorization_token(self) -> dict[str, Any]:
+        return {"authorizationData": [{"authorizationToken": base64.b64encode(b"AWS:a-password").decode()}]}
+
+
+def _plan(root: Path, **given: str) -> deploy.Plan:
+    return deploy.planned(root, "aws", "eu-west-1", "forge", given, ask=False)
+
+
+def test_an_image_is_pushed_before_the_stack_that_runs_it(root: Path) -> None:
+    """Empty account, fargate: bootstrap stack, image for Lambda's processors without an index, push, plain sam deploy, settings."""
+    account, commands = _Account(), []
+
+    def run(command: Sequence[str], text: str) -> None:
+        commands.append((Path(command[0]).name, *command[1:], text))
+
+    deploy.rolled_out(root, _plan(root, TrainingCompute="fargate", SubnetIds="s", VpcId="v"), account, run)
+    assert account.calls == ["create_stack", "stack_create_complete"]
+    assert account.parameters == {"ProjectName": "forge"}
+    assert [c[:2] for c in commands] == [
+        ("docker", "build"), ("docker", "login"), ("docker", "push"), ("sam", "deploy"), ("dropforge", "apply"),
+    ]  # fmt: skip
+    build, login, push, sam, _ = commands
+    assert build[2:5] == ("--platform", "linux/amd64", "--provenance=false")
+    assert (login[-1], "a-password" in login[:-1]) == (
+        "a-password",
+        False,
+    )  # by standard input, not where `ps` shows it
+    assert f'TrainingImageUri="{push[2]}"' in sam
+    assert "--guided" not in sam
+    assert sam[sam.index("--image-repository") + 1] == OUTPUTS["TrainingRepositoryUri"]
+    assert sam[sam.index("--s3-bucket") + 1] == "forge-packages"
+    deploy.rolled_out(root, _plan(root), account, run)  # again: nothing to update is success, and no image is wanted
+    assert account.calls[2:] == ["update_stack"]
+    assert [c[0] for c in commands[5:]] == ["sam", "dropforge"]
+
+
+def test_a_ci_uses_the_bootstrap_stack_as_it_is(root: Path) -> None:
+    """The role of a workflow may not change its own rights: it reads the stack's outputs and writes nothing there."""
+    account = _Account()
+    account.stacks.add("forge-bootstrap")
+    deploy.rolled_out(root, _plan(root), account, lambda *_: None, bootstrapped=True)
+    assert account.calls == []
+
+
+def test_answers_are_asked_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a person answered stands in samconfig.toml, whose other sections stay; the next deploy asks nothing."""
+    answers = iter(["eu-west-1", "forge", "queue", "", "team@example.org"])
+    monkeypatch.setattr(deploy.typer, "prompt", lambda *_, **__: next(answers))
+    first = deploy.planned(root, "aws", "", "", {"RetrainSchedule": "rate(30 days)"}, ask=True)
+    file = root / "samconfig.toml"
+    before = tomllib.loads(file.read_text())
+    deploy.keep(file, first)
+    after = tomllib.loads(file.read_text())
+    assert {k: v for k, v in after.items() if k != "aws"} == {k: v for k, v in before.items() if k != "aws"}
+    assert deploy.planned(root, "aws", "", "", {}, ask=True) == first
+    assert first.parameters["RetrainSchedule"] == "rate(30 days)"
+    assert 'RetrainSchedule="rate(30 days)"' in deploy.sam_arguments(root, first, OUTPUTS, first.parameters)
+    deploy.keep(file, first)
+    assert tomllib.loads(file.read_text()) == after
+
+
+@pytest.mark.parametrize(
+    ("region", "project", "code"),
+    [("mars-north-1", "forge", "region_unknown"), ("eu-west-1", "Forge!", "project_malformed")],
+)
+def test_what_cannot_be_deployed_is_told_before_anything_is_made(
+    root: Path, region: str, project: str, code: str
+) -> None:
+    """A region that lacks a resource type, a name that no bucket may have."""
+    with pytest.raises(SettingsError) as refused:
+        deploy.planned(root, "aws", region, project, {}, ask=False)
+    assert refused.value.code == code
+
+
+def test_the_schedules_of_the_template_are_counted() -> None:
+    """Two recoveries every 15 minutes and one look at live traffic an hour: 6,570 calls in a month of 730 hours."""
+    calls = idle_cost.wake_ups(ROOT, {})
+    assert calls == {"AnalyzeFunction": 2920 + 730, "BatchFunction": 2920}
+    assert idle_cost.wake_ups(ROOT, {"MonitorSchedule": "rate(1 day)"})["AnalyzeFunction"] == pytest.approx(
+        2920 + 730 / 24
+    )
+    page = (ROOT / "docs" / "aws.md").read_text()
+    assert f"{sum(calls.values()):,.0f} short calls a month" in page
+    for what, usd in idle_cost.idle(ROOT, {}).items():
+        assert f"| {what} | {usd:.2f} |" in page
