@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
+import json as json_text
 import os
 import re
 import shlex
 import subprocess
+import sys
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from dropforge.errors import PermanentError, SettingsError
-from dropforge_cli.output import say, step
+from dropforge_cli.output import emit_json, say, step
 from dropforge_cli.target import STACK_VARIABLE
 
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{1,20}")  # as AllowedPattern of ProjectName
@@ -52,6 +53,7 @@ def deploy(
         bool, typer.Option("--bootstrapped", help="use the bootstrap stack as it is, as a CI role must")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="ask nothing, take the defaults")] = False,
+    json: Annotated[bool, typer.Option("--json", help="print JSON: the stack's outputs")] = False,
 ) -> None:
     """Deploy what `sam build` built to AWS: bootstrap stack, image, stack, settings. Asks the first time; `make deploy` builds."""
     from dropforge_local.layout import checkout
@@ -65,6 +67,8 @@ def deploy(
         raise PermanentError("nothing was deployed", code="not_confirmed", fix="answer y, or pass --yes")
     keep(root / "samconfig.toml", plan)
     rolled_out(root, plan, _client(plan.region), _run, bootstrapped=bootstrapped)
+    if json:
+        emit_json(_outputs(_client(plan.region)("cloudformation"), plan.project))
 
 
 def planned(root: Path, environment: str, region: str, project: str, given: Mapping[str, str], *, ask: bool) -> Plan:
@@ -245,7 +249,7 @@ def keep(file: Path, plan: Plan) -> None:
     before, _, after = file.read_text(encoding="utf-8").partition(header)
     section, mark, rest = after.partition("\n[")
     lines = [line for line in section.strip().splitlines() if line.partition("=")[0].strip() not in answers]
-    written = [f"{name} = {json.dumps(value)}" for name, value in answers.items()]  # a TOML string is one of JSON
+    written = [f"{name} = {json_text.dumps(value)}" for name, value in answers.items()]  # a TOML string is one of JSON
     file.write_text(before + "\n".join((header, *written, *lines, "")) + mark + rest, encoding="utf-8")
 
 
@@ -256,10 +260,10 @@ def _client(region: str) -> Callable[[str], Any]:
 
 
 def _run(command: Sequence[str], text: str) -> None:
-    """Raises PermanentError when it fails; the command has said why itself."""
+    """Raises PermanentError when it fails; the command has said why itself. What it prints is progress: it goes to stderr."""
     environment = {**os.environ, "SAM_CLI_TELEMETRY": "0"}
     try:
-        subprocess.run(command, input=text or None, text=True, check=True, env=environment)  # noqa: S603 - sam, docker and ourselves
+        subprocess.run(command, input=text or None, text=True, check=True, env=environment, stdout=sys.stderr)  # noqa: S603 - sam, docker and ourselves
     except FileNotFoundError:
         raise PermanentError(
             f"no {Path(command[0]).name} here", code="tool_missing", fix="`make deploy` sets sam up; images need Docker"
