@@ -131,7 +131,3 @@ class JobRun:
         with translated(f"run {self.run_id}"):
             self._client.log_text(self.run_id, result.json_text(), _RESULT)
             self._client.set_terminated(self.run_id, "FINISHED")
-
-    def fail(self) -> None:
-        with translated(f"run {self.run_id}"):
-            self._client.set_terminated(self.run_id, "FAILED")

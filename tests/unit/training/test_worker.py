@@ -1,4 +1,4 @@
-"""What becomes of a message: answered, given back or refused. The job itself is replaced; queue and workflow are the fakes."""
+"""What becomes of a message: answered, given back or refused. The training is replaced; queue and workflow are the fakes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from dropforge.adapters.memory import MemoryQueue, MemoryStore, MemoryWorkflow
 from dropforge.environment import Environment
 from dropforge.errors import JobFailed, Unavailable
 from dropforge.messages import JobResult, TrainingBudget, TrainingJob
+from dropforge_training import job as job_module
 from dropforge_training import worker as module
 from dropforge_training.interruption import Interrupted
 from dropforge_training.worker import Worker, work_once
@@ -43,12 +44,20 @@ RESULT = JobResult(
 LOG = logging.getLogger("test.worker")
 
 
+class _Store(MemoryStore):
+    training: Callable[[Callable[[], bool]], JobResult]
+
+
+Play = Callable[["Played", Callable[[], bool]], JobResult]
+
+
 @dataclass
 class World:
     """The ports a worker uses. `seconds` is the queue's clock."""
 
     seconds: float = 0.0
-    store: MemoryStore = field(default_factory=MemoryStore)
+    store: _Store = field(default_factory=_Store)
+    mlflow_uri: str = "http://127.0.0.1:1"
     workflow: MemoryWorkflow = field(default_factory=MemoryWorkflow)
     env: Environment = field(default_factory=Environment)
 
@@ -61,28 +70,35 @@ class World:
 
 
 class Played(Worker):
-    """A worker whose job is a function of the test."""
+    """A worker whose trainings are a function of the test: it gets the worker, and the question whether to stop."""
 
-    def __init__(self, world: Any, play: Callable[[Worker, threading.Event], JobResult]) -> None:
+    def __init__(self, world: World, play: Play) -> None:
         super().__init__(world, LOG)
         self._play = play
         self.runs = 0
+        world.store.training = self.train
 
-    def _run(self, _job: TrainingJob, lost: threading.Event) -> JobResult:
+    def train(self, stop: Callable[[], bool]) -> JobResult:
         self.runs += 1
-        self._interruptible = True
-        try:
-            return self._play(self, lost)
-        finally:
-            self._interruptible = False
+        return self._play(self, stop)
 
 
-def succeed(_worker: Worker, _lost: threading.Event) -> JobResult:
+@pytest.fixture(autouse=True)
+def _trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker's own call of `run_job` reaches the function of the test, by the store that it hands on."""
+
+    def run_job(_job: TrainingJob, *, store: _Store, stop: Callable[[], bool], **_: Any) -> JobResult:
+        return store.training(stop)
+
+    monkeypatch.setattr(job_module, "run_job", run_job)
+
+
+def succeed(_worker: Worker, _stop: Callable[[], bool]) -> JobResult:
     return RESULT
 
 
-def raising(error: BaseException) -> Callable[[Worker, threading.Event], JobResult]:
-    def play(_worker: Worker, _lost: threading.Event) -> JobResult:
+def raising(error: BaseException) -> Play:
+    def play(_worker: Worker, _stop: Callable[[], bool]) -> JobResult:
         raise error
 
     return play
@@ -187,9 +203,10 @@ def test_a_job_whose_task_ends_meanwhile_is_dropped(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
     world = World()
 
-    def until_lost(_worker: Worker, lost: threading.Event) -> JobResult:
+    def until_lost(_worker: Worker, stop: Callable[[], bool]) -> JobResult:
         world.workflow.waiting.clear()
-        assert lost.wait(10)
+        while not stop():  # as tuning asks between two trials
+            threading.Event().wait(0.005)
         raise Interrupted
 
     deliver(world, Played(world, until_lost))
@@ -202,7 +219,7 @@ def test_a_heartbeat_keeps_the_message_hidden(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
     world = World()
 
-    def long(_worker: Worker, _lost: threading.Event) -> JobResult:
+    def long(_worker: Worker, _stop: Callable[[], bool]) -> JobResult:
         for _ in range(5):
             world.seconds += 50
             beats = len(world.workflow.heartbeats)
@@ -219,7 +236,7 @@ def test_stopping_hands_the_job_back_at_once() -> None:
     """A worker told to stop in the middle of a job leaves it, and the message is visible to the next worker immediately."""
     world = World()
 
-    def stopped(worker: Worker, _lost: threading.Event) -> JobResult:
+    def stopped(worker: Worker, _stop: Callable[[], bool]) -> JobResult:
         worker.stop()
         raise AssertionError("the job went on")
 
@@ -305,7 +322,7 @@ def test_a_single_job_is_tried_again_in_its_container(monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "_BACKOFF_SECONDS", (0, 0))
     world = World()
 
-    def second_time(worker: Any, _lost: threading.Event) -> JobResult:
+    def second_time(worker: Played, _stop: Callable[[], bool]) -> JobResult:
         if worker.runs == 1:
             raise Unavailable("MLflow is away")
         return RESULT
@@ -321,7 +338,7 @@ def test_a_single_job_always_answers_its_token(monkeypatch: pytest.MonkeyPatch) 
     assert not work_once(Played(world, raising(Unavailable("away"))), JOB, world.workflow, LOG)
     assert world.workflow.answers["token"][1] == "Unavailable"
 
-    def stopped(worker: Worker, _lost: threading.Event) -> JobResult:
+    def stopped(worker: Worker, _stop: Callable[[], bool]) -> JobResult:
         worker.stop()
         raise AssertionError("the job went on")
 
