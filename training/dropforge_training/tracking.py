@@ -18,6 +18,17 @@ from dropforge_training.processing import LabelledPipeline
 _RESULT = "result.json"
 
 
+def close_clients() -> None:
+    """Let go of the S3 clients that MLflow has made in this process.
+
+    It makes a new one every five minutes and keeps the last 64, each with its connections: in a worker that lives for days
+    memory and open files would grow for hours.
+    """
+    from mlflow.store.artifact import s3_artifact_repo
+
+    s3_artifact_repo._cached_get_s3_client.cache_clear()
+
+
 class JobRun:
     """One run for one job: made once, found again by every later attempt."""
 

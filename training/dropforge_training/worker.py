@@ -126,6 +126,7 @@ class Worker:
         return True
 
     def _run(self, job: TrainingJob, lost: threading.Event) -> JobResult | TuneResult:
+        from dropforge_training import tracking
         from dropforge_training.job import run_job
         from dropforge_training.tune_job import run_tune
 
@@ -143,6 +144,7 @@ class Worker:
             )
         finally:
             self._interruptible = False
+            tracking.close_clients()
 
     def _fail(self, token: str, error: Exception) -> bool:
         """Tell the workflow. False when it does not answer: the message reappears and the job fails once more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Callable
@@ -9,8 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import yaml
+from botocore.client import BaseClient
+from moto import mock_aws
 
 from dropforge.adapters.memory import MemoryQueue, MemoryStore, MemoryWorkflow
 from dropforge.environment import Environment
@@ -345,3 +349,35 @@ def test_a_single_job_always_answers_its_token(monkeypatch: pytest.MonkeyPatch) 
     world = World()
     assert not work_once(Played(world, stopped), JOB, world.workflow, LOG)
     assert world.workflow.answers["token"][1] == "Interrupted"
+
+
+def _s3_clients() -> int:
+    gc.collect()
+    return sum(type(o).__name__ == "S3" and isinstance(o, BaseClient) for o in gc.get_objects())
+
+
+def test_a_worker_keeps_no_s3_clients(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """After jobs, five minutes apart, that store artifacts through MLflow there are no more S3 clients than after the first job."""
+    from mlflow.store.artifact import s3_artifact_repo
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    clock = iter(range(0, 900, 300))
+    monkeypatch.setattr(s3_artifact_repo, "_get_utcnow_timestamp", lambda: now)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    file = tmp_path / "figures.json"
+    file.write_text("{}")
+
+    def logs_artifacts(_worker: Worker, _stop: Callable[[], bool]) -> JobResult:
+        get_artifact_repository("s3://artifacts/mlflow/run").log_artifact(str(file))
+        return RESULT
+
+    clients = []
+    with mock_aws():
+        boto3.client("s3", "us-east-1").create_bucket(Bucket="artifacts")
+        for now in clock:  # noqa: B007 - read by the clock above
+            world = World()
+            deliver(world, Played(world, logs_artifacts))
+            assert world.workflow.answers["token"][0] == "succeeded"
+            clients.append(_s3_clients())
+    assert max(clients) == clients[0]
