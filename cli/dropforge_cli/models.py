@@ -183,7 +183,9 @@ def predict(
     emit_table(("row", "label", "probabilities"), rows)
     say(f"model {answer['model']['name']} version {answer['model']['version']} ({answer['model']['alias']})")
     for warning in answer["warnings"]:
-        say(f"warning: {warning.get('field', '')}: {warning['message']}")
+        rows = warning.get("rows", 1)
+        more = f" (and {rows - 1:,} more row{'s' if rows > 2 else ''})" if rows > 1 else ""
+        say(f"warning: {warning.get('field', '')}: {warning['message']}{more}")
 
 
 def data(

@@ -64,6 +64,12 @@ def fix(
     """Write the rows as a CSV file to correct, with --set already applied; `quarantine replay` sends it in."""
     found = _found(upload_id)
     header, delimiter = found["header"], found["delimiter"]
+    if long := [r["line"] for r in found["rows"] if r["truncated"]]:
+        raise InvalidRequest(
+            f"line{'s' if len(long) > 1 else ''} {', '.join(map(str, long[:10]))} too long to be corrected here",
+            code="row_too_long",
+            fix=f"take the rows from {found['links']['rows_csv']}, correct them, then: dropforge quarantine replay",
+        )
     rows = {int(r["line"]): quarantine.row_of(r["raw"], delimiter) for r in found["rows"]}
     for change in changes or []:
         _apply(change, rows, header)
@@ -89,7 +95,7 @@ def replay(
 ) -> None:
     """Send corrected rows in as a new upload, judged like any other."""
     target, upload_id = Target.find(), _named(upload_id)
-    target.api("GET", f"/quarantine/{upload_id}")  # is there anything to mend
+    target.api("GET", f"/quarantine/{upload_id}?limit=1")  # is there anything to mend
     made = put(target, file, quarantine.replay_key(upload_id, file.name))
     if follow:
         finish(follow_upload(target, made), json=json)
@@ -100,8 +106,14 @@ def replay(
 
 
 def _found(upload_id: str) -> dict[str, Any]:
-    answer: dict[str, Any] = Target.find().api("GET", f"/quarantine/{_named(upload_id)}").json()
-    return answer
+    """All pages in one answer."""
+    target, upload_id = Target.find(), _named(upload_id)
+    answer: dict[str, Any] = target.api("GET", f"/quarantine/{upload_id}").json()
+    page = answer
+    while page["next_offset"] is not None:
+        page = target.api("GET", f"/quarantine/{upload_id}?offset={page['next_offset']}").json()
+        answer["rows"] += page["rows"]
+    return answer | {"next_offset": None}
 
 
 def _named(upload_id: str) -> str:

@@ -43,7 +43,7 @@ def predict_file(api: Api, source: Path, target: Path, progress: Callable[[int],
                     writer.writerow(told)
                     summary.labels[str(one["label"])] += 1
                 summary.rows += len(rows)
-                summary.warned += sum("row" in w for w in answer.get("warnings", ()))
+                summary.warned += sum(w.get("rows", 0) for w in answer.get("warnings", ()))
                 progress(summary.rows)
         except UnicodeDecodeError:
             raise ApiError(

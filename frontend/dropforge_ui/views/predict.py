@@ -111,6 +111,7 @@ def warnings(found: Sequence[Mapping[str, Any]]) -> Markup | None:
             tag("b", w["field"]) if w.get("field") else None,
             " " if w.get("field") else None,
             w.get("message", ""),
+            f" (and {count(w['rows'] - 1, 'more row')})" if w.get("rows", 1) > 1 else None,
         )
         for w in found[:_SHOWN]
     ]

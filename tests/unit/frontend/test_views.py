@@ -247,7 +247,7 @@ class _Echo:
         if any(r["x"] == "bad" for r in records):
             raise ApiError("invalid_value", "record 1: x: 'bad' is not a number", "send a number")
         told = [{"label": r["y"], "probabilities": {"p": 0.25, "q": 0.75}} for r in records]
-        return {"predictions": told, "warnings": [{"row": 0}]}
+        return {"predictions": told, "warnings": [{"row": 0, "rows": 1}]}
 
 
 def test_a_file_is_predicted_in_pieces_and_keeps_its_columns(tmp_path: Path) -> None:

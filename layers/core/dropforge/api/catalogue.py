@@ -130,11 +130,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         details="A revoked dataset is read by no training; revoking and restoring start one.",
     ),
     Route(
-        "GET", "/reports/{upload_id}", "data", "The report, HTML or JSON by Accept", dict[str, Any], refuses=(404,),
+        "GET", "/reports/{upload_id}", "data", "The report, HTML or JSON by Accept", dict[str, Any], refuses=(404, 413),
         answer_media=("application/json", "text/html"),
     ),
     Route("GET", "/quarantine", "data", "Uploads with rows set aside", t.Quarantine),
-    Route("GET", "/quarantine/{upload_id}", "data", "The rows set aside, with line and reason", t.Quarantined, refuses=(404,)),
+    Route("GET", "/quarantine/{upload_id}", "data", "A page of the rows set aside, with line and reason", t.Quarantined,
+        query=(
+            Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "rows at most; 1000"),
+            Parameter("offset", {"type": "integer", "minimum": 0, "maximum": 999_999_999}, "`next_offset` of the page before; 0"),
+        ), refuses=(404, 422),
+    ),
     Route(
         "POST", "/quarantine/{upload_id}", "data", "Send corrected rows in again", t.Mended, t.Mend, refuses=(404, 415, 422)
     ),
@@ -145,7 +150,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         "GET", "/models/{name}/{version}/card", "models", "The model card of a version", dict[str, Any],
-        refuses=(404, 409, 422), answer_media=("application/json", "text/html"),
+        refuses=(404, 409, 413, 422), answer_media=("application/json", "text/html"),
     ),
     Route("GET", "/openapi.json", "system", "This document", dict[str, Any]),
     Route("GET", "/docs", "system", "This document as a page", str, answer_media=("text/html",)),

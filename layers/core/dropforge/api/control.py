@@ -255,7 +255,15 @@ def _quarantine(w: World, _request: http.Request) -> http.Response:
 
 
 def _quarantined(w: World, request: http.Request) -> http.Response:
-    return http.Response(mend.rows(w.store, w.env.data_bucket, _upload_id(request)))
+    upload_id = _upload_id(request)
+    limit, offset = request.query.get("limit", str(mend.PAGE_ROWS)), request.query.get("offset", "0")
+    if not limit.isdecimal() or not 1 <= int(limit) <= mend.PAGE_ROWS or not offset.isdecimal() or len(offset) > 9:
+        raise InvalidRequest(
+            f"limit must be 1 to {mend.PAGE_ROWS}, offset a number of rows",
+            code="malformed_request",
+            fix=f"GET /quarantine/{upload_id}?offset=0&limit={mend.PAGE_ROWS}",
+        )
+    return http.Response(mend.rows(w.store, w.env.data_bucket, upload_id, offset=int(offset), limit=int(limit)))
 
 
 def _replay(w: World, request: http.Request) -> http.Response:

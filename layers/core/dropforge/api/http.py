@@ -9,13 +9,14 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dropforge import observability
 from dropforge.errors import DropforgeError, InvalidRequest
 
 JSON = "application/json"
+RESPONSE_BYTES = 6_000_000  # Lambda's 6 MiB for a whole response, less room for its headers
 _calls = itertools.count()  # of this process
 _SECURITY = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
@@ -85,7 +86,7 @@ def respond(
     request_id = str((event.get("requestContext") or {}).get("requestId", ""))
     with observability.context(correlation_id=request_id):
         try:
-            response = act(read(event))
+            response = _checked(act(read(event)))
         except DropforgeError as error:
             response = Response(_told(error.as_dict(), event, request_id), error.status)
             extra = {"code": error.code, "why": error.message}
@@ -148,3 +149,25 @@ def proxy(response: Response) -> dict[str, Any]:
         "body": text,
         "isBase64Encoded": False,
     }
+
+
+def _checked(response: Response) -> Response:
+    """The response with its body as text. Raises InvalidRequest (413) for one that Lambda would not deliver.
+
+    Lambda takes 6 MB of JSON, in which the body is a string once more: every quote in it is one character longer.
+    """
+    text = (
+        response.body
+        if isinstance(response.body, str)
+        else json.dumps(response.body, ensure_ascii=False, allow_nan=False)
+    )
+    if len(text) > RESPONSE_BYTES // 6:  # no character becomes more than six bytes
+        size = len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        if size > RESPONSE_BYTES:
+            raise InvalidRequest(
+                f"the answer would have {size:,} bytes; one answer may have {RESPONSE_BYTES:,}",
+                code="response_too_large",
+                fix="ask for less at once: fewer rows, or a smaller `limit`",
+                status=413,
+            )
+    return replace(response, body=text)

@@ -30,7 +30,7 @@ def _id(request: http.Request) -> str:
 
 
 def _answered(body: dict[str, Any], made: dict[str, Any]) -> http.Response:
-    unseen = sum(w["code"] == "unseen_category" for w in made["warnings"])
+    unseen = sum(w["rows"] for w in made["warnings"] if w["code"] == "unseen_category")
     return http.Response(body, metrics={"UnseenCategory": unseen} if unseen else {})
 
 

@@ -78,10 +78,13 @@ class Identity(Shape):
 
 
 class Warned(Shape):
-    code: Literal["extra_column", "missing", "out_of_range", "unseen_category"]
-    message: str
+    """One for each code and column, at most 1,000; `more_warnings` tells how many others there are."""
+
+    code: Literal["extra_column", "missing", "more_warnings", "out_of_range", "unseen_category"]
+    message: str = Field(description="of the first row")
     field: str
-    row: Count | None = None
+    row: Count | None = Field(None, description="the first row it holds for")
+    rows: Count | None = Field(None, description="how many rows it holds for")
 
 
 class PredictionSet(Shape):

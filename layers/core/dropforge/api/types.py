@@ -311,6 +311,7 @@ class QuarantinedRow(BaseModel):
     column: str
     reason: str
     raw: str
+    truncated: bool = Field(description="whether raw or reason is longer than shown here")
 
 
 class Quarantined(Shape):
@@ -319,6 +320,8 @@ class Quarantined(Shape):
     delimiter: str
     rows_quarantined: Count
     rows: list[QuarantinedRow]
+    next_offset: Count | None = Field(description="offset of the next page; null after the last row")
+    links: dict[str, str] = Field(description="rows_csv: all rows as a file, for an hour")
 
 
 class MendedRow(Asked):

@@ -155,6 +155,11 @@ def mended_upload(key: str) -> str:
     return rest.split("/", 1)[0] if rest != key and "/" in rest else ""
 
 
+def rows_uri(bucket: str, upload_id: str) -> str:
+    """The rows of one upload as a CSV file."""
+    return join(_folder(bucket, upload_id), "rows.csv")
+
+
 def _folder(bucket: str, upload_id: str) -> str:
     return join(f"s3://{bucket}", "quarantine", upload_id)
 

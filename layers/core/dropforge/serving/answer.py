@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dropforge.errors import InvalidRequest
 from dropforge.serving.options import Options
+from dropforge.serving.warning_groups import grouped
 
 if TYPE_CHECKING:
     from dropforge.serving.explain import Explainer
@@ -31,7 +32,7 @@ def answer(
         "predictions": predictions,
         "model": active.identity(),
         "threshold": manifest.threshold if manifest.positive_class else None,
-        "warnings": result.warnings,
+        "warnings": grouped(result.warnings),
         "prediction_id": prediction_id,
     }
 

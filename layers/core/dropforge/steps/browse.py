@@ -13,6 +13,7 @@ from dropforge.errors import DropforgeError, InvalidRequest, NotFound
 from dropforge.ports import ObjectStore, Queue, Registry
 from dropforge.serving.pointer import ActivePointer
 from dropforge.settings import Settings
+from dropforge.steps.documents import document
 from dropforge.steps.switch import check_bundle
 from dropforge.tuning import progress
 from dropforge.uploads import UploadBook, UploadRecord
@@ -107,7 +108,7 @@ def report(book: UploadBook, store: ObjectStore, upload_id: str, accept: str) ->
             code="no_report",
             fix="try again when it is analysed",
         )
-    return store.get(uri).body.decode(), "application/json" if wants_json else "text/html; charset=utf-8"
+    return document(store, uri), "application/json" if wants_json else "text/html; charset=utf-8"
 
 
 def health(*, store: ObjectStore, registry: Registry, queue: Queue, book: UploadBook, bucket: str) -> dict[str, Any]:

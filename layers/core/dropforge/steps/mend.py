@@ -13,7 +13,10 @@ from dropforge.ports import ObjectStore
 from dropforge.uploads import UploadBook
 from dropforge.uris import join
 
-_SHOWN = 1000
+PAGE_ROWS = 1000
+_PAGE_CHARACTERS = 700_000  # of rows in one page; escaped twice on their way to Lambda, each may become seven bytes
+_ROW_CHARACTERS = 50_000
+_LINK_SECONDS = 3600
 
 
 def listed(book: UploadBook) -> list[dict[str, Any]]:
@@ -25,15 +28,32 @@ def listed(book: UploadBook) -> list[dict[str, Any]]:
     ]
 
 
-def rows(store: ObjectStore, bucket: str, upload_id: str) -> dict[str, Any]:
-    """The first thousand rows with line, column, reason and text. Raises NotFound."""
+def rows(store: ObjectStore, bucket: str, upload_id: str, *, offset: int = 0, limit: int = PAGE_ROWS) -> dict[str, Any]:
+    """One page of the quarantined rows, in the file's order from number `offset` on, with line, column, reason and text.
+
+    At most `limit` rows and 700,000 characters; `next_offset` begins the next page, None after the last one. A row
+    that is too long for a page is `truncated`; `links.rows_csv` is the whole quarantine as a file. Raises NotFound.
+    """
     found = quarantine.read(store, bucket, upload_id)
+    page: list[dict[str, Any]] = []
+    room = _PAGE_CHARACTERS
+    for row in quarantine.table(found.rows[offset : offset + limit]):
+        raw, reason = str(row["raw"]), str(row["reason"])
+        truncated = max(len(raw), len(reason)) > _ROW_CHARACTERS
+        shown = {**row, "raw": raw[:_ROW_CHARACTERS], "reason": reason[:_ROW_CHARACTERS], "truncated": truncated}
+        room -= min(len(raw), _ROW_CHARACTERS) + min(len(reason), _ROW_CHARACTERS)
+        if room < 0 and page:
+            break
+        page.append(shown)
+    following = offset + len(page)
     return {
         "upload_id": upload_id,
         "header": list(found.header),
         "delimiter": found.delimiter,
         "rows_quarantined": len(found.rows),
-        "rows": quarantine.table(found.rows[:_SHOWN]),
+        "rows": page,
+        "next_offset": following if following < len(found.rows) else None,
+        "links": {"rows_csv": store.presign_get(quarantine.rows_uri(bucket, upload_id), _LINK_SECONDS)},
     }
 
 

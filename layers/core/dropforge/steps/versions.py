@@ -12,6 +12,7 @@ from dropforge.ports import ObjectStore, Registry
 from dropforge.serving.pointer import Active
 from dropforge.settings import Settings
 from dropforge.steps.conclude import CHALLENGER, NEWEST
+from dropforge.steps.documents import document
 
 _ALIAS = re.compile(r"[A-Za-z][\w-]{0,63}")
 _RESERVED = {"latest", NEWEST, CHALLENGER}
@@ -118,7 +119,7 @@ def card(
     wants_json = "application/json" in accept and "text/html" not in accept
     uri = registry.artifact_uri(found[0].run_id, _CARDS["json" if wants_json else "html"])
     try:
-        body = store.get(uri).body.decode()
+        body = document(store, uri)
     except NotFound:
         raise NotFound(f"{name} version {version} has no model card", code="no_card", fix="train again") from None
     return body, "application/json" if wants_json else "text/html; charset=utf-8"
