@@ -213,7 +213,7 @@ def start_emulator(config: Config) -> bool:
             "MINISTACK_REGION": REGION,
             "MINISTACK_ACCOUNT_ID": ACCOUNT,
         }
-        process.start([sys.executable, "-m", "ministack"], env, config.home)
+        process.start([sys.executable, "-m", "dropforge_local.emulator_logs"], env, config.home)
     wait_until(process, lambda: emulator_answers(config), 30)
     return started
 

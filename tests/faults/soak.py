@@ -25,6 +25,7 @@ import requests
 from campaign import ROOT, SETTINGS, Campaign, free_ports, say
 from dropforge.adapters.s3 import S3Store
 from dropforge.serving.pointer import ActivePointer
+from dropforge_cli.target import Target
 from dropforge_local import cloud
 from dropforge_local.layout import Config
 from harness import bundles
@@ -59,7 +60,23 @@ def sample(config: Config) -> dict[str, tuple[float, int]]:
             except OSError:
                 continue  # it ended while it was looked at
         told[name] = (memory, files)
+        if name == "emulator" and pid:
+            told |= functions(pid)
     return told
+
+
+def functions(emulator: int) -> dict[str, tuple[float, int]]:
+    """The same of the oldest process of each function that is called all the time. Others come and go with the load."""
+    found: dict[str, tuple[float, int]] = {}
+    for member in sorted(family(emulator)):
+        try:
+            command = Path(f"/proc/{member}/cmdline").read_text()
+            for part in ("Predict", "Control"):
+                if f"-{part}Function-" in command and part.lower() not in found:
+                    found[part.lower()] = (resident_mb(member), open_files(member))
+        except OSError:
+            continue  # it ended while it was looked at
+    return found
 
 
 def slope(points: list[tuple[float, float]]) -> float:
@@ -74,7 +91,10 @@ def slope(points: list[tuple[float, float]]) -> float:
 
 
 class Soak:
-    def __init__(self, config: Config, outputs: dict[str, str], callers: int, pause: float) -> None:
+    def __init__(
+        self, config: Config, outputs: dict[str, str], callers: int, pause: float, samples_file: Path | None = None
+    ) -> None:
+        self.samples_file = samples_file
         self.config, self.outputs, self.callers, self.pause = config, outputs, callers, pause
         self.told: Counter[str] = Counter()
         self.latencies: list[float] = []
@@ -102,7 +122,7 @@ class Soak:
 
     def run(self, seconds: float, campaign: Campaign, switch_every: float, upload_every: float) -> dict[str, Any]:
         store = S3Store(campaign.client("s3"))
-        pointer = ActivePointer(store, self.config.data_bucket)
+        pointer, target = ActivePointer(store, self.config.data_bucket), Target(self.outputs)
         actives = [
             bundles.keep(store, f"s3://{self.config.artifact_bucket}/mlflow/soak", n, self.config.data_bucket)
             for n in range(1, 4)
@@ -117,13 +137,20 @@ class Soak:
             if now >= next_switch:
                 switches, next_switch = switches + 1, now + switch_every
                 pointer.replace(actives[switches % 3], pointer.read()[1])
+                for path in ("/model_info", "/uploads", "/activity?minutes=5"):
+                    answer = target.call("GET", path)
+                    self.told[f"{path.partition('?')[0]}: {answer.status_code}"] += 1
             if now >= next_upload:
                 campaign.send(uploads, 1.0)
                 uploads, next_upload = uploads + 1, now + upload_every
             if now >= next_sample:
                 next_sample = now + 5
-                for part, (memory, files) in sample(self.config).items():
+                seen = sample(self.config)
+                for part, (memory, files) in seen.items():
                     self.samples.setdefault(part, []).append((now, memory, files))
+                if self.samples_file:
+                    with self.samples_file.open("a") as lines:
+                        lines.write(json.dumps({"seconds": round(now, 1), **seen}) + "\n")
             time.sleep(0.2)
         self.stop.set()
         for thread in threads:
@@ -158,6 +185,7 @@ def main() -> int:
     parser.add_argument("--switch-every", type=float, default=5)
     parser.add_argument("--upload-every", type=float, default=60)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--samples", type=Path, help="every sample as a JSON line, as it is taken")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         home = Path(folder)
@@ -167,7 +195,7 @@ def main() -> int:
         campaign = Campaign(config, seed=1, replays=1)
         try:
             campaign.up()
-            soak = Soak(config, campaign.outputs, given.callers, given.pause)
+            soak = Soak(config, campaign.outputs, given.callers, given.pause, given.samples)
             result = soak.run(given.minutes * 60, campaign, given.switch_every, given.upload_every)
             say("soaked; waiting for the last uploads")
             settled = campaign.settle(300)
@@ -178,7 +206,8 @@ def main() -> int:
     sys.stdout.write(json.dumps(result, indent=1) + "\n")
     if given.json:
         given.json.write_text(json.dumps(result))
-    return 0 if set(result["answers"]) == {"right"} else 1
+    good = {"right", "/model_info: 200", "/uploads: 200", "/activity: 200"}
+    return 0 if set(result["answers"]) <= good else 1
 
 
 if __name__ == "__main__":
