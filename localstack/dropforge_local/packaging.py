@@ -95,6 +95,9 @@ def package(root: Path, put: Callable[[str, bytes], str]) -> dict[str, Any]:
                 folder = root / properties["ContentUri"]
                 files = folder_files(folder, "python/") or [("python/PROVIDED", _PROVIDED.encode())]
                 properties["ContentUri"] = _stored(put, name, zip_files(files))
+            case "AWS::Serverless::Api" if "BinaryMediaTypes" in properties:
+                # SAM writes them with `~1` for `/`, which API Gateway reads back; the emulator takes them as they stand.
+                properties["BinaryMediaTypes"] = [t.replace("~1", "/") for t in properties["BinaryMediaTypes"]]
             case "AWS::Serverless::StateMachine":
                 definition = definition_json(root / properties["DefinitionUri"])
                 properties["DefinitionUri"] = _stored(put, name, definition, "json")

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,6 +163,7 @@ def ask(stored: tuple[MemoryStore, Callable[..., Active]]) -> Ask:
         body: Any = None,
         content_type: str = "application/json",
         named: str = "",
+        headers: Mapping[str, str] | None = None,
         **query: str,
     ) -> tuple[int, Any]:
         raw = (
@@ -176,7 +177,7 @@ def ask(stored: tuple[MemoryStore, Callable[..., Active]]) -> Ask:
             "httpMethod": method,
             "resource": resource,
             "path": resource,
-            "headers": {"Content-Type": content_type},
+            "headers": {"Content-Type": content_type, **(headers or {})},
             "multiValueQueryStringParameters": {k: [v] for k, v in query.items()} or None,
             "pathParameters": {"model": named} if named else None,
             "requestContext": {"requestId": "the-request"},

@@ -78,6 +78,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "POST", "/v2/models/{model}/infer", "predictions", "Open Inference Protocol: predict", p.InferAnswer, p.InferRequest,
         query=(_ALIAS,), refuses=_PREDICTING,
+        details="With its binary tensor extension, and bodies compressed by gzip or deflate, when they are sent with Content-Type: "
+        "application/octet-stream; the answer's tensors are JSON.",
     ),
     Route("GET", "/model_info", "models", "The active model: features, metrics, data, links", t.ModelInfo, refuses=(409,)),
     Route("GET", "/health", "system", "Every part asked: store, model, MLflow, queue, last upload", t.Health),

@@ -11,10 +11,11 @@ from urllib.parse import unquote
 from dropforge import __version__
 from dropforge.api import http
 from dropforge.errors import InvalidRequest
-from dropforge.serving import formats, kserve, options
+from dropforge.serving import binary_tensors, kserve, options
 from dropforge.serving.options import Options
 from dropforge.serving.service import PredictService
 
+_MOST_BYTES: Final = 6_291_456  # Lambda's own limit; the model's is looked at later
 SETTLE_SECONDS: Final = 2.0  # the most that an answer waits for a sample to be written
 _RESERVE_SECONDS: Final = 3.0  # of the invocation, for the answer itself
 
@@ -29,13 +30,18 @@ def _id(request: http.Request) -> str:
     return request.request_id or str(uuid.uuid4())
 
 
+def _body(request: http.Request) -> bytes:
+    """As it was before it was compressed. Raises InvalidRequest."""
+    return binary_tensors.decompressed(request.body, request.headers.get("content-encoding", ""), _MOST_BYTES)
+
+
 def _answered(body: dict[str, Any], made: dict[str, Any]) -> http.Response:
     unseen = sum(w["rows"] for w in made["warnings"] if w["code"] == "unseen_category")
     return http.Response(body, metrics={"UnseenCategory": unseen} if unseen else {})
 
 
 def _predict(service: PredictService, request: http.Request) -> http.Response:
-    made = service.predict(request.body, request.content_type, Options.read(request.query), _id(request))
+    made = service.predict(_body(request), request.content_type, Options.read(request.query), _id(request))
     made["request_id"] = request.request_id
     return _answered(made, made)
 
@@ -43,7 +49,7 @@ def _predict(service: PredictService, request: http.Request) -> http.Response:
 def _invocations(service: PredictService, request: http.Request) -> http.Response:
     """As MLflow's scoring server and SageMaker: `predictions` is a list of labels. The rest stands beside it."""
     made = service.predict(
-        request.body, request.content_type, Options.read(request.query), _id(request), nan_is_missing=True
+        _body(request), request.content_type, Options.read(request.query), _id(request), nan_is_missing=True
     )
     rows = made.pop("predictions")
     beside = {key: [r[key] for r in rows] for key in rows[0] if key != "label"}
@@ -57,7 +63,7 @@ def _ping(service: PredictService, _request: http.Request) -> http.Response:
 
 
 def _server(_service: PredictService, _request: http.Request) -> http.Response:
-    return http.Response({"name": "dropforge", "version": __version__, "extensions": []})
+    return http.Response({"name": "dropforge", "version": __version__, "extensions": ["binary_tensor_data"]})
 
 
 def _live(_service: PredictService, _request: http.Request) -> http.Response:
@@ -94,9 +100,7 @@ def _infer(service: PredictService, request: http.Request) -> http.Response:
             "explain and coverage have no place in this protocol", code="parameter_invalid", fix="ask POST /predict"
         )
     chosen = service.chosen(asked)
-    formats.check_size(request.body, chosen[0].max_body_bytes)
-    formats.check_json(request.content_type)
-    body: Any = formats.loads(request.body)
+    body: Any = binary_tensors.read(request.headers, request.body, chosen[0].max_body_bytes)
     rows = kserve.records(body, chosen[0].max_rows)
     made = service.answer(rows, asked, _id(request), chosen)
     return _answered(kserve.response(body, made, chosen[1].manifest.classes), made)
