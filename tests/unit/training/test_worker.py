@@ -69,6 +69,9 @@ class World:
         self.queue = MemoryQueue(clock=lambda: self.seconds)
         self.workflow.waiting.add("token")
 
+    def python_function(self) -> None:
+        """None is deployed."""
+
     def receive(self) -> Any:
         return self.queue.receive(wait_seconds=0, visibility_seconds=60)
 
