@@ -43,7 +43,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         log.info("sweep done", extra={"swept": len(done), "metrics": {"StuckMinutes": stuck_minutes(world.uploads)}})
         return {"swept": done}
     if "retrain" in event:
-        record = retrain(ports)
+        cause = event["retrain"].get("cause", "") if isinstance(event["retrain"], dict) else ""
+        record = retrain(ports, cause=str(cause)[:80])
         return {"retraining": {record.upload_id: record.state} if record else {}}
     if "monitor" in event:
         return monitor(MonitorPorts(world.store, world.env.data_bucket, log))

@@ -1,0 +1,342 @@
+"""Find the rows of one person in everything that is stored, and rewrite or delete it: every object version, MLflow, logs, files.
+
+Tables (CSV, JSON lines, Parquet) lose the matching rows; other texts have the value replaced; anything else that holds it (a graph,
+a pickle, an archive) is deleted. A raw upload is not rewritten in place, which would be a new upload: what is left of it goes
+to `erased/`. The bundle of a model that is active is left alone until another one is: running it again then completes it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import html
+import io
+import json
+import re
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote as url_quote
+
+from dropforge.data.engine import connect, name, quote
+from dropforge.data.schema import ROW_HASH
+from dropforge.errors import InvalidRequest
+
+ERASED: Final = "[erased]"
+SHORTEST: Final = 4  # characters of a value that is looked for in any text; shorter ones are in everything
+_TERM = re.compile(r"""\s*(?:"((?:[^"]|"")+)"|([\w.\-]+))\s*=\s*(?:'((?:[^']|'')*)'|(-?[\w.]+))\s*""")
+_RAW: Final = ("incoming/", "batch/")
+_TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whose rows are meant: the values of some columns, all of them in a row; and hashes of rows already found."""
+
+    columns: Mapping[str, str]
+    rows: frozenset[int] = frozenset()
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Those that are looked for in texts."""
+        return tuple(v for v in self.columns.values() if len(v) >= SHORTEST)
+
+    def pattern(self) -> re.Pattern[bytes]:
+        """The values as they may be written: plain, in JSON, in HTML, in an address; a number not as part of a longer one."""
+        forms = {f for v in self.values for f in (v, json.dumps(v)[1:-1], html.escape(v), url_quote(v))}
+        parts = []
+        for form in sorted(forms, key=len, reverse=True):
+            text = re.escape(form)
+            bounded = form.replace(".", "").isalnum()
+            parts += [rf"(?<![0-9A-Za-z]){text}(?![0-9A-Za-z])" if bounded else text]
+        codes = ("utf-16-le", "utf-16-be", "latin-1")
+        wide = [re.escape(v.encode(code, "ignore")) for v in self.values for code in codes if v.encode(code, "ignore")]
+        return re.compile(b"|".join([p.encode() for p in parts] + wide))
+
+
+def person(where: str) -> Person:
+    """From `customer_id = 'A-17' and region = 'north'`. Raises InvalidRequest for anything else, or for values too short to find."""
+    columns: dict[str, str] = {}
+    rest = where
+    while rest:
+        term = _TERM.match(rest)
+        if term is None:
+            raise _malformed(where)
+        column = term[1].replace('""', '"') if term[1] else term[2]
+        columns[column] = term[3].replace("''", "'") if term[3] is not None else term[4]
+        rest = rest[term.end() :]
+        joined = re.match(r"(?i)and\b", rest)
+        if rest and not joined:
+            raise _malformed(where)
+        rest = rest[joined.end() :] if joined else rest
+    made = Person(columns)
+    if not made.values:
+        raise InvalidRequest(
+            f"no value in {where!r} has {SHORTEST} characters: it would be found everywhere",
+            code="value_too_short",
+            fix="name a column that identifies the person: an id, an e-mail address",
+        )
+    return made
+
+
+def _malformed(where: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"cannot read {where!r}",
+        code="where_malformed",
+        fix="write: --where \"customer_id = 'A-17'\", more columns joined by `and`",
+    )
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What was found, and done unless it was a dry run. `left`: bundles of models that are active, with the value in them."""
+
+    rewritten: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    rows: int = 0
+    datasets: set[str] = field(default_factory=set)
+    hashes: set[int] = field(default_factory=set)
+    parts: dict[str, tuple[str, int]] = field(
+        default_factory=dict
+    )  # URI of a rewritten snapshot → its new hash and rows
+
+    @property
+    def found(self) -> int:
+        return len(self.rewritten) + len(self.deleted) + len(self.left)
+
+
+class Eraser:
+    """Works on the buckets with the caller's own credentials. `active`: prefixes of URIs of bundles in use. `dry`: looks only."""
+
+    def __init__(self, s3: Any, who: Person, active: Iterable[str], *, dry: bool) -> None:
+        self._s3, self._who, self._dry = s3, who, dry
+        self._active = tuple(active)
+        self._pattern = who.pattern()
+        self.outcome = Outcome()
+
+    def bucket(self, bucket: str) -> None:
+        """Every version of every object; datasets first, because they say which rows are meant."""
+        keys = self._keys(bucket)
+        for key in sorted(keys, key=lambda k: (not k.startswith("datasets/"), k)):
+            if not key.startswith("erasures/"):
+                self._object(bucket, key, keys[key])
+        if not self._dry and self.outcome.parts:
+            for key in keys:
+                if key.endswith(".json"):
+                    self._follow(bucket, key)
+
+    def _keys(self, bucket: str) -> dict[str, list[tuple[str, bool]]]:
+        """Versions by key, the latest first."""
+        found: dict[str, list[tuple[str, bool]]] = {}
+        for page in self._s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            for v in page.get("Versions", ()):
+                found.setdefault(v["Key"], []).append((v["VersionId"], v["IsLatest"]))
+        return found
+
+    def _object(self, bucket: str, key: str, versions: list[tuple[str, bool]]) -> None:
+        for version, latest in versions:
+            body = self._s3.get_object(Bucket=bucket, Key=key, VersionId=version)["Body"].read()
+            left = self._cleaned(bucket, key, body)
+            if left is body:
+                continue
+            uri = f"s3://{bucket}/{key}"
+            if any(uri.startswith(prefix) for prefix in self._active):
+                self.outcome.left.append(uri)
+                continue
+            (self.outcome.rewritten if left is not None and latest else self.outcome.deleted).append(f"{uri}?{version}")
+            if not self._dry:
+                self._replace(bucket, key, version, left if latest else None)
+
+    def _replace(self, bucket: str, key: str, version: str, left: bytes | None) -> None:
+        if left is not None:
+            target = f"erased/{key}" if key.startswith(_RAW) else key
+            self._s3.put_object(Bucket=bucket, Key=target, Body=left)
+        self._s3.delete_object(Bucket=bucket, Key=key, VersionId=version)
+
+    def _cleaned(self, bucket: str, key: str, body: bytes) -> bytes | None:
+        """What remains of an object: the same bytes when the person is not in it, None when nothing can remain."""
+        if self._pattern.search(key.encode()):
+            return None
+        if key.endswith(".parquet"):
+            return self._parquet(bucket, key, body)
+        if key.endswith(".gz"):
+            inner = gzip.decompress(body)
+            left = self._cleaned(bucket, key.removesuffix(".gz"), inner)
+            return body if left is inner else left and gzip.compress(left)
+        return self._other(key, body) if self._pattern.search(body) else body
+
+    def _other(self, key: str, body: bytes) -> bytes | None:
+        """A table loses records, another text the value itself; of a bundle or a pickle nothing can remain: their hashes are known."""
+        whole = "/bundle/" in key or ("/model/" in key and not key.endswith(".json"))
+        text = None if whole else _text(body)
+        if text is None:
+            return None
+        if key.endswith(_TABLES):
+            return self._lines(text, key).encode(_encoding(body))
+        return self._pattern.sub(ERASED.encode(), body)
+
+    def _lines(self, text: str, key: str) -> str:
+        """A table without the records that hold a value; the first record of a CSV is its header."""
+        kept = []
+        for number, record in enumerate(_records(text, quoted=not key.endswith("jsonl"))):
+            if self._pattern.search(record.encode()) and (number or key.endswith("jsonl")):
+                self.outcome.rows += 1
+            else:
+                kept.append(record)
+        return "".join(kept)
+
+    def _parquet(self, bucket: str, key: str, body: bytes) -> bytes:
+        with tempfile.TemporaryDirectory(prefix="dropforge-") as folder, closing(connect(Path(folder))) as db:
+            source, target = Path(folder) / "in.parquet", Path(folder) / "out.parquet"
+            source.write_bytes(body)
+            table = f"read_parquet({quote(str(source))})"
+            columns = {str(c[0]): str(c[1]) for c in db.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()}
+            condition = self._condition(columns)
+            hashes = f"{name(ROW_HASH)}" if ROW_HASH in columns else "NULL"
+            matched = db.execute(f"SELECT {hashes} FROM {table} WHERE {condition}").fetchall()
+            if not matched:
+                return body
+            self.outcome.rows += len(matched)
+            self.outcome.hashes |= {int(m[0]) for m in matched if m[0] is not None}
+            db.execute(
+                f"COPY (SELECT * FROM {table} WHERE NOT coalesce({condition}, false)) TO {quote(str(target))} "
+                "(FORMAT parquet, COMPRESSION zstd)"
+            )
+            left = target.read_bytes()
+            if key.startswith("datasets/") and key.endswith("/data.parquet"):
+                self.outcome.datasets.add(key.split("/")[1])
+            rows = int(db.execute(f"SELECT count(*) FROM {table} WHERE NOT coalesce({condition}, false)").fetchone()[0])
+            self.outcome.parts[f"s3://{bucket}/{key}"] = (hashlib.sha256(left).hexdigest(), rows)
+            return left
+
+    def _condition(self, columns: Mapping[str, str]) -> str:
+        """SQL of the rows that are the person's: by its columns, by a value in any text, or by the hash of a row found before."""
+        parts = []
+        named = {c: next((n for n in (c, f"x.{c}") if n in columns), None) for c in self._who.columns}
+        if all(named.values()):
+            terms = [
+                f"CAST({name(n)} AS VARCHAR) = {quote(self._who.columns[c])}" for c, n in named.items() if n is not None
+            ]
+            parts.append("(" + " AND ".join(terms) + ")")
+        for column, kind in columns.items():
+            if kind.startswith(("VARCHAR", "ENUM")):
+                parts += [f"contains(CAST({name(column)} AS VARCHAR), {quote(v)})" for v in self._who.values]
+        known = self._who.rows | self.outcome.hashes
+        if ROW_HASH in columns and known:
+            parts.append(f"{name(ROW_HASH)} IN ({', '.join(str(h) for h in sorted(known))})")
+        return " OR ".join(parts) or "false"
+
+    def _follow(self, bucket: str, key: str) -> None:
+        """Manifests that name a rewritten snapshot name its new hash and number of rows."""
+        try:
+            value = json.loads(self._s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        except (ValueError, self._s3.exceptions.NoSuchKey):
+            return
+        if _renamed(value, self.outcome.parts):
+            self._s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(value, indent=1).encode())
+
+
+def _renamed(value: Any, parts: Mapping[str, tuple[str, int]]) -> bool:
+    """Change every part of a manifest in place whose file was rewritten; whether there was one."""
+    changed = False
+    if isinstance(value, dict):
+        if value.get("uri") in parts and "sha256" in value:
+            value["sha256"], value["rows"] = parts[value["uri"]]
+            changed = True
+        return any([changed, *(_renamed(v, parts) for v in value.values())])
+    if isinstance(value, list):
+        return sum(_renamed(v, parts) for v in value) > 0  # every one, not up to the first
+    return False
+
+
+def _encoding(body: bytes) -> str:
+    if body.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "utf-8"
+
+
+def _text(body: bytes) -> str | None:
+    """None for bytes that are no text."""
+    if b"\x00" in body and not body.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return None
+    return body.decode(_encoding(body))
+
+
+def _records(text: str, *, quoted: bool) -> Iterator[str]:
+    """Lines with their ends; a line break within quotes ends no record of a CSV."""
+    pending = ""
+    for line in io.StringIO(text, newline=""):
+        pending += line
+        if quoted and pending.count('"') % 2:
+            continue
+        yield pending
+        pending = ""
+    if pending:
+        yield pending
+
+
+def erase_logs(logs: Any, prefix: str, who: Person, *, dry: bool) -> list[str]:
+    """Delete log streams that hold a value; their names."""
+    gone = []
+    for page in logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=prefix):
+        for group in page["logGroups"]:
+            streams = set()
+            for value in who.values:
+                found = logs.get_paginator("filter_log_events").paginate(
+                    logGroupName=group["logGroupName"], filterPattern=json.dumps(value, ensure_ascii=False)
+                )
+                streams |= {e["logStreamName"] for p in found for e in p["events"] if value in e["message"]}
+            for stream in sorted(streams):
+                if not dry:
+                    logs.delete_log_stream(logGroupName=group["logGroupName"], logStreamName=stream)
+                gone.append(f"{group['logGroupName']}/{stream}")
+    return gone
+
+
+def erase_files(folder: Path, who: Person, *, dry: bool) -> list[str]:
+    """Overwrite the values in log files of a local cloud by as many `x`, so that a writer's place in the file stays right."""
+    pattern, done = who.pattern(), []
+    for path in sorted(p for p in folder.rglob("*.log") if p.is_file()):
+        body = path.read_bytes()
+        if pattern.search(body):
+            done.append(str(path))
+            if not dry:
+                with path.open("r+b") as file:
+                    file.write(pattern.sub(lambda m: b"x" * len(m[0]), body))
+    return done
+
+
+def erase_database(path: Path, who: Person, *, dry: bool) -> int:
+    """Replace the values in every text of an SQLite database (MLflow's, locally) and rebuild its file; cells changed."""
+    if not path.exists():
+        return 0
+    changed = 0
+    with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as db:
+        tables = [r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for table in tables:
+            for column in [r[1] for r in db.execute(f"PRAGMA table_info({name(table)})")]:
+                for value in who.values:
+                    # Names come from the database's own catalogue, quoted; values are parameters.
+                    where = f"FROM {name(table)} WHERE instr(CAST({name(column)} AS TEXT), ?) > 0"
+                    count = db.execute(f"SELECT count(*) {where}", (value,)).fetchone()[0]
+                    changed += count
+                    if count and not dry:
+                        db.execute(
+                            f"UPDATE {name(table)} SET {name(column)} = replace(CAST({name(column)} AS TEXT), ?, ?) "
+                            f"WHERE instr(CAST({name(column)} AS TEXT), ?) > 0",
+                            (value, ERASED, value),
+                        )
+        if changed and not dry:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            db.execute("VACUUM")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return changed
