@@ -185,10 +185,12 @@ def outputs(json: Json = False) -> None:
 def apply(json: Json = False) -> None:
     """Validate settings.yaml and put it in force; nothing is restarted."""
     from dropforge import bootstrap, settings_store
+    from dropforge.adapters.lifecycle import BucketLifecycle
     from dropforge.adapters.s3 import S3Store
 
     target = Target.find()
     world = bootstrap.World(target.environment)
     text = (project_root() / SETTINGS_FILE).read_bytes()
     parsed = settings_store.apply(S3Store(target.client("s3")), world.env.data_bucket, text)
+    BucketLifecycle(target.client("s3")).apply(world.env.data_bucket, parsed.retention.model_dump())
     emit_json({"sha256": parsed.sha256}) if json else say(f"in force: settings {parsed.sha256[:12]}")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from dropforge import settings_store
+from dropforge.adapters.lifecycle import BucketLifecycle
 from dropforge.adapters.s3 import S3Store
 from dropforge.errors import Conflict, DropforgeError, PermanentError
 from dropforge_local import containers, deploy, frontend, profiles
@@ -65,7 +66,9 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
             start_emulator(config)
     with _timed("settings", progress):
         store = S3Store(deploy.client(config, "s3"))
-        settings_store.apply(store, config.data_bucket, config.settings_file.read_bytes(), config.settings_file.name)
+        text = config.settings_file.read_bytes()
+        applied = settings_store.apply(store, config.data_bucket, text, config.settings_file.name)
+        BucketLifecycle(deploy.client(config, "s3")).apply(config.data_bucket, applied.retention.model_dump())
     outputs = deploy.outputs(config)
     page = threading.Thread(target=_caught(lambda: _timed_frontend(config, outputs, progress), errors), daemon=True)
     if config.ui_port:

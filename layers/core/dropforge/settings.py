@@ -191,6 +191,19 @@ class ServingSettings(Frozen):
         return value
 
 
+Days = Annotated[int | None, Field(gt=0)]
+
+
+class RetentionSettings(Frozen):
+    """Days after which what lies below a prefix of the data bucket is deleted, with its older versions; none: kept."""
+
+    incoming: Days = Field(None, description="raw uploads; their accepted rows stay in datasets/")
+    batch: Days = Field(None, description="files to be scored")
+    predictions: Days = Field(None, description="files of predictions")
+    quarantine: Days = Field(None, description="rows that could not be read")
+    captured: Days = Field(None, description="requests kept for monitoring; CaptureDays of the stack holds as well")
+
+
 class CostSettings(Frozen):
     """List prices in `currency`, for estimates only. `as_of`: the day they were looked up."""
 
@@ -223,6 +236,7 @@ class Settings(Frozen):
     training: TrainingSettings = TrainingSettings()
     promotion: PromotionSettings = PromotionSettings()
     serving: ServingSettings = ServingSettings()
+    retention: RetentionSettings = RetentionSettings()
     cost: CostSettings = CostSettings()
     sha256: str = ""
 
