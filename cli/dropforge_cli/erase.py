@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
 
 
 def erase(
-    where: Annotated[str, typer.Option(help="whose rows: \"customer_id = 'A-17'\", more columns joined by `and`")],
+    where: Annotated[
+        str, typer.Option(help="whose rows: \"customer_id = 'A-17'\", a column that identifies the person")
+    ],
     row_hash: Annotated[
         list[int] | None, typer.Option(help="also rows with this hash (column __row of a dataset); may be repeated")
     ] = None,

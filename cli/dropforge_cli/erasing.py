@@ -7,6 +7,7 @@ to `erased/`. The bundle of a model that is active is left alone until another o
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import html
@@ -35,7 +36,7 @@ _TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whose rows are meant: the values of some columns, all of them in a row; and hashes of rows already found."""
+    """Whose rows are meant: the value of a column; and hashes of rows already found."""
 
     columns: Mapping[str, str]
     rows: frozenset[int] = frozenset()
@@ -46,34 +47,32 @@ class Person:
         return tuple(v for v in self.columns.values() if len(v) >= SHORTEST)
 
     def pattern(self) -> re.Pattern[bytes]:
-        """The values as they may be written: plain, in JSON, in HTML, in an address; a number not as part of a longer one."""
-        forms = {f for v in self.values for f in (v, json.dumps(v)[1:-1], html.escape(v), url_quote(v))}
+        """The value as it may be written: plain, in JSON, in HTML, in an address, in other encodings; never within a longer word."""
         parts = []
-        for form in sorted(forms, key=len, reverse=True):
-            text = re.escape(form)
-            bounded = form.replace(".", "").isalnum()
-            parts += [rf"(?<![0-9A-Za-z]){text}(?![0-9A-Za-z])" if bounded else text]
-        codes = ("utf-16-le", "utf-16-be", "latin-1")
-        wide = [re.escape(v.encode(code, "ignore")) for v in self.values for code in codes if v.encode(code, "ignore")]
-        return re.compile(b"|".join([p.encode() for p in parts] + wide))
+        for value in self.values:
+            forms = {value, json.dumps(value)[1:-1], html.escape(value), url_quote(value)}
+            written = {f.encode() for f in forms}
+            with contextlib.suppress(UnicodeEncodeError):
+                written.add(value.encode("latin-1"))
+            parts += [
+                rb"(?<![0-9A-Za-z])" + re.escape(w) + rb"(?![0-9A-Za-z])"
+                for w in sorted(written, key=len, reverse=True)
+            ]
+            parts += [re.escape(value.encode(code)) for code in ("utf-16-le", "utf-16-be")]
+        return re.compile(b"|".join(parts))
 
 
 def person(where: str) -> Person:
-    """From `customer_id = 'A-17' and region = 'north'`. Raises InvalidRequest for anything else, or for values too short to find."""
-    columns: dict[str, str] = {}
-    rest = where
-    while rest:
-        term = _TERM.match(rest)
-        if term is None:
-            raise _malformed(where)
-        column = term[1].replace('""', '"') if term[1] else term[2]
-        columns[column] = term[3].replace("''", "'") if term[3] is not None else term[4]
-        rest = rest[term.end() :]
-        joined = re.match(r"(?i)and\b", rest)
-        if rest and not joined:
-            raise _malformed(where)
-        rest = rest[joined.end() :] if joined else rest
-    made = Person(columns)
+    """From `customer_id = 'A-17'`. Raises InvalidRequest for anything else, or for a value too short to find.
+
+    One column, not several: in texts and in other columns a value is looked for by itself, and one that others share (a region)
+    would take them along.
+    """
+    term = _TERM.fullmatch(where)
+    if term is None:
+        raise _malformed(where)
+    column = term[1].replace('""', '"') if term[1] else term[2]
+    made = Person({column: term[3].replace("''", "'") if term[3] is not None else term[4]})
     if not made.values:
         raise InvalidRequest(
             f"no value in {where!r} has {SHORTEST} characters: it would be found everywhere",
@@ -87,7 +86,7 @@ def _malformed(where: str) -> InvalidRequest:
     return InvalidRequest(
         f"cannot read {where!r}",
         code="where_malformed",
-        fix="write: --where \"customer_id = 'A-17'\", more columns joined by `and`",
+        fix="write one column that identifies the person: --where \"customer_id = 'A-17'\"",
     )
 
 
@@ -225,7 +224,9 @@ class Eraser:
             parts.append("(" + " AND ".join(terms) + ")")
         for column, kind in columns.items():
             if kind.startswith(("VARCHAR", "ENUM")):
-                parts += [f"contains(CAST({name(column)} AS VARCHAR), {quote(v)})" for v in self._who.values]
+                # As a word of its own: RE2 has no look-behind.
+                words = [f"(^|[^0-9A-Za-z]){re.escape(v)}($|[^0-9A-Za-z])" for v in self._who.values]
+                parts += [f"regexp_matches(CAST({name(column)} AS VARCHAR), {quote(w)})" for w in words]
         known = self._who.rows | self.outcome.hashes
         if ROW_HASH in columns and known:
             parts.append(f"{name(ROW_HASH)} IN ({', '.join(str(h) for h in sorted(known))})")

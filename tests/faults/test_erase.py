@@ -187,7 +187,8 @@ def test_the_model_in_use_goes_on_until_another_one_is(planted: Planted) -> None
     ("where", "code"),
     [
         ("customer_id", "where_malformed"),
-        ("a = 'x' or b = 'y'", "where_malformed"),
+        ("a = 'xxxx' or b = 'yyyy'", "where_malformed"),
+        ("a = 'xxxx' and b = 'yyyy'", "where_malformed"),
         ("", "value_too_short"),
         ("a = 'ab'", "value_too_short"),
     ],
@@ -200,7 +201,23 @@ def test_what_would_erase_too_much_is_refused(where: str, code: str) -> None:
 
 
 def test_a_condition_is_read_as_it_is_written() -> None:
-    """Quoted names and values, several columns, numbers."""
-    who = erasing.person("\"customer id\" = 'O''Brien 7' AND region = 'north' and number = 1234567")
-    assert who.columns == {"customer id": "O'Brien 7", "region": "north", "number": "1234567"}
-    assert not who.pattern().search(b"9123456789")
+    """Quoted names and values, numbers."""
+    assert erasing.person("\"customer id\" = 'O''Brien 7'").columns == {"customer id": "O'Brien 7"}
+    assert erasing.person("number=1234567").columns == {"number": "1234567"}
+
+
+def test_other_people_with_a_longer_value_stay(planted: Planted) -> None:
+    """`maria…` is not `annamaria…`, 1234567 is not part of 9123456789: neither in texts nor in columns."""
+    longer = f"anna{VALUE}"
+    assert not erasing.person(f"customer_id = '{VALUE}'").pattern().search(longer.encode())
+    assert not erasing.person("number = 1234567").pattern().search(b"9123456789")
+    for key, body in (
+        ("predictions/9/x.csv", _csv(longer).encode()),
+        ("datasets/cc/data.parquet", _parquet("customer_id", longer)),
+    ):
+        planted.s3.put_object(Bucket="data", Key=key, Body=body)
+    planted.erase()
+    assert longer in planted.body("data", "predictions/9/x.csv").decode()
+    assert pq.read_table(io.BytesIO(planted.body("data", "datasets/cc/data.parquet")))["customer_id"].to_pylist() == [
+        longer
+    ]
