@@ -42,7 +42,9 @@ SETS: dict[str, dict[str, str]] = {
         "MlflowSecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:m", **IMAGE,
     },
     "web app": {**FRONTEND, **SUBNETS, "KmsKeyArn": KEY, "SecretsKmsKeyArn": KEY},
-    "gradual, warm, mailed": {"GradualDeployment": "true", "PredictProvisioned": "1", "AlarmEmail": "a@b.c", "NoUploadDays": "2"},
+    "gradual, warm, mailed": {
+        "GradualDeployment": "true", "PredictProvisioned": "1", "AlarmEmail": "a@b.c", "NoUploadDays": "2", "MoreAlarms": "true",
+    },
     "quiet": {"Monitoring": "false", "Tracing": "PassThrough", "RequireTls": "false", "RetrainSchedule": "rate(30 days)"},
 }  # fmt: skip
 

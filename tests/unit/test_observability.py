@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_alarms_and_dashboard_look_at_metrics_that_exist() -> None:
     resources = load_template(ROOT / "template.yaml")["Resources"]
     services = {n.removesuffix("Logs").lower() for n, r in resources.items() if r["Type"] == "AWS::Logs::LogGroup"}
     alarms = [r["Properties"] for r in resources.values() if r["Type"] == "AWS::CloudWatch::Alarm"]
-    own = [a for a in alarms if a["Namespace"] == {"Fn::Sub": "Dropforge/${ProjectName}"}]
+    own = [a for a in alarms if a.get("Namespace") == {"Fn::Sub": "Dropforge/${ProjectName}"}]
     assert len(own) >= 3
     for alarm in own:
         assert alarm["MetricName"] in METRICS
@@ -139,3 +140,28 @@ def test_every_alarm_tells_somebody_what_to_do() -> None:
         if r["Type"] == "AWS::CloudWatch::Alarm":
             assert r["Properties"]["AlarmActions"] == [{"Ref": "AlarmTopic"}], name
             assert len(r["Properties"]["AlarmDescription"]) > 40, name
+
+
+def test_a_function_near_its_timeout_is_told() -> None:
+    """The alarm divides each function's longest call by that function's own timeout: 100 is the limit."""
+    resources = load_template(ROOT / "template.yaml")["Resources"]
+    metrics = resources["DurationAlarm"]["Properties"]["Metrics"]
+    expression = next(m["Expression"] for m in metrics if "Expression" in m)
+    functions = {
+        m["Id"]: m["MetricStat"]["Metric"]["Dimensions"][0]["Value"]["Ref"] for m in metrics if "MetricStat" in m
+    }
+    divided = dict(part.split(" / ") for part in expression.removeprefix("MAX([").removesuffix("])").split(", "))
+    timeouts = {i: resources[name]["Properties"]["Timeout"] for i, name in functions.items()}
+    assert {i: int(by) for i, by in divided.items()} == {i: seconds * 1000 // 100 for i, seconds in timeouts.items()}
+    assert set(functions.values()) == {n for n, r in resources.items() if r["Type"] == "AWS::Serverless::Function"}
+
+
+def test_the_runbook_has_a_line_for_each_alarm() -> None:
+    """Whoever is woken by an alarm finds it in docs/runbook.md: what it means, where to look, what to do; no line is stale."""
+    resources = load_template(ROOT / "template.yaml")["Resources"]
+    alarms = {n for n, r in resources.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
+    page = (ROOT / "docs" / "runbook.md").read_text()
+    lines = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \| (.+) \|$", page, re.MULTILINE)
+    assert {name for name, *_ in lines} == alarms
+    assert len(lines) == len(alarms)
+    assert all(len(cell.split()) >= 4 for _, *cells in lines for cell in cells)
