@@ -77,7 +77,7 @@ def prepare(folder: Path, rows: int, large: int, distinct: int) -> None:
         onnx, output = export.to_onnx(model, len(cleaner.numbers), len(cleaner.categories))
         manifest = export.manifest_for(
             model, data, onnx, output, project="adult", name=slug(name), run_id="r", dataset_id="d", target="income",
-            markers=markers, metrics={}, importance={}, conformal={}, holdout_share=0.2,
+            markers=markers, metrics={}, importance={}, holdout_share=0.2,
         )  # fmt: skip
         (folder / f"{name}.onnx").write_bytes(onnx)
         (folder / f"{name}.json").write_bytes(manifest.to_json())

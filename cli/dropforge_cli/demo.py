@@ -133,12 +133,10 @@ def _model_table(target: Target) -> None:
 
 
 def _serve(target: Target) -> str:
-    """Label the best version of all Production, as a person would in MLflow, and load it."""
+    """Label the last upload's challenger Production, as a person would in MLflow, and load it."""
     from dropforge_cli.models import label
 
-    listed = target.api("GET", "/models").json()["models"]
-    best = max((m for m in listed if m["aliases"]), key=lambda m: max(m["heldout"].values(), default=0))
-    label(best["name"], "Production", version=best["version"])
+    label("challenger", "Production")
     told = target.api("POST", "/set_model", json={"alias": "Production"}, headers={"x-dropforge-user": "demo"}).json()
     return f"{told['model']['name']} version {told['model']['version']}"
 

@@ -63,7 +63,10 @@ def choose(mode: str, y: np.ndarray, probabilities: np.ndarray, seed: int) -> Ch
         sure = gain.mean() > 2 * gain.std() / np.sqrt(len(y))
         if mode != "auto" or (sure and losses[method] < least):
             best, least = fitted, losses[method]
-            reason = f"{method} lowers the log loss from {losses['none']:.5f} to {least:.5f} on out-of-fold rows"
+            effect = "lowers" if least < losses["none"] else "does not lower"
+            doubt = "" if sure or effect != "lowers" else ", which may be chance"
+            reason = f"{method} {effect} the log loss: {losses['none']:.5f} without, {least:.5f} with it on out-of-fold rows{doubt}"
+            reason = reason if mode == "auto" else f"training.calibration is {method}; {reason}"
     return Choice(best, losses, reason)
 
 
@@ -85,7 +88,7 @@ def _magnifies(calibration: Calibration, probabilities: np.ndarray, seed: int) -
     rng = np.random.default_rng(seed)
     rows = probabilities[rng.permutation(len(probabilities))[:20_000]]
     moved = np.clip(rows + rng.choice([-_ROUNDING, _ROUNDING], rows.shape) * (rows > 0), 0, 1)
-    return bool(np.abs(calibrate(calibration, moved) - calibrate(calibration, rows)).max() > _GROWN)
+    return not np.abs(calibrate(calibration, moved) - calibrate(calibration, rows)).max() <= _GROWN  # NaN: it does
 
 
 def _fit(method: str, y: np.ndarray, p: np.ndarray, floor: float) -> Calibration:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics as sk
 
-from dropforge_training import comparison, conformal, contributions, curves, evaluation
-from dropforge_training.comparison import Rows
+from dropforge.metrics import sign
+from dropforge_training import comparison, conformal, contributions, curves, evaluation, metrics
+from dropforge_training.metrics import Rows
 from dropforge_training.processing import LabelledPipeline
 from dropforge_training.tables import Table
 
@@ -19,6 +20,7 @@ _SMALLEST_SLICE = 30  # rows under which a slice is counted, but not scored: its
 _MOST_SLICES = 20
 _IMPORTANCE_ROWS = 1000
 _IMPORTANCE_REPEATS = 3
+_RARE = 30  # rows of a rare class in the sample, as far as there are so many
 
 
 def intervals(scored: Rows, metric: str, seed: int) -> dict[str, tuple[float, float]]:
@@ -28,11 +30,11 @@ def intervals(scored: Rows, metric: str, seed: int) -> dict[str, tuple[float, fl
     """
     tail = (1 - _CONFIDENCE) / 2
     found = {}
-    for name in dict.fromkeys((metric, "roc_auc", "average_precision", "log_loss", "accuracy", "f1")):
-        drawn = comparison.bootstrap(comparison.scorer(name, scored), len(scored.y), seed)
+    for name in dict.fromkeys((metric, *metrics.TUNED)):
+        drawn = comparison.bootstrap(metrics.scorer(name, scored), len(scored.y), seed)
         if len(drawn):
             low, high = (float(np.quantile(drawn, q)) for q in (tail, 1 - tail))
-            found[name] = (-high, -low) if name == "log_loss" else (low, high)
+            found[name] = (low, high) if sign(name) > 0 else (-high, -low)
     return found
 
 
@@ -80,15 +82,17 @@ def importance(
 ) -> list[dict[str, Any]]:
     """Permutation importance (Breiman 2001): how much the metric falls when one column is shuffled; the largest first.
 
-    Mean and standard deviation over three shuffles of at most 1,000 held-out rows. Columns that say the same share theirs.
+    Mean and standard deviation over three shuffles of about 1,000 held-out rows, stratified by class.
+    Columns that say the same share theirs.
     """
     rng = np.random.default_rng(seed)
-    chosen = rng.permutation(len(rows))[:_IMPORTANCE_ROWS]
+    chosen, weights = _sample(rows.y, _IMPORTANCE_ROWS, rng)
     x, y = rows.x.iloc[chosen].reset_index(drop=True), rows.y[chosen]
-    if len(np.unique(y)) < len(model.classes_):
-        return []
-    code = 1 if positive is None else positive
-    base = evaluation.score(metric, y, model.predict_proba(x), code)
+
+    def score(probabilities: np.ndarray) -> float:
+        return metrics.score(metric, Rows(y, probabilities.argmax(axis=1), probabilities, positive), weights)
+
+    base = score(model.predict_proba(x))
     found = []
     for column in x.columns:
         orders = [rng.permutation(len(x)) for _ in range(_IMPORTANCE_REPEATS)]
@@ -96,9 +100,26 @@ def importance(
         parts = np.split(
             model.predict_proba(shuffled), _IMPORTANCE_REPEATS
         )  # one call: waking a forest costs more than rows
-        falls = [base - evaluation.score(metric, y, p, code) for p in parts]
+        falls = [base - score(p) for p in parts]
         found.append({"column": column, "mean": float(np.mean(falls)), "std": float(np.std(falls))})
     return sorted(found, key=lambda f: -f["mean"])
+
+
+def _sample(y: np.ndarray, most: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Places of about `most` rows in which every class has its share and no fewer than _RARE rows, and their weights.
+
+    A row of a class of which more were taken than its share weighs less in proportion, so that weighted scores are those of
+    all rows.
+    """
+    if len(y) <= most:
+        return np.arange(len(y)), np.ones(len(y))
+    places, weights = [], []
+    for code in np.unique(y):
+        rows = rng.permutation(np.flatnonzero(y == code))
+        taken = rows[: max(min(_RARE, len(rows)), round(most * len(rows) / len(y)))]
+        places.append(taken)
+        weights.append(np.full(len(taken), len(rows) / len(taken)))
+    return np.concatenate(places), np.concatenate(weights)
 
 
 def differences(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -141,11 +162,14 @@ def card(
     metric: str,
     metrics: dict[str, float],
     importance: list[dict[str, Any]],
-    conformal_limits: dict[str, tuple[float, ...]],
+    served_probabilities: np.ndarray,
     seed: int,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
-    """Everything, as plain values that JSON can hold. `raw`: probabilities before calibration; `facts`: what the caller knows."""
+    """Everything, as plain values that JSON can hold.
+
+    `raw`: probabilities before calibration; `served_probabilities`: as the bundle gives them; `facts`: what the caller knows.
+    """
     found = slices(scored, groups)
     after = curves.reliability(scored.y, scored.probabilities, scored.positive)
     return {
@@ -163,7 +187,7 @@ def card(
             "before": curves.reliability(scored.y, raw, scored.positive) if model.calibration else after,
             "after": after,
         },
-        "conformal": conformal.measure(scored.y, scored.probabilities, conformal_limits),
+        "conformal": conformal.cross_measured(scored.y, served_probabilities, seed),
         "slices": found,
         "differences": differences(found),
         "importance": {"metric": metric, "columns": importance},

@@ -158,8 +158,8 @@ def _sets(card: dict[str, Any]) -> str:
         return ""
     heads = (
         "coverage promised",
-        "held, all rows",
-        *(f"held, {c}" for c in card["classes"][:6]),
+        "covered, all rows",
+        *(f"covered, {c}" for c in card["classes"][:6]),
         "mean size",
         "one class",
         "empty",
@@ -168,7 +168,7 @@ def _sets(card: dict[str, Any]) -> str:
         (
             f"{c['coverage']:.0%}",
             f"{c['covered']:.1%}",
-            *(f"{v:.1%}" for v in c["by_class"][:6]),
+            *("–" if v is None else f"{v:.1%}" for v in c["by_class"][:6]),
             f"{c['mean_size']:.2f}",
             f"{c['single']:.0%}",
             f"{c['empty']:.0%}",
@@ -176,9 +176,9 @@ def _sets(card: dict[str, Any]) -> str:
         for c in card["conformal"]
     ]
     return (
-        '<h2>Prediction sets</h2><p class="soft">Classes that cannot be ruled out: each true class is in its rows\' sets as often as '
-        "promised (class-conditional conformal prediction; thresholds from out-of-fold rows, checked here on held-out rows).</p>"
-        + table(heads, rows)
+        '<h2>Prediction sets</h2><p class="soft">Classes that cannot be ruled out: each true class is in its rows\' sets at least as '
+        "often as promised, over many rows like these (split conformal prediction, class-conditional, calibrated on the held-out "
+        "rows; measured here half against half).</p>" + table(heads, rows)
     )
 
 

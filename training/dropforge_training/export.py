@@ -153,7 +153,6 @@ def manifest_for(
     markers: dict[str, tuple[str, ...]],
     metrics: dict[str, float],
     importance: dict[str, float],
-    conformal: dict[str, tuple[float, ...]],
     holdout_share: float,
 ) -> BundleManifest:
     """What the API must know, taken from the fitted processor and the training rows. `python`: of a bundle without a graph."""
@@ -217,8 +216,8 @@ def manifest_for(
         metrics={k: round(v, 6) for k, v in metrics.items()},
         importance={k: round(v, 6) for k, v in importance.items()},
         example=records(synthetic.row(data.train.x, kinds))[0],
-        conformal=conformal,
         holdout_share=holdout_share,
+        moved_rows=data.moved,
         calibration=model.calibration,
     )
 
@@ -256,19 +255,22 @@ def _plain(value: Any) -> Any:
 
 def check_parity(
     model: LabelledPipeline, manifest: BundleManifest, body: bytes, rows: Table, log: logging.Logger, chunk: int = 2000
-) -> dict[str, float]:
+) -> tuple[dict[str, float], np.ndarray]:
     """Predict every held-out row through the API's own predictor and through the pipeline. `body`: the graph, or the pickle.
+
+    Returns the figures, and the probabilities as the bundle gives them, shape [rows, classes].
 
     Of a pickle it shows that rows as callers send them, and the model as it comes out of its file, give what training saw.
 
-    Raises JobFailed when a probability differs by more than TOLERANCE or a label flips: such a bundle is never served.
+    Raises JobFailed when a probability differs by more than TOLERANCE or is no number, or when a label flips that is not a
+    tie: such a bundle is never served. Within TOLERANCE of the threshold, or of the second class, either label is right.
     """
     try:
         read = read_manifest(manifest.to_json())
         predictor = open_pickle(read, body) if read.python else open_graph(read, body)
     except DropforgeError as error:
         raise JobFailed(f"the bundle cannot be opened: {error.message}", code="bundle_broken", fix=error.fix) from error
-    worst, flips = 0.0, 0
+    differences, flips, probabilities = [], 0, []
     for start in range(0, len(rows), chunk):
         part = rows.x.iloc[start : start + chunk]
         try:
@@ -278,10 +280,13 @@ def check_parity(
                 f"the bundle refuses held-out rows: {error.message}", code="parity", fix=error.fix
             ) from error
         expected = model.predict_proba(part)
-        worst = max(worst, float(np.abs(served.probabilities - expected).max()))
-        flips += int((np.array(served.labels, dtype=object) != model.predict(part)).sum())
+        probabilities.append(served.probabilities)
+        differences.append(np.abs(served.probabilities - expected).max())
+        flipped = np.array(served.labels, dtype=object) != model.predict(part)
+        flips += int((flipped & ~_undecided(expected, model)).sum())
+    worst = float(np.max(differences))  # NaN where any difference is: Python's max would drop it
     log.info("bundle checked", extra={"rows": len(rows), "max_abs_difference": worst, "label_flips": flips})
-    if worst > TOLERANCE or flips:
+    if not worst <= TOLERANCE or flips:
         raise JobFailed(
             f"the bundle differs from its pipeline: max |Δp| {worst:.2g} (allowed {TOLERANCE:g}), {flips} of {len(rows)} labels flip",
             code="parity",
@@ -289,4 +294,14 @@ def check_parity(
             if read.python is None
             else "a step depends on more than the row's values (types of columns, their order, chance); take numbers as float64",
         )
-    return {"max_abs_difference": worst, "label_flips": float(flips), "rows": float(len(rows))}
+    figures = {"max_abs_difference": worst, "label_flips": float(flips), "rows": float(len(rows))}
+    return figures, np.concatenate(probabilities)
+
+
+def _undecided(probabilities: np.ndarray, model: LabelledPipeline) -> np.ndarray:
+    """Which rows lie so near a decision that a difference within TOLERANCE may turn it, shape [rows]."""
+    if model.positive:
+        chance = probabilities[:, list(model.classes_).index(model.positive)]
+        return np.asarray(np.abs(chance - model.threshold) <= TOLERANCE)
+    first, second = np.sort(probabilities, axis=1)[:, :-3:-1].T
+    return np.asarray(first - second <= 2 * TOLERANCE)

@@ -1,5 +1,5 @@
 """The last fit with the tuned parameters, and the same fit without one fold at a time: what the model says of rows it does
-not know, for calibration, the threshold and prediction sets. The held-out rows are not touched."""
+not know, for calibration and the threshold. The held-out rows are not touched."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 
 from dropforge.serving.calibration import calibrate
 from dropforge.settings import Settings
-from dropforge_training import calibration, conformal, thresholds
+from dropforge_training import calibration, folds, thresholds
 from dropforge_training.interruption import Interrupted
 from dropforge_training.processing import LabelledPipeline
 from dropforge_training.tables import BUCKETS, Table, TrainingData
@@ -21,10 +20,9 @@ from dropforge_training.tables import BUCKETS, Table, TrainingData
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The model, and what was learnt out of fold: prediction sets, why this calibration and this threshold."""
+    """The model, and what was learnt out of fold: why this calibration and this threshold."""
 
     model: LabelledPipeline
-    conformal: dict[str, tuple[float, ...]]
     calibration: calibration.Choice
     threshold_reason: str
 
@@ -38,7 +36,7 @@ def fit(
     log: logging.Logger,
     stop: Callable[[], bool],
 ) -> Fitted:
-    """Fit on all training rows; calibrate, choose the threshold and the prediction sets on out-of-fold rows.
+    """Fit on all training rows; calibrate and choose the threshold on out-of-fold rows.
 
     `refit` fits the whole pipeline with the tuned parameters on the rows given; it is called once a fold and once for all
     rows. Raises Interrupted when `stop` said so.
@@ -52,7 +50,7 @@ def fit(
         at, reason = thresholds.choose(settings.serving, y == positive, served[:, positive])
     log.info("calibration and threshold chosen", extra={"calibration": choice.reason, "threshold": f"{at:g}: {reason}"})
     model = LabelledPipeline(refit(data.train), data.classes, at, data.positive, choice.calibration)
-    return Fitted(model, conformal.thresholds(y, served) if len(y) else {}, choice, reason)
+    return Fitted(model, choice, reason)
 
 
 def _out_of_fold(
@@ -60,7 +58,7 @@ def _out_of_fold(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Codes and probabilities of rows that the model saying them was not fitted on."""
     rows, classes = data.train, len(data.classes)
-    fold, asked = _folds(rows, classes, seed)
+    fold, asked = _fold_of(rows, classes, seed)
     told, codes = [np.empty((0, classes))], [np.empty(0, dtype=np.int64)]
     for f in range(asked):
         if stop():
@@ -71,22 +69,18 @@ def _out_of_fold(
     return np.concatenate(codes), np.concatenate(told)
 
 
-def _folds(rows: Table, classes: int, seed: int) -> tuple[np.ndarray, int]:
+def _fold_of(rows: Table, classes: int, seed: int) -> tuple[np.ndarray, int]:
     """Fold of each row, and how many folds are worth a fit. Equal rows share a fold: a copy would be no unknown row."""
     k = 5 if len(rows) < 10_000 else 3
     asked = k if len(rows) < 50_000 else 1  # a third of many rows is enough
-    counts = np.bincount(rows.y, minlength=classes)
-    if np.min(counts) < 2:
+    if folds.fewest_different(rows) < 2:
         return np.zeros(len(rows), dtype=int), 0
     # the held-out share uses the hash modulo this; what is left of it is independent
     fold = ((rows.row // np.uint64(BUCKETS)) % np.uint64(k)).astype(int)
     inside = all((np.bincount(rows.y[fold != f], minlength=classes) > 0).all() for f in range(k))
     if not inside or len(np.unique(fold)) < k:  # a rare class sits in one fold
-        k = min(k, int(np.min(counts)))
-        splits = StratifiedKFold(k, shuffle=True, random_state=seed).split(rows.y, rows.y)
-        for f, (_, outside) in enumerate(splits):
-            fold[outside] = f
-        asked = min(asked, k)
+        k = min(k, folds.fewest_different(rows))
+        fold, asked = folds.stratified(rows, k, seed), min(asked, k)
     return fold, asked
 
 

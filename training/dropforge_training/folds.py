@@ -17,11 +17,34 @@ _VALIDATION_SHARE = 0.2
 _FOLDS = ((1_000, 5), (5_000, 3))
 
 
-def count(y: np.ndarray) -> int:
-    """How many folds these labels are worth; 1: a single split. Every class must have a row on each side."""
-    wanted = next((folds for rows, folds in _FOLDS if len(y) < rows), 1)
-    smallest = int(np.min(np.bincount(y)))
-    return wanted if smallest >= wanted else 1
+def count(table: Table) -> int:
+    """How many folds these rows are worth; 1: a single split. Every class must have a different row for each fold."""
+    wanted = next((folds for rows, folds in _FOLDS if len(table) < rows), 1)
+    return wanted if fewest_different(table) >= wanted else 1
+
+
+def fewest_different(table: Table) -> int:
+    """Different rows of the class that has the fewest."""
+    return int(np.min(np.bincount(table.y[_different(table)[0]], minlength=int(table.y.max()) + 1)))
+
+
+def stratified(table: Table, folds: int, seed: int) -> np.ndarray:
+    """A fold for each row, shape [rows]: every class in each, and equal rows in one: a copy would be no unknown row.
+
+    Raises ValueError when a class has fewer different rows than folds.
+    """
+    first, copies = _different(table)
+    fold = np.empty(len(first), dtype=np.int64)
+    splits = StratifiedKFold(folds, shuffle=True, random_state=seed).split(first, table.y[first])
+    for number, (_, outside) in enumerate(splits):
+        fold[outside] = number
+    return np.asarray(fold[copies])
+
+
+def _different(table: Table) -> tuple[np.ndarray, np.ndarray]:
+    """Where each different row stands first, and for every row which of these it equals."""
+    _, first, copies = np.unique(table.row, return_index=True, return_inverse=True)
+    return first, copies
 
 
 def make(candidate: Candidate, data: TrainingData, markers: dict[str, tuple[str, ...]], seed: int) -> list[Fold]:
@@ -44,14 +67,17 @@ def make(candidate: Candidate, data: TrainingData, markers: dict[str, tuple[str,
         preprocessor = candidate.preprocessor(cleaner)
         x = np.asarray(preprocessor.fit_transform(clean), dtype=np.float32)
         other = np.asarray(preprocessor.transform(cleaner.transform(data.train.x.iloc[valid])), dtype=np.float32)
-        made.append(Fold(x, data.train.y[fit], other, data.train.y[valid]))
+        positive = data.classes.index(data.positive) if data.positive else 1
+        made.append(Fold(x, data.train.y[fit], other, data.train.y[valid], positive))
     return made
 
 
 def _split(table: Table, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    folds = count(table.y)
+    folds = count(table)
     if folds > 1:
-        yield from StratifiedKFold(folds, shuffle=True, random_state=seed).split(table.y, table.y)
+        fold = stratified(table, folds, seed)
+        for number in range(folds):
+            yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         return
     valid = validation(table)
     yield np.flatnonzero(~valid), np.flatnonzero(valid)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +23,15 @@ from dropforge.data.schema import ROW_HASH
 from dropforge.messages import JobResult, TrainingJob
 from dropforge.ports import Function, ObjectStore
 from dropforge.serving.calibration import calibrate
-from dropforge.serving.explain import EXPLAIN_FILE
-from dropforge.serving.manifest import MANIFEST_FILE, PythonModel
 from dropforge.settings import ModelSettings, Settings
 from dropforge.uris import join
 from dropforge_training import (
+    bundle,
     calibration,
     card,
     card_html,
-    comparison,
     evaluation,
-    explanation,
-    export,
     fitting,
-    python_models,
     refit,
     search_job,
     served,
@@ -47,8 +41,9 @@ from dropforge_training import (
 )
 from dropforge_training.fitting import Fitted
 from dropforge_training.interruption import Interrupted
+from dropforge_training.metrics import Rows
 from dropforge_training.models import base
-from dropforge_training.processing import decide
+from dropforge_training.processing import LabelledPipeline, decide
 from dropforge_training.progress import Note, Reporter
 from dropforge_training.served import Served
 from dropforge_training.tables import Table, TrainingData
@@ -145,6 +140,26 @@ def _fit(
     return fitted, tuned
 
 
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """The fitted model on the held-out rows. `raw`: probabilities before calibration, shape [rows, classes]."""
+
+    rows: Rows
+    raw: np.ndarray
+    metrics: dict[str, float]
+
+
+def _score(model: LabelledPipeline, data: TrainingData) -> _Scored:
+    held = data.heldout
+    raw = model.raw_proba(held.x)
+    probabilities = calibrate(model.calibration, raw)
+    codes = np.searchsorted(model.classes_, decide(probabilities, model.classes_, model.threshold, model.positive))
+    positive = data.classes.index(data.positive) if data.positive else None
+    metrics = evaluation.evaluate(held.y, probabilities, codes, positive)
+    metrics |= evaluation.uncalibrated(held.y, raw, positive)
+    return _Scored(Rows(held.y, codes, probabilities, positive), raw, metrics)
+
+
 def _finish(
     job: TrainingJob,
     manifest: DatasetManifest,
@@ -157,54 +172,25 @@ def _finish(
     folder: Path,
     log: logging.Logger,
 ) -> JobResult:
-    model, held = fitted.model, data.heldout
-    raw = model.raw_proba(held.x)
-    probabilities = calibrate(model.calibration, raw)
-    codes = np.searchsorted(model.classes_, decide(probabilities, model.classes_, model.threshold, model.positive))
-    positive = data.classes.index(data.positive) if data.positive else None
-    metrics = evaluation.evaluate(held.y, probabilities, codes, positive)
-    metrics |= evaluation.uncalibrated(held.y, raw, positive)
+    """Evaluate, export, compare with the champion, write the card, log it all."""
     chosen = next(m for m in settings.models if m.name == job.model)
     candidate = base.load(chosen.import_path)
-    python: PythonModel | None = None
-    if chosen.serve == "python":
-        body, python = python_models.dump(model, candidate)
-        output = "probabilities"
-    else:
-        cleaner = model.pipeline.steps[0][1]
-        body, output = export.to_onnx(model, len(cleaner.numbers), len(cleaner.categories))
-    ranked = card.importance(model, held, settings.training.metric, positive, job.seed)
-    bundle = export.manifest_for(
-        model,
+    scored = _score(fitted.model, data)
+    ranked = card.importance(fitted.model, data.heldout, settings.training.metric, scored.rows.positive, job.seed)
+    built = bundle.build(
+        fitted.model,
+        candidate,
         data,
-        body,
-        output,
-        python=python,
-        project=settings.project,
-        name=job.model,
-        run_id=run.run_id,
-        dataset_id=manifest.dataset_id,
-        target=settings.data.target,
-        markers=data.markers(settings),
-        metrics=metrics,
+        settings,
+        bundle.Origin(job.model, run.run_id, manifest.dataset_id),
+        metrics=scored.metrics,
         importance={c["column"]: c["mean"] for c in ranked},
-        conformal=fitted.conformal,
-        holdout_share=settings.training.holdout_share,
+        log=log,
     )
-    parity = export.check_parity(model, bundle, body, held, log)
-    bundle = replace(bundle, parity=parity)
-    (folder / "bundle").mkdir()
-    why = b"" if python else explanation.explanation(model, bundle, data.train.x, held.x, log)
-    if why:
-        (folder / "bundle" / EXPLAIN_FILE).write_bytes(why)
-        named = {"file": EXPLAIN_FILE, "sha256": hashlib.sha256(why).hexdigest()}
-        bundle = replace(bundle, explanation=named)
-    (folder / "bundle" / bundle.model_file).write_bytes(body)
-    (folder / "bundle" / MANIFEST_FILE).write_bytes(bundle.to_json())
+    built.write(folder / "bundle")
     run.put(folder / "bundle", "bundle")
-    scored = comparison.Rows(held.y, codes, probabilities, positive)
-    beside = served.compare(now_served, scored, data, settings)
-    _write_evaluation(folder, data, probabilities, now_served, beside)
+    compared = served.compare(now_served, scored.rows, data, settings)
+    _write_evaluation(folder, data, scored.rows.probabilities, now_served, compared)
     run.put(folder / "evaluation", "evaluation")
     facts = {
         "model": job.model,
@@ -213,16 +199,16 @@ def _finish(
         "train_rows": len(data.train),
     }
     made = card.card(
-        model,
-        held,
-        scored,
-        raw,
+        fitted.model,
+        data.heldout,
+        scored.rows,
+        scored.raw,
         classes=data.classes,
         groups=data.groups,
         metric=settings.training.metric,
-        metrics=metrics,
+        metrics=scored.metrics,
         importance=ranked,
-        conformal_limits=fitted.conformal,
+        served_probabilities=built.probabilities,
         seed=job.seed,
         facts={
             **facts,
@@ -230,12 +216,12 @@ def _finish(
             "run_id": run.run_id,
             "upload_id": job.upload_id,
             "target": settings.data.target,
-            "heldout_rows": len(held),
+            "heldout_rows": len(data.heldout),
             "params": tuned.params,
-            "parity": parity,
+            "parity": built.manifest.parity,
             "calibration": calibration.told(fitted.calibration),
             "threshold_reason": fitted.threshold_reason,
-            "comparison": beside,
+            "comparison": compared,
             "tuning": {"score": tuned.score, "seconds": tuned.seconds, "curve": tuned.curve},
         },
     )
@@ -244,26 +230,25 @@ def _finish(
     run.log_facts(
         {**facts, **tuned.params},
         {
-            **{f"heldout.{k}": v for k, v in metrics.items()},
+            **{f"heldout.{k}": v for k, v in scored.metrics.items()},
             **card.logged(made),
             "tuning.best_score": tuned.score,
             "tuning.seconds": tuned.seconds,
-            "parity.max_abs_difference": parity["max_abs_difference"],
+            "parity.max_abs_difference": built.manifest.parity["max_abs_difference"],
         },
     )
     run.log_dataset(manifest.source[:200] or "training", manifest.dataset_id, job.dataset_uri, data.rows)
-    source = run.log_model(
-        model, synthetic.row(data.train.x, {c.name: c.kind for c in data.features}), base.own_code(candidate)
-    )
+    example = synthetic.row(data.train.x, {c.name: c.kind for c in data.features})
+    source = run.log_model(fitted.model, example, base.own_code(candidate))
     result = JobResult(
         model=job.model,
         run_id=run.run_id,
         model_source=source,
         bundle_uri=join(run.artifact_uri, "bundle"),
-        bundle_sha256=hashlib.sha256(bundle.to_json()).hexdigest(),
+        bundle_sha256=built.sha256,
         predictions_uri=join(run.artifact_uri, "evaluation", _HELDOUT),
         comparison_uri=join(run.artifact_uri, "evaluation", _COMPARISON),
-        metrics=metrics,
+        metrics=scored.metrics,
     )
     run.finish(result)
     return result

@@ -6,10 +6,11 @@ the parameter. What is not named stays as the candidate has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import math
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from dropforge.errors import SettingsError
@@ -17,87 +18,158 @@ from dropforge.errors import SettingsError
 if TYPE_CHECKING:
     from dropforge_training.models.base import Candidate
 
+Where = Callable[[str], str]  # names the place of a key of `search`: settings.yaml:12: models.0.search.max_depth
+
+_DRAWS = 300  # of the search space, to see its conditional parameters too
+
+
+class Asks(Protocol):
+    """What a search space is asked of: an Optuna trial, or a draw without a study."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int: ...
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float: ...
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
+
 
 class NarrowedTrial:
-    """Stands in for the trial in `Candidate.search_space`: same calls, other ranges."""
+    """Stands in for the trial in `Candidate.search_space`: same calls, other ranges.
 
-    def __init__(self, trial: optuna.Trial, search: Mapping[str, Any], model: str) -> None:
+    `ranges`: the model's `search` of settings.yaml; `where`: names the place of a key in it, for errors.
+    """
+
+    def __init__(self, trial: Asks, ranges: Mapping[str, Any], where: Where) -> None:
         self._trial = trial
-        self._search = search
-        self._model = model
-        self._asked: set[str] = set()
+        self._ranges = ranges
+        self._where = where
+        self.widened: set[str] = set()  # parameters whose range reaches beyond the model's own
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        wanted = self._wanted(name)
-        if wanted is None:
+        config = self._ranges.get(name)
+        if config is None:
             return self._trial.suggest_int(name, low, high, step=step, log=log)
-        low, high = self._bounds(name, wanted, int)
-        return self._trial.suggest_int(name, low, high, step=1 if (high - low) % step else step, log=log)
+        lowest, highest = self._bounds(name, config, int, (low, high), log=log)
+        return self._trial.suggest_int(name, lowest, highest, step=1 if (highest - lowest) % step else step, log=log)
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        wanted = self._wanted(name)
-        if wanted is not None:
-            low, high = self._bounds(name, wanted, float)
-        return self._trial.suggest_float(name, low, high, step=step, log=log)
+        config = self._ranges.get(name)
+        if config is None:
+            return self._trial.suggest_float(name, low, high, step=step, log=log)
+        lowest, highest = self._bounds(name, config, float, (low, high), log=log)
+        # A step that does not divide the range would leave its end out.
+        whole = step is not None and math.isclose((highest - lowest) / step, round((highest - lowest) / step))
+        return self._trial.suggest_float(name, lowest, highest, step=step if whole else None, log=log)
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        wanted = self._wanted(name)
-        if wanted is None:
+        config = self._ranges.get(name)
+        if config is None:
             return self._trial.suggest_categorical(name, choices)
-        given = wanted if isinstance(wanted, list) else [wanted]
+        given = config if isinstance(config, list) else [config]
         unknown = [v for v in given if v not in choices]
         if unknown or not given:
-            raise self._wrong(name, f"{wanted!r} is not among {list(choices)}", f"choose among {list(choices)}")
+            raise self._wrong(name, f"{config!r} is not among {list(choices)}", f"choose among {list(choices)}")
         return self._trial.suggest_categorical(name, given)
 
-    def check_all_used(self) -> None:
-        """Raises SettingsError when settings.yaml names a parameter that the candidate does not search."""
-        unknown = sorted(set(self._search) - self._asked)
-        if unknown:
-            known = ", ".join(sorted(self._asked))
-            raise self._wrong(unknown[0], "is no parameter of this model's search", f"its parameters are {known}")
-
-    def _wanted(self, name: str) -> Any:
-        self._asked.add(name)
-        return self._search.get(name)
-
-    def _bounds(self, name: str, wanted: Any, kind: type) -> tuple[Any, Any]:
-        given = wanted if isinstance(wanted, list) else [wanted, wanted]
+    def _bounds(self, name: str, config: Any, kind: type, own: tuple[Any, Any], *, log: bool) -> tuple[Any, Any]:
+        given = config if isinstance(config, list) else [config, config]
         word = "whole numbers" if kind is int else "numbers"
         good = len(given) == 2 and all(
-            isinstance(v, int | float) and not isinstance(v, bool) and kind(v) == v for v in given
+            isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) and kind(v) == v for v in given
         )
         if not good or given[0] > given[1]:
             raise self._wrong(
-                name, f"{wanted!r} is no range of {word}", "give [lowest, highest], or one number to fix it"
+                name, f"{config!r} is no range of {word}", "give [lowest, highest], or one number to fix it"
             )
+        least = 1 if kind is int else 0
+        if log and (given[0] < least or given[0] <= 0):
+            raise self._wrong(
+                name,
+                f"{config!r} reaches down to {given[0]:g}, but it is searched on a logarithmic scale",
+                f"begin above 0; the model's own range is [{own[0]:g}, {own[1]:g}]",
+            )
+        if given[0] < own[0] or given[1] > own[1]:
+            self.widened.add(name)
         return kind(given[0]), kind(given[1])
 
     def _wrong(self, name: str, what: str, fix: str) -> SettingsError:
-        return SettingsError(
-            f"settings.yaml: models: {self._model}: search.{name}: {what}", code="search_invalid", fix=fix
-        )
+        return invalid(self._where, name, what, fix)
+
+
+def invalid(where: Where, name: str, what: str, fix: str) -> SettingsError:
+    """The error for one key of a model's `search`."""
+    return SettingsError(f"{where(name)}: {what}", code="search_invalid", fix=fix)
+
+
+class _Draw:
+    """A point of a search space without a study; remembers what was asked."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice = dice
+        self.distributions: dict[str, BaseDistribution] = {}
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        self.distributions[name] = IntDistribution(low, high, log=log, step=step)
+        return self._dice.randrange(low, high + 1, step)
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        self.distributions[name] = FloatDistribution(low, high, log=log, step=step)
+        return self._dice.uniform(low, high)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        self.distributions[name] = CategoricalDistribution(choices)
+        return self._dice.choice(list(choices))
+
+
+def space(candidate: Candidate, ranges: Mapping[str, Any], where: Where) -> dict[str, BaseDistribution]:
+    """Every parameter of the search as settings.yaml narrows it, those that depend on another one's value included.
+
+    Raises SettingsError for a range that is wrong, a key that is no parameter, and one that the other ranges rule out.
+    """
+    known = _drawn(candidate, {}, where)
+    for name in ranges:
+        if name not in known:
+            raise invalid(
+                where, name, "is no parameter of this model's search", f"its parameters are {', '.join(sorted(known))}"
+            )
+    narrowed = _drawn(candidate, ranges, where)
+    for name in ranges:
+        if name not in narrowed:
+            raise invalid(
+                where, name, "has no effect: the other ranges rule this parameter out", "remove it, or widen the others"
+            )
+    return narrowed
+
+
+def _drawn(candidate: Candidate, ranges: Mapping[str, Any], where: Where) -> dict[str, BaseDistribution]:
+    dice = random.Random(0)  # noqa: S311 - points of a search space, no secret
+    found: dict[str, BaseDistribution] = {}
+    for _ in range(_DRAWS):
+        draw = _Draw(dice)
+        candidate.search_space(NarrowedTrial(draw, ranges, where))
+        found = draw.distributions | found
+    return found
 
 
 def within(
-    candidate: Candidate, ranges: Mapping[str, Any], model: str, points: Iterable[Mapping[str, Any]]
+    candidate: Candidate, ranges: Mapping[str, Any], where: Where, points: Iterable[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """The points moved into today's search space: a number to the nearest allowed one; what the space lacks is left out.
 
     Raises SettingsError for wrong `ranges`.
     """
-    trial = optuna.create_study().ask()
-    narrowed = NarrowedTrial(trial, ranges, model)
-    candidate.search_space(narrowed)
-    narrowed.check_all_used()
-    space = trial.distributions
+    parameters = space(candidate, ranges, where)
     return [
         {
             name: near
             for name, value in point.items()
-            if name in space and (near := _nearest(space[name], value)) is not None
+            if name in parameters and (near := _nearest(parameters[name], value)) is not None
         }
         for point in points
     ]

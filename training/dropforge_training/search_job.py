@@ -57,6 +57,7 @@ def run(
         seed=job.seed,
         jobs=jobs,
         ranges=model.search,
+        where=lambda key: settings.place("models", settings.models.index(model), "search", key),
         allowance=Allowance(job.budget.trials, job.budget.seconds, job.budget.money, price, max(1, len(job.workers))),
         bag=model.bag if candidate.blends else 1,
         start=(*known, candidate.first()) if job.worker <= 1 else (),

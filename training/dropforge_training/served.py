@@ -16,6 +16,7 @@ from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.serving.service import open_active
 from dropforge.settings import Settings
 from dropforge_training import comparison, export
+from dropforge_training.metrics import Rows
 from dropforge_training.tables import BUCKETS, TrainingData
 
 _CHUNK = 2000
@@ -27,7 +28,7 @@ class Served:
     """`rows`: what it says of the held-out rows; None with the `reason` when it cannot say. `fair`: rows it never trained on."""
 
     active: Active
-    rows: comparison.Rows | None
+    rows: Rows | None
     fair: np.ndarray
     reason: str = ""
 
@@ -67,7 +68,8 @@ def score(
     positive = data.classes.index(data.positive) if data.positive else None
     share = manifest.holdout_share or settings.training.holdout_share
     fair = data.heldout.row % np.uint64(BUCKETS) < np.uint64(round(share * BUCKETS))
-    return Served(active, comparison.Rows(data.heldout.y, guess, probabilities, positive), fair)
+    fair &= ~np.isin(data.heldout.row, np.array(manifest.moved_rows, dtype=np.uint64))
+    return Served(active, Rows(data.heldout.y, guess, probabilities, positive), fair)
 
 
 def _unlike(manifest: BundleManifest, data: TrainingData, settings: Settings) -> str:
@@ -96,9 +98,7 @@ def _predict(predictor: Any, data: TrainingData, manifest: BundleManifest) -> tu
     return out, labels
 
 
-def compare(
-    served: Served | None, candidate: comparison.Rows, data: TrainingData, settings: Settings
-) -> dict[str, Any]:
+def compare(served: Served | None, candidate: Rows, data: TrainingData, settings: Settings) -> dict[str, Any]:
     """What conclude decides by: `evaluation/comparison.json`. Slices: old and new data, and values of sensitive columns."""
     rule = settings.promotion
     told: dict[str, Any] = {

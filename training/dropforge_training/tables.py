@@ -47,6 +47,7 @@ class TrainingData:
     heldout_raw: pd.DataFrame | None = None  # every column of the held-out rows, for a model of other features
     heldout_new: np.ndarray | None = None  # which of them came with the newest part; None: there is one part only
     repeated: int = 0  # rows left out because an earlier part has them
+    moved: tuple[int, ...] = ()  # hashes below the held-out share that are trained on all the same (see both_sides)
 
     def markers(self, settings: Settings) -> dict[str, tuple[str, ...]]:
         return {c.name: markers_of(settings, c.name) for c in self.features}
@@ -96,7 +97,7 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
     codes = np.searchsorted(np.array(classes, dtype=object), labels).astype(np.int64)
     hashes = labelled[ROW_HASH].to_numpy(dtype=np.uint64)
     held = (hashes % np.uint64(BUCKETS)) < np.uint64(round(settings.training.holdout_share * BUCKETS))
-    held = both_sides(held, hashes, codes)
+    below, held = held, both_sides(held, hashes, codes)
     x = labelled[[c.name for c in features]]
     sides = [Table(x[side].reset_index(drop=True), codes[side], hashes[side]) for side in (~held, held)]
     absent = [c for i, c in enumerate(classes) if not (sides[1].y == i).any()]
@@ -121,6 +122,7 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
         labelled.loc[held].reset_index(drop=True),
         origin[held] == len(frames) - 1 if len(frames) > 1 else None,
         repeated,
+        tuple(np.unique(hashes[below & ~held]).tolist()),
     )
 
 

@@ -14,7 +14,8 @@ def choose(serving: ServingSettings, hit: np.ndarray, chance: np.ndarray) -> tup
     """Threshold and the reason in words. hit: is the row positive, shape [rows]; chance: its (calibrated) probability.
 
     max_f1, max_youden (J = sensitivity + specificity - 1), max_mcc; cost: least mean cost with `serving.costs`. Ties go to
-    the threshold nearest 0.5. Candidates lie in the middle of gaps between probabilities, where rounding flips nothing.
+    the threshold nearest 0.5. Candidates lie in the middle of gaps between probabilities, where rounding flips nothing;
+    0 (every row is positive) and one above every probability are among them.
     """
     rule = serving.threshold
     if not isinstance(rule, str):
@@ -47,11 +48,11 @@ def choose(serving: ServingSettings, hit: np.ndarray, chance: np.ndarray) -> tup
 
 
 def _candidates(chance: np.ndarray) -> np.ndarray:
+    """Middles of the gaps between probabilities; 0, from which every row is positive; and one that no probability reaches."""
     distinct = np.unique(chance)
-    if len(distinct) < 2:
-        return np.array([_FALLBACK])
     middles, gaps = (distinct[1:] + distinct[:-1]) / 2, np.diff(distinct)
     wide = middles[gaps >= 1e-5]
     middles = wide if len(wide) else middles
-    picked = np.unique(np.linspace(0, len(middles) - 1, min(_CANDIDATES, len(middles))).astype(int))
-    return np.asarray(middles[picked])
+    if len(middles):
+        middles = middles[np.unique(np.linspace(0, len(middles) - 1, min(_CANDIDATES, len(middles))).astype(int))]
+    return np.array([0.0, *middles, (1 + distinct[-1]) / 2])

@@ -14,7 +14,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from dropforge.errors import JobFailed
+from dropforge.errors import JobFailed, SettingsError
 from dropforge.messages import Role
 from dropforge.tuning.budget import Allowance
 from dropforge.tuning.journal import Journal
@@ -69,6 +69,7 @@ class Progress:
 class Search:
     """What one search is about.
 
+    `ranges`: the model's `search` of settings.yaml, whose keys `where` finds in it.
     `bag`: estimators of the last fit, whose time the budget includes where one worker does all. `start`: trials to begin
     a new study with. `role`: see messages.TrainingJob.
     """
@@ -82,6 +83,7 @@ class Search:
     jobs: int
     ranges: Mapping[str, Any]
     allowance: Allowance
+    where: search.Where = "search.{}".format
     bag: int = 1
     start: Sequence[Mapping[str, Any]] = ()
     worker: int = 0
@@ -122,7 +124,7 @@ def tune(
     orphans = study.retry_orphans()
     if orphans:
         log.info("trials of a stopped worker are run again", extra={"trials": orphans})
-    study.start_with(search.within(wanted.candidate, wanted.ranges, wanted.model, wanted.start))
+    study.start_with(search.within(wanted.candidate, wanted.ranges, wanted.where, wanted.start))
     runner = _Runner(wanted, folds, study, clock, stop)
     if study.trials(*FINISHED):  # what others, or an earlier attempt, have found is known at once
         tell(runner.progress())
@@ -178,9 +180,8 @@ class _Runner:
             self._study.study.tell(trial, state=TrialState.FAIL)
             return None
         started = time.monotonic()
-        narrowed = NarrowedTrial(trial, self._wanted.ranges, self._wanted.model)
+        narrowed = NarrowedTrial(trial, self._wanted.ranges, self._wanted.where)
         params = self._wanted.candidate.search_space(narrowed)
-        narrowed.check_all_used()
         self._study.publish()
         value: float | None = None
         try:
@@ -191,8 +192,10 @@ class _Runner:
             trial.set_user_attr(_CUT, cut)
         except optuna.TrialPruned:
             state = TrialState.PRUNED
-        except Exception:
+        except Exception as error:
             self._study.study.tell(trial, state=TrialState.FAIL)
+            if narrowed.widened and isinstance(error, ValueError):
+                raise _refused(self._wanted, narrowed.widened, params, error) from error
             raise
         trial.set_user_attr(_SECONDS, round(time.monotonic() - started, 3))
         try:
@@ -252,6 +255,13 @@ class _Runner:
             if number + 1 < len(self._folds) and ear.between(number, float(np.mean(scores))):
                 break
         return float(np.mean(scores)), round(float(np.mean(rounds))), ear.cut
+
+
+def _refused(wanted: Search, widened: set[str], params: dict[str, Any], error: ValueError) -> SettingsError:
+    """For an estimator that refuses a value which settings.yaml has added to the model's own range."""
+    named = ", ".join(f"{n} = {params.get(n)!r}" for n in sorted(widened))
+    what = f"the estimator refuses {named}: {str(error).splitlines()[0][:300]}"
+    return search.invalid(wanted.where, min(widened), what, "stay within the model's own range")
 
 
 def _tuned(wanted: Search, study: SharedStudy, clock: _Clock, share: float) -> Tuned:

@@ -9,11 +9,11 @@ import hashlib
 from datetime import date
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from dropforge.errors import SettingsError
 from dropforge.settings_steps import Frozen, ProcessingStep
-from dropforge.settings_text import Location, explain, parse_with_lines
+from dropforge.settings_text import Location, dotted, explain, parse_with_lines
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 ColumnType = Literal["integer", "number", "category", "text", "boolean", "datetime"]
@@ -239,6 +239,11 @@ class Settings(Frozen):
     retention: RetentionSettings = RetentionSettings()
     cost: CostSettings = CostSettings()
     sha256: str = ""
+    _location: Location = PrivateAttr(default=Location("settings.yaml", {}))
+
+    def place(self, *path: str | int) -> str:
+        """Where a key stands, for errors found after reading: `settings.yaml:12: models.0.search.max_depth`."""
+        return f"{self._location.source}:{self._location.line(path)}: {dotted(path)}"
 
     @model_validator(mode="after")
     def _target_is_not_processed(self) -> Settings:
@@ -275,4 +280,6 @@ def load(text: str | bytes, source: str = "settings.yaml") -> Settings:
             code="settings_invalid",
             fix="correct the lines named; `dropforge settings check` tells when all is well",
         ) from None
-    return parsed.model_copy(update={"sha256": hashlib.sha256(raw).hexdigest()})
+    settings = parsed.model_copy(update={"sha256": hashlib.sha256(raw).hexdigest()})
+    settings._location = Location(source, lines)
+    return settings

@@ -59,7 +59,7 @@ def _walk(node: yaml.Node, path: Path, lines: dict[Path, int], source: str) -> N
             line = key.start_mark.line + 1
             if child in lines:
                 raise SettingsError(
-                    f"{source}:{line}: {_dotted(child)} is given twice (first on line {lines[child]})",
+                    f"{source}:{line}: {dotted(child)} is given twice (first on line {lines[child]})",
                     fix="keep one of the two",
                 )
             lines[child] = line
@@ -76,7 +76,7 @@ def explain(where: Location, error: Mapping[str, Any], root: type[BaseModel]) ->
     path: Path = tuple(error["loc"])
     kind = error["type"]
     context = error.get("ctx", {})
-    prefix = f"{where.source}:{where.line(path)}: {_dotted(path) or 'the file'}"
+    prefix = f"{where.source}:{where.line(path)}: {dotted(path) or 'the file'}"
     if kind == "extra_forbidden":
         known = _known_keys(root, path[:-1])
         near = difflib.get_close_matches(str(path[-1]), known, n=1)
@@ -111,7 +111,8 @@ def _model_in(annotation: Any) -> Any:
     return next((m for a in get_args(annotation) if (m := _model_in(a)) is not None), None)
 
 
-def _dotted(path: Path) -> str:
+def dotted(path: Path) -> str:
+    """The path as it is written in errors: models.0.search."""
     return ".".join(str(p) for p in path)
 
 

@@ -108,7 +108,6 @@ def bundle() -> Bundle:
         target="bought",
         markers=markers,
         importance={"age": 0.1},
-        conformal={"0.9": (0.5, 0.6)},
         holdout_share=0.2,
         metrics={"roc_auc": 0.9},
     )

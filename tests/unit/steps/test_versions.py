@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dropforge.errors import InvalidRequest, NotFound
+from dropforge.settings import PromotionSettings
 from dropforge.steps import versions
 
 
@@ -36,6 +37,14 @@ def test_the_challenger_of_the_last_upload_is_meant(switching: Any) -> None:
     switching.version("forest", "newest", tags={"upload_id": "new", "heldout.roc_auc": "0.80"})
     switching.version("boost", "challenger", tags={"upload_id": "new", "heldout.roc_auc": "0.90"})
     switching.registry.set_alias("demo-boost", "newest", "1")
+    assert _label(switching, "Production", "challenger")["name"] == "demo-boost"
+
+
+def test_of_two_challengers_the_one_with_the_smaller_loss_is_better(switching: Any) -> None:
+    """Two of one upload: the promotion metric decides, in its own direction."""
+    switching.settings = switching.settings.model_copy(update={"promotion": PromotionSettings(metric="log_loss")})
+    for name, loss in (("forest", "0.70"), ("boost", "0.30")):
+        switching.version(name, "challenger", tags={"upload_id": "one", "heldout.log_loss": loss})
     assert _label(switching, "Production", "challenger")["name"] == "demo-boost"
 
 

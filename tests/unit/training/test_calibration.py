@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dropforge.serving import prediction_sets
 from dropforge.serving.calibration import calibrate
 from dropforge.settings import Costs, ServingSettings
 from dropforge_training import calibration, conformal, thresholds
@@ -82,7 +83,7 @@ def test_sets_cover_every_class_as_often_as_they_say(classes: int) -> None:
     """On rows not used for the thresholds, each class alone is covered within four standard errors of the promise."""
     y, p = _drawn(classes, 1.7, shift=0.4)
     half = ROWS // 2
-    limits = conformal.thresholds(y[:half], p[:half])
+    limits = conformal.limits(y[:half], p[:half])
     for told in conformal.measure(y[half:], p[half:], limits):
         for covered, rows in zip(told["by_class"], told["rows_by_class"], strict=True):
             spread = 4 * np.sqrt(2 * told["coverage"] * (1 - told["coverage"]) / rows)
@@ -92,7 +93,7 @@ def test_sets_cover_every_class_as_often_as_they_say(classes: int) -> None:
 def test_the_threshold_of_a_coverage_is_the_textbook_rank() -> None:
     """Nineteen scores: 0.95 · 20 is the 19th smallest; 0.99 asks for a 20th, so the class is always in the set."""
     p = np.linspace(0.05, 0.95, 19)
-    limits = conformal.thresholds(np.zeros(19, dtype=int), np.column_stack([p, 1 - p]))
+    limits = conformal.limits(np.zeros(19, dtype=int), np.column_stack([p, 1 - p]))
     assert limits["0.95"][0] == pytest.approx(0.95)
     assert limits["0.8"][0] == pytest.approx(0.80)
     assert limits["0.99"] == (1.0, 1.0)
@@ -131,3 +132,43 @@ def test_a_number_is_taken_as_it_is() -> None:
     at, reason = thresholds.choose(ServingSettings(threshold="max_f1"), np.array([True]), np.array([0.4]))
     assert at == 0.5
     assert "cannot be judged" in reason
+
+
+@pytest.mark.parametrize(("costs", "at"), [(Costs(false_negative=1000), 0.0), (Costs(false_positive=1000), None)])
+def test_costs_may_make_every_row_one_class(costs: Costs, at: float | None) -> None:
+    """Where a missed positive costs a thousand times as much, all rows are positive, whatever comes later; and the reverse."""
+    hit = np.array([True, False] * 50)
+    chance = np.linspace(0.2, 0.6, 100)
+    threshold, _ = thresholds.choose(ServingSettings(threshold="cost", costs=costs), hit, chance)
+    assert threshold == (at if at is not None else pytest.approx(0.8))
+
+
+def test_a_forced_calibration_says_what_it_does() -> None:
+    """On calibrated probabilities it does not lower the log loss, and is not said to; a helpful one says so."""
+    y, p = _drawn(2, 1.0)
+    forced = calibration.choose("isotonic", y, p, seed=1)
+    assert forced.losses["isotonic"] > forced.losses["none"]
+    assert "does not lower" in forced.reason
+    assert "training.calibration is isotonic" in forced.reason
+    y, p = _drawn(2, 2.0)
+    assert " lowers the log loss" in calibration.choose("sigmoid", y, p, seed=1).reason
+
+
+def test_a_class_that_is_certain_up_to_rounding_is_in_its_set() -> None:
+    """Limit 0, and float32 probabilities that sum to 0.9999996: no empty set where the model is as sure as it was before."""
+    y = np.arange(40) % 2
+    sure = np.eye(2, dtype=np.float32)[y]
+    limits = conformal.limits(y, sure)
+    assert limits["0.9"] == (0.0, 0.0)
+    rounded = (sure * np.float32(0.9999996)).astype(np.float32)
+    assert (prediction_sets.members(rounded, limits["0.9"]).sum(axis=1) == 1).all()
+    assert conformal.limits(y, sure * np.float32(1.0000001))["0.9"] == (0.0, 0.0)
+
+
+def test_sets_are_measured_on_rows_their_limits_do_not_come_from() -> None:
+    """Each half by the limits of the other: every class is covered as promised, within four standard errors."""
+    y, p = _drawn(3, 1.0)
+    for told in conformal.cross_measured(y, p, seed=1):
+        assert told["rows_by_class"] == list(conformal.rows_by_class(y, 3))
+        for covered, rows in zip(told["by_class"], told["rows_by_class"], strict=True):
+            assert covered == pytest.approx(told["coverage"], abs=4 * np.sqrt(told["coverage"] * 0.2 / rows) + 1 / rows)

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from dropforge_training import card, card_html, contributions, curves
-from dropforge_training.comparison import Rows
+from dropforge_training.metrics import Rows
 from dropforge_training.tables import Table
 
 HOSTILE = "<script>alert('x')</script>&\"'"

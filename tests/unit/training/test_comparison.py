@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from dropforge_training import comparison, evaluation
-from dropforge_training.comparison import Rows
+from dropforge.metrics import METRICS as KNOWN
+from dropforge.settings import Metric
+from dropforge_training import comparison, evaluation, metrics
+from dropforge_training.metrics import Rows
 
 METRICS = ("roc_auc", "average_precision", "log_loss", "accuracy", "f1")
 
@@ -27,7 +31,7 @@ def _rows(classes: int, n: int = 400, noise: float = 1.0, seed: int = 1, decimal
 def test_with_weights_of_one_it_is_the_score_of_the_evaluation(metric: str, classes: int) -> None:
     """Ties and all."""
     rows = _rows(classes)
-    found = comparison.scorer(metric, rows)(np.ones((1, len(rows.y))))[0]
+    found = metrics.scorer(metric, rows)(np.ones((1, len(rows.y))))[0]
     assert found == pytest.approx(evaluation.score(metric, rows.y, rows.probabilities))
 
 
@@ -38,9 +42,27 @@ def test_a_row_of_weight_two_is_the_row_twice(metric: str) -> None:
     drawn = np.random.default_rng(3).integers(0, 60, 60)
     weights = np.bincount(drawn, minlength=60).astype(float)[None]
     twice = rows.at(drawn)
-    assert comparison.scorer(metric, rows)(weights)[0] == pytest.approx(
+    assert metrics.scorer(metric, rows)(weights)[0] == pytest.approx(
         evaluation.score(metric, twice.y, twice.probabilities)
     )
+
+
+def test_f1_of_a_slice_without_a_class_is_scikit_learns() -> None:
+    """In the comparison, in the evaluation and in a draw: the mean over the classes that occur or are predicted."""
+    rows = _rows(4)
+    part = rows.at(np.flatnonzero((rows.y != 3) & (rows.guess != 3)))
+    expected = sk.f1_score(part.y, part.guess, average="macro")
+    assert metrics.score("f1", part) == pytest.approx(expected)
+    assert evaluation.evaluate(part.y, part.probabilities, part.guess, None)["f1"] == pytest.approx(expected)
+    weights = np.bincount(np.flatnonzero(rows.guess == 1), minlength=len(rows.y)).astype(float)
+    drawn = rows.at(np.flatnonzero(rows.guess == 1))
+    assert metrics.score("f1", rows, weights) == pytest.approx(sk.f1_score(drawn.y, drawn.guess, average="macro"))
+
+
+def test_every_metric_of_the_settings_has_one_definition() -> None:
+    """What settings.yaml may name is computed, and its direction is known."""
+    assert set(metrics.TUNED) == set(get_args(Metric))
+    assert set(metrics.TUNED) <= set(KNOWN)
 
 
 def test_a_model_gains_nothing_over_itself() -> None:

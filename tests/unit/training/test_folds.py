@@ -13,11 +13,14 @@ from dropforge_training.tables import BUCKETS, Table
 @pytest.mark.parametrize(("rows", "folds_wanted"), [(600, 5), (3000, 3), (8000, 1)])
 def test_few_rows_are_cross_validated(rows: int, folds_wanted: int) -> None:
     """The fewer the rows the more folds; a class too rare for them leaves a single split."""
-    y = np.arange(rows) % 2
-    assert folds.count(y) == folds_wanted
+    hashes = _hashes(rows)
+    assert folds.count(_table(hashes, np.arange(rows) % 2)) == folds_wanted
     y = np.zeros(rows, dtype=int)
     y[:2] = 1
-    assert folds.count(y) == 1
+    assert folds.count(_table(hashes, y)) == 1
+    y = np.zeros(rows, dtype=int)
+    y[:20], hashes[:20] = 1, hashes[0]  # twenty times one row
+    assert folds.count(_table(hashes, y)) == 1
 
 
 def _table(rows: np.ndarray, y: np.ndarray) -> Table:
@@ -43,6 +46,18 @@ def test_equal_rows_are_on_one_side_of_the_validation_split() -> None:
     rows = np.repeat(_hashes(3_000), 2)
     valid = folds.validation(_table(rows, np.arange(6_000) // 2 % 2))
     assert np.array_equal(valid[::2], valid[1::2])
+
+
+@pytest.mark.parametrize(("rows", "number"), [(600, 5), (3_000, 3), (8_000, 1)])
+def test_copies_of_a_row_share_a_fold_at_every_size(rows: int, number: int) -> None:
+    """No row that a trial is fitted on is scored as well, and every fold has each class in its share."""
+    hashes = np.repeat(_hashes(rows // 2), 2)
+    y = (np.arange(rows) // 2 % 10 == 0).astype(int)
+    split = list(folds._split(_table(hashes, y), seed=1))
+    assert len(split) == number
+    for fit, valid in split:
+        assert not np.isin(hashes[valid], hashes[fit]).any()
+        assert y[valid].mean() == pytest.approx(0.1, abs=0.03)
 
 
 @pytest.mark.parametrize("seed", range(20))

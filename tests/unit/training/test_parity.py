@@ -15,10 +15,13 @@ from sklearn.datasets import load_wine
 from sklearn.pipeline import Pipeline
 
 from dropforge import settings as settings_module
-from dropforge.serving.manifest import Calibration
+from dropforge.errors import JobFailed
+from dropforge.serving.manifest import BundleManifest, Calibration
+from dropforge.serving.predictor import Prediction
 from dropforge_training import export, folds, tables
 from dropforge_training.models import base
 from dropforge_training.processing import LabelledPipeline
+from dropforge_training.tables import Table
 
 MODELS = {
     "random_forest": "RandomForest",
@@ -83,8 +86,49 @@ def test_a_bundle_says_what_its_pipeline_says(
         onnx, output = export.to_onnx(made, len(cleaner.numbers), len(cleaner.categories))
         manifest = export.manifest_for(
             made, data, onnx, output, project="parity", name=model, run_id="r", dataset_id="d", target="label",
-            markers={}, metrics={}, importance={}, conformal={}, holdout_share=0.2,
+            markers={}, metrics={}, importance={}, holdout_share=0.2,
         )  # fmt: skip
-        told = export.check_parity(made, manifest, onnx, data.heldout, logging.getLogger("test"))
+        told, _ = export.check_parity(made, manifest, onnx, data.heldout, logging.getLogger("test"))
         assert told["max_abs_difference"] <= export.TOLERANCE
         assert (told["label_flips"], told["rows"]) == (0, len(data.heldout))
+
+
+class _Says:
+    """A pipeline, or a bundle's predictor, with the probabilities of `yes` that a test names."""
+
+    def __init__(self, chance: list[float]) -> None:
+        self.probabilities = np.column_stack([1 - np.array(chance), chance])
+
+    def predict_proba(self, rows: pd.DataFrame) -> np.ndarray:
+        return self.probabilities[rows["place"]]
+
+    def predict(self, records: list[dict[str, int]]) -> Prediction:
+        probabilities = self.probabilities[[r["place"] for r in records]]
+        return Prediction(["yes" if p >= 0.5 else "no" for p in probabilities[:, 1]], probabilities, [], {})
+
+
+def _checked(monkeypatch: pytest.MonkeyPatch, pipeline: list[float], bundle: list[float]) -> dict[str, float]:
+    monkeypatch.setattr(export, "open_graph", lambda *_: _Says(bundle))
+    model = LabelledPipeline(_Says(pipeline), ["no", "yes"], 0.5, "yes")
+    manifest = BundleManifest("p", "m", "r", "d", "t", "y", (), (), "p", ("no", "yes"), "yes", 0.5, "0")
+    rows = Table(
+        pd.DataFrame({"place": range(len(pipeline))}), np.zeros(len(pipeline), dtype=int), np.arange(len(pipeline))
+    )
+    return export.check_parity(model, manifest, b"", rows, logging.getLogger("test"), chunk=2)[0]
+
+
+def test_a_label_at_the_threshold_may_turn_within_the_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tie of float32 rounding is no difference; a label that turns beyond the tolerance is."""
+    told = _checked(monkeypatch, [0.5, 0.2, 0.9], [0.499995, 0.2, 0.9])
+    assert told["label_flips"] == 0
+    with pytest.raises(JobFailed, match="1 of 3 labels flip"):
+        _checked(monkeypatch, [0.5001, 0.2, 0.9], [0.4999, 0.2, 0.9])
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_probability_that_is_no_number_never_passes(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """In whichever chunk it stands, and whatever the others are."""
+    chance = [0.1, 0.2, 0.9]
+    broken = [float("nan") if i == at else p for i, p in enumerate(chance)]
+    with pytest.raises(JobFailed, match="differs from its pipeline"):
+        _checked(monkeypatch, chance, broken)

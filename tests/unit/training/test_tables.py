@@ -144,3 +144,15 @@ def test_the_positive_class_is_the_named_one_or_the_last(snapshot: Maker, table:
     assert tables.load(store, manifest, settings_with(", positive_class: 'no'"), tmp_path).positive == "no"
     assert tables.load(store, manifest, settings_with(), tmp_path).positive == "yes"
     assert tables.load(*snapshot(table(300, ("a", "b", "c"))), settings_with(), tmp_path).positive == ""
+
+
+def test_rows_that_changed_sides_are_named(snapshot: Maker, table: Maker, tmp_path: Path) -> None:
+    """A row trained on although its hash lies below the held-out share is listed, and no other."""
+    frame = table(400, ("no", "yes"))
+    rare = frame[frame["label"] == "yes"].iloc[:4]
+    for count in range(2, 5):
+        data = tables.load(
+            *snapshot(pd.concat([frame[frame["label"] == "no"], rare[:count]])), settings_with(), tmp_path
+        )
+        below = data.train.row[data.train.row % np.uint64(10_000) < 3000]
+        assert sorted(data.moved) == sorted(set(below.tolist()))

@@ -268,7 +268,7 @@ def test_a_new_study_starts_where_the_last_one_ended(wanted: Callable[..., tunin
     known = studies.read_points(store, uri)
     run(wanted(trials=2, start=known), store)
     assert trials(store)[0].params == {"good": 0.9}
-    assert search.within(Stepwise(), {"good": [0.1, 0.5]}, "m", known) == [{"good": 0.5}]
+    assert search.within(Stepwise(), {"good": [0.1, 0.5]}, str, known) == [{"good": 0.5}]
 
 
 def test_every_round_of_xgboost_is_found_in_proportion(wanted: Callable[..., tuning.Search]) -> None:

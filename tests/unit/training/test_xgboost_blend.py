@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import xgboost
 
+from dropforge_training import evaluation
+from dropforge_training.models.base import Fold
 from dropforge_training.models.xgboost import XGBoost
 
 
@@ -39,3 +41,30 @@ def test_boosters_of_other_rows_do_not_blend() -> None:
     ]
     with pytest.raises(ValueError, match="base scores"):
         XGBoost().blend(made)
+
+
+def test_early_stopping_watches_the_positive_class() -> None:
+    """Average precision of code 0: as many rounds as for the same rows with the codes the other way round."""
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(1500, 5)).astype(np.float32)
+    y = (x[:, 0] + x[:, 1] ** 2 + rng.normal(0, 1.5, 1500) > 2.5).astype(np.int64)
+    params = {"learning_rate": 0.3, "max_depth": 3}
+    rounds = []
+    for codes, positive in ((y, 1), (1 - y, 0)):
+        fold = Fold(x[:1000], codes[:1000], x[1000:], codes[1000:], positive)
+
+        def score(p: np.ndarray, fold: Fold = fold) -> float:
+            return evaluation.score("average_precision", fold.y_valid, p, fold.positive)
+
+        scores: list[float] = []
+
+        def watch(_progress: float, best: float, scores: list[float] = scores) -> bool:
+            scores.append(best)
+            return False
+
+        made = XGBoost().train(
+            params, fold, seed=1, jobs=1, classes=2, metric="average_precision", score=score, watch=watch
+        )
+        assert scores[-1] == pytest.approx(score(made.probabilities), abs=0.02)
+        rounds.append(made.rounds)
+    assert abs(rounds[0] - rounds[1]) <= 3

@@ -28,14 +28,15 @@ if TYPE_CHECKING:
 class Fold:
     """Preprocessed training rows and the validation rows a trial is scored on.
 
-    x, x_valid: shape [rows, features after preprocessing] (float32); y, y_valid: class codes. `kept`: what a candidate
-    makes of the rows once (its own matrix form), shared by all trials.
+    x, x_valid: shape [rows, features after preprocessing] (float32); y, y_valid: class codes. `positive`: code of the class
+    that a binary metric is about. `kept`: what a candidate makes of the rows once (its own matrix form), shared by all trials.
     """
 
     x: np.ndarray
     y: np.ndarray
     x_valid: np.ndarray
     y_valid: np.ndarray
+    positive: int = 1
     kept: dict[str, Any] = field(default_factory=dict)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,20 +62,32 @@ class XGBoost(Candidate):
         jobs: int,
         classes: int,
         metric: str,
-        score: Score,  # noqa: ARG002 - XGBoost scores every round itself
+        score: Score,
         watch: Watch,
     ) -> Trained:
         rows, valid = _matrices(fold)
         name, larger = _WATCHED.get(metric, ("logloss" if classes == 2 else "mlogloss", False))
         if classes > 2 and name == "aucpr":
             name, larger = "mlogloss", False
-        given = {"objective": _objective(classes), "eval_metric": name, "tree_method": "hist", "seed": seed, **params}
+        given = {"objective": _objective(classes), "tree_method": "hist", "seed": seed, **params}
+        own = None
+        if name == "aucpr" and fold.positive == 0:  # XGBoost's is about code 1 always
+            own = _own_metric(name, score)
+            given["disable_default_eval_metric"] = True
+        else:
+            given["eval_metric"] = name
         if classes > 2:
             given["num_class"] = classes
         limit = int(given.pop("n_estimators", _ROUNDS))
         ear = _Ear(watch, name, 1.0 if larger else -1.0, float(params.get("learning_rate", 0.3)))
         booster = xgboost.train(
-            {**given, "nthread": jobs}, rows, limit, evals=[(valid, "valid")], callbacks=[ear], verbose_eval=False
+            {**given, "nthread": jobs},
+            rows,
+            limit,
+            evals=[(valid, "valid")],
+            custom_metric=own,
+            callbacks=[ear],
+            verbose_eval=False,
         )
         p = booster.predict(valid, iteration_range=(0, ear.best_round + 1))
         return Trained(np.column_stack([1 - p, p]) if classes == 2 else p, ear.best_round + 1)
@@ -103,6 +116,15 @@ class _Ear(xgboost.callback.TrainingCallback):  # type: ignore[misc] # xgboost p
         if value > self._best:
             self._best, self.best_round = value, epoch
         return self._watch((epoch + 1) * self._rate, self._best) or epoch - self.best_round >= _PATIENCE
+
+
+def _own_metric(name: str, score: Score) -> Callable[[np.ndarray, Any], tuple[str, float]]:
+    """The fold's own score as XGBoost takes one: of the probabilities of code 1."""
+
+    def metric(p: np.ndarray, _rows: Any) -> tuple[str, float]:
+        return name, score(np.column_stack([1 - p, p]))
+
+    return metric
 
 
 def _objective(classes: int) -> str:

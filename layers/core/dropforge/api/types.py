@@ -193,6 +193,16 @@ class Models(Shape):
     models: list[ModelVersion]
 
 
+class PredictionSets(Shape):
+    """What `coverage` of /predict may be, and what it promises: the true class is in the set at least that often."""
+
+    coverages: list[float]
+    method: str = Field(description="how the limits were calibrated; empty: a model older than this field")
+    calibration_rows: dict[str, Count] = Field(
+        description="of each class; with n of them a coverage of c is promised, and no more than c + 1/(n + 1) expected"
+    )
+
+
 class ModelInfo(BaseModel):
     """The active model, whole."""
 
@@ -207,6 +217,7 @@ class ModelInfo(BaseModel):
     features: list[dict[str, Any]] = Field(
         description="name, kind, categories, range and missing markers of each column"
     )
+    prediction_sets: PredictionSets
     metrics: dict[str, float]
     dataset_id: str
     trained_at: str

@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dropforge.messages import JobResult
+from dropforge.metrics import sign
 from dropforge.settings import PromotionSettings
-
-# Metrics where less is better; every other one grows with quality.
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece"})
 
 Verdict = Literal["better", "not_better", "no_model_served", "not_comparable", "no_metric"]
 PASSES = frozenset({"better", "no_model_served", "not_comparable"})
@@ -93,9 +91,9 @@ def _by_rule(slices: Sequence[Mapping[str, Any]], rule: PromotionSettings) -> tu
 
 def choose(results: Sequence[JobResult], judgements: Mapping[str, Judgement], rule: PromotionSettings) -> Choice:
     """The candidate with the best held-out metric among those that pass. Ties go to the one named first in settings.yaml."""
-    sign = -1 if rule.metric in LOWER_IS_BETTER else 1
     ranking = sorted(
-        (r for r in results if judgements[r.model].score is not None), key=lambda r: -sign * r.metrics[rule.metric]
+        (r for r in results if judgements[r.model].score is not None),
+        key=lambda r: -sign(rule.metric) * r.metrics[rule.metric],
     )
     table = ", ".join(f"{r.model} {r.metrics[rule.metric]:.4f}" for r in ranking)
     winner = next((r for r in ranking if judgements[r.model].passes), None)

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dropforge.errors import InvalidRequest
 from dropforge.serving.options import Options
+from dropforge.serving.prediction_sets import members
 from dropforge.serving.warning_groups import grouped
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dropforge.serving.explain import Explainer
     from dropforge.serving.pointer import Active
     from dropforge.serving.predictor import Prediction, Predictor
@@ -27,7 +30,7 @@ def answer(
         for label, row in zip(result.labels, result.probabilities.tolist(), strict=True)
     ]
     if options.coverage:
-        _add_sets(predictions, predictor, options.coverage)
+        _add_sets(predictions, result.probabilities, predictor, options.coverage)
     return {
         "predictions": predictions,
         "model": active.identity(),
@@ -37,8 +40,10 @@ def answer(
     }
 
 
-def _add_sets(predictions: list[dict[str, Any]], predictor: Predictor, coverage: float) -> None:
-    """Class-conditional split conformal sets: every class whose 1 − p is at most the bundle's limit for it."""
+def _add_sets(
+    predictions: list[dict[str, Any]], probabilities: np.ndarray, predictor: Predictor, coverage: float
+) -> None:
+    """Split conformal sets by the bundle's limits (see serving/prediction_sets.py)."""
     known = predictor.manifest.conformal
     limits = next((v for k, v in known.items() if abs(float(k) - coverage) < 1e-9), None)
     if limits is None:
@@ -47,11 +52,9 @@ def _add_sets(predictions: list[dict[str, Any]], predictor: Predictor, coverage:
             code="coverage_unknown",
             fix=f"ask for {', '.join(sorted(known))}" if known else "train again: this version states none",
         )
-    for prediction in predictions:
-        inside = [
-            c for (c, p), limit in zip(prediction["probabilities"].items(), limits, strict=True) if 1 - p <= limit
-        ]
-        prediction["prediction_set"] = {"coverage": coverage, "labels": inside}
+    for prediction, inside in zip(predictions, members(probabilities, limits), strict=True):
+        labels = [c for c, member in zip(predictor.manifest.classes, inside.tolist(), strict=True) if member]
+        prediction["prediction_set"] = {"coverage": coverage, "labels": labels}
 
 
 def check_explained(rows: int) -> None:

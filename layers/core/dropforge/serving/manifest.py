@@ -94,13 +94,18 @@ class BundleManifest:
     )  # permutation importance by column, in units of the metric
     example: dict[str, Any] = field(default_factory=dict)  # a synthetic row, for forms and docs
     parity: dict[str, float] = field(default_factory=dict)  # max_abs_difference, label_flips, rows
-    # Prediction sets, class-conditional (Mondrian) split conformal: coverage as text ("0.9") → for each of `classes` the
-    # largest 1 - p at which the class is in the set. Empty: the bundle states no coverage.
+    # Prediction sets: coverage as text ("0.9") → for each of `classes` the largest 1 - p at which the class is in the set.
+    # Empty: the bundle states no coverage. What the coverage means: dropforge_training.conformal.
     conformal: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    conformal_method: str = ""  # how the limits were calibrated; empty: a bundle older than the field
+    conformal_rows: tuple[int, ...] = ()  # calibration rows of each class: n rows give a coverage of c … c + 1/(n + 1)
     explanation: dict[str, str] = field(default_factory=dict)  # file and sha256; empty: the model cannot be explained
     holdout_share: float = (
         0.0  # rows this model never saw have a hash below this share; 0: a bundle older than the field
     )
+    moved_rows: tuple[
+        int, ...
+    ] = ()  # hashes below that share which it was trained on all the same, to have every class
     calibration: Calibration | None = None  # applied to the graph's output; None: it is served as it is
     python: PythonModel | None = None  # `serve: python` in settings.yaml; None: the bundle has a graph
     format_version: int = FORMAT_VERSION
@@ -137,6 +142,8 @@ class BundleManifest:
             value["inputs"] = tuple(GraphInput(i["name"], i["dtype"], tuple(i["features"])) for i in value["inputs"])
             value["classes"] = tuple(value["classes"])
             value["conformal"] = {k: tuple(v) for k, v in value.get("conformal", {}).items()}
+            value["conformal_rows"] = tuple(value.get("conformal_rows", ()))
+            value["moved_rows"] = tuple(value.get("moved_rows", ()))
             value["calibration"] = _calibration(value.get("calibration"))
             value["python"] = PythonModel(**value["python"]) if value.get("python") else None
             return cls(**value)

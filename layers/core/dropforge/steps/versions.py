@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
 from dropforge import identity
 from dropforge.errors import BundleRejected, InvalidRequest, NotFound
 from dropforge.messages import ModelVersion
+from dropforge.metrics import sign
 from dropforge.ports import ObjectStore, Registry
 from dropforge.serving.pointer import Active
 from dropforge.settings import Settings
@@ -81,11 +83,13 @@ def _challenger(version: str, settings: Settings, registry: Registry) -> ModelVe
     newest = registry.resolve(NEWEST, families(settings))
     latest = {v.tags.get("upload_id", "") for v in newest}
     of_latest = [v for v in carrying if v.tags.get("upload_id", "") in latest]
-    return max(of_latest or carrying, key=_score)
+    return max(of_latest or carrying, key=lambda v: _score(v, settings.promotion.metric))
 
 
-def _score(version: ModelVersion) -> float:
-    return max((float(t) for k, t in version.tags.items() if k.startswith("heldout.")), default=0.0)
+def _score(version: ModelVersion, metric: str) -> float:
+    """Larger is better; a version without the metric comes last."""
+    text = version.tags.get(f"heldout.{metric}", "")
+    return sign(metric) * float(text) if text else -math.inf
 
 
 def active_of(version: ModelVersion, alias: str, settings: Settings) -> Active:

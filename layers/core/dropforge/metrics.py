@@ -1,0 +1,42 @@
+"""The metrics a model is tuned, compared and ranked by: one entry for each, with the kind of target and the direction.
+
+How a metric is computed, for the rows as they are and for a bootstrap's draws, stands in dropforge_training.metrics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Task = Literal["classification"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """`greater_is_better`: False for a loss or an error."""
+
+    name: str
+    task: Task = "classification"
+    greater_is_better: bool = True
+
+
+_ALL: Final = (
+    Metric("roc_auc"),
+    Metric("average_precision"),
+    Metric("log_loss", greater_is_better=False),
+    Metric("accuracy"),
+    Metric("balanced_accuracy"),
+    Metric("f1"),
+    Metric("mcc"),
+    Metric("brier", greater_is_better=False),
+    Metric("ece", greater_is_better=False),
+)
+METRICS: Final = {m.name: m for m in _ALL}
+
+
+def sign(metric: str) -> int:
+    """1 where a larger value is better, -1 where a smaller one is: `sign · value` always grows with quality.
+
+    Raises KeyError for a metric that has no entry here.
+    """
+    return 1 if METRICS[metric].greater_is_better else -1

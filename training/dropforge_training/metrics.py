@@ -1,0 +1,140 @@
+"""Every metric as a function of row weights: the score of the rows as they are, and of a bootstrap's draws, by one definition.
+
+A draw is a weight a row (how often it was drawn), a score of a draw is a weighted score. Direction and kind of target of
+each metric: dropforge.metrics. scikit-learn's metrics take no table of draws; the tests hold these equal to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from dropforge.metrics import sign
+
+Scorer = Callable[[np.ndarray], np.ndarray]  # weights [draws, rows] → scores [draws]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a model predicts for rows. y, guess: codes, shape [rows]; probabilities: [rows, classes]; positive: code or None."""
+
+    y: np.ndarray
+    guess: np.ndarray
+    probabilities: np.ndarray
+    positive: int | None
+
+    def at(self, rows: np.ndarray) -> Rows:
+        """The rows at these places only."""
+        return Rows(self.y[rows], self.guess[rows], self.probabilities[rows], self.positive)
+
+
+def scorer(metric: str, rows: Rows) -> Scorer:
+    """The metric as a function of row weights, larger is better: losses are negated. NaN where a draw lacks a class.
+
+    Multiclass: roc_auc and average_precision are the mean over the classes that occur in `rows`, each against the rest; f1
+    is the mean over the classes that occur or were predicted. Raises KeyError for a metric without a definition.
+    """
+    direction = sign(metric)
+    statistic = _STATISTICS[metric](rows)
+    return statistic if direction > 0 else lambda w: direction * statistic(w)
+
+
+def score(metric: str, rows: Rows, weights: np.ndarray | None = None) -> float:
+    """The metric of the rows, larger is better. weights: shape [rows]; one for every row when left out."""
+    once = np.ones(len(rows.y)) if weights is None else weights
+    return float(scorer(metric, rows)(once[None, :])[0])
+
+
+def _normalised(probabilities: np.ndarray) -> np.ndarray:
+    """Rows that sum to one: float32 sums are off by rounding."""
+    return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
+
+
+def _log_loss(rows: Rows) -> Scorer:
+    p = _normalised(rows.probabilities)
+    losses = -np.log(np.clip(p[np.arange(len(rows.y)), rows.y], np.finfo(p.dtype).eps, 1))
+    return lambda w: np.asarray((w @ losses) / w.sum(axis=1))
+
+
+def _accuracy(rows: Rows) -> Scorer:
+    hits = (rows.guess == rows.y).astype(float)
+    return lambda w: np.asarray((w @ hits) / w.sum(axis=1))
+
+
+def _ranked(one: Callable[[np.ndarray, np.ndarray], Scorer]) -> Callable[[Rows], Scorer]:
+    """Of a metric of one class against the rest: of the positive class, or the mean over those that occur."""
+
+    def statistic(rows: Rows) -> Scorer:
+        p = _normalised(rows.probabilities)
+        if rows.positive is not None:
+            return one(rows.y == rows.positive, p[:, rows.positive])
+        each = [one(rows.y == k, p[:, k]) for k in np.unique(rows.y)]
+        return lambda w: np.asarray(np.mean([single(w) for single in each], axis=0))
+
+    return statistic
+
+
+def _auc(hit: np.ndarray, chance: np.ndarray) -> Scorer:
+    """Share of pairs in the right order, ties counting half (Mann-Whitney)."""
+    order, starts = _tied(chance)
+    hits = hit[order].astype(float)
+
+    def statistic(w: np.ndarray) -> np.ndarray:
+        drawn = w[:, order]
+        good = np.add.reduceat(drawn * hits, starts, axis=1)
+        bad = np.add.reduceat(drawn * (1 - hits), starts, axis=1)
+        below = np.cumsum(bad, axis=1) - bad / 2
+        with np.errstate(invalid="ignore"):
+            return np.asarray((good * below).sum(axis=1) / (good.sum(axis=1) * bad.sum(axis=1)))
+
+    return statistic
+
+
+def _average_precision(hit: np.ndarray, chance: np.ndarray) -> Scorer:
+    """Σ (recall step) · precision, from the most probable row down, tied rows at once."""
+    order, starts = _tied(-chance)
+    hits = hit[order].astype(float)
+
+    def statistic(w: np.ndarray) -> np.ndarray:
+        drawn = w[:, order]
+        good = np.add.reduceat(drawn * hits, starts, axis=1)
+        taken = np.cumsum(np.add.reduceat(drawn, starts, axis=1), axis=1)
+        found = np.cumsum(good, axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            precision = np.where(taken > 0, found / taken, 0)
+            return np.asarray((good * precision).sum(axis=1) / good.sum(axis=1))
+
+    return statistic
+
+
+def _tied(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    return order, np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+
+
+def _f1(rows: Rows) -> Scorer:
+    """2tp / (2tp + fp + fn) of the positive class; multiclass: the mean over the classes that a draw has or predicts."""
+    codes = [rows.positive] if rows.positive is not None else range(rows.probabilities.shape[1])
+    both = np.column_stack([(rows.y == k) & (rows.guess == k) for k in codes]).astype(float)
+    either = np.column_stack([(rows.y == k).astype(float) + (rows.guess == k) for k in codes])
+
+    def statistic(w: np.ndarray) -> np.ndarray:
+        total = w @ either
+        each = np.where(total > 0, 2 * (w @ both) / np.where(total > 0, total, 1), 0)
+        return np.asarray(each.sum(axis=1) / np.maximum((total > 0).sum(axis=1), 1))
+
+    return statistic
+
+
+_STATISTICS: Final[dict[str, Callable[[Rows], Scorer]]] = {
+    "roc_auc": _ranked(_auc),
+    "average_precision": _ranked(_average_precision),
+    "log_loss": _log_loss,
+    "accuracy": _accuracy,
+    "f1": _f1,
+}
+TUNED: Final = tuple(_STATISTICS)  # what settings.yaml may name as the metric of training and promotion
