@@ -48,6 +48,14 @@ def score(metric: str, rows: Rows, weights: np.ndarray | None = None) -> float:
     return float(scorer(metric, rows)(once[None, :])[0])
 
 
+def informative_rows(metric: str, y: np.ndarray) -> int:
+    """Rows that carry the metric: those of the rarest class where it weighs classes against each other, else all."""
+    if metric in {"log_loss", "accuracy"}:
+        return len(y)
+    counts = np.bincount(y)
+    return int(counts[counts > 0].min()) if len(y) else 0
+
+
 def _normalised(probabilities: np.ndarray) -> np.ndarray:
     """Rows that sum to one: float32 sums are off by rounding."""
     return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))

@@ -21,6 +21,7 @@ from dropforge_training.tables import BUCKETS, TrainingData
 
 _CHUNK = 2000
 _MOST_VALUES = 20  # of a sensitive column
+_SKETCH = 200  # smallest row hashes by which conclude sees how many held-out rows are new (registry/looks.py)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,8 @@ def compare(served: Served | None, candidate: Rows, data: TrainingData, settings
         "format_version": 1,
         "metric": rule.metric,
         "confidence": rule.confidence,
+        "minimum_gain": rule.minimum_gain,
+        "sketch": [],
         "served": None,
         "reason": "",
         "slices": [],
@@ -128,7 +131,14 @@ def compare(served: Served | None, candidate: Rows, data: TrainingData, settings
     fair = np.flatnonzero(served.fair)
     inside = {name: rows[fair] for name, rows in slices.items()}
     found = comparison.compare(
-        rule.metric, candidate.at(fair), served.rows.at(fair), inside, rule.confidence, settings.training.seed
+        rule.metric,
+        candidate.at(fair),
+        served.rows.at(fair),
+        inside,
+        confidence=rule.confidence,
+        seed=settings.training.seed,
+        minimum_gain=rule.minimum_gain,
     )
     reason = "" if found else "the rows both may be scored on lack a class"
-    return {**told, "slices": found, "reason": reason}
+    sketch = np.unique(data.heldout.row[fair])[:_SKETCH].tolist()
+    return {**told, "slices": found, "reason": reason, "sketch": sketch}

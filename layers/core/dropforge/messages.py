@@ -14,6 +14,7 @@ from dropforge.errors import InvalidRequest
 # What a training job is to do. all: tune, fit and export. tune: trials of a study shared with other workers, no more.
 # finish: fit and export what the study found.
 Role = Literal["all", "tune", "finish"]
+THIN = 30  # held-out rows of a class from which on they rank models
 Stage = Literal["waiting", "tuning", "fitting", "trained", "failed"]
 
 
@@ -99,6 +100,35 @@ class ModelProgress(Message):
     told_at: str = Field("", description="when the worker last said so; empty while the model waits for one")
 
 
+class Estimate(BaseModel):
+    """A score with its 95 % bootstrap interval."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    value: float
+    low: float
+    high: float
+
+
+class Evidence(BaseModel):
+    """How well a model's scores are known."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    rarest_class_rows: int | None = Field(
+        default=None, description="held-out rows of the rarest class; null: a job older than the field"
+    )
+    heldout: dict[str, Estimate] = Field(default_factory=dict, description="by metric, on held-out rows")
+    cross_validated: dict[str, Estimate] = Field(
+        default_factory=dict, description="by metric, on out-of-fold rows of the training data"
+    )
+
+    @property
+    def thin(self) -> bool:
+        """Whether the held-out rows of some class are too few to rank models by: their scores are mostly chance."""
+        return self.rarest_class_rows is not None and self.rarest_class_rows < THIN
+
+
 class JobResult(Message):
     """What a finished training job answers."""
 
@@ -110,6 +140,7 @@ class JobResult(Message):
     predictions_uri: str = Field(description="s3 URI of the held-out predictions (Parquet)")
     comparison_uri: str = Field(default="", description="s3 URI of the comparison with the served model (JSON)")
     metrics: dict[str, float]
+    evidence: Evidence = Evidence()
 
 
 class JobOutcome(Message):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import yaml
@@ -19,8 +19,8 @@ Path = tuple[str | int, ...]
 class Location:
     """Where the text came from, and the line of every key in it."""
 
-    source: str
-    lines: Mapping[Path, int]
+    source: str = field(compare=False)  # the same settings are equal wherever they were read from
+    lines: Mapping[Path, int] = field(compare=False)
 
     def line(self, path: Path) -> int:
         """Line of the key, or of the nearest enclosing key that stands in the text."""

@@ -6,6 +6,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import metrics as sk
 
 from dropforge.metrics import METRICS as KNOWN
@@ -71,6 +72,7 @@ def test_a_model_gains_nothing_over_itself() -> None:
     found = comparison.gain("roc_auc", rows, rows, 0.95, seed=1)
     assert found is not None
     assert (found["gain"], found["low"], found["high"], found["at_least"]) == (0, 0, 0, 0)
+    assert found["p_value"] == 1
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
@@ -84,16 +86,30 @@ def test_a_better_model_is_told_from_a_worse_one(metric: str) -> None:
     assert found["gain"] == pytest.approx(abs(found["candidate"] - found["served"]))
 
 
-def test_equals_pass_no_more_often_than_the_confidence_says() -> None:
-    """Of 100 pairs of equally noisy models at most eleven look surely better at 95 % (binomial, p < 0.01 otherwise)."""
+@pytest.mark.parametrize("metric", ["accuracy", "roc_auc"])
+def test_equals_pass_no_more_often_than_the_level_says(metric: str) -> None:
+    """Of 100 pairs of equally noisy models at most eleven have p ≤ 0.05 (binomial, p < 0.01 otherwise)."""
     passed = 0
     for seed in range(100):
         found = comparison.gain(
-            "accuracy", _rows(2, 300, seed=2 * seed + 10), _rows(2, 300, seed=2 * seed + 11), 0.95, seed=seed
+            metric, _rows(2, 300, seed=2 * seed + 10), _rows(2, 300, seed=2 * seed + 11), 0.95, seed=seed
         )
         assert found is not None
-        passed += found["at_least"] > 0
+        passed += found["p_value"] <= 0.05
     assert 0 < passed <= 11
+
+
+def test_the_p_value_of_a_mean_is_students() -> None:
+    """Accuracy is a mean over rows: the p-value of a gain is that of the paired t-test, and larger for a larger minimum."""
+    better, worse = _rows(2, 600, noise=0.8), _rows(2, 600, noise=1.2, seed=2)
+    found = comparison.gain("accuracy", better, worse, 0.95, seed=1)
+    assert found is not None
+    right = [(r.guess == r.y).astype(float) for r in (better, worse)]
+    expected = stats.ttest_rel(*right, alternative="greater").pvalue
+    assert np.log10(found["p_value"]) == pytest.approx(np.log10(expected), rel=0.15)
+    stricter = comparison.gain("accuracy", better, worse, 0.95, seed=1, minimum_gain=0.02)
+    assert stricter is not None
+    assert stricter["p_value"] > found["p_value"]
 
 
 def test_slices_of_few_rows_are_left_out() -> None:

@@ -15,7 +15,7 @@ from dropforge.analysis import outcome
 from dropforge.errors import NotFound
 from dropforge.messages import ConcludeRequest, Conclusion, JobResult, ModelVersion, TrainingRequest
 from dropforge.ports import ObjectStore, Registry, Tracking
-from dropforge.registry import gate
+from dropforge.registry import gate, looks
 from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.pointer import ActivePointer
 from dropforge.settings import Settings
@@ -50,7 +50,9 @@ def conclude(
         failed["workflow"] = _why(message.error, message.cause)
     results = [o.result for o in message.outcomes if o.result is not None]
     served = _served_run(store, bucket)
-    judged = {r.model: gate.judge(r, _comparison(store, r), served, settings.promotion) for r in results}
+    comparisons = {r.model: _comparison(store, r) for r in results}
+    look = _look(store, bucket, served, request.upload_id, results, comparisons, settings)
+    judged = gate.judge(results, comparisons, served, settings.promotion, look)
     choice = gate.choose(results, judged, settings.promotion)
     records = ModelRecords(store, bucket)
     versions = {r.model: _register(r, request, judged[r.model], settings, registry, records) for r in results}
@@ -65,7 +67,7 @@ def conclude(
         log.warning("candidate failed", extra={"model": model, "why": why})
     if results and not challenger:
         log.info("the served model stays", extra={"why": choice.reasons})
-    told = _told(choice, versions, settings)
+    told = _told(choice, versions, settings, look)
     _close(message, results=results, versions=versions, challenger=challenger, failed=failed, told=told, book=book)
     _tell_report(store, book.get(request.upload_id).report_uri, told, failed, log)
     tracking.put_artifacts(request.parent_run_id, {"gate.json": json.dumps(told, indent=1).encode()})
@@ -110,6 +112,23 @@ def _served_run(store: ObjectStore, bucket: str) -> str:
         return ""
 
 
+def _look(
+    store: ObjectStore,
+    bucket: str,
+    served: str,
+    upload_id: str,
+    results: list[JobResult],
+    comparisons: dict[str, dict[str, Any] | None],
+    settings: Settings,
+) -> int:
+    """The number of this upload's look at the held-out rows; one that tests nothing takes none."""
+    for r in results:
+        comparison = comparisons[r.model]
+        if comparison and gate.comparable(comparison, r, served, settings.promotion):
+            return looks.take(store, bucket, served, upload_id, comparison.get("sketch", ()))
+    return 1
+
+
 def _comparison(store: ObjectStore, result: JobResult) -> dict[str, Any] | None:
     """What the job stored; None for a job older than the comparison."""
     if not result.comparison_uri:
@@ -130,7 +149,7 @@ def _set_challenger(version: ModelVersion, settings: Settings, registry: Registr
             registry.drop_alias(other.name, CHALLENGER)
 
 
-def _told(choice: gate.Choice, versions: dict[str, ModelVersion], settings: Settings) -> dict[str, Any]:
+def _told(choice: gate.Choice, versions: dict[str, ModelVersion], settings: Settings, look: int) -> dict[str, Any]:
     """The whole decision, for the record and the run."""
     rule = settings.promotion
     return {
@@ -139,6 +158,7 @@ def _told(choice: gate.Choice, versions: dict[str, ModelVersion], settings: Sett
             "minimum_gain": rule.minimum_gain,
             "confidence": rule.confidence,
             "maximum_slice_loss": rule.maximum_slice_loss,
+            "look": look,
         },
         "winner": f"{versions[choice.winner.model].name}/{versions[choice.winner.model].version}"
         if choice.winner

@@ -1,0 +1,166 @@
+"""How often the gate promotes without a gain, and how often it finds a real one: python gate_simulation.py [--json FILE].
+
+The product's own functions decide: comparison.compare on held-out rows, gate.judge and gate.choose on what it stores, looks.take
+for the looks. Models are simulated: each gives a row a score, the row's common part plus one of its own, so that all models
+of equal noise have the same AUC in the population and a held-out set knows them as well as it would real ones.
+
+no gain: histories of uploads with K candidates each, all as good as the active model, on one held-out set that is used again and
+again. `stays`: nobody promotes, the active model stays; `promotes`: a challenger becomes the active model. Share of the uploads
+with a challenger; also by `per candidate`, the rule without correction (each candidate at 1 - confidence, every time).
+gain: a look at 10,000 rows with a true gain of 0.005 AUC in one of K candidates; share of the draws in which it is found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from dropforge.adapters.memory import MemoryStore
+from dropforge.messages import JobResult
+from dropforge.registry import gate, looks
+from dropforge.settings import PromotionSettings
+from dropforge_training import comparison, metrics
+from dropforge_training.metrics import Rows
+
+RULE = PromotionSettings(metric="roc_auc", minimum_gain=0.0, confidence=0.95)
+CANDIDATES = 3
+UPLOADS = 300
+
+
+class World:
+    """A held-out set and models of a wanted AUC on it: score = signal + common + own, a normal variate each.
+
+    With d' = Φ⁻¹(AUC)·√2 between the classes in units of the noise; `common` is the part of the noise's variance that all
+    models share, as models trained on the same rows do.
+    """
+
+    def __init__(self, rng: np.random.Generator, rows: int, positives: float, common: float) -> None:
+        self.rng, self.common = rng, common
+        self.y = (rng.random(rows) < positives).astype(np.int64)
+        self.y[:2] = 0, 1
+        self.shared = rng.normal(0, np.sqrt(common), rows)
+        self.sketch = np.unique(rng.integers(0, 2**63, rows))[:200].tolist()
+
+    def model(self, auc: float = 0.9) -> Rows:
+        distance = NormalDist().inv_cdf(auc) * np.sqrt(2)
+        noise = self.shared + self.rng.normal(0, np.sqrt(1 - self.common), len(self.y))
+        p = 1 / (1 + np.exp(-(distance * self.y + noise - distance / 2)))
+        return Rows(self.y, (p >= 0.5).astype(np.int64), np.column_stack([1 - p, p]), 1)
+
+
+def decide(served: Rows, candidates: list[Rows], look: int, seed: int) -> tuple[gate.Choice, list[float]]:
+    """The gate's choice, and the p-value of each candidate."""
+    results, compared = [], {}
+    for number, rows in enumerate(candidates):
+        name = f"m{number}"
+        slices = comparison.compare(
+            RULE.metric, rows, served, {}, confidence=RULE.confidence, seed=seed, minimum_gain=RULE.minimum_gain
+        )
+        compared[name] = {
+            "metric": RULE.metric,
+            "minimum_gain": RULE.minimum_gain,
+            "served": {"run_id": "active"},
+            "reason": "",
+            "slices": slices,
+        }
+        results.append(
+            JobResult(
+                model=name,
+                run_id=name,
+                model_source="s",
+                bundle_uri="s3://b/k",
+                bundle_sha256="0",
+                predictions_uri="s3://b/p",
+                metrics={RULE.metric: metrics.score(RULE.metric, rows)},
+            )
+        )
+    judged = gate.judge(results, compared, "active", RULE, look)
+    return gate.choose(results, judged, RULE), [c["slices"][0]["p_value"] for c in compared.values()]
+
+
+def history(seed: int, *, rows: int, positives: float, promotes: bool) -> dict[str, float]:
+    """Shares of UPLOADS uploads without a gain that had a challenger, by the gate and by the uncorrected rule."""
+    rng = np.random.default_rng(seed)
+    world, store = World(rng, rows, positives, common=0.7), MemoryStore()
+    active, run, found, uncorrected = world.model(), 0, 0, 0
+    for number in range(UPLOADS):
+        look = looks.take(store, "b", f"run{run}", f"upload{number}", world.sketch)
+        candidates = [world.model() for _ in range(CANDIDATES)]
+        choice, p = decide(active, candidates, look, seed)
+        uncorrected += min(p) <= 1 - RULE.confidence
+        if choice.winner is not None:
+            found += 1
+            if promotes:
+                active, run = candidates[int(choice.winner.model[1:])], run + 1
+    return {"gate": found / UPLOADS, "per_candidate": uncorrected / UPLOADS}
+
+
+def single_looks(draws: int, *, rows: int, positives: float) -> dict[str, float]:
+    """Shares of first looks, each at rows of its own, with a challenger though nothing is gained."""
+    found = uncorrected = 0
+    for seed in range(draws):
+        world = World(np.random.default_rng(10_000 + seed), rows, positives, common=0.7)
+        choice, p = decide(world.model(), [world.model() for _ in range(CANDIDATES)], 1, seed)
+        found += choice.winner is not None
+        uncorrected += min(p) <= 1 - RULE.confidence
+    return {"gate": found / draws, "per_candidate": uncorrected / draws}
+
+
+def power(draws: int, levels: list[int], *, rows: int = 10_000, gain: float = 0.005) -> dict[int, float]:
+    """By look: share of draws in which the one better candidate of three is found. A look changes the level only."""
+    found = dict.fromkeys(levels, 0)
+    for seed in range(draws):
+        world = World(np.random.default_rng(50_000 + seed), rows, 0.25, common=0.7)
+        candidates = [world.model(0.9 + gain), world.model(), world.model()]
+        _, p = decide(world.model(), candidates, 1, seed)
+        for look in levels:
+            found[look] += p[0] <= gate.error_of_look(RULE, look) / CANDIDATES
+    return {look: n / draws for look, n in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--histories", type=int, default=10)
+    parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    told: dict[str, Any] = {"day": f"{datetime.now(UTC):%Y-%m-%d}", "candidates": CANDIDATES, "uploads": UPLOADS}
+    told["histories"] = []
+    for promotes in (False, True):
+        runs = [history(s, rows=given.rows, positives=0.25, promotes=promotes) for s in range(given.histories)]
+        told["histories"].append(
+            {
+                "active_model": "promotes" if promotes else "stays",
+                "rows": given.rows,
+                "gate_mean": round(float(np.mean([r["gate"] for r in runs])), 4),
+                "gate_worst": round(max(r["gate"] for r in runs), 4),
+                "per_candidate_mean": round(float(np.mean([r["per_candidate"] for r in runs])), 4),
+                "per_candidate_worst": round(max(r["per_candidate"] for r in runs), 4),
+            }
+        )
+        print(json.dumps(told["histories"][-1]), flush=True)
+    told["single_looks"] = []
+    for rows, positives in ((300, 0.25), (1000, 0.25), (1000, 0.03)):
+        entry = {"rows": rows, "positives": positives, **single_looks(given.draws, rows=rows, positives=positives)}
+        told["single_looks"].append(entry)
+        print(json.dumps(entry), flush=True)
+    told["found"] = {
+        "rows": 10_000,
+        "gain": 0.005,
+        "share_by_look": power(max(1, given.draws // 8), [1, 2, 10]),
+    }
+    print(json.dumps(told["found"]), flush=True)
+    if given.json:
+        given.json.parent.mkdir(parents=True, exist_ok=True)
+        given.json.write_text(json.dumps(told, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
