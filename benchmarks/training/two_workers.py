@@ -53,7 +53,15 @@ class WaitingTree(Candidate):
 
 
 def work(
-    outputs: dict[str, str], name: str, fold: Fold, seed: int, worker: int, workers: int, trials: int, ready: Any
+    outputs: dict[str, str],
+    name: str,
+    fold: Fold,
+    seed: int,
+    worker: int,
+    workers: int,
+    trials: int,
+    start: list[dict[str, Any]],
+    ready: Any,
 ) -> None:
     """One worker's process; all begin together, when the last of them has imported what it needs."""
     wanted = tuning.Search(
@@ -66,6 +74,7 @@ def work(
         jobs=1,
         ranges={},
         allowance=Allowance(trials, 600, workers=workers),
+        start=start,
         worker=worker,
         role="tune",
     )
@@ -109,11 +118,10 @@ def _run(
         }
         for _ in range(TRIALS)
     ]
-    _study(outputs, name).start_with(points)
     spawn = multiprocessing.get_context("spawn")
     ready = spawn.Barrier(workers)
     made = [
-        spawn.Process(target=work, args=(outputs, name, fold, seed, n, workers, trials, ready))
+        spawn.Process(target=work, args=(outputs, name, fold, seed, n, workers, trials, points, ready))
         for n in range(1, workers + 1)
     ]
     for p in made:

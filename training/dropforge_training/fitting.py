@@ -4,6 +4,7 @@ not know, for calibration and the threshold. The held-out rows are not touched."
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +15,8 @@ from dropforge.serving.calibration import calibrate
 from dropforge.settings import Settings
 from dropforge_training import calibration, folds, thresholds
 from dropforge_training.interruption import Interrupted
-from dropforge_training.processing import LabelledPipeline
+from dropforge_training.metrics import Rows
+from dropforge_training.processing import LabelledPipeline, decide
 from dropforge_training.tables import BUCKETS, Table, TrainingData
 
 
@@ -25,6 +27,7 @@ class Fitted:
     model: LabelledPipeline
     calibration: calibration.Choice
     threshold_reason: str
+    out_of_fold: Rows  # what the model would serve for them; no rows where the budget, or the data, allowed no such fit
 
 
 def fit(
@@ -35,13 +38,17 @@ def fit(
     seed: int,
     log: logging.Logger,
     stop: Callable[[], bool],
+    allows: Callable[[int, float], bool] = lambda _fits, _seconds: True,
 ) -> Fitted:
     """Fit on all training rows; calibrate and choose the threshold on out-of-fold rows.
 
     `refit` fits the whole pipeline with the tuned parameters on the rows given; it is called once a fold and once for all
-    rows. Raises Interrupted when `stop` said so.
+    rows. `allows`: whether time is left for another out-of-fold fit after so many, of which the longest took so many seconds.
+    What settings.yaml asks for by name (a threshold rule, a calibration) gets one such fit in any case.
+    Raises Interrupted when `stop` said so.
     """
-    y, probabilities = _out_of_fold(refit, data, seed, stop)
+    needed = settings.training.calibration not in {"auto", "none"} or isinstance(settings.serving.threshold, str)
+    y, probabilities = _out_of_fold(refit, data, seed, stop, lambda n, s: (needed and n == 0) or allows(n, s))
     choice = calibration.choose(settings.training.calibration, y, probabilities, seed)
     served = calibrate(choice.calibration, probabilities)
     at, reason = 0.5, "multiclass: the most probable class"
@@ -50,23 +57,41 @@ def fit(
         at, reason = thresholds.choose(settings.serving, y == positive, served[:, positive])
     log.info("calibration and threshold chosen", extra={"calibration": choice.reason, "threshold": f"{at:g}: {reason}"})
     model = LabelledPipeline(refit(data.train), data.classes, at, data.positive, choice.calibration)
-    return Fitted(model, choice, reason)
+    labels = decide(served, model.classes_, at, data.positive)
+    guess = np.searchsorted(model.classes_, labels) if len(y) else np.empty(0, dtype=np.int64)
+    positive_code = data.classes.index(data.positive) if data.positive else None
+    return Fitted(model, choice, reason, Rows(y, guess, served, positive_code))
+
+
+def wanted_fits(data: TrainingData, seed: int) -> tuple[int, float]:
+    """How many out-of-fold fits these rows are worth, and the fraction of the training rows each is fitted on."""
+    fold, number = _fold_of(data.train, len(data.classes), seed)
+    return number, float(np.mean(fold != 0)) if number else 0.0
 
 
 def _out_of_fold(
-    refit: Callable[[Table], Pipeline], data: TrainingData, seed: int, stop: Callable[[], bool]
+    refit: Callable[[Table], Pipeline],
+    data: TrainingData,
+    seed: int,
+    stop: Callable[[], bool],
+    allows: Callable[[int, float], bool],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Codes and probabilities of rows that the model saying them was not fitted on."""
+    """Codes and probabilities of rows that the model predicting them was not fitted on."""
     rows, classes = data.train, len(data.classes)
-    fold, asked = _fold_of(rows, classes, seed)
-    told, codes = [np.empty((0, classes))], [np.empty(0, dtype=np.int64)]
-    for f in range(asked):
+    fold, number = _fold_of(rows, classes, seed)
+    probabilities, codes, longest = [np.empty((0, classes))], [np.empty(0, dtype=np.int64)], 0.0
+    for f in range(number):
         if stop():
             raise Interrupted
+        if not allows(f, longest):
+            break
+        started = time.monotonic()
         outside = _side(rows, fold == f)
-        told.append(np.asarray(refit(_side(rows, fold != f)).predict_proba(outside.x), dtype=np.float64))
+        fitted = refit(_side(rows, fold != f))
+        probabilities.append(np.asarray(fitted.predict_proba(outside.x), dtype=np.float64))
         codes.append(outside.y)
-    return np.concatenate(codes), np.concatenate(told)
+        longest = max(longest, time.monotonic() - started)
+    return np.concatenate(codes), np.concatenate(probabilities)
 
 
 def _fold_of(rows: Table, classes: int, seed: int) -> tuple[np.ndarray, int]:

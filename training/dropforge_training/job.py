@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +38,7 @@ from dropforge_training import (
     tables,
     tuning,
 )
+from dropforge_training.deadline import Deadline
 from dropforge_training.fitting import Fitted
 from dropforge_training.interruption import Interrupted
 from dropforge_training.metrics import Rows
@@ -70,6 +70,7 @@ def run_job(
 
     Raises JobFailed or SettingsError when trying again cannot help, Unavailable when it can, Interrupted when `stop` said so.
     """
+    deadline = Deadline(job.budget.seconds)
     settings = settings_store.read(store, job.settings_uri)
     chosen = search_job.chosen(settings, job)
     run = JobRun(tracking_uri, settings, job)
@@ -77,7 +78,6 @@ def run_job(
     if stored is not None:
         log.info("finished before: answering from its run", extra={"run_id": run.run_id})
         return stored
-    started = time.monotonic()
     note = Note(store, data_bucket, job, settings.training.metric, log)
     with note, tempfile.TemporaryDirectory(prefix="dropforge-job-") as folder:
         manifest = load_manifest(store, job.dataset_uri)
@@ -87,12 +87,12 @@ def run_job(
             extra={"train_rows": len(data.train), "heldout_rows": len(data.heldout), "unlabelled": data.unlabelled},
         )
         with threadpool_limits(cores(len(data.train))):  # OpenMP and BLAS, for models that take no thread count
-            fitted, tuned = _fit(job, chosen, data, settings, store, data_bucket, run, note, log, stop)
+            fitted, tuned = _fit(job, chosen, data, settings, store, data_bucket, run, note, deadline, log, stop)
         if stop():
             raise Interrupted
         now_served = served.score(store, data_bucket, data, settings, log, python)
         result = _finish(job, manifest, data, fitted, tuned, now_served, run, settings, Path(folder), log)
-    seconds = round(time.monotonic() - started, 1)
+    seconds = round(deadline.elapsed(), 1)
     measured = {"TrainingSeconds": seconds, "BestScore": tuned.score}
     log.info(
         "trained",
@@ -110,6 +110,7 @@ def _fit(
     data_bucket: str,
     run: JobRun,
     note: Note,
+    deadline: Deadline,
     log: logging.Logger,
     stop: Callable[[], bool],
 ) -> tuple[Fitted, tuning.Tuned]:
@@ -125,18 +126,29 @@ def _fit(
             store=store,
             data_bucket=data_bucket,
             jobs=jobs,
+            deadline=deadline,
             log=log,
             stop=stop,
             tell=tell,
         )
     note.stage("fitting")
     markers = data.markers(settings)
+    if job.role == "finish":  # the workers' time is the user's
+        deadline.spent = tuned.seconds
+    wanted = search_job.shares(candidate, chosen, data, job.seed)
+    allowed = wanted.affordable(tuned.fit_seconds, deadline.budget, deadline.left())
+    members = tuned.members[: allowed.members]
+    if allowed != wanted:
+        log.info("less than wanted: the budget ends", extra={"members": allowed.members, "folds": allowed.folds})
 
     def on(rows: Table) -> Pipeline:
-        return refit.fit(candidate, data, rows, markers, tuned.members, seed=job.seed, jobs=jobs)
+        return refit.fit(candidate, data, rows, markers, members, seed=job.seed, jobs=jobs)
 
-    fitted = fitting.fit(on, data, settings, seed=job.seed, log=log, stop=stop)
-    log.info("fitted on all training rows", extra={"params": tuned.params, "bag": len(tuned.members)})
+    def allows(fits: int, longest: float) -> bool:
+        return fits < allowed.folds and (fits == 0 or deadline.allows_fit(longest))
+
+    fitted = fitting.fit(on, data, settings, seed=job.seed, log=log, stop=stop, allows=allows)
+    log.info("fitted on all training rows", extra={"params": tuned.params, "bag": len(members)})
     return fitted, tuned
 
 

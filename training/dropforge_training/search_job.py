@@ -13,7 +13,8 @@ from dropforge.settings import ModelSettings, Settings
 from dropforge.tuning.budget import Allowance
 from dropforge.tuning.journal import Journal
 from dropforge.uris import join
-from dropforge_training import folds, studies, tuning
+from dropforge_training import fitting, folds, studies, tuning
+from dropforge_training.deadline import Deadline, Shares
 from dropforge_training.models.base import Candidate
 from dropforge_training.tables import TrainingData
 
@@ -36,6 +37,7 @@ def run(
     store: ObjectStore,
     data_bucket: str,
     jobs: int,
+    deadline: Deadline,
     log: logging.Logger,
     stop: Callable[[], bool],
     tell: Callable[[tuning.Progress], None],
@@ -59,8 +61,10 @@ def run(
         ranges=model.search,
         where=lambda key: settings.place("models", settings.models.index(model), "search", key),
         allowance=Allowance(job.budget.trials, job.budget.seconds, job.budget.money, price, max(1, len(job.workers))),
-        bag=model.bag if candidate.blends else 1,
-        start=(*known, candidate.first()) if job.worker <= 1 else (),
+        bag=members(candidate, model),
+        after=shares(candidate, model, data, job.seed),
+        deadline=deadline,
+        start=(*known, candidate.first()),
         worker=job.worker,
         role=job.role,
     )
@@ -70,3 +74,14 @@ def run(
     if job.role != "tune":
         studies.keep_points(store, points, job.job_id, settings.training.metric, list(tuned.points))
     return tuned
+
+
+def members(candidate: Candidate, model: ModelSettings) -> int:
+    """Estimators of the last fit."""
+    return model.bag if candidate.blends else 1
+
+
+def shares(candidate: Candidate, model: ModelSettings, data: TrainingData, seed: int) -> Shares:
+    """What follows the search, as far as the settings and the rows ask for it."""
+    fits, rows = fitting.wanted_fits(data, seed)
+    return Shares(members(candidate, model), fits, rows)

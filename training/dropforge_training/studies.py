@@ -65,6 +65,10 @@ class Backend(BaseJournalBackend):
         """Let the next read see what others have written."""
         self._journal.refresh()
 
+    def claim(self, name: str, value: dict[str, Any]) -> dict[str, Any]:
+        """See Journal.claim."""
+        return self._journal.claim(name, value)
+
     def _take(self, own: Iterable[dict[str, Any]]) -> None:
         """New entries of the journal, without those of `own`, which are known already."""
         skip = [json.dumps(e) for e in own]
@@ -112,11 +116,20 @@ class SharedStudy:
         """As far as seen; of these states when given."""
         return self.study.get_trials(deepcopy=False, states=states or None)
 
-    def start_with(self, points: Iterable[Mapping[str, Any]]) -> None:
-        """Trials to run before the sampler chooses; nothing happens in a study that has some."""
-        if not self.trials():
-            for point in points:
-                self.study.enqueue_trial(dict(point), skip_if_exists=True)
+    def start_with(self, points: Iterable[Mapping[str, Any]], *, alone: bool = False) -> None:
+        """Trials to run before the sampler chooses. Of the study's workers the first one adds its points, and no other.
+
+        It may be killed in between: its successor, the same worker, adds what is missing. `alone`: no other worker runs any
+        more, so that a study in which nobody came to add them gets them now.
+        """
+        claim = self._backend.claim("start", {"worker": self.worker, "points": [dict(p) for p in points]})
+        if claim["worker"] == self.worker or (alone and not self.trials()):
+            self.enqueue(claim["points"])
+
+    def enqueue(self, points: Iterable[Mapping[str, Any]]) -> None:
+        """Trials to run before the sampler chooses again; what was run or stands in line already is not added."""
+        for point in points:
+            self.study.enqueue_trial(dict(point), skip_if_exists=True)
 
     def retry_orphans(self) -> int:
         """Trials that a killed predecessor left running are given up and put in line again. Returns how many were."""

@@ -16,6 +16,7 @@ from dropforge.data.datasets import load_manifest
 from dropforge.messages import TrainingJob, TuneResult
 from dropforge.ports import ObjectStore
 from dropforge_training import search_job, tables
+from dropforge_training.deadline import Deadline
 from dropforge_training.models import base
 from dropforge_training.progress import Note, Reporter
 from dropforge_training.tracking import JobRun
@@ -36,6 +37,7 @@ def run_tune(
 
     Raises what job.run_job raises.
     """
+    deadline = Deadline(job.budget.seconds)
     settings = settings_store.read(store, job.settings_uri)
     chosen = search_job.chosen(settings, job)
     with contextlib.ExitStack() as stack:
@@ -57,6 +59,7 @@ def run_tune(
             store=store,
             data_bucket=data_bucket,
             jobs=cores(len(data.train)),
+            deadline=deadline,
             log=log,
             stop=stop,
             tell=tell,

@@ -19,6 +19,7 @@ from dropforge.messages import Role
 from dropforge.tuning.budget import Allowance
 from dropforge.tuning.journal import Journal
 from dropforge_training import evaluation, search
+from dropforge_training.deadline import Deadline, Shares
 from dropforge_training.interruption import Interrupted
 from dropforge_training.listener import Listener
 from dropforge_training.models.base import Candidate, Fold
@@ -47,6 +48,7 @@ class Tuned:
     money: float
     points: tuple[Point, ...]
     curve: tuple[tuple[float, float], ...] = ()
+    fit_seconds: float = 0.0  # that one estimator's fit on all rows is expected to take
 
     @property
     def params(self) -> dict[str, Any]:
@@ -70,8 +72,9 @@ class Search:
     """What one search is about.
 
     `ranges`: the model's `search` of settings.yaml, whose keys `where` finds in it.
-    `bag`: estimators of the last fit, whose time the budget includes where one worker does all. `start`: trials to begin
-    a new study with. `role`: see messages.TrainingJob.
+    `bag`: estimators of the last fit; `after`: what follows the search, whose time the budget includes; `deadline`: of the job,
+    from now when left out. `start`: trials to begin a new study with, added once, by whichever worker is first. `role`: see
+    messages.TrainingJob.
     """
 
     candidate: Candidate
@@ -85,20 +88,11 @@ class Search:
     allowance: Allowance
     where: search.Where = "search.{}".format
     bag: int = 1
+    after: Shares = field(default_factory=Shares)
+    deadline: Deadline | None = None
     start: Sequence[Mapping[str, Any]] = ()
     worker: int = 0
     role: Role = "all"
-
-
-@dataclass(slots=True)
-class _Clock:
-    """Seconds of this worker, those of its earlier attempts included."""
-
-    before: float
-    started: float = field(default_factory=time.monotonic)
-
-    def elapsed(self) -> float:
-        return self.before + time.monotonic() - self.started
 
 
 def tune(
@@ -120,11 +114,14 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = SharedStudy(journal, name, seed=wanted.seed, worker=wanted.worker, workers=wanted.allowance.workers)
     mine = [t for t in study.trials(*FINISHED) if t.user_attrs.get(WORKER) == wanted.worker]
-    clock = _Clock(sum(float(t.user_attrs.get(_SECONDS, 0.0)) for t in mine))
+    clock = wanted.deadline or Deadline(wanted.allowance.wall_seconds)
+    clock.budget = wanted.allowance.wall_seconds
+    clock.spent = sum(float(t.user_attrs.get(_SECONDS, 0.0)) for t in mine)
     orphans = study.retry_orphans()
     if orphans:
         log.info("trials of a stopped worker are run again", extra={"trials": orphans})
-    study.start_with(search.within(wanted.candidate, wanted.ranges, wanted.where, wanted.start))
+    points = search.within(wanted.candidate, wanted.ranges, wanted.where, wanted.start)
+    study.start_with(points, alone=wanted.role == "finish")
     runner = _Runner(wanted, folds, study, clock, stop)
     if study.trials(*FINISHED):  # what others, or an earlier attempt, have found is known at once
         tell(runner.progress())
@@ -136,6 +133,7 @@ def tune(
         if finished is None:
             break
         barren = 0 if finished else barren + 1
+        runner.hurry()
         if barren == _BARREN_TRIALS:
             raise JobFailed(
                 f"{barren} trials in a row gave no finite {wanted.metric}",
@@ -152,14 +150,14 @@ def tune(
             },
         )
         tell(seen)
-    return _tuned(wanted, study, clock, _fitted_share(folds))
+    return _tuned(wanted, study, clock, folds)
 
 
 class _Runner:
     """Trials of one worker, one at a time."""
 
     def __init__(
-        self, wanted: Search, folds: Sequence[Fold], study: SharedStudy, clock: _Clock, stop: Callable[[], bool]
+        self, wanted: Search, folds: Sequence[Fold], study: SharedStudy, clock: Deadline, stop: Callable[[], bool]
     ) -> None:
         self._wanted = wanted
         self._folds = folds
@@ -204,6 +202,13 @@ class _Runner:
             return True
         return state in FINISHED
 
+    def hurry(self) -> None:
+        """After a first trial that the budget ended: try next what learns in fewer rounds."""
+        done = self._study.trials(*FINISHED)
+        if len(done) == 1 and done[0].user_attrs.get(_CUT):
+            w = self._wanted
+            self._study.enqueue([p for p in search.within(w.candidate, w.ranges, w.where, [w.candidate.quick()]) if p])
+
     def progress(self) -> Progress:
         complete = self._study.trials(TrialState.COMPLETE)
         best = max((float(t.value or 0.0) for t in complete), default=None)
@@ -217,22 +222,26 @@ class _Runner:
         return sum(before is None or t.number < before for t in begun) >= self._wanted.allowance.trials
 
     def _left(self) -> float:
-        """Seconds until the search must end, so that the last fit is still within the budget."""
-        return self._wanted.allowance.wall_seconds - self._clock.elapsed() - self._last_fit()
+        """Seconds until the search must end, so that everything after it is still within the budget."""
+        unit = _fit_seconds(self._study.best(self._wanted.bag), self._folds)
+        budget = self._clock.budget
+        reserve = self._wanted.after.reserve(unit, budget) if unit else 0.0
+        return self._clock.left() - reserve
 
-    def _last_fit(self) -> float:
-        """What the last fit will take, going by the best trials; a fit on all rows is longer in proportion."""
-        best = self._study.best(self._wanted.bag)
-        if not best or self._wanted.role != "all":
-            return 0.0
-        each = sum(float(t.user_attrs.get(_SECONDS, 0.0)) for t in best) / len(best) / len(self._folds)
-        # More rows and more rounds, each in proportion.
-        return self._wanted.bag * each / _fitted_share(self._folds) ** 2
+    def _trial_left(self) -> float:
+        """Seconds for the trial that begins now: none may take what a second one, and what follows the search, need."""
+        trials = min(2, self._wanted.allowance.trials)
+        first = not self._study.trials(TrialState.COMPLETE)
+        ratio = 1 / _fitted_share(self._folds) ** 2 / len(self._folds)
+        longest = self._wanted.after.trial_seconds(
+            self._clock.left(), self._clock.budget, trials if first else 1, ratio
+        )
+        return longest if first else min(longest, self._left())
 
     def _fit(self, trial: optuna.Trial, params: dict[str, Any]) -> tuple[float, int, bool]:
         """Mean score over the folds, mean rounds, whether the budget ended it."""
         w = self._wanted
-        ear = Listener(trial, self._stop, self._left, first=not self._study.trials(TrialState.COMPLETE))
+        ear = Listener(trial, self._stop, self._trial_left, first=not self._study.trials(TrialState.COMPLETE))
         scores, rounds = [], []
         for number, fold in enumerate(self._folds):
             ear.fold = number
@@ -264,7 +273,18 @@ def _refused(wanted: Search, widened: set[str], params: dict[str, Any], error: V
     return search.invalid(wanted.where, min(widened), what, "stay within the model's own range")
 
 
-def _tuned(wanted: Search, study: SharedStudy, clock: _Clock, share: float) -> Tuned:
+def _fit_seconds(best: Sequence[FrozenTrial], folds: Sequence[Fold]) -> float:
+    """Seconds that one estimator's fit on all rows will take, going by these trials; 0 without any.
+
+    A fit on all rows has more rows and more rounds than one of a trial, each in proportion.
+    """
+    if not best:
+        return 0.0
+    each = sum(float(t.user_attrs.get(_SECONDS, 0.0)) for t in best) / len(best) / len(folds)
+    return each / _fitted_share(folds) ** 2
+
+
+def _tuned(wanted: Search, study: SharedStudy, clock: Deadline, folds: Sequence[Fold]) -> Tuned:
     study.refresh()
     best = study.best(max(wanted.bag, 5))
     trials = study.trials(*FINISHED)
@@ -273,13 +293,14 @@ def _tuned(wanted: Search, study: SharedStudy, clock: _Clock, share: float) -> T
         if (number := int(t.user_attrs.get(WORKER, 0))) != wanted.worker:
             by_worker[number] = by_worker.get(number, 0.0) + float(t.user_attrs.get(_SECONDS, 0.0))
     return Tuned(
-        members=_members(wanted, best, share) if best else (),
+        members=_members(wanted, best, _fitted_share(folds)) if best else (),
         score=float(best[0].value or 0.0) if best else math.nan,
         trials=len(trials),
         seconds=max(by_worker.values()),
         money=wanted.allowance.spent(sum(by_worker.values())),
         points=tuple(Point(t.params, float(t.value or 0.0)) for t in best),
         curve=study.curve(),
+        fit_seconds=_fit_seconds(best[: wanted.bag], folds),
     )
 
 

@@ -19,7 +19,8 @@ from dropforge.messages import Role
 from dropforge.ports import StoredObject
 from dropforge.tuning.budget import Allowance
 from dropforge.tuning.journal import Journal
-from dropforge_training import search, studies, tuning
+from dropforge_training import listener, search, studies, tuning
+from dropforge_training.deadline import Deadline, Shares
 from dropforge_training.interruption import Interrupted
 from dropforge_training.models.base import Candidate, Fold, Trained, Watch
 from dropforge_training.models.xgboost import XGBoost
@@ -147,12 +148,72 @@ def test_money_ends_the_search(wanted: Callable[..., tuning.Search]) -> None:
     assert tuned.money == pytest.approx(tuned.seconds)
 
 
-def test_the_last_fit_is_within_the_seconds(wanted: Callable[..., tuning.Search]) -> None:
-    """No trial begins when the time left is what the last fit of the bag needs."""
-    slow = Stepwise(pause=0.03)
-    tuned = run(wanted(slow, trials=50, seconds=1.2, bag=2), MemoryStore())
-    assert tuned.trials < 3
-    assert len(tuned.members) == 2
+class _Time:
+    """A clock that stands still between the steps of a candidate."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+@pytest.fixture
+def simulated(monkeypatch: pytest.MonkeyPatch) -> _Time:
+    """Time passes while a candidate pauses, and at no other moment."""
+    clock = _Time()
+    for module in (tuning, listener):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(f"{__name__}.time", clock)
+    return clock
+
+
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("pause", [0.01, 0.2, 3.0])
+def test_the_search_leaves_what_follows_it(
+    wanted: Callable[..., tuning.Search], simulated: _Time, pause: float, members: int
+) -> None:
+    """Quick or slow: two trials at least, and then time for an out-of-fold fit, the last fit and the export."""
+    after = Shares(members, 3, 2 / 3)
+    deadline = Deadline(60, simulated.monotonic)
+    slow = Stepwise(pause=pause)
+    tuned = run(wanted(slow, trials=12, seconds=60, bag=members, after=after, deadline=deadline), MemoryStore())
+    assert tuned.trials >= 2
+    assert min(slow.steps) >= 1
+    allowed = after.affordable(tuned.fit_seconds, 60, deadline.left())
+    assert allowed.folds >= 1
+    assert after.seconds(tuned.fit_seconds, 60, members=allowed.members, folds=allowed.folds) <= deadline.left() + pause
+
+
+def test_time_before_the_search_counts(wanted: Callable[..., tuning.Search], simulated: _Time) -> None:
+    """What loading the rows took is gone for the search."""
+    deadline = Deadline(60, simulated.monotonic)
+    simulated.sleep(50)
+    run(wanted(Stepwise(pause=0.1), trials=12, seconds=60, deadline=deadline), MemoryStore())
+    assert deadline.elapsed() < 60
+
+
+def test_points_to_start_with_are_added_once_whoever_is_first(wanted: Callable[..., tuning.Search]) -> None:
+    """Worker 2 comes first and runs the default trial; worker 1 finds the other points in line and adds none again."""
+    store, start = MemoryStore(), [{"good": 0.9}, {"good": 0.8}, {"good": 0.7}]
+    run(wanted(trials=1, workers=2, worker=2, role="tune", start=start), store)
+    assert [t.params["good"] for t in trials(store) if t.state in studies.FINISHED] == [0.9]
+    run(wanted(trials=4, workers=2, worker=1, role="tune", start=start), store)
+    done = [t.params["good"] for t in trials(store) if t.state in studies.FINISHED]
+    assert done[:3] == [0.9, 0.8, 0.7]
+    assert len(set(done)) == 4
+
+
+def test_points_of_a_worker_that_died_are_added_by_its_successor(wanted: Callable[..., tuning.Search]) -> None:
+    """Killed between its claim and its first trial; the last job adds them where none of the workers came back."""
+    for worker, role in ((2, "tune"), (0, "finish")):
+        store = MemoryStore()
+        Journal(store, FOLDER).claim("start", {"worker": 2, "points": [{"good": 0.9}]})
+        run(wanted(trials=1, workers=2, worker=worker, role=role, start=[{"good": 0.9}]), store)
+        assert trials(store)[0].params == {"good": 0.9}
 
 
 def test_hopeless_trials_end_early(wanted: Callable[..., tuning.Search]) -> None:

@@ -75,6 +75,10 @@ class Candidate(ABC):
         """Parameters of the first trial: a good default, so that even a budget of one trial gives a usable model."""
         return {}
 
+    def quick(self) -> dict[str, Any]:
+        """Parameters that learn in fewer rounds, tried next where the budget ended the first trial early; empty: there are none."""
+        return {}
+
     def train(
         self,
         params: dict[str, Any],

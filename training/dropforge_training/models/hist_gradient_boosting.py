@@ -35,6 +35,9 @@ class HistGradientBoosting(Candidate):
     def first(self) -> dict[str, Any]:
         return {"learning_rate": 0.1, "max_leaf_nodes": 23, "min_samples_leaf": 20, "l2_regularization": 1.0}
 
+    def quick(self) -> dict[str, Any]:
+        return {**self.first(), "learning_rate": 0.3}
+
     def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:  # noqa: ARG002 - OpenMP takes the cores it may use
         return HistGradientBoostingClassifier(**params, early_stopping=False, random_state=seed)
 

@@ -49,6 +49,9 @@ class XGBoost(Candidate):
             "reg_lambda": 1.0,
         }
 
+    def quick(self) -> dict[str, Any]:
+        return {**self.first(), "learning_rate": 0.3}
+
     def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:
         given = {"n_estimators": 300, **params}
         return XGBClassifier(**given, objective=_objective(classes), tree_method="hist", random_state=seed, n_jobs=jobs)

@@ -57,6 +57,16 @@ class Journal:
         if self._objects % SNAPSHOT_EVERY == 0:
             self._keep_snapshot()
 
+    def claim(self, name: str, value: dict[str, Any]) -> dict[str, Any]:
+        """The value that was first given for this name, by whichever writer: one's own, where nobody was quicker."""
+        uri = join(self._folder, "claims", f"{name}.json")
+        try:
+            self._store.put(uri, json.dumps(value).encode(), content_type="application/json", if_absent=True)
+        except Conflict:  # or one's own first try, whose answer was lost
+            first: dict[str, Any] = json.loads(self._store.get(uri).body)
+            return first
+        return value
+
     def _catch_up(self, own: bytes | None) -> bool:
         """Take in what is there; True when `own` is among it."""
         while True:

@@ -1,0 +1,89 @@
+"""How the seconds of a job are shared out: the search, out-of-fold fits, the last fit, evaluation and export.
+
+`budget.seconds` is what a user waits for. What comes after the search is estimated from the trials' fits, and reserved.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+_EXPORT: Final = (
+    0.35  # seconds of evaluation, export and checks for each second of the last fit: both grow with the trees
+)
+_BASE: Final = 5.0  # seconds of what does not depend on the model's size: reading rows back, the card, MLflow
+_MOST_BASE: Final = 0.25  # of the budget: a small one is not eaten up by what it is meant for
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What follows the search, in units of one estimator's fit on all training rows.
+
+    `members`: estimators of the last fit; `folds`: out-of-fold fits wanted; `fold_rows`: fraction of the rows each is fitted on.
+    """
+
+    members: int = 1
+    folds: int = 0
+    fold_rows: float = 0.8
+
+    def seconds(self, unit: float, budget: float, *, members: int | None = None, folds: int | None = None) -> float:
+        """Of everything after the search, with as many members and out-of-fold fits as given, or as wanted."""
+        m = self.members if members is None else members
+        f = self.folds if folds is None else folds
+        return unit * m * (1 + f * self.fold_rows + _EXPORT) + base(budget)
+
+    def least(self, unit: float, budget: float) -> float:
+        """With one estimator and one out-of-fold fit: what no search may touch."""
+        return self.seconds(unit, budget, members=1, folds=min(1, self.folds))
+
+    def reserve(self, unit: float, budget: float) -> float:
+        """Seconds that the search leaves: for everything wanted, but no more than half of the budget, and never too few."""
+        return max(self.least(unit, budget), min(self.seconds(unit, budget), budget / 2))
+
+    def trial_seconds(self, left: float, budget: float, trials: int, ratio: float) -> float:
+        """The longest a trial may take so that `trials` of its length and the least of what follows fit into `left`.
+
+        ratio: seconds of one estimator's fit on all rows for each second of a trial.
+        """
+        return max(0.0, (left - base(budget)) / (trials + self.least(ratio, 0.0)))
+
+    def affordable(self, unit: float, budget: float, left: float) -> Shares:
+        """The most that `left` allows: first one out-of-fold fit, then members, then more out-of-fold fits. One member at least."""
+        for members in range(self.members, 0, -1):
+            if members == 1 or self.seconds(unit, budget, members=members, folds=min(1, self.folds)) <= left:
+                break
+        folds = self.folds
+        while folds and self.seconds(unit, budget, members=members, folds=folds) > left:
+            folds -= 1
+        return Shares(members, folds, self.fold_rows)
+
+
+def base(budget: float) -> float:
+    """Seconds after the search that do not depend on the model's size."""
+    return min(_BASE, _MOST_BASE * budget)
+
+
+@dataclass(slots=True)
+class Deadline:
+    """When a job must end: `budget` seconds after it began, less those that others have spent for it."""
+
+    budget: float
+    now: Callable[[], float] = time.monotonic
+    spent: float = 0.0  # by earlier attempts, or by the workers that tuned
+    _started: float = field(default=math.nan)
+
+    def __post_init__(self) -> None:
+        self._started = self.now()
+
+    def elapsed(self) -> float:
+        return self.spent + self.now() - self._started
+
+    def left(self) -> float:
+        return self.budget - self.elapsed()
+
+    def allows_fit(self, unit: float) -> bool:
+        """Whether another out-of-fold fit that takes `unit` seconds leaves time for the last fit and the export."""
+        return self.left() >= unit + unit * (1 + _EXPORT) + base(self.budget)
