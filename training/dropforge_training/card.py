@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn import metrics as sk
 
+from dropforge.messages import Estimate, Evidence
 from dropforge.metrics import sign
 from dropforge_training import comparison, conformal, contributions, curves, evaluation, metrics
 from dropforge_training.metrics import Rows
@@ -20,22 +23,39 @@ _SMALLEST_SLICE = 30  # rows under which a slice is counted, but not scored: its
 _MOST_SLICES = 20
 _IMPORTANCE_ROWS = 1000
 _IMPORTANCE_REPEATS = 3
+_FEW_CLASSES = 4  # up to which the bootstrap is cheap
+_FEWER_DRAWS = 200
 _RARE = 30  # rows of a rare class in the sample, as far as there are so many
 
 
-def intervals(scored: Rows, metric: str, seed: int) -> dict[str, tuple[float, float]]:
-    """95 % percentile bootstrap intervals (Efron 1979) over the held-out rows, which are drawn anew with replacement.
+def intervals(scored: Rows, names: Iterable[str], seed: int, most: int = comparison.RESAMPLES) -> dict[str, Estimate]:
+    """Each metric with its 95 % percentile bootstrap interval (Efron 1979) over the rows, drawn anew with replacement.
 
-    Of the tuning metric and of those that everybody reads.
+    Metrics of which no draw has a value, such as those of rows of one class, are left out.
     """
     tail = (1 - _CONFIDENCE) / 2
     found = {}
-    for name in dict.fromkeys((metric, *metrics.TUNED)):
-        drawn = comparison.bootstrap(metrics.scorer(name, scored), len(scored.y), seed)
-        if len(drawn):
-            low, high = (float(np.quantile(drawn, q)) for q in (tail, 1 - tail))
-            found[name] = (low, high) if sign(name) > 0 else (-high, -low)
+    for name in names:
+        drawn = comparison.bootstrap(metrics.scorer(name, scored), len(scored.y), seed, most)
+        value = sign(name) * metrics.score(name, scored)
+        if len(drawn) and math.isfinite(value):
+            low, high = sorted(sign(name) * float(np.quantile(drawn, q)) for q in (tail, 1 - tail))
+            found[name] = Estimate(value=value, low=low, high=high)
     return found
+
+
+def evidence(scored: Rows, out_of_fold: Rows, names: Sequence[str], seed: int) -> Evidence:
+    """How well the model's scores are known: on the held-out rows, and cross-validated on the training rows' folds."""
+    classes = scored.probabilities.shape[1]
+    most = comparison.RESAMPLES if classes <= _FEW_CLASSES else _FEWER_DRAWS
+    crossed = {}
+    if len(out_of_fold.y) and len(np.unique(out_of_fold.y)) > 1:
+        crossed = intervals(out_of_fold, names, seed, _FEWER_DRAWS)
+    return Evidence(
+        rarest_class_rows=int(np.bincount(scored.y, minlength=classes).min()),
+        heldout=intervals(scored, dict.fromkeys((*names, *metrics.TUNED)), seed, most),
+        cross_validated=crossed,
+    )
 
 
 def confusion(scored: Rows, classes: list[str]) -> dict[str, Any]:
@@ -163,12 +183,14 @@ def card(
     metrics: dict[str, float],
     importance: list[dict[str, Any]],
     served_probabilities: np.ndarray,
+    known: Evidence,
     seed: int,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
     """Everything, as plain values that JSON can hold.
 
-    `raw`: probabilities before calibration; `served_probabilities`: as the bundle gives them; `facts`: what the caller knows.
+    `raw`: probabilities before calibration; `served_probabilities`: as the bundle gives them; `known`: the scores'
+    intervals; `facts`: what the caller knows.
     """
     found = slices(scored, groups)
     after = curves.reliability(scored.y, scored.probabilities, scored.positive)
@@ -179,7 +201,9 @@ def card(
         "positive": model.positive,
         "threshold": model.threshold,
         "metrics": metrics,
-        "intervals": {k: list(v) for k, v in intervals(scored, metric, seed).items()},
+        "intervals": {k: [e.low, e.high] for k, e in known.heldout.items()},
+        "cross_validated": {k: [e.value, e.low, e.high] for k, e in known.cross_validated.items()},
+        "warning": known.warning,
         "confidence": _CONFIDENCE,
         "confusion": confusion(scored, classes),
         "curves": curves.ranking(scored, classes),

@@ -19,6 +19,7 @@ def render(card: dict[str, Any]) -> str:
         f'<div class="head"><h1>{escape(title)}</h1><span class="soft">predicts {escape(card["target"])}</span>'
         f'<span class="mono">run {escape(card["run_id"])} · data {escape(card["dataset_id"])}</span></div>',
         _verdict(card),
+        _warning(card),
         _tiles(card),
         _ranking(card),
         _decisions(card),
@@ -62,6 +63,18 @@ def _verdict(card: dict[str, Any]) -> str:
         )
     words = f'<b>{escape(head)}</b><p class="soft">{escape(why)}</p>'
     return f'<section class="box verdict" style="--tone:var(--{tone})">{words}</section>'
+
+
+def _warning(card: dict[str, Any]) -> str:
+    """For a model with too few held-out rows: the cross-validated scores first."""
+    if not card["warning"]:
+        return ""
+    crossed = "; ".join(
+        f"{NAMES.get(k, k)} {value:.4f}, 95 % interval {low:.4f} to {high:.4f}"
+        for k, (value, low, high) in card["cross_validated"].items()
+    )
+    words = f'<b>Few rows</b><p class="soft">{escape(card["warning"])}. Cross-validated: {escape(crossed or "not measured")}.</p>'
+    return f'<section class="box verdict" style="--tone:var(--warn)">{words}</section>'
 
 
 def _tiles(card: dict[str, Any]) -> str:

@@ -63,10 +63,10 @@ def _p_value(excess: float, error: float, degrees: int) -> float:
     return float(student_t.sf(excess / error, degrees))
 
 
-def bootstrap(score: Scorer, rows: int, seed: int) -> np.ndarray:
-    """The score of 500 draws of that many rows, fewer for very many rows; without draws that lack a class."""
+def bootstrap(score: Scorer, rows: int, seed: int, most: int = RESAMPLES) -> np.ndarray:
+    """The score of `most` draws of that many rows, fewer for very many rows; without draws that lack a class."""
     rng = np.random.default_rng(seed)
-    resamples = int(np.clip(_DRAWN // rows, 100, RESAMPLES))
+    resamples = int(np.clip(_DRAWN // rows, min(100, most), most))
     chunk = max(1, _CELLS // rows)
     found = []
     for start in range(0, resamples, chunk):

@@ -204,6 +204,8 @@ def _finish(
     compared = served.compare(now_served, scored.rows, data, settings)
     _write_evaluation(folder, data, scored.rows.probabilities, now_served, compared)
     run.put(folder / "evaluation", "evaluation")
+    names = tuple(dict.fromkeys((settings.promotion.metric, settings.training.metric)))
+    known = card.evidence(scored.rows, fitted.out_of_fold, names, job.seed)
     facts = {
         "model": job.model,
         "trials": tuned.trials,
@@ -221,6 +223,7 @@ def _finish(
         metrics=scored.metrics,
         importance=ranked,
         served_probabilities=built.probabilities,
+        known=known,
         seed=job.seed,
         facts={
             **facts,
@@ -261,6 +264,7 @@ def _finish(
         predictions_uri=join(run.artifact_uri, "evaluation", _HELDOUT),
         comparison_uri=join(run.artifact_uri, "evaluation", _COMPARISON),
         metrics=scored.metrics,
+        evidence=known,
     )
     run.finish(result)
     return result

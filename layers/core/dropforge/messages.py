@@ -128,6 +128,16 @@ class Evidence(BaseModel):
         """Whether the held-out rows of some class are too few to rank models by: their scores are mostly chance."""
         return self.rarest_class_rows is not None and self.rarest_class_rows < THIN
 
+    @property
+    def warning(self) -> str:
+        """What a reader of the held-out scores must know; empty when there are rows enough."""
+        if not self.thin:
+            return ""
+        return (
+            f"only {self.rarest_class_rows} held-out rows of the rarest class: held-out scores are mostly chance, "
+            "read the cross-validated ones with their intervals"
+        )
+
 
 class JobResult(Message):
     """What a finished training job answers."""

@@ -187,6 +187,7 @@ def _register(
         "gate": judgement.verdict,
         "gate.reason": judgement.reason[:_LONGEST_TAG],
         **({f"heldout.{metric}": f"{result.metrics[metric]:.6f}"} if metric in result.metrics else {}),
+        **_evidence(result, metric),
     }
     tags = {
         **evidence,
@@ -214,6 +215,17 @@ def _register(
     )
     registry.set_alias(name, NEWEST, version.version)
     return version
+
+
+def _evidence(result: JobResult, metric: str) -> dict[str, str]:
+    """How well the score is known, as tags of the version."""
+    known = {"interval": result.evidence.heldout, "cross_validated": result.evidence.cross_validated}
+    tags = {
+        f"{kind}.{metric}": f"{e.value:.6f} {e.low:.6f} {e.high:.6f}"
+        for kind, found in known.items()
+        if (e := found.get(metric)) is not None
+    }
+    return tags | ({"evidence.warning": result.evidence.warning} if result.evidence.thin else {})
 
 
 def _close(

@@ -168,6 +168,11 @@ def model_info(*, store: ObjectStore, bucket: str, mlflow_url: str) -> dict[str,
     }
 
 
+def _estimates(tags: Mapping[str, str], prefix: str) -> dict[str, list[float]]:
+    """By metric: value, low, high."""
+    return {k.removeprefix(prefix): [float(p) for p in t.split()] for k, t in tags.items() if k.startswith(prefix)}
+
+
 def models(*, settings: Settings, store: ObjectStore, registry: Registry, bucket: str) -> list[dict[str, Any]]:
     """Every version of the project's models, newest first within a model. `recorded`: whether it can be activated."""
     families = versions.families(settings)
@@ -182,6 +187,9 @@ def models(*, settings: Settings, store: ObjectStore, registry: Registry, bucket
             "upload_id": v.tags.get("upload_id", ""),
             "recorded": (v.name, v.version, v.run_id) in recorded,
             "heldout": {k.removeprefix("heldout."): float(t) for k, t in v.tags.items() if k.startswith("heldout.")},
+            "interval": _estimates(v.tags, "interval."),
+            "cross_validated": _estimates(v.tags, "cross_validated."),
+            "warning": v.tags.get("evidence.warning", ""),
         }
         for v in registry.versions(families)
     ]
