@@ -11,7 +11,7 @@ STACK ?= dropforge
 
 .PHONY: help setup docs tutorial demo up down status test test-browser screenshots check format lock clean deep-clean bench-analysis bench-verdict bench-training bench-workers bench-warm-start bench-publish bench-first-prediction try-datasets deploy destroy verify-aws permissions
 .PHONY: faults faults-mutations soak
-.PHONY: bench-serving fuzz-api
+.PHONY: bench-serving bench-gate bench-coverage bench-budget fuzz-api
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,6 +99,15 @@ bench-workers: .venv/.dev ## Two workers on one study, and workers killed at ran
 
 bench-warm-start: .venv/.dev ## A retrain that starts with the last study's best points; writes benchmarks/results/warm_start.json
 	@$(BIN)/python benchmarks/training/warm_start.py --json benchmarks/results/warm_start.json
+
+bench-gate: .venv/.dev ## False and found promotions in simulated uploads; writes benchmarks/results/gate.json
+	@$(BIN)/python benchmarks/training/gate_simulation.py --json benchmarks/results/gate.json
+
+bench-coverage: .venv/.dev ## Coverage of prediction sets of exported bundles over 50 splits; writes benchmarks/results/coverage.json
+	@$(BIN)/python benchmarks/training/coverage.py --json benchmarks/results/coverage.json
+
+bench-budget: .venv/.dev ## Seconds asked and seconds waited; TABLES="FILE.csv:TARGET …", else Adult
+	@$(BIN)/python benchmarks/training/budget.py $(TABLES)
 
 bench-serving: .venv/.dev ## The prediction function beside `mlflow models serve`; needs `make demo` running; writes benchmarks/results/serving.json
 	@$(BIN)/python benchmarks/serving/compare.py --json benchmarks/results/serving.json

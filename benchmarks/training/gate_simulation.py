@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from datetime import UTC, datetime
+import sys
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -27,6 +27,9 @@ from dropforge.registry import gate, looks
 from dropforge.settings import PromotionSettings
 from dropforge_training import comparison, metrics
 from dropforge_training.metrics import Rows
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import recorded
 
 RULE = PromotionSettings(metric="roc_auc", minimum_gain=0.0, confidence=0.95)
 CANDIDATES = 3
@@ -131,7 +134,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    told: dict[str, Any] = {"day": f"{datetime.now(UTC):%Y-%m-%d}", "candidates": CANDIDATES, "uploads": UPLOADS}
+    told: dict[str, Any] = {"candidates": CANDIDATES, "uploads": UPLOADS}
     told["histories"] = []
     for promotes in (False, True):
         runs = [history(s, rows=given.rows, positives=0.25, promotes=promotes) for s in range(given.histories)]
@@ -158,8 +161,7 @@ def main() -> None:
     }
     print(json.dumps(told["found"]), flush=True)
     if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(told, indent=1) + "\n")
+        recorded.write(given.json, told)
 
 
 if __name__ == "__main__":

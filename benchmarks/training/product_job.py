@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +53,10 @@ def stored(table: pd.DataFrame, target: str, hashes: np.ndarray | None = None) -
     return store, manifest
 
 
-def run(table: pd.DataFrame, text: str, model: str, folder: str | None = None) -> JobResult:
-    """The job of one model by the settings `text`. The bundle is in a folder of this machine, as its `bundle_uri` says."""
+def run(table: pd.DataFrame, text: str, model: str, folder: str | None = None) -> tuple[JobResult, float]:
+    """The job of one model by the settings `text`, and its seconds: all that a user waits for, from the first row read to the last
+    artifact logged. The bundle is in a folder of this machine, as its `bundle_uri` says.
+    """
     import mlflow
 
     from dropforge_training.job import run_job
@@ -78,6 +81,8 @@ def run(table: pd.DataFrame, text: str, model: str, folder: str | None = None) -
         seed=settings.training.seed,
         parent_run_id=parent.info.run_id,
     )
-    return run_job(
+    started = time.monotonic()
+    result = run_job(
         job, store=store, tracking_uri=tracking, data_bucket="data", log=logging.getLogger("job"), stop=lambda: False
     )
+    return result, time.monotonic() - started

@@ -125,7 +125,9 @@ class Budget(Frozen):
 
     trials: int = Field(20, gt=0, description="sets of parameters tried, by all workers together")
     seconds: float = Field(
-        60, gt=0, description="wall time of a worker, the last fit included; a trial in flight is cut"
+        60,
+        gt=0,
+        description="wall time of a worker's whole job, up to the exported model; a trial in flight is ended early",
     )
     money: float | None = Field(None, gt=0, description="of all workers, in the currency and at the prices of `cost`")
 
@@ -154,7 +156,12 @@ class TrainingSettings(Frozen):
 class PromotionSettings(Frozen):
     metric: Metric = Field("roc_auc", description="by which candidates are ranked and compared")
     minimum_gain: float = 0.0
-    confidence: float = Field(0.95, gt=0.5, lt=1.0)
+    confidence: float = Field(
+        0.95,
+        gt=0.5,
+        lt=1.0,
+        description="that no challenger is worse: for all candidates and all uploads on the same held-out rows together",
+    )
     maximum_slice_loss: float = Field(0.02, ge=0.0)
     auto_promote: bool = Field(False, description="whether a challenger answers at once, without anybody's decision")
 
