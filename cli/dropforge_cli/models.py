@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def models(context: typer.Context, json: Json = False) -> None:
-    """List every version with its held-out score and aliases; `models adopt` makes one usable that was not trained here."""
+    """List versions with scores, 95 % intervals and aliases; `models adopt` makes one usable that was not trained here."""
     if context.invoked_subcommand:
         return
     listed = Target.find().api("GET", "/models").json()["models"]
@@ -42,14 +42,23 @@ def models(context: typer.Context, json: Json = False) -> None:
         (
             m["name"],
             m["version"],
-            " ".join(f"{k} {v:.4f}" for k, v in m["heldout"].items()),
+            " ".join(f"{k} {v:.4f}{_interval(m['interval'].get(k))}" for k, v in m["heldout"].items()),
+            " ".join(f"{k} {v[0]:.4f}{_interval(v)}" for k, v in m["cross_validated"].items()),
             ", ".join(m["aliases"]),
             m["upload_id"][:12],
             "yes" if m["recorded"] else "no: dropforge models adopt",
         )
         for m in listed
     ]
-    emit_table(("model", "version", "held-out", "aliases", "upload", "recorded"), rows)
+    emit_table(("model", "version", "held-out", "cross-validated", "aliases", "upload", "recorded"), rows)
+    for m in listed:
+        if m["warning"]:
+            say(f"warning: {m['name']}/{m['version']}: {m['warning']}")
+
+
+def _interval(estimate: list[float] | None) -> str:
+    """Its 95 % interval, after the value."""
+    return f" ({estimate[1]:.4f} to {estimate[2]:.4f})" if estimate else ""
 
 
 def adopt(

@@ -130,6 +130,9 @@ class Version(TypedDict, total=False):
     dataset_id: str
     upload_id: str
     heldout: dict[str, float]
+    interval: dict[str, list[float]]
+    cross_validated: dict[str, list[float]]
+    warning: str
 
 
 LedgerEntry = TypedDict(

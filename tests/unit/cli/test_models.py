@@ -30,3 +30,23 @@ def test_a_version_is_named_as_it_is_shown(given: tuple[str, str], asked: tuple[
     model, version = given
     models.set_label(SimpleNamespace(api=api), model, "Staging", version)  # type: ignore[arg-type]
     assert bodies == [{"alias": "Staging", "model": asked[0], "version": asked[1]}]
+
+
+def test_few_held_out_rows_are_told_beside_the_score(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version shows its held-out score with its interval, the cross-validated one, and what to know before reading them."""
+    version = {
+        "name": "demo-forest", "version": "1", "aliases": [], "upload_id": "u", "heldout": {"roc_auc": 1.0},
+        "interval": {"roc_auc": [1.0, 0.71, 1.0]}, "cross_validated": {"roc_auc": [0.83, 0.74, 0.91]},
+        "recorded": True,
+        "warning": "only 3 held-out rows of the rarest class",
+    }  # fmt: skip
+    target = SimpleNamespace(api=lambda *_: SimpleNamespace(json=lambda: {"models": [version]}))
+    monkeypatch.setattr(models.Target, "find", lambda: target)
+    monkeypatch.setenv("COLUMNS", "200")
+    models.models(SimpleNamespace(invoked_subcommand=None))  # type: ignore[arg-type]
+    told = capsys.readouterr()
+    assert "1.0000 (0.7100 to 1.0000)" in told.out
+    assert "0.8300 (0.7400 to 0.9100)" in told.out
+    assert "demo-forest/1: only 3 held-out rows" in told.err

@@ -187,6 +187,11 @@ class ModelVersion(Shape):
     upload_id: str
     recorded: bool = Field(description="concluded by this system or adopted; no other version can be activated")
     heldout: dict[str, float]
+    interval: dict[str, list[float]] = Field(description="by metric, on held-out rows: value, and its 95 % interval")
+    cross_validated: dict[str, list[float]] = Field(
+        description="the same on folds of the training rows; what decides where held-out rows are few"
+    )
+    warning: str = Field(description="what to know before reading the scores; empty when there are rows enough")
 
 
 class Models(Shape):
