@@ -19,7 +19,7 @@ from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.manifest import BundleManifest, Feature
 from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.serving.predictor import open_bundle
-from dropforge_training import export
+from dropforge_training import conformal, export
 from dropforge_training.interruption import Interrupted
 
 Bench = Callable[..., Any]
@@ -47,6 +47,12 @@ def test_a_job_leaves_a_proven_bundle_and_a_loadable_model(bench: Bench, model: 
     assert served.labels == list(expected)
     assert np.allclose(served.probabilities.sum(axis=1), 1, atol=1e-5)
     assert result.metrics["roc_auc"] > 0.75
+    scored = pd.read_parquet(result.predictions_uri)
+    assert manifest.conformal_method == conformal.METHOD
+    assert list(manifest.conformal_rows) == [int((scored["label"] == c).sum()) for c in manifest.classes]
+    assert result.evidence.rarest_class_rows == min(manifest.conformal_rows)
+    known = result.evidence.cross_validated["roc_auc"]
+    assert known.low <= known.value <= known.high
 
 
 def _rare(table: Callable[..., pd.DataFrame], classes: tuple[str, ...], rows: int) -> pd.DataFrame:
