@@ -51,6 +51,10 @@ def pages() -> dict[Path, str]:
     if measured := _results("training"):
         files[pictures / "training.svg"] = section.picture(measured.figures)
         parts.append(section.section(measured.figures, _results("workers"), _results("warm_start"), measured.sentence))
+    if measured := _results("gate"):
+        parts.append(section.gate(measured))
+    if measured := _results("coverage"):
+        parts.append(section.coverage(measured))
     files[ROOT / "docs" / "benchmarks.md"] = "\n\n".join(part.strip() for part in parts) + "\n"
     return files
 
