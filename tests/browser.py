@@ -19,13 +19,13 @@ _FLAGS = (
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """The system's Chromium, headless; the test is skipped with a reason where there is none."""
+def chromium(*flags: str) -> Iterator[Browser]:
+    """The system's Chromium, headless, with further flags; the test is skipped with a reason where there is none."""
     found = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
     if not found:
         pytest.skip("no Chromium: apt-get install chromium")
     expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=list(_FLAGS))
+        opened = playwright.chromium.launch(executable_path=found, args=[*_FLAGS, *flags])
         yield opened
         opened.close()

@@ -152,8 +152,8 @@ def _server(target: Target, uri: str) -> Iterator[tuple[int, subprocess.Popen[by
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "MLFLOW_TRACKING_URI": target.outputs["MlflowUrl"],
         "MLFLOW_S3_ENDPOINT_URL": target.outputs["EndpointUrl"],
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_ACCESS_KEY_ID": target.outputs["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": target.outputs["SecretAccessKey"],
         "AWS_DEFAULT_REGION": target.outputs["Region"],
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }

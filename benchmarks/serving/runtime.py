@@ -178,7 +178,7 @@ def environment(outputs: Mapping[str, str]) -> dict[str, str]:
         "AWS_ENDPOINT_URL": outputs["EndpointUrl"],
         "AWS_REGION": outputs["Region"],
         "AWS_DEFAULT_REGION": outputs["Region"],
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_ACCESS_KEY_ID": outputs["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": outputs["SecretAccessKey"],
         "AWS_EC2_METADATA_DISABLED": "true",
     }

@@ -1,8 +1,9 @@
-"""env, relay: what containers need to work with the running system."""
+"""env, relay: what other programs and containers need to work with the running system."""
 
 from __future__ import annotations
 
 import secrets
+import shlex
 import signal
 import sys
 from enum import StrEnum
@@ -21,6 +22,7 @@ MOUNTED = Path("/run/dropforge")
 class Program(StrEnum):
     """Who is to be started."""
 
+    SHELL = "shell"
     WORKER = "worker"
     API = "api"
     SAM = "sam"
@@ -33,19 +35,24 @@ def register(app: typer.Typer) -> None:
 
 def env(
     program: Annotated[
-        Program, typer.Argument(help="worker, api: for `docker run --env-file`; sam: for `sam local … --env-vars`")
-    ],
+        Program,
+        typer.Argument(
+            help='shell: for `eval "$(dropforge env)"`; worker, api: for `docker run --env-file`; sam: for `sam local … --env-vars`'
+        ),
+    ] = Program.SHELL,
     json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Print the variables a container needs to be part of the running system."""
+    """Print the variables by which the AWS tools or a container reach the running system, its credentials among them."""
     target = Target.find()
     if program is Program.SAM:
         emit_json({"Parameters": for_sam(target)})
         return
-    given = for_worker(target) if program is Program.WORKER else for_api(target)
+    given = {Program.WORKER: for_worker, Program.API: for_api, Program.SHELL: for_shell}[program](target)
     if json:
         emit_json(given)
         return
+    if program is Program.SHELL:
+        given = {f"export {name}": shlex.quote(value) for name, value in given.items()}
     sys.stdout.writelines(f"{name}={value}\n" for name, value in given.items())
 
 
@@ -76,11 +83,17 @@ def for_worker(target: Target) -> dict[str, str]:
 
 def for_api(target: Target) -> dict[str, str]:
     """For the image of functions/Dockerfile; its keys are made here."""
-    from dropforge_local.layout import ROOT_CREDENTIALS
-
     keys = {"API_KEY": secrets.token_urlsafe(24), "ADMIN_KEY": secrets.token_urlsafe(24)}
-    local = {**ROOT_CREDENTIALS, "API_HOST": "127.0.0.1"} if target.local else {}
+    local = {**target.account, "API_HOST": "127.0.0.1"} if target.local else {}
     return {**_common(target), **keys, **local}
+
+
+def for_shell(target: Target) -> dict[str, str]:
+    """For the AWS CLI, boto3 and MLflow's client. On AWS they find their credentials themselves."""
+    found, region = target.environment, target.outputs["Region"]
+    local = {"AWS_ENDPOINT_URL": found.aws_endpoint_url, "MLFLOW_S3_ENDPOINT_URL": found.aws_endpoint_url}
+    given = {**target.account, **(local if target.local else {}), "AWS_REGION": region, "AWS_DEFAULT_REGION": region}
+    return {**given, "MLFLOW_TRACKING_URI": found.mlflow_tracking_uri}
 
 
 def for_sam(target: Target) -> dict[str, str]:

@@ -49,5 +49,4 @@ def variables(target: Target) -> dict[str, str]:
         "aws_endpoint_url": env.aws_endpoint_url,
         "aws_region": env.aws_region,
     }
-    local = {"aws_access_key_id": "test", "aws_secret_access_key": "test"} if target.local else {}
-    return {**given, **local}
+    return {**given, **{name.lower(): value for name, value in target.account.items()}}

@@ -69,6 +69,21 @@ class Target:
         return bool(self.outputs.get("EndpointUrl"))
 
     @property
+    def account(self) -> dict[str, str]:
+        """Credentials of the local cloud's root account as the AWS tools' variables; empty on AWS, where they find their own."""
+        if not self.local:
+            return {}
+        try:
+            return {
+                "AWS_ACCESS_KEY_ID": self.outputs["AccessKeyId"],
+                "AWS_SECRET_ACCESS_KEY": self.outputs["SecretAccessKey"],
+            }
+        except KeyError:
+            raise PermanentError(
+                "the local cloud was started by an older version", code="restart_required", fix="dropforge up"
+            ) from None
+
+    @property
     def environment(self) -> Environment:
         return Environment(
             data_bucket=self.outputs["DataBucket"],
@@ -89,8 +104,7 @@ class Target:
         patient: dict[str, Any] = {"read_timeout": patience, "retries": {"max_attempts": 0}} if patience else {}
         local = {
             "endpoint_url": self.outputs["EndpointUrl"],
-            "aws_access_key_id": "test",
-            "aws_secret_access_key": "test",
+            **{name.lower(): value for name, value in self.account.items()},
             "config": Config(
                 s3={"addressing_style": "path"}, signature_version="s3v4" if service == "s3" else None, **patient
             ),
@@ -125,7 +139,7 @@ class Target:
             call.headers["x-api-key"] = self.outputs["ApiKey"]
             return
         given = call.body if isinstance(call.body, bytes) else (call.body or "").encode()
-        who = signing.credentials(*(("test", "test") if self.local else ()))
+        who = signing.credentials(*self.account.values())
         call.headers.update(
             signing.sign(str(call.method), str(call.url), {}, given, region=self.outputs["Region"], credentials=who)
         )

@@ -16,10 +16,10 @@ from dropforge import settings_store
 from dropforge.adapters.lifecycle import BucketLifecycle
 from dropforge.adapters.s3 import S3Store
 from dropforge.errors import Conflict, DropforgeError, PermanentError
-from dropforge_local import containers, deploy, frontend, profiles
-from dropforge_local.layout import ACCOUNT, FARGATE, REGION, ROOT_CREDENTIALS, Config
+from dropforge_local import containers, credentials, deploy, frontend, profiles
+from dropforge_local.emulator import HEALTH
+from dropforge_local.layout import ACCOUNT, FARGATE, REGION, Config
 from dropforge_local.processes import Process, require_free, wait_until
-from dropforge_local.relay import HOST_NAME
 
 Progress = Callable[[str, float], None]  # what was done, seconds it took
 
@@ -44,7 +44,7 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
 
     `deployer` brings the stack to the emulator and says in a word what it did.
     """
-    (config.home / "tmp").mkdir(parents=True, exist_ok=True)
+    prepare_home(config)
     _same_project(config)
     if config.compute == FARGATE:
         containers.require_image(config.image)
@@ -76,7 +76,7 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
     tracking.join()
     if errors:
         raise errors[0]
-    profiles.write(config.task_profile, outputs["TrainingRoleArn"], shared=True)
+    profiles.write(config.task_profile, outputs["TrainingRoleArn"], config.credentials, shared=True)
     if config.compute != FARGATE:  # else a worker that runs is left to finish what lies in the queue
         with _timed("worker", progress):
             for number in range(1, config.workers + 1):
@@ -103,6 +103,18 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
     config.outputs_file.write_text(json.dumps(outputs, indent=2) + "\n")
     config.outputs_file.chmod(0o600)
     return outputs
+
+
+def prepare_home(config: Config) -> None:
+    """The folder of this local cloud: rows, keys and models lie in it, so nobody else may look inside. Idempotent.
+
+    Without a key of the root account in it, a new one is written, and what still runs with another one is stopped.
+    """
+    config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config.home.chmod(0o700)
+    (config.home / "tmp").mkdir(exist_ok=True)
+    if credentials.create(config.credentials_file):
+        down(config, lambda _what, _seconds: None)
 
 
 def _same_project(config: Config) -> None:
@@ -162,7 +174,7 @@ def start_worker(config: Config, outputs: dict[str, str], number: int = 1) -> No
     process = worker(config, number)
     if process.pid() is not None:
         return
-    profiles.write(config.home / "aws", outputs["TrainingRoleArn"])
+    profiles.write(config.home / "aws", outputs["TrainingRoleArn"], config.credentials)
     env = {
         **_clean_environment(config),
         **profiles.variables(config.home / "aws"),
@@ -196,6 +208,7 @@ def sweep(config: Config, outputs: dict[str, str], *, older_than_minutes: float)
 
 def start_emulator(config: Config) -> bool:
     """True when it was started now."""
+    prepare_home(config)
     process = emulator(config)
     started = process.pid() is None
     if started:
@@ -204,7 +217,6 @@ def start_emulator(config: Config) -> bool:
             **_clean_environment(config),
             **containers.daemon_variables(),
             "GATEWAY_PORT": str(config.port),
-            "BIND_HOST": "127.0.0.1",
             "IOT_MTLS_ENABLED": "0",
             "AUTH": "true",
             "PERSIST_STATE": "1",
@@ -216,14 +228,18 @@ def start_emulator(config: Config) -> bool:
             "MINISTACK_REGION": REGION,
             "MINISTACK_ACCOUNT_ID": ACCOUNT,
         }
-        process.start([sys.executable, "-m", "dropforge_local.emulator_logs"], env, config.home)
+        command = [sys.executable, "-m", "dropforge_local.emulator", "--port", str(config.port)]
+        command += ["--credentials", str(config.credentials_file)]
+        if config.ui_port:
+            command += [f"--origin=http://{host}:{config.ui_port}" for host in ("127.0.0.1", "localhost")]
+        process.start(command, env, config.home)
     wait_until(process, lambda: emulator_answers(config), 30)
     return started
 
 
 def emulator_answers(config: Config) -> bool:
     """Whether an emulator listens at the endpoint, this checkout's or that of a container."""
-    return _answers(f"{config.endpoint}/_ministack/health")
+    return _answers(f"{config.endpoint}{HEALTH}")
 
 
 def _start_mlflow(config: Config, progress: Progress) -> None:
@@ -233,32 +249,16 @@ def _start_mlflow(config: Config, progress: Progress) -> None:
             require_free(config.mlflow_port, "MLflow", "--mlflow-port")
             env = {
                 **_clean_environment(config),
-                **ROOT_CREDENTIALS,  # the server lists artifacts for its pages; clients write to S3 themselves
+                **config.credentials,  # the server lists artifacts for its pages; clients write to S3 themselves
                 "AWS_DEFAULT_REGION": REGION,
                 "MLFLOW_S3_ENDPOINT_URL": config.endpoint,
                 "MLFLOW_DISABLE_TELEMETRY": "true",
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
                 "GIT_PYTHON_REFRESH": "quiet",
             }
-            host = ",".join(f"{name}:{config.mlflow_port}" for name in ("127.0.0.1", "localhost", HOST_NAME))
-            command = [
-                sys.executable,
-                "-m",
-                "mlflow",
-                "server",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(config.mlflow_port),
-            ]
-            command += [
-                "--workers",
-                "1",
-                "--backend-store-uri",
-                f"sqlite:///{config.home / 'mlflow.db'}",
-                "--no-serve-artifacts",
-            ]
-            command += ["--default-artifact-root", f"s3://{config.artifact_bucket}/mlflow", "--allowed-hosts", host]
+            command = [sys.executable, "-m", "dropforge_local.tracking", "--port", str(config.mlflow_port)]
+            command += ["--store", f"sqlite:///{config.home / 'mlflow.db'}"]
+            command += ["--artifact-root", f"s3://{config.artifact_bucket}/mlflow"]
             process.start(command, env, config.home)
         wait_until(process, lambda: _answers(f"{config.mlflow_uri}/health"), 60)
 

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from dropforge.errors import PermanentError
 from dropforge_local import containers
+from dropforge_local.credentials import ACCESS_KEY, SECRET_KEY
 from dropforge_local.layout import FARGATE, REGION, Config
 from dropforge_local.packaging import package
 
@@ -28,8 +29,8 @@ def client(config: Config, service: str, patience: float = 60) -> Any:
         service,
         endpoint_url=config.endpoint,
         region_name=REGION,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 - the emulator's root account, loopback only
+        aws_access_key_id=config.credentials[ACCESS_KEY],
+        aws_secret_access_key=config.credentials[SECRET_KEY],
         config=BotoConfig(
             s3={"addressing_style": "path"},
             signature_version="s3v4" if service == "s3" else None,
@@ -133,6 +134,8 @@ def outputs(config: Config) -> dict[str, str]:
         "FrontendUrl": config.ui_url,
         "Region": REGION,
         "EndpointUrl": config.endpoint,
+        "AccessKeyId": config.credentials[ACCESS_KEY],
+        "SecretAccessKey": config.credentials[SECRET_KEY],
         "StackName": config.stack,
     }
 

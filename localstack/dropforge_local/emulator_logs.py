@@ -1,4 +1,4 @@
-"""`python -m dropforge_local.emulator_logs`: the emulator, with an upper bound for the log lines in its memory.
+"""An upper bound for the log lines in the memory of the emulator.
 
 MiniStack keeps every line for ever, in a stream of its own for each call of a function, and applies no retention. At thirty
 calls a second that is 300 MB an hour.
@@ -30,14 +30,6 @@ def start_trimming() -> threading.Thread:
     return thread
 
 
-def main() -> None:
-    """MiniStack's own entry point, beside the thread that trims."""
-    from ministack.app import main as serve
-
-    start_trimming()
-    serve()
-
-
 def trim(groups: Iterable[dict[str, Any]], streams: int = STREAMS, lines: int = LINES) -> None:
     """Leave the newest `streams` of each of MiniStack's log groups, and the newest `lines` of each stream."""
     for group in groups:
@@ -49,7 +41,3 @@ def trim(groups: Iterable[dict[str, Any]], streams: int = STREAMS, lines: int = 
         for stream in list(held.values()):
             if len(stream["events"]) > lines:
                 del stream["events"][:-lines]
-
-
-if __name__ == "__main__":
-    main()

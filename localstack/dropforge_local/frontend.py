@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 
-from dropforge_local.layout import REGION, ROOT_CREDENTIALS, Config
+from dropforge_local.layout import REGION, Config
 from dropforge_local.processes import Process, require_free, wait_until
 
 
@@ -29,7 +29,7 @@ def start(config: Config, outputs: Mapping[str, str], environment: Mapping[str, 
         require_free(config.ui_port, "the web app", "--ui-port")
         env = {
             **environment,
-            **ROOT_CREDENTIALS,  # administrative requests are signed, as the command line signs them
+            **config.credentials,  # administrative requests are signed, as the command line signs them
             "DROPFORGE_API_URL": outputs["ApiUrl"],
             "DROPFORGE_API_KEY": outputs["ApiKey"],
             "DROPFORGE_REGION": REGION,

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dropforge.errors import PermanentError
+from dropforge_local import credentials
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
-# The emulator's root account: any secret is accepted, and the port is open on loopback only.
-ROOT_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-
-
 PORT, MLFLOW_PORT = 4566, 5500
 UI_PORT = 8501
 PROJECT = "dropforge"
@@ -75,6 +73,17 @@ class Config:
     settings: Path | None = None  # another settings file than the checkout's
     compute: str = QUEUE
     image: str = TRAINING_IMAGE
+    foreign_credentials: Mapping[str, str] = field(default_factory=dict)  # of an emulator that somebody else started
+
+    @property
+    def credentials_file(self) -> Path:
+        """Key of the root account, in the format of the AWS tools."""
+        return self.home / "credentials"
+
+    @property
+    def credentials(self) -> Mapping[str, str]:
+        """Of the root account, by the names of the AWS tools' variables. Raises PermanentError before the first start."""
+        return self.foreign_credentials or credentials.read(self.credentials_file)
 
     @property
     def settings_file(self) -> Path:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from dropforge_local.layout import REGION, ROOT_CREDENTIALS
+from dropforge_local.layout import REGION
 
 _NAME = "training"
 
 
-def write(folder: Path, role: str, *, shared: bool = False) -> None:
+def write(folder: Path, role: str, root: Mapping[str, str], *, shared: bool = False) -> None:
     """A profile that assumes `role` from the emulator's root account, and renews it by itself.
 
-    `shared`: for users of containers too. The root account's secret is a fixed word, good on loopback only.
+    `root`: the account's credentials as variables. `shared`: for users of containers too, who are others; on this machine the
+    folder above (mode 0700) keeps everybody else out.
     """
     lines = ["[profile root]", f"region = {REGION}", f"[profile {_NAME}]", f"role_arn = {role}"]
     lines += ["source_profile = root", f"region = {REGION}"]
-    root = [f"{key.lower()} = {value}" for key, value in ROOT_CREDENTIALS.items()]
+    keys = [f"{name.lower()} = {value}" for name, value in root.items()]
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755 if shared else 0o700)
-    for name, text in (("config", lines), ("credentials", ["[root]", *root])):
+    for name, text in (("config", lines), ("credentials", ["[root]", *keys])):
         file = folder / name
         file.touch(mode=0o600, exist_ok=True)
         file.chmod(0o644 if shared else 0o600)

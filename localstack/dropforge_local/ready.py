@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,13 +12,15 @@ from dropforge import settings_store
 from dropforge.adapters.s3 import S3Store
 from dropforge.errors import DropforgeError, SettingsError
 from dropforge_local import deploy
+from dropforge_local.credentials import ACCESS_KEY, SECRET_KEY
 from dropforge_local.layout import MLFLOW_PORT, Config, checkout
 
 
-def deploy_to(endpoint: str, mlflow_uri: str, root: Path) -> str:
+def deploy_to(endpoint: str, mlflow_uri: str, root: Path, credentials: Mapping[str, str]) -> str:
     """Deploy, and put settings.yaml in force. Returns created | updated | unchanged. Raises DropforgeError.
 
-    `mlflow_uri`: where the functions find MLflow; empty for the usual port of this machine.
+    `mlflow_uri`: where the functions find MLflow; empty for the usual port of this machine. `credentials`: of the root account,
+    by the names of the AWS tools' variables.
     """
     found = urlsplit(endpoint)
     if found.hostname not in {"127.0.0.1", "localhost"} or found.port is None:
@@ -27,7 +30,9 @@ def deploy_to(endpoint: str, mlflow_uri: str, root: Path) -> str:
             fix="run it beside the emulator, with its address: http://127.0.0.1:4566",
         )
     address = {"MlflowTrackingUri": mlflow_uri} if mlflow_uri else {}
-    config = Config(root, root / ".dropforge", found.port, MLFLOW_PORT, parameters=address)
+    config = Config(
+        root, root / ".dropforge", found.port, MLFLOW_PORT, parameters=address, foreign_credentials=credentials
+    )
     done = deploy.deploy(config)
     store = S3Store(deploy.client(config, "s3"))
     settings_store.apply(store, config.data_bucket, config.settings_file.read_bytes(), config.settings_file.name)
@@ -38,7 +43,9 @@ def main() -> int:
     """Entry point of the hook. Exit code 1, and the reason on stderr, when the stack is not there afterwards."""
     given = os.environ
     try:
-        done = deploy_to(given.get("AWS_ENDPOINT_URL", ""), given.get("MLFLOW_TRACKING_URI", ""), checkout(Path.cwd()))
+        account = {name: given.get(name, "test") for name in (ACCESS_KEY, SECRET_KEY)}
+        endpoint, mlflow_uri = given.get("AWS_ENDPOINT_URL", ""), given.get("MLFLOW_TRACKING_URI", "")
+        done = deploy_to(endpoint, mlflow_uri, checkout(Path.cwd()), account)
     except DropforgeError as error:
         sys.stderr.write(f"{error.message}\n  {error.fix}\n")
         return 1

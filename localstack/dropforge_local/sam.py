@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dropforge.errors import DropforgeError, PermanentError, Unavailable
 from dropforge_local import cloud, containers, deploy
-from dropforge_local.layout import FARGATE, REGION, ROOT_CREDENTIALS, Config, checkout, last_compute, last_ports
+from dropforge_local.layout import FARGATE, REGION, Config, checkout, last_compute, last_ports
 from dropforge_local.packaging import definition_json, load_template, without_image
 
 
@@ -55,7 +55,7 @@ def sam(config: Config, *arguments: str) -> None:
     """Run the SAM CLI of the checkout against the local cloud. Raises PermanentError when it fails; it has told why itself."""
     environment = {
         **os.environ,
-        **ROOT_CREDENTIALS,
+        **config.credentials,
         "AWS_ENDPOINT_URL": config.endpoint,
         "AWS_DEFAULT_REGION": REGION,
         "SAM_CLI_TELEMETRY": "0",

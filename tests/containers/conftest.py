@@ -21,7 +21,7 @@ from docker.models.containers import Container
 from dropforge_cli.containers import for_sam
 from dropforge_local import cloud as local_cloud
 from dropforge_local import profiles
-from dropforge_local.layout import FARGATE, QUEUE, REGION, ROOT_CREDENTIALS, Config
+from dropforge_local.layout import FARGATE, QUEUE, REGION, Config
 from dropforge_local.relay import bridge, relayed
 
 from ..conftest import ROOT, Cloud, free_ports, small_settings
@@ -160,8 +160,8 @@ def run(daemon: DockerClient, lone_cloud: Cloud) -> Iterator[Callable[..., Conta
 
 
 def sam_environment() -> dict[str, str]:
-    """Of the SAM CLI, and by it of the functions: the local cloud's root account."""
-    return {**os.environ, **ROOT_CREDENTIALS, "AWS_DEFAULT_REGION": REGION, "SAM_CLI_TELEMETRY": "0"}
+    """Of the SAM CLI, and by it of the functions; `options` puts the local cloud's root account there."""
+    return {**os.environ, "AWS_DEFAULT_REGION": REGION, "SAM_CLI_TELEMETRY": "0"}
 
 
 def sam(*arguments: str) -> str:
@@ -192,7 +192,10 @@ def options(lone_cloud: Cloud, built: Path, tmp_path_factory: pytest.TempPathFac
     """What every `sam local` command needs to reach the cloud; the relay runs as long."""
     file = tmp_path_factory.mktemp("sam") / "sam.json"
     file.write_text(json.dumps({"Parameters": for_sam(lone_cloud.target)}))
-    with relayed([lone_cloud.config.port, lone_cloud.config.mlflow_port], bridge()):
+    ports = [lone_cloud.config.port, lone_cloud.config.mlflow_port]
+    with relayed(ports, bridge()), pytest.MonkeyPatch.context() as environment:
+        for name, value in lone_cloud.target.account.items():
+            environment.setenv(name, value)
         yield [
             "--config-file",
             str(ROOT / "samconfig.toml"),

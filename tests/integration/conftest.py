@@ -23,8 +23,8 @@ def aws(cloud: Any) -> Callable[[str], Any]:
     """Makes clients of the running stack."""
     endpoint = urlparse(cloud.outputs["EndpointUrl"])
     session = Session(
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
+        aws_access_key_id=cloud.outputs["AccessKeyId"],
+        aws_secret_access_key=cloud.outputs["SecretAccessKey"],
         aws_session_token=None,
         region_name=cloud.outputs["Region"],
         localstack_host=f"{endpoint.hostname}:{endpoint.port}",

@@ -130,7 +130,7 @@ def test_status_of_a_stack_on_aws(cloud: Any, reference: dict[str, Any], monkeyp
     for name, value in {
         "DROPFORGE_STACK": cloud.config.stack, "DROPFORGE_HOME": str(cloud.config.home / "elsewhere"),
         "AWS_ENDPOINT_URL": cloud.config.endpoint, "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+        **cloud.target.account,
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # made by earlier tests, with what they knew

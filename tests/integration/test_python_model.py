@@ -55,7 +55,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """An emulator with the stack, and this model active; neither MLflow nor a worker."""
     made = bundle(tmp_path_factory.mktemp("own"), "pymodel")
     config = Config(ROOT, tmp_path_factory.mktemp("pymodel"), free_ports(1)[0], 1, project="pymodel", workers=0)
-    (config.home / "tmp").mkdir()
     try:
         local_cloud.start_emulator(config)
         deploy.deploy(config)

@@ -24,7 +24,6 @@ HOOK = ROOT / "localstack" / "init" / "ready.d" / "10-deploy.sh"
 def emulator(tmp_path: Path) -> Iterator[Config]:
     """An emulator with nothing in it."""
     config = Config(ROOT, tmp_path, free_ports(1)[0], 0)
-    (tmp_path / "tmp").mkdir()
     cloud.start_emulator(config)
     try:
         yield config
@@ -32,21 +31,22 @@ def emulator(tmp_path: Path) -> Iterator[Config]:
         cloud.down(config, lambda _what, _seconds: None)
 
 
-def _run(endpoint: str, uri: str = "") -> subprocess.CompletedProcess[str]:
-    """As the emulator runs it: by sh, with its address in the environment."""
+def _run(endpoint: str, uri: str = "", **account: str) -> subprocess.CompletedProcess[str]:
+    """As the emulator runs it: by sh, with its address and its account in the environment."""
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "AWS_ENDPOINT_URL": endpoint,
         "MLFLOW_TRACKING_URI": uri,
+        **account,
     }
     return subprocess.run(["sh", HOOK], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_the_hook_deploys_the_stack(emulator: Config) -> None:
     """Once it has run the stack is complete and settings are in force; a second run, after a restart, changes nothing."""
-    first = _run(emulator.endpoint, "http://127.0.0.1:5599")
+    first = _run(emulator.endpoint, "http://127.0.0.1:5599", **emulator.credentials)
     assert (first.returncode, first.stdout) == (0, "stack created\n"), first.stderr
-    assert _run(emulator.endpoint, "http://127.0.0.1:5599").stdout == "stack unchanged\n"
+    assert _run(emulator.endpoint, "http://127.0.0.1:5599", **emulator.credentials).stdout == "stack unchanged\n"
     assert deploy.stack_status(emulator) == "CREATE_COMPLETE"
     kept = deploy.client(emulator, "s3").get_object(Bucket=emulator.data_bucket, Key="config/settings.yaml")
     assert kept["Body"].read() == (ROOT / "settings.yaml").read_bytes()

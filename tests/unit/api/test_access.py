@@ -57,7 +57,16 @@ def test_the_command_line_sends_the_key_or_a_signature(monkeypatch: pytest.Monke
         return answer
 
     monkeypatch.setattr(requests.Session, "send", send)
-    target = Target({"ApiUrl": "http://127.0.0.1:1", "ApiKey": "k", "Region": "us-east-1", "EndpointUrl": "http://x"})
+    target = Target(
+        {
+            "ApiUrl": "http://127.0.0.1:1",
+            "ApiKey": "k",
+            "Region": "us-east-1",
+            "EndpointUrl": "http://x",
+            "AccessKeyId": "k",
+            "SecretAccessKey": "s",
+        }
+    )
     target.api("POST", "/predict", json={})
     target.api("POST", "/set_model", json={}, headers={"x-dropforge-user": "me"})
     assert sent[0]["x-api-key"] == "k"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dropforge.environment import Environment
 from dropforge_cli import serve
-from dropforge_cli.containers import for_api, for_sam, for_worker
+from dropforge_cli.containers import for_api, for_sam, for_shell, for_worker
 from dropforge_cli.target import Target
 
 LOCAL = {
@@ -17,6 +17,8 @@ LOCAL = {
     "PredictPythonFunction": "dropforge-python",
     "LogGroupPrefix": "/dropforge/dropforge/",
     "EndpointUrl": "http://127.0.0.1:4566",
+    "AccessKeyId": "LKIA0",
+    "SecretAccessKey": "secret of this project",
 }
 CLOUD = {**LOCAL, "EndpointUrl": "", "MlflowUrl": "https://mlflow.example", "TrainingQueueUrl": "https://sqs.example/q"}
 
@@ -47,6 +49,14 @@ def test_functions_in_sam_local_reach_the_cloud_by_the_hosts_name() -> None:
     assert given["AWS_ENDPOINT_URL"] == "http://host.docker.internal:4566"
     assert not any("127.0.0.1" in value for value in given.values())
     assert "AWS_REGION" not in given
+
+
+def test_a_shell_gets_what_the_aws_tools_read() -> None:
+    """Locally the project's key and addresses; of a stack on AWS no key and no endpoint: the tools have their own."""
+    local, cloud = for_shell(Target(LOCAL)), for_shell(Target(CLOUD))
+    assert (local["AWS_ACCESS_KEY_ID"], local["AWS_SECRET_ACCESS_KEY"]) == ("LKIA0", "secret of this project")
+    assert local["AWS_ENDPOINT_URL"] == local["MLFLOW_S3_ENDPOINT_URL"] == LOCAL["EndpointUrl"]
+    assert set(cloud) == {"AWS_REGION", "AWS_DEFAULT_REGION", "MLFLOW_TRACKING_URI"}
 
 
 def test_on_aws_nothing_local_is_given() -> None:

@@ -101,7 +101,9 @@ def test_a_cloud_that_does_not_answer_is_worth_another_try(tmp_path: Path) -> No
     (tmp_path / "settings.yaml").write_text("project: p\n")
     (tmp_path / ".dropforge").mkdir()
     gone = "http://127.0.0.1:9"
-    outputs = dict.fromkeys(("ArtifactBucket", "StateMachineArn", "TrainingQueueUrl", "ApiKey"), "x")
+    outputs = dict.fromkeys(
+        ("ArtifactBucket", "StateMachineArn", "TrainingQueueUrl", "ApiKey", "AccessKeyId", "SecretAccessKey"), "x"
+    )
     (tmp_path / ".dropforge" / "outputs.json").write_text(
         json.dumps(
             {

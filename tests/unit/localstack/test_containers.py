@@ -12,6 +12,7 @@ from dropforge_local.layout import Config, last_compute
 from dropforge_local.packaging import load_template
 
 ROOT = Path(__file__).parents[3]
+KEYS = {"AWS_ACCESS_KEY_ID": "LKIA0", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 
 def test_a_task_shares_the_hosts_network_and_assumes_the_training_role(tmp_path: Path) -> None:
@@ -37,8 +38,8 @@ def test_a_profile_is_private_unless_a_containers_user_must_read_it(
 ) -> None:
     """Folder and files have these modes, also when they were there with others."""
     folder = tmp_path / "aws"
-    profiles.write(folder, "arn:aws:iam::000000000000:role/a", shared=not shared)
-    profiles.write(folder, "arn:aws:iam::000000000000:role/b", shared=shared)
+    profiles.write(folder, "arn:aws:iam::000000000000:role/a", KEYS, shared=not shared)
+    profiles.write(folder, "arn:aws:iam::000000000000:role/b", KEYS, shared=shared)
     assert (folder.stat().st_mode & 0o777, (folder / "credentials").stat().st_mode & 0o777) == modes
     assert "role/b" in (folder / "config").read_text()
 

@@ -1,0 +1,46 @@
+"""`python -m dropforge_local.tracking`: the MLflow server behind the guard of the local servers.
+
+MLflow itself takes writes from a page of any port of this machine (every origin on localhost is its own). Its server is an ASGI
+application; served from here it also needs no second process beside it, as `mlflow server` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from dropforge_local.guard import Guard, loopback_hosts
+from dropforge_local.relay import HOST_NAME
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until SIGTERM; the rest of MLflow's configuration is in its environment variables."""
+    parser = argparse.ArgumentParser(prog="dropforge_local.tracking", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--store", required=True, help="SQLAlchemy address of the database")
+    parser.add_argument(
+        "--artifact-root", required=True, help="s3://BUCKET/PREFIX: clients read and write it themselves"
+    )
+    given = parser.parse_args(arguments)
+    hosts = loopback_hosts(given.port, HOST_NAME)
+    from mlflow.server import constants
+
+    # What `mlflow server` hands to its workers.
+    os.environ |= {
+        constants.BACKEND_STORE_URI_ENV_VAR: given.store,
+        constants.REGISTRY_STORE_URI_ENV_VAR: given.store,
+        constants.ARTIFACT_ROOT_ENV_VAR: given.artifact_root,
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(sorted(hosts)),
+    }
+    import uvicorn
+    from mlflow.server.fastapi_app import app
+    from mlflow.server.handlers import initialize_backend_stores
+
+    initialize_backend_stores(given.store, given.store, given.artifact_root)
+    guarded = Guard(app, hosts, links=True)
+    uvicorn.run(guarded, host="127.0.0.1", port=given.port, log_level="info", access_log=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""A web page attacks the local cloud while a person works: real Chromium, real servers, nothing of it has an effect."""
+
+from __future__ import annotations
+
+import base64
+import http.server
+import io
+import json
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import mlflow
+import pytest
+import requests
+from botocore.auth import SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from playwright.sync_api import Browser, Page
+
+from dropforge_local import cloud as local_cloud
+from dropforge_local.frontend import frontend
+
+from ..browser import chromium
+from ..conftest import Cloud, free_ports
+
+pytestmark = [pytest.mark.integration, pytest.mark.e2e]
+FOREIGN, REBOUND = "evil.example", "rebound.example"
+REFUSED = {0, 403, 404}  # 0: the browser itself sent nothing, or threw the answer away
+Send = Callable[[str, str, dict[str, str]], int]
+
+# A request such as any page may send without asking first: text/plain, no header of its own, the answer opaque.
+_SEND = """async ([url, body, headers]) => {
+  try { await fetch(url, {method: body === null ? 'GET' : 'POST', mode: 'no-cors', credentials: 'include', body, headers}) }
+  catch (error) { return String(error) }
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Foreign names lead to this machine: a page served elsewhere, and a name that is bound anew (DNS rebinding)."""
+    with chromium(f"--host-resolver-rules=MAP {FOREIGN} 127.0.0.1, MAP {REBOUND} 127.0.0.1") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def page_url(cloud: Cloud) -> Iterator[str]:
+    """Address of the web app of this cloud."""
+    config = replace(cloud.config, ui_port=free_ports(1)[0])
+    try:
+        local_cloud.start_frontend(config, cloud.outputs)
+        yield config.ui_url
+    finally:
+        frontend(config).stop()
+
+
+@pytest.fixture(scope="module")
+def attacker() -> Iterator[int]:
+    """Port of the attacker's own web server."""
+
+    class Blank(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<!doctype html><title>free prizes</title>")
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Blank)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+def _statuses(page: Page, url: str, body: str | None, headers: dict[str, str]) -> int:
+    """Status of the answer to a request of the page; 0 when there was none."""
+    seen: list[int] = []
+    page.on("response", lambda response: seen.append(response.status) if response.url == url else None)
+    page.evaluate(_SEND, [url, body, headers])
+    page.wait_for_timeout(50)
+    return seen[-1] if seen else 0
+
+
+def _presigned(method: str, url: str, key: str = "test", service: str = "lambda") -> str:
+    """What an attacker signs at home with the account every emulator knows."""
+    request = AWSRequest(method, url, data=b"")
+    signer = SigV4QueryAuth(Credentials(key, "test"), service, "us-east-1", expires=3600)
+    signer.payload = lambda _request: "UNSIGNED-PAYLOAD"  # type: ignore[method-assign]
+    signer.add_auth(request)
+    return str(request.url)
+
+
+def _program(marker: Path) -> str:
+    """CreateFunction's body: a program that leaves a file on this machine."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("app.py", f"def handler(event, context):\n    open({str(marker)!r}, 'w').write('run')\n")
+    code = {"ZipFile": base64.b64encode(packed.getvalue()).decode()}
+    role = "arn:aws:iam::000000000000:role/any"
+    return json.dumps(
+        {"FunctionName": "evil", "Runtime": "python3.13", "Handler": "app.handler", "Role": role, "Code": code}
+    )
+
+
+@pytest.fixture(params=["other port", "other name", "rebound name"])
+def place(
+    request: pytest.FixtureRequest, browser: Browser, attacker: int
+) -> Iterator[Callable[[str], tuple[Page, str]]]:
+    """Makes the page the attack comes from, and the address by which it reaches a local server.
+
+    A page of another port is of the same site; one of another name is of another site; a rebound name is the server's own
+    address to the browser, which then lets the page read the answers.
+    """
+    context = browser.new_context()
+
+    def opened(server: str) -> tuple[Page, str]:
+        page = context.new_page()
+        port = urlsplit(server).port
+        if request.param == "rebound name":
+            page.goto(f"http://{REBOUND}:{port}/favicon.ico")
+            return page, f"http://{REBOUND}:{port}"
+        page.goto(f"http://{FOREIGN if request.param == 'other name' else '127.0.0.1'}:{attacker}/")
+        return page, server
+
+    yield opened
+    context.close()
+
+
+@pytest.mark.parametrize("key", ["test", "000000000000"])
+def test_a_page_runs_no_code_by_the_emulator(cloud: Cloud, place: Any, tmp_path: Path, key: str) -> None:
+    """CreateFunction and Invoke by pre-signed text/plain requests are refused: no function, no program run."""
+    marker = tmp_path / "marker"
+    page, address = place(cloud.outputs["EndpointUrl"])
+    functions = f"{address}/2015-03-31/functions"
+    created = _statuses(page, _presigned("POST", functions, key), _program(marker), {"content-type": "text/plain"})
+    invoked = _statuses(
+        page, _presigned("POST", f"{functions}/evil/invocations", key), "{}", {"content-type": "text/plain"}
+    )
+    names = {f["FunctionName"] for f in cloud.client("lambda").list_functions()["Functions"]}
+    assert "evil" not in names
+    assert not marker.exists()
+    assert {created, invoked} <= REFUSED
+
+
+@pytest.mark.parametrize("path", ["/_ministack/reset", "/_ministack/config", "/_ministack/reset?init=1"])
+def test_a_page_resets_nothing(cloud: Cloud, place: Any, path: str) -> None:
+    """The emulator's administrative routes do not exist, for pages and for programs."""
+    page, address = place(cloud.outputs["EndpointUrl"])
+    assert _statuses(page, address + path, "{}", {"content-type": "text/plain"}) in REFUSED
+    assert requests.post(cloud.outputs["EndpointUrl"] + path, json={}, timeout=5).status_code == 404
+    assert cloud.client("s3").head_bucket(Bucket=cloud.outputs["DataBucket"])
+
+
+def test_a_page_writes_nothing_into_mlflow(cloud: Cloud, place: Any) -> None:
+    """An experiment of a foreign page is refused."""
+    page, address = place(cloud.outputs["MlflowUrl"])
+    name = f"evil-{abs(hash(place))}"
+    url = f"{address}/api/2.0/mlflow/experiments/create"
+    assert _statuses(page, url, json.dumps({"name": name}), {"content-type": "text/plain"}) in REFUSED
+    assert mlflow.MlflowClient(cloud.outputs["MlflowUrl"]).get_experiment_by_name(name) is None
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/upload", "/login"])
+def test_a_page_calls_nothing_of_the_web_app(page_url: str, place: Any, path: str) -> None:
+    """Events, uploads and the login of the web app answer its own pages only."""
+    page, address = place(page_url)
+    body = json.dumps({"data": [], "fn_index": 0, "session_hash": "evil"})
+    assert _statuses(page, address + path, body, {"content-type": "text/plain"}) in REFUSED
+
+
+def test_a_page_reads_nothing(cloud: Cloud, page_url: str, place: Any) -> None:
+    """Experiments, buckets and the web app's configuration are not told to a foreign page, by whatever name it comes."""
+    for server, path in (
+        (cloud.outputs["MlflowUrl"], "/ajax-api/2.0/mlflow/experiments/search?max_results=10"),
+        (cloud.outputs["EndpointUrl"], "/"),
+        (page_url, "/config"),
+    ):
+        page, address = place(server)
+        assert _statuses(page, address + path, None, {}) in REFUSED
