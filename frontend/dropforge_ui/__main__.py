@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from dropforge_ui.config import ConfigError, keep_quiet, read
+from dropforge_ui.config import ConfigError, keep_quiet, read, work_in_a_folder_of_its_own
 
 
 def main() -> None:
@@ -13,6 +13,7 @@ def main() -> None:
         options = read(sys.argv[1:])
     except ConfigError as error:
         sys.exit(f"error: {error}\nfix: {error.fix}")
+    work_in_a_folder_of_its_own()
     from dropforge_ui.app import serve
 
     serve(options)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+import threading
+import time
 from typing import Any
 
 import gradio as gr
+import uvicorn
 
-from dropforge_ui import theme
+from dropforge_ui import login, theme
 from dropforge_ui.client import Api, ApiError
 from dropforge_ui.config import Options
+from dropforge_ui.perimeter import LIVE, Perimeter
 from dropforge_ui.shapes import ModelInfo
 from dropforge_ui.tabs import data, models, monitoring, predict
 from dropforge_ui.tabs.parts import html
@@ -49,7 +53,9 @@ def build(api: Api) -> Any:
             look_data(event)
         look_models(models_tab.select)
         look_monitoring(monitoring_tab.select)
-    blocks.queue(default_concurrency_limit=_WIDE_ENOUGH)
+    blocks.queue(default_concurrency_limit=_WIDE_ENOUGH, api_open=False)
+    for event in blocks.fns.values():
+        event.api_visibility = "private"  # events of the page, not endpoints for programs: those have the API
     _rest(blocks)
     return blocks
 
@@ -75,22 +81,77 @@ def _rest(blocks: Any) -> None:
     queue.sleep_when_free, queue.progress_update_sleep_when_free = 0.04, 0.1
 
 
-def serve(options: Options, *, wait: bool = True) -> Any:
-    """Run until stopped; without `wait` it returns the running gr.Blocks, to be closed by the caller."""
-    blocks = build(Api(options))
-    blocks.launch(
+def serve(options: Options, *, wait: bool = True) -> Server:
+    """Run until stopped; without `wait` it returns the running server, to be closed by the caller."""
+    server = Server(application(options), options)
+    if wait:
+        server.run()
+    else:
+        server.start()
+    return server
+
+
+def application(options: Options) -> Any:
+    """The page behind its perimeter, as an ASGI application; with a login where one is configured."""
+    from fastapi import FastAPI
+    from starlette.middleware.cors import CORSMiddleware
+
+    outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    outer.add_middleware(
+        CORSMiddleware, allow_origins=()
+    )  # no other origin; Gradio leaves its own rule out beside this one
+    outer.add_middleware(Perimeter, hosts=options.hosts, upload_bytes=options.upload_bytes)
+    outer.add_api_route(LIVE, lambda: {"live": True})
+    blocks = build(Api(options, login.person))
+    gr.mount_gradio_app(
+        outer,
+        blocks,
+        path="/",
         server_name=options.host,
         server_port=options.port,
         theme=theme.theme(),
         css=theme.css(),
         js=theme.script(),
         footer_links=[],
+        run_history=False,
         show_error=False,
-        quiet=True,
+        max_file_size=options.upload_bytes,
         ssr_mode=False,
         pwa=False,
-        share=False,
         enable_monitoring=False,
-        prevent_thread_lock=not wait,
+        mcp_server=False,
+        **login.parameters(options),
     )
-    return blocks
+    return outer
+
+
+class Server:
+    """Uvicorn on the options' address, in this thread or in one of its own."""
+
+    def __init__(self, app: Any, options: Options) -> None:
+        config = uvicorn.Config(
+            app,
+            options.host,
+            options.port,
+            log_level="warning",
+            proxy_headers=False,
+            timeout_keep_alive=30,
+            limit_concurrency=512,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+
+    def run(self) -> None:
+        self._server.run()
+
+    def start(self) -> None:
+        """Returns when it answers; raises RuntimeError when it ended instead."""
+        self._thread.start()
+        while not self._server.started:
+            if not self._thread.is_alive():
+                raise RuntimeError("the page did not start")
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, urlencode
@@ -47,8 +47,9 @@ class ApiError(Exception):
 class Api:
     """Calls one Dropforge API. Safe to share between threads."""
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    def __init__(self, options: Options, person: Callable[[], str] = lambda: "") -> None:
+        """`person` tells who causes the call, for the deployment history; empty when nobody signed in."""
+        self._options, self._person = options, person
         self._local = threading.local()
 
     # --- predictions ---------------------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ class Api:
         return self._call(method, path, body).json()
 
     def _call(self, method: str, path: str, body: Any = None, accept: str = "application/json") -> requests.Response:
-        headers = {"accept": accept, "x-dropforge-user": "web app"}
+        headers = {"accept": accept, "x-dropforge-user": self._person() or "web app"}
         if self._options.api_key:
             headers["x-api-key"] = self._options.api_key
         data = b"" if body is None else json.dumps(body, allow_nan=False).encode()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 class ConfigError(Exception):
@@ -16,6 +20,14 @@ class ConfigError(Exception):
     def __init__(self, message: str, fix: str) -> None:
         super().__init__(message)
         self.fix = fix
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which load balancer vouches for people: its ARN, and where AWS publishes the keys of its region."""
+
+    signer: str
+    keys_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +40,10 @@ class Options:
     mlflow_url: str = ""
     host: str = "127.0.0.1"
     port: int = 8501
+    hosts: tuple[str, ...] = LOOPBACK  # names by which browsers may call the page
+    password: str = ""  # asked for with a name, when it is set
+    identity: Identity | None = None  # of a load balancer that signs people in
+    upload_bytes: int = 1_000_000_000  # largest file
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Options:
@@ -39,6 +55,15 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
     parser.add_argument("--region", help="AWS region of the API (DROPFORGE_REGION)")
     parser.add_argument("--host", help="address to listen on (DROPFORGE_UI_HOST); 127.0.0.1")
     parser.add_argument("--port", type=int, help="port to listen on (DROPFORGE_UI_PORT); 8501")
+    parser.add_argument(
+        "--hosts", help="names of the page in browsers, with commas (DROPFORGE_UI_HOSTS); loopback's are known"
+    )
+    parser.add_argument(
+        "--password-file",
+        type=Path,
+        help="file with the password of the login (or DROPFORGE_UI_PASSWORD); none on loopback",
+    )
+    parser.add_argument("--max-upload-mb", type=int, help="largest file (DROPFORGE_UI_MAX_UPLOAD_MB); 1000")
     given = parser.parse_args(arguments)
     known = _outputs(given.outputs)
     url = given.api_url or known.get("ApiUrl") or env.get("DROPFORGE_API_URL", "")
@@ -46,20 +71,66 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
         raise ConfigError(
             "the address of the API is not known", "set DROPFORGE_API_URL, or give --api-url or --outputs"
         )
+    host = given.host or env.get("DROPFORGE_UI_HOST", "127.0.0.1")
+    region = given.region or known.get("Region") or env.get("DROPFORGE_REGION", "us-east-1")
+    names = (given.hosts or env.get("DROPFORGE_UI_HOSTS", "")).split(",")
+    password = _password(given.password_file, env)
+    identity = _identity(env.get("DROPFORGE_UI_OIDC_SIGNER", ""), region)
+    if not (is_loopback(host) or password or identity):
+        raise ConfigError(
+            f"{host} is reached from elsewhere, and nobody would have to sign in",
+            "set DROPFORGE_UI_PASSWORD (or --password-file), or DROPFORGE_UI_OIDC_SIGNER to the ARN of a load balancer that "
+            "signs people in; or listen on 127.0.0.1",
+        )
     return Options(
         api_url=url.rstrip("/"),
         api_key=known.get("ApiKey") or env.get("DROPFORGE_API_KEY", ""),  # never a flag: command lines are public
-        region=given.region or known.get("Region") or env.get("DROPFORGE_REGION", "us-east-1"),
+        region=region,
         mlflow_url=known.get("MlflowUrl") or env.get("DROPFORGE_MLFLOW_URL", ""),
-        host=given.host or env.get("DROPFORGE_UI_HOST", "127.0.0.1"),
+        host=host,
         port=given.port or int(env.get("DROPFORGE_UI_PORT", "8501")),
+        hosts=(*LOOPBACK, *(n.strip() for n in names if n.strip())),
+        password=password,
+        identity=identity,
+        upload_bytes=1_000_000 * (given.max_upload_mb or int(env.get("DROPFORGE_UI_MAX_UPLOAD_MB", "1000"))),
     )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches the address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _password(file: Path | None, env: Mapping[str, str]) -> str:
+    """Never a flag: command lines are public."""
+    if file is None:
+        return env.get("DROPFORGE_UI_PASSWORD", "")
+    try:
+        found = file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error}", "name a file that holds the password") from None
+    if not found:
+        raise ConfigError(f"{file} is empty", "write a password into it")
+    return found
+
+
+def _identity(signer: str, region: str) -> Identity | None:
+    return Identity(signer, f"https://public-keys.auth.elb.{region}.amazonaws.com") if signer else None
 
 
 def keep_quiet() -> None:
     """Gradio calls home when it is imported and when it starts unless it is told not to; call this before."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def work_in_a_folder_of_its_own() -> None:
+    """Gradio tells the page where files lie; relative paths say nothing about this machine."""
+    os.chdir(tempfile.mkdtemp(prefix="dropforge-ui-"))
+    os.environ["GRADIO_TEMP_DIR"] = "files"
 
 
 def _outputs(path: Path | None) -> dict[str, str]:

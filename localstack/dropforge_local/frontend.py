@@ -33,7 +33,6 @@ def start(config: Config, outputs: Mapping[str, str], environment: Mapping[str, 
             "DROPFORGE_API_URL": outputs["ApiUrl"],
             "DROPFORGE_API_KEY": outputs["ApiKey"],
             "DROPFORGE_REGION": REGION,
-            "GRADIO_TEMP_DIR": str(config.home / "tmp" / "frontend"),
         }
         process.start([sys.executable, "-m", "dropforge_ui", "--port", str(config.ui_port)], env, config.home)
         kept.write_text(address)
@@ -42,7 +41,7 @@ def start(config: Config, outputs: Mapping[str, str], environment: Mapping[str, 
 
 def answers(config: Config) -> bool:
     try:
-        with urllib.request.urlopen(config.ui_url, timeout=2) as answer:  # noqa: S310 - loopback http
+        with urllib.request.urlopen(f"{config.ui_url}/livez", timeout=2) as answer:  # noqa: S310 - loopback http
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

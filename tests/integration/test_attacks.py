@@ -7,6 +7,7 @@ import http.server
 import io
 import json
 import threading
+import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -31,12 +32,13 @@ from ..conftest import Cloud, free_ports
 pytestmark = [pytest.mark.integration, pytest.mark.e2e]
 FOREIGN, REBOUND = "evil.example", "rebound.example"
 REFUSED = {0, 403, 404}  # 0: the browser itself sent nothing, or threw the answer away
-Send = Callable[[str, str, dict[str, str]], int]
 
-# A request such as any page may send without asking first: text/plain, no header of its own, the answer opaque.
-_SEND = """async ([url, body, headers]) => {
-  try { await fetch(url, {method: body === null ? 'GET' : 'POST', mode: 'no-cors', credentials: 'include', body, headers}) }
-  catch (error) { return String(error) }
+# Such as any page may send without asking first (text/plain, no header of its own, the answer opaque), and as JSON, which a browser
+# asks the server for first.
+_SEND = """async ([url, body, kind]) => {
+  const asked = {mode: kind === 'application/json' ? 'cors' : 'no-cors', credentials: 'include'}
+  if (body !== null) Object.assign(asked, {method: 'POST', body, headers: {'content-type': kind}})
+  try { await fetch(url, asked) } catch (error) { return String(error) }
 }"""
 
 
@@ -79,11 +81,11 @@ def attacker() -> Iterator[int]:
     server.server_close()
 
 
-def _statuses(page: Page, url: str, body: str | None, headers: dict[str, str]) -> int:
+def _status(page: Page, url: str, body: str | None, kind: str = "text/plain") -> int:
     """Status of the answer to a request of the page; 0 when there was none."""
     seen: list[int] = []
     page.on("response", lambda response: seen.append(response.status) if response.url == url else None)
-    page.evaluate(_SEND, [url, body, headers])
+    page.evaluate(_SEND, [url, body, kind])
     page.wait_for_timeout(50)
     return seen[-1] if seen else 0
 
@@ -97,13 +99,12 @@ def _presigned(method: str, url: str, key: str = "test", service: str = "lambda"
     return str(request.url)
 
 
-def _program(marker: Path) -> str:
+def _program(marker: Path, role: str) -> str:
     """CreateFunction's body: a program that leaves a file on this machine."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("app.py", f"def handler(event, context):\n    open({str(marker)!r}, 'w').write('run')\n")
     code = {"ZipFile": base64.b64encode(packed.getvalue()).decode()}
-    role = "arn:aws:iam::000000000000:role/any"
     return json.dumps(
         {"FunctionName": "evil", "Runtime": "python3.13", "Handler": "app.handler", "Role": role, "Code": code}
     )
@@ -136,11 +137,12 @@ def place(
 @pytest.mark.parametrize("key", ["test", "000000000000"])
 def test_a_page_runs_no_code_by_the_emulator(cloud: Cloud, place: Any, tmp_path: Path, key: str) -> None:
     """CreateFunction and Invoke by pre-signed text/plain requests are refused: no function, no program run."""
-    marker = tmp_path / "marker"
+    marker, predict = tmp_path / "marker", cloud.outputs["PredictFunction"]
+    role = cloud.client("lambda").get_function_configuration(FunctionName=predict)["Role"]
     page, address = place(cloud.outputs["EndpointUrl"])
     functions = f"{address}/2015-03-31/functions"
-    created = _statuses(page, _presigned("POST", functions, key), _program(marker), {"content-type": "text/plain"})
-    invoked = _statuses(
+    created = _status(page, _presigned("POST", functions, key), _program(marker, role))
+    invoked = _status(
         page, _presigned("POST", f"{functions}/evil/invocations", key), "{}", {"content-type": "text/plain"}
     )
     names = {f["FunctionName"] for f in cloud.client("lambda").list_functions()["Functions"]}
@@ -153,7 +155,7 @@ def test_a_page_runs_no_code_by_the_emulator(cloud: Cloud, place: Any, tmp_path:
 def test_a_page_resets_nothing(cloud: Cloud, place: Any, path: str) -> None:
     """The emulator's administrative routes do not exist, for pages and for programs."""
     page, address = place(cloud.outputs["EndpointUrl"])
-    assert _statuses(page, address + path, "{}", {"content-type": "text/plain"}) in REFUSED
+    assert _status(page, address + path, "{}") in REFUSED
     assert requests.post(cloud.outputs["EndpointUrl"] + path, json={}, timeout=5).status_code == 404
     assert cloud.client("s3").head_bucket(Bucket=cloud.outputs["DataBucket"])
 
@@ -161,10 +163,11 @@ def test_a_page_resets_nothing(cloud: Cloud, place: Any, path: str) -> None:
 def test_a_page_writes_nothing_into_mlflow(cloud: Cloud, place: Any) -> None:
     """An experiment of a foreign page is refused."""
     page, address = place(cloud.outputs["MlflowUrl"])
-    name = f"evil-{abs(hash(place))}"
     url = f"{address}/api/2.0/mlflow/experiments/create"
-    assert _statuses(page, url, json.dumps({"name": name}), {"content-type": "text/plain"}) in REFUSED
-    assert mlflow.MlflowClient(cloud.outputs["MlflowUrl"]).get_experiment_by_name(name) is None
+    for kind in ("text/plain", "application/json"):
+        name = f"evil-{uuid.uuid4()}"
+        assert _status(page, url, json.dumps({"name": name}), kind) in REFUSED
+        assert mlflow.MlflowClient(cloud.outputs["MlflowUrl"]).get_experiment_by_name(name) is None
 
 
 @pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/upload", "/login"])
@@ -172,7 +175,7 @@ def test_a_page_calls_nothing_of_the_web_app(page_url: str, place: Any, path: st
     """Events, uploads and the login of the web app answer its own pages only."""
     page, address = place(page_url)
     body = json.dumps({"data": [], "fn_index": 0, "session_hash": "evil"})
-    assert _statuses(page, address + path, body, {"content-type": "text/plain"}) in REFUSED
+    assert _status(page, address + path, body) in REFUSED
 
 
 def test_a_page_reads_nothing(cloud: Cloud, page_url: str, place: Any) -> None:
@@ -183,4 +186,4 @@ def test_a_page_reads_nothing(cloud: Cloud, page_url: str, place: Any) -> None:
         (page_url, "/config"),
     ):
         page, address = place(server)
-        assert _statuses(page, address + path, None, {}) in REFUSED
+        assert _status(page, address + path, None) in REFUSED

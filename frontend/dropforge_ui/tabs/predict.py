@@ -17,6 +17,8 @@ from dropforge_ui.views import page
 from dropforge_ui.views import predict as views
 
 _CHOOSE = '<p class="df-note">Choose a feature to see how the probability changes with it alone.</p>'
+# Events of a form that is drawn again come after `app.build` has closed the others to programs.
+_PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 
 
 def build(api: Api, info: Any) -> Any:
@@ -91,13 +93,17 @@ def _form(api: Api, info: ModelInfo, result: Any, reasons: Any, curve: Any, vary
         return _what_if(api, info, form.record(features, given), name) if name else gr.skip()
 
     asked = gr.on(
-        [go.click, *(c.submit for c in controls if hasattr(c, "submit"))], predict, controls, [result, reasons]
+        [go.click, *(c.submit for c in controls if hasattr(c, "submit"))],
+        predict,
+        controls,
+        [result, reasons],
+        **_PRIVATE,
     )
-    asked.then(what_if, [vary, *controls], curve, show_progress="hidden")
-    vary.input(what_if, [vary, *controls], curve, show_progress="minimal", trigger_mode="always_last")
-    again.click(lambda: [c.value for c in controls], None, controls, show_progress="hidden")
+    asked.then(what_if, [vary, *controls], curve, show_progress="hidden", **_PRIVATE)
+    vary.input(what_if, [vary, *controls], curve, show_progress="minimal", trigger_mode="always_last", **_PRIVATE)
+    again.click(lambda: [c.value for c in controls], None, controls, show_progress="hidden", **_PRIVATE)
     empty = [form.UNKNOWN if isinstance(c, gr.Dropdown) else None for c in controls]
-    clear.click(lambda: empty, None, controls, show_progress="hidden")
+    clear.click(lambda: empty, None, controls, show_progress="hidden", **_PRIVATE)
 
 
 def _what_if(api: Api, info: ModelInfo, base: dict[str, Any], name: str) -> str:

@@ -55,7 +55,7 @@ def address(server: Server, credentials: None) -> Iterator[str]:
     options = Options(server.url, "key", port=free_ports(1)[0])
     page = serve(options, wait=False)
     yield f"http://127.0.0.1:{options.port}"
-    page.close(verbose=False)
+    page.close()
 
 
 def test_the_page_says_what_to_do_and_does_it(server: Server, address: str) -> None:
