@@ -23,6 +23,7 @@ import pandas as pd
 import sklearn
 
 from dropforge.errors import BundleRejected, DropforgeError, InvalidRequest, NotFound
+from dropforge.observability import failure
 from dropforge.ports import ObjectStore
 from dropforge.serving import python_model
 from dropforge.serving.integrity import ModelRecords, check_python
@@ -166,7 +167,7 @@ class PythonModels:
             feeds = python_model.decode(predictor.manifest, event["feeds"])
             return {"probabilities": predictor.raw_run(feeds).tolist()}
         except DropforgeError as error:
-            self._log.warning("refused", extra={"code": error.code, "why": error.message}, exc_info=error.__cause__)
+            self._log.warning("refused", extra=failure(error))
             return python_model.refusal(error)
 
     def _predictor(self, active: Active) -> Predictor:

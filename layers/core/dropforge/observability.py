@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 _context: ContextVar[dict[str, Any] | None] = ContextVar("dropforge_log_context", default=None)
+_DEEPEST = 5  # errors of a chain that are told
 _RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "metrics"}
 
 # Every metric there is, with its unit. The dimension is the service that logs it.
@@ -114,6 +117,23 @@ def context(**fields: Any) -> Iterator[None]:
         yield
     finally:
         _context.reset(token)
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """Fields that tell a failure without a value of the request: kinds of error, code of ours, and where it happened.
+
+    The messages of exceptions are left out, because they quote what was sent (`could not convert 'Ada'`). The innermost error first.
+    """
+    kinds, code, places = list[str](), "", list[str]()
+    seen: BaseException | None = error
+    while seen is not None and len(kinds) < _DEEPEST:
+        kinds.append(type(seen).__name__)
+        code = code or str(getattr(seen, "code", ""))
+        places += [
+            f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in traceback.extract_tb(seen.__traceback__)[-8:]
+        ]
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return {"error": " from ".join(kinds), "stack": places, **({"code": code} if code else {})}
 
 
 def current() -> dict[str, Any]:

@@ -48,7 +48,7 @@ def test_calls_are_counted_by_time_and_route() -> None:
     )
     assert told["problems"][0] | {"at": ""} == {
         "at": "", "part": "control", "what": "POST /set_model answered 422", "code": "alias_unknown",
-        "message": "no such alias", "id": "r1",
+        "message": "alias_unknown", "id": "r1",
     }  # fmt: skip
     assert told["complete"]
 

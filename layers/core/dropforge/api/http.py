@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dropforge import observability
+from dropforge import identity, observability
+from dropforge.api.access import ACCESS
 from dropforge.errors import DropforgeError, InvalidRequest
 
 JSON = "application/json"
 RESPONSE_BYTES = 6_000_000  # Lambda's 6 MiB for a whole response, less room for its headers
 _calls = itertools.count()  # of this process
+_RESOURCES = frozenset(resource for _, resource in ACCESS)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SECURITY = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
@@ -79,7 +82,8 @@ def respond(
 ) -> dict[str, Any]:
     """Run `act` and answer. Errors of ours become their status; anything else is a 500 that gives nothing away.
 
-    Logs one line for every call, which also keeps the local cloud quick. `latency` names the metric for the milliseconds
+    Logs one line for every call, which also keeps the local cloud quick; no value of the request is in it, since a log is read by
+    others and kept longer than the request. `latency` names the metric for the milliseconds
     it took; with it the process's first call is counted as a cold start.
     """
     started = time.perf_counter()
@@ -89,10 +93,10 @@ def respond(
             response = _checked(act(read(event)))
         except DropforgeError as error:
             response = Response(_told(error.as_dict(), event, request_id), error.status)
-            extra = {"code": error.code, "why": error.message}
-        except Exception:
-            # The last line of defence: the caller gets a stable answer, the log gets the traceback.
-            log.exception("unexpected error")
+            extra = {"code": error.code} if error.status < 500 else observability.failure(error)
+        except Exception as error:
+            # The last line of defence: the caller gets a stable answer, the log learns where it happened.
+            log.error("unexpected error", extra=observability.failure(error))
             told = {
                 "code": "internal_error",
                 "message": "something went wrong here",
@@ -105,9 +109,7 @@ def respond(
         log.info(
             "answered",
             extra={
-                "method": event.get("httpMethod"),
-                "resource": event.get("resource"),
-                "path": event.get("path"),
+                **_called(event),
                 "status": response.status,
                 "milliseconds": round((time.perf_counter() - started) * 1000, 2),
                 "metrics": _measured(response, latency, started),
@@ -115,6 +117,16 @@ def respond(
             },
         )
         return proxy(response)
+
+
+def _called(event: Mapping[str, Any]) -> dict[str, str]:
+    """Which route was called, in the route table's words and not in the caller's; the upload's id where it is one."""
+    called = (str(event.get("httpMethod", "")), str(event.get("resource", "")))
+    known = called[1] in _RESOURCES
+    upload_id = str((event.get("pathParameters") or {}).get("upload_id", ""))
+    more = {"upload_id": upload_id} if identity.is_upload_id(upload_id) else {}
+    method = called[0] if called[0] in _METHODS else "other"
+    return {"method": method, "resource": called[1] if known else "unknown", **more}
 
 
 def _told(told: Mapping[str, Any], event: Mapping[str, Any], request_id: str) -> dict[str, Any]:

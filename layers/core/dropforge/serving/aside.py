@@ -14,6 +14,8 @@ import threading
 import time
 from typing import Final, Generic, TypeVar
 
+from dropforge.observability import failure
+
 EVERY_SECONDS: Final = 5.0
 SETTLE_SECONDS: Final = 1.0  # one write a second and instance is the most that `settle` asks for
 SOON_ROWS: Final = 2_000  # so many are done at once, whatever the time
@@ -91,12 +93,12 @@ class Aside(Generic[Item]):
                     self._wake.wait_for(lambda: bool(self._held))
             try:
                 waiting = not self.flush()
-            except Exception:
+            except Exception as error:
                 # What goes on aside must end neither answers nor itself.
                 with self._wake:
                     self._hurried = False
                     self._wake.notify_all()
-                self._log.exception("work beside the answers failed", extra={"thread": self._name})
+                self._log.error("work beside the answers failed", extra={"thread": self._name, **failure(error)})
             if waiting:
                 time.sleep(EVERY_SECONDS)
                 continue

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from dropforge.errors import DropforgeError, TransientError
+from dropforge.observability import failure
 from dropforge.serving.aside import Aside
 from dropforge.serving.capture import Capture, falls
 from dropforge.serving.pointer import Active
@@ -116,7 +117,7 @@ class Shadow(Aside[_Asked]):
             except Exception as error:
                 # A candidate may fail in any way; it must not stop the others.
                 failed += 1
-                self._log.debug("the candidate failed", extra={"why": str(error)})
+                self._log.debug("the candidate failed", extra=failure(error))
                 continue
             rows += len(asked.records)
             different += sum(a != b for a, b in zip(asked.labels, result.labels, strict=True))

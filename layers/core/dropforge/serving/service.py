@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dropforge.errors import BundleRejected, DropforgeError, NotFound, TransientError
+from dropforge.observability import failure
 from dropforge.serving import answer as answering
 from dropforge.serving import formats
 from dropforge.serving.candidate import Loading, Second, Shadow
@@ -96,7 +97,7 @@ class PredictService:
                 failed = error
         made = self._made(records, options, prediction_id, chosen, second)
         if second is not None and failed is not None:  # and it was not the request's fault
-            told = {"why": str(failed), "version": second.who.version, "metrics": {"CandidateFailed": 1}}
+            told = {**failure(failed), "version": second.who.version, "metrics": {"CandidateFailed": 1}}
             self._log.warning("the candidate failed; the active model answered", extra=told)
         return made
 

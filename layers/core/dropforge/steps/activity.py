@@ -77,7 +77,7 @@ def _traffic(calls: Iterable[Mapping[str, Any]], since: int, minutes: int) -> li
 def _routes(calls: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     by_route: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for call in calls:
-        by_route[f"{call.get('method')} {call.get('resource') or call.get('path')}"].append(call)
+        by_route[f"{call.get('method')} {call.get('resource')}"].append(call)
     told = []
     for route, mine in sorted(by_route.items(), key=lambda r: -len(r[1])):
         times = sorted(float(c["milliseconds"]) for c in mine if isinstance(c.get("milliseconds"), int | float))
@@ -112,10 +112,10 @@ def _problem(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refusal(call: Mapping[str, Any]) -> dict[str, Any]:
-    what = f"{call.get('method')} {call.get('path')} answered {_status(call)}"
+    what = f"{call.get('method')} {call.get('resource')} answered {_status(call)}"
     return {
         **_problem({**call, "message": what}),
-        "message": str(call.get("why") or "unexpected error; the log has the traceback"),
+        "message": str(call.get("code") or call.get("error") or "the log tells where"),
     }
 
 

@@ -1,0 +1,156 @@
+"""No value of a request reaches a log: a canary is sent in every place of every route, and looked for in what was logged."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dropforge import settings_store
+from dropforge.adapters.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking
+from dropforge.api import control, http, predicting, routes
+from dropforge.api.access import ACCESS
+from dropforge.bootstrap import World
+from dropforge.environment import Environment
+from dropforge.errors import NotFound, PermanentError, Unavailable
+from dropforge.observability import JsonFormatter
+from dropforge.serving.service import PredictService
+
+from .conftest import BUCKET
+
+ROOT = Path(__file__).parents[3]
+CANARY = "c4n4ry"
+ROW = {"age": 39, "job": "cook", "member": True, "joined": "2021-03-01"}
+BODIES: list[tuple[str, bytes]] = [
+    ("application/json", json.dumps(body).encode())
+    for body in (
+        {CANARY: CANARY}, [CANARY], CANARY, {"records": CANARY}, {"records": [CANARY]}, {"records": [{CANARY: CANARY}]},
+        *({"records": [{**ROW, name: CANARY}]} for name in ROW), {"records": [{**ROW, "age": [CANARY]}]},
+        {"instances": [{**ROW, "age": CANARY}]}, {"inputs": {**ROW, "age": [CANARY]}},
+        {"dataframe_split": {"columns": [*ROW], "data": [[CANARY] * len(ROW)]}}, {"dataframe_records": [{**ROW, "joined": CANARY}]},
+        {"inputs": [{"name": "age", "shape": [1], "datatype": "BYTES", "data": [CANARY]}]},
+        {"alias": CANARY, "model": CANARY, "version": CANARY, "why": CANARY}, {"alias": CANARY, "canary": CANARY},
+        {"to": CANARY}, {"action": CANARY}, {"filename": CANARY + ".csv"}, {"filename": CANARY, "purpose": CANARY},
+        {"rows": [{"line": 2, "raw": CANARY}]}, {"rows": CANARY}, {"labels": [{"prediction_id": CANARY, "label": CANARY}]},
+    )
+] + [
+    ("application/json", b'{"records": [{"age": ' + CANARY.encode() + b"}"), ("application/json", b"\xff" + CANARY.encode()),
+    ("text/csv", f"age,job\n{CANARY},{CANARY}\n".encode()), ("text/csv", CANARY.encode()), (CANARY, b"x"),
+    ("text/csv; header=" + CANARY, b"a"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def log() -> Iterator[tuple[logging.Logger, Callable[[], str]]]:
+    """A logger with the product's own formatter, and what was written by it and by every other logger."""
+    lines: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(JsonFormatter("api", "Dropforge").format(record))
+
+    root, handler = logging.getLogger(), Collect()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    logger = logging.getLogger("canary")
+    logger.setLevel(logging.DEBUG)
+    yield logger, lambda: "\n".join(lines)
+    root.removeHandler(handler)
+    root.setLevel(level)
+
+
+def _world(logger: logging.Logger) -> World:
+    made = World(Environment(data_bucket=BUCKET, artifact_bucket="artifacts", mlflow_tracking_uri="http://127.0.0.1:1"))
+    vars(made).update({"store": MemoryStore(), "queue": MemoryQueue(), "registry": MemoryRegistry(MemoryTracking())})
+    vars(made)["log"] = lambda _service: logger
+    settings_store.apply(made.store, BUCKET, (ROOT / "settings.yaml").read_bytes())
+    return made
+
+
+def _event(method: str, resource: str, kind: str, body: bytes) -> dict[str, Any]:
+    """The canary stands in every part that a caller writes."""
+    names = [part.strip("{}") for part in resource.split("/") if part.startswith("{")]
+    return {
+        "httpMethod": method, "resource": resource, "path": f"/{CANARY}{resource}",
+        "headers": {"Content-Type": kind, "Accept": CANARY, "x-dropforge-user": CANARY, CANARY: CANARY},
+        "multiValueQueryStringParameters": {
+            name: [CANARY] for name in ("model", "alias", "coverage", "explain", "limit", "minutes", "key", CANARY)
+        },
+        "pathParameters": dict.fromkeys(names, CANARY),
+        "requestContext": {"requestId": "r"}, "body": base64.b64encode(body).decode(), "isBase64Encoded": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "resource"), [*sorted(ACCESS), ("POST", f"/{CANARY}"), (CANARY, "/predict")])
+def test_no_value_of_a_request_is_logged(
+    stored: Any, log: tuple[logging.Logger, Callable[[], str]], method: str, resource: str
+) -> None:
+    """Whatever is wrong with the request, with or without an active model: its line names route, status and code alone."""
+    logger, written = log
+    store, activate = stored
+    service, world = PredictService(store, BUCKET, logger), _world(logger)
+    statuses = set()
+    for active in (False, True):
+        if active:
+            activate()
+        for number, (kind, body) in enumerate(BODIES):
+            for query in (True, False) if number == 0 else (False,):
+                event = _event(method, resource, kind, body)
+                if not query:
+                    event["multiValueQueryStringParameters"] = None
+                for table, subject in ((control.ROUTES, world), (predicting.ROUTES, service)):
+                    if (method, resource) in table or resource == f"/{CANARY}":
+                        act = lambda r, t=table, s=subject: routes.dispatch(r, t, lambda: s)  # noqa: E731 - one expression
+                        statuses.add(http.respond(event, logger, act)["statusCode"])
+    assert max(statuses, default=404) < 600
+    assert written().count('"answered"') >= len(BODIES) or method == CANARY
+    assert CANARY not in written()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError(CANARY), KeyError(CANARY), Unavailable(CANARY, code="away", fix=CANARY), PermanentError(CANARY, code="no", fix="x"),
+     NotFound(CANARY, code="gone", fix="x")],
+    ids=lambda e: type(e).__name__,
+)  # fmt: skip
+def test_a_failure_is_logged_by_its_kind_and_place(
+    log: tuple[logging.Logger, Callable[[], str]], error: Exception
+) -> None:
+    """Messages of exceptions quote what was sent, those of their causes too: the log has the kinds, our code and the lines of code."""
+    logger, written = log
+
+    def act(_request: http.Request) -> http.Response:
+        try:
+            raise RuntimeError(CANARY)
+        except RuntimeError as cause:
+            raise error from cause
+
+    answer = http.respond(_event("GET", "/models", "text/plain", b""), logger, act)
+    assert CANARY not in written()
+    lines = [json.loads(line) for line in written().splitlines()]
+    if answer["statusCode"] >= 500:
+        told = next(line for line in lines if "stack" in line)
+        assert told["error"].startswith(type(error).__name__)
+        assert any("test_logs.py" in place for place in told["stack"])
+    else:
+        assert lines[-1]["code"] == "gone"
+
+
+def test_a_candidate_that_fails_logs_no_row(stored: Any, log: tuple[logging.Logger, Callable[[], str]]) -> None:
+    """An error of a model beside the active one quotes the row: only its kind and place are logged."""
+    from dropforge.observability import failure
+
+    try:
+        float(CANARY)
+    except ValueError as error:
+        fields = failure(error)
+    assert CANARY not in json.dumps(fields)
+    assert fields["error"] == "ValueError"
+    assert list(itertools.islice(fields["stack"], 1))
