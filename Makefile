@@ -166,6 +166,7 @@ INSTALL = index=$(INDEX); UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; [ -n
 	@echo "setting up .venv" >&2
 	@$(PYTHON) -m venv .venv || { echo "The venv module is missing. On Debian: apt-get install python3-venv"; exit 2; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r localstack/installer.txt
+	@$(BIN)/python -m pip uninstall --quiet --yes setuptools # as old as the interpreter that made .venv, and nothing here needs one
 	@touch $@
 
 .venv/.runtime: .venv/.installer localstack/requirements.txt pyproject.toml
