@@ -137,7 +137,7 @@ def _serve(target: Target) -> str:
     from dropforge_cli.models import label
 
     label("challenger", "Production")
-    told = target.api("POST", "/set_model", json={"alias": "Production"}, headers={"x-dropforge-user": "demo"}).json()
+    told = target.api("POST", "/set_model", json={"alias": "Production"}).json()
     return f"{told['model']['name']} version {told['model']['version']}"
 
 

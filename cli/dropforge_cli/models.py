@@ -15,7 +15,6 @@ from dropforge_cli.output import emit_facts, emit_json, emit_table, say
 from dropforge_cli.target import Target
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-_CLI = {"x-dropforge-user": "cli"}
 
 
 def register(app: typer.Typer) -> None:
@@ -121,7 +120,7 @@ def set_label(target: Target, model: str, alias: str, version: str = "") -> dict
     if not version:
         model, _, version = model.partition("/")
     body = {"alias": alias, "model": model, "version": version}
-    told: dict[str, Any] = target.api("POST", "/label", json=body, headers=_CLI).json()
+    told: dict[str, Any] = target.api("POST", "/label", json=body).json()
     return told
 
 
@@ -129,7 +128,7 @@ def serve_best(target: Target, alias: str = "Production") -> dict[str, Any]:
     """Label the last upload's best version and make it answer; what /set_model told."""
     labelled = set_label(target, "challenger", alias)
     body = {"alias": alias, "model": labelled["name"]}
-    served: dict[str, Any] = target.api("POST", "/set_model", json=body, headers=_CLI).json()
+    served: dict[str, Any] = target.api("POST", "/set_model", json=body).json()
     return served
 
 
@@ -145,7 +144,7 @@ def set_model(
     """Make the version behind an alias the one that answers, or the candidate beside it (--canary, --shadow)."""
     given = (("alias", alias), ("model", model), ("canary", canary), ("shadow", shadow))
     body = {k: v for k, v in given if v}
-    told = Target.find().api("POST", "/set_model", json=body, headers=_CLI).json()
+    told = Target.find().api("POST", "/set_model", json=body).json()
     if json:
         emit_json(told)
         return

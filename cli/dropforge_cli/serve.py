@@ -30,10 +30,10 @@ def serve(
     keys = {"key": api_key or secrets.token_urlsafe(24), "admin": admin_key or secrets.token_urlsafe(24)}
     running = server.Server(("127.0.0.1", port), server.load(project_root() / "functions"), keys)
     err.print(
-        f"http://127.0.0.1:{running.server_port}   x-api-key: {keys['key']}   administration: {keys['admin']}",
+        f"http://127.0.0.1:{running.port}   x-api-key: {keys['key']}   administration: {keys['admin']}",
         markup=False,
     )
-    server.serve(running)
+    running.run()
 
 
 def variables(target: Target) -> dict[str, str]:

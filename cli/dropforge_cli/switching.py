@@ -26,7 +26,7 @@ def candidate(
 ) -> None:
     """Promote the candidate beside the active model (`set-model --canary`, `--shadow`), or give it up, in one call."""
     body = {"action": action, "why": why}
-    told = Target.find().api("POST", "/candidate", json=body, headers={"x-dropforge-user": "cli"}).json()
+    told = Target.find().api("POST", "/candidate", json=body).json()
     emit_json(told) if json else emit_facts({**told["model"], "action": told["action"], "entry": told["number"]})
 
 
@@ -37,7 +37,7 @@ def rollback(
 ) -> None:
     """Make an earlier model the one that answers, in one call and without MLflow."""
     body: dict[str, Any] = {"why": why, **({"to": to} if to else {})}
-    told = Target.find().api("POST", "/rollback", json=body, headers={"x-dropforge-user": "cli"}).json()
+    told = Target.find().api("POST", "/rollback", json=body).json()
     if json:
         emit_json(told)
         return

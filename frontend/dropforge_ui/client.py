@@ -187,7 +187,9 @@ class Api:
         return self._call(method, path, body).json()
 
     def _call(self, method: str, path: str, body: Any = None, accept: str = "application/json") -> requests.Response:
-        headers = {"accept": accept, "x-dropforge-user": self._person() or "web app"}
+        headers = {"accept": accept}
+        if person := self._person():
+            headers["x-dropforge-user"] = person
         if self._options.api_key:
             headers["x-api-key"] = self._options.api_key
         data = b"" if body is None else json.dumps(body, allow_nan=False).encode()

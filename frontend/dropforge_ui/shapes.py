@@ -41,7 +41,6 @@ class ModelInfo(TypedDict, total=False):
     dataset_id: str
     trained_at: str
     example: dict[str, Any]
-    links: dict[str, str]
 
 
 class Prediction(TypedDict, total=False):

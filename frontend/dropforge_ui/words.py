@@ -23,7 +23,8 @@ def metric(name: str) -> str:
 
 
 def who(by: str) -> str:
-    """The last part of a principal's ARN; anything else as it is."""
+    """The person a principal acts for, else the last part of its ARN; anything else as it is."""
+    by = by.partition(" via ")[0]
     return by.rpartition("/" if "/" in by else ":")[2] if by.startswith("arn:") else by
 
 

@@ -231,14 +231,16 @@ def test_a_label_is_an_answer_of_the_api(load: Any, event: Any, world: Any) -> N
 
 
 def test_who_signed_a_request_is_who_did_it(load: Any, event: Any, world: Any) -> None:
-    """The ledger names the signer's ARN over what the client says of itself."""
+    """The history names the signer's ARN, with the person it acts for; a name that nobody signed for is no name."""
     from dropforge.api import control, http
 
     signed = event("set_model")
     signed["requestContext"]["identity"]["userArn"] = "arn:aws:iam::000000000000:user/ann"
     signed["headers"]["x-dropforge-user"] = "bob"
+    assert control._by(http.read(signed)) == "bob via arn:aws:iam::000000000000:user/ann"
+    signed["headers"]["x-dropforge-user"] = " \n\x00"
     assert control._by(http.read(signed)) == "arn:aws:iam::000000000000:user/ann"
-    assert control._by(http.read(event("set_model") | {"headers": {"x-dropforge-user": "bob"}})) == "bob"
+    assert control._by(http.read(event("set_model") | {"headers": {"x-dropforge-user": "bob"}})) == "api"
 
 
 def test_a_label_is_set_and_published(load: Any, event: Any, world: Any) -> None:

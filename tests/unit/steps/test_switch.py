@@ -20,7 +20,7 @@ def test_the_alias_is_resolved_and_loaded(switching: Any) -> None:
     assert (first["model"]["name"], first["model"]["version"], first["previous"]) == ("demo-forest", "1", None)
     switching.version("forest", "Production")
     assert switching.set("Production")["previous"]["version"] == "1"
-    info = switch.model_info(store=switching.store, bucket="b", mlflow_url="http://mlflow")
+    info = switch.model_info(store=switching.store, bucket="b")
     assert (info["model"]["version"], info["target"], info["classes"]) == ("2", "y", ["no", "yes"])
 
 

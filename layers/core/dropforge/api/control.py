@@ -145,8 +145,14 @@ def _publish(w: World) -> None:
 
 
 def _by(request: http.Request) -> str:
-    """Who asks: the signer of the request when it was signed, else what the client says of itself."""
-    return request.caller or request.headers.get("x-dropforge-user", "")[:200] or "api"
+    """Who asks: the principal that signed the request or the key that opened it, never what a client says of itself alone.
+
+    A principal may name the person it acts for, as the web app does; it answers for that name, so both stand in the history.
+    """
+    person = "".join(c for c in request.headers.get("x-dropforge-user", "") if c.isprintable()).strip()[:100]
+    if person and request.caller.startswith("arn:"):
+        return f"{person} via {request.caller}"
+    return request.caller or "api"
 
 
 def _monitoring(w: World, request: http.Request) -> http.Response:
@@ -186,9 +192,7 @@ def _activity(w: World, request: http.Request) -> http.Response:
 
 
 def _model_info(w: World, _request: http.Request) -> http.Response:
-    return http.Response(
-        switch.model_info(store=w.store, bucket=w.env.data_bucket, mlflow_url=w.env.mlflow_tracking_uri)
-    )
+    return http.Response(switch.model_info(store=w.store, bucket=w.env.data_bucket))
 
 
 def _health(w: World, _request: http.Request) -> http.Response:
@@ -278,7 +282,7 @@ def _document(w: World) -> dict[str, Any]:
     from dropforge.api import openapi
 
     try:
-        example = switch.model_info(store=w.store, bucket=w.env.data_bucket, mlflow_url="")["example"]
+        example = switch.model_info(store=w.store, bucket=w.env.data_bucket)["example"]
     except DropforgeError:
         example = None
     return openapi.document(example)

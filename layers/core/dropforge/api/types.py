@@ -228,7 +228,6 @@ class ModelInfo(BaseModel):
     trained_at: str
     parity: dict[str, float]
     example: dict[str, Value]
-    links: dict[str, str]
 
 
 class Health(BaseModel):

@@ -140,11 +140,12 @@ def _verified(store: ObjectStore, bucket: str, pointer: ActivePointer) -> dict[s
 
 def _last(book: UploadBook) -> dict[str, Any]:
     newest = book.list()[:1]
-    return {"upload_id": newest[0].upload_id, "state": newest[0].state} if newest else {"upload_id": None}
+    return {"state": newest[0].state if newest else None}
 
 
 def _asked(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return ask()
     except DropforgeError as error:
-        return {"error": error.code, "message": error.message, "fix": error.fix}
+        # Its message may name addresses inside; who asks here has an API key and no more.
+        return {"error": error.code, "message": error.code.replace("_", " "), "fix": error.fix}

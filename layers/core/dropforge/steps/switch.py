@@ -135,8 +135,10 @@ def check_bundle(store: ObjectStore, bucket: str, active: Active) -> bytes:
     return body
 
 
-def model_info(*, store: ObjectStore, bucket: str, mlflow_url: str) -> dict[str, Any]:
-    """The active model: identity, schema, metrics, dataset, an example row, links. Raises NotFound (409) when none is active."""
+def model_info(*, store: ObjectStore, bucket: str) -> dict[str, Any]:
+    """The active model: identity, schema, metrics, dataset, an example row. For API-key callers: no address inside.
+
+    Raises NotFound (409) when none is active."""
     active, _ = ActivePointer(store, bucket).read()
     manifest = BundleManifest.from_json(check_bundle(store, bucket, active))
     return {
@@ -159,12 +161,6 @@ def model_info(*, store: ObjectStore, bucket: str, mlflow_url: str) -> dict[str,
         "trained_at": manifest.created_at,
         "parity": manifest.parity,
         "example": manifest.example,
-        "links": {
-            # A managed server is named by its ARN; its pages have no lasting address.
-            "mlflow_model": ""
-            if mlflow_url.startswith("arn:")
-            else f"{mlflow_url.rstrip('/')}/#/models/{active.model}/versions/{active.version}"
-        },
     }
 
 
