@@ -26,7 +26,12 @@ RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1"
 SUBNETS = {"SubnetIds": "subnet-1,subnet-2", "VpcId": "vpc-1"}
 IMAGE = {"TrainingImageUri": "123456789012.dkr.ecr.us-east-1.amazonaws.com/dropforge-training:1"}
-FRONTEND = {"FrontendImageUri": "x:1", "FrontendKeyArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:k"}
+BALANCER = "arn:aws:elasticloadbalancing:us-east-1:123456789012"
+FRONTEND = {
+    "FrontendImageUri": "x:1", "FrontendKeyArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:k",
+    "FrontendSignerArn": f"{BALANCER}:loadbalancer/app/a/1", "FrontendTargetGroupArn": f"{BALANCER}:targetgroup/t/1",
+    "FrontendHosts": "forge.example",
+}  # fmt: skip
 # Sets of parameters that between them switch every condition on and off.
 SETS: dict[str, dict[str, str]] = {
     "defaults": {},
