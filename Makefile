@@ -37,8 +37,8 @@ down: ## Stop what `up` or `demo` started
 status: .venv/.runtime ## Show what runs
 	@$(BIN)/dropforge status
 
-test: .venv/.dev ## Set up and run every test
-	@$(BIN)/pytest
+test: .venv/.dev ## Set up and run every test, in two processes; ORDER=random shuffles them
+	@$(BIN)/pytest -n 2 --dist loadgroup $(if $(filter random,$(ORDER)),--random-order)
 
 test-browser: .venv/.dev ## The whole way through the web app in Chromium; PICTURES=folder keeps screenshots
 	@$(BIN)/pytest tests/e2e --browser $(if $(PICTURES),--pictures $(PICTURES))

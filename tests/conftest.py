@@ -58,9 +58,19 @@ class Cloud:
         return self.target.client(service)
 
 
+# Session fixtures that start processes: their tests run in one process of pytest-xdist, so that each is started once.
+_SHARED = ("cloud", "emulator", "managed_server")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Browser tests come last: they add uploads to the cloud whose first ones the integration tests count."""
+    """Group the tests for pytest-xdist; skip those that a target of their own runs; browser tests come last, as they add
+    uploads to the cloud whose first ones the integration tests count.
+    """
     items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)
+    for item in items:
+        used = [name for name in _SHARED if name in getattr(item, "fixturenames", ())]
+        item.add_marker(pytest.mark.xdist_group(used[0] if used else str(item.path.relative_to(ROOT))))
     browser, containers = config.getoption("--browser"), config.getoption("--containers")
     for item in items:
         if item.get_closest_marker("docker") and not containers:

@@ -6,6 +6,7 @@ import json
 import socket
 import uuid
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,7 @@ def client(config: Config, outputs: dict[str, str]) -> Client:
         )
         keys[role] = sts.assume_role(RoleArn=arn, RoleSessionName="permissions")["Credentials"]
 
+    @cache
     def made(role: str, service: str) -> Any:
         return boto3.client(
             service,
