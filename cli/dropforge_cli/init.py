@@ -106,14 +106,16 @@ def _ignore_state(folder: Path) -> None:
         ignored.write_text(".dropforge/\n", encoding="utf-8")
 
 
+def _marks(c: Any) -> str:
+    sensitive = ", sensitive" if c.sensitive and c.use != "target" else ""
+    return sensitive + (", personal data" if c.personal else "")
+
+
 def _show(found: Any, trial: dict[str, Any], file: Path, folder: Path) -> None:
     heading(f"{file.name}: {found.rows:,} rows, {len(found.columns)} columns ({found.form.words})")
     order = {"target": 0, "feature": 1, "ignored": 2}
     columns = sorted(found.columns, key=lambda c: order[c.use])
-    rows = [
-        (c.name, c.kind, c.use + (", sensitive" if c.sensitive and c.use != "target" else ""), f"{c.missing:,}", c.why)
-        for c in (columns[:_SHOWN])
-    ]
+    rows = [(c.name, c.kind, c.use + _marks(c), f"{c.missing:,}", c.why) for c in (columns[:_SHOWN])]
     emit_table(("column", "read as", "use", "missing", "why"), rows)
     if len(columns) > _SHOWN:
         say(f"and {len(columns) - _SHOWN} more columns: see --json")

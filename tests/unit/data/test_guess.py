@@ -186,3 +186,11 @@ def test_latin_1_is_read_and_said(guessed: Guessed) -> None:
     found = guessed(b"stadt,y\n" + ("Zürich,a\nBern,b\n" * 30).encode("latin-1"))
     assert found.form.csv.encoding == "latin-1"
     assert any("latin-1" in c for c in found.checks)
+
+
+def test_personal_data_is_flagged_for_a_person_to_decide(guessed: Guessed) -> None:
+    """A column of e-mail addresses is marked and named among the checks; the others are not."""
+    lines = [f"p{i}@mail.example,{i % 7},{'yes' if i % 3 else 'no'}" for i in range(60)]
+    found = guessed(("contact,visits,left\n" + "\n".join(lines) + "\n").encode())
+    assert {c.name: c.personal for c in found.columns} == {"contact": "e-mail addresses", "visits": "", "left": ""}
+    assert any("contact looks like personal data (e-mail addresses)" in check for check in found.checks)

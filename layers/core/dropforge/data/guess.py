@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dropforge.data import cells, guess_target, sources, survey
+from dropforge.data import cells, guess_target, personal, sources, survey
 from dropforge.data.engine import connect, name, quote
 from dropforge.data.guess_form import Form, find_form
 from dropforge.data.guess_target import ClassCount
@@ -39,6 +39,7 @@ class ColumnGuess:
     missing: int
     markers: tuple[str, ...] = ()  # texts that mean missing in this column only
     sensitive: bool = False
+    personal: str = ""  # the kind of personal data that the values look like
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,18 @@ class _Guessing:
         sensitive = kind in {"category", "boolean"} and any(s in column.lower() for s in _SENSITIVE) and distinct <= 20
         why = reason or _kind_reason(kind, look, int(distinct))
         use = "ignored" if reason else "feature"
-        return ColumnGuess(column, kind, use, why, int(distinct), rows - n, own, sensitive)
+        looks_like = self._personal(column, kind, values, use)
+        return ColumnGuess(column, kind, use, why, int(distinct), rows - n, own, sensitive, looks_like)
+
+    def _personal(self, column: str, kind: Kind, values: str, use: str) -> str:
+        """As the report has it (data.personal); a person decides what becomes of the column."""
+        sql = f"SELECT v0 FROM {values} WHERE v0 IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, v0 LIMIT {personal.SAMPLE}"
+        found = personal.detect(column, [str(v) for (v,) in self._all(sql)], kind=kind)
+        if found:
+            advice = "leave it out of the file or replace it by a pseudonym"
+            also = "" if use == "ignored" else ", or add it to data.ignore"
+            self.checks.append(f"{column} looks like personal data ({found}): {advice}{also}")
+        return found
 
     def _sentinel(self, column: str, values: str, n: int) -> None:
         """-999 and its kin, far from all other values, and often."""
