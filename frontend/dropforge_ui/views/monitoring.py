@@ -138,19 +138,21 @@ def _compared(u: UploadLine, effects: Mapping[str, float], report: Mapping[str, 
         (tag("b", words.filename(u["key"])), tag("small", words.ago(u.get("received_at", "")))),
         chip(verdict, words.STATE_TONES.get(verdict, "")),
         drifted,
-        f"{name} {effects[name]:.3f}" if name else "too few rows to tell",
+        f"{name} {effects[name]:.3f}" if name else "insufficient data",
     )
 
 
 def _effects(report: Mapping[str, Any]) -> dict[str, float]:
     """By column, where there were rows enough to tell: what a few rows differ by is chance."""
-    told = (c for c in report.get("columns", ()) if c.get("outcome") != "too_few_rows")
+    told = (c for c in report.get("columns", ()) if c.get("outcome") != "insufficient_data")
     found = ((c.get("name"), c.get("effect_corrected")) for c in told)
     return {str(n): max(0.0, float(e)) for n, e in found if isinstance(e, int | float)}
 
 
 def _too_few(report: Mapping[str, Any]) -> bool:
-    return bool(not _effects(report) and any(c.get("outcome") == "too_few_rows" for c in report.get("columns", ())))
+    return bool(
+        not _effects(report) and any(c.get("outcome") == "insufficient_data" for c in report.get("columns", ()))
+    )
 
 
 def problems(found: Activity) -> Markup:

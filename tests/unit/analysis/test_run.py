@@ -49,14 +49,15 @@ def test_rows_that_both_files_have_are_counted(
     assert report.duplicates == len(new) - len(after)
 
 
-def test_values_in_a_column_that_was_always_missing_are_a_new_category(tmp_path: Path) -> None:
+def test_values_in_a_column_that_was_always_missing_are_reported(tmp_path: Path) -> None:
     """A column the reference has no value of: values in it are reported, with a suggestion that says so."""
     _write(tmp_path / "old.csv", [(n, "?", 1) for n in range(40)], 1)  # type: ignore[misc]
     _write(tmp_path / "new.csv", [(n, "a", 1) for n in range(40)], 2)  # type: ignore[misc]
     report = compare_files(tmp_path / "old.csv", tmp_path / "new.csv", _SETTINGS)
-    (found,) = [f for f in report.findings if f.kind == "new_category" and f.columns == ("cat",)]
-    assert "'a' (40)" in found.evidence
-    assert "no value of this column at all" in found.suggestion
+    (found,) = [f for f in report.findings if f.columns == ("cat",) and f.severity == "warn"]
+    assert found.kind == "missing_decrease"
+    assert "0.0% of cat is missing, 100.0% in the reference" in found.evidence
+    assert "no value of cat at all" in found.suggestion
 
 
 def test_a_report_without_a_time_shows_none(tmp_path: Path) -> None:

@@ -161,12 +161,12 @@ def test_an_upload_of_few_rows_shows_no_drift() -> None:
     uploads: Any = [
         {"upload_id": i, "key": f"incoming/{n}.csv", "verdict": "pass"} for i, n in (("1", "one"), ("2", "all"))
     ]
-    few = {"columns": [{"name": "age", "effect_corrected": 1.07, "outcome": "too_few_rows"}]}
+    few = {"columns": [{"name": "age", "effect_corrected": 1.07, "outcome": "insufficient_data"}]}
     many = {"columns": [{"name": "age", "effect_corrected": 0.02, "outcome": "no_drift"}]}
     page = monitoring.drift(uploads, {"1": few, "2": many})
     assert "1.07" not in page
     assert "age 0.020" in page
-    assert "too few rows to tell" in page
+    assert "insufficient data" in page
 
 
 @given(st.text(), st.text())

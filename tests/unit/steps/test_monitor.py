@@ -77,7 +77,9 @@ class Traffic:
         database.close()
         self.store.put(datasets.uri(admission.dataset_id, "profile.json"), profile.model_dump_json().encode())
 
-    def ask(self, rows: int, day: str = "2026-03-05", version: str = "1", shift: int = 0) -> list[tuple[str, float]]:
+    def ask(
+        self, rows: int, day: str = "2026-03-05", version: str = "1", shift: int = 0, without: str = ""
+    ) -> list[tuple[str, float]]:
         """One object of captured lines; id and probability of each row."""
         made, lines = [], []
         for _ in range(rows):
@@ -85,11 +87,12 @@ class Traffic:
             age, p_id = min(90, self.dice.randint(20, 70) + shift), f"id-{self.number}"
             p = _probability(age)
             made.append((p_id, p))
+            features = {"age": age if self.number % 2 else str(age), "job": self.dice.choice(["cook", "nurse", None])}
             lines.append({
                 "prediction_id": p_id, "row": 0, "at": f"{day}T10:00:{self.number % 60:02d}.000+00:00", "model": "demo-forest",
                 "version": version, "bundle_uri": BUNDLE, "label": "yes" if p >= 0.5 else "no",
                 "probabilities": {"no": 1 - p, "yes": p},
-                "features": {"age": age if self.number % 2 else str(age), "job": self.dice.choice(["cook", "nurse", None])},
+                "features": {k: None if k == without else v for k, v in features.items()},
             })  # fmt: skip
         body = "".join(json.dumps(line) + "\n" for line in lines).encode()
         self.store.put(f"s3://b/captured/{day}/demo-forest/{version}/100000-x-{self.number:06d}.jsonl", body)
@@ -137,6 +140,18 @@ def test_older_people_are_feature_and_prediction_drift(traffic: Traffic) -> None
     assert told["verdict"]["word"] == "warn"
     outcome = {c["name"]: c["outcome"] for c in [*told["features"], *told["predicted"]]}
     assert outcome == {"age": "drift", "job": "no_drift", "prediction": "drift", "probability": "drift"}
+
+
+@pytest.mark.parametrize("feature", ["age", "job"])
+def test_a_feature_that_is_never_sent_is_a_problem(traffic: Traffic, feature: str) -> None:
+    """Full in the reference and null in every request: drift, a critical finding, and the verdict warns."""
+    traffic.ask(300, without=feature)
+    (told,) = traffic.look()["new"]
+    assert told["verdict"]["word"] == "warn"
+    assert {c["name"]: c["outcome"] for c in told["features"]}[feature] == "drift"
+    (found,) = [f for f in told["findings"] if f["kind"] == "missing_increase"]
+    assert found["severity"] == "critical"
+    assert found["evidence"].startswith(f"100.0% of {feature} is missing, ")
 
 
 def test_late_labels_give_the_score(traffic: Traffic) -> None:

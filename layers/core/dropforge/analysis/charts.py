@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from html import escape
 
 from dropforge.analysis.facts import Bars, ColumnReport, Matrix
 
 _WIDTH, _HEIGHT = 360, 120
+_WIDE = 1000
+_DWARFS = 4.0
 
 
 def chart(column: ColumnReport) -> str:
@@ -16,28 +19,29 @@ def chart(column: ColumnReport) -> str:
 
 
 def heatmap(matrix: Matrix) -> str:
-    """Strength of association of every pair as a square of colour; the numbers are in the squares' titles."""
+    """Strength of association of every pair: a square of colour with its number, over the full width."""
     n = len(matrix.columns)
     if n < 2:
         return ""
-    size, left, top = max(16, min(30, 480 // n)), 132, 112
+    left, top, height = 150, 118, 26
+    size = (_WIDE - left) / n
     parts = []
     for i, (name, row) in enumerate(zip(matrix.columns, matrix.strengths, strict=True)):
-        y = top + i * size
-        short = escape(_short(name))
-        parts.append(f'<text x="{left - 6}" y="{y + size / 2 + 4:.0f}" text-anchor="end">{short}</text>')
+        y = top + i * height
+        parts.append(f'<text x="{left - 8}" y="{y + 17}" text-anchor="end">{escape(_short(name))}</text>')
         x = left + i * size + size / 2
-        parts.append(f'<text transform="translate({x + 3:.0f} {top - 6}) rotate(-60)">{short}</text>')
+        parts.append(f'<text transform="translate({x + 3:.0f} {top - 6}) rotate(-55)">{escape(_short(name))}</text>')
         for j, strength in enumerate(row):
-            told = f"{escape(name)} · {escape(matrix.columns[j])}: {strength:.2f}"
-            opacity = 0.04 + 0.96 * strength
+            x = left + j * size
+            shown = f"{strength:.2f}".removeprefix("0") if strength < 1 else "1"
+            css = ' class="on"' if strength > 0.4 else ""
             parts.append(
-                f'<rect class="heat" x="{left + j * size}" y="{y}" width="{size - 1}" height="{size - 1}" '
-                f'fill-opacity="{opacity:.2f}"><title>{told}</title></rect>'
+                f'<rect class="heat" x="{x:.0f}" y="{y}" width="{size - 1:.0f}" height="{height - 1}" '
+                f'fill-opacity="{0.04 + 0.96 * strength:.2f}"/>'
+                f'<text{css} x="{x + size / 2:.0f}" y="{y + 17}" text-anchor="middle">{shown}</text>'
             )
-    width, height = left + n * size + 60, top + n * size + 4
     return (
-        f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px" role="img" '
+        f'<svg viewBox="0 0 {_WIDE} {top + n * height + 4}" class="wide" role="img" '
         f'aria-label="strength of association of every pair of columns">{"".join(parts)}</svg>'
     )
 
@@ -46,36 +50,55 @@ def standalone(svg: str) -> bytes:
     """The same picture as a file of its own, for light and dark."""
     style = (
         "<style>svg{background:#fff;font:10px system-ui,sans-serif}text{fill:#616a75;font-size:10px}line{stroke:#e3e5e8}"
-        ".ref{fill:#8b96a5;fill-opacity:.55}.new{fill:#2459c4;fill-opacity:.6}.solid{fill-opacity:1}.heat{fill:#2459c4}"
-        "@media (prefers-color-scheme:dark){svg{background:#1c2026}text{fill:#9aa4b0}}</style>"
+        ".ref{fill:#8b96a5;fill-opacity:.55}.new{fill:#2459c4;fill-opacity:.6}.solid{fill-opacity:1}.heat{fill:#2459c4}text.on{fill:#fff}.cut{stroke:#fff;stroke-width:3}"
+        "@media (prefers-color-scheme:dark){svg{background:#1c2026}.cut{stroke:#1c2026}text{fill:#9aa4b0}}</style>"
     )
     return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{style}", 1).encode()
 
 
 def _short(label: str, longest: int = 20) -> str:
-    return label if len(label) <= longest else f"{label[: longest - 1]}…"
+    """Cut to so many columns of text; a letter of East Asian scripts takes two."""
+    total = 0
+    for i, letter in enumerate(label):
+        total += 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        if total > longest:
+            return f"{label[: max(1, i - 1)]}…"
+    return label
 
 
 def _histogram(bars: Bars) -> str:
     n = len(bars.labels)
-    highest = max((*bars.reference, *bars.new, 1e-9))
+    ranked = sorted((max((*bars.reference[i : i + 1], bars.new[i])) for i in range(n)), reverse=True)
+    highest = max(ranked[0], 1e-9)
+    # One bar that dwarfs all others is cut, and says how high it is.
+    cut = n > 2 and ranked[0] > _DWARFS * ranked[1] > 0
+    scale = 1.5 * ranked[1] if cut else highest
     step = _WIDTH / n
     base = _HEIGHT - 18
     parts = []
     for i in range(n):
+        tallest = max((*bars.reference[i : i + 1], bars.new[i]))
+        if cut and tallest > scale:
+            x = min(i * step + step + 3, _WIDTH - 34)
+            parts.append(f'<text x="{x:.0f}" y="20">{tallest:.0%}</text>')
         for series, css in ((bars.new, "new"), (bars.reference, "ref")):
             if series and series[i] > 0:
-                h = max(1.0, (base - 6) * series[i] / highest)
+                h = max(1.0, (base - 14) * min(1.0, series[i] / scale))
                 parts.append(
                     f'<rect class="{css}" x="{i * step + 1:.1f}" y="{base - h:.1f}" width="{step - 2:.1f}" height="{h:.1f}"/>'
                 )
-    ticks = [0, n // 2, n - 1]
-    centres = {i: min(max(i * step + step / 2, 12), _WIDTH - 16) for i in ticks}
-    axis = f'y="{_HEIGHT - 4}" text-anchor="middle"'
-    texts = "".join(f'<text x="{x:.0f}" {axis}>{escape(bars.labels[i])}</text>' for i, x in centres.items())
+    top = "" if cut else f'<text x="2" y="10">{highest:.0%}</text>'
+    notch = f'<path class="cut" d="M0 30 H{_WIDTH}"/>' if cut else ""
+    # The outer labels start and end with the axis, so that none is cut off.
+    ends = {0: (0.0, "start"), n - 1: (float(_WIDTH), "end")} if n > 1 else {}
+    ticks = {n // 2: (n // 2 * step + step / 2, "middle"), **ends} if n != 2 else ends
+    texts = "".join(
+        f'<text x="{x:.0f}" y="{_HEIGHT - 4}" text-anchor="{anchor}">{escape(_short(bars.labels[i], 26))}</text>'
+        for i, (x, anchor) in ticks.items()
+    )
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="distribution, reference and new">{"".join(parts)}'
-        f'<line x1="0" y1="{base}" x2="{_WIDTH}" y2="{base}"/><text x="2" y="10">{highest:.0%}</text>{texts}</svg>'
+        f'<line x1="0" y1="{base}" x2="{_WIDTH}" y2="{base}"/>{top}{texts}{notch}</svg>'
     )
 
 

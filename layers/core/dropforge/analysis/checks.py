@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from dropforge.analysis import contents
+from dropforge.analysis import axes, contents, personal
 from dropforge.analysis import statistics as st
+from dropforge.analysis.comparison import Comparison
 from dropforge.analysis.facts import ColumnReport, Finding, Intake, Severity, Verdict
 from dropforge.analysis.profile import ColumnProfile, Profile
 from dropforge.settings import AnalysisSettings, DataSettings
 
 _SEVERE_TARGET = 0.2  # corrected total variation of the target
 _ORDER: dict[Severity, int] = {"critical": 0, "warn": 1, "info": 2}
+_LEAK = 0.9  # Cramér's V of a new column with the target
+_SPARSE = "too few rows to compare: no column could show a moderate change"
 _DRIFT_LIKE = {"drift", "target_drift", "target_drift_severe"}
 
 
 def findings(
     reference: Profile | None,
     new: Profile,
-    columns: list[ColumnReport],
+    comparison: Comparison,
     intake: Intake,
     data: DataSettings,
     settings: AnalysisSettings,
 ) -> list[Finding]:
     """Every finding about the file and its single columns."""
+    told = {c for f in comparison.changes for c in f.columns if f.kind == "outliers"}
     return [
         *_columns_changed(reference, intake, data),
-        *(f for c in columns for f in _column(c, new, reference, settings)),
-        *contents.of_rows(reference, new, intake),
+        *(f for c in comparison.columns for f in _column(c, new, reference, settings, told)),
+        *comparison.changes,
+        *contents.of_rows(reference, new, intake, repeats=not any(f.kind == "duplicates" for f in comparison.changes)),
+        *personal.findings(reference, new, data),
     ]
 
 
@@ -37,15 +43,49 @@ def ranked(found: list[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda f: (_ORDER[f.severity], -f.weight)))
 
 
-def verdict(found: tuple[Finding, ...], settings: AnalysisSettings, *, has_reference: bool) -> Verdict:
+def verdict(
+    found: tuple[Finding, ...], columns: Sequence[ColumnReport], settings: AnalysisSettings, *, has_reference: bool
+) -> Verdict:
     """block if any finding is of a kind in settings.analysis.block_on, else warn likewise, else pass."""
+    title = _headline(found, columns, has_reference=has_reference)
     if not has_reference:
-        return Verdict(word="reference", reasons=("first accepted upload: it is the reference from now on",))
+        first = "first accepted upload: it is the reference from now on"
+        return Verdict(word="reference", reasons=(first,), headline=title)
     for word, kinds in (("block", settings.block_on), ("warn", settings.warn_on)):
-        reasons = tuple(f.title for f in found if f.kind in kinds or (f.kind in _DRIFT_LIKE and "drift" in kinds))
+        reasons = tuple(f.title for f in found if _counts(f, kinds))
         if reasons:
-            return Verdict(word="block" if word == "block" else "warn", reasons=reasons)
-    return Verdict(word="pass", reasons=("no finding asks for attention",))
+            return Verdict(word="block" if word == "block" else "warn", reasons=reasons, headline=title)
+    reasons = tuple(f.title for f in found if f.severity != "info" or f.change)
+    if not reasons:
+        reasons = (_SPARSE if _is_sparse(columns) else f"no difference from the reference in {len(columns)} columns",)
+    return Verdict(word="pass", reasons=reasons, headline=title)
+
+
+def _counts(finding: Finding, kinds: Sequence[str]) -> bool:
+    """A change of few rows (information) of a kind that warns does not warn."""
+    if finding.change and finding.severity == "info":
+        return False
+    return finding.kind in kinds or (finding.kind in _DRIFT_LIKE and "drift" in kinds)
+
+
+def _is_sparse(columns: Sequence[ColumnReport]) -> bool:
+    """No column could show a moderate change with so few rows."""
+    outcomes = {c.outcome for c in columns} - {"not_compared"}
+    return outcomes == {"insufficient_data"}
+
+
+def _headline(found: Sequence[Finding], columns: Sequence[ColumnReport], *, has_reference: bool) -> str:
+    """`No issues found` only where there is none: every warning is counted, and every change of few rows."""
+    counts = (
+        ("problem", sum(f.severity == "critical" for f in found)),
+        ("warning", sum(f.severity == "warn" for f in found)),
+        ("minor change", sum(f.severity == "info" and f.change for f in found)),
+    )
+    listed = [f"{n:,} {word}{'' if n == 1 else 's'}" for word, n in counts if n]
+    start = "" if has_reference else "Reference: "
+    if has_reference and _is_sparse(columns):
+        return ", ".join(["Insufficient data", *listed])
+    return start + (", ".join(listed) if listed else "no issues found" if start else "No issues found")
 
 
 def _columns_changed(reference: Profile | None, intake: Intake, data: DataSettings) -> Iterator[Finding]:
@@ -60,6 +100,7 @@ def _columns_changed(reference: Profile | None, intake: Intake, data: DataSettin
                 evidence="the reference has the first, the upload the second, and the names are close",
                 suggestion=f"Rename {match[0]} back to {column} and upload again.",
                 weight=9,
+                change=True,
             )
         ignored = column in data.ignore
         yield Finding(
@@ -72,6 +113,7 @@ def _columns_changed(reference: Profile | None, intake: Intake, data: DataSettin
             if ignored
             else f"Add {column}, or make a new reference without it.",
             weight=10,
+            change=True,
         )
     for column in intake.extra_columns:
         yield Finding(
@@ -79,10 +121,23 @@ def _columns_changed(reference: Profile | None, intake: Intake, data: DataSettin
             severity="warn",
             columns=(column,),
             title=f"Column {column} is new",
-            evidence="the reference does not have it; it was left out of the data set",
+            evidence="the reference does not have it; it was left out of the data set"
+            + _strength(intake, column, data),
             suggestion=f"Remove {column} from the export, or start a new reference that has it.",
             weight=3,
+            change=True,
         )
+        if intake.extra_strength.get(column, 0.0) >= _LEAK:
+            yield Finding(
+                kind="leakage",
+                severity="warn",
+                columns=(column,),
+                title=f"The new column {column} gives {data.target} away",
+                evidence=f"Cramér's V {intake.extra_strength[column]:.2f} with {data.target}",
+                suggestion=f"Is {column} known before {data.target} is? If not, keep it out of the next reference.",
+                weight=6,
+                change=True,
+            )
     names = [c.name for c in reference.columns] if reference else []
     common = [h for h in intake.header if h in names]
     if reference and common != [n for n in names if n in common]:
@@ -96,126 +151,85 @@ def _columns_changed(reference: Profile | None, intake: Intake, data: DataSettin
         )
 
 
-def _column(c: ColumnReport, new: Profile, reference: Profile | None, settings: AnalysisSettings) -> Iterator[Finding]:
+def _strength(intake: Intake, column: str, data: DataSettings) -> str:
+    known = intake.extra_strength.get(column)
+    return "" if known is None else f"; Cramér's V {known:.2f} with {data.target}"
+
+
+def _column(
+    c: ColumnReport, new: Profile, reference: Profile | None, settings: AnalysisSettings, grown: set[str]
+) -> Iterator[Finding]:
+    """`grown`: columns whose outliers are reported already, as more than there were."""
     profile = new.column(c.name)
     before = reference.column(c.name) if reference else None
     if profile is None:
         return
-    if c.outcome == "drift":
-        yield _drift(c)
-    if before is not None and not profile.binned:
-        yield from _category_changes(c, before, profile)
-    if before is not None and profile.binned:
-        yield from _range_change(c, before, profile)
-    if before is not None:
-        yield from _missing_change(c, before, profile)
-    yield from contents.findings(c, profile, before, settings)
+    if before is not None and before.present and profile.present and c.significant:
+        yield _drift(c, before, profile) if c.outcome == "drift" else _shift(c, before, profile)
+    if before is not None and before.binned != profile.binned:
+        return
+    yield from contents.findings(c, profile, before, settings, outliers=c.name not in grown)
 
 
-def _drift(c: ColumnReport) -> Finding:
+def _largest_change(before: ColumnProfile, after: ColumnProfile) -> str:
+    """Where the two distributions differ most: the mean of numbers, one category."""
+    if after.kind == "datetime":
+        before_text, now = (f"{axes.date(p.minimum)} to {axes.date(p.maximum)}" for p in (before, after))
+        return f"{now}, was {before_text}; "
+    if after.binned:
+        return f"mean {axes.value_text('number', before.mean)} → {axes.value_text('number', after.mean)}; "
+    named = dict(zip(after.values, after.counts, strict=True))
+    changes = [
+        (named.get(v, 0) / after.present - n / before.present, v, n)
+        for v, n in zip(before.values, before.counts, strict=True)
+    ]
+    change, value, n = max(changes, key=lambda x: abs(x[0]), default=(0.0, "", 0))
+    then = n / before.present
+    return f"{value!r} {then:.1%} → {then + change:.1%}; " if change else ""
+
+
+def _rows_moved(c: ColumnReport, before: ColumnProfile, after: ColumnProfile) -> str:
+    """Least fraction of rows whose value must have changed."""
+    if after.binned:
+        return f"at least {st.ks_statistic(before.counts, after.counts):.1%} of the rows lie elsewhere"
+    return f"at least {c.effect_corrected or 0.0:.1%} of the rows changed category, beyond chance"
+
+
+def _shift(c: ColumnReport, before: ColumnProfile, after: ColumnProfile) -> Finding:
+    """Significant, with an effect below the threshold."""
+    return Finding(
+        kind="shift",
+        severity="info",
+        columns=(c.name,),
+        title=f"{'Target' if c.role == 'target' else 'Column'} {c.name} shifted a little",
+        evidence=f"{_largest_change(before, after)}{_rows_moved(c, before, after)}; {c.test} p = {c.p_value:.2g}",
+        suggestion=f"Below the threshold of drift (effect {c.effect_corrected or 0.0:.3f}): check its source if it is unexpected.",
+        weight=(3 if c.role == "target" else 1) + min(1.0, c.effect_corrected or 0.0),
+        change=True,
+    )
+
+
+def _drift(c: ColumnReport, before: ColumnProfile, after: ColumnProfile) -> Finding:
     strength = c.effect_corrected or 0.0
-    unit = "standard deviations" if c.test.startswith("Kolmogorov") else "of the rows changed class"
-    size = f"{strength:.2f} {unit}" if unit.startswith("standard") else f"{strength:.1%} {unit}"
+    numeric = after.binned
+    size = f"{strength:.2f} standard deviations" if numeric else f"{strength:.1%} of the rows changed category"
     severe = c.role == "target" and strength >= _SEVERE_TARGET
     kind = "target_drift_severe" if severe else "target_drift" if c.role == "target" else "drift"
-    moved = ""
-    mean, earlier = c.summary.get("mean"), c.summary_reference.get("mean")
-    if isinstance(mean, float) and isinstance(earlier, float):
-        moved = f"mean {earlier:.4g} → {mean:.4g}; "
+    moved = f"; {_rows_moved(c, before, after)}" if numeric else ""
     return Finding(
         kind=kind,
         severity="critical" if c.role == "target" else "warn",
         columns=(c.name,),
         title=f"{'Target' if c.role == 'target' else 'Column'} {c.name} drifted",
-        evidence=f"{moved}{size} beyond what {c.rows:,} rows vary by chance; {c.test} p = {c.p_value:.2g}",
+        evidence=(
+            f"{_largest_change(before, after)}{size} beyond what {c.rows:,} rows vary by chance{moved}; "
+            f"{c.test} p = {c.p_value:.2g}"
+        ),
         suggestion=(
             "Check how these rows were selected before training on them."
             if c.role == "target"
             else f"Check the source of {c.name}; if the change is real, retrain and compare on new rows."
         ),
         weight=5 + min(3.0, 5 * strength),
+        change=True,
     )
-
-
-def _category_changes(c: ColumnReport, before: ColumnProfile, after: ColumnProfile) -> Iterator[Finding]:
-    if before.other:
-        return  # the reference has more categories than it keeps: absence from the list proves nothing
-    known = {v for v, n in zip(before.values, before.counts, strict=True) if n}
-    fresh = [(v, n) for v, n in zip(after.values, after.counts, strict=True) if n and v not in known]
-    if fresh and c.kind == "category":
-        rows = sum(n for _, n in fresh)
-        listed = ", ".join(f"{v!r} ({n:,})" for v, n in fresh[:5]) + (
-            f" and {len(fresh) - 5} more" if len(fresh) > 5 else ""
-        )
-        near = difflib.get_close_matches(fresh[0][0], list(known), n=1, cutoff=0.8)
-        frequent = max(zip(before.values, before.counts, strict=True), key=lambda p: p[1], default=("", 0))[0]
-        told = f"the most frequent is {frequent!r}" if known else "the reference has no value of this column at all"
-        learn = f"Retrain to learn it; until then it counts as unknown ({told})."
-        hint = f"a variant of {near[0]!r}? Correct the spelling." if near else learn
-        yield Finding(
-            kind="new_category",
-            severity="warn",
-            columns=(c.name,),
-            title=f"{c.name} has {'a new category' if len(fresh) == 1 else f'{len(fresh)} new categories'}",
-            evidence=f"{listed}: {rows:,} rows ({rows / after.rows:.1%})",
-            suggestion=hint[0].upper() + hint[1:],
-            weight=4 + min(2.0, 20 * rows / after.rows),
-        )
-    present = {v for v, n in zip(after.values, after.counts, strict=True) if n}
-    gone = [(v, n) for v, n in zip(before.values, before.counts, strict=True) if n and v not in present]
-    # Expected at the new size: a category with fewer than five expected rows may be absent by chance.
-    gone = [(v, n) for v, n in gone if n / max(1, before.present) * after.present >= 5]
-    if gone:
-        listed = ", ".join(f"{v!r} ({n / before.present:.1%})" for v, n in gone[:5])
-        yield Finding(
-            kind="vanished_category",
-            severity="info",
-            columns=(c.name,),
-            title=f"{c.name} lost {len(gone)} {'category' if len(gone) == 1 else 'categories'}",
-            evidence=f"{listed} of the reference; none here",
-            suggestion="Is a part of the population missing from this export?",
-            weight=1,
-        )
-
-
-def _range_change(c: ColumnReport, before: ColumnProfile, after: ColumnProfile) -> Iterator[Finding]:
-    if None in (before.minimum, before.maximum, after.minimum, after.maximum):
-        return
-    low, high = float(before.minimum or 0), float(before.maximum or 0)
-    parts = []
-    if float(after.minimum or 0) < low:
-        parts.append(f"down to {after.minimum:g} (reference {low:g})")
-    if float(after.maximum or 0) > high:
-        parts.append(f"up to {after.maximum:g} (reference {high:g})")
-    if parts:
-        span = (high - low) or 1.0
-        far = max(low - float(after.minimum or 0), float(after.maximum or 0) - high) / span > 0.5
-        yield Finding(
-            kind="out_of_range",
-            severity="warn" if far else "info",
-            columns=(c.name,),
-            title=f"{c.name} leaves the reference's range",
-            evidence=" and ".join(parts),
-            suggestion=f"Check the unit of {c.name}."
-            if far
-            else "Models extrapolate beyond what they saw; check a few of these rows.",
-            weight=2,
-        )
-
-
-def _missing_change(c: ColumnReport, before: ColumnProfile, after: ColumnProfile) -> Iterator[Finding]:
-    a, b = [before.missing, before.present], [after.missing, after.present]
-    if after.missing == after.rows and before.present:
-        return  # a removed column: said already
-    _, _, p = st.chi2_contingency(a, b)
-    change = c.missing_share - (c.missing_share_reference or 0.0)
-    if change > 0.02 and p < 0.001:
-        yield Finding(
-            kind="missing_increase",
-            severity="warn",
-            columns=(c.name,),
-            title=f"More of {c.name} is missing",
-            evidence=f"{c.missing_share_reference or 0:.1%} in the reference, {c.missing_share:.1%} here; chi-square p = {p:.2g}",
-            suggestion=f"Ask the source why {c.name} is empty; models read it as its own category or impute it.",
-            weight=4 + min(2.0, 10 * change),
-        )

@@ -1,29 +1,36 @@
-"""Reference profile against new profile: one ColumnReport a column, and whether each drifted.
+"""One column of the reference beside the same column of the new file: the test of its distribution, and its report.
 
-Drift needs both: a test that rejects (KS or chi-square, Benjamini-Hochberg over all columns) and an effect that exceeds
-the threshold after the effect expected at these sizes without any drift is taken off. So a million rows do not make a
-trifle drift, and fifty rows do not make noise drift; what fifty rows cannot show is said to be unknown.
+Drift needs both: a test that rejects (KS or chi-square, corrected for all tests by dropforge.analysis.comparison) and an
+effect that exceeds the threshold after the effect expected at these sizes without any drift is taken off. So a million
+rows do not make a trifle drift, and fifty rows do not make noise drift; what fifty rows cannot show is said to be unknown.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import pairwise
 
-from dropforge.analysis import rivals
+from dropforge.analysis import axes, rivals
 from dropforge.analysis import statistics as st
 from dropforge.analysis.facts import Bars, ColumnReport, Intake, Outcome
-from dropforge.analysis.profile import ColumnProfile, Profile
+from dropforge.analysis.profile import ColumnProfile, Profile, bucket_counts
 from dropforge.settings import AnalysisSettings, DataSettings
 
-_BARS = 24  # bins of a picture
 _FEW_POINTS = 20
 _UNDECIDED = 2.5  # an upload that could not even show this many thresholds is too small to tell
 
 
+_ID_ROWS = 50
+_ID_NAME = re.compile(r"(?i:(?:^|[\W_])(?:id|key|uuid|guid|index|rowid|nr|no))$|[a-z](?:Id|ID)$", re.ASCII)
+_DENSE = 1.5  # an integer column of all different values that fill their range this well is a running number
+
+
 @dataclass(frozen=True, slots=True)
-class _Test:
+class Test:
+    """Of one column's distribution: `effect` as observed, `expected` without any drift, both without a unit."""
+
     name: str
     p_value: float
     effect: float
@@ -33,30 +40,44 @@ class _Test:
     others: dict[str, bool]
 
 
-def columns(
-    reference: Profile | None, new: Profile, data: DataSettings, settings: AnalysisSettings, intake: Intake
-) -> list[ColumnReport]:
-    """Reports of the columns in schema order; without a reference nothing is compared."""
-    absent = set(intake.absent_columns)
-    pairs = [(c, reference.column(c.name) if reference else None) for c in new.columns]
-    tests = [_test(r, c) if r is not None and c.name not in absent else None for c, r in pairs]
-    decided = st.benjamini_hochberg([t.p_value for t in tests if t], settings.false_discovery_rate)
-    verdicts = iter(decided)
-    return [
-        _report(c, r, t, next(verdicts) if t else False, data, settings) for (c, r), t in zip(pairs, tests, strict=True)
-    ]
+def is_identifier(column: ColumnProfile) -> bool:
+    """The values name rows: nearly every text is different, or all integers are and are a running number or named so.
+
+    Nothing can be compared: the next file has others.
+    """
+    if column.present < _ID_ROWS:
+        return False
+    if column.kind == "integer":
+        if column.distinct < column.present or column.minimum is None or column.maximum is None:
+            return False
+        dense = column.maximum - column.minimum + 1 <= _DENSE * column.present
+        return dense or bool(_ID_NAME.search(column.name))
+    return column.kind in {"text", "category"} and column.distinct > 0.95 * column.present
 
 
-def _test(reference: ColumnProfile, new: ColumnProfile) -> _Test | None:
+def is_later(new: ColumnProfile) -> bool:
+    """Most of a datetime column, counted on the bins of the reference, lies after all of it: time has passed, which is no drift."""
+    return new.kind == "datetime" and bool(new.counts) and 2 * new.counts[-1] > new.present
+
+
+def compared(reference: Profile, new: Profile, data: DataSettings, intake: Intake) -> list[str]:
+    """Columns that take part in the verdict: in both files, not ignored."""
+    left_out = {*intake.absent_columns, *data.ignore}
+    return [c.name for c in new.columns if c.name not in left_out and reference.column(c.name) is not None]
+
+
+def column_test(reference: ColumnProfile, new: ColumnProfile) -> Test | None:
+    """None where there is nothing to compare: no values, identifiers, a later period."""
     n, m = reference.present, new.present
-    if not n or not m:
+    if not n or not m or reference.binned != new.binned or is_identifier(reference) or is_later(new):
         return None
     if new.binned:
         return numeric_test(reference, new, n, m)
-    a, b = aligned(reference, new)
+    a, b = category_counts(reference, new)
     _, _, p = st.chi2_contingency(a, b)
     used = sum(1 for x, y in zip(a, b, strict=True) if x + y)
-    return _Test(
+    exact = not reference.other and not new.other  # other tools count every value, and here not every count is known
+    return Test(
         "chi-square",
         p,
         st.total_variation(a, b),
@@ -65,11 +86,44 @@ def _test(reference: ColumnProfile, new: ColumnProfile) -> _Test | None:
         st.psi(a, b),
         rivals.verdicts(
             a, b, numeric=False, distinct=reference.distinct, rows_reference=reference.rows, ks_p=1.0, wasserstein=0.0
-        ),
+        )
+        if exact
+        else {},
     )
 
 
-def numeric_test(reference: ColumnProfile, new: ColumnProfile, n: int, m: int) -> _Test:
+def category_counts(reference: ColumnProfile, new: ColumnProfile) -> tuple[Sequence[int], Sequence[int]]:
+    """Counts of both over the same categories; over buckets of values by hash where there are more values than are named.
+
+    Which values a profile names depends on its own counts, so the named ones always look more frequent in it than in
+    another sample of the same population; a hash chooses without looking at the counts.
+    """
+    if not reference.other and not new.other:
+        return aligned(reference, new)
+    a, b = bucket_counts(reference), bucket_counts(new)
+    if a and b:
+        return a, b
+    # A reference of an earlier version has no buckets: its named values, the rest in one.
+    known = dict(zip(new.values, new.counts, strict=True))
+    named = [known.get(v, 0) for v in reference.values]
+    return [*reference.counts, reference.other], [*named, new.present - sum(named)]
+
+
+def emptied_test(reference: ColumnProfile, new: ColumnProfile) -> Test:
+    """A column with values in the reference and none in the new file: its values and their absence are the categories."""
+    a, b = [reference.present, reference.missing], [new.present, new.missing]
+    return Test(
+        "missing values",
+        st.fraction_p_value(reference.missing, reference.rows, new.missing, new.rows),
+        st.total_variation(a, b),
+        st.total_variation_null(a, b),
+        st.smallest_detectable_variation(reference.rows, new.rows, 2),
+        st.psi(a, b),
+        {},
+    )
+
+
+def numeric_test(reference: ColumnProfile, new: ColumnProfile, n: int, m: int) -> Test:
     a, b = list(reference.counts), list(new.counts)
     low = [x for x in (reference.minimum, new.minimum) if x is not None]
     high = [x for x in (reference.maximum, new.maximum) if x is not None]
@@ -82,7 +136,7 @@ def numeric_test(reference: ColumnProfile, new: ColumnProfile, n: int, m: int) -
     p_value, effect = st.ks_p_value(st.ks_statistic(a, b), n, m), st.wasserstein(a, b, widths, scale)
     few = reference.points and reference.distinct <= _FEW_POINTS
     coarse = (a, b) if few else _coarse(a, b)
-    return _Test(
+    return Test(
         "Kolmogorov-Smirnov",
         p_value,
         effect,
@@ -117,10 +171,10 @@ def aligned(reference: ColumnProfile, new: ColumnProfile) -> tuple[list[int], li
     return [*[a.get(v, 0) for v in union], reference.other], [*[b.get(v, 0) for v in union], new.other]
 
 
-def _report(
+def column_report(
     new: ColumnProfile,
     reference: ColumnProfile | None,
-    test: _Test | None,
+    test: Test | None,
     significant: bool,
     data: DataSettings,
     settings: AnalysisSettings,
@@ -150,28 +204,24 @@ def _report(
     )
 
 
-def _outcome(test: _Test | None, significant: bool, corrected: float, threshold: float) -> Outcome:
+def _outcome(test: Test | None, significant: bool, corrected: float, threshold: float) -> Outcome:
     if test is None:
         return "not_compared"
     if significant and corrected >= threshold:
         return "drift"
     if not significant and test.detectable > _UNDECIDED * threshold:
-        return "too_few_rows"
+        return "insufficient_data"
     return "no_drift"
 
 
 def summary(profile: ColumnProfile) -> dict[str, float | str | None]:
     """Mean, deviation and range of numbers; the most frequent values of categories; dates as text."""
     if profile.kind == "datetime":
-        return {"min": _date(profile.minimum), "max": _date(profile.maximum)}
+        return {"min": axes.date(profile.minimum), "max": axes.date(profile.maximum)}
     if profile.binned:
         return {"mean": profile.mean, "std": profile.std, "min": profile.minimum, "max": profile.maximum}
     top = sorted(zip(profile.values, profile.counts, strict=True), key=lambda p: -p[1])[:3]
     return {value: count / profile.present for value, count in top if profile.present and count}
-
-
-def _date(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
 
 def _bars(reference: ColumnProfile | None, new: ColumnProfile) -> Bars:
@@ -183,7 +233,7 @@ def _bars(reference: ColumnProfile | None, new: ColumnProfile) -> Bars:
         a, b = aligned(base, new)
         labels = [*base.values, *[v for v in new.values if v not in set(base.values)], "(other)"]
         order = sorted(range(len(labels)), key=lambda i: -(a[i] + b[i]))
-        shown, rest = order[:_BARS], order[_BARS:]
+        shown, rest = order[: axes.BARS], order[axes.BARS :]
         x, y = [float(a[i]) for i in shown], [float(b[i]) for i in shown]
         names = [labels[i] for i in shown]
         if rest and sum(a[i] + b[i] for i in rest):
@@ -191,40 +241,5 @@ def _bars(reference: ColumnProfile | None, new: ColumnProfile) -> Bars:
         keep = [i for i in range(len(names)) if x[i] + y[i]]
         names, x, y = [names[i] for i in keep], [x[i] for i in keep], [y[i] for i in keep]
     else:
-        names, x, y = _histogram(base, new)
+        names, x, y = axes.histogram(base, new)
     return Bars(labels=tuple(names), reference=tuple(st.shares(x)) if reference else (), new=tuple(st.shares(y)))
-
-
-def _histogram(base: ColumnProfile, new: ColumnProfile) -> tuple[list[str], list[float], list[float]]:
-    """Counts spread over bins of equal width, from bins of equal share: a picture needs a straight axis."""
-    if not base.edges:
-        return [], [], []
-    low = min(x for x in (base.minimum, new.minimum, base.edges[0]) if x is not None)
-    high = max(x for x in (base.maximum, new.maximum, base.edges[-1]) if x is not None)
-    if base.points and len(base.edges) <= _BARS:
-        names = [f"{e:g}" for e in base.edges]
-        x, y = [float(c) for c in base.counts[: len(names)]], [float(c) for c in new.counts[: len(names)]]
-        if new.counts[-1]:
-            names, x, y = [*names, f"> {base.edges[-1]:g}"], [*x, 0.0], [*y, float(new.counts[-1])]
-        return names, x, y
-    width = (high - low) / _BARS or 1.0
-    x, y = [0.0] * _BARS, [0.0] * _BARS
-    ends = [low, *base.edges, high]
-    for i, (start, end) in enumerate(pairwise(ends)):
-        for target, counts in ((x, base.counts), (y, new.counts)):
-            if i < len(counts) and counts[i]:
-                _spread(target, counts[i], (start, end), low, width, points=base.points)
-    return [f"{low + width * i:.4g}" for i in range(_BARS)], x, y
-
-
-def _spread(
-    bars: list[float], count: float, span: tuple[float, float], low: float, width: float, *, points: bool
-) -> None:
-    start, end = span
-    if points or end <= start:
-        bars[min(len(bars) - 1, int((end - low) / width))] += count
-        return
-    for k in range(len(bars)):
-        overlap = min(end, low + width * (k + 1)) - max(start, low + width * k)
-        if overlap > 0:
-            bars[k] += count * overlap / (end - start)

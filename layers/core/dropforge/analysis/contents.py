@@ -6,9 +6,10 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
-from dropforge.analysis import statistics as st
+from dropforge.analysis import axes
 from dropforge.analysis.facts import ColumnReport, Finding, Intake
 from dropforge.analysis.profile import ColumnProfile, Profile, shared_rows
+from dropforge.data import encoding
 from dropforge.settings import AnalysisSettings
 
 _MANY_CONFLICTS = 0.01
@@ -16,14 +17,18 @@ _MANY_SHARED = 0.2
 _SEEN_TWICE = 3  # shared rows in the sketch below which the estimate says nothing
 _FEW_ROWS = 20  # a category with fewer teaches a model nothing
 _MIXED = (0.05, 0.99)  # share of numbers among a category's cells between which the column is of two minds
-_MANY_OUTLIERS = 0.005
 _STILL_FAR = 0.02
 
 
 def findings(
-    c: ColumnReport, profile: ColumnProfile, before: ColumnProfile | None, settings: AnalysisSettings
+    c: ColumnReport,
+    profile: ColumnProfile,
+    before: ColumnProfile | None,
+    settings: AnalysisSettings,
+    *,
+    outliers: bool = True,
 ) -> Iterator[Finding]:
-    """Findings about the contents of one column."""
+    """Findings about the contents of one column. Without `outliers`: that they increased is reported already."""
     if not profile.present:
         return
     if not profile.binned and profile.counts:
@@ -31,7 +36,9 @@ def findings(
         yield from _mixed(c, profile)
         if c.role == "feature" and c.kind == "category":
             yield from _rare(c, profile)
-    if profile.binned and c.role == "feature" and c.kind != "datetime":
+        if before is None and profile.damaged:
+            yield _damaged(c, profile)
+    if outliers and profile.binned and c.role == "feature" and c.kind != "datetime":
         yield from _outliers(c, profile, before)
     yield from _constant(c, profile, settings)
     yield from _identifier(c, profile)
@@ -42,7 +49,11 @@ def _constant(c: ColumnReport, profile: ColumnProfile, settings: AnalysisSetting
     one_value = profile.points or not profile.binned
     if c.role == "feature" and one_value and top / profile.rows > settings.near_constant_share:
         at = profile.counts.index(top)
-        value = profile.values[at] if profile.values else f"{profile.edges[min(at, len(profile.edges) - 1)]:g}"
+        value = (
+            profile.values[at]
+            if profile.values
+            else axes.value_text(c.kind, profile.edges[min(at, len(profile.edges) - 1)])
+        )
         yield Finding(
             kind="near_constant",
             severity="info",
@@ -73,33 +84,39 @@ def _identifier(c: ColumnReport, profile: ColumnProfile) -> Iterator[Finding]:
         )
 
 
+def _damaged(c: ColumnReport, profile: ColumnProfile) -> Finding:
+    example = next((v for v, n in zip(profile.values, profile.counts, strict=True) if n and encoding.is_damaged(v)), "")
+    shown = f", such as {example!r} for {encoding.repaired(example)!r}" if example else ""
+    return Finding(
+        kind="encoding_damage",
+        severity="warn",
+        columns=(c.name,),
+        title=f"{c.name} was decoded with a wrong encoding",
+        evidence=f"{profile.damaged:,} values ({profile.damaged / profile.present:.1%}){shown}",
+        suggestion="Export the file as UTF-8, or name its encoding: data.csv.encoding.",
+        weight=5,
+    )
+
+
 def _outliers(c: ColumnReport, profile: ColumnProfile, before: ColumnProfile | None) -> Iterator[Finding]:
-    """Values beyond Tukey's outer fences of the reference; louder when there are more of them than there were."""
+    """Values beyond Tukey's outer fences of the reference, where they are few."""
     if not profile.fences or not profile.outliers:
         return
     low, high = profile.fences
     share = profile.outliers / profile.present
-    earlier = before.outliers / before.present if before is not None and before.present else share
-    grown = False
-    if before is not None and share - earlier > _MANY_OUTLIERS:
-        _, _, p = st.chi2_contingency(
-            [before.outliers, before.present - before.outliers], [profile.outliers, profile.present - profile.outliers]
-        )
-        grown = p < 0.001
-    if not grown and not 0.0001 <= share <= _STILL_FAR:
+    if not 0.0001 <= share <= _STILL_FAR:
         return  # one value in ten thousand is chance; one in fifty is how this column is
-    was = f", {earlier:.2%} in the reference" if before is not None else ""
+    was = f", {before.outliers / before.present:.2%} in the reference" if before is not None and before.present else ""
     yield Finding(
         kind="outliers",
-        severity="warn" if grown else "info",
+        severity="info",
         columns=(c.name,),
-        title=f"{c.name} has {'more ' if grown else ''}values far from the rest",
+        title=f"{c.name} has values far from the rest",
         evidence=(
-            f"{profile.outliers:,} values ({share:.2%}{was}) outside {low:.4g} to {high:.4g}; "
-            f"extremes {profile.minimum:g} and {profile.maximum:g}"
+            f"{profile.outliers:,} values ({share:.2%}{was}) outside {axes.plain(low)} to {axes.plain(high)}; "
+            f"extremes {axes.value_text(c.kind, profile.minimum)} and {axes.value_text(c.kind, profile.maximum)}"
         ),
         suggestion=f"Look at a few of them; clip {c.name} to that range if they are errors.",
-        weight=3 if grown else 0,
         processing={"clip": {"column": c.name, "low": float(f"{low:.4g}"), "high": float(f"{high:.4g}")}},
     )
 
@@ -148,7 +165,7 @@ def _rare(c: ColumnReport, profile: ColumnProfile) -> Iterator[Finding]:
         columns=(c.name,),
         title=f"{c.name} has {len(rare)} {'category' if len(rare) == 1 else 'categories'} of very few rows",
         evidence=f"fewer than {_FEW_ROWS} rows: {listed}",
-        suggestion=f"A model learns nothing from so few: {words}.",
+        suggestion=f"Too few rows to learn from: {words}.",
         processing=step,
     )
 
@@ -183,19 +200,20 @@ def _variants(c: ColumnReport, profile: ColumnProfile) -> Iterator[Finding]:
         )
 
 
-def of_rows(reference: Profile | None, new: Profile, intake: Intake) -> Iterator[Finding]:
+def of_rows(reference: Profile | None, new: Profile, intake: Intake, *, repeats: bool = True) -> Iterator[Finding]:
+    """Findings about the rows. Without `repeats`: that repeated rows increased is reported already."""
     if intake.rows_quarantined:
         reasons = ", ".join(f"{k.replace('_', ' ')} {v:,}" for k, v in intake.reasons.items())
         yield Finding(
             kind="quarantined",
             severity="warn",
             columns=(),
-            title=f"{intake.rows_quarantined:,} of {intake.rows_in:,} rows were set aside",
+            title=f"{intake.rows_quarantined:,} of {intake.rows_in:,} rows were quarantined",
             evidence=reasons,
             suggestion="Read the quarantine: each row has its line and its reason; correct them and upload them again.",
             weight=3,
         )
-    if new.duplicates:
+    if new.duplicates and repeats:
         yield Finding(
             kind="duplicates",
             severity="info",

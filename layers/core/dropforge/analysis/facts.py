@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Severity = Literal["info", "warn", "critical"]
-Outcome = Literal["drift", "no_drift", "too_few_rows", "not_compared"]
+Outcome = Annotated[
+    Literal["drift", "no_drift", "insufficient_data", "not_compared"],
+    BeforeValidator(lambda v: "insufficient_data" if v == "too_few_rows" else v),  # as reports of version 2 have it
+]
 VerdictWord = Literal["pass", "warn", "block", "reference"]
 
 SCHEMA_VERSION = 2
@@ -35,6 +38,9 @@ class Intake(Fact):
     )
     header: tuple[str, ...] = ()
     extra_columns: tuple[str, ...] = ()
+    extra_strength: dict[str, float] = Field(
+        default_factory=dict, description="of columns that the reference lacks: Cramér's V with the target"
+    )
     absent_columns: tuple[str, ...] = ()
     notes: tuple[dict[str, Any], ...] = ()
 
@@ -62,7 +68,9 @@ class ColumnReport(Fact):
     outcome: Outcome = "not_compared"
     test: str = ""
     p_value: float | None = None
-    significant: bool = Field(default=False, description="after Benjamini-Hochberg over all columns")
+    significant: bool = Field(
+        default=False, description="corrected for all tests of the report (weighted Benjamini-Hochberg)"
+    )
     effect: float | None = Field(
         default=None, description="normalised Wasserstein (numeric) or total variation, observed"
     )
@@ -98,7 +106,10 @@ class Association(Fact):
     effect: float = Field(
         default=0.0, description="share of rows in other cells than the reference's association predicts, beyond chance"
     )
-    changed: bool = False
+    significant: bool = Field(
+        default=False, description="the test rejects that it is the same, corrected for all tests"
+    )
+    changed: bool = Field(default=False, description="significant, and of enough rows to be drift")
 
 
 class Matrix(Fact):
@@ -121,11 +132,15 @@ class Finding(Fact):
     processing: dict[str, Any] | None = Field(
         default=None, description="the step for settings.yaml that follows the suggestion"
     )
+    change: bool = Field(
+        default=False, description="says that the file differs from the reference, not what the file is like"
+    )
 
 
 class Verdict(Fact):
     word: VerdictWord
     reasons: tuple[str, ...]
+    headline: str = Field(default="", description="the verdict and the findings in one sentence")
 
 
 class Provenance(Fact):

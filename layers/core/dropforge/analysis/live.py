@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from dropforge.analysis import checks, compare, measure
+from dropforge.analysis import checks, comparison, measure
 from dropforge.analysis.facts import ColumnReport, Finding, Intake, Verdict
 from dropforge.analysis.pairs import Pairs
 from dropforge.analysis.profile import Profile
@@ -22,8 +22,11 @@ PREDICTIONS: Final = Schema(
     columns=(Column(name="prediction", kind="category"), Column(name="probability", kind="number")), target="prediction"
 )
 # What can be said of requests: repeated rows, rare categories and the like are matters of a training set.
-_TOLD: Final = frozenset(
-    ("drift", "target_drift", "target_drift_severe", "new_category", "vanished_category", "out_of_range", "missing_increase")
+_REPORTED: Final = frozenset(
+    (
+        "drift", "target_drift", "target_drift_severe", "shift", "new_category", "vanished_category", "out_of_range",
+        "missing_increase", "missing_decrease", "frequent_value", "time_of_day", "time_gap", "encoding_damage",
+    )
 )  # fmt: skip
 
 
@@ -52,8 +55,9 @@ def judge(
     features, found = _features(db, rows, manifest, settings, reference) if reference else ([], [])
     predictions, about = _predictions(db, rows, manifest, settings, heldout) if heldout else ([], [])
     told = checks.ranked([*about, *found])
+    columns = [*features, *predictions]
     return Judged(
-        tuple(features), tuple(predictions), told, checks.verdict(told, settings.analysis, has_reference=True)
+        tuple(features), tuple(predictions), told, checks.verdict(told, columns, settings.analysis, has_reference=True)
     )
 
 
@@ -70,7 +74,7 @@ def _features(
     # Labels come late: rows without one are no sign of anything.
     return (
         [c for c in reports if c.name != schema.target or labelled],
-        [f for f in findings if schema.target not in f.columns or (labelled and f.kind != "missing_increase")],
+        [f for f in findings if schema.target not in f.columns or (labelled and not f.kind.startswith("missing_"))],
     )
 
 
@@ -85,6 +89,6 @@ def _predictions(
 
 def _compared(like: Profile, new: Profile, rows: int, settings: Settings) -> tuple[list[ColumnReport], list[Finding]]:
     intake = Intake(key="live traffic", format="jsonl", rows_in=rows, rows_used=rows, rows_quarantined=0)
-    reports = compare.columns(like, new, settings.data, settings.analysis, intake)
-    found = checks.findings(like, new, reports, intake, settings.data, settings.analysis)
-    return reports, [f for f in found if f.kind in _TOLD]
+    compared = comparison.compare_profiles(like, new, intake, settings.data, settings.analysis)
+    found = checks.findings(like, new, compared, intake, settings.data, settings.analysis)
+    return compared.columns, [f for f in found if f.kind in _REPORTED]

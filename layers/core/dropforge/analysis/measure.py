@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from dropforge.analysis import pairs
-from dropforge.analysis.profile import ROW_SKETCH, VALUE_SKETCH, ColumnProfile, Profile, Sums, is_binned
+from dropforge.analysis.profile import (
+    BUCKETS,
+    FREQUENT,
+    ROW_SKETCH,
+    VALUE_SKETCH,
+    ColumnProfile,
+    Profile,
+    Sums,
+    is_binned,
+)
+from dropforge.data import encoding
 from dropforge.data.engine import name, quote
 from dropforge.data.schema import ROW_HASH, Column, Schema
 
@@ -21,6 +31,9 @@ _NUMBERS = 14  # columns whose products are summed: 91 pairs
 _IN_MEMORY_BYTES = 64_000_000  # of compressed Parquet
 _AT_ONCE = 2
 _FAR = 3.0  # interquartile ranges
+_HASHES = 2**64
+_SUSPICIOUS = 5000  # texts looked at for a wrong encoding
+_TIMES = 4  # datetime columns whose distances are counted: 6 pairs
 
 Ask = Callable[[Any], Any]
 
@@ -41,9 +54,10 @@ def build(connection: Any, source: str, schema: Schema, like: Profile | None = N
         classes = ask(lambda db: _class_sums(db, source, schema, numbers))
         products = ask(lambda db: _products(db, source, numbers[:_NUMBERS], basics, schema))
         repeats = ask(lambda db: _repeats(db, source, schema))
-        sketch = ask(lambda db: _sketch(db, source))
+        sketch = ask(lambda db: _sketch(db, source, rows))
+        gaps = [ask(_gap(source, a, b, like)) for a, b in _time_pairs(schema)]
         done = tuple(c.result() for c in columns)
-        axes = like.pairs.axes if like else tuple(a for c in done if (a := _axis(c)) is not None)
+        axes = like.pairs.axes if like else tuple(_axis(c) for c in done if c.name != schema.target or c.distinct > 1)
         if coded is None:
             pairs.code(connection, source, schema, axes)
         else:
@@ -51,6 +65,7 @@ def build(connection: Any, source: str, schema: Schema, like: Profile | None = N
         counted = [part.result() for part in [ask(q) for q in pairs.questions(axes, schema.target, rows)]]
         connection.execute("DROP TABLE IF EXISTS coded")
         distinct_rows, conflicts = repeats.result()
+        hashes, repeated = sketch.result()
         return Profile(
             rows=rows,
             duplicates=rows - distinct_rows,
@@ -60,7 +75,9 @@ def build(connection: Any, source: str, schema: Schema, like: Profile | None = N
             pairs=pairs.collect(axes, schema.target, counted),
             by_class=classes.result(),
             products=products.result(),
-            sketch=sketch.result(),
+            gaps=tuple(g.result() for g in gaps),
+            sketch=hashes,
+            sketch_counts=repeated,
         )
 
 
@@ -85,8 +102,6 @@ def _basics(connection: Any, source: str, schema: Schema) -> dict[str, Any]:
             v, d = _sql_value(c), f"CAST({_sql_value(c)} AS DOUBLE)"
             select += [f"min({v}) AS minimum{i}", f"max({v}) AS maximum{i}"]
             select += [f"sum({d}) AS total{i}", f"sum({d} * {d}) AS squares{i}"]
-        else:
-            select.append(f"approx_count_distinct({name(c.name)}) AS distinct{i}")
     cursor = connection.execute(f"SELECT {', '.join(select)} FROM {source}")
     names = [d[0] for d in cursor.description]
     return dict(zip(names, cursor.fetchall()[0], strict=True))
@@ -96,38 +111,87 @@ def _column(source: str, column: Column, i: int, basics: dict[str, Any], like: P
     same = like.column(column.name) if like else None
     if same is not None and same.binned != is_binned(column.kind):
         same = None
-    one = _numeric if is_binned(column.kind) else _categories
-    return lambda db: one(db, source, column, i, basics, same)
+    if not is_binned(column.kind):
+        return lambda db: _categories(db, source, column, i, basics, same)
+    known = {k: basics[f"{k}{i}"] for k in ("missing", "minimum", "maximum", "total", "squares")}
+
+    def ask(db: Any) -> ColumnProfile:
+        v = f"CAST({_sql_value(column)} AS DOUBLE)"
+        counted = _numeric(db, source, v, column, int(basics["rows"]), known, same)
+        hours = _hours(db, source, column) if column.kind == "datetime" else ()
+        return counted.model_copy(update={"hours": hours}) if hours else counted
+
+    return ask
+
+
+def _time_pairs(schema: Schema) -> list[tuple[Column, Column]]:
+    times = [c for c in schema.columns if c.kind == "datetime"][:_TIMES]
+    return [(a, b) for k, a in enumerate(times) for b in times[k + 1 :]]
+
+
+def _gap(source: str, first: Column, second: Column, like: Profile | None) -> Ask:
+    """Seconds from the first column to the second, profiled like a column of numbers."""
+    label = f"{second.name} - {first.name}"
+    v = f"CAST({_sql_value(second)} - {_sql_value(first)} AS DOUBLE)"
+
+    def ask(db: Any) -> ColumnProfile:
+        (row,) = db.execute(
+            f"SELECT count(*), count(*) - count({v}), min({v}), max({v}), sum({v}), sum({v} * {v}) FROM {source}"
+        ).fetchall()
+        known = dict(zip(("missing", "minimum", "maximum", "total", "squares"), row[1:], strict=True))
+        same = like.gap(label) if like else None
+        return _numeric(db, source, v, Column(name=label, kind="number"), int(row[0]), known, same)
+
+    return ask
+
+
+def _hours(db: Any, source: str, column: Column) -> tuple[int, ...]:
+    found = db.execute(
+        f"SELECT hour({name(column.name)}), count(*) FROM {source} WHERE {name(column.name)} IS NOT NULL GROUP BY 1"
+    ).fetchall()
+    counts = [0] * 24
+    for hour, count in found:
+        counts[int(hour)] = int(count)
+    return tuple(counts)
 
 
 def _numeric(
-    db: Any, source: str, column: Column, i: int, basics: dict[str, Any], same: ColumnProfile | None
+    db: Any, source: str, v: str, column: Column, rows: int, known: dict[str, Any], same: ColumnProfile | None
 ) -> ColumnProfile:
-    rows, missing = int(basics["rows"]), int(basics[f"missing{i}"])
-    v = f"CAST({_sql_value(column)} AS DOUBLE)"
+    """`v`: SQL of the value as DOUBLE; `known`: missing, minimum, maximum, total and squares of it."""
     if same is not None:
         edges, points, fences = same.edges, same.points, same.fences
     else:
         edges, points, fences = _edges(db, source, v)
-    counts, sketch, outliers, distinct = [0] * (len(edges) + 1), list[int](), 0, 0
+    counts, sketch, outliers, distinct, below = [0] * (len(edges) + 1), list[int](), 0, 0, 0
+    frequent = dict[float, int]()
     # The bin of a value is that of the smallest edge not below it; above the last edge there is none.
     listed = ", ".join(f"({e!r}::DOUBLE, {k})" for k, e in enumerate(edges))
     joined = f"(SELECT k, c FROM g ASOF LEFT JOIN (VALUES {listed}) AS e(edge, k) ON g.v <= e.edge)"
     binned = joined if edges else "(SELECT 0 AS k, c FROM g)"
     far = f"v < {fences[0]!r} OR v > {fences[1]!r}" if fences else "false"
+    under = f"v < {edges[0]!r}" if edges else "false"
+    again = ", ".join(repr(x) for x in same.frequent) if same else ""
+    top = f"SELECT 'top', 0, c, v FROM g WHERE v IN ({again}) UNION ALL " if again else ""
     found = db.execute(
         f"WITH g AS MATERIALIZED (SELECT {v} AS v, count(*) AS c FROM {source} WHERE {v} IS NOT NULL GROUP BY 1) "
-        f"SELECT 'bin', coalesce(k, {len(edges)})::UBIGINT AS k, sum(c) FROM {binned} GROUP BY 2 "
-        f"UNION ALL SELECT 'far', 0, sum(c) FROM g WHERE {far} "
-        "UNION ALL SELECT 'distinct', 0, count(*) FROM g "
-        f"UNION ALL (SELECT 'hash', hash(v), 0 FROM g ORDER BY 2 LIMIT {VALUE_SKETCH})"
+        f"SELECT 'bin', coalesce(k, {len(edges)})::UBIGINT AS k, sum(c), 0.0 FROM {binned} GROUP BY 2 "
+        f"UNION ALL SELECT 'far', 0, sum(c), 0 FROM g WHERE {far} "
+        f"UNION ALL SELECT 'below', 0, sum(c), 0 FROM g WHERE {under} "
+        "UNION ALL SELECT 'distinct', 0, count(*), 0 FROM g "
+        f"UNION ALL {top}(SELECT 'top', 0, c, v FROM g ORDER BY c DESC, v LIMIT {FREQUENT}) "
+        f"UNION ALL (SELECT 'hash', hash(v), 0, 0 FROM g ORDER BY 2 LIMIT {VALUE_SKETCH})"
     ).fetchall()
-    for what, key, count in found:
+    for what, key, count, value in found:
         match what:
             case "bin":
                 counts[int(key)] += int(count)
             case "far":
                 outliers = int(count or 0)
+            case "below":
+                below = int(count or 0)
+            case "top":
+                frequent[float(value)] = int(count)
             case "distinct":
                 distinct = int(count)
             case _:
@@ -136,17 +200,21 @@ def _numeric(
         name=column.name,
         kind=column.kind,
         rows=rows,
-        missing=missing,
+        missing=int(known["missing"]),
         distinct=distinct,
         edges=tuple(edges),
         points=points,
         counts=tuple(counts),
-        minimum=_float(basics[f"minimum{i}"]),
-        maximum=_float(basics[f"maximum{i}"]),
-        total=float(basics[f"total{i}"] or 0),
-        squares=float(basics[f"squares{i}"] or 0),
+        minimum=_float(known["minimum"]),
+        maximum=_float(known["maximum"]),
+        total=float(known["total"] or 0),
+        squares=float(known["squares"] or 0),
         fences=fences,
         outliers=outliers,
+        below=below,
+        frequent=tuple(frequent),
+        frequent_counts=tuple(frequent.values()),
+        frequent_bound=sorted(frequent.values(), reverse=True)[FREQUENT - 1] if distinct > len(frequent) else 0,
         sketch=tuple(sorted(sketch)),
     )
 
@@ -186,38 +254,79 @@ def _categories(
     db: Any, source: str, column: Column, i: int, basics: dict[str, Any], same: ColumnProfile | None
 ) -> ColumnProfile:
     rows, missing = int(basics["rows"]), int(basics[f"missing{i}"])
+    grouped = (
+        f"WITH g AS MATERIALIZED (SELECT CAST(v AS VARCHAR) AS text, c FROM "
+        f"(SELECT {name(column.name)} AS v, count(*) AS c FROM {source} GROUP BY 1) WHERE v IS NOT NULL) "
+    )
+    known = list(same.values) if same else []
+    again = f" OR text IN ({', '.join(map(quote, known))})" if known else ""
+    # One row more than is named: whether there are more.
     found = db.execute(
-        f"SELECT CAST(v AS VARCHAR) AS text, c FROM (SELECT {name(column.name)} AS v, count(*) AS c FROM {source} GROUP BY 1) "
-        f"WHERE v IS NOT NULL ORDER BY c DESC, text LIMIT {_CATEGORIES + (len(same.values) if same else 0)}"
+        f"{grouped}SELECT text, c FROM g QUALIFY row_number() OVER (ORDER BY c DESC, text) <= {_CATEGORIES + 1}{again} "
+        "ORDER BY c DESC, text"
+        if again
+        else f"{grouped}SELECT text, c FROM g ORDER BY c DESC, text LIMIT {_CATEGORIES + 1}"
     ).fetchall()
     counts = {str(value): int(count) for value, count in found}
-    known = list(same.values) if same else []
-    values = known + [value for value in counts if value not in set(known)][:_CATEGORIES]
+    is_known = set(known)
+    values = known + [value for value in counts if value not in is_known][:_CATEGORIES]
     kept = [counts.get(value, 0) for value in values]
-    about = int(basics[f"distinct{i}"] or 0)
-    return ColumnProfile(
+    other = rows - missing - sum(kept)
+    profile = ColumnProfile(
         name=column.name,
         kind=column.kind,
         rows=rows,
         missing=missing,
-        distinct=max(len(counts), about) if len(counts) >= _CATEGORIES else len(counts),
+        distinct=len(counts),
         values=tuple(values),
         counts=tuple(kept),
-        other=rows - missing - sum(kept),
+        other=other,
+        damaged=sum(n for v, n in counts.items() if encoding.is_damaged(v)),
     )
+    return profile.model_copy(update=_rest(db, grouped)) if other else profile
 
 
-def _axis(column: ColumnProfile) -> pairs.Axis | None:
-    """Coarse bins of equal share for numbers, the most frequent values for categories; None for free text and constants."""
-    if column.binned:
+def _rest(db: Any, grouped: str) -> dict[str, Any]:
+    """What describes a column of more values than are named: exact number of them, buckets, sketch, damaged texts."""
+    found = db.execute(
+        f"{grouped}, h AS MATERIALIZED (SELECT text, c, md5_number_lower(text) AS h FROM g) "
+        f"SELECT 'bucket', h % {BUCKETS} AS h, sum(c), '' FROM h GROUP BY 2 "
+        "UNION ALL SELECT 'distinct', 0, count(*), '' FROM h "
+        f"UNION ALL (SELECT 'damaged', 0, c, text FROM h WHERE {encoding.suspicious_sql('text')} LIMIT {_SUSPICIOUS}) "
+        f"UNION ALL (SELECT 'sketch', h, c, '' FROM h ORDER BY h LIMIT {VALUE_SKETCH})"
+    ).fetchall()
+    buckets, sketch, distinct, damaged = [0] * BUCKETS, list[tuple[int, int]](), 0, 0
+    for what, key, count, text in found:
+        match what:
+            case "bucket":
+                buckets[int(key)] = int(count)
+            case "distinct":
+                distinct = int(count)
+            case "damaged":
+                damaged += int(count) if encoding.is_damaged(text) else 0
+            case _:
+                sketch.append((int(key), int(count)))
+    sketch.sort()
+    return {
+        "distinct": distinct,
+        "buckets": tuple(buckets),
+        "damaged": damaged,
+        "sketch": tuple(h for h, _ in sketch),
+        "sketch_counts": tuple(c for _, c in sketch),
+    }
+
+
+def _axis(column: ColumnProfile) -> pairs.Axis:
+    """Coarse bins of equal share for numbers, the most frequent values for categories; presence for free text and constants."""
+    if column.binned and column.distinct > 1:
         total, running, cuts = column.present, 0, list[float]()
         for edge, count in zip(column.edges, column.counts, strict=False):
             running += count
             if running * pairs.BINS >= total * (len(cuts) + 1) and len(cuts) < pairs.BINS - 1:
                 cuts.append(edge)
-        return pairs.Axis(name=column.name, edges=tuple(cuts)) if cuts and column.distinct > 1 else None
-    if column.kind == "text" or column.distinct < 2:
-        return None
+        return pairs.Axis(name=column.name, edges=tuple(cuts))
+    if column.binned or column.kind == "text" or column.distinct < 2:
+        return pairs.Axis(name=column.name)
     order = sorted(range(len(column.values)), key=lambda i: -column.counts[i])
     return pairs.Axis(name=column.name, values=tuple(column.values[i] for i in order[: pairs.VALUES]))
 
@@ -287,9 +396,19 @@ def _repeats(db: Any, source: str, schema: Schema) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-def _sketch(db: Any, source: str) -> tuple[int, ...]:
-    found = db.execute(f"SELECT DISTINCT {name(ROW_HASH)} FROM {source} ORDER BY 1 LIMIT {ROW_SKETCH}").fetchall()
-    return tuple(int(h) for (h,) in found)
+def _sketch(db: Any, source: str, rows: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The smallest hashes of the distinct rows and how often each occurs.
+
+    Hashes are spread evenly: of many rows nearly all lie above the limit and need not be grouped.
+    """
+    limit = int(_HASHES * 4 * ROW_SKETCH / rows) if rows > 16 * ROW_SKETCH else None
+    for where in (f"WHERE {name(ROW_HASH)} < {limit}::UBIGINT", "") if limit else ("",):
+        found = db.execute(
+            f"SELECT {name(ROW_HASH)}, count(*) FROM {source} {where} GROUP BY 1 ORDER BY 1 LIMIT {ROW_SKETCH}"
+        ).fetchall()
+        if len(found) == ROW_SKETCH:
+            break
+    return tuple(int(h) for h, _ in found), tuple(int(c) for _, c in found)
 
 
 def _float(value: Any) -> float | None:

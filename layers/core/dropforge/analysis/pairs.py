@@ -39,6 +39,11 @@ class Axis(BaseModel):
     def size(self) -> int:
         return 2 + (len(self.edges) or len(self.values))
 
+    @property
+    def is_presence(self) -> bool:
+        """Only whether a value is there is coded: free text, a column of one value."""
+        return not self.edges and not self.values
+
     def sql(self, *, datetime: bool, levels: Sequence[str] | None = None) -> str:
         """A small integer for every row. `levels`: of an enumeration, whose values are compared as numbers."""
         column = f"epoch({name(self.name)})" if datetime else name(self.name)
@@ -149,10 +154,11 @@ def collect(axes: Sequence[Axis], target: str, answers: Sequence[list[Any]]) -> 
 
 
 def chosen(axes: Sequence[Axis], target: str) -> list[tuple[int, int]]:
-    """Every pair, those with the target first; a wide table stops at MAX_PAIRS."""
+    """Every pair, those with the target first; a wide table stops at MAX_PAIRS. Presence is paired with the target alone."""
     at = next((i for i, a in enumerate(axes) if a.name == target), -1)
     with_target = [(i, at) for i in range(len(axes)) if i != at and at >= 0]
-    others = [(i, j) for i in range(len(axes)) for j in range(i + 1, len(axes)) if at not in {i, j}]
+    valued = [i for i, a in enumerate(axes) if not a.is_presence]
+    others = [(i, j) for i in valued for j in valued if i < j and at not in {i, j}]
     return (with_target + others)[:MAX_PAIRS]
 
 
@@ -217,7 +223,9 @@ def compare(reference: Pairs, new: Pairs) -> list[Change]:
         after, axis = known.get((before.first, before.second)), reference.axis(before.second)
         if after is None or axis is None or len(after.counts) != len(before.counts):
             continue
-        p, effect = _interaction(before.counts, after.counts, axis.size)
+        if any(a is None or a.is_presence for a in (axis, reference.axis(before.first))):
+            continue
+        p, effect = interaction(before.counts, after.counts, axis.size)
         found.append(
             Change(
                 before.first,
@@ -231,7 +239,8 @@ def compare(reference: Pairs, new: Pairs) -> list[Change]:
     return found
 
 
-def _interaction(a: Sequence[int], b: Sequence[int], width: int) -> tuple[float, float]:
+def interaction(a: Sequence[int], b: Sequence[int], width: int) -> tuple[float, float]:
+    """p-value and effect of Change for two tables of counts, row by row, with `width` columns."""
     n, m = sum(a), sum(b)
     if not n or not m:
         return 1.0, 0.0

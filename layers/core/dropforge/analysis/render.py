@@ -10,24 +10,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dropforge.analysis import charts
+from dropforge.analysis import axes, charts
 from dropforge.analysis.facts import Report
 from dropforge.errors import RejectedUpload
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _PLOTS = 60
-_WORDS = {
-    "pass": "No attention needed",
-    "warn": "Look before you trust it",
-    "block": "Training was stopped",
-    "reference": "This is the reference",
-}
-_OUTCOMES = {"drift": "drift", "no_drift": "no drift", "too_few_rows": "too few rows to tell", "not_compared": "–"}
+_STATUS = {"pass": "passed", "warn": "warning", "block": "training blocked", "reference": "reference"}
+_OUTCOMES = {"drift": "drift", "no_drift": "no drift", "insufficient_data": "insufficient data", "not_compared": "–"}
 
 
 def html(report: Report) -> str:
     """Needs jinja2 (analysis layer)."""
-    order = {"drift": 0, "too_few_rows": 1, "no_drift": 2, "not_compared": 3}
+    order = {"drift": 0, "insufficient_data": 1, "no_drift": 2, "not_compared": 3}
     columns = sorted(report.columns, key=lambda c: (c.role != "target", order[c.outcome], -(c.effect_corrected or 0)))
     import markupsafe
 
@@ -39,7 +34,7 @@ def html(report: Report) -> str:
         _template("report.html").render(
             r=report,
             columns=columns,
-            words=_WORDS,
+            status=_STATUS,
             outcomes=_OUTCOMES,
             chart=lambda column: picture(charts.chart(column)),
             heatmap=lambda: picture(charts.heatmap(report.matrix)),
@@ -85,14 +80,12 @@ def percent(share: float | None) -> str:
 
 
 def fact(value: float | str | None) -> str:
-    """Four significant digits; whole numbers with thousands marks."""
+    """Three significant digits or more; whole numbers with thousands marks; never an exponent that a reader must decode."""
     if value is None:
         return "–"
-    if isinstance(value, str):
-        return value
-    return f"{value:,.0f}" if abs(value) >= 10_000 or value == int(value) else f"{value:.4g}"
+    return value if isinstance(value, str) else axes.value_text("number", value)
 
 
 def rejection(key: str, error: RejectedUpload) -> str:
-    """The page of a file that could not be used: what, where, how to mend it."""
+    """The page of a file that could not be used: what, where, how to correct it."""
     return str(_template("rejection.html").render(key=key, error=error))

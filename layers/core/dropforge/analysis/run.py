@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dropforge import __version__
-from dropforge.analysis import checks, compare, measure, relations, remedies
+from dropforge.analysis import checks, comparison, measure, pairs, relations, remedies
 from dropforge.analysis.facts import ColumnReport, Intake, Provenance, Report
 from dropforge.analysis.profile import Profile, shared_rows
 from dropforge.data.admission import NO_LEVELS, Admission, Announce, admit
@@ -40,6 +40,7 @@ def intake_of(admission: Admission, key: str) -> Intake:
         missing={c: m for c, m in admission.missing.items() if m},
         header=admission.header,
         extra_columns=admission.extra_columns,
+        extra_strength={c.name: round(pairs.cramers_v(c.counts, c.width), 3) for c in admission.extra_counts},
         absent_columns=admission.absent_columns,
         notes=tuple(asdict(n) for n in admission.notes),
     )
@@ -126,16 +127,19 @@ def report(
 
     `importance`: of the served model, by column, any scale; drift is ranked by it.
     """
-    columns = _weighed(compare.columns(reference, new, settings.data, settings.analysis, intake), importance or {})
-    ties = relations.associations(reference, new, settings.data, settings.analysis)
+    compared = comparison.compare_profiles(reference, new, intake, settings.data, settings.analysis)
+    columns, ties = _weighed(compared.columns, importance or {}), compared.associations
     drifted = {c.name for c in columns if c.outcome == "drift"}
-    about_ties = relations.findings(ties, drifted, settings.data, settings.analysis)
     found = checks.ranked(
-        [*checks.findings(reference, new, columns, intake, settings.data, settings.analysis), *about_ties]
+        [
+            *checks.findings(reference, new, compared, intake, settings.data, settings.analysis),
+            *relations.findings(ties, drifted, settings.data, settings.analysis),
+            *relations.presence_leaks(new, settings.data),
+        ]
     )
     return Report(
         project=settings.project,
-        verdict=checks.verdict(found, settings.analysis, has_reference=reference is not None),
+        verdict=checks.verdict(found, columns, settings.analysis, has_reference=reference is not None),
         intake=intake,
         provenance=provenance.model_copy(
             update={"code_version": __version__, "settings_sha256": settings.sha256, "target": settings.data.target}

@@ -104,6 +104,136 @@ def benjamini_hochberg(p_values: Sequence[float], rate: float) -> list[bool]:
     return [i in rejected for i in range(len(p_values))]
 
 
+def weighted_benjamini_hochberg(p_values: Sequence[float], weights: Sequence[float], rate: float) -> list[bool]:
+    """Which hypotheses are rejected with the false discovery rate held at `rate`, some counting for more than others.
+
+    Every p-value is divided by its weight, the weights scaled to a mean of one; weights must not depend on the p-values
+    (Genovese, Roeder & Wasserman 2006).
+    """
+    mean = sum(weights) / len(weights) if weights else 1.0
+    return benjamini_hochberg([p * mean / w for p, w in zip(p_values, weights, strict=True)], rate)
+
+
+def fraction_p_value(a: int, n: int, b: int, m: int) -> float:
+    """Two-sided p-value that `a` of n and `b` of m are the same fraction.
+
+    Chi-square of the 2 × 2 table; where a cell expects fewer than five rows, Fisher's exact test, the smaller tail doubled.
+    """
+    if not n or not m or not a + b or a + b == n + m:
+        return 1.0
+    smallest = min(n, m) * min(a + b, n + m - a - b) / (n + m)
+    if smallest >= 5:
+        statistic = (n + m) * (a * (m - b) - b * (n - a)) ** 2 / (n * m * (a + b) * (n + m - a - b))
+        return chi2_sf(statistic, 1)
+    upper, lower = hypergeometric_sf(b, a + b, n, m), hypergeometric_sf(a, a + b, m, n)
+    return min(1.0, 2 * min(upper, lower))
+
+
+def hypergeometric_sf(b: int, total: int, n: int, m: int) -> float:
+    """P(at least `b` of `total` marked rows are among the m of n + m rows), every allocation being as likely.
+
+    Exact while few rows are marked, or few are not; else one-sided chi-square of the 2 × 2 table.
+    """
+    if b <= max(0, total - n):
+        return 1.0
+    if b > min(total, m):
+        return 0.0
+    if min(total, n + m - total) * min(n, m) / (n + m) >= 25:
+        share, z = m / (n + m), b - 0.5
+        spread = math.sqrt(total * share * (1 - share) * (n + m - total) / max(1, n + m - 1))
+        return 0.5 * math.erfc((z - total * share) / spread / math.sqrt(2))
+    whole = _log_choose(n + m, total)
+    p = 0.0
+    for k in range(b, min(total, m) + 1):
+        term = math.exp(_log_choose(m, k) + _log_choose(n, total - k) - whole)
+        p += term
+        if term < p * 1e-12:
+            break
+    return min(1.0, p)
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def exceedance_p_value(k: int, n: int, m: int) -> float:
+    """P(at least `k` of m new values lie above all n reference values) without any change, whatever the distribution.
+
+    Π (m-i)/(n+m-i), i < k: Rosenbaum's test (1954); ties make it smaller, so the test stays valid.
+    """
+    p = 1.0
+    for i in range(min(k, m)):
+        p *= (m - i) / (n + m - i)
+        if p < 1e-300:
+            return 0.0
+    return p
+
+
+def allocation_p_value(outcomes: Sequence[tuple[int, Sequence[tuple[float, float]]]], observed: float) -> float:
+    """Upper bound of P(sum ≥ observed), the sum of independent parts given as (how many alike, [(value, log probability)]).
+
+    Chernoff's bound, min over s of exp(-s·observed) Π E exp(s·value): never too small, so that a test by it is valid for
+    the rarest values as well.
+    """
+    mean = sum(count * sum(v * math.exp(p) for v, p in part) for count, part in outcomes)
+    if observed <= mean:
+        return 1.0
+    largest = max((v for _, part in outcomes for v, _ in part), default=1.0) or 1.0
+
+    def exponent(s: float) -> float:
+        total = -s * observed
+        for count, part in outcomes:
+            powers = [s * v + p for v, p in part]
+            top = max(powers)
+            total += count * (top + math.log(sum(math.exp(x - top) for x in powers)))
+        return total
+
+    low, high = 0.0, 40.0 / largest
+    while exponent(high) < exponent(high / 2) and high < 700.0:
+        high *= 2
+    for _ in range(40):  # convex: golden section
+        a, b = low + 0.382 * (high - low), low + 0.618 * (high - low)
+        low, high = (low, b) if exponent(a) < exponent(b) else (a, high)
+    return min(1.0, math.exp(min(0.0, exponent((low + high) / 2))))
+
+
+def exclusive_p_value(totals: Sequence[int], observed: int, fraction: float) -> float:
+    """P(at least `observed` rows have values that occur in the new sample alone), given how often each value occurs in both.
+
+    A value of t rows falls wholly into a sample that has `fraction` of all rows with probability fraction^t: the exact
+    counterpart of Good and Turing's estimate of the mass of unseen values (Good 1953), valid for any number of rows.
+    """
+    parts: dict[int, int] = {}
+    for t in totals:
+        parts[t] = parts.get(t, 0) + 1
+    outcomes = [
+        (count, ((float(t), t * math.log(fraction)), (0.0, math.log1p(-(fraction**t))))) for t, count in parts.items()
+    ]
+    return allocation_p_value(outcomes, observed)
+
+
+_EXACT_REPEATS = 60  # rows alike up to which their allocation is enumerated
+
+
+def repeats_p_value(totals: Sequence[int], observed: int, fraction: float) -> float:
+    """P(at least `observed` rows repeat an earlier row of their sample), given how often each distinct row occurs in both."""
+    parts: dict[int, int] = {}
+    for t in totals:
+        parts[t] = parts.get(t, 0) + 1
+    outcomes = []
+    for t, count in parts.items():
+        points = range(t + 1) if t <= _EXACT_REPEATS else _around(t, fraction)
+        chances = [_log_choose(t, k) + k * math.log(fraction) + (t - k) * math.log1p(-fraction) for k in points]
+        outcomes.append((count, [(max(0.0, k - 1.0), p) for k, p in zip(points, chances, strict=True)]))
+    return allocation_p_value(outcomes, observed)
+
+
+def _around(t: int, fraction: float) -> range:
+    """The numbers of t rows that a sample gets with any chance worth counting: eight deviations about the mean."""
+    mean, spread = t * fraction, math.sqrt(t * fraction * (1 - fraction))
+    return range(max(0, int(mean - 8 * spread)), min(t, int(mean + 8 * spread) + 1) + 1)
+
+
 def shares(counts: Sequence[float]) -> list[float]:
     total = sum(counts)
     return [c / total for c in counts] if total else [0.0] * len(counts)

@@ -82,7 +82,7 @@ class LiveColumn(Shape):
     """One column of live traffic; `predicted` has the columns `prediction` and `probability`."""
 
     name: str
-    outcome: Literal["drift", "no_drift", "too_few_rows", "not_compared"]
+    outcome: Literal["drift", "no_drift", "insufficient_data", "not_compared"]
     effect: float | None = Field(description="beyond what is expected by chance; standard deviations, or share of rows")
     p_value: float | None
     psi: float | None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dropforge.data import cells, rejects, snapshot, sources, survey, target
+from dropforge.data import cells, extra, rejects, snapshot, sources, survey, target
 from dropforge.data.engine import connect
 from dropforge.data.schema import Column, Kind, Schema
 from dropforge.errors import RejectedUpload
@@ -52,6 +52,7 @@ class Admission:
     extra_columns: tuple[str, ...]
     absent_columns: tuple[str, ...]
     notes: tuple[Note, ...]
+    extra_counts: tuple[extra.ExtraCounts, ...]
     format: str
     delimiter: str
     encoding: str
@@ -160,6 +161,9 @@ class _Reading:
         )
         try:
             dataset_id, rows_used = snapshot.identify(self.db, kept) if keep else ("", snapshot.count(self.db, kept))
+            unknown = [c for c in self.source.header if c not in schema.names]
+            markers = self._markers(self.data.target)
+            extra_counts = extra.counts(self.db, self.source.relation, unknown, self.data.target, markers)
             self.db.execute("DROP TABLE IF EXISTS raw")
             if rows_used + len(every) != rows_in:
                 raise RejectedUpload(
@@ -190,6 +194,7 @@ class _Reading:
             extra_columns=tuple(c for c in self.source.header if c not in names),
             absent_columns=tuple(c for c in schema.names if c not in present),
             notes=tuple(self.notes),
+            extra_counts=extra_counts,
             format=self.source.format,
             delimiter=self.source.delimiter,
             encoding=self.source.encoding,

@@ -189,7 +189,7 @@ class _Look:
                 "reference_id": self.reference_id,
                 "settings_sha256": self.settings.sha256,
                 "computed_at": now(),
-                "verdict": judged.verdict.model_dump(),
+                "verdict": judged.verdict.model_dump(include={"word", "reasons"}),
                 "features": [_column(c) for c in judged.features],
                 "predicted": [_column(c) for c in judged.predictions],
                 "findings": [f.model_dump(include={"kind", "severity", "title", "evidence"}) for f in judged.findings],

@@ -1,0 +1,84 @@
+"""Reference profile against new profile: everything that is tested, decided together.
+
+One family of hypotheses: the distribution of every column, the association of every pair, and the single changes of
+dropforge.analysis.changes. The false discovery rate is held over all of them by weighted Benjamini-Hochberg
+(Genovese, Roeder & Wasserman 2006): half of the weight goes to the distributions, a quarter each to pairs and single
+changes, whatever their number, so that three hundred pairs do not hide a column. Without any change the chance of a
+report with any rejection is at most the rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dropforge.analysis import changes, compare, pairs, relations
+from dropforge.analysis import statistics as st
+from dropforge.analysis.changes import Tested
+from dropforge.analysis.compare import Test
+from dropforge.analysis.facts import Association, ColumnReport, Finding, Intake
+from dropforge.analysis.profile import Profile
+from dropforge.settings import AnalysisSettings, DataSettings
+
+_WEIGHTS = (0.5, 0.25, 0.25)  # of distributions, pairs, single changes
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A report for each column in schema order, every association, and the changes whose test rejects."""
+
+    columns: list[ColumnReport]
+    associations: list[Association]
+    changes: list[Finding]
+
+
+def compare_profiles(
+    reference: Profile | None, new: Profile, intake: Intake, data: DataSettings, settings: AnalysisSettings
+) -> Comparison:
+    """Without a reference columns and associations are described and nothing is tested."""
+    if reference is None:
+        described = [compare.column_report(c, None, None, False, data, settings) for c in new.columns]
+        return Comparison(described, relations.describe(new, data), [])
+    names = compare.compared(reference, new, data, intake)
+    tests: dict[str, Test] = {}
+    details: list[Tested] = list(changes.of_rows(reference, new, settings))
+    for name in names:
+        before, after = reference.column(name), new.column(name)
+        if before is None or after is None:
+            continue
+        if (test := compare.column_test(before, after)) is not None:
+            tests[name] = test
+        elif before.present and not after.present:
+            tests[name] = compare.emptied_test(before, after)
+        details += changes.of_column(before, after, settings)
+    tied = pairs.compare(reference.pairs, new.pairs)
+    details += relations.presence_changes(reference, new, data, set(names))
+    rejected = decide(
+        [t.p_value for t in tests.values()],
+        [c.p_value for c in tied],
+        [d.p_value for d in details],
+        settings.false_discovery_rate,
+    )
+    significant = dict(zip(tests, rejected[0], strict=True))
+    columns = [
+        compare.column_report(
+            c, reference.column(c.name), tests.get(c.name), significant.get(c.name, False), data, settings
+        )
+        for c in new.columns
+    ]
+    return Comparison(
+        columns,
+        relations.associations(new, tied, rejected[1], data),
+        [d.finding for d, is_rejected in zip(details, rejected[2], strict=True) if is_rejected],
+    )
+
+
+def decide(
+    distributions: list[float], relations_: list[float], details: list[float], rate: float
+) -> tuple[list[bool], list[bool], list[bool]]:
+    """Which p-values of each group are rejected, with the false discovery rate over all of them at most `rate`."""
+    groups = (distributions, relations_, details)
+    p_values = [p for group in groups for p in group]
+    weights = [w / len(group) for w, group in zip(_WEIGHTS, groups, strict=True) if group for _ in group]
+    rejected = st.weighted_benjamini_hochberg(p_values, weights, rate)
+    first, second = len(distributions), len(distributions) + len(relations_)
+    return rejected[:first], rejected[first:second], rejected[second:]
