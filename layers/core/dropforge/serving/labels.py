@@ -65,7 +65,7 @@ class Labels:
             raise BundleRejected(
                 f"{LABELS} cannot be read: {error}", code="labels_broken", fix="dropforge label writes it again"
             ) from None
-        return [Active.from_json(json.dumps(one).encode()) for one in listed], found.etag
+        return [Active.from_dict(one) for one in listed], found.etag
 
 
 def choose(labels: Sequence[Active], model: str, alias: str) -> Active:

@@ -48,7 +48,7 @@ class Entry:
 
     def active(self, sha256: str) -> Active:
         """The pointer that follows from this entry. Raises BundleRejected when `to` is none."""
-        return replace(Active.from_json(json.dumps(dict(self.to)).encode()), record_sha256=sha256)
+        return replace(Active.from_dict(self.to), record_sha256=sha256)
 
 
 @dataclass(frozen=True, slots=True)

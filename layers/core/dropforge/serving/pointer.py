@@ -60,6 +60,14 @@ class Active:
         """Raises BundleRejected when the pointer is not one."""
         try:
             value = json.loads(body)
+        except ValueError as error:
+            raise _broken(error) from None
+        return cls.from_dict(value)
+
+    @classmethod
+    def from_dict(cls, value: Any) -> Active:
+        """Of a JSON value; fields that a later version added are left out. Raises BundleRejected when it is none."""
+        try:
             known = {k: v for k, v in value.items() if k in cls.__dataclass_fields__}
             if known.get("candidate"):
                 second = known["candidate"]
@@ -67,14 +75,16 @@ class Active:
                     **{k: v for k, v in second.items() if k in Candidate.__dataclass_fields__}
                 )
             return cls(**known)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise BundleRejected(
-                f"serving/active.json cannot be read: {error}", code="active_broken", fix="POST /set_model"
-            ) from None
+        except (TypeError, AttributeError) as error:
+            raise _broken(error) from None
 
     def identity(self) -> dict[str, Any]:
         """What every answer says about the model that gave it."""
         return {"name": self.model, "version": self.version, "alias": self.alias, "run_id": self.run_id}
+
+
+def _broken(error: Exception) -> BundleRejected:
+    return BundleRejected(f"serving/active.json cannot be read: {error}", code="active_broken", fix="POST /set_model")
 
 
 class ActivePointer:
