@@ -74,7 +74,7 @@ def prepare(folder: Path, rows: int, large: int, distinct: int) -> None:
         estimator = candidate.estimator(params, seed=1, jobs=2, classes=2).fit(matrix, y)
         steps = [("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)]
         model = LabelledPipeline(Pipeline(steps), classes, 0.5, ">50K")
-        onnx, output = export.to_onnx(model, len(cleaner.numbers), len(cleaner.categories))
+        onnx, output = export.to_onnx(model.pipeline, len(cleaner.numbers), len(cleaner.categories))
         manifest = export.manifest_for(
             model, data, onnx, output, project="adult", name=slug(name), run_id="r", dataset_id="d", target="income",
             markers=markers, metrics={}, importance={}, holdout_share=0.2,

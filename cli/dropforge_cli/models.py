@@ -165,13 +165,17 @@ def predict(
     source: Annotated[
         str, typer.Argument(help="JSON or CSV file, `-` for standard input; the model's own example when left out")
     ] = "",
+    coverage: Annotated[
+        float, typer.Option(help="also the classes, or the interval, that hold the truth so often: 0.9")
+    ] = 0.0,
     json: Json = False,
 ) -> None:
     """Predict rows with the active model."""
     target = Target.find()
+    query = {"coverage": coverage} if coverage else {}
     if not source:
         example = target.api("GET", "/model_info").json()["example"]
-        answer = target.api("POST", "/predict", json={"records": [example]}).json()
+        answer = target.api("POST", "/predict", json={"records": [example]}, params=query).json()
     else:
         body = sys.stdin.buffer.read() if source == "-" else _read(Path(source))
         kind = "application/json" if body.lstrip()[:1] in {b"{", b"["} else "text/csv"
@@ -180,20 +184,35 @@ def predict(
             body = jsonlib.dumps(
                 {"records": value} if isinstance(value, list) else value if _wrapped(value) else {"records": [value]}
             ).encode()
-        answer = target.api("POST", "/predict", data=body, headers={"content-type": kind}).json()
+        answer = target.api("POST", "/predict", data=body, headers={"content-type": kind}, params=query).json()
     if json:
         emit_json(answer)
         return
-    rows = [
-        (i, p["label"], "  ".join(f"{k} {v:.4f}" for k, v in p["probabilities"].items()))
-        for i, p in enumerate(answer["predictions"])
-    ]
-    emit_table(("row", "label", "probabilities"), rows)
+    emit_table(*_table(answer["predictions"]))
     say(f"model {answer['model']['name']} version {answer['model']['version']} ({answer['model']['alias']})")
     for warning in answer["warnings"]:
         rows = warning.get("rows", 1)
         more = f" (and {rows - 1:,} more row{'s' if rows > 2 else ''})" if rows > 1 else ""
         say(f"warning: {warning.get('field', '')}: {warning['message']}{more}")
+
+
+def _table(predictions: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Head and rows: labels and probabilities, or numbers; with sets or intervals where they were asked for."""
+    if "prediction" in predictions[0]:
+        wide = [p.get("interval") for p in predictions]
+        rows = [(i, f"{p['prediction']:.6g}") for i, p in enumerate(predictions)]
+        if not all(wide):
+            return ("row", "prediction"), rows
+        ends = [(f"{w['low']:.6g}", f"{w['high']:.6g}") for w in wide if w]
+        return ("row", "prediction", "low", "high"), [(*r, *e) for r, e in zip(rows, ends, strict=True)]
+    shown = [
+        (i, p["label"], "  ".join(f"{k} {v:.4f}" for k, v in p["probabilities"].items()))
+        for i, p in enumerate(predictions)
+    ]
+    if "prediction_set" not in predictions[0]:
+        return ("row", "label", "probabilities"), shown
+    sets = [", ".join(p["prediction_set"]["labels"]) for p in predictions]
+    return ("row", "label", "probabilities", "prediction set"), [(*r, s) for r, s in zip(shown, sets, strict=True)]
 
 
 def data(

@@ -35,7 +35,7 @@ def monitor(
         emit_json(told)
         return
     rows = [_line(w) for w in told["windows"]]
-    emit_table(("day", "model", "rows", "verdict", "drifted", "labelled", "accuracy", "roc_auc"), rows)
+    emit_table(("day", "model", "rows", "verdict", "drifted", "labelled", "score"), rows)
     emit_facts({"looked at": told["looked_at"], "labels": told["labels"], "of unknown ids": told["labels_unmatched"]})
     for w in told["windows"]:
         for reason in (*w["verdict"]["reasons"], w["problem"]):
@@ -63,7 +63,8 @@ def _look(target: Target) -> None:
 def _line(w: dict[str, Any]) -> tuple[Any, ...]:
     drifted = ", ".join(c["name"] for c in (*w["predicted"], *w["features"]) if c["outcome"] == "drift")
     score = w["score"] or {}
-    shown = [f"{score[k]:.4f}" if score.get(k) is not None else "-" for k in ("accuracy", "roc_auc")]
+    known = ("accuracy", "roc_auc", "rmse", "mae")
+    shown = ["  ".join(f"{k} {score[k]:.4g}" for k in known if score.get(k) is not None) or "-"]
     return (
         w["day"],
         f"{w['model']['name']}/{w['model']['version']}",

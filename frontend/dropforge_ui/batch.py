@@ -35,13 +35,14 @@ def predict_file(api: Api, source: Path, target: Path, progress: Callable[[int],
             for rows in _pieces(reader):
                 answer = _ask(api, rows, summary.rows + 2)
                 for row, one in zip(rows, answer["predictions"], strict=True):
-                    shares = {f"probability_{k}": f"{p:.6f}" for k, p in one["probabilities"].items()}
-                    told = {**row, "prediction": one["label"], **shares}
+                    shares = {f"probability_{k}": f"{p:.6f}" for k, p in one.get("probabilities", {}).items()}
+                    told = {**row, "prediction": one.get("label", one.get("prediction")), **shares}
                     if writer is None:
                         writer = csv.DictWriter(made, list(told))
                         writer.writeheader()
                     writer.writerow(told)
-                    summary.labels[str(one["label"])] += 1
+                    if "label" in one:
+                        summary.labels[str(one["label"])] += 1
                 summary.rows += len(rows)
                 summary.warned += sum(w.get("rows", 0) for w in answer.get("warnings", ()))
                 progress(summary.rows)

@@ -13,9 +13,18 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 12, 30
 
 
 def curve(
-    xs: Sequence[float], ys: Sequence[float], *, title: str, at: float | None = None, line: float | None = None
+    xs: Sequence[float],
+    ys: Sequence[float],
+    *,
+    title: str,
+    at: float | None = None,
+    line: float | None = None,
+    labels: Sequence[str] = (),
 ) -> Markup:
-    """`ys` in 0 … 1 over `xs` (sorted). `at` marks the present value, `line` is a horizontal threshold."""
+    """`ys` in 0 … 1 over `xs` (sorted). `at` marks the present value, `line` is a horizontal threshold.
+
+    `labels`: of the five marks from 0 to 1; percentages when left out.
+    """
     low, high = min(xs), max(xs)
     span = (high - low) or 1.0
 
@@ -36,7 +45,7 @@ def curve(
     ticks = [low + span * i / 4 for i in range(5)]
     return _drawing(
         title,
-        _grid(py, (0, 0.25, 0.5, 0.75, 1)),
+        _grid(py, (0, 0.25, 0.5, 0.75, 1), labels),
         [
             tag("text", number(round(t) if span > 20 else round(t, 6)), x=px(t), y=_H - 10, text_anchor=_anchor(i, 5))
             for i, t in enumerate(ticks)
@@ -118,9 +127,11 @@ def interval(point: float, low: float, high: float, scale: tuple[float, float]) 
     )
 
 
-def _grid(py: object, levels: Sequence[float]) -> list[Markup]:
+def _grid(py: object, levels: Sequence[float], labels: Sequence[str] = ()) -> list[Markup]:
+    """Upright scale; `labels`: percentages when left out."""
     assert callable(py)  # noqa: S101 - narrows the type
-    return [_level(py(level), f"{level:.0%}") for level in levels]
+    shown = labels or [f"{level:.0%}" for level in levels]
+    return [_level(py(level), label) for level, label in zip(levels, shown, strict=True)]
 
 
 def _level(y: float, label: str) -> Markup:

@@ -33,6 +33,7 @@ class ModelInfo(TypedDict, total=False):
     set_at: str
     set_by: str
     target: str
+    task: str  # classification, regression; an older API does not say
     classes: list[str]
     positive_class: str | None
     threshold: float | None
@@ -44,7 +45,7 @@ class ModelInfo(TypedDict, total=False):
 
 
 class Prediction(TypedDict, total=False):
-    predictions: list[dict[str, Any]]  # label, probabilities; prediction_set and contributions where asked for
+    predictions: list[dict[str, Any]]  # label, probabilities, or of a regression prediction; what was asked for besides
     model: Identity
     threshold: float | None
     warnings: list[dict[str, Any]]

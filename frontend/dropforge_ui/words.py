@@ -14,6 +14,7 @@ TERMINAL: Final = frozenset({"concluded", "rejected", "blocked", "failed", "skip
 
 _METRICS: Final = {
     "roc_auc": "ROC AUC", "f1": "F1", "brier": "Brier score", "ece": "calibration error", "mcc": "Matthews correlation",
+    "rmse": "root mean squared error", "mae": "mean absolute error", "mape": "mean absolute percentage error", "r2": "R²",
 }  # fmt: skip
 
 

@@ -47,13 +47,15 @@ def intervals(scored: Rows, names: Iterable[str], seed: int, most: int = compari
 def evidence(scored: Rows, out_of_fold: Rows, names: Sequence[str], seed: int) -> Evidence:
     """How well the model's scores are known: on the held-out rows, and cross-validated on the training rows' folds."""
     classes = scored.probabilities.shape[1]
+    regression = classes == 1
+    measured = metrics.TUNED_REGRESSION if regression else metrics.TUNED
     most = comparison.RESAMPLES if classes <= _FEW_CLASSES else _FEWER_DRAWS
     crossed = {}
     if len(out_of_fold.y) and len(np.unique(out_of_fold.y)) > 1:
         crossed = intervals(out_of_fold, names, seed, _FEWER_DRAWS)
     return Evidence(
-        rarest_class_rows=int(np.bincount(scored.y, minlength=classes).min()),
-        heldout=intervals(scored, dict.fromkeys((*names, *metrics.TUNED)), seed, most),
+        rarest_class_rows=len(scored.y) if regression else int(np.bincount(scored.y, minlength=classes).min()),
+        heldout=intervals(scored, dict.fromkeys((*names, *measured)), seed, most),
         cross_validated=crossed,
     )
 
@@ -225,7 +227,7 @@ def logged(made: dict[str, Any]) -> dict[str, float]:
     for name, (low, high) in made["intervals"].items():
         told |= {f"heldout.{name}.low": low, f"heldout.{name}.high": high}
     for c in made["conformal"]:
-        told |= {f"conformal.{c['coverage']:g}.{k}": c[k] for k in ("covered", "mean_size")}
+        told |= {f"conformal.{c['coverage']:g}.{k}": c[k] for k in ("covered", "mean_size", "mean_width") if k in c}
     for d in made["differences"]:
         column = re.sub(r"[^\w.\- /]", "_", d["column"])
         told |= {f"fairness.{column}.{k}": d[k] for k in d if k.endswith("_difference")}

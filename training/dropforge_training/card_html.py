@@ -15,21 +15,16 @@ _LINES = ("model", "c1", "c2", "c3", "c4", "c5")
 def render(card: dict[str, Any]) -> str:
     """The page of a card as `card.card` makes it."""
     title = f"{card['model']} · {card['project']}"
-    parts = [
+    head = (
         f'<div class="head"><h1>{escape(title)}</h1><span class="soft">predicts {escape(card["target"])}</span>'
-        f'<span class="mono">run {escape(card["run_id"])} · data {escape(card["dataset_id"])}</span></div>',
-        _verdict(card),
-        _warning(card),
-        _tiles(card),
-        _ranking(card),
-        _decisions(card),
-        _honesty(card),
-        _sets(card),
-        _slices(card),
-        _why(card),
-        _against(card["comparison"]),
-        _making(card),
-    ]
+        f'<span class="mono">run {escape(card["run_id"])} · data {escape(card["dataset_id"])}</span></div>'
+    )
+    if card.get("task") == "regression":
+        from dropforge_training import regression_card_html  # it uses the shared sections of this module
+
+        parts = [head, *regression_card_html.parts(card)]
+    else:
+        parts = [head, *_classification(card)]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -38,7 +33,24 @@ def render(card: dict[str, Any]) -> str:
     )
 
 
-def _verdict(card: dict[str, Any]) -> str:
+def _classification(card: dict[str, Any]) -> list[str]:
+    return [
+        comparison_verdict(card),
+        warning(card),
+        _tiles(card),
+        _ranking(card),
+        _decisions(card),
+        _honesty(card),
+        _sets(card),
+        slices(card),
+        why(card),
+        against(card["comparison"]),
+        making(card),
+    ]
+
+
+def comparison_verdict(card: dict[str, Any]) -> str:
+    """Whether it is better than the served model, as far as its held-out rows can tell."""
     told = card["comparison"]
     everything = next((s for s in told["slices"] if s["slice"] == "all"), None)
     metric = NAMES.get(told["metric"], told["metric"])
@@ -65,7 +77,7 @@ def _verdict(card: dict[str, Any]) -> str:
     return f'<section class="box verdict" style="--tone:var(--{tone})">{words}</section>'
 
 
-def _warning(card: dict[str, Any]) -> str:
+def warning(card: dict[str, Any]) -> str:
     """For a model with too few held-out rows: the cross-validated scores first."""
     if not card["warning"]:
         return ""
@@ -195,14 +207,15 @@ def _sets(card: dict[str, Any]) -> str:
     )
 
 
-def _slices(card: dict[str, Any]) -> str:
-    slices = card["slices"]
-    if not slices:
+def slices(card: dict[str, Any]) -> str:
+    """Scores by the values of sensitive columns."""
+    found = card["slices"]
+    if not found:
         return ""
-    scores = [k for k in dict.fromkeys(k for s in slices for k in s) if k not in {"column", "value", "rows"}]
+    scores = [k for k in dict.fromkeys(k for s in found for k in s) if k not in {"column", "value", "rows"}]
     rows = [
         (f"{s['column']} = {s['value']}", f"{s['rows']:,}", *(f"{s[k]:.3f}" if k in s else "–" for k in scores))
-        for s in slices
+        for s in found
     ]
     apart = [
         (
@@ -223,7 +236,8 @@ def _slices(card: dict[str, Any]) -> str:
     )
 
 
-def _why(card: dict[str, Any]) -> str:
+def why(card: dict[str, Any]) -> str:
+    """Importance of columns, and exact contributions where the model has them."""
     metric, columns = card["importance"]["metric"], card["importance"]["columns"]
     if not columns:
         return '<h2>Because of what</h2><p class="soft">Too few rows of some class to say.</p>'
@@ -236,11 +250,11 @@ def _why(card: dict[str, Any]) -> str:
     ]
     found = card["contributions"]
     if found and "swarm" in found:
-        picture = card_svg.swarm(found["swarm"], told="contributions of columns to single predictions, log-odds")
+        picture = card_svg.swarm(found["swarm"], told="contributions of columns to single predictions")
         key = "".join(f'<i style="--c:var(--v{i})"></i>{t}' for i, t in ((0, "low value"), (2, "middle"), (4, "high")))
         parts.append(
-            f'<div class="box" style="margin-top:14px"><h3>Exact contributions to {found["rows"]} predictions, in log-odds of '
-            f'{escape(card["positive"])}</h3><p class="soft key">{key} <i style="--c:var(--ref)"></i>category</p>{picture}</div>'
+            f'<div class="box" style="margin-top:14px"><h3>Exact contributions to {found["rows"]} predictions, {_unit(card)}</h3>'
+            f'<p class="soft key">{key} <i style="--c:var(--ref)"></i>category</p>{picture}</div>'
         )
         parts.append(
             f'<div class="pair" style="margin-top:14px">{"".join(_example(e, card) for e in found["examples"])}</div>'
@@ -248,15 +262,25 @@ def _why(card: dict[str, Any]) -> str:
     return "".join(parts)
 
 
+def _unit(card: dict[str, Any]) -> str:
+    if card.get("task") == "regression":
+        return "of the logarithm" if card["transform"] else f"in units of {escape(card['target'])}"
+    return f"in log-odds of {escape(card['positive'])}"
+
+
 def _example(example: dict[str, Any], card: dict[str, Any]) -> str:
     rows = [(f"{c['column']} = {c['value']}", c["contribution"], 0.0) for c in example["contributions"]]
     rows.append(("all other columns", example["rest"], 0.0))
     picture = card_svg.bars(rows, told="contributions to one prediction", form="{:+.2f}", width=150)
-    said = f"{card['positive']} with {example['probability']:.1%}; in truth {example['label']}"
+    if "prediction" in example:
+        said = f"{example['prediction']:,.6g} predicted, {example['label']} observed"
+    else:
+        said = f"{card['positive']} with {example['probability']:.1%}; in truth {example['label']}"
     return f'<div class="box"><h3>{escape(said)}</h3>{picture}</div>'
 
 
-def _against(told: dict[str, Any]) -> str:
+def against(told: dict[str, Any]) -> str:
+    """The comparison with the served model, slice by slice."""
     if not told["slices"]:
         return ""
     rows = [(s["slice"], s["gain"], s["low"], s["high"]) for s in told["slices"]]
@@ -281,7 +305,8 @@ def _against(told: dict[str, Any]) -> str:
     )
 
 
-def _making(card: dict[str, Any]) -> str:
+def making(card: dict[str, Any]) -> str:
+    """Tuning, parameters, parity of the bundle."""
     tuning = card["tuning"]
     curve = tuning.get("curve", [])
     picture = ""

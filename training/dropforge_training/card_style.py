@@ -47,6 +47,10 @@ NAMES = {
     "f1": "F1",
     "mcc": "Matthews correlation",
     "ece": "calibration error (ECE)",
+    "rmse": "root mean squared error",
+    "mae": "mean absolute error",
+    "mape": "mean absolute percentage error",
+    "r2": "R²",
 }
 
 

@@ -126,6 +126,52 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     )
 
 
+def scatter(points: Points, *, x: str, y: str, told: str) -> str:
+    """Points over one range on both axes, with the line on which both are equal."""
+    left, top, side = 64, 10, 250
+    values = [v for p in points for v in p[:2]]
+    low, high = min(values), max(values)
+    low, high = (low, high) if low < high else (low - 0.5, high + 0.5)
+    labels = [f"{low + (high - low) * i / 3:.3g}" for i in range(4)]
+    parts = [_grid(left, top, side, side, labels)]
+    for i, label in enumerate(labels):
+        parts.append(f'<text x="{left + side * i / 3:.0f}" y="{top + side + 15}" text-anchor="middle">{label}</text>')
+    parts.append(f'<line class="guide" x1="{left}" y1="{top + side}" x2="{left + side}" y2="{top}"/>')
+    scale = side / (high - low)
+    for a, b, *_ in points:
+        cx, cy = left + (a - low) * scale, top + side - (b - low) * scale
+        parts.append(f'<circle class="model dot" fill-opacity=".45" cx="{cx:.1f}" cy="{cy:.1f}" r="2.4"/>')
+    parts.append(f'<text x="{left + side / 2}" y="{top + side + 32}" text-anchor="middle">{escape(x)}</text>')
+    parts.append(
+        f'<text transform="translate(12 {top + side / 2}) rotate(-90)" text-anchor="middle">{escape(y)}</text>'
+    )
+    return _svg(left + side + 14, top + side + 38, told, parts)
+
+
+def histogram(edges: Sequence[float], counts: Sequence[int], *, x: str, told: str) -> str:
+    """Upright bars over a number line, with a mark at 0."""
+    left, top, width, height = 12, 10, 310, 250
+    low, high = edges[0], edges[-1]
+    scale, tallest = width / (high - low), max(*counts, 1)
+    parts = []
+    for start, end, count in zip(edges, edges[1:], counts, strict=False):
+        tall = height * count / tallest
+        at = left + (start - low) * scale
+        wide = max(0.8, (end - start) * scale - 1)
+        y = top + height - tall
+        parts.append(f'<rect class="bar" x="{at:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{tall:.1f}"/>')
+    if low < 0 < high:
+        zero = left - low * scale
+        parts.append(f'<line class="guide" x1="{zero:.1f}" y1="{top}" x2="{zero:.1f}" y2="{top + height}"/>')
+    for i in range(4):
+        value = low + (high - low) * i / 3
+        parts.append(
+            f'<text x="{left + width * i / 3:.0f}" y="{top + height + 15}" text-anchor="middle">{value:.3g}</text>'
+        )
+    parts.append(f'<text x="{left + width / 2}" y="{top + height + 32}" text-anchor="middle">{escape(x)}</text>')
+    return _svg(left + width + 24, top + height + 38, told, parts)
+
+
 def swarm(columns: Sequence[dict[str, Any]], *, told: str) -> str:
     """One row a column: every point a prediction, to the right where it speaks for the class; the shade is the column's value."""
     left, width, step = 150, 820, 34

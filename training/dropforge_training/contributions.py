@@ -8,7 +8,7 @@ import numpy as np
 import xgboost
 from sklearn.compose import ColumnTransformer
 
-from dropforge_training.processing import LabelledPipeline
+from dropforge_training.processing import LabelledPipeline, NumberPipeline
 from dropforge_training.synthetic import SHARED, coarse
 from dropforge_training.tables import Table
 
@@ -18,14 +18,18 @@ _EXAMPLES = 3
 _LARGEST = 6
 
 
-def of(model: LabelledPipeline, rows: Table, positive: int | None, seed: int) -> dict[str, Any] | None:
-    """Contributions in log-odds on a sample of rows; None for a model or preprocessor they cannot be read from.
+def of(model: LabelledPipeline | NumberPipeline, rows: Table, positive: int | None, seed: int) -> dict[str, Any] | None:
+    """Contributions in log-odds (of a regression in units of its transformed target) on a sample of rows.
+
+    None for a model or preprocessor they cannot be read from.
 
     A one-hot column's contributions are summed into its source column. Binary: towards the positive class; multiclass: the
     mean of the absolute contributions over the classes, without examples.
     """
     cleaner, preprocessor, estimator = (step for _, step in model.pipeline.steps)
-    if not isinstance(estimator, xgboost.XGBClassifier) or not isinstance(preprocessor, ColumnTransformer):
+    if not isinstance(estimator, xgboost.XGBClassifier | xgboost.XGBRegressor) or not isinstance(
+        preprocessor, ColumnTransformer
+    ):
         return None
     source = _sources(cleaner, preprocessor)
     chosen = np.random.default_rng(seed).permutation(len(rows))[:_ROWS]
@@ -50,7 +54,7 @@ def of(model: LabelledPipeline, rows: Table, positive: int | None, seed: int) ->
         summed, bias = sign * summed, sign * float(raw[0, -1])
         told["base"] = bias
         told["swarm"] = [_swarm(names[i], summed[:, i], clean[names[i]].to_numpy()) for i in order[:_COLUMNS]]
-        told["examples"] = _examples(summed, bias, names, x, model, chosen, rows)
+        told["examples"] = _examples(summed, bias, names, x, model, rows.y[chosen])
     return told
 
 
@@ -84,23 +88,24 @@ def _examples(
     bias: float,
     names: list[str],
     x: Any,
-    model: LabelledPipeline,
-    chosen: np.ndarray,
-    rows: Table,
+    model: LabelledPipeline | NumberPipeline,
+    y: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """The surest yes, the most doubtful and the surest no of the sample, with what moved them most."""
+    """The surest yes, the most doubtful and the surest no of the sample, with what moved them most; of a regression the largest,
+    the middle and the smallest prediction. y: codes or numbers, shape [rows]."""
     margin = summed.sum(axis=1) + bias
     ranked = np.argsort(-margin)
-    picked = [int(ranked[0]), int(np.argmin(np.abs(margin))), int(ranked[-1])]
-    probabilities = model.predict_proba(x)
-    at = list(model.classes_).index(model.positive)
+    number = isinstance(model, NumberPipeline)
+    middle = int(ranked[len(ranked) // 2]) if number else int(np.argmin(np.abs(margin)))
+    picked = [int(ranked[0]), middle, int(ranked[-1])]
+    predicted = model.predict(x) if isinstance(model, NumberPipeline) else _chances(model, x)
     told = []
     for i in dict.fromkeys(picked):
         largest = np.argsort(-np.abs(summed[i]))[:_LARGEST]
         told.append(
             {
-                "probability": float(probabilities[i, at]),
-                "label": str(model.classes_[rows.y[chosen[i]]]),
+                "prediction" if number else "probability": float(predicted[i]),
+                "label": f"{y[i]:g}" if isinstance(model, NumberPipeline) else str(model.classes_[y[i]]),
                 "margin": float(margin[i]),
                 "contributions": [
                     {"column": names[k], "value": _shown(x[names[k]], i), "contribution": float(summed[i, k])}
@@ -110,6 +115,10 @@ def _examples(
             }
         )
     return told
+
+
+def _chances(model: LabelledPipeline, x: Any) -> np.ndarray:
+    return np.asarray(model.predict_proba(x)[:, list(model.classes_).index(model.positive)])
 
 
 def _shown(column: Any, i: int) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 from sklearn import metrics as sk
 
-from dropforge.metrics import sign
+from dropforge.metrics import METRICS, sign
+from dropforge.serving.regression import inverse
 from dropforge_training import metrics
 from dropforge_training.metrics import Rows
+from dropforge_training.models.base import Fold
 
 _BINS = 10
 
@@ -21,6 +23,17 @@ def score(metric: str, y: np.ndarray, probabilities: np.ndarray, positive: int =
     binary = probabilities.shape[1] == 2
     rows = Rows(y, probabilities.argmax(axis=1), probabilities, positive if binary else None)
     return metrics.score(metric, rows)
+
+
+def score_fold(metric: str, fold: Fold, predicted: np.ndarray) -> float:
+    """One tuning metric of a fold's validation rows, larger is better; of a regression in units of the target.
+
+    predicted: as models.base.Trained has them, shape [rows, classes], or [rows, 1] of a regression.
+    """
+    if METRICS[metric].task == "classification":
+        return score(metric, fold.y_valid, predicted, fold.positive)
+    y, numbers = (inverse(fold.transform, v) for v in (fold.y_valid, predicted.reshape(-1)))
+    return metrics.score(metric, metrics.of_numbers(y, numbers))
 
 
 def evaluate(y: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray, positive: int | None) -> dict[str, float]:
@@ -39,6 +52,16 @@ def evaluate(y: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray, po
         "ece": calibration_error(truth, p),
         "rows": float(len(y)),
     }
+
+
+def evaluate_numbers(y: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Every metric of a regression's card, in units of the target where they have one. y, predicted: shape [rows]."""
+    rows = metrics.of_numbers(y, predicted)
+    found = {name: sign(name) * metrics.score(name, rows) for name in metrics.TUNED_REGRESSION}
+    off = y - predicted
+    found |= {"median_absolute_error": float(np.median(np.abs(off))), "mean_error": float(off.mean())}
+    found["rows"] = float(len(y))
+    return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def uncalibrated(y: np.ndarray, raw: np.ndarray, positive: int | None) -> dict[str, float]:

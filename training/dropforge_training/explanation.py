@@ -11,25 +11,36 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
-from xgboost import XGBClassifier
+from xgboost import XGBClassifier, XGBRegressor
 
 from dropforge.serving import explain
 from dropforge.serving.manifest import BundleManifest
-from dropforge_training.processing import LabelledPipeline
+from dropforge_training.processing import LabelledPipeline, NumberPipeline
 
 TOLERANCE = 1e-4
 _CHECKED_ROWS = 20
 _Parts = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
-def explanation(model: LabelledPipeline, manifest: BundleManifest, train: Any, held: Any, log: logging.Logger) -> bytes:
+def explanation(
+    model: LabelledPipeline | NumberPipeline, manifest: BundleManifest, train: Any, held: Any, log: logging.Logger
+) -> bytes:
     """Bytes of explain.npz, checked against the model on held-out rows; empty when the model cannot be explained exactly."""
     cleaner, preprocessor, estimator = (step for _, step in model.pipeline.steps[:3])
     made = _structure(estimator, lambda: preprocessor.transform(cleaner.transform(train)))
+    if made is not None and isinstance(model, NumberPipeline):
+        made = {**made[0], "space": model.rule.transform or "prediction", "binary": False}, made[1]
     if made is None or len(model.pipeline.steps) != 3:
         log.warning("no explanations", extra={"estimator": type(estimator).__name__})
         return b""
@@ -44,15 +55,25 @@ def explanation(model: LabelledPipeline, manifest: BundleManifest, train: Any, h
     return body
 
 
-def _difference(explainer: explain.Explainer, model: LabelledPipeline, cleaner: Any, rows: Any) -> float:
-    """Largest |probability from the explanation − the model's|. A score's probability needs all classes: compared as their gaps."""
+def _difference(
+    explainer: explain.Explainer, model: LabelledPipeline | NumberPipeline, cleaner: Any, rows: Any
+) -> float:
+    """Largest |probability from the explanation − the model's|; of a regression relative.
+
+    A score's probability needs all classes: compared as their gaps.
+    """
     clean = cleaner.transform(rows)
     feeds = {
         "numbers": clean[cleaner.numbers].to_numpy(dtype=np.float32),
         "texts": clean[cleaner.categories].to_numpy(dtype=object),
     }
     feeds = {k: v for k, v in feeds.items() if v.shape[1]}
-    expected = np.asarray(model.pipeline.predict_proba(rows), dtype=np.float64)  # what calibration is applied to
+    expected = model.raw(rows)  # what calibration, or the inverse transform, is applied to
+    if isinstance(model, NumberPipeline):
+        found = explainer.explain(feeds, [0.0] * len(rows))
+        output = found.base + found.contributions.sum(axis=1)
+        spread = float(np.std(expected)) or 1.0
+        return float((np.abs(output - expected[:, 0]) / np.maximum(np.abs(expected[:, 0]), spread)).max())
     if model.positive:
         found = explainer.explain(feeds, [model.positive] * len(rows))
         output = found.base + found.contributions.sum(axis=1)
@@ -71,17 +92,23 @@ def _difference(explainer: explain.Explainer, model: LabelledPipeline, cleaner: 
 
 
 def _structure(estimator: Any, matrix: Callable[[], Any]) -> _Parts | None:
-    if isinstance(estimator, XGBClassifier):
-        return _xgboost(estimator, np.asarray(matrix()[:1], dtype=np.float32))
-    if isinstance(estimator, HistGradientBoostingClassifier):
-        return _hist_gradient_boosting(estimator)
-    if isinstance(estimator, RandomForestClassifier | ExtraTreesClassifier):
-        return _forest(estimator.estimators_)
-    if isinstance(estimator, DecisionTreeClassifier):
-        return _forest([estimator])
-    if isinstance(estimator, LogisticRegression):
-        return _linear(estimator, np.asarray(matrix(), dtype=np.float64).mean(axis=0))
-    return None
+    """`matrix`: makes the training rows as the estimator gets them."""
+    match estimator:
+        case XGBClassifier() | XGBRegressor():
+            made = _xgboost(estimator, np.asarray(matrix()[:1], dtype=np.float32))
+        case HistGradientBoostingClassifier() | HistGradientBoostingRegressor():
+            made = _hist_gradient_boosting(estimator)
+        case RandomForestClassifier() | ExtraTreesClassifier():
+            made = _forest(estimator.estimators_)
+        case RandomForestRegressor() | ExtraTreesRegressor():
+            made = _forest(estimator.estimators_, votes=False)
+        case DecisionTreeClassifier():
+            made = _forest([estimator])
+        case LogisticRegression() | Ridge() | LinearRegression():
+            made = _linear(estimator, np.asarray(matrix(), dtype=np.float64).mean(axis=0))
+        case _:
+            made = None
+    return made
 
 
 def _numbers(preprocessor: Any, count: int) -> dict[str, np.ndarray]:
@@ -97,16 +124,22 @@ def _numbers(preprocessor: Any, count: int) -> dict[str, np.ndarray]:
     return {"fill": fill, "center": center, "scale": scale}
 
 
-def _linear(estimator: LogisticRegression, mean: np.ndarray) -> _Parts:
-    binary = len(estimator.classes_) == 2
-    arrays = {"coefficients": estimator.coef_, "intercept": estimator.intercept_, "mean": mean}
+def _linear(estimator: Any, mean: np.ndarray) -> _Parts:
+    binary = len(getattr(estimator, "classes_", ())) == 2
+    arrays = {
+        "coefficients": np.atleast_2d(estimator.coef_),
+        "intercept": np.atleast_1d(estimator.intercept_),
+        "mean": mean,
+    }
     return {"kind": "linear", "space": "log_odds" if binary else "score", "binary": binary}, arrays
 
 
-def _forest(trees: list[Any]) -> _Parts:
+def _forest(trees: list[Any], *, votes: bool = True) -> _Parts:
+    """`votes`: a leaf holds counts of classes, which become fractions; else the mean number."""
     parts = []
     for t in (tree.tree_ for tree in trees):
-        value = t.value[:, 0, :] / t.value[:, 0, :].sum(axis=1, keepdims=True) / len(trees)
+        whole = t.value[:, 0, :].sum(axis=1, keepdims=True) if votes else 1.0
+        value = t.value[:, 0, :] / whole / len(trees)
         split = t.children_left >= 0
         parts.append(
             {
@@ -123,7 +156,7 @@ def _forest(trees: list[Any]) -> _Parts:
     return {"kind": "trees", "space": "probability", "binary": False}, _joined(parts, np.zeros(classes))
 
 
-def _hist_gradient_boosting(estimator: HistGradientBoostingClassifier) -> _Parts | None:
+def _hist_gradient_boosting(estimator: Any) -> _Parts | None:
     outputs = len(estimator._predictors[0])
     parts = []
     for trees in estimator._predictors:
@@ -149,12 +182,13 @@ def _hist_gradient_boosting(estimator: HistGradientBoostingClassifier) -> _Parts
     return {"kind": "trees", "space": space, "binary": outputs == 1}, _joined(parts, base)
 
 
-def _xgboost(estimator: XGBClassifier, row: np.ndarray) -> _Parts | None:
+def _xgboost(estimator: Any, row: np.ndarray) -> _Parts | None:
     learner = json.loads(estimator.get_booster().save_raw("json"))["learner"]
     booster = learner["gradient_booster"]
     if booster["name"] != "gbtree":
         return None
-    outputs = 1 if len(estimator.classes_) == 2 else len(estimator.classes_)
+    classes = len(getattr(estimator, "classes_", ()))  # a regressor has none
+    outputs = classes if classes > 2 else 1
     parts = []
     for tree, k in zip(booster["model"]["trees"], booster["model"]["tree_info"], strict=True):
         if any(tree["split_type"]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,17 +15,24 @@ from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgbo
 from skl2onnx import convert_sklearn, update_registered_converter
 from skl2onnx._supported_operators import sklearn_operator_name_map
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
-from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
-from skl2onnx.operator_converters.random_forest import convert_sklearn_random_forest_classifier
-from sklearn.ensemble import HistGradientBoostingClassifier
-from xgboost import XGBClassifier
+from skl2onnx.common.shape_calculator import (
+    calculate_linear_classifier_output_shapes,
+    calculate_linear_regressor_output_shapes,
+)
+from skl2onnx.operator_converters.random_forest import (
+    convert_sklearn_random_forest_classifier,
+    convert_sklearn_random_forest_regressor_converter,
+)
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.pipeline import Pipeline
+from xgboost import XGBClassifier, XGBRegressor
 
 from dropforge.errors import DropforgeError, InvalidRequest, JobFailed
 from dropforge.serving.manifest import BundleManifest, Feature, GraphInput, PythonModel
 from dropforge.serving.predictor import open_graph, read_manifest
 from dropforge_training import synthetic
 from dropforge_training.forest import split
-from dropforge_training.processing import MISSING_TOKEN, LabelledPipeline, TableCleaner
+from dropforge_training.processing import MISSING_TOKEN, LabelledPipeline, NumberPipeline, TableCleaner
 from dropforge_training.python_models import open_pickle
 from dropforge_training.steps import NO_STEPS
 from dropforge_training.tables import Table, TrainingData
@@ -34,7 +42,7 @@ _NUMBERS, _TEXTS = "numbers", "texts"
 
 
 class _PlainNumbers:
-    """A graph container that takes truth values in lists of attributes for 0 and 1: the onnx package refuses them."""
+    """A graph container that takes numpy's numbers and truth values in attributes: the onnx package refuses them."""
 
     def __init__(self, container: Any) -> None:
         self._container = container
@@ -43,11 +51,14 @@ class _PlainNumbers:
         return getattr(self._container, name)
 
     def add_node(self, *arguments: Any, **attributes: Any) -> Any:
-        plain = {
-            k: [int(v) if isinstance(v, bool | np.bool_) else v for v in given] if isinstance(given, list) else given
-            for k, given in attributes.items()
-        }
-        return self._container.add_node(*arguments, **plain)
+        return self._container.add_node(*arguments, **{k: _plain_attribute(v) for k, v in attributes.items()})
+
+
+def _plain_attribute(given: Any) -> Any:
+    if not isinstance(given, list | np.ndarray):
+        return given
+    values = [v.item() if isinstance(v, np.generic) else v for v in given]
+    return [int(v) if isinstance(v, bool) else v for v in values]
 
 
 def _convert_hist_gradient_boosting(scope: Any, operator: Any, container: Any) -> None:
@@ -55,12 +66,30 @@ def _convert_hist_gradient_boosting(scope: Any, operator: Any, container: Any) -
     convert_sklearn_random_forest_classifier(scope, operator, _PlainNumbers(container))
 
 
-def to_onnx(model: LabelledPipeline, numbers: int, texts: int) -> tuple[bytes, str]:
-    """Graph of everything after the processor, and the name of its probabilities output.
+def _convert_hist_gradient_boosting_regressor(scope: Any, operator: Any, container: Any) -> None:
+    """The library's converter; it writes the base value as an array."""
+    convert_sklearn_random_forest_regressor_converter(scope, operator, _PlainNumbers(container))
+
+
+def _register_regressors() -> None:
+    update_registered_converter(
+        XGBRegressor, "XGBoostXGBRegressor", calculate_linear_regressor_output_shapes, convert_xgboost
+    )
+    update_registered_converter(
+        HistGradientBoostingRegressor,
+        "SklearnHistGradientBoostingRegressor",
+        calculate_linear_regressor_output_shapes,
+        _convert_hist_gradient_boosting_regressor,
+    )
+
+
+def to_onnx(pipeline: Pipeline, numbers: int, texts: int) -> tuple[bytes, str]:
+    """Graph of everything after the processor, and the name of its output: probabilities, or a regression's numbers.
 
     Raises JobFailed naming the step that has no converter, and the way out.
     """
-    _check_processor(model.pipeline.steps[0][1])
+    _check_processor(pipeline.steps[0][1])
+    _register_regressors()
     update_registered_converter(
         XGBClassifier,
         "XGBoostXGBClassifier",
@@ -75,7 +104,8 @@ def to_onnx(model: LabelledPipeline, numbers: int, texts: int) -> tuple[bytes, s
         _convert_hist_gradient_boosting,
         options={"nocl": [True, False], "zipmap": [True, False, "columns"], "raw_scores": [True, False]},
     )
-    rest = model.pipeline[1:]
+    rest = pipeline[1:]
+    classifier = hasattr(rest.steps[-1][1], "classes_")
     inputs = ([(_NUMBERS, FloatTensorType([None, numbers]))] if numbers else []) + (
         [(_TEXTS, StringTensorType([None, texts]))] if texts else []
     )
@@ -83,7 +113,7 @@ def to_onnx(model: LabelledPipeline, numbers: int, texts: int) -> tuple[bytes, s
         graph = convert_sklearn(
             rest,
             initial_types=inputs,
-            options={id(rest.steps[-1][1]): {"zipmap": False}},
+            options={id(rest.steps[-1][1]): {"zipmap": False}} if classifier else None,
             target_opset={"": 17, "ai.onnx.ml": 3},
         )
     except Exception as error:
@@ -96,6 +126,8 @@ def to_onnx(model: LabelledPipeline, numbers: int, texts: int) -> tuple[bytes, s
             fix="use a step that has a converter (docs/how-to-new-model.md), do its work by `processing` in settings.yaml, or say "
             "`serve: python` in the model's entry: slower, in a function of its own",
         ) from error
+    if not classifier:
+        return graph.SerializeToString(), graph.graph.output[0].name
     probabilities = graph.graph.output[1].name
     return split(graph).SerializeToString(), probabilities
 
@@ -139,7 +171,7 @@ def _without_converter(steps: list[tuple[str, Any]], within: str = "") -> str:
 
 
 def manifest_for(
-    model: LabelledPipeline,
+    model: LabelledPipeline | NumberPipeline,
     data: TrainingData,
     onnx: bytes,
     probabilities_output: str,
@@ -209,7 +241,7 @@ def manifest_for(
         probabilities_output=probabilities_output,
         classes=tuple(data.classes),
         positive_class=data.positive,
-        threshold=model.threshold,
+        threshold=model.threshold if isinstance(model, LabelledPipeline) else 0.0,
         onnx_sha256="" if python else hashlib.sha256(onnx).hexdigest(),
         python=python,
         missing_token=MISSING_TOKEN,
@@ -218,7 +250,8 @@ def manifest_for(
         example=records(synthetic.row(data.train.x, kinds))[0],
         holdout_share=holdout_share,
         moved_rows=data.moved,
-        calibration=model.calibration,
+        calibration=model.calibration if isinstance(model, LabelledPipeline) else None,
+        regression=model.rule if isinstance(model, NumberPipeline) else None,
     )
 
 
@@ -296,6 +329,60 @@ def check_parity(
         )
     figures = {"max_abs_difference": worst, "label_flips": float(flips), "rows": float(len(rows))}
     return figures, np.concatenate(probabilities)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedNumbers:
+    """A regression's held-out rows as its bundle gives them. `output`: before the inverse transform, `widths`: shape [rows]."""
+
+    figures: dict[str, float]
+    output: np.ndarray
+    widths: np.ndarray
+
+
+def check_number_parity(
+    model: NumberPipeline,
+    manifest: BundleManifest,
+    body: bytes,
+    width_body: bytes,
+    rows: Table,
+    log: logging.Logger,
+    chunk: int = 2000,
+) -> CheckedNumbers:
+    """As check_parity, for a regression: the difference is relative to the larger of the number and the target's standard deviation.
+
+    Raises JobFailed when one differs by more than TOLERANCE or is no number.
+    """
+    try:
+        read = read_manifest(manifest.to_json())
+        predictor = open_pickle(read, body) if read.python else open_graph(read, body, lambda: width_body)
+    except DropforgeError as error:
+        raise JobFailed(f"the bundle cannot be opened: {error.message}", code="bundle_broken", fix=error.fix) from error
+    spread = float(np.std(rows.y)) or 1.0
+    differences, outputs, widths = [], [], []
+    for start in range(0, len(rows), chunk):
+        part = rows.x.iloc[start : start + chunk]
+        try:
+            served = predictor.predict(records(part))
+        except InvalidRequest as error:
+            raise JobFailed(
+                f"the bundle refuses held-out rows: {error.message}", code="parity", fix=error.fix
+            ) from error
+        expected = model.predict(part)
+        size = np.maximum(np.abs(expected), spread)
+        differences.append((np.abs(served.probabilities[:, 0] - expected) / size).max())
+        outputs.append(predictor.raw_run(served.feeds).reshape(-1).astype(np.float64))
+        widths.append(predictor.widths(served.feeds, len(part)))
+    worst = float(np.max(differences))  # NaN where any difference is: Python's max would drop it
+    log.info("bundle checked", extra={"rows": len(rows), "max_relative_difference": worst})
+    if not worst <= TOLERANCE:
+        raise JobFailed(
+            f"the bundle differs from its pipeline: relative difference {worst:.2g} (allowed {TOLERANCE:g})",
+            code="parity",
+            fix="a step is not exact in float32; remove it, or use a step with an exact converter",
+        )
+    figures = {"max_abs_difference": worst, "rows": float(len(rows))}
+    return CheckedNumbers(figures, np.concatenate(outputs), np.concatenate(widths))
 
 
 def _undecided(probabilities: np.ndarray, model: LabelledPipeline) -> np.ndarray:

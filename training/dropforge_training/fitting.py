@@ -6,17 +6,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 
 from dropforge.serving.calibration import calibrate
+from dropforge.serving.manifest import Regression
+from dropforge.serving.regression import values
 from dropforge.settings import Settings
-from dropforge_training import calibration, folds, thresholds
+from dropforge_training import calibration, folds, intervals, thresholds
 from dropforge_training.interruption import Interrupted
-from dropforge_training.metrics import Rows
-from dropforge_training.processing import LabelledPipeline, decide
+from dropforge_training.metrics import Rows, of_numbers
+from dropforge_training.models.base import predicted
+from dropforge_training.processing import LabelledPipeline, NumberPipeline, decide
 from dropforge_training.tables import BUCKETS, Table, TrainingData
 
 
@@ -69,6 +72,46 @@ def wanted_fits(data: TrainingData, seed: int) -> tuple[int, float]:
     return number, float(np.mean(fold != 0)) if number else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class FittedNumbers:
+    """A regression's model; `width`: predicts the logarithm of a row's width from the same columns, None: all rows are alike."""
+
+    model: NumberPipeline
+    width: Pipeline | None
+    out_of_fold: Rows  # what the model would serve for them
+
+
+def fit_numbers(
+    refit: Callable[[Table], Pipeline],
+    data: TrainingData,
+    settings: Settings,
+    *,
+    seed: int,
+    log: logging.Logger,
+    stop: Callable[[], bool],
+    allows: Callable[[int, float], bool] = lambda _fits, _seconds: True,
+) -> FittedNumbers:
+    """Fit on all training rows, and a model of how far off it is on the residuals of out-of-fold rows.
+
+    `refit`, `allows`, errors: see fit.
+    """
+    places, output = _outside(refit, data, seed, stop, allows)
+    pipeline = refit(data.train)
+    sizes = intervals.log_widths(data.fitted(data.train.y)[places] - output[:, 0])
+    prediction = settings.serving.prediction
+    rule = Regression(transform=data.transform, minimum=prediction.minimum, maximum=prediction.maximum)
+    width = None
+    if len(sizes):
+        rows = data.train.x.iloc[places]
+        width = Pipeline([*pipeline.steps[:-1], ("estimator", intervals.width_model(seed))])
+        matrix = np.asarray(width[:-1].transform(rows), dtype=np.float32)  # the processor and encoder stay as fitted
+        width.steps[-1][1].fit(matrix, sizes)
+        rule = replace(rule, width_range=(float(sizes.min()), float(sizes.max())))
+    log.info("out-of-fold residuals", extra={"rows": len(places), "widths": width is not None})
+    y = data.train.y[places]
+    return FittedNumbers(NumberPipeline(pipeline, rule), width, of_numbers(y, values(rule, output[:, 0])))
+
+
 def _out_of_fold(
     refit: Callable[[Table], Pipeline],
     data: TrainingData,
@@ -77,21 +120,33 @@ def _out_of_fold(
     allows: Callable[[int, float], bool],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Codes and probabilities of rows that the model predicting them was not fitted on."""
+    places, probabilities = _outside(refit, data, seed, stop, allows)
+    return data.train.y[places], probabilities
+
+
+def _outside(
+    refit: Callable[[Table], Pipeline],
+    data: TrainingData,
+    seed: int,
+    stop: Callable[[], bool],
+    allows: Callable[[int, float], bool],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places of training rows, and what a model that was not fitted on them predicts, as models.base.predicted gives it."""
     rows, classes = data.train, len(data.classes)
     fold, number = _fold_of(rows, classes, seed)
-    probabilities, codes, longest = [np.empty((0, classes))], [np.empty(0, dtype=np.int64)], 0.0
+    output, places, longest = [np.empty((0, max(1, classes)))], [np.empty(0, dtype=np.int64)], 0.0
     for f in range(number):
         if stop():
             raise Interrupted
         if not allows(f, longest):
             break
         started = time.monotonic()
-        outside = _side(rows, fold == f)
+        outside = np.flatnonzero(fold == f)
         fitted = refit(_side(rows, fold != f))
-        probabilities.append(np.asarray(fitted.predict_proba(outside.x), dtype=np.float64))
-        codes.append(outside.y)
+        output.append(np.asarray(predicted(fitted, rows.x.iloc[outside]), dtype=np.float64))
+        places.append(outside)
         longest = max(longest, time.monotonic() - started)
-    return np.concatenate(codes), np.concatenate(probabilities)
+    return np.concatenate(places), np.concatenate(output)
 
 
 def _fold_of(rows: Table, classes: int, seed: int) -> tuple[np.ndarray, int]:
@@ -102,7 +157,7 @@ def _fold_of(rows: Table, classes: int, seed: int) -> tuple[np.ndarray, int]:
         return np.zeros(len(rows), dtype=int), 0
     # the held-out share uses the hash modulo this; what is left of it is independent
     fold = ((rows.row // np.uint64(BUCKETS)) % np.uint64(k)).astype(int)
-    inside = all((np.bincount(rows.y[fold != f], minlength=classes) > 0).all() for f in range(k))
+    inside = not classes or all((np.bincount(rows.y[fold != f], minlength=classes) > 0).all() for f in range(k))
     if not inside or len(np.unique(fold)) < k:  # a rare class sits in one fold
         k = min(k, folds.fewest_different(rows))
         fold, asked = folds.stratified(rows, k, seed), min(asked, k)

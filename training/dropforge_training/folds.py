@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedKFold
 
 from dropforge.errors import JobFailed
 from dropforge_training.models.base import Candidate, Fold
@@ -20,11 +20,15 @@ _FOLDS = ((1_000, 5), (5_000, 3))
 def count(table: Table) -> int:
     """How many folds these rows are worth; 1: a single split. Every class must have a different row for each fold."""
     wanted = next((folds for rows, folds in _FOLDS if len(table) < rows), 1)
+    if _is_number(table):
+        return wanted if len(_different(table)[0]) >= wanted else 1
     return wanted if fewest_different(table) >= wanted else 1
 
 
 def fewest_different(table: Table) -> int:
-    """Different rows of the class that has the fewest."""
+    """Different rows of the class that has the fewest; of a regression all different rows."""
+    if _is_number(table):
+        return len(_different(table)[0])
     return int(np.min(np.bincount(table.y[_different(table)[0]], minlength=int(table.y.max()) + 1)))
 
 
@@ -35,10 +39,15 @@ def stratified(table: Table, folds: int, seed: int) -> np.ndarray:
     """
     first, copies = _different(table)
     fold = np.empty(len(first), dtype=np.int64)
-    splits = StratifiedKFold(folds, shuffle=True, random_state=seed).split(first, table.y[first])
+    kind = KFold if _is_number(table) else StratifiedKFold
+    splits = kind(folds, shuffle=True, random_state=seed).split(first, table.y[first])
     for number, (_, outside) in enumerate(splits):
         fold[outside] = number
     return np.asarray(fold[copies])
+
+
+def _is_number(table: Table) -> bool:
+    return bool(table.y.dtype.kind == "f")
 
 
 def _different(table: Table) -> tuple[np.ndarray, np.ndarray]:
@@ -54,7 +63,7 @@ def make(candidate: Candidate, data: TrainingData, markers: dict[str, tuple[str,
     """
     made = []
     for fit, valid in _split(data.train, seed):
-        if np.unique(data.train.y[valid]).size < 2:
+        if not data.regression and np.unique(data.train.y[valid]).size < 2:
             rarest = int(np.argmin(np.bincount(data.train.y)))
             raise JobFailed(
                 f"the class {data.classes[rarest]!r} has too few different rows to score trials on",
@@ -68,7 +77,8 @@ def make(candidate: Candidate, data: TrainingData, markers: dict[str, tuple[str,
         x = np.asarray(preprocessor.fit_transform(clean), dtype=np.float32)
         other = np.asarray(preprocessor.transform(cleaner.transform(data.train.x.iloc[valid])), dtype=np.float32)
         positive = data.classes.index(data.positive) if data.positive else 1
-        made.append(Fold(x, data.train.y[fit], other, data.train.y[valid], positive))
+        y = data.fitted(data.train.y)
+        made.append(Fold(x, y[fit], other, y[valid], positive, data.transform))
     return made
 
 
@@ -92,7 +102,7 @@ def validation(table: Table) -> np.ndarray:
     # The rest of hash / BUCKETS chose the held-out rows; what is left of it is independent of that.
     bucket = (table.row // np.uint64(BUCKETS)) % np.uint64(BUCKETS)
     valid = bucket < np.uint64(round(_VALIDATION_SHARE * BUCKETS))
-    return both_sides(valid, table.row, table.y)
+    return both_sides(valid, table.row, np.zeros(len(table), dtype=np.int64) if _is_number(table) else table.y)
 
 
 def cleaner_for(candidate: Candidate, data: TrainingData, markers: dict[str, tuple[str, ...]]) -> TableCleaner:

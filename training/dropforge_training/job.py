@@ -19,7 +19,7 @@ from dropforge import settings_store
 from dropforge.data.datasets import load_manifest
 from dropforge.data.manifest import DatasetManifest
 from dropforge.data.schema import ROW_HASH
-from dropforge.messages import JobResult, TrainingJob
+from dropforge.messages import Evidence, JobResult, TrainingJob
 from dropforge.ports import Function, ObjectStore
 from dropforge.serving.calibration import calibrate
 from dropforge.settings import ModelSettings, Settings
@@ -32,18 +32,20 @@ from dropforge_training import (
     evaluation,
     fitting,
     refit,
+    regression_card,
     search_job,
     served,
     synthetic,
     tables,
+    target_transform,
     tuning,
 )
 from dropforge_training.deadline import Deadline
-from dropforge_training.fitting import Fitted
+from dropforge_training.fitting import Fitted, FittedNumbers
 from dropforge_training.interruption import Interrupted
-from dropforge_training.metrics import Rows
+from dropforge_training.metrics import Rows, of_numbers
 from dropforge_training.models import base
-from dropforge_training.processing import LabelledPipeline, decide
+from dropforge_training.processing import LabelledPipeline, NumberPipeline, decide
 from dropforge_training.progress import Note, Reporter
 from dropforge_training.served import Served
 from dropforge_training.tables import Table, TrainingData
@@ -81,7 +83,8 @@ def run_job(
     note = Note(store, data_bucket, job, settings.training.metric, log)
     with note, tempfile.TemporaryDirectory(prefix="dropforge-job-") as folder:
         manifest = load_manifest(store, job.dataset_uri)
-        data = tables.load(store, manifest, settings, Path(folder))
+        loaded = tables.load(store, manifest, settings, Path(folder))
+        data = target_transform.with_transform(loaded, settings.training)
         log.info(
             "data loaded",
             extra={"train_rows": len(data.train), "heldout_rows": len(data.heldout), "unlabelled": data.unlabelled},
@@ -113,8 +116,8 @@ def _fit(
     deadline: Deadline,
     log: logging.Logger,
     stop: Callable[[], bool],
-) -> tuple[Fitted, tuning.Tuned]:
-    candidate = base.load(chosen.import_path)
+) -> tuple[Fitted | FittedNumbers, tuning.Tuned]:
+    candidate = base.load(chosen.import_path, settings.data.task)
     jobs = cores(len(data.train))
     with Reporter(run, log, note=note) as tell:
         tuned = search_job.run(
@@ -147,36 +150,109 @@ def _fit(
     def allows(fits: int, longest: float) -> bool:
         return fits < allowed.folds and (fits == 0 or deadline.allows_fit(longest))
 
-    fitted = fitting.fit(on, data, settings, seed=job.seed, log=log, stop=stop, allows=allows)
+    fit = fitting.fit_numbers if data.regression else fitting.fit
+    fitted = fit(on, data, settings, seed=job.seed, log=log, stop=stop, allows=allows)
     log.info("fitted on all training rows", extra={"params": tuned.params, "bag": len(members)})
     return fitted, tuned
 
 
 @dataclass(frozen=True, slots=True)
-class _Scored:
-    """The fitted model on the held-out rows. `raw`: probabilities before calibration, shape [rows, classes]."""
+class _Evaluated:
+    """The fitted model as it will be served. `card`: makes the model card of the scores' intervals and what the caller knows."""
 
+    model: LabelledPipeline | NumberPipeline
+    bundle: bundle.Bundle
     rows: Rows
-    raw: np.ndarray
     metrics: dict[str, float]
+    card: Callable[[Evidence, dict[str, Any]], dict[str, Any]]
 
 
-def _score(model: LabelledPipeline, data: TrainingData) -> _Scored:
-    held = data.heldout
-    raw = model.raw_proba(held.x)
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What evaluating a model needs besides it."""
+
+    job: TrainingJob
+    candidate: base.Candidate
+    data: TrainingData
+    settings: Settings
+    origin: bundle.Origin
+    log: logging.Logger
+
+
+def _classification(fitted: Fitted, c: _Context) -> _Evaluated:
+    model, held, metric = fitted.model, c.data.heldout, c.settings.training.metric
+    raw = model.raw(held.x)
     probabilities = calibrate(model.calibration, raw)
     codes = np.searchsorted(model.classes_, decide(probabilities, model.classes_, model.threshold, model.positive))
-    positive = data.classes.index(data.positive) if data.positive else None
-    metrics = evaluation.evaluate(held.y, probabilities, codes, positive)
-    metrics |= evaluation.uncalibrated(held.y, raw, positive)
-    return _Scored(Rows(held.y, codes, probabilities, positive), raw, metrics)
+    rows = Rows(held.y, codes, probabilities, c.data.classes.index(c.data.positive) if c.data.positive else None)
+    metrics = evaluation.evaluate(held.y, probabilities, codes, rows.positive)
+    metrics |= evaluation.uncalibrated(held.y, raw, rows.positive)
+    ranked = card.importance(model, held, metric, rows.positive, c.job.seed)
+    importance = {i["column"]: i["mean"] for i in ranked}
+    built = bundle.build(
+        model, c.candidate, c.data, c.settings, c.origin, metrics=metrics, importance=importance, log=c.log
+    )
+
+    def made(known: Evidence, facts: dict[str, Any]) -> dict[str, Any]:
+        return card.card(
+            model,
+            held,
+            rows,
+            raw,
+            classes=c.data.classes,
+            groups=c.data.groups,
+            metric=metric,
+            metrics=metrics,
+            importance=ranked,
+            served_probabilities=built.probabilities,
+            known=known,
+            seed=c.job.seed,
+            facts={
+                **facts,
+                "calibration": calibration.told(fitted.calibration),
+                "threshold_reason": fitted.threshold_reason,
+            },
+        )
+
+    return _Evaluated(model, built, rows, metrics, made)
+
+
+def _regression(fitted: FittedNumbers, c: _Context) -> _Evaluated:
+    model, held, metric = fitted.model, c.data.heldout, c.settings.training.metric
+    rows = of_numbers(held.y, model.predict(held.x))
+    metrics = evaluation.evaluate_numbers(held.y, rows.guess)
+    ranked = regression_card.importance(model.predict, held, metric, c.job.seed)
+    importance = {i["column"]: i["mean"] for i in ranked}
+    built = bundle.build_numbers(
+        fitted, c.candidate, c.data, c.settings, c.origin, metrics=metrics, importance=importance, log=c.log
+    )
+    assert built.numbers is not None  # noqa: S101 - build_numbers fills it
+    residuals = c.data.fitted(held.y) - built.numbers.output
+    uncertain = regression_card.Calibration(residuals, built.numbers.widths)
+
+    def made(known: Evidence, facts: dict[str, Any]) -> dict[str, Any]:
+        return regression_card.card(
+            model,
+            held,
+            rows,
+            uncertain,
+            groups=c.data.groups,
+            metric=metric,
+            metrics=metrics,
+            importance=ranked,
+            known=known,
+            seed=c.job.seed,
+            facts=facts,
+        )
+
+    return _Evaluated(model, built, rows, metrics, made)
 
 
 def _finish(
     job: TrainingJob,
     manifest: DatasetManifest,
     data: TrainingData,
-    fitted: Fitted,
+    fitted: Fitted | FittedNumbers,
     tuned: tuning.Tuned,
     now_served: Served | None,
     run: JobRun,
@@ -186,46 +262,27 @@ def _finish(
 ) -> JobResult:
     """Evaluate, export, compare with the champion, write the card, log it all."""
     chosen = next(m for m in settings.models if m.name == job.model)
-    candidate = base.load(chosen.import_path)
-    scored = _score(fitted.model, data)
-    ranked = card.importance(fitted.model, data.heldout, settings.training.metric, scored.rows.positive, job.seed)
-    built = bundle.build(
-        fitted.model,
-        candidate,
-        data,
-        settings,
-        bundle.Origin(job.model, run.run_id, manifest.dataset_id),
-        metrics=scored.metrics,
-        importance={c["column"]: c["mean"] for c in ranked},
-        log=log,
-    )
+    candidate = base.load(chosen.import_path, settings.data.task)
+    origin = bundle.Origin(job.model, run.run_id, manifest.dataset_id)
+    context = _Context(job, candidate, data, settings, origin, log)
+    judged = _regression(fitted, context) if isinstance(fitted, FittedNumbers) else _classification(fitted, context)
+    built = judged.bundle
     built.write(folder / "bundle")
     run.put(folder / "bundle", "bundle")
-    compared = served.compare(now_served, scored.rows, data, settings)
-    _write_evaluation(folder, data, scored.rows.probabilities, now_served, compared)
+    compared = served.compare(now_served, judged.rows, data, settings)
+    _write_evaluation(folder, data, judged.rows, now_served, compared)
     run.put(folder / "evaluation", "evaluation")
     names = tuple(dict.fromkeys((settings.promotion.metric, settings.training.metric)))
-    known = card.evidence(scored.rows, fitted.out_of_fold, names, job.seed)
+    known = card.evidence(judged.rows, fitted.out_of_fold, names, job.seed)
     facts = {
         "model": job.model,
         "trials": tuned.trials,
         "dataset_id": manifest.dataset_id,
         "train_rows": len(data.train),
     }
-    made = card.card(
-        fitted.model,
-        data.heldout,
-        scored.rows,
-        scored.raw,
-        classes=data.classes,
-        groups=data.groups,
-        metric=settings.training.metric,
-        metrics=scored.metrics,
-        importance=ranked,
-        served_probabilities=built.probabilities,
-        known=known,
-        seed=job.seed,
-        facts={
+    made = judged.card(
+        known,
+        {
             **facts,
             "project": settings.project,
             "run_id": run.run_id,
@@ -234,8 +291,6 @@ def _finish(
             "heldout_rows": len(data.heldout),
             "params": tuned.params,
             "parity": built.manifest.parity,
-            "calibration": calibration.told(fitted.calibration),
-            "threshold_reason": fitted.threshold_reason,
             "comparison": compared,
             "tuning": {"score": tuned.score, "seconds": tuned.seconds, "curve": tuned.curve},
         },
@@ -245,7 +300,7 @@ def _finish(
     run.log_facts(
         {**facts, **tuned.params},
         {
-            **{f"heldout.{k}": v for k, v in scored.metrics.items()},
+            **{f"heldout.{k}": v for k, v in judged.metrics.items()},
             **card.logged(made),
             "tuning.best_score": tuned.score,
             "tuning.seconds": tuned.seconds,
@@ -254,7 +309,7 @@ def _finish(
     )
     run.log_dataset(manifest.source[:200] or "training", manifest.dataset_id, job.dataset_uri, data.rows)
     example = synthetic.row(data.train.x, {c.name: c.kind for c in data.features})
-    source = run.log_model(fitted.model, example, base.own_code(candidate))
+    source = run.log_model(judged.model, example, base.own_code(candidate))
     result = JobResult(
         model=job.model,
         run_id=run.run_id,
@@ -263,7 +318,7 @@ def _finish(
         bundle_sha256=built.sha256,
         predictions_uri=join(run.artifact_uri, "evaluation", _HELDOUT),
         comparison_uri=join(run.artifact_uri, "evaluation", _COMPARISON),
-        metrics=scored.metrics,
+        metrics=judged.metrics,
         evidence=known,
     )
     run.finish(result)
@@ -277,21 +332,23 @@ def _write_card(folder: Path, made: dict[str, Any]) -> None:
 
 
 def _write_evaluation(
-    folder: Path,
-    data: TrainingData,
-    probabilities: np.ndarray,
-    now_served: Served | None,
-    beside: dict[str, Any],
+    folder: Path, data: TrainingData, rows: Rows, now_served: Served | None, compared: dict[str, Any]
 ) -> None:
-    """Row hash, true label, one probability a class, and the served model's; and what the gate decides by."""
+    """What the gate decides by; and for each held-out row its hash, true label, what this model predicts, and the served one."""
     (folder / "evaluation").mkdir()
-    (folder / "evaluation" / _COMPARISON).write_text(json.dumps(beside, indent=1, allow_nan=False))
-    columns = {ROW_HASH: data.heldout.row, "label": np.array(data.classes, dtype=object)[data.heldout.y]}
-    columns |= {f"p.{c}": probabilities[:, i] for i, c in enumerate(data.classes)}
-    if now_served is not None and now_served.rows is not None:
-        columns |= {f"served.{c}": now_served.rows.probabilities[:, i] for i, c in enumerate(data.classes)}
+    (folder / "evaluation" / _COMPARISON).write_text(json.dumps(compared, indent=1, allow_nan=False))
+    columns: dict[str, Any] = {ROW_HASH: data.heldout.row}
+    beside = now_served.rows if now_served is not None else None
+    if data.regression:
+        columns |= {"label": data.heldout.y, "predicted": rows.guess}
+        columns |= {"served": beside.guess} if beside is not None else {}
+    else:
+        columns["label"] = np.array(data.classes, dtype=object)[data.heldout.y]
+        columns |= {f"p.{c}": rows.probabilities[:, i] for i, c in enumerate(data.classes)}
+        if beside is not None:
+            columns |= {f"served.{c}": beside.probabilities[:, i] for i, c in enumerate(data.classes)}
     pd.DataFrame(columns).to_parquet(folder / "evaluation" / _HELDOUT, index=False)
 
 
 def _rounded(metrics: dict[str, float]) -> dict[str, float]:
-    return {k: round(metrics[k], 4) for k in ("roc_auc", "log_loss") if k in metrics}
+    return {k: round(metrics[k], 4) for k in ("roc_auc", "log_loss", "rmse", "r2") if k in metrics}

@@ -12,14 +12,17 @@ from typing import Final
 
 import numpy as np
 
-from dropforge.metrics import sign
+from dropforge.metrics import METRICS, sign
 
 Scorer = Callable[[np.ndarray], np.ndarray]  # weights [draws, rows] → scores [draws]
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What a model predicts for rows. y, guess: codes, shape [rows]; probabilities: [rows, classes]; positive: code or None."""
+    """What a model predicts for rows. y, guess: codes, shape [rows]; probabilities: [rows, classes]; positive: code or None.
+
+    Of a regression y and guess are numbers, and probabilities is guess as a column, shape [rows, 1].
+    """
 
     y: np.ndarray
     guess: np.ndarray
@@ -138,11 +141,54 @@ def _f1(rows: Rows) -> Scorer:
     return statistic
 
 
+def of_numbers(y: np.ndarray, predicted: np.ndarray) -> Rows:
+    """Rows of a regression. y, predicted: shape [rows]."""
+    return Rows(y, predicted, predicted[:, None], None)
+
+
+def _mean(losses: np.ndarray) -> Scorer:
+    return lambda w: np.asarray((w @ losses) / w.sum(axis=1))
+
+
+def _rmse(rows: Rows) -> Scorer:
+    mean = _mean((rows.y - rows.guess) ** 2)
+    return lambda w: np.sqrt(mean(w))
+
+
+def _mae(rows: Rows) -> Scorer:
+    return _mean(np.abs(rows.y - rows.guess))
+
+
+def _mape(rows: Rows) -> Scorer:
+    """As scikit-learn's: a true 0 counts as the smallest float64 step from 0, so that such a row dominates."""
+    return _mean(np.abs(rows.y - rows.guess) / np.maximum(np.abs(rows.y), np.finfo(np.float64).eps))
+
+
+def _r2(rows: Rows) -> Scorer:
+    """1 - Σ(y - ŷ)² / Σ(y - mean of the draw)²; NaN where all numbers of a draw are equal."""
+    y = rows.y - rows.y.mean()  # against cancellation
+    squared = (rows.y - rows.guess) ** 2
+
+    def statistic(w: np.ndarray) -> np.ndarray:
+        total = w.sum(axis=1)
+        spread = w @ y**2 - (w @ y) ** 2 / total
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(np.where(spread > 0, 1 - (w @ squared) / spread, np.nan))
+
+    return statistic
+
+
 _STATISTICS: Final[dict[str, Callable[[Rows], Scorer]]] = {
     "roc_auc": _ranked(_auc),
     "average_precision": _ranked(_average_precision),
     "log_loss": _log_loss,
     "accuracy": _accuracy,
     "f1": _f1,
+    "rmse": _rmse,
+    "mae": _mae,
+    "mape": _mape,
+    "r2": _r2,
 }
-TUNED: Final = tuple(_STATISTICS)  # what settings.yaml may name as the metric of training and promotion
+# What settings.yaml may name as the metric of training and promotion.
+TUNED: Final = tuple(m for m in _STATISTICS if METRICS[m].task == "classification")
+TUNED_REGRESSION: Final = tuple(m for m in _STATISTICS if METRICS[m].task == "regression")

@@ -13,7 +13,8 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from dropforge.serving.calibration import calibrate
-from dropforge.serving.manifest import Calibration
+from dropforge.serving.manifest import Calibration, Regression
+from dropforge.serving.regression import values
 from dropforge.serving.steps import number_text, shape_numbers
 from dropforge_training.steps import NO_STEPS, Steps
 
@@ -119,17 +120,33 @@ class LabelledPipeline:
         self.positive = positive
         self.calibration = calibration
 
-    def raw_proba(self, x: pd.DataFrame) -> np.ndarray:
-        """Before calibration: shape [rows, classes], in the order of classes_."""
+    def raw(self, x: pd.DataFrame) -> np.ndarray:
+        """What the graph gives: probabilities before calibration, float64, shape [rows, classes], in the order of classes_."""
         return np.asarray(self.pipeline.predict_proba(x), dtype=np.float64)
 
     def predict_proba(self, x: pd.DataFrame) -> np.ndarray:
         """Calibrated: shape [rows, classes], in the order of classes_."""
-        return calibrate(self.calibration, self.raw_proba(x))
+        return calibrate(self.calibration, self.raw(x))
 
     def predict(self, x: pd.DataFrame) -> np.ndarray:
         """Labels: binary by the threshold on the positive class, else the most probable."""
         return decide(self.predict_proba(x), self.classes_, self.threshold, self.positive)
+
+
+class NumberPipeline:
+    """A fitted pipeline that estimates a number, in units of the target. What MLflow keeps as the model of a regression."""
+
+    def __init__(self, pipeline: Any, rule: Regression) -> None:
+        self.pipeline = pipeline
+        self.rule = rule
+
+    def raw(self, x: pd.DataFrame) -> np.ndarray:
+        """What the graph gives: before the inverse transform, float64, shape [rows, 1]."""
+        return np.asarray(self.pipeline.predict(x), dtype=np.float64).reshape(-1, 1)
+
+    def predict(self, x: pd.DataFrame) -> np.ndarray:
+        """Numbers, float64, shape [rows]."""
+        return values(self.rule, self.raw(x)[:, 0])
 
 
 def decide(probabilities: np.ndarray, classes: np.ndarray, threshold: float, positive: str) -> np.ndarray:

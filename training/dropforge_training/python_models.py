@@ -32,12 +32,12 @@ from dropforge.serving.pointer import Active
 from dropforge.serving.predictor import Predictor, open_graph, read_manifest
 from dropforge.uris import join
 from dropforge_training.models.base import Candidate
-from dropforge_training.processing import LabelledPipeline
+from dropforge_training.processing import LabelledPipeline, NumberPipeline
 
 KEPT = 3  # models in memory at the same time
 
 
-def dump(model: LabelledPipeline, candidate: Candidate) -> tuple[bytes, PythonModel]:
+def dump(model: LabelledPipeline | NumberPipeline, candidate: Candidate) -> tuple[bytes, PythonModel]:
     """Bytes of `pipeline.pkl`, and what the manifest says of them."""
     package = importlib.import_module(type(candidate).__module__.partition(".")[0])
     own = package.__name__ != __name__.partition(".")[0]
@@ -98,27 +98,33 @@ def open_bundle_here(store: ObjectStore, bucket: str, active: Active) -> Predict
     manifest = read_manifest(store.get(join(active.bundle_uri, MANIFEST_FILE)).body, active.bundle_sha256)
     check_python(manifest, record)
     body = store.get(join(active.bundle_uri, manifest.model_file)).body
-    return open_pickle(manifest, body) if manifest.python else open_graph(manifest, body)
+    if manifest.python:
+        return open_pickle(manifest, body)
+    rule = manifest.regression
+    return open_graph(manifest, body, lambda: store.get(join(active.bundle_uri, rule.width_file)).body if rule else b"")
 
 
 class PipelineSession:
     """Stands where the graph's session stands: the whole pipeline, processor and all."""
 
-    def __init__(self, manifest: BundleManifest, model: LabelledPipeline) -> None:
+    def __init__(self, manifest: BundleManifest, model: LabelledPipeline | NumberPipeline) -> None:
         self._manifest, self._model = manifest, model
         self._dates = {f.name for f in manifest.features if f.kind == "datetime"}
-        self._classes = len(manifest.classes)
+        self._outputs = max(1, len(manifest.classes))
 
     def run(self, _outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Probabilities before calibration, float64 [rows, classes]. Raises InvalidRequest when the model's code fails on the rows."""
+        """Probabilities before calibration, float64 [rows, classes], or of a regression its output [rows, 1].
+
+        Raises InvalidRequest when the model's code fails on the rows.
+        """
         table = self._table(feeds)
         try:
-            found = self._model.raw_proba(table)
+            found = self._model.raw(table)
         except Exception as error:
             # code of the project's own may raise anything
             raise _failed(f"{type(error).__name__}: {error}") from error
-        if found.shape != (len(table), self._classes) or not np.isfinite(found).all():
-            raise _failed(f"it gave no probability for each of {self._classes} classes")
+        if found.shape != (len(table), self._outputs) or not np.isfinite(found).all():
+            raise _failed(f"it gave not {self._outputs} finite number{'s'[: self._outputs - 1]} for each row")
         return [found]
 
     def _table(self, feeds: Mapping[str, np.ndarray]) -> pd.DataFrame:

@@ -32,7 +32,7 @@ def fit(
     matrix = np.asarray(preprocessor.fit_transform(clean), dtype=np.float32)
     made = [
         candidate.estimator(params, seed=seed + number * _SEEDS, jobs=jobs, classes=len(data.classes)).fit(
-            matrix, rows.y
+            matrix, data.fitted(rows.y)
         )
         for number, params in enumerate(members)
     ]

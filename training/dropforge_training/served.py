@@ -13,10 +13,11 @@ from dropforge.errors import DropforgeError, NotFound, TransientError
 from dropforge.ports import Function, ObjectStore
 from dropforge.serving.manifest import BundleManifest
 from dropforge.serving.pointer import Active, ActivePointer
+from dropforge.serving.predictor import Predictor
 from dropforge.serving.service import open_active
 from dropforge.settings import Settings
 from dropforge_training import comparison, export
-from dropforge_training.metrics import Rows
+from dropforge_training.metrics import Rows, of_numbers
 from dropforge_training.tables import BUCKETS, TrainingData
 
 _CHUNK = 2000
@@ -58,24 +59,23 @@ def score(
         reason = _unlike(manifest, data, settings)
         if reason:
             return Served(active, None, everything, reason)
-        probabilities, labels = _predict(predictor, data, manifest)
+        rows = _numbers(predictor, data) if data.regression else _classes(predictor, data)
     except TransientError:
         raise  # another attempt may score it: a store that does not answer must not wave a candidate through
     except DropforgeError as error:
         log.warning("the served model cannot be scored", extra={"why": error.message})
         return Served(active, None, everything, f"the served model cannot be scored on these rows: {error.message}")
-    classes = np.array(data.classes, dtype=object)
-    guess = np.searchsorted(classes, np.array(labels, dtype=object)).clip(max=len(classes) - 1)
-    positive = data.classes.index(data.positive) if data.positive else None
     share = manifest.holdout_share or settings.training.holdout_share
     fair = data.heldout.row % np.uint64(BUCKETS) < np.uint64(round(share * BUCKETS))
     fair &= ~np.isin(data.heldout.row, np.array(manifest.moved_rows, dtype=np.uint64))
-    return Served(active, Rows(data.heldout.y, guess, probabilities, positive), fair)
+    return Served(active, rows, fair)
 
 
 def _unlike(manifest: BundleManifest, data: TrainingData, settings: Settings) -> str:
     if manifest.target != settings.data.target:
         return f"the served model predicts {manifest.target!r}, not {settings.data.target!r}"
+    if (manifest.task == "regression") != data.regression:
+        return f"the served model is a {manifest.task}, which data.task of settings.yaml is not"
     unknown = set(manifest.classes) - set(data.classes)
     if unknown:
         return f"the served model knows classes these rows lack: {', '.join(sorted(unknown))}"
@@ -84,19 +84,33 @@ def _unlike(manifest: BundleManifest, data: TrainingData, settings: Settings) ->
     return f"these rows lack columns of the served model: {', '.join(absent)}" if absent else ""
 
 
-def _predict(predictor: Any, data: TrainingData, manifest: BundleManifest) -> tuple[np.ndarray, list[str]]:
-    """Probabilities in the order of the new data's classes (a class the served model does not know has 0), and labels."""
+def _classes(predictor: Predictor, data: TrainingData) -> Rows:
+    """In the order of the new data's classes: a class the served model does not know has probability 0."""
+    probabilities, labels = _predict(predictor, data)
+    out = np.zeros((len(probabilities), len(data.classes)))
+    out[:, [data.classes.index(c) for c in predictor.manifest.classes]] = probabilities
+    classes = np.array(data.classes, dtype=object)
+    guess = np.searchsorted(classes, np.array(labels, dtype=object)).clip(max=len(classes) - 1)
+    positive = data.classes.index(data.positive) if data.positive else None
+    return Rows(data.heldout.y, guess, out, positive)
+
+
+def _numbers(predictor: Predictor, data: TrainingData) -> Rows:
+    predictions, _ = _predict(predictor, data)
+    return of_numbers(data.heldout.y, predictions[:, 0])
+
+
+def _predict(predictor: Predictor, data: TrainingData) -> tuple[np.ndarray, list[Any]]:
+    """Probabilities, float64, shape [rows, classes of the served model], or numbers, [rows, 1]; and labels."""
     assert data.heldout_raw is not None  # noqa: S101 - _unlike looked
-    raw = data.heldout_raw[[f.name for f in manifest.features]]
-    told, labels = [], []
+    raw = data.heldout_raw[[f.name for f in predictor.manifest.features]]
+    probabilities: list[np.ndarray] = []
+    labels: list[Any] = []
     for start in range(0, len(raw), _CHUNK):
         answer = predictor.predict(export.records(raw.iloc[start : start + _CHUNK]))
-        told.append(answer.probabilities)
+        probabilities.append(answer.probabilities)
         labels.extend(answer.labels)
-    known = np.concatenate(told).astype(np.float64)
-    out = np.zeros((len(raw), len(data.classes)))
-    out[:, [data.classes.index(c) for c in manifest.classes]] = known
-    return out, labels
+    return np.concatenate(probabilities).astype(np.float64), labels
 
 
 def compare(served: Served | None, candidate: Rows, data: TrainingData, settings: Settings) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dropforge.data.manifest import DatasetManifest
 from dropforge.data.schema import ROW_HASH, Column
 from dropforge.errors import JobFailed
 from dropforge.ports import ObjectStore
+from dropforge.serving.regression import forward
 from dropforge.settings import Settings
 from dropforge_training import steps
 from dropforge_training.steps import Steps
@@ -23,7 +24,7 @@ BUCKETS = 10_000  # resolution of the held-out share
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Features with labels as codes. `row` are the row hashes, shape [rows]."""
+    """Features with labels as codes, or of a regression with numbers. `row` are the row hashes, shape [rows]."""
 
     x: pd.DataFrame
     y: np.ndarray
@@ -48,6 +49,16 @@ class TrainingData:
     heldout_new: np.ndarray | None = None  # which of them came with the newest part; None: there is one part only
     repeated: int = 0  # rows left out because an earlier part has them
     moved: tuple[int, ...] = ()  # hashes below the held-out share that are trained on all the same (see both_sides)
+    transform: str = ""  # of a regression's target, see dropforge.serving.regression
+
+    @property
+    def regression(self) -> bool:
+        """Whether the target is a number to estimate."""
+        return not self.classes
+
+    def fitted(self, y: np.ndarray) -> np.ndarray:
+        """What a model is fitted on: codes as they are, numbers after the transform."""
+        return forward(self.transform, y) if self.regression else y
 
     def markers(self, settings: Settings) -> dict[str, tuple[str, ...]]:
         return {c.name: markers_of(settings, c.name) for c in self.features}
@@ -84,25 +95,30 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
     target = settings.data.target
     known = table[target].notna().to_numpy()
     labelled, origin = table[known], origin[known]
-    labels = _labels(labelled[target], manifest.data_schema.column(target))
-    classes = sorted(set(labels))
-    _check_classes(classes, target)
-    positive = _positive(classes, settings)
+    regression = settings.data.task == "regression"
+    if regression:
+        y, usable = _numbers(labelled[target], target)
+        labelled, origin, classes, positive = labelled[usable], origin[usable], [], ""
+    else:
+        labels = _labels(labelled[target], manifest.data_schema.column(target))
+        classes = sorted(set(labels))
+        _check_classes(classes, target)
+        positive = _positive(classes, settings)
+        y = np.searchsorted(np.array(classes, dtype=object), labels).astype(np.int64)
     unused = {target, *settings.data.ignore, *steps.dropped(settings.processing)}
     features = tuple(c for c in manifest.data_schema.columns if c.name not in unused)
     if not features:
         raise JobFailed(
             "no column is left to predict from", code="no_features", fix="ignore fewer columns in settings.yaml"
         )
-    codes = np.searchsorted(np.array(classes, dtype=object), labels).astype(np.int64)
     hashes = labelled[ROW_HASH].to_numpy(dtype=np.uint64)
     held = (hashes % np.uint64(BUCKETS)) < np.uint64(round(settings.training.holdout_share * BUCKETS))
-    below, held = held, both_sides(held, hashes, codes)
+    below, held = held, both_sides(held, hashes, np.zeros(len(y), dtype=np.int64) if regression else y)
     x = labelled[[c.name for c in features]]
-    sides = [Table(x[side].reset_index(drop=True), codes[side], hashes[side]) for side in (~held, held)]
+    sides = [Table(x[side].reset_index(drop=True), y[side], hashes[side]) for side in (~held, held)]
     absent = [c for i, c in enumerate(classes) if not (sides[1].y == i).any()]
     if absent:
-        count = int((codes == classes.index(absent[0])).sum())
+        count = int((y == classes.index(absent[0])).sum())
         raise JobFailed(
             f"the class {absent[0]!r} has {count} row{'s, all equal' if count > 1 else ''}: none can be held out",
             code="class_missing",
@@ -167,6 +183,29 @@ def _labels(values: pd.Series, column: Column) -> np.ndarray:
     return np.asarray(values.astype(str), dtype=object)
 
 
+_FEWEST_NUMBERS = 20  # rows below which a regression cannot be fitted and judged
+
+
+def _numbers(values: pd.Series, target: str) -> tuple[np.ndarray, np.ndarray]:
+    """Finite numbers of a regression's target, float64, and which rows have one, shape [rows]. Raises JobFailed."""
+    numbers = np.asarray(pd.to_numeric(values, errors="coerce"), dtype=np.float64)
+    usable = np.isfinite(numbers)
+    y = numbers[usable]
+    if len(y) < _FEWEST_NUMBERS:
+        raise JobFailed(
+            f"the target {target!r} is a number in {len(y)} rows; {_FEWEST_NUMBERS} are needed",
+            code="too_few_rows",
+            fix="upload more rows, or correct data.target or data.task in settings.yaml",
+        )
+    if y.min() == y.max():
+        raise JobFailed(
+            f"the target {target!r} is {y[0]:g} in every row",
+            code="one_value",
+            fix="upload rows in which it varies, or correct data.target in settings.yaml",
+        )
+    return y, usable
+
+
 def _check_classes(classes: list[str], target: str) -> None:
     if len(classes) < 2:
         shown = f"only the class {classes[0]!r}" if classes else "no value at all"
@@ -179,7 +218,7 @@ def _check_classes(classes: list[str], target: str) -> None:
         raise JobFailed(
             f"the target {target!r} has {len(classes)} classes; {_MOST_CLASSES} are supported",
             code="too_many_classes",
-            fix="is it a number to be estimated, or an identifier? Choose another data.target, or group its values",
+            fix="a number to estimate? set data.task: regression; an identifier? choose another data.target; else group its values",
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from dropforge.adapters.mlflow import KEY_TAG, connect, log_input, translated
 from dropforge.messages import JobResult, TrainingJob
 from dropforge.settings import Settings
-from dropforge_training.processing import LabelledPipeline
+from dropforge_training.processing import LabelledPipeline, NumberPipeline
 
 _RESULT = "result.json"
 
@@ -107,7 +107,7 @@ class JobRun:
         with translated(f"run {self.run_id}"):
             log_input(self._client, self.run_id, dataset, "training")
 
-    def log_model(self, model: LabelledPipeline, example: Any, code: Sequence[str] = ()) -> str:
+    def log_model(self, model: LabelledPipeline | NumberPipeline, example: Any, code: Sequence[str] = ()) -> str:
         """The whole pipeline with signature and input example; returns the model URI to register. `code`: folders it needs besides.
 
         Kept as cloudpickle: it holds our own classes and XGBoost, which the skops format refuses. It is read by people and

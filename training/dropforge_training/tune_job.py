@@ -15,7 +15,7 @@ from dropforge import settings_store
 from dropforge.data.datasets import load_manifest
 from dropforge.messages import TrainingJob, TuneResult
 from dropforge.ports import ObjectStore
-from dropforge_training import search_job, tables
+from dropforge_training import search_job, tables, target_transform
 from dropforge_training.deadline import Deadline
 from dropforge_training.models import base
 from dropforge_training.progress import Note, Reporter
@@ -47,12 +47,13 @@ def run_tune(
             note.stage("tuning")
             tell = stack.enter_context(Reporter(JobRun(tracking_uri, settings, job), log, note=note))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dropforge-job-"))
-        data = tables.load(store, load_manifest(store, job.dataset_uri), settings, Path(folder))
+        loaded = tables.load(store, load_manifest(store, job.dataset_uri), settings, Path(folder))
+        data = target_transform.with_transform(loaded, settings.training)
         log.info("data loaded", extra={"train_rows": len(data.train), "worker": job.worker})
         stack.enter_context(threadpool_limits(cores(len(data.train))))
         tuned = search_job.run(
             job,
-            base.load(chosen.import_path),
+            base.load(chosen.import_path, settings.data.task),
             chosen,
             data,
             settings,

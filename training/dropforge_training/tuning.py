@@ -247,7 +247,7 @@ class _Runner:
             ear.fold = number
 
             def score(probabilities: Any, fold: Fold = fold) -> float:
-                return evaluation.score(w.metric, fold.y_valid, np.asarray(probabilities), w.positive)
+                return evaluation.score_fold(w.metric, fold, np.asarray(probabilities))
 
             made = w.candidate.train(
                 params,

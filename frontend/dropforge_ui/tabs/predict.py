@@ -16,7 +16,7 @@ from dropforge_ui.tabs.parts import drop, html, waiting
 from dropforge_ui.views import page
 from dropforge_ui.views import predict as views
 
-_CHOOSE = '<p class="df-note">Choose a feature to see how the probability changes with it alone.</p>'
+_CHOOSE = '<p class="df-note">Choose a feature to see how the prediction changes with it alone.</p>'
 # Events of a form that is drawn again come after `app.build` has closed the others to programs.
 _PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 
@@ -111,6 +111,9 @@ def _what_if(api: Api, info: ModelInfo, base: dict[str, Any], name: str) -> str:
     values = form.sweep(feature, base.get(name))
     try:
         answer = api.predict(form.rows(base, name, values))
+        if info.get("task") == "regression":
+            numbers = [float(p["prediction"]) for p in answer["predictions"]]
+            return views.what_if_number(name, values, numbers, base.get(name), info["target"])
         label = info.get("positive_class") or _likeliest(api, base)
     except ApiError as error:
         return page.error(error)

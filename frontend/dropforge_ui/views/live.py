@@ -18,8 +18,11 @@ def traffic(found: Monitoring) -> Markup:
     windows = found.get("windows", [])
     if not windows:
         return card("Live traffic", _nothing(found))
-    header = ("day", "rows", "verdict", "drifted", "accuracy", "ROC AUC", "labels")
-    grid = table(header, [_line(w) for w in windows], numeric=(1, 4, 5, 6), caption="live traffic by day", wide=(3,))
+    names = _SCORES["regression" if any("rmse" in (w.get("score") or w.get("heldout", {})) for w in windows) else ""]
+    header = ("day", "rows", "verdict", "drifted", *(words.metric(n) for n in names), "labels")
+    grid = table(
+        header, [_line(w, names) for w in windows], numeric=(1, 4, 5, 6), caption="live traffic by day", wide=(3,)
+    )
     unmatched = found.get("labels_unmatched", 0)
     note = f"{words.count(unmatched, 'label')} of rows that were not kept." if unmatched else ""
     about = tag(
@@ -49,7 +52,10 @@ def _nothing(found: Monitoring) -> Markup:
     return empty("Nothing to show yet", text, hint)
 
 
-def _line(w: LiveWindow) -> tuple[Any, ...]:
+_SCORES = {"": ("accuracy", "roc_auc"), "regression": ("rmse", "mae")}
+
+
+def _line(w: LiveWindow, names: Sequence[str]) -> tuple[Any, ...]:
     word = w.get("verdict", {}).get("word", "")
     score, heldout = w.get("score") or {}, w.get("heldout", {})
     return (
@@ -57,8 +63,7 @@ def _line(w: LiveWindow) -> tuple[Any, ...]:
         f"{w.get('rows', 0):,}",
         chip(word, words.STATE_TONES.get(word, "")),
         _named([c["name"] for c in (*w.get("features", ()), *w.get("predicted", ())) if c.get("outcome") == "drift"]),
-        _score(score.get("accuracy"), heldout.get("accuracy")),
-        _score(score.get("roc_auc"), heldout.get("roc_auc")),
+        *(_score(score.get(n), heldout.get(n)) for n in names),
         f"{w.get('labelled', 0):,}",
     )
 
@@ -71,7 +76,11 @@ def _named(names: Sequence[str]) -> str:
 def _score(value: float | None, heldout: float | None) -> Any:
     if value is None:
         return ""
-    return f"{value:.3f}", tag("small", f"{heldout:.3f}") if heldout is not None else None
+    return _figure(value), tag("small", _figure(heldout)) if heldout is not None else None
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.4g}"
 
 
 def _newest(w: LiveWindow) -> Markup | None:

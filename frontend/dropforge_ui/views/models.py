@@ -13,7 +13,7 @@ from dropforge_ui.shapes import Beside, Ledger, LedgerEntry, ModelInfo, Version
 _ACTIONS = {"set_model": "set", "rollback": "roll back", "candidate": "try", "abort": "give up"}
 Card = Mapping[str, Any]  # a model card as GET /models/{name}/{version}/card tells it
 Key = str  # "name/version"
-_LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece", "mae", "rmse"})
+_LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece", "mae", "rmse", "mape", "median_absolute_error"})
 
 
 def key(version: Mapping[str, Any]) -> Key:
@@ -73,16 +73,27 @@ def _row(v: Version, told: Card, metric: str, scale: tuple[float, float], at: At
     drawn = told_ = None
     if score is not None:
         drawn = charts.interval(score, low if low is not None else score, high if high is not None else score, scale)
-        told_ = tag("small", f"{low:.4f} to {high:.4f}") if low is not None and high is not None else None
+        told_ = tag("small", f"{_figure(low)} to {_figure(high)}") if low is not None and high is not None else None
     cells = (
         name,
         labels or tag("small", "none"),
-        f"{score:.4f}" if score is not None else "",
+        _figure(score) if score is not None else "",
         (drawn, told_),
         f"{told['heldout_rows']:,}" if isinstance(told.get("heldout_rows"), int) else "",
         tag("code", v.get("dataset_id", "")[:8]),
     )
     return Row(cells, "on" if key(v) == at.chosen else "")
+
+
+def _figure(value: float, sign: str = "") -> str:
+    """Four decimals of a score, four significant digits of an error in units of the target."""
+    return (
+        f"{value:{sign}.4f}"
+        if abs(value) < 10
+        else f"{value:{sign},.4g}"
+        if abs(value) < 1e4
+        else f"{value:{sign},.0f}"
+    )
 
 
 def _metric(found: Sequence[Version]) -> str:
@@ -208,7 +219,9 @@ def comparison(a: Card, b: Card) -> Markup:
         told = metric != "rows" and not metric.endswith("_uncalibrated")
         if told and isinstance(left, int | float) and isinstance(right, int | float):
             better = _better(a, b, metric, left, right)
-            rows.append((words.metric(metric), _value(a, metric), _value(b, metric), f"{right - left:+.4f}", better))
+            rows.append(
+                (words.metric(metric), _value(a, metric), _value(b, metric), _figure(right - left, "+"), better)
+            )
     header = ("metric", "first", "second", "difference", "better")
     same = a.get("dataset_id") == b.get("dataset_id") and a.get("heldout_rows") == b.get("heldout_rows")
     note = "Both on the same held-out rows." if same else "On different held-out rows: small differences say nothing."
@@ -228,8 +241,8 @@ def _better(a: Card, b: Card, metric: str, left: float, right: float) -> Markup:
 
 def _value(told: Card, metric: str) -> Markup:
     low, high = _interval(told, metric)
-    small = tag("small", f"{low:.4f} to {high:.4f}") if low is not None and high is not None else None
-    return join(f"{told['metrics'][metric]:.4f}", small)
+    small = tag("small", f"{_figure(low)} to {_figure(high)}") if low is not None and high is not None else None
+    return join(_figure(told["metrics"][metric]), small)
 
 
 def model_card(page: str, name: str) -> Markup:

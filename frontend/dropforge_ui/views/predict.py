@@ -52,11 +52,12 @@ def model_line(info: ModelInfo) -> Markup:
 def result(answer: Prediction, info: ModelInfo, milliseconds: float) -> Markup:
     """The first prediction of an answer."""
     first = answer["predictions"][0]
+    if "prediction" in first:
+        return _number_result(first, answer, info, milliseconds)
     probabilities: Mapping[str, float] = first["probabilities"]
     label = str(first["label"])
     ordered = sorted(probabilities.items(), key=lambda p: -p[1])[:_SHOWN]
     bars = [bar(k, p, f"{p:.1%}", "accent" if k == label else "") for k, p in ordered]
-    model = answer["model"]
     return card(
         "Prediction",
         tag("div", tag("span", info["target"], class_="eyebrow"), tag("p", label, class_="df-answer"), role="status"),
@@ -64,11 +65,35 @@ def result(answer: Prediction, info: ModelInfo, milliseconds: float) -> Markup:
         _threshold(answer, info),
         prediction_set(first),
         warnings(answer.get("warnings", [])),
-        tag(
-            "p",
-            f"{model['name']} version {model['version']}, answered in {milliseconds:.0f}\N{NO-BREAK SPACE}ms",
-            class_="df-foot",
-        ),
+        _foot(answer, milliseconds),
+    )
+
+
+def _number_result(first: Mapping[str, Any], answer: Prediction, info: ModelInfo, milliseconds: float) -> Markup:
+    shown = tag("p", number(first["prediction"]), class_="df-answer")
+    return card(
+        "Prediction",
+        tag("div", tag("span", info["target"], class_="eyebrow"), shown, role="status"),
+        interval(first),
+        warnings(answer.get("warnings", [])),
+        _foot(answer, milliseconds),
+    )
+
+
+def _foot(answer: Prediction, milliseconds: float) -> Markup:
+    model = answer["model"]
+    text = f"{model['name']} version {model['version']}, answered in {milliseconds:.0f}\N{NO-BREAK SPACE}ms"
+    return tag("p", text, class_="df-foot")
+
+
+def interval(first: Mapping[str, Any]) -> Markup | None:
+    """Where the number lies with the coverage asked for."""
+    found = first.get("interval")
+    if not found:
+        return None
+    level = f"{float(found['coverage']):.0%}"
+    return tag(
+        "p", f"{level} interval: ", tag("b", f"{number(found['low'])} to {number(found['high'])}"), class_="df-note"
     )
 
 
@@ -124,8 +149,15 @@ def contributions(first: Mapping[str, Any], record: Mapping[str, Any]) -> Markup
     rest = sum(v for _, v in ordered[_SHOWN:])
     others = f"The other {len(ordered) - _SHOWN} features together: {rest:+.3f}." if len(ordered) > _SHOWN else ""
     unit = str(told.get("space", "")).replace("_", " ")
-    note = f"To the right speaks for “{told.get('class', '')}”, to the left against it; in {unit}."
+    note = (
+        f"To the right speaks for “{told['class']}”, to the left against it; in {unit}."
+        if told.get("class")
+        else f"To the right raises the prediction, to the left lowers it{_SPACES.get(str(told.get('space')), '')}."
+    )
     return card("Why", tag("p", note, class_="df-note"), rows, tag("p", others, class_="df-note") if others else None)
+
+
+_SPACES = {"log1p": "; on the logarithm of the target"}
 
 
 def _push(name: str, value: float, share: float, given: Any) -> Markup:
@@ -163,6 +195,33 @@ def what_if(
         )
     told = f"Everything else as in the form, {feature} alone takes it from {spread}."
     named = tag("p", tag("b", f"Probability of “{label}”"), class_="df-note")
+    return tag("div", named, tag("div", drawn), tag("p", told, class_="df-note"), class_="df-stacked")
+
+
+def what_if_number(feature: str, values: Sequence[Any], numbers: Sequence[float], present: Any, target: str) -> Markup:
+    """The predicted number when only `feature` changes."""
+    title = f"{target} by {feature}"
+    low, high = min(numbers), max(numbers)
+    span = (high - low) or 1.0
+    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        here = float(present) if isinstance(present, int | float) else None
+        labels = tuple(number(low + span * i / 4) for i in range(5))
+        shares = [(n - low) / span for n in numbers]
+        drawn = charts.curve([float(v) for v in values], shares, title=title, at=here, labels=labels)
+    else:
+        ordered = sorted(zip(values, numbers, strict=True), key=lambda p: -p[1])
+        drawn = join(
+            bar(
+                str(v),
+                (n - low) / span,
+                number(n),
+                "accent" if v == present else "",
+                "now" if v == present else "",
+            )
+            for v, n in ordered
+        )
+    told = f"Everything else as in the form, {feature} alone takes it from {number(low)} to {number(high)}."
+    named = tag("p", tag("b", f"Predicted {target}"), class_="df-note")
     return tag("div", named, tag("div", drawn), tag("p", told, class_="df-note"), class_="df-stacked")
 
 

@@ -134,8 +134,8 @@ class Evidence(BaseModel):
         if not self.thin:
             return ""
         return (
-            f"only {self.rarest_class_rows} held-out rows of the rarest class: held-out scores are mostly chance, "
-            "read the cross-validated ones with their intervals"
+            f"only {self.rarest_class_rows} held-out rows (of the rarest class, where the target is one): held-out scores are "
+            "mostly chance, read the cross-validated ones with their intervals"
         )
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Task = Literal["classification"]
+Task = Literal["classification", "regression"]
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`greater_is_better`: False for a loss or an error."""
+    """`greater_is_better`: False for a loss or an error. `in_target_units`: its size depends on the target's unit."""
 
     name: str
     task: Task = "classification"
     greater_is_better: bool = True
+    in_target_units: bool = False
 
 
 _ALL: Final = (
@@ -30,8 +31,13 @@ _ALL: Final = (
     Metric("mcc"),
     Metric("brier", greater_is_better=False),
     Metric("ece", greater_is_better=False),
+    Metric("rmse", "regression", greater_is_better=False, in_target_units=True),
+    Metric("mae", "regression", greater_is_better=False, in_target_units=True),
+    Metric("mape", "regression", greater_is_better=False),
+    Metric("r2", "regression"),
 )
 METRICS: Final = {m.name: m for m in _ALL}
+DEFAULT: Final[dict[Task, str]] = {"classification": "roc_auc", "regression": "rmse"}
 
 
 def sign(metric: str) -> int:

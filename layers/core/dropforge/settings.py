@@ -11,14 +11,18 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from dropforge import metrics
 from dropforge.errors import SettingsError
+from dropforge.metrics import Task
 from dropforge.settings_steps import Frozen, ProcessingStep
 from dropforge.settings_text import Location, dotted, explain, parse_with_lines
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 ColumnType = Literal["integer", "number", "category", "text", "boolean", "datetime"]
 ThresholdRule = Literal["max_f1", "max_youden", "max_mcc", "cost"]
-Metric = Literal["roc_auc", "average_precision", "log_loss", "accuracy", "f1"]
+Metric = Literal[
+    "roc_auc", "average_precision", "log_loss", "accuracy", "f1", "rmse", "mae", "mape", "r2"
+]  # the last four: of a regression
 
 
 class ColumnOverride(Frozen):
@@ -51,6 +55,9 @@ class Limits(Frozen):
 
 class DataSettings(Frozen):
     target: str = Field(min_length=1)
+    task: Task = Field(
+        "classification", description="whether the target is a class, or a number to estimate: regression"
+    )
     positive_class: str | None = None
     missing_markers: tuple[str, ...] = ()
     sensitive: tuple[str, ...] = ()
@@ -66,6 +73,8 @@ class DataSettings(Frozen):
     def _target_is_kept(self) -> DataSettings:
         if self.target in self.ignore:
             raise ValueError("the target cannot be in `ignore`")
+        if self.task == "regression" and self.positive_class is not None:
+            raise ValueError("a regression has no positive_class; remove it, or set task: classification")
         return self
 
 
@@ -158,14 +167,20 @@ class ModelSettings(Frozen):
 
 
 class TrainingSettings(Frozen):
-    metric: Metric = "roc_auc"
+    metric: Metric = Field("roc_auc", description="what tuning optimises; of a regression rmse unless set")
     holdout_share: float = Field(0.2, gt=0.0, lt=0.9)
     seed: int = 20260101
     calibration: Literal["auto", "none", "temperature", "sigmoid", "isotonic"] = "auto"
+    target_transform: Literal["auto", "none", "log1p"] = Field(
+        "auto",
+        description="of a regression: fit on sign(y)·ln(1 + |y|) (log1p), on the target (none), or what scores better (auto)",
+    )
 
 
 class PromotionSettings(Frozen):
-    metric: Metric = Field("roc_auc", description="by which candidates are ranked and compared")
+    metric: Metric = Field(
+        "roc_auc", description="by which candidates are ranked and compared; of a regression rmse unless set"
+    )
     minimum_gain: float = 0.0
     confidence: float = Field(
         0.95,
@@ -173,7 +188,9 @@ class PromotionSettings(Frozen):
         lt=1.0,
         description="that no challenger is worse: for all candidates and all uploads on the same held-out rows together",
     )
-    maximum_slice_loss: float = Field(0.02, ge=0.0)
+    maximum_slice_loss: float = Field(
+        0.02, ge=0.0, description="in units of the metric; of rmse and mae a fraction of the active model's"
+    )
     auto_promote: bool = Field(False, description="whether a challenger answers at once, without anybody's decision")
 
 
@@ -182,6 +199,19 @@ class Costs(Frozen):
 
     false_positive: float = Field(1.0, gt=0)
     false_negative: float = Field(1.0, gt=0)
+
+
+class PredictionRange(Frozen):
+    """Of a regression: predictions and interval ends outside are set to the nearest end, in units of the target."""
+
+    minimum: float | None = Field(None, description="no prediction is smaller; 0 for prices and counts")
+    maximum: float | None = Field(None, description="no prediction is larger")
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> PredictionRange:
+        if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
+            raise ValueError(f"minimum {self.minimum:g} is not below maximum {self.maximum:g}")
+        return self
 
 
 class CaptureSettings(Frozen):
@@ -196,6 +226,7 @@ class ServingSettings(Frozen):
     max_body_bytes: int = Field(5_000_000, gt=0, le=6_000_000)
     threshold: float | ThresholdRule = 0.5
     costs: Costs = Costs()
+    prediction: PredictionRange = PredictionRange()
     capture: CaptureSettings = CaptureSettings()
 
     @field_validator("threshold", mode="before")
@@ -262,6 +293,30 @@ class Settings(Frozen):
     def place(self, *path: str | int) -> str:
         """Where a key stands, for errors found after reading: `settings.yaml:12: models.0.search.max_depth`."""
         return f"{self._location.source}:{self._location.line(path)}: {dotted(path)}"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_metrics(cls, value: Any) -> Any:
+        """A regression is tuned and compared by its own default metric where none is set."""
+        if not isinstance(value, dict) or not isinstance(value.get("data"), dict):
+            return value
+        if value["data"].get("task") != "regression":
+            return value
+        for part in ("training", "promotion"):
+            section = value.get(part) or {}
+            if isinstance(section, dict) and "metric" not in section:
+                value = {**value, part: {**section, "metric": metrics.DEFAULT["regression"]}}
+        return value
+
+    @model_validator(mode="after")
+    def _metrics_fit_the_task(self) -> Settings:
+        for part, metric in (("training", self.training.metric), ("promotion", self.promotion.metric)):
+            if metrics.METRICS[metric].task != self.data.task:
+                known = ", ".join(n for n in get_args(Metric) if metrics.METRICS[n].task == self.data.task)
+                raise ValueError(
+                    f"{part}.metric {metric} is not of a {self.data.task}; choose one of {known}, or correct data.task"
+                )
+        return self
 
     @model_validator(mode="after")
     def _target_is_not_processed(self) -> Settings:

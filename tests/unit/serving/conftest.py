@@ -95,7 +95,7 @@ def bundle() -> Bundle:
         0.4,
         "yes",
     )
-    onnx, output = export.to_onnx(model, 3, 1)
+    onnx, output = export.to_onnx(model.pipeline, 3, 1)
     manifest = export.manifest_for(
         model,
         data,

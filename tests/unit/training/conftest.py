@@ -169,7 +169,9 @@ def table() -> Callable[..., pd.DataFrame]:
 def snapshot() -> Callable[..., tuple[MemoryStore, DatasetManifest]]:
     """Puts tables into a store as the parts of one dataset."""
 
-    def make(*tables: pd.DataFrame, kinds: dict[str, Kind] = KINDS) -> tuple[MemoryStore, DatasetManifest]:
+    def make(
+        *tables: pd.DataFrame, kinds: dict[str, Kind] = KINDS, target: str = "label"
+    ) -> tuple[MemoryStore, DatasetManifest]:
         store = MemoryStore()
         parts = []
         for number, part in enumerate(tables):
@@ -179,7 +181,7 @@ def snapshot() -> Callable[..., tuple[MemoryStore, DatasetManifest]]:
             parts.append(
                 Part(dataset_id=f"d{number}", uri=uri, rows=len(part), sha256=hashlib.sha256(body).hexdigest())
             )
-        schema = Schema(columns=tuple(Column(name=n, kind=k) for n, k in kinds.items()), target="label")
+        schema = Schema(columns=tuple(Column(name=n, kind=k) for n, k in kinds.items()), target=target)
         manifest = DatasetManifest(
             dataset_id="d", data_schema=schema, parts=tuple(parts), source="s3://data/incoming/t.csv", created_at="2026"
         )
@@ -199,11 +201,13 @@ def bench(snapshot: Callable[..., tuple[MemoryStore, DatasetManifest]], tracking
         extra: str = "",
         frame: pd.DataFrame | None = None,
         kinds: dict[str, Kind] = KINDS,
+        target: str = "label",
+        text: str = SETTINGS,
     ) -> Bench:
         import mlflow
 
-        store, manifest = snapshot(make_table(rows, classes) if frame is None else frame, kinds=kinds)
-        settings = settings_store.apply(store, "data", (SETTINGS + extra).encode())
+        store, manifest = snapshot(make_table(rows, classes) if frame is None else frame, kinds=kinds, target=target)
+        settings = settings_store.apply(store, "data", (text + extra).encode())
         client = mlflow.MlflowClient(tracking_uri, tracking_uri)
         experiment = client.get_experiment_by_name("training-tests").experiment_id
         parent = client.create_run(experiment, tags={"dataset_id": "d"})

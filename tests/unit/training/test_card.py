@@ -72,7 +72,7 @@ def test_contributions_add_up_to_the_prediction(bench: Callable[..., Any], posit
     assert told is not None
     for example in told["examples"]:
         total = told["base"] + sum(c["contribution"] for c in example["contributions"]) + example["rest"]
-        p = model.raw_proba(rows)[0, ["no", "yes"].index(positive)]
+        p = model.raw(rows)[0, ["no", "yes"].index(positive)]
         assert total == pytest.approx(example["margin"], abs=1e-5)
         assert 1 / (1 + np.exp(-total)) == pytest.approx(p, abs=1e-5)
 

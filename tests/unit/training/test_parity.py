@@ -83,7 +83,7 @@ def test_a_bundle_says_what_its_pipeline_says(
     pipeline = Pipeline([("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])
     for calibration in (None, Calibration("sigmoid", 0.8, (0.0, *[0.2] * (len(data.classes) - 1)), 1e-4)):
         made = LabelledPipeline(pipeline, data.classes, 0.45, data.positive, calibration)
-        onnx, output = export.to_onnx(made, len(cleaner.numbers), len(cleaner.categories))
+        onnx, output = export.to_onnx(made.pipeline, len(cleaner.numbers), len(cleaner.categories))
         manifest = export.manifest_for(
             made, data, onnx, output, project="parity", name=model, run_id="r", dataset_id="d", target="label",
             markers={}, metrics={}, importance={}, holdout_share=0.2,

@@ -202,7 +202,7 @@ def test_rows_that_only_training_could_read_are_a_failed_parity(bench: Callable[
     model = python_models.open_pickle(manifest, body)._session._model
 
     class Random(LabelledPipeline):
-        def raw_proba(self, x: pd.DataFrame) -> np.ndarray:
+        def raw(self, x: pd.DataFrame) -> np.ndarray:
             return np.random.default_rng(len(x)).dirichlet([1, 1], len(x))
 
     other = Random(model.pipeline, list(model.classes_), model.threshold, model.positive)

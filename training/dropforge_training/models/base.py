@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 
 from dropforge.errors import SettingsError
+from dropforge.metrics import Task
 from dropforge_training.processing import TableCleaner
 from dropforge_training.steps import Steps
 
 if TYPE_CHECKING:
-    import numpy as np
     import optuna
 
     from dropforge_training.search import NarrowedTrial
@@ -29,7 +30,8 @@ class Fold:
     """Preprocessed training rows and the validation rows a trial is scored on.
 
     x, x_valid: shape [rows, features after preprocessing] (float32); y, y_valid: class codes. `positive`: code of the class
-    that a binary metric is about. `kept`: what a candidate makes of the rows once (its own matrix form), shared by all trials.
+    that a binary metric is about. Of a regression y and y_valid are numbers after `transform`. `kept`: what a candidate makes of
+    the rows once (its own matrix form), shared by all trials.
     """
 
     x: np.ndarray
@@ -37,12 +39,15 @@ class Fold:
     x_valid: np.ndarray
     y_valid: np.ndarray
     positive: int = 1
+    transform: str = ""
     kept: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """One fit on one fold: probabilities of its validation rows, shape [rows, classes]; the rounds it took (0: has none)."""
+    """One fit on one fold: probabilities of its validation rows, shape [rows, classes] (of a regression numbers, [rows, 1]); the
+    rounds it took (0: has none).
+    """
 
     probabilities: np.ndarray
     rounds: int = 0
@@ -58,8 +63,10 @@ Score = Callable[[Any], float]
 class Candidate(ABC):
     """What tuning needs to know of a model. Instances hold no state: one may serve many jobs.
 
-    X has shape [rows, features after preprocessing] (float32), y holds class codes 0 … k-1.
+    X has shape [rows, features after preprocessing] (float32), y holds class codes 0 … k-1, or of a regression numbers (float64).
     """
+
+    tasks: tuple[Task, ...] = ("classification",)  # what it can be trained for
 
     @abstractmethod
     def search_space(self, trial: optuna.Trial | NarrowedTrial) -> dict[str, Any]:
@@ -67,7 +74,7 @@ class Candidate(ABC):
 
     @abstractmethod
     def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:
-        """An unfitted scikit-learn classifier."""
+        """An unfitted scikit-learn classifier; of 0 classes a regressor."""
 
     rounds: str = ""  # the parameter of the estimator that counts boosting rounds, when `train` finds their number
 
@@ -93,7 +100,7 @@ class Candidate(ABC):
     ) -> Trained:
         """One fit of a trial. A model fitted in rounds overrides this: it asks `watch` between rounds and stops early."""
         fitted = self.estimator(params, seed=seed, jobs=jobs, classes=classes).fit(fold.x, fold.y)
-        return Trained(fitted.predict_proba(fold.x_valid))
+        return Trained(predicted(fitted, fold.x_valid))
 
     def blend(self, fitted: list[Any]) -> Any:
         """One estimator that gives the mean of these, which differ in parameters and seed; `blends` tells who can.
@@ -126,10 +133,15 @@ class Candidate(ABC):
 
     def category_step(self, cleaner: TableCleaner) -> Any:
         """One column a category; dense, because some models read the zeros of a sparse matrix as missing."""
-        import numpy as np
-
         known = [np.array(v, dtype=object) for v in cleaner.known_categories()]
         return OneHotEncoder(categories=known, handle_unknown="ignore", sparse_output=False, dtype=np.float32)
+
+
+def predicted(fitted: Any, x: Any) -> np.ndarray:
+    """Probabilities, shape [rows, classes]; of a fitted regressor its numbers as a column, shape [rows, 1]."""
+    if hasattr(fitted, "predict_proba"):
+        return np.asarray(fitted.predict_proba(x))
+    return np.asarray(fitted.predict(x), dtype=np.float64).reshape(-1, 1)
 
 
 def own_code(candidate: Candidate) -> list[str]:
@@ -143,8 +155,8 @@ def own_code(candidate: Candidate) -> list[str]:
     ]
 
 
-def load(import_path: str) -> Candidate:
-    """`package.module:Class` from settings.yaml. Raises SettingsError naming what is missing."""
+def load(import_path: str, task: Task = "classification") -> Candidate:
+    """`package.module:Class` from settings.yaml. Raises SettingsError naming what is missing, or a model of another task."""
     module_name, _, class_name = import_path.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
@@ -159,6 +171,15 @@ def load(import_path: str) -> Candidate:
             f"{import_path} is no Candidate",
             code="model_class",
             fix="derive it from dropforge_training.models.base.Candidate",
+        )
+    if task not in found.tasks:
+        raise SettingsError(
+            f"{import_path} is a model of {' and '.join(found.tasks)}; data.task is {task}",
+            code="model_task",
+            fix="choose another class under models:, or say in the class which tasks it knows: tasks = (…)"
+            if task == "classification"
+            else "choose xgboost:XGBoost, random_forest:RandomForest, hist_gradient_boosting:HistGradientBoosting or "
+            "ridge_regression:RidgeRegression of dropforge_training.models",
         )
     made: Candidate = found()
     return made

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from dropforge_training.models.base import Candidate, Fold, Score, Trained, Watch
+from dropforge_training.models.base import Candidate, Fold, Score, Trained, Watch, predicted
 
 if TYPE_CHECKING:
     import optuna
@@ -23,6 +23,7 @@ class HistGradientBoosting(Candidate):
     """Histogram boosting without a further package; reads missing numbers itself; stops early."""
 
     rounds = "max_iter"
+    tasks = ("classification", "regression")
 
     def search_space(self, trial: optuna.Trial | NarrowedTrial) -> dict[str, Any]:
         return {
@@ -39,7 +40,8 @@ class HistGradientBoosting(Candidate):
         return {**self.first(), "learning_rate": 0.3}
 
     def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:  # noqa: ARG002 - OpenMP takes the cores it may use
-        return HistGradientBoostingClassifier(**params, early_stopping=False, random_state=seed)
+        kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
+        return kind(**params, early_stopping=False, random_state=seed)
 
     def train(
         self,
@@ -55,10 +57,10 @@ class HistGradientBoosting(Candidate):
     ) -> Trained:
         booster = self.estimator(params, seed=seed, jobs=jobs, classes=classes).set_params(warm_start=True)
         best, at = float("-inf"), 0
-        kept = np.empty((0, classes))
+        kept = np.empty((0, max(1, classes)))
         for rounds in range(_STEP, _ROUNDS + 1, _STEP):
             booster.set_params(max_iter=rounds).fit(fold.x, fold.y)
-            probabilities = booster.predict_proba(fold.x_valid)
+            probabilities = predicted(booster, fold.x_valid)
             value = score(probabilities)
             if value > best or not at:
                 best, kept, at = value, probabilities, rounds

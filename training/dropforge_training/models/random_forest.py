@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-from dropforge_training.models.base import Candidate, Fold, Score, Trained, Watch
+from dropforge_training.models.base import Candidate, Fold, Score, Trained, Watch, predicted
 
 if TYPE_CHECKING:
     import optuna
@@ -20,6 +20,7 @@ class RandomForest(Candidate):
     """Robust with default parameters; a good second opinion beside boosting."""
 
     rounds = "n_estimators"  # of a trial that was ended early
+    tasks = ("classification", "regression")
 
     def search_space(self, trial: optuna.Trial | NarrowedTrial) -> dict[str, Any]:
         return {
@@ -32,8 +33,9 @@ class RandomForest(Candidate):
     def first(self) -> dict[str, Any]:
         return {"n_estimators": 100, "max_depth": 14, "min_samples_leaf": 4, "max_features": 0.2}
 
-    def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:  # noqa: ARG002 - the forest counts classes itself
-        return RandomForestClassifier(**params, random_state=seed, n_jobs=jobs)
+    def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:
+        kind = RandomForestClassifier if classes else RandomForestRegressor
+        return kind(**params, random_state=seed, n_jobs=jobs)
 
     def train(
         self,
@@ -52,8 +54,6 @@ class RandomForest(Candidate):
         forest.set_params(warm_start=True)
         for trees in [*range(_STEP, wanted, _STEP), wanted]:
             forest.set_params(n_estimators=trees).fit(fold.x, fold.y)
-            if trees < wanted and watch(trees / _STEP, score(forest.predict_proba(fold.x_valid))):
-                return Trained(
-                    forest.predict_proba(fold.x_valid), trees
-                )  # all trees would take the last fit longer, too
-        return Trained(forest.predict_proba(fold.x_valid))
+            if trees < wanted and watch(trees / _STEP, score(predicted(forest, fold.x_valid))):
+                return Trained(predicted(forest, fold.x_valid), trees)  # all trees would take the last fit longer, too
+        return Trained(predicted(forest, fold.x_valid))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xgboost
-from xgboost import XGBClassifier
+from xgboost import XGBClassifier, XGBRegressor
 
 from dropforge_training.models import xgboost_blend
 from dropforge_training.models.base import Candidate, Fold, Score, Trained, Watch
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 _ROUNDS = 3000
 _PATIENCE = 40
 # What early stopping looks at: the tuning metric where XGBoost knows it, else the smooth loss. True: larger is better.
-_WATCHED = {"roc_auc": ("auc", True), "average_precision": ("aucpr", True)}
+_WATCHED = {"roc_auc": ("auc", True), "average_precision": ("aucpr", True), "mae": ("mae", False)}
+
+
+_LOSSES = {0: "rmse", 2: "logloss"}  # by number of classes, 0 of a regression; mlogloss for more
 
 
 class XGBoost(Candidate):
@@ -28,6 +31,7 @@ class XGBoost(Candidate):
 
     rounds = "n_estimators"
     blends = True
+    tasks = ("classification", "regression")
 
     def search_space(self, trial: optuna.Trial | NarrowedTrial) -> dict[str, Any]:
         return {
@@ -54,7 +58,8 @@ class XGBoost(Candidate):
 
     def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:
         given = {"n_estimators": 300, **params}
-        return XGBClassifier(**given, objective=_objective(classes), tree_method="hist", random_state=seed, n_jobs=jobs)
+        kind = XGBClassifier if classes else XGBRegressor
+        return kind(**given, objective=_objective(classes), tree_method="hist", random_state=seed, n_jobs=jobs)
 
     def train(
         self,
@@ -69,7 +74,7 @@ class XGBoost(Candidate):
         watch: Watch,
     ) -> Trained:
         rows, valid = _matrices(fold)
-        name, larger = _WATCHED.get(metric, ("logloss" if classes == 2 else "mlogloss", False))
+        name, larger = _WATCHED.get(metric, (_LOSSES.get(classes, "mlogloss"), False))
         if classes > 2 and name == "aucpr":
             name, larger = "mlogloss", False
         given = {"objective": _objective(classes), "tree_method": "hist", "seed": seed, **params}
@@ -93,7 +98,9 @@ class XGBoost(Candidate):
             verbose_eval=False,
         )
         p = booster.predict(valid, iteration_range=(0, ear.best_round + 1))
-        return Trained(np.column_stack([1 - p, p]) if classes == 2 else p, ear.best_round + 1)
+        if classes == 2:
+            p = np.column_stack([1 - p, p])
+        return Trained(p if classes else p.reshape(-1, 1), ear.best_round + 1)
 
     def number_step(self) -> Any:
         return "passthrough"
@@ -131,7 +138,7 @@ def _own_metric(name: str, score: Score) -> Callable[[np.ndarray, Any], tuple[st
 
 
 def _objective(classes: int) -> str:
-    return "binary:logistic" if classes == 2 else "multi:softprob"
+    return {0: "reg:squarederror", 2: "binary:logistic"}.get(classes, "multi:softprob")
 
 
 def _matrices(fold: Fold) -> tuple[Any, Any]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from xgboost import XGBClassifier
+from xgboost import XGBClassifier, XGBRegressor
 
 
-def merge(fitted: list[XGBClassifier]) -> XGBClassifier:
-    """The blend of classifiers fitted on the same rows and classes; probabilities come from the mean margin.
+def merge(fitted: list[XGBClassifier] | list[XGBRegressor]) -> XGBClassifier | XGBRegressor:
+    """The blend of models fitted on the same rows and classes; probabilities (or numbers) come from the mean margin.
 
     Raises ValueError when the classifiers do not start from the same base score: their margins cannot be averaged so.
     """
@@ -34,7 +34,7 @@ def merge(fitted: list[XGBClassifier]) -> XGBClassifier:
     target["trees"], target["tree_info"] = trees, info
     target["iteration_indptr"] = list(range(0, len(trees) + 1, step))
     target["gbtree_model_param"]["num_trees"] = str(len(trees))
-    blend = XGBClassifier(**{**fitted[0].get_params(), "n_estimators": len(trees) // step})
+    blend = type(fitted[0])(**{**fitted[0].get_params(), "n_estimators": len(trees) // step})
     blend.load_model(bytearray(json.dumps(merged).encode()))
     return blend
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PREDICTIONS: Final = Schema(
     columns=(Column(name="prediction", kind="category"), Column(name="probability", kind="number")), target="prediction"
 )
+NUMBERS: Final = Schema(columns=(Column(name="prediction", kind="number"),), target="prediction")  # of a regression
 # What can be said of requests: repeated rows, rare categories and the like are matters of a training set.
 _REPORTED: Final = frozenset(
     (
@@ -83,8 +84,9 @@ def _predictions(
 ) -> tuple[list[ColumnReport], list[Finding]]:
     before = live.answers(db, "answers_before", f"read_parquet({quote(str(heldout))})", manifest)
     now = live.answers(db, "answers_now", live.ROWS, manifest, label="prediction")
-    like = measure.build(db, before, PREDICTIONS).model_copy(update={"pairs": Pairs()})
-    return _compared(like, measure.build(db, now, PREDICTIONS, like), rows, settings)
+    schema = NUMBERS if manifest.regression is not None else PREDICTIONS
+    like = measure.build(db, before, schema).model_copy(update={"pairs": Pairs()})
+    return _compared(like, measure.build(db, now, schema, like), rows, settings)
 
 
 def _compared(like: Profile, new: Profile, rows: int, settings: Settings) -> tuple[list[ColumnReport], list[Finding]]:

@@ -47,13 +47,14 @@ def _predict(service: PredictService, request: http.Request) -> http.Response:
 
 
 def _invocations(service: PredictService, request: http.Request) -> http.Response:
-    """As MLflow's scoring server and SageMaker: `predictions` is a list of labels. The rest stands beside it."""
+    """As MLflow's scoring server and SageMaker: `predictions` is a list of labels, or numbers. The rest stands beside it."""
     made = service.predict(
         _body(request), request.content_type, Options.read(request.query), _id(request), nan_is_missing=True
     )
     rows = made.pop("predictions")
-    beside = {key: [r[key] for r in rows] for key in rows[0] if key != "label"}
-    return _answered({"predictions": [r["label"] for r in rows], **beside, **made}, made)
+    answer = "label" if "label" in rows[0] else "prediction"
+    beside = {key: [r[key] for r in rows] for key in rows[0] if key != answer}
+    return _answered({"predictions": [r[answer] for r in rows], **beside, **made}, made)
 
 
 def _ping(service: PredictService, _request: http.Request) -> http.Response:

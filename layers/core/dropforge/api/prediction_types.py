@@ -92,13 +92,21 @@ class PredictionSet(Shape):
     labels: list[str]
 
 
+class Interval(Shape):
+    """Holds the number that turns out with this probability."""
+
+    coverage: Share
+    low: float
+    high: float
+
+
 class Explained(Shape):
-    """base + Σ contributions = output, of `class`, before calibration."""
+    """base + Σ contributions = output, of `class`, before calibration; of a regression the number, before the inverse transform."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
-    class_: str = Field(alias="class")
-    space: Literal["log_odds", "probability", "score"]
+    class_: str | None = Field(None, alias="class", description="none for a regression")
+    space: Literal["log_odds", "probability", "score", "prediction", "log1p"]
     base: float
     output: float
     contributions: dict[str, float]
@@ -111,8 +119,16 @@ class OnePrediction(Shape):
     explanation: Explained | None = None
 
 
+class OneNumber(Shape):
+    """Of a regression."""
+
+    prediction: float
+    interval: Interval | None = None
+    explanation: Explained | None = None
+
+
 class PredictAnswer(Shape):
-    predictions: list[OnePrediction]
+    predictions: list[OnePrediction] | list[OneNumber]
     model: Identity
     threshold: Share | None
     warnings: list[Warned]
@@ -121,9 +137,10 @@ class PredictAnswer(Shape):
 
 
 class InvocationsAnswer(Shape):
-    predictions: list[str]
-    probabilities: list[dict[str, Share]]
+    predictions: list[str] | list[float]
+    probabilities: list[dict[str, Share]] | None = Field(None, description="of a classification")
     prediction_set: list[PredictionSet] | None = None
+    interval: list[Interval] | None = Field(None, description="of a regression")
     explanation: list[Explained] | None = None
     model: Identity
     threshold: Share | None

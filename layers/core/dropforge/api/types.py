@@ -66,7 +66,7 @@ class Labelled(NameVersion):
 class LateLabel(Asked):
     prediction_id: str = Field(pattern="^[A-Za-z0-9][A-Za-z0-9._:=-]{0,127}$", description="of the answer")
     row: int = Field(0, ge=0, lt=1_000_000, description="place of the record in its request")
-    label: str | int = Field(description="the class that turned out")
+    label: str | int | float = Field(description="the class, or the number, that turned out")
 
 
 class Labels(Asked):
@@ -104,8 +104,10 @@ class LiveVerdict(Shape):
 
 class LiveScore(Shape):
     rows: Count = Field(description="with a label")
-    accuracy: Share
-    roc_auc: Share | None = Field(description="null for several classes, or while one class is absent")
+    accuracy: Share | None = Field(None, description="of a classification")
+    roc_auc: Share | None = Field(None, description="null for several classes, or while one class is absent")
+    rmse: float | None = Field(None, description="root mean squared error, of a regression")
+    mae: float | None = Field(None, description="mean absolute error, of a regression")
 
 
 class LiveModel(Shape):
@@ -216,7 +218,9 @@ class ModelInfo(BaseModel):
     set_at: str
     set_by: str
     target: str
-    classes: list[str]
+    task: Literal["classification", "regression"]
+    classes: list[str] = Field(description="empty for a regression")
+    coverages: list[str] = Field(description="what `coverage` of POST /predict may be")
     positive_class: str | None
     threshold: Share | None
     features: list[dict[str, Any]] = Field(

@@ -6,7 +6,6 @@ while not known), bundle_uri (of the model), shadow (scored after another had an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +105,14 @@ def typed(db: Any, manifest: BundleManifest, schema: Schema) -> str:
 
 def answers(db: Any, table: str, relation: str, manifest: BundleManifest, label: str = "") -> str:
     """Predictions of a relation with `p.{class}` columns as a table: prediction (from `label`, or decided) and probability
-    (of the positive class; of the likeliest one where there is none)."""
+    (of the positive class; of the likeliest one where there is none); of a regression the number alone, from `label` or `predicted`.
+    """
+    if manifest.regression is not None:
+        db.execute(
+            f"CREATE OR REPLACE TABLE {table} AS SELECT TRY_CAST({label or 'predicted'} AS DOUBLE) AS prediction, "
+            f"CAST(row_number() OVER () AS UBIGINT) AS {name(ROW_HASH)} FROM {relation}"
+        )
+        return table
     chances = [name(f"p.{c}") for c in manifest.classes]
     if manifest.positive_class:
         score = name(f"p.{manifest.positive_class}")
@@ -126,12 +132,17 @@ def answers(db: Any, table: str, relation: str, manifest: BundleManifest, label:
     return table
 
 
-def facts(db: Any, classes: Sequence[str]) -> dict[str, Any]:
+def facts(db: Any, manifest: BundleManifest) -> dict[str, Any]:
     """Counts of table `live`: requests, first and last time, labels as predicted, rows whose label is known."""
-    known = ", ".join(quote(c) for c in classes)
+    classes = manifest.classes
+    usable = (
+        "TRY_CAST(actual AS DOUBLE) IS NOT NULL"
+        if manifest.regression is not None
+        else f"actual IN ({', '.join(quote(c) for c in classes)})"
+    )
     row = db.execute(
         f'SELECT count(DISTINCT prediction_id), min("at"), max("at"), count(actual), '
-        f"count(*) FILTER (actual IS NOT NULL AND actual NOT IN ({known})), "
+        f"count(*) FILTER (actual IS NOT NULL AND NOT ({usable})), "
         f"count(*) FILTER (shadow), count(actual) FILTER (NOT shadow) FROM {ROWS}"
     ).fetchone()
     counts = dict(db.execute(f"SELECT prediction, count(*) FROM {ROWS} GROUP BY 1").fetchall())
@@ -148,10 +159,17 @@ def facts(db: Any, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def score(db: Any, manifest: BundleManifest) -> dict[str, Any] | None:
-    """Accuracy, and for binary targets the area under the ROC curve (Mann-Whitney, ties count half), of the labelled rows.
+    """Accuracy, and for binary targets the area under the ROC curve (Mann-Whitney, ties count half), of the labelled rows;
+    of a regression rmse and mae.
 
     None while there are none; roc_auc is None while one class is absent.
     """
+    if manifest.regression is not None:
+        apart = "TRY_CAST(actual AS DOUBLE) - TRY_CAST(prediction AS DOUBLE)"
+        n, squared, absolute = db.execute(
+            f"SELECT count({apart}), avg(pow({apart}, 2)), avg(abs({apart})) FROM {ROWS}"
+        ).fetchone()
+        return {"rows": int(n), "rmse": float(squared) ** 0.5, "mae": float(absolute)} if n else None
     known = ", ".join(quote(c) for c in manifest.classes)
     rows = f"(SELECT * FROM {ROWS} WHERE actual IN ({known}))"
     n, right = db.execute(f"SELECT count(*), count(*) FILTER (actual = prediction) FROM {rows}").fetchone()

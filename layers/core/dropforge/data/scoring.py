@@ -83,7 +83,8 @@ class ScoringFile:
                 yield {c.name: self._given(c, found[f"c{i}"]) for i, c in enumerate(self.schema.columns)}
 
     def keep(self, labels: np.ndarray, probabilities: np.ndarray) -> None:
-        """Keep the scores of the next chunk: places of labels [rows], probabilities [rows, classes]."""
+        """Keep the scores of the next chunk: places of labels [rows], probabilities [rows, classes]; of a regression the
+        predicted numbers, twice."""
         chunk = {"label": labels, **{f"p{k}": probabilities[:, k] for k in range(probabilities.shape[1])}}
         self._db.register("chunk", chunk)
         columns = ", ".join(chunk)
@@ -94,7 +95,8 @@ class ScoringFile:
 
     def write(self, file: Path, classes: Sequence[str]) -> Scored:
         """The rows used with their scores, in file order, in the file's own format: every column as it was read, then
-        `prediction` and one `probability_…` for each class. Raises RejectedUpload when a row were lost on the way.
+        `prediction` and one `probability_…` for each class (none: a regression). Raises RejectedUpload when a row were lost
+        on the way.
         """
         rows = int(self._db.execute(f"SELECT count(*) FROM {_SCORES}").fetchone()[0])
         if rows != self.rows_used:
@@ -105,10 +107,11 @@ class ScoringFile:
             )
         taken = {c.lower() for c in self.source.header}
         shown = ", ".join(quote(c) for c in classes)
-        label = f"[{shown}][label + 1] AS {name(_free('prediction', taken))}"
-        chances = ", ".join(f"p{k} AS {name(_free(f'probability_{c}', taken))}" for k, c in enumerate(classes))
+        answers = [f"{f'[{shown}][label + 1]' if classes else 'label'} AS {name(_free('prediction', taken))}"]
+        answers += [f"p{k} AS {name(_free(f'probability_{c}', taken))}" for k, c in enumerate(classes)]
         plain = f"SELECT * EXCLUDE ({name(_BAD)}) FROM {_TABLE} WHERE NOT {name(_BAD)}"
-        joined = f"SELECT r.*, s.* FROM ({plain}) r POSITIONAL JOIN (SELECT {label}, {chances} FROM {_SCORES}) s"
+        scores = f"SELECT {', '.join(answers)} FROM {_SCORES}"
+        joined = f"SELECT r.*, s.* FROM ({plain}) r POSITIONAL JOIN ({scores}) s"
         form = (
             "(FORMAT parquet, COMPRESSION zstd)"
             if self.source.format == "parquet"

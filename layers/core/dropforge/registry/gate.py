@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dropforge.messages import JobResult
-from dropforge.metrics import sign
+from dropforge.metrics import METRICS, sign
 from dropforge.settings import PromotionSettings
 
 Verdict = Literal["better", "not_better", "no_model_served", "not_comparable", "no_metric"]
@@ -158,6 +158,12 @@ def _untested(
     return "not_better", why
 
 
+def _tolerated(part: Mapping[str, Any], rule: PromotionSettings) -> float:
+    """What a slice may lose, in units of the metric: of an error in units of the target a fraction of the served model's."""
+    in_units = METRICS[rule.metric].in_target_units
+    return rule.maximum_slice_loss * (abs(float(part["served"])) if in_units else 1.0)
+
+
 def _by_rule(
     slices: Sequence[Mapping[str, Any]], rule: PromotionSettings, allowed: float, look: int, candidates: int
 ) -> tuple[Verdict, str]:
@@ -174,7 +180,7 @@ def _by_rule(
             f"{told}: a gain of more than {rule.minimum_gain:g} is not sure enough, that needs p ≤ {needed:.2g} "
             f"(look {look} at these held-out rows{shared})"
         )
-    worse = [s for s in slices[1:] if not s["at_most"] >= -rule.maximum_slice_loss]
+    worse = [s for s in slices[1:] if not s["at_most"] >= -_tolerated(s, rule)]
     if worse:
         where = ", ".join(f"{s['slice']} ({s['gain']:+.4f}, {s['rows']} rows)" for s in worse)
         return "not_better", f"{told}; but it surely loses more than {rule.maximum_slice_loss:g} on {where}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dropforge.errors import InvalidRequest
 from dropforge.serving.options import Options
 from dropforge.serving.prediction_sets import members
+from dropforge.serving.predictor import stated
 from dropforge.serving.warning_groups import grouped
 
 if TYPE_CHECKING:
@@ -24,12 +25,10 @@ def answer(
 ) -> dict[str, Any]:
     """The answer of /predict, without the request's id."""
     manifest = predictor.manifest
-    classes = manifest.classes
-    predictions: list[dict[str, Any]] = [
-        {"label": label, "probabilities": dict(zip(classes, row, strict=True))}
-        for label, row in zip(result.labels, result.probabilities.tolist(), strict=True)
-    ]
-    if options.coverage:
+    predictions = _numbers(result) if manifest.regression else _classes(manifest.classes, result)
+    if options.coverage and manifest.regression:
+        _add_intervals(predictions, predictor, result, options.coverage)
+    elif options.coverage:
         _add_sets(predictions, result.probabilities, predictor, options.coverage)
     return {
         "predictions": predictions,
@@ -40,18 +39,30 @@ def answer(
     }
 
 
+def _classes(classes: tuple[str, ...], result: Prediction) -> list[dict[str, Any]]:
+    return [
+        {"label": label, "probabilities": dict(zip(classes, row, strict=True))}
+        for label, row in zip(result.labels, result.probabilities.tolist(), strict=True)
+    ]
+
+
+def _numbers(result: Prediction) -> list[dict[str, Any]]:
+    return [{"prediction": value} for value in result.labels]
+
+
+def _add_intervals(
+    predictions: list[dict[str, Any]], predictor: Predictor, result: Prediction, coverage: float
+) -> None:
+    low, high = predictor.intervals(result.feeds, coverage)
+    for prediction, lower, upper in zip(predictions, low.tolist(), high.tolist(), strict=True):
+        prediction["interval"] = {"coverage": coverage, "low": lower, "high": upper}
+
+
 def _add_sets(
     predictions: list[dict[str, Any]], probabilities: np.ndarray, predictor: Predictor, coverage: float
 ) -> None:
     """Split conformal sets by the bundle's limits (see serving/prediction_sets.py)."""
-    known = predictor.manifest.conformal
-    limits = next((v for k, v in known.items() if abs(float(k) - coverage) < 1e-9), None)
-    if limits is None:
-        raise InvalidRequest(
-            f"the model states no coverage {coverage:g}",
-            code="coverage_unknown",
-            fix=f"ask for {', '.join(sorted(known))}" if known else "train again: this version states none",
-        )
+    limits = stated(predictor.manifest.conformal, coverage)
     for prediction, inside in zip(predictions, members(probabilities, limits), strict=True):
         labels = [c for c, member in zip(predictor.manifest.classes, inside.tolist(), strict=True) if member]
         prediction["prediction_set"] = {"coverage": coverage, "labels": labels}
@@ -75,7 +86,7 @@ def add_explanations(predictions: list[dict[str, Any]], explainer: Explainer, re
     for prediction, label, base, shares in rows:
         ordered = sorted(zip(made.features, shares, strict=True), key=lambda share: -abs(share[1]))
         prediction["explanation"] = {
-            "class": label,
+            **({"class": label} if label else {}),
             "space": made.space,
             "base": base,
             "output": base + sum(shares),

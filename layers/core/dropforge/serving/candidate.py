@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from dropforge.errors import DropforgeError, TransientError
 from dropforge.observability import failure
 from dropforge.serving.aside import Aside
@@ -89,7 +91,7 @@ class _Asked:
     prediction_id: str
     second: Second
     records: Sequence[Mapping[str, Any]]
-    labels: Sequence[str]
+    labels: Sequence[str] | Sequence[float]
 
 
 class Shadow(Aside[_Asked]):
@@ -109,7 +111,8 @@ class Shadow(Aside[_Asked]):
         self._hold(_Asked(prediction_id, second, records, answered.labels), len(records))
 
     def _do(self, items: list[_Asked], lost: int) -> tuple[int, bool]:
-        rows = different = failed = 0
+        rows = different = failed = numbers = 0
+        apart = 0.0  # sum of absolute differences of predicted numbers
         for asked in items:
             second = asked.second
             try:
@@ -120,7 +123,12 @@ class Shadow(Aside[_Asked]):
                 self._log.debug("the candidate failed", extra=failure(error))
                 continue
             rows += len(asked.records)
-            different += sum(a != b for a, b in zip(asked.labels, result.labels, strict=True))
+            if second.predictor.manifest.regression is None:
+                different += sum(a != b for a, b in zip(asked.labels, result.labels, strict=True))
+            else:
+                before, now = np.asarray(asked.labels, dtype=np.float64), np.asarray(result.labels, dtype=np.float64)
+                apart += float(np.abs(before - now).sum())
+                numbers += len(asked.records)
             self._capture.offer(
                 second.who.capture,
                 asked.prediction_id,
@@ -131,7 +139,8 @@ class Shadow(Aside[_Asked]):
                 shadow=True,
             )
         if items or lost:
-            measured = {"ShadowRows": rows, "ShadowDisagreements": different}
+            measured: dict[str, float] = {"ShadowRows": rows, "ShadowDisagreements": different}
+            measured |= {"ShadowMeanAbsoluteDifference": apart / numbers} if numbers else {}
             measured |= {k: n for k, n in (("CandidateFailed", failed), ("ShadowLost", lost)) if n}
             who = {"model": items[-1].second.who.model, "version": items[-1].second.who.version} if items else {}
             self._log.info("scored in the shadow", extra={**who, "metrics": measured})

@@ -46,7 +46,7 @@ class _Kept:
     who: Active
     predictor: Predictor
     records: Sequence[Mapping[str, Any]]
-    labels: Sequence[str]
+    labels: Sequence[str] | Sequence[float]
     probabilities: np.ndarray
     shadow: bool
 
@@ -64,7 +64,7 @@ class _Kept:
                     **who,
                     "shadow": self.shadow,
                     "label": label,
-                    "probabilities": dict(zip(classes, chances, strict=True)),
+                    "probabilities": dict(zip(classes, chances, strict=True)) if classes else {},
                     "features": {n: record[n] for n in features},
                 },
                 ensure_ascii=False,

@@ -28,7 +28,10 @@ Values = np.ndarray | tuple[Sequence[Any], np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """`labels` are places in the manifest's classes, shape [rows]; `probabilities` [rows, classes]; warnings are counted."""
+    """`labels` are places in the manifest's classes, shape [rows]; `probabilities` [rows, classes]; warnings are counted.
+
+    Of a regression `labels` are the predicted numbers and `probabilities` the same as a column, shape [rows, 1].
+    """
 
     labels: np.ndarray
     probabilities: np.ndarray
@@ -54,7 +57,7 @@ def predict(predictor: Predictor, columns: Mapping[str, Values], *, threads: int
             done = list(pool.map(run, pieces))
     else:
         done = [run(p) for p in pieces]
-    scored = np.concatenate(done) if done else np.empty((0, len(predictor.manifest.classes)), np.float32)
+    scored = np.concatenate(done) if done else np.empty((0, max(1, len(predictor.manifest.classes))), np.float32)
     probabilities = scored[places]
     return Scores(predictor.decide(probabilities), probabilities, read.warnings)
 

@@ -35,7 +35,8 @@ _BLOCK: Final = 1 << 12  # (row, leaf) pairs worked on at once: they stay in the
 class Explanation:
     """For each row: `base` [rows] plus the sum of `contributions` [rows, features] is the model's output for `classes` [rows].
 
-    `space` says what output: log_odds, probability, or score (the logarithm of a softmax's unnormalised probability).
+    `space` says what output: log_odds, probability, or score (the logarithm of a softmax's unnormalised probability); of a
+    regression prediction, or log1p where the model was fitted on the logarithm. Its `classes` are empty texts.
     """
 
     space: str
@@ -59,10 +60,13 @@ class Explainer:
             _Trees(arrays, self._encoder.feature_of) if meta["kind"] == "trees" else _Linear(arrays, self._encoder)
         )
 
-    def explain(self, feeds: Mapping[str, np.ndarray], labels: Sequence[str]) -> Explanation:
+    def explain(self, feeds: Mapping[str, np.ndarray], labels: Sequence[str] | Sequence[float]) -> Explanation:
         """Of the positive class for two classes, else of each row's label. `feeds` are the graph's inputs."""
         matrix = self._encoder.matrix(feeds)
-        codes = [self._classes.index(label) if self._positive < 0 else self._positive for label in labels]
+        if not self._classes:  # a regression has one output
+            base, contributions = self._model.explain(matrix, np.zeros(len(matrix), dtype=np.intp))
+            return Explanation(self._space, [""] * len(matrix), self.features, base, contributions)
+        codes = [self._classes.index(str(label)) if self._positive < 0 else self._positive for label in labels]
         outputs = np.zeros(len(codes), dtype=np.intp) if self._binary else np.array(codes, dtype=np.intp)
         base, contributions = self._model.explain(matrix, outputs)
         if self._binary:

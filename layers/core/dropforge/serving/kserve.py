@@ -52,25 +52,12 @@ def records(request: Any, max_rows: int) -> list[Mapping[str, Any]]:
 
 
 def response(request: Any, made: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
-    """Tensors `label` [rows] and `probabilities` [rows, classes], what the answer of /predict has besides in `parameters`."""
-    predictions = made["predictions"]
+    """Tensors `label` [rows] and `probabilities` [rows, classes], of a regression `prediction` [rows]; what the answer of
+    /predict has besides in `parameters`."""
     told = {
         "model_name": made["model"]["name"],
         "model_version": made["model"]["version"],
-        "outputs": [
-            {
-                "name": "label",
-                "datatype": "BYTES",
-                "shape": [len(predictions)],
-                "data": [p["label"] for p in predictions],
-            },
-            {
-                "name": "probabilities",
-                "datatype": "FP64",
-                "shape": [len(predictions), len(classes)],
-                "data": [p["probabilities"][c] for p in predictions for c in classes],
-            },
-        ],
+        "outputs": _outputs(made["predictions"], classes),
         "parameters": {
             "classes": list(classes),
             "threshold": made["threshold"],
@@ -82,6 +69,22 @@ def response(request: Any, made: Mapping[str, Any], classes: Sequence[str]) -> d
     return {"id": given, **told} if isinstance(given, str) else told
 
 
+def _outputs(predictions: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[dict[str, Any]]:
+    rows = len(predictions)
+    if not classes:
+        numbers = [p["prediction"] for p in predictions]
+        return [{"name": "prediction", "datatype": "FP64", "shape": [rows], "data": numbers}]
+    return [
+        {"name": "label", "datatype": "BYTES", "shape": [rows], "data": [p["label"] for p in predictions]},
+        {
+            "name": "probabilities",
+            "datatype": "FP64",
+            "shape": [rows, len(classes)],
+            "data": [p["probabilities"][c] for p in predictions for c in classes],
+        },
+    ]
+
+
 def metadata(active: Active, manifest: BundleManifest) -> dict[str, Any]:
     """Of a model: one input tensor a feature."""
     return {
@@ -91,7 +94,9 @@ def metadata(active: Active, manifest: BundleManifest) -> dict[str, Any]:
         "inputs": [
             {"name": f.name, "datatype": _DATATYPES.get(f.kind, "FP64"), "shape": [-1]} for f in manifest.features
         ],
-        "outputs": [
+        "outputs": [{"name": "prediction", "datatype": "FP64", "shape": [-1]}]
+        if manifest.regression
+        else [
             {"name": "label", "datatype": "BYTES", "shape": [-1]},
             {"name": "probabilities", "datatype": "FP64", "shape": [-1, len(manifest.classes)]},
         ],

@@ -71,8 +71,25 @@ class PythonModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Regression:
+    """How the graph's one output a row becomes the predicted number and its interval (dropforge.serving.regression)."""
+
+    transform: str = ""  # "log1p": the model was fitted on sign(y)·ln(1 + |y|); empty: on the target itself
+    minimum: float | None = None  # predictions are clipped to minimum … maximum, in units of the target
+    maximum: float | None = None
+    # Coverage as text ("0.9") → (below, above), in units of the row's width. Empty: the bundle states no coverage.
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    interval_method: str = ""  # in words, with its guarantee
+    interval_rows: int = 0  # calibration rows
+    width_file: str = ""  # the graph that predicts the logarithm of a row's width; empty: every row has the width 1
+    width_sha256: str = ""
+    width_output: str = ""
+    width_range: tuple[float, float] = (0.0, 0.0)  # of the logarithm; predicted ones are clipped to it
+
+
+@dataclass(frozen=True, slots=True)
 class BundleManifest:
-    """Everything beside the graph. `classes` are the labels in the order of the probability columns."""
+    """Everything beside the graph. `classes` are the labels in the order of the probability columns; empty for a regression."""
 
     project: str
     model: str
@@ -108,7 +125,13 @@ class BundleManifest:
     ] = ()  # hashes below that share which it was trained on all the same, to have every class
     calibration: Calibration | None = None  # applied to the graph's output; None: it is served as it is
     python: PythonModel | None = None  # `serve: python` in settings.yaml; None: the bundle has a graph
+    regression: Regression | None = None  # None: the target is a class
     format_version: int = FORMAT_VERSION
+
+    @property
+    def task(self) -> str:
+        """classification or regression."""
+        return "regression" if self.regression else "classification"
 
     @property
     def model_file(self) -> str:
@@ -146,6 +169,7 @@ class BundleManifest:
             value["moved_rows"] = tuple(value.get("moved_rows", ()))
             value["calibration"] = _calibration(value.get("calibration"))
             value["python"] = PythonModel(**value["python"]) if value.get("python") else None
+            value["regression"] = _regression(value.get("regression"))
             return cls(**value)
         except (ValueError, KeyError, TypeError) as error:
             raise BundleRejected(
@@ -160,6 +184,13 @@ def not_served(model: str) -> BundleRejected:
         code="python_not_served",
         fix="deploy with TrainingImageUri (docs/how-to-new-model.md), or train the model without `serve: python`",
     )
+
+
+def _regression(value: dict[str, Any] | None) -> Regression | None:
+    if value is None:
+        return None
+    intervals = {k: (float(v[0]), float(v[1])) for k, v in value["intervals"].items()}
+    return Regression(**{**value, "intervals": intervals, "width_range": tuple(value["width_range"])})
 
 
 def _calibration(value: dict[str, Any] | None) -> Calibration | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from dropforge.environment import Environment
 from dropforge.errors import BundleRejected, InvalidRequest
+from dropforge.serving import regression
 from dropforge.serving.calibration import calibrate
 from dropforge.serving.manifest import BundleManifest, Feature, GraphInput
 from dropforge.serving.steps import number_text, shape_numbers
@@ -27,9 +28,12 @@ _FALSE = frozenset({"false", "f", "no", "n", "0"})
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """`probabilities` has shape [rows, classes]; `labels` shape [rows]; warnings name row, field and what was done."""
+    """`probabilities` has shape [rows, classes]; `labels` shape [rows]; warnings name row, field and what was done.
 
-    labels: list[str]
+    Of a regression `labels` are the predicted numbers, and `probabilities` the same as a column, shape [rows, 1].
+    """
+
+    labels: list[str] | list[float]
     probabilities: np.ndarray
     warnings: list[dict[str, Any]]
     feeds: Mapping[str, np.ndarray]  # what the graph was given
@@ -38,9 +42,12 @@ class Prediction:
 class Predictor:
     """A verified bundle, ready to predict. Safe to share between threads."""
 
-    def __init__(self, manifest: BundleManifest, session: Any) -> None:
+    def __init__(self, manifest: BundleManifest, session: Any, width_session: Callable[[], Any] | None = None) -> None:
+        """`width_session`: opens the graph of a regression's widths; called when the first interval is asked for."""
         self.manifest = manifest
         self._session = session
+        self._open_width = width_session
+        self._width: Any = None
         self._features = {f.name: f for f in manifest.features}
         self._known = {f.name: frozenset(f.categories) for f in manifest.features}
         self._missing = {f.name: frozenset(("", *f.missing_markers)) for f in manifest.features}
@@ -79,19 +86,47 @@ class Predictor:
                     table[:, k] = shape_numbers(wide, feature.low, feature.high, log=feature.log)
             feeds[tensor.name] = table
         probabilities = self.run(feeds)
+        decided = self.decide(probabilities).tolist()
+        if self.manifest.regression is not None:
+            return Prediction(decided, probabilities, warnings, feeds)
         classes = self.manifest.classes
-        return Prediction([classes[i] for i in self.decide(probabilities).tolist()], probabilities, warnings, feeds)
+        return Prediction([classes[i] for i in decided], probabilities, warnings, feeds)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Calibrated probabilities of shape [rows, classes] for the graph's inputs by name."""
-        return calibrate(self.manifest.calibration, self.raw_run(feeds))
+        """Calibrated probabilities of shape [rows, classes] for the graph's inputs by name; of a regression numbers [rows, 1]."""
+        output = self.raw_run(feeds)
+        if self.manifest.regression is not None:
+            return regression.values(self.manifest.regression, output.reshape(-1, 1))
+        return calibrate(self.manifest.calibration, output)
 
     def raw_run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The same before calibration."""
+        """The graph's output, before calibration or the inverse transform."""
         return np.asarray(self._session.run([self.manifest.probabilities_output], feeds)[0])
 
+    def intervals(self, feeds: Mapping[str, np.ndarray], coverage: float) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper ends of a regression's prediction intervals, shape [rows] each.
+
+        Raises InvalidRequest for a coverage that the bundle does not state.
+        """
+        rule = self.manifest.regression
+        limits = stated(rule.intervals if rule else {}, coverage)
+        assert rule is not None  # noqa: S101 - without one `stated` raises
+        output = self.raw_run(feeds).reshape(-1)
+        return regression.interval(rule, output, self.widths(feeds, len(output)), limits)
+
+    def widths(self, feeds: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
+        """Of a regression: how uncertain each row is beside the others, shape [rows], in units of the transformed target."""
+        rule = self.manifest.regression
+        if rule is None or self._open_width is None or not rule.width_file:
+            return np.ones(rows)
+        if self._width is None:
+            self._width = self._open_width()
+        return regression.widths(rule, self._width.run([rule.width_output], feeds)[0].reshape(-1))
+
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
-        """Labels as places in the manifest's classes, shape [rows]."""
+        """Labels as places in the manifest's classes, shape [rows]; of a regression the numbers."""
+        if self.manifest.regression is not None:
+            return probabilities[:, 0]
         if self._positive >= 0:
             # float64, as the pipeline compares: a float32 just below the threshold must not round up to it
             above = probabilities[:, self._positive] >= self.manifest.threshold
@@ -192,6 +227,18 @@ class Predictor:
         return feature.unseen or token
 
 
+def stated(known: Mapping[str, tuple[float, ...]], coverage: float) -> tuple[Any, ...]:
+    """What a bundle stores for this coverage. Raises InvalidRequest naming the ones it states."""
+    limits = next((v for k, v in known.items() if abs(float(k) - coverage) < 1e-9), None)
+    if limits is None:
+        raise InvalidRequest(
+            f"the model states no coverage {coverage:g}",
+            code="coverage_unknown",
+            fix=f"ask for {', '.join(sorted(known))}" if known else "train again: this version states none",
+        )
+    return limits
+
+
 def is_text(tensor: GraphInput) -> bool:
     """Whether its columns are texts, not numbers."""
     return tensor.dtype in {"string", "text"}
@@ -265,24 +312,36 @@ def open_bundle(manifest_bytes: bytes, model_bytes: bytes, manifest_sha256: str 
     return open_graph(read_manifest(manifest_bytes, manifest_sha256), model_bytes)
 
 
-def open_graph(manifest: BundleManifest, model_bytes: bytes) -> Predictor:
-    """The predictor of a manifest that was verified. Raises BundleRejected as open_bundle does."""
+def open_graph(
+    manifest: BundleManifest, model_bytes: bytes, read_width: Callable[[], bytes] | None = None
+) -> Predictor:
+    """The predictor of a manifest that was verified; `read_width` fetches a regression's graph of widths when it is needed.
+
+    Raises BundleRejected as open_bundle does.
+    """
+    session = _session(model_bytes, manifest.onnx_sha256, "model.onnx")
+    rule = manifest.regression
+    if rule is None or not rule.width_file or read_width is None:
+        return Predictor(manifest, session)
+    return Predictor(manifest, session, lambda: _session(read_width(), rule.width_sha256, rule.width_file))
+
+
+def _session(model_bytes: bytes, sha256: str, file: str) -> Any:
     Environment.silence_onnxruntime()
     import onnxruntime as ort
 
-    if hashlib.sha256(model_bytes).hexdigest() != manifest.onnx_sha256:
+    if hashlib.sha256(model_bytes).hexdigest() != sha256:
         raise BundleRejected(
-            "model.onnx is not the one its manifest names", code="bundle_altered", fix="train again, or roll back"
+            f"{file} is not the one its manifest names", code="bundle_altered", fix="train again, or roll back"
         )
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1  # one row is microseconds of work: waking threads costs more
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         # onnxruntime raises its own undocumented classes; whatever it is, this bundle must not be served
         raise BundleRejected(
-            f"model.onnx cannot be loaded: {error}", code="bundle_broken", fix="train again, or roll back"
+            f"{file} cannot be loaded: {error}", code="bundle_broken", fix="train again, or roll back"
         ) from None
-    return Predictor(manifest, session)

@@ -42,7 +42,7 @@ class RemoteSession:
     def __init__(self, manifest: BundleManifest, active: Active, function: Function) -> None:
         named = ("model", "version", "run_id", "bundle_uri", "bundle_sha256")
         self._which = {k: getattr(active, k) for k in named}
-        self._most = max(1, MOST_VALUES // len(manifest.classes))
+        self._most = max(1, MOST_VALUES // max(1, len(manifest.classes)))
         self._function = function
 
     def load(self) -> None:

@@ -26,6 +26,7 @@ from dropforge.uris import join
 if TYPE_CHECKING:
     from dropforge.ports import Function, ObjectStore
     from dropforge.serving.explain import Explainer
+    from dropforge.serving.manifest import BundleManifest
 
 LOOK_EVERY_SECONDS = 3.0
 KEPT = 3  # labelled versions, and explainers, in memory at the same time
@@ -264,4 +265,14 @@ def open_active(
         raise BundleRejected(
             f"the bundle is gone: {error.message}", code="bundle_missing", fix="set another version, or train again"
         ) from None
-    return open_graph(manifest, model)
+    return open_graph(manifest, model, lambda: _width_graph(store, active, manifest))
+
+
+def _width_graph(store: ObjectStore, active: Active, manifest: BundleManifest) -> bytes:
+    assert manifest.regression is not None  # noqa: S101 - only a regression has widths
+    try:
+        return store.get(join(active.bundle_uri, manifest.regression.width_file)).body
+    except NotFound as error:
+        raise BundleRejected(
+            f"the bundle is gone: {error.message}", code="bundle_missing", fix="set another version, or train again"
+        ) from None

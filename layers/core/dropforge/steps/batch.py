@@ -141,14 +141,14 @@ def _score(record: UploadRecord, settings: Settings, ports: BatchPorts, folder: 
             rows.source.delimiter,
             folder,
         )
-        labels, warnings = _predict(predictor, rows)
+        counted, warnings = _predict(predictor, rows)
         suffix = "parquet" if rows.source.format == "parquet" else "csv"
         answer = rows.write(folder / f"predictions.{suffix}", predictor.manifest.classes)
     uri = _uri(ports.data_bucket, record, suffix)
     ports.store.upload(
         answer.file, uri, content_type="text/csv" if suffix == "csv" else "application/vnd.apache.parquet"
     )
-    summary = _summary(record, active, predictor, rows, labels, warnings, uri)
+    summary = _summary(record, active, predictor, rows, counted, warnings, uri)
     ports.store.put(
         join(uri.rpartition("/")[0], "summary.json"),
         json.dumps(summary, indent=1, ensure_ascii=False).encode(),
@@ -170,17 +170,26 @@ def _score(record: UploadRecord, settings: Settings, ports: BatchPorts, folder: 
     )
 
 
-def _predict(predictor: Predictor, rows: scoring.ScoringFile) -> tuple[Counter[int], Counter[tuple[str, str]]]:
+def _predict(predictor: Predictor, rows: scoring.ScoringFile) -> tuple[dict[str, Any], Counter[tuple[str, str]]]:
+    """What was predicted, for the summary (`labels`: rows a class; of a regression `prediction`: range and mean), and warnings."""
     import numpy as np
 
     labels: Counter[int] = Counter()
     warnings: Counter[tuple[str, str]] = Counter()
+    low, high, total = np.inf, -np.inf, 0.0
     for chunk in rows.chunks(CHUNK):
         scores = columns.predict(predictor, chunk, threads=_cores())
         rows.keep(scores.labels, scores.probabilities)
         warnings += scores.warnings
+        if predictor.manifest.regression is not None:
+            low, high = min(low, float(scores.labels.min())), max(high, float(scores.labels.max()))
+            total += float(scores.labels.sum())
+            continue
         labels += Counter({int(k): int(n) for k, n in zip(*np.unique(scores.labels, return_counts=True), strict=True)})
-    return labels, warnings
+    if predictor.manifest.regression is not None:
+        mean = total / rows.rows_used if rows.rows_used else None
+        return {"prediction": {"minimum": low, "mean": mean, "maximum": high} if mean is not None else None}, warnings
+    return {"labels": {c: labels[k] for k, c in enumerate(predictor.manifest.classes)}}, warnings
 
 
 def _cores() -> int:
@@ -192,11 +201,10 @@ def _summary(
     active: Active,
     predictor: Predictor,
     rows: scoring.ScoringFile,
-    labels: Counter[int],
+    counted: dict[str, Any],
     warnings: Counter[tuple[str, str]],
     uri: str,
 ) -> dict[str, Any]:
-    classes = predictor.manifest.classes
     return {
         "upload_id": record.upload_id,
         "key": record.key,
@@ -207,7 +215,7 @@ def _summary(
         "rows_in": rows.rows_in,
         "rows_scored": rows.rows_used,
         "rows_quarantined": len(rows.rejects),
-        "labels": {c: labels[k] for k, c in enumerate(classes)},
+        **counted,
         "warnings": [
             {"code": code, "field": field, "rows": count} for (code, field), count in sorted(warnings.items())
         ],

@@ -182,7 +182,7 @@ class _Look:
                 db, rows, manifest, self.settings, self._reference(), self._heldout(bundle_uri, folder)
             )
             return {
-                **live.facts(db, manifest.classes),
+                **live.facts(db, manifest),
                 "rows": rows,
                 "bundle_uri": bundle_uri,
                 "rows_uri": uri,
@@ -194,7 +194,7 @@ class _Look:
                 "predicted": [_column(c) for c in judged.predictions],
                 "findings": [f.model_dump(include={"kind", "severity", "title", "evidence"}) for f in judged.findings],
                 "score": live.score(db, manifest),
-                "heldout": {k: v for k, v in manifest.metrics.items() if k in {"accuracy", "roc_auc"}},
+                "heldout": {k: v for k, v in manifest.metrics.items() if k in {"accuracy", "roc_auc", "rmse", "mae"}},
                 "problem": "",
             }  # fmt: skip
 
@@ -244,8 +244,9 @@ class _Look:
                 "LiveRows": s["rows"],
                 "LiveDriftedColumns": sum(c["outcome"] == "drift" for c in s["features"]),
                 "PredictionDrift": max(drift, default=None),
-                "LiveAccuracy": s["score"]["accuracy"] if s["score"] else None,
-                "LiveRocAuc": s["score"]["roc_auc"] if s["score"] else None,
+                "LiveAccuracy": (s["score"] or {}).get("accuracy"),
+                "LiveRocAuc": (s["score"] or {}).get("roc_auc"),
+                "LiveRmse": (s["score"] or {}).get("rmse"),
             }
             self.ports.log.info(
                 "live traffic",

@@ -60,10 +60,10 @@ def _read(item: Any, i: int) -> tuple[tuple[str, int], str]:
         raise _wrong(f"labels[{i}]: prediction_id must be one that an answer carried")
     if isinstance(row, bool) or not isinstance(row, int) or not 0 <= row < 1_000_000:
         raise _wrong(f"labels[{i}]: row must be the place of the record in its request, from 0")
-    if isinstance(label, int) and not isinstance(label, bool):
-        label = str(label)
+    if isinstance(label, int | float) and not isinstance(label, bool):
+        label = repr(label)
     if not isinstance(label, str) or not 0 < len(label) <= 1000 or not label.isprintable():
-        raise _wrong(f"labels[{i}]: label must be one of the model's classes, as text")
+        raise _wrong(f"labels[{i}]: label must be one of the model's classes, or the number that turned out")
     return (prediction_id, row), label
 
 

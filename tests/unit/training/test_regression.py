@@ -1,0 +1,282 @@
+"""A number to estimate, from the table to the bundle: what is served is what was trained, and intervals hold what they promise."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sk
+
+from dropforge import settings as settings_module
+from dropforge.data.schema import ROW_HASH
+from dropforge.errors import JobFailed, SettingsError
+from dropforge.serving.explain import EXPLAIN_FILE
+from dropforge.serving.explain import load as load_explainer
+from dropforge.serving.manifest import BundleManifest
+from dropforge.serving.predictor import Predictor, open_graph
+from dropforge_training import export, intervals, metrics, tables
+from dropforge_training.evaluation import evaluate_numbers
+from dropforge_training.target_transform import with_transform
+
+from .conftest import parquet
+
+Bench = Callable[..., Any]
+MODELS = ("random_forest", "xgboost", "hist_gradient_boosting", "ridge")
+KINDS = {
+    "size-cm": "number",
+    "visits": "integer",
+    "colour": "category",
+    "active": "boolean",
+    "since": "datetime",
+    "note": "text",
+    "price": "number",
+}
+SETTINGS = """
+project: little-prices
+data:
+  target: price
+  task: regression
+models:
+  - name: random_forest
+    class: dropforge_training.models.random_forest:RandomForest
+    search: {n_estimators: 30}
+    budget: {trials: 1, seconds: 60}
+  - name: xgboost
+    class: dropforge_training.models.xgboost:XGBoost
+    search: {learning_rate: 0.3}
+    budget: {trials: 1, seconds: 60}
+    bag: 2
+  - name: hist_gradient_boosting
+    class: dropforge_training.models.hist_gradient_boosting:HistGradientBoosting
+    search: {learning_rate: 0.3}
+    budget: {trials: 1, seconds: 60}
+  - name: ridge
+    class: dropforge_training.models.ridge_regression:RidgeRegression
+    budget: {trials: 1, seconds: 60}
+training:
+  target_transform: log1p
+serving:
+  prediction: {minimum: 0}
+"""
+
+
+def _prices(table: Callable[..., pd.DataFrame], rows: int = 900) -> pd.DataFrame:
+    """Skewed positive amounts that depend on three columns and are less certain where `visits` is large."""
+    frame = table(rows, ("a", "b")).drop(columns="label")
+    rng = np.random.default_rng(5)
+    visits = frame["visits"].fillna(4).astype(float)
+    signal = 4 + (frame["size-cm"].fillna(170) - 170) / 24 + 0.2 * visits + 0.5 * (frame["colour"] == "red")
+    frame["price"] = np.exp(signal + rng.normal(0, 0.05 + 0.05 * visits))
+    return frame
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """As read from Parquet: no nullable types of pandas."""
+    return pd.read_parquet(io.BytesIO(parquet(frame))).drop(columns=["price", ROW_HASH])
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished job: its result, its bundle opened as the API opens it, the rows it was trained on and held out."""
+
+    result: Any
+    manifest: BundleManifest
+    predictor: Predictor
+    frame: pd.DataFrame
+    tracking_uri: str
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.result.bundle_uri)
+
+
+_DONE: dict[str, Trained] = {}
+
+
+@pytest.fixture
+def trained(bench: Bench, table: Callable[..., pd.DataFrame]) -> Callable[[str], Trained]:
+    """Trains a model on prices once for the whole module."""
+
+    def get(model: str) -> Trained:
+        if model not in _DONE:
+            frame = _prices(table)
+            made = bench(frame=frame, kinds=KINDS, target="price", text=SETTINGS)
+            result = made.run(made.job(model, upload=f"regression{model}"))
+            folder = Path(result.bundle_uri)
+            body = (folder / "manifest.json").read_bytes()
+            assert hashlib.sha256(body).hexdigest() == result.bundle_sha256
+            manifest = BundleManifest.from_json(body)
+            predictor = open_graph(manifest, (folder / "model.onnx").read_bytes(), (folder / "width.onnx").read_bytes)
+            _DONE[model] = Trained(result, manifest, predictor, frame, made.tracking_uri)
+        return _DONE[model]
+
+    return get
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_bundle_predicts_what_the_logged_pipeline_predicts(trained: Callable[[str], Trained], model: str) -> None:
+    """Numbers in units of the target, missing cells and all, within 1e-5 of the larger of the number and the spread."""
+    done = trained(model)
+    rows = _plain(done.frame).iloc[:80]
+    served = np.array(done.predictor.predict(export.records(rows)).labels)
+    mlflow.set_tracking_uri(done.tracking_uri)
+    expected = mlflow.pyfunc.load_model(done.result.model_source).predict(rows.astype({"visits": "float64"}))
+    spread = done.frame["price"].std()
+    assert (np.abs(served - expected) / np.maximum(np.abs(expected), spread)).max() <= 1e-5
+    assert done.manifest.task == "regression"
+    assert done.manifest.classes == ()
+    assert (served >= 0).all()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_it_learns_and_its_metrics_are_those_of_scikit_learn(trained: Callable[[str], Trained], model: str) -> None:
+    """The held-out metrics are recomputed from the stored predictions."""
+    done = trained(model)
+    held = pd.read_parquet(done.folder.parent / "evaluation" / "heldout.parquet")
+    assert done.result.metrics["r2"] > 0.4
+    assert done.result.metrics["rmse"] == pytest.approx(sk.root_mean_squared_error(held["label"], held["predicted"]))
+    assert done.result.metrics["mae"] == pytest.approx(sk.mean_absolute_error(held["label"], held["predicted"]))
+    assert done.result.metrics["r2"] == pytest.approx(sk.r2_score(held["label"], held["predicted"]))
+
+
+def test_the_transform_and_the_range_stand_in_the_manifest(trained: Callable[[str], Trained]) -> None:
+    """As settings.yaml has them."""
+    rule = trained("xgboost").manifest.regression
+    assert rule is not None
+    assert (rule.transform, rule.minimum, rule.maximum) == ("log1p", 0, None)
+
+
+@pytest.mark.parametrize(("spread", "wanted"), [(1.5, "log1p"), (0.0, "")], ids=["multiplicative", "additive"])
+def test_the_logarithm_is_taken_only_where_it_scores_better(
+    snapshot: Callable[..., Any], tmp_path: Path, spread: float, wanted: str
+) -> None:
+    """Amounts that multiply over some orders of magnitude by mean absolute error; a symmetric target never."""
+    rng = np.random.default_rng(8)
+    frame = pd.DataFrame({"a": rng.normal(size=1500), "b": rng.normal(size=1500)})
+    noise = rng.normal(0, 0.3, 1500)
+    frame["price"] = np.exp(spread * (frame["a"] + frame["b"]) + noise) if spread else frame["a"] * 2 + noise
+    kinds = {"a": "number", "b": "number", "price": "number"}
+    store, manifest = snapshot(frame, kinds=kinds, target="price")
+    text = SETTINGS.replace("target_transform: log1p", "target_transform: auto\n  metric: mae")
+    settings = settings_module.load(text)
+    loaded = tables.load(store, manifest, settings, tmp_path)
+    assert with_transform(loaded, settings.training).transform == wanted
+
+
+def test_intervals_are_wider_where_the_target_is_less_certain(trained: Callable[[str], Trained]) -> None:
+    """Of rows that differ in `visits` alone, the one with more visits has the wider interval, relative to its prediction."""
+    done = trained("xgboost")
+    row = export.records(_plain(done.frame).iloc[:1])[0] | {"size-cm": 170.0, "colour": "red"}
+    rows = [row | {"visits": v} for v in (1, 9)]
+    result = done.predictor.predict(rows)
+    low, high = done.predictor.intervals(result.feeds, 0.9)
+    relative = (high - low) / np.array(result.labels)
+    assert relative[1] > relative[0]
+    assert (low <= np.array(result.labels)).all()
+    assert (np.array(result.labels) <= high).all()
+
+
+def test_intervals_cover_new_rows_as_often_as_promised(
+    trained: Callable[[str], Trained], table: Callable[..., pd.DataFrame]
+) -> None:
+    """On 3,000 rows nobody trained on, within what one draw of some 180 calibration rows varies by."""
+    done = trained("hist_gradient_boosting")
+    fresh = _prices(lambda rows, classes: table(rows, classes, 99), 3000)
+    result = done.predictor.predict(export.records(_plain(fresh)))
+    low, high = done.predictor.intervals(result.feeds, 0.9)
+    covered = ((fresh["price"] >= low) & (fresh["price"] <= high)).mean()
+    assert 0.84 <= covered <= 0.96
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_explanations_add_up_to_the_prediction(trained: Callable[[str], Trained], model: str) -> None:
+    """base + Σ contributions is the number, before the inverse transform."""
+    done = trained(model)
+    explainer = load_explainer((done.folder / EXPLAIN_FILE).read_bytes(), done.manifest)
+    result = done.predictor.predict(export.records(_plain(done.frame).iloc[:20]))
+    made = explainer.explain(result.feeds, result.labels)
+    output = done.predictor.raw_run(result.feeds).reshape(-1)
+    assert np.allclose(made.base + made.contributions.sum(axis=1), output, rtol=1e-4, atol=1e-4)
+    assert made.space == "log1p"
+
+
+def test_the_card_shows_residuals_and_intervals(trained: Callable[[str], Trained]) -> None:
+    """JSON and HTML: observed against predicted, residuals, coverage half against half, importance."""
+    folder = trained("xgboost").folder.parent
+    made = json.loads((folder / "model_card.json").read_text())
+    page = (folder / "model_card.html").read_text()
+    assert made["task"] == "regression"
+    assert {c["coverage"] for c in made["conformal"]} >= {0.8, 0.9}
+    assert "Prediction intervals" in page
+    assert "Predicted and observed" in page
+    assert made["importance"]["columns"][0]["column"] in {"size-cm", "visits", "colour"}
+
+
+def test_limits_are_the_order_statistics_of_split_conformal_prediction() -> None:
+    """Of 99 residuals the 95th and 98th smallest; a coverage that 19 rows cannot show is left out."""
+    residuals = np.arange(-49.0, 50.0)
+    found = intervals.limits(residuals, np.ones(99))
+    assert found["0.9"] == (46.0 - 1, 46.0 - 1)
+    assert "0.95" not in intervals.limits(residuals[:19], np.ones(19))
+
+
+def test_a_draws_weights_are_repeated_rows() -> None:
+    """Every metric of a regression by weights equals scikit-learn's on the rows repeated so often."""
+    rng = np.random.default_rng(3)
+    y, predicted = rng.gamma(2, 10, 60), rng.gamma(2, 10, 60)
+    weights = rng.integers(0, 4, 60)
+    again = np.repeat(np.arange(60), weights)
+    rows = metrics.of_numbers(y, predicted)
+    oracle = {
+        "rmse": -sk.root_mean_squared_error(y[again], predicted[again]),
+        "mae": -sk.mean_absolute_error(y[again], predicted[again]),
+        "mape": -sk.mean_absolute_percentage_error(y[again], predicted[again]),
+        "r2": sk.r2_score(y[again], predicted[again]),
+    }
+    assert {m: metrics.score(m, rows, weights.astype(float)) for m in metrics.TUNED_REGRESSION} == pytest.approx(oracle)
+    assert evaluate_numbers(y, predicted)["rows"] == 60
+
+
+def test_a_regression_of_one_value_is_refused(bench: Bench, table: Callable[..., pd.DataFrame]) -> None:
+    """With the column and what to do."""
+    made = bench(frame=_prices(table, 100).assign(price=3.0), kinds=KINDS, target="price", text=SETTINGS)
+    with pytest.raises(JobFailed, match="is 3 in every row"):
+        made.run(made.job("ridge", upload="onevalue"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task: regression\n  positive_class: x", "no positive_class"),
+        ("task: regression\ntraining: {metric: roc_auc}", "not of a regression"),
+        ("task: classification\ntraining: {metric: rmse}", "not of a classification"),
+    ],
+)
+def test_settings_that_contradict_the_task_are_refused(text: str, message: str) -> None:
+    """By key, with the metrics there are."""
+    given = f"project: p1\ndata:\n  target: price\n  {text}\nmodels: [{{name: m, class: 'a:B'}}]\n"
+    with pytest.raises(SettingsError, match=message):
+        settings_module.load(given)
+
+
+def test_a_regression_is_tuned_and_compared_by_rmse_unless_set() -> None:
+    """The default metric follows the task."""
+    found = settings_module.load(SETTINGS)
+    assert (found.training.metric, found.promotion.metric) == ("rmse", "rmse")
+
+
+def test_a_model_of_classes_alone_is_refused(bench: Bench, table: Callable[..., pd.DataFrame]) -> None:
+    """The error names models that know regression."""
+    text = SETTINGS.replace("ridge_regression:RidgeRegression", "logistic_regression:LogisticRegression")
+    made = bench(frame=_prices(table, 100), kinds=KINDS, target="price", text=text)
+    with pytest.raises(SettingsError, match=r"data\.task is regression"):
+        made.run(made.job("ridge", upload="wrongtask"))

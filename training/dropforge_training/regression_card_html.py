@@ -1,0 +1,84 @@
+"""A regression's model card as one self-contained HTML page: no script, no address of any other machine, every value escaped."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from dropforge_training import card_html, card_svg
+from dropforge_training.card_style import NAMES, table, text
+
+
+def parts(card: dict[str, Any]) -> list[str]:
+    """The sections of the page, in order; card_html.render puts them between head and foot."""
+    return [
+        card_html.comparison_verdict(card),
+        card_html.warning(card),
+        _tiles(card),
+        _errors(card),
+        _intervals(card),
+        card_html.slices(card),
+        card_html.why(card),
+        card_html.against(card["comparison"]),
+        card_html.making(card),
+    ]
+
+
+def _tiles(card: dict[str, Any]) -> str:
+    tiles = []
+    for name in ("rmse", "mae", "r2"):
+        if name in card["metrics"]:
+            low_high = card["intervals"].get(name)
+            small = f"{text(low_high[0])} – {text(low_high[1])}" if low_high else ""
+            tiles.append((text(card["metrics"][name]), NAMES.get(name, name), small))
+    tiles.append((f"{card['heldout_rows']:,}", "held-out rows", f"{card['train_rows']:,} for training"))
+    cells = "".join(
+        f'<div class="box tile"><b>{escape(v)}</b><span>{escape(n)}</span><br><small>{escape(s)}</small></div>'
+        for v, n, s in tiles
+    )
+    return f'<div class="tiles">{cells}</div>'
+
+
+def _errors(card: dict[str, Any]) -> str:
+    scatter = card_svg.scatter(
+        card["predicted_observed"], x="predicted", y="observed", told="predicted against observed on held-out rows"
+    )
+    shown = card["residuals"]
+    histogram = card_svg.histogram(shown["edges"], shown["counts"], x="observed - predicted", told="residuals")
+    rows = [
+        (NAMES.get(k, k.replace("_", " ")), text(v), interval_text(card["intervals"].get(k)))
+        for k, v in card["metrics"].items()
+        if k != "rows"
+    ]
+    groups = [
+        (f"{g['rows']:,}", text(g["predicted"]), text(g["observed"]), text(g["mae"])) for g in card["by_prediction"]
+    ]
+    fitted = {"log1p": "It was fitted on the logarithm of the target."}.get(card["transform"], "")
+    return (
+        f'<h2>How far off it is</h2><p class="soft">On rows it never saw, in units of {escape(card["target"])}. {fitted} '
+        "Intervals: 95 %, bootstrap.</p>"
+        f'<div class="pair"><div class="box"><h3>Predicted and observed</h3>{scatter}</div>'
+        f'<div class="box"><h3>Residuals</h3>{histogram}</div></div>'
+        f'<div class="pair"><div>{table(("metric", "value", "95 % interval"), rows)}</div>'
+        f"<div>{table(('rows, by predicted number', 'predicted', 'observed', 'mean absolute error'), groups)}</div></div>"
+    )
+
+
+def interval_text(low_high: Any) -> str:
+    """Both ends with as many digits as they need."""
+    return f"{text(float(low_high[0]))} to {text(float(low_high[1]))}" if low_high else ""
+
+
+def _intervals(card: dict[str, Any]) -> str:
+    if not card["conformal"]:
+        return '<h2>Prediction intervals</h2><p class="soft">Too few held-out rows to state any.</p>'
+    rows = [
+        (f"{c['coverage']:.0%}", f"{c['covered']:.1%}", text(c["mean_width"]), text(c["median_width"]))
+        for c in card["conformal"]
+    ]
+    unit = "of the logarithm" if card["transform"] == "log1p" else f"in units of {escape(card['target'])}"
+    return (
+        '<h2>Prediction intervals</h2><p class="soft">Over many rows like these an interval holds the number at least as often as '
+        "promised (split conformal prediction, locally weighted, calibrated on the held-out rows; measured here half against half)."
+        f"</p>{table(('coverage promised', 'covered', f'mean width, {unit}', 'median width'), rows)}"
+    )
