@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# us-east-1, CloudWatch and Lambda price lists, 2026-11: a month of one alarm metric, one dashboard; a GB-second, a request.
-ALARM, DASHBOARD, GB_SECOND, REQUEST = 0.10, 3.00, 0.0000166667, 0.0000002
+# us-east-1, CloudWatch, KMS and Lambda price lists, 2026-11: a month of an alarm metric, a dashboard, a key; a GB-second, a request.
+ALARM, DASHBOARD, KMS_KEY, GB_SECOND, REQUEST = 0.10, 3.00, 1.00, 0.0000166667, 0.0000002
 # Longest of three cold calls of the recovery measured on the local cloud; Lambda's own will differ.
 WAKE_SECONDS = 2.5
 _HOURS = 730
@@ -48,6 +48,8 @@ def idle(root: Path, parameters: Mapping[str, str]) -> dict[str, float]:
     if monitored:
         items[f"{alarms} alarms (ten are free in an account)"] = alarms * ALARM
         items["1 dashboard (three are free in an account)"] = DASHBOARD
+    if parameters.get("HistoryKey") == "kms":
+        items["1 key of the deployment history"] = KMS_KEY
     return items
 
 

@@ -46,6 +46,7 @@ def variables(target: Target) -> dict[str, str]:
         "state_machine_arn": env.state_machine_arn,
         "training_queue_url": env.training_queue_url,
         "python_function": env.python_function,
+        "history_key": env.history_key,
         "aws_endpoint_url": env.aws_endpoint_url,
         "aws_region": env.aws_region,
     }

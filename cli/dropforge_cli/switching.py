@@ -74,7 +74,15 @@ def ledger(
     if not checked["ok"]:
         raise typer.Exit(1)
     if not json:
-        err.print(f"entries {checked['first']} to {checked['last']}: the chain holds")
+        err.print(f"entries {checked['first']} to {checked['last']}: the chain holds; {_keys(checked)}")
+
+
+def _keys(checked: dict[str, Any]) -> str:
+    """What the chain proves beyond the order of its entries."""
+    if not checked["key"]:
+        return "no key is configured, so whoever may write serving/* could have rebuilt it"
+    older = f", {checked['unkeyed']} without a MAC (older than the key)" if checked["unkeyed"] else ""
+    return f"{checked['keyed']} authenticated by the key{older}"
 
 
 def _version(identity: dict[str, Any] | None) -> str:

@@ -94,6 +94,7 @@ class Target:
             aws_endpoint_url=self.outputs.get("EndpointUrl", ""),
             aws_region=self.outputs["Region"],
             python_function=self.outputs.get("PredictPythonFunction", ""),
+            history_key=self.outputs.get("HistoryKey", ""),
         )
 
     def client(self, service: str, *, patience: int = 0) -> Any:

@@ -42,6 +42,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             bucket=world.env.data_bucket,
             log=log,
             python=bool(world.env.python_function),
+            key=world.history_key,
         )
         publish.publish_labels(
             settings=settings, store=world.store, registry=world.registry, bucket=world.env.data_bucket

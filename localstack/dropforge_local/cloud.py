@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from dropforge import settings_store
+from dropforge.adapters import mac
 from dropforge.adapters.lifecycle import BucketLifecycle
 from dropforge.adapters.s3 import S3Store
 from dropforge.errors import Conflict, DropforgeError, PermanentError
@@ -113,6 +114,7 @@ def prepare_home(config: Config) -> None:
     config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     config.home.chmod(0o700)
     (config.home / "tmp").mkdir(exist_ok=True)
+    mac.create(config.history_key_file)
     if credentials.create(config.credentials_file):
         down(config, lambda _what, _seconds: None)
 

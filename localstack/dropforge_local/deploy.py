@@ -13,6 +13,7 @@ import boto3
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import ClientError
 
+from dropforge.adapters import mac
 from dropforge.errors import PermanentError
 from dropforge_local import containers
 from dropforge_local.credentials import ACCESS_KEY, SECRET_KEY
@@ -151,6 +152,8 @@ def _parameters(config: Config) -> dict[str, str]:
         "QuotaPerDay": "100000000",
         "RequireTls": "false",  # there is none on loopback, and a policy that asks for it shuts the functions out
         "Tracing": "PassThrough",  # nobody collects traces here
+        # An emulator that somebody else started runs functions where this file may not be.
+        "HistoryKey": "none" if config.foreign_credentials else f"{mac.FILE}{config.history_key_file}",
         "TrainingImageUri": config.image,  # as a function it becomes a zip (packaging.py): no image is needed
         **(containers.parameters(config.image, client(config, "ec2")) if config.compute == FARGATE else {}),
         **config.parameters,

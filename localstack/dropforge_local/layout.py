@@ -81,6 +81,11 @@ class Config:
         return self.home / "credentials"
 
     @property
+    def history_key_file(self) -> Path:
+        """Key of the deployment history. Only functions that change or verify the history are given its path."""
+        return self.home / "history.key"
+
+    @property
     def credentials(self) -> Mapping[str, str]:
         """Of the root account, by the names of the AWS tools' variables. Raises PermanentError before the first start."""
         return self.foreign_credentials or credentials.read(self.credentials_file)

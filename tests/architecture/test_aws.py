@@ -49,6 +49,7 @@ SETS: dict[str, dict[str, str]] = {
     "web app": {**FRONTEND, **SUBNETS, "KmsKeyArn": KEY, "SecretsKmsKeyArn": KEY},
     "gradual, warm, mailed": {
         "GradualDeployment": "true", "PredictProvisioned": "1", "AlarmEmail": "a@b.c", "NoUploadDays": "2", "MoreAlarms": "true",
+        "HistoryKey": "kms",
     },
     "quiet": {"Monitoring": "false", "Tracing": "PassThrough", "RequireTls": "false", "RetrainSchedule": "rate(30 days)"},
 }  # fmt: skip

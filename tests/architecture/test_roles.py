@@ -105,6 +105,8 @@ LABELLING = {
     "GetRegisteredModel", "SearchRegisteredModels", "GetModelVersion", "SearchModelVersions",
     "SetRegisteredModelAlias", "DeleteRegisteredModelAlias",
 }  # fmt: skip
+MAC = {"kms:GenerateMac", "kms:VerifyMac", "kms:DescribeKey"}  # under HistoryKey=kms only
+OF_HISTORY = {"ConcludeFunction", "ControlFunction"}
 KEY, SECRET = {"kms:Decrypt", "kms:GenerateDataKey"}, {"secretsmanager:GetSecretValue"}
 # Roles that touch encrypted objects, and the part that speaks to MLflow: under KmsKeyArn and MlflowSecretArn only.
 OF_KEY = {
@@ -140,12 +142,17 @@ REACHES: dict[str, dict[str, set[str]]] = {
         "StepFunctionsWorkflow": {"start", "status"},
         "Secrets": {"read"},
     },
-    "ConcludeFunction": {"S3Store": {"get", "put", "stat", "list"}, "Secrets": {"read"}},
+    "ConcludeFunction": {
+        "S3Store": {"get", "put", "stat", "list"},
+        "Secrets": {"read"},
+        "KmsKey": {"generate", "verify"},
+    },
     "ControlFunction": {
         "S3Store": {"get", "get_if_changed", "put", "stat", "list", "presign_get", "presign_post"},
         "SqsQueue": {"depth"},
         "Secrets": {"read"},
         "CloudWatchLogs": {"read"},
+        "KmsKey": {"generate", "verify", "created_at"},
     },
     "PredictFunction": {"S3Store": {"get", "get_if_changed", "put"}, "LambdaFunction": {"invoke"}},
     "BatchFunction": {
@@ -174,6 +181,7 @@ SERVICES = {
     "_sqs": "sqs",
     "_sfn": "states",
     "_logs": "logs",
+    "_kms": "kms",
 }
 # Methods that no deployed part calls: the state machine sends jobs; `send` serves tests and tools;
 # lifecycle rules are written by `dropforge apply`, with the credentials of whoever runs it.
@@ -183,6 +191,7 @@ NOBODYS = {("BucketLifecycle", "apply"), ("SqsQueue", "send")}
 # Statements that come with a parameter; each has a test of its own.
 OPTIONAL = {
     "WithKey", "WithMlflowSecret", "WithFrontend", "WithMlflowSecretKey", "WithFrontendSecretKey", "WithMlflowServer", "WithMlflowApp",
+    "WithHistoryKmsKey",
 }  # fmt: skip
 
 
@@ -309,7 +318,9 @@ def test_whoever_reads_a_bucket_may_list_it(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(REVIEWED))
 def test_keys_and_secrets_come_with_their_parameters(name: str) -> None:
     """The customer key and the MLflow secret are readable exactly for the parts that need them, when they are given."""
-    given: dict[str, set[str]] = {c: set() for c in OPTIONAL - {"WithMlflowServer", "WithMlflowApp"}}
+    given: dict[str, set[str]] = {
+        c: set() for c in OPTIONAL - {"WithMlflowServer", "WithMlflowApp", "WithHistoryKmsKey"}
+    }
     named = [{"Ref": p} for p in ("KmsKeyArn", "MlflowSecretArn", "FrontendKeyArn", "SecretsKmsKeyArn")]
     for condition, statement in _statements(name):
         if condition in given:
@@ -349,6 +360,7 @@ def test_every_aws_call_belongs_to_a_part() -> None:
 def test_every_call_of_a_part_is_allowed(name: str) -> None:
     """For every AWS call that a part can make through its adapters, its role holds the action somewhere."""
     allowed = {action for action, _ in REVIEWED[name]} | (SECRET if name in OF_SECRET else set())
+    allowed |= MAC if name in OF_HISTORY else set()
     operations = _operations()
     for adapter, methods in REACHES[name].items():
         for method in methods:
@@ -359,6 +371,20 @@ def test_only_conclude_writes_integrity_records() -> None:
     """What is activated and loaded is compared with a prefix that exactly one part of the system may write."""
     writers = {name for name, granted in REVIEWED.items() if (WRITE, "data/integrity/*") in granted}
     assert writers == {"ConcludeFunction"}
+
+
+def test_only_those_who_change_the_active_model_can_make_a_code_of_the_history() -> None:
+    """The KMS key is usable by the roles of control and conclude alone, no other part is told of a key at all."""
+    given = {name: [s for c, s in _statements(name) if c == "WithHistoryKmsKey"] for name in REVIEWED}
+    assert {name for name, statements in given.items() if statements} == OF_HISTORY
+    for (statement,) in filter(None, given.values()):
+        assert set(statement["Action"]) == MAC
+        assert statement["Resource"] == {"Fn::GetAtt": ["HistoryMacKey", "Arn"]}
+    assert {name for name, r in RESOURCES.items() if "HISTORY_KEY" in str(r.get("Properties"))} == OF_HISTORY
+    actions = {
+        a for name in REVIEWED for _, s in _statements(name) for a in _listed(s["Action"]) if a.startswith("kms:")
+    }
+    assert actions == MAC | KEY
 
 
 def test_immutable_keys_are_written_once() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 
 from dropforge import settings_store
+from dropforge.adapters import mac
 from dropforge.bootstrap import World
 from dropforge.errors import Unavailable
 from dropforge.serving.labels import Labels
+from dropforge.steps import rollback
 from dropforge.uploads import UploadRecord
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +75,17 @@ def test_the_alias_index_follows_a_promotion(concluded: Concluded, world: World)
     answer = concluded()
     assert answer["challenger"]["version"] == "2"
     assert _published(world) == {"Production": "2", "newest": "2", "challenger": "2"}
+
+
+def test_a_promotion_is_authenticated_in_the_history(concluded: Concluded, world: World, tmp_path: Path) -> None:
+    """The function that promotes by itself signs its entry with the key it is given, and the history verifies it."""
+    assert mac.create(tmp_path / "history.key")
+    world.env = replace(world.env, history_key=f"file:{tmp_path / 'history.key'}")
+    concluded()
+    history = rollback.shown(world.store, world.env.data_bucket, 10, world.history_key)
+    assert [e["by"] for e in history["entries"]] == ["auto_promote"]
+    checked = history["verified"]
+    assert (checked["ok"], checked["keyed"], checked["unkeyed"]) == (True, 1, 0)
 
 
 def test_a_conclusion_whose_aliases_cannot_be_published_is_tried_again(

@@ -163,7 +163,11 @@ def ledger(found: Ledger) -> Markup:
             "Ledger", empty("No changes yet", "Every change of the active model is kept here, with who and why.")
         )
     verified = found.get("verified", {})
-    aside = chip("chain verified", "good") if verified.get("ok") else chip("chain broken", "bad")
+    aside = (
+        chip("verified by key" if verified.get("keyed") else "chain verified", "good")
+        if verified.get("ok")
+        else chip("chain broken", "bad")
+    )
     rows = [_entry(e, current=e["number"] == found.get("active")) for e in entries]
     header = ("no.", "when", "by", "change", "why", "")
     problems = [tag("p", str(p), class_="df-note") for p in verified.get("problems") or ()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dropforge import observability
@@ -11,7 +12,7 @@ from dropforge.environment import Environment
 from dropforge.uris import join
 
 if TYPE_CHECKING:
-    from dropforge.ports import Function, Logs, ObjectStore, Queue, Registry, Tracking, Workflow
+    from dropforge.ports import Function, Logs, MacKey, ObjectStore, Queue, Registry, Tracking, Workflow
     from dropforge.settings import Settings
     from dropforge.uploads import UploadBook
 
@@ -81,6 +82,19 @@ class World:
         from dropforge.adapters.lambda_function import LambdaFunction
 
         return LambdaFunction(client("lambda", self.env), self.env.python_function)
+
+    @cached_property
+    def history_key(self) -> MacKey | None:
+        """Key of the deployment history; None when none is configured. Only those who change or verify the history have it."""
+        if not self.env.history_key:
+            return None
+        from dropforge.adapters import mac
+
+        if self.env.history_key.startswith(mac.FILE):
+            return mac.FileKey(Path(self.env.history_key.removeprefix(mac.FILE)))
+        from dropforge.adapters.aws import client
+
+        return mac.KmsKey(client("kms", self.env), self.env.history_key)
 
     def ship_logs(self, log: logging.Logger, stream: str) -> None:
         """Send the logger's lines to the training log group too, where the environment names one."""

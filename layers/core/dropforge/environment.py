@@ -26,6 +26,9 @@ class Environment:
     training_log_group: str = ""
     log_group_prefix: str = ""
     python_function: str = ""  # runs the models that Python alone can run; empty: none is deployed
+    history_key: str = (
+        ""  # of the deployment history: ARN of an HMAC key of KMS, or file:PATH; empty: entries have no MAC
+    )
     log_level: str = "INFO"
     aws_endpoint_url: str = ""
     aws_region: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -110,6 +111,19 @@ class Function(Protocol):
 
     def invoke(self, payload: bytes) -> bytes:
         """JSON in, JSON out. Raises Unavailable when it fails, is busy or does not answer in time."""
+
+
+class MacKey(Protocol):
+    """A secret key that authenticates messages of 4096 bytes at most (HMAC-SHA256). Raises Unavailable, PermanentError (denied)."""
+
+    def generate(self, message: bytes) -> str:
+        """The code of the message, base64."""
+
+    def verify(self, message: bytes, mac: str) -> bool:
+        """Whether this key made the code for this message; False for any other text."""
+
+    def created_at(self) -> datetime:
+        """When the key was created; with a time zone."""
 
 
 @dataclass(frozen=True, slots=True)

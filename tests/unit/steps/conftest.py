@@ -11,6 +11,7 @@ import pytest
 
 from dropforge import settings
 from dropforge.adapters.memory import MemoryRegistry, MemoryStore
+from dropforge.ports import MacKey
 from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.manifest import BundleManifest, Feature, GraphInput, PythonModel
 from dropforge.serving.pointer import Active
@@ -44,6 +45,7 @@ class Switching:
         self.settings = SETTINGS
         self.store = MemoryStore()
         self.registry = MemoryRegistry()
+        self.key: MacKey | None = None
 
     def version(
         self,
@@ -103,6 +105,7 @@ class Switching:
             bucket="b",
             by="tester",
             log=logging.getLogger("test"),
+            key=self.key,
         )
 
     def beside(self, alias: str, weight: float = 0.0, *, shadow: bool = False) -> dict[str, Any]:
@@ -117,16 +120,19 @@ class Switching:
             bucket="b",
             by="tester",
             log=logging.getLogger("test"),
+            key=self.key,
         )
 
     def decide(self, action: str) -> dict[str, Any]:
-        return candidate.decide(action, store=self.store, bucket="b", by="tester", log=logging.getLogger("test"))
+        log = logging.getLogger("test")
+        return candidate.decide(action, store=self.store, bucket="b", by="tester", log=log, key=self.key)
 
     def back(self, to: int | None = None) -> dict[str, Any]:
-        return rollback.rollback(to, store=self.store, bucket="b", by="tester", log=logging.getLogger("test"))
+        log = logging.getLogger("test")
+        return rollback.rollback(to, store=self.store, bucket="b", by="tester", log=log, key=self.key)
 
     def shown(self) -> dict[str, Any]:
-        return rollback.shown(self.store, "b", 100)
+        return rollback.shown(self.store, "b", 100, self.key)
 
 
 @pytest.fixture

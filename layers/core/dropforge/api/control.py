@@ -67,6 +67,7 @@ def _set_model(w: World, request: http.Request) -> http.Response:
         "log": w.log("control"),
         "why": _text(body, "why"),
         "python": bool(w.env.python_function),
+        "key": w.history_key,
     }
     if weight or shadow:
         return http.Response(candidate.propose(*which, weight=weight, shadow=shadow, **common))
@@ -97,6 +98,7 @@ def _candidate(w: World, request: http.Request) -> http.Response:
         log=w.log("control"),
         why=_text(body, "why"),
         python=bool(w.env.python_function),
+        key=w.history_key,
     )
     return http.Response(decided)
 
@@ -114,6 +116,7 @@ def _rollback(w: World, request: http.Request) -> http.Response:
         log=w.log("control"),
         why=_text(body, "why"),
         python=bool(w.env.python_function),
+        key=w.history_key,
     )
     return http.Response(done)
 
@@ -122,7 +125,7 @@ def _ledger(w: World, request: http.Request) -> http.Response:
     asked = request.query.get("limit", "100")
     if not asked.isdecimal() or not 1 <= int(asked) <= 1000:
         raise InvalidRequest("limit must be 1 to 1000", code="malformed_request", fix="GET /ledger?limit=100")
-    return http.Response(rollback.shown(w.store, w.env.data_bucket, int(asked)))
+    return http.Response(rollback.shown(w.store, w.env.data_bucket, int(asked), w.history_key))
 
 
 def _label(w: World, request: http.Request) -> http.Response:

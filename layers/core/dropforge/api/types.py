@@ -171,6 +171,9 @@ class Verified(Shape):
     last: int
     ok: bool
     problems: list[str]
+    key: bool = Field(description="whether entries are verified by the key of the history")
+    keyed: int = Field(description="entries whose MAC the key made")
+    unkeyed: int = Field(description="entries without a MAC")
 
 
 class LedgerAnswer(Shape):

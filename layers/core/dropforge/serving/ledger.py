@@ -1,5 +1,8 @@
 """Every change of the active model, in order: `serving/history/{n}.json`, append-only, each record holding the hash of the one before.
 
+With a key (`MacKey`) each entry also has a code that only its holders can make: a chain that was rebuilt is then seen. An
+entry without one is accepted only when the store wrote it before the key was created.
+
 The ledger is written first, the pointer `serving/active.json` follows from its last record. A writer that dies in
 between leaves one record more than the pointer knows; whoever changes the model next completes it (`settled`).
 """
@@ -12,6 +15,7 @@ import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from dropforge.errors import BundleRejected, Conflict, NotFound
@@ -19,9 +23,10 @@ from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.uris import join
 
 if TYPE_CHECKING:
-    from dropforge.ports import ObjectStore
+    from dropforge.ports import MacKey, ObjectStore
 
 HISTORY: Final = "serving/history"
+_PURPOSE = b"dropforge deployment history entry\n"  # a MAC of the same key for anything else is none of an entry
 _AT_ONCE = 8
 _TRIES = 3
 
@@ -40,11 +45,12 @@ class Entry:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     restores: int = 0
     previous_sha256: str = ""
+    mac: str = ""  # of everything else; empty without a key
 
     def to_json(self) -> bytes:
         """Canonical bytes; the next entry holds their sha256."""
-        value = {("from" if k == "before" else k): v for k, v in asdict(self).items()}
-        return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode()
+        value = {("from" if k == "before" else k): v for k, v in asdict(self).items() if k != "mac" or v}
+        return _canonical(value)
 
     def active(self, sha256: str) -> Active:
         """The pointer that follows from this entry. Raises BundleRejected when `to` is none."""
@@ -53,11 +59,21 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An entry as it lies in the store; `entry` is None when the bytes are no entry."""
+    """An entry as it lies in the store; `entry` is None when the bytes are no entry. `message`: what its MAC is made of."""
 
     number: int
     sha256: str
     entry: Entry | None
+    message: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What is wrong, in words (nothing when all is well); entries whose MAC the key made, and entries without one."""
+
+    problems: list[str]
+    keyed: int = 0
+    unkeyed: int = 0
 
 
 def parse(body: bytes) -> Entry | None:
@@ -71,11 +87,25 @@ def parse(body: bytes) -> Entry | None:
         return None
 
 
-class Ledger:
-    """The ledger of one bucket, and the one way to change its pointer."""
+def message_of(body: bytes) -> bytes:
+    """What the MAC of an entry authenticates: the hash of all its fields but the MAC; empty for bytes that are no entry.
 
-    def __init__(self, store: ObjectStore, bucket: str) -> None:
+    A hash, because KMS takes 4096 bytes; the stored fields, because a later release may write more of them.
+    """
+    try:
+        value = json.loads(body)
+        value.pop("mac", None)
+        return _PURPOSE + hashlib.sha256(_canonical(value)).digest()
+    except (ValueError, AttributeError, TypeError):
+        return b""
+
+
+class Ledger:
+    """The ledger of one bucket, and the one way to change its pointer. `key` authenticates entries; None where none is configured."""
+
+    def __init__(self, store: ObjectStore, bucket: str, key: MacKey | None = None) -> None:
         self._store = store
+        self._key = key
         self._root = join(f"s3://{bucket}", HISTORY)
         self._pointer = ActivePointer(store, bucket)
 
@@ -88,7 +118,7 @@ class Ledger:
             body = self._store.get(self.uri(number)).body
         except NotFound:
             return None
-        return Kept(number, hashlib.sha256(body).hexdigest(), parse(body))
+        return Kept(number, hashlib.sha256(body).hexdigest(), parse(body), message_of(body))
 
     def last_number(self) -> int:
         """0 for an empty ledger."""
@@ -120,12 +150,12 @@ class Ledger:
 
     def _following(self, kept: Kept) -> Active:
         try:
-            if kept.entry is not None:
+            if kept.entry is not None and (self._key is None or self._authentic(kept)):
                 return kept.entry.active(kept.sha256)
         except BundleRejected:
             pass
         raise Conflict(
-            f"{self.uri(kept.number)} is no entry of the ledger",
+            f"{self.uri(kept.number)} is no entry of the ledger, or was not written by this system",
             code="ledger_broken",
             fix="restore the object's earlier version, or move it away; GET /ledger tells what else is wrong",
         )
@@ -139,6 +169,8 @@ class Ledger:
         number = (active.number if active else self.last_number()) + 1
         before = self.get(number - 1) if number > 1 else None
         made = replace(make(active, number), previous_sha256=before.sha256 if before else "")
+        if self._key is not None:
+            made = replace(made, mac=self._key.generate(message_of(made.to_json())))
         body = made.to_json()
         try:
             self._store.put(self.uri(number), body, content_type="application/json", if_absent=True)
@@ -153,11 +185,50 @@ class Ledger:
                 raise _lost() from None
         return made
 
-    def verify(self, first: int, last: int) -> list[str]:
-        """What is wrong with entries `first` to `last` and with the pointer, in words; empty when all is well."""
+    def verify(self, first: int, last: int) -> Verification:
+        """Check entries `first` to `last` and the pointer: hashes, and with a key each entry's MAC.
+
+        It cannot show that the newest entries were removed together with the pointer that named them.
+        """
         found = self.read(max(first - 1, 1), last)
+        checked = [k for k in found if k is not None and k.entry is not None and k.number >= first]
+        unkeyed = [k for k in checked if k.entry and not k.entry.mac]
+        wrong, keyed = self._chain(found, max(first - 1, 1)), 0
+        if self._key is not None:
+            named = [k for k in checked if k.entry and k.entry.mac]
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                authentic = dict(zip([k.number for k in named], pool.map(self._authentic, named), strict=True))
+            keyed = sum(authentic.values())
+            wrong += [
+                f"entry {n} was altered, or written with another key: its MAC does not match"
+                for n, holds in authentic.items()
+                if not holds
+            ]
+            wrong += self._without_mac(unkeyed)
+        return Verification(wrong + self._pointing(), keyed, len(unkeyed))
+
+    def _authentic(self, kept: Kept) -> bool:
+        mac = kept.entry.mac if kept.entry else ""
+        # Anything but a text is no MAC: the object may be anybody's.
+        return bool(self._key and kept.message and mac and isinstance(mac, str) and self._key.verify(kept.message, mac))
+
+    def _without_mac(self, unkeyed: list[Kept]) -> list[str]:
+        """Entries without a MAC that the store wrote after the key was created. The store's time is not the writer's to choose."""
+        if self._key is None or not unkeyed:
+            return []
+        created = self._key.created_at()
+        written = {_number(o.uri): datetime.fromisoformat(o.modified) for o in self._store.list(self._root + "/")}
+        return [
+            f"entry {k.number} has no MAC, and was written after the key of the history was created"
+            for k in unkeyed
+            if k.number in written and written[k.number] >= created
+        ]
+
+    @staticmethod
+    def _chain(found: list[Kept | None], start: int) -> list[str]:
+        """Missing, unreadable and altered entries among those from number `start` on."""
         wrong = []
-        for n, kept in enumerate(found, max(first - 1, 1)):
+        for n, kept in enumerate(found, start):
             if kept is None:
                 wrong.append(f"entry {n} is missing")
             elif kept.entry is None or kept.entry.number != n:
@@ -165,17 +236,23 @@ class Ledger:
         for before, kept in itertools.pairwise(found):
             if before and kept and kept.entry and kept.entry.previous_sha256 not in {before.sha256, ""}:
                 wrong.append(f"entry {before.number} was altered: entry {kept.number} holds another hash of it")
+        return wrong
+
+    def _pointing(self) -> list[str]:
+        """What is wrong with the pointer. One without a hash is older than the chain; an entry with a MAC never had such a one."""
         active, _ = self._pointer_or_none()
         if active is None:
-            return [*wrong, "serving/active.json is missing or cannot be read"]
+            return ["serving/active.json is missing or cannot be read"]
         kept = self.get(active.number)
         if kept is None:
-            wrong.append(f"serving/active.json names entry {active.number}, which is missing")
-        elif active.record_sha256 and kept.sha256 != active.record_sha256:
-            wrong.append(f"entry {active.number} was altered: serving/active.json holds another hash of it")
-        elif active.record_sha256 and kept.entry and kept.entry.active(kept.sha256) != active:
-            wrong.append(f"serving/active.json is not what entry {active.number} says")
-        return wrong
+            return [f"serving/active.json names entry {active.number}, which is missing"]
+        if not active.record_sha256 and not (kept.entry and kept.entry.mac):
+            return []
+        if kept.sha256 != active.record_sha256:
+            return [f"entry {active.number} was altered: serving/active.json holds another hash of it"]
+        if kept.entry and kept.entry.active(kept.sha256) != active:
+            return [f"serving/active.json is not what entry {active.number} says"]
+        return []
 
     def _pointer_or_none(self) -> tuple[Active | None, str]:
         """The etag is there for a pointer that cannot be read, so that it can be replaced."""
@@ -185,6 +262,10 @@ class Ledger:
             return None, ""
         except BundleRejected:
             return None, self._pointer.etag()
+
+
+def _canonical(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode()
 
 
 def _number(uri: str) -> int:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from dropforge.errors import Conflict, InvalidRequest
-from dropforge.ports import ObjectStore, Registry
+from dropforge.ports import MacKey, ObjectStore, Registry
 from dropforge.serving.integrity import ModelRecords
 from dropforge.serving.ledger import Entry, Ledger
 from dropforge.serving.manifest import BundleManifest
@@ -32,6 +32,7 @@ def propose(
     log: logging.Logger,
     why: str = "",
     python: bool = True,
+    key: MacKey | None = None,
 ) -> dict[str, Any]:
     """Put the version behind an alias beside the active one: to answer the share `weight` of requests, or in the shadow, or both.
 
@@ -76,11 +77,19 @@ def propose(
             evidence=record.evidence,
         )
 
-    return told(Ledger(store, bucket).change(entry), log)
+    return told(Ledger(store, bucket, key).change(entry), log)
 
 
 def decide(
-    action: str, *, store: ObjectStore, bucket: str, by: str, log: logging.Logger, why: str = "", python: bool = True
+    action: str,
+    *,
+    store: ObjectStore,
+    bucket: str,
+    by: str,
+    log: logging.Logger,
+    why: str = "",
+    python: bool = True,
+    key: MacKey | None = None,
 ) -> dict[str, Any]:
     """`promote`: the candidate becomes the active model; `abort`: it goes. Needs no MLflow.
 
@@ -92,7 +101,7 @@ def decide(
             code="malformed_request",
             fix='send {"action": "promote"} or {"action": "abort"}',
         )
-    ledger = Ledger(store, bucket)
+    ledger = Ledger(store, bucket, key)
 
     def entry(active: Active | None, number: int) -> Entry:
         if active is None:

@@ -6,7 +6,7 @@ import logging
 
 from dropforge.errors import BundleRejected, Conflict
 from dropforge.messages import Conclusion
-from dropforge.ports import ObjectStore, Registry
+from dropforge.ports import MacKey, ObjectStore, Registry
 from dropforge.settings import Settings
 from dropforge.steps import switch, versions
 from dropforge.steps.conclude import CHALLENGER
@@ -21,6 +21,7 @@ def automatically(
     bucket: str,
     log: logging.Logger,
     python: bool = True,
+    key: MacKey | None = None,
 ) -> bool:
     """Label the challenger with the serving alias and switch to it, when `auto_promote` is on and the gate chose one.
 
@@ -49,6 +50,7 @@ def automatically(
             log=log,
             why="; ".join(conclusion.reasons),
             python=python,
+            key=key,
         )
     except (BundleRejected, Conflict) as error:
         log.warning("the challenger was not promoted", extra={"code": error.code, "why": error.message})

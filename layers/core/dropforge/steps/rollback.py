@@ -7,15 +7,23 @@ from dataclasses import replace
 from typing import Any
 
 from dropforge.errors import BundleRejected, Conflict, NotFound
-from dropforge.ports import ObjectStore
-from dropforge.serving.ledger import Entry, Ledger
+from dropforge.ports import MacKey, ObjectStore
+from dropforge.serving.ledger import Entry, Ledger, Verification
 from dropforge.serving.pointer import Active, ActivePointer, none_active
 from dropforge.steps.switch import identity_of, pointer_of, told, verify
 from dropforge.uploads import now
 
 
 def rollback(
-    to: int | None, *, store: ObjectStore, bucket: str, by: str, log: logging.Logger, why: str = "", python: bool = True
+    to: int | None,
+    *,
+    store: ObjectStore,
+    bucket: str,
+    by: str,
+    log: logging.Logger,
+    why: str = "",
+    python: bool = True,
+    key: MacKey | None = None,
 ) -> dict[str, Any]:
     """Make an earlier entry's model the one that answers: entry `to`, or the one before the active model.
 
@@ -23,7 +31,7 @@ def rollback(
     Raises NotFound (no such entry), Conflict (nothing to go back to, or a quicker switch won), BundleRejected (that
     bundle is altered or gone: the active model goes on).
     """
-    ledger = Ledger(store, bucket)
+    ledger = Ledger(store, bucket, key)
 
     def entry(active: Active | None, number: int) -> Entry:
         if active is None:
@@ -78,12 +86,12 @@ def _previous(ledger: Ledger, active: Active) -> Entry:
     )
 
 
-def shown(store: ObjectStore, bucket: str, limit: int) -> dict[str, Any]:
-    """The newest `limit` entries, newest first, and whether their chain holds.
+def shown(store: ObjectStore, bucket: str, limit: int, key: MacKey | None = None) -> dict[str, Any]:
+    """The newest `limit` entries, newest first, and whether their chain holds; with the history's `key`, whether it made them.
 
     `complete` is false while the last entry's writer has not set the pointer (or died before): the next change does.
     """
-    ledger = Ledger(store, bucket)
+    ledger = Ledger(store, bucket, key)
     last = ledger.last_number()
     first = max(1, last - limit + 1)
     entries = [k for k in reversed(ledger.read(first, last)) if k is not None and k.entry is not None] if last else []
@@ -91,12 +99,20 @@ def shown(store: ObjectStore, bucket: str, limit: int) -> dict[str, Any]:
         active = ActivePointer(store, bucket).read()[0].number
     except (NotFound, BundleRejected):
         active = 0
-    wrong = ledger.verify(first, last) if last else []
+    checked = ledger.verify(first, last) if last else Verification([])
     return {
         "entries": [{**_entry_told(k.entry), "sha256": k.sha256} for k in entries if k.entry],
         "active": active,
         "complete": active == last,
-        "verified": {"first": first, "last": last, "ok": not wrong, "problems": wrong},
+        "verified": {
+            "first": first,
+            "last": last,
+            "ok": not checked.problems,
+            "problems": checked.problems,
+            "key": key is not None,
+            "keyed": checked.keyed,
+            "unkeyed": checked.unkeyed,
+        },
     }
 
 

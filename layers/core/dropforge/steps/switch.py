@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from dropforge.errors import BundleRejected, NotFound
-from dropforge.ports import ObjectStore, Registry
+from dropforge.ports import MacKey, ObjectStore, Registry
 from dropforge.serving.integrity import ModelRecords, check_python
 from dropforge.serving.ledger import Entry, Ledger
 from dropforge.serving.manifest import MANIFEST_FILE, BundleManifest, not_served
@@ -32,12 +32,14 @@ def set_model(
     log: logging.Logger,
     why: str = "",
     python: bool = True,
+    key: MacKey | None = None,
 ) -> dict[str, Any]:
     """Resolve the alias, verify the bundle, switch. `model`: candidate or registered name; empty when the alias is on one only.
 
     Returns what is loaded now and what was before. Raises NotFound (no such alias), InvalidRequest (several models carry
     it), BundleRejected (the bundle is not what was registered, or nobody can run it: the old model goes on), Conflict (a
-    quicker switch won). `python`: whether a function runs models without a graph.
+    quicker switch won). `python`: whether a function runs models without a graph. `key`: of the deployment history, where one is
+    configured.
     """
     alias = alias or settings.serving.alias
     version = versions.resolve(alias, model, settings, registry)
@@ -58,7 +60,7 @@ def set_model(
             evidence=record.evidence,
         )
 
-    return told(Ledger(store, bucket).change(entry), log)
+    return told(Ledger(store, bucket, key).change(entry), log)
 
 
 def told(entry: Entry, log: logging.Logger) -> dict[str, Any]:
