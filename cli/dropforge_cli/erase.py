@@ -54,9 +54,10 @@ def erase(
         raise PermanentError("nothing was erased", code="not_confirmed", fix="confirm, or pass --yes")
     done = everywhere(target, who, dry=False)
     receipt = _receipt(target, who, done)
+    _keep(target, receipt)  # first: what was erased is on record even when no training can be started
     if retrain and done["objects"].datasets:
         receipt["retraining"] = _retrain(target, receipt["id"])
-    _keep(target, receipt)
+        _keep(target, receipt)
     _tell(receipt, json=json)
     if not receipt["complete"]:
         err.print("left: the bundle of a model in use. Activate the retrained model, then run the same command again")
