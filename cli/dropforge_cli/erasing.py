@@ -31,6 +31,7 @@ ERASED: Final = "[erased]"
 SHORTEST: Final = 4  # characters of a value that is looked for in any text; shorter ones are in everything
 _TERM = re.compile(r"""\s*(?:"((?:[^"]|"")+)"|([\w.\-]+))\s*=\s*(?:'((?:[^']|'')*)'|(-?[\w.]+))\s*""")
 _RAW: Final = ("incoming/", "batch/")
+_BINARY: Final = (".onnx", ".pkl")
 _TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
 
 
@@ -47,17 +48,21 @@ class Person:
         return tuple(v for v in self.columns.values() if len(v) >= SHORTEST)
 
     def pattern(self) -> re.Pattern[bytes]:
-        """The value as it may be written: plain, in JSON, in HTML, in an address, in other encodings; never within a longer word."""
+        """The value as it may be written in a text, as a word of its own: plain, in JSON, HTML, an address, other encodings."""
+        return self._pattern(rb"(?<![0-9A-Za-z])", rb"(?![0-9A-Za-z])")
+
+    def binary_pattern(self) -> re.Pattern[bytes]:
+        """The same anywhere. In a graph or a pickle a string ends where the next field's tag begins, and that may be a letter."""
+        return self._pattern(b"", b"")
+
+    def _pattern(self, before: bytes, after: bytes) -> re.Pattern[bytes]:
         parts = []
         for value in self.values:
             forms = {value, json.dumps(value)[1:-1], html.escape(value), url_quote(value)}
             written = {f.encode() for f in forms}
             with contextlib.suppress(UnicodeEncodeError):
                 written.add(value.encode("latin-1"))
-            parts += [
-                rb"(?<![0-9A-Za-z])" + re.escape(w) + rb"(?![0-9A-Za-z])"
-                for w in sorted(written, key=len, reverse=True)
-            ]
+            parts += [before + re.escape(w) + after for w in sorted(written, key=len, reverse=True)]
             parts += [re.escape(value.encode(code)) for code in ("utf-16-le", "utf-16-be")]
         return re.compile(b"|".join(parts))
 
@@ -116,6 +121,7 @@ class Eraser:
         self._s3, self._who, self._dry = s3, who, dry
         self._active = tuple(active)
         self._pattern = who.pattern()
+        self._binary_pattern = who.binary_pattern()
         self.outcome = Outcome()
 
     def bucket(self, bucket: str) -> None:
@@ -167,11 +173,13 @@ class Eraser:
             inner = gzip.decompress(body)
             left = self._cleaned(bucket, key.removesuffix(".gz"), inner)
             return body if left is inner else left and gzip.compress(left)
-        return self._other(key, body) if self._pattern.search(body) else body
+        binary = _text(body) is None or key.endswith(_BINARY)
+        found = (self._binary_pattern if binary else self._pattern).search(body)
+        return self._other(key, body) if found else body
 
     def _other(self, key: str, body: bytes) -> bytes | None:
         """A table loses records, another text the value itself; of a bundle or a pickle nothing can remain: their hashes are known."""
-        whole = "/bundle/" in key or ("/model/" in key and not key.endswith(".json"))
+        whole = key.endswith(_BINARY) or "/bundle/" in key or ("/model/" in key and not key.endswith(".json"))
         text = None if whole else _text(body)
         if text is None:
             return None

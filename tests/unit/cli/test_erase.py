@@ -59,7 +59,9 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         pq.write_table(pa.table({"customer_id": [VALUE, "other"]}), rows)
         made.put_object(Bucket="data", Key="datasets/00aa/data.parquet", Body=rows.getvalue())
         made.put_object(Bucket="artifacts", Key="reports/1/report.html", Body=f"<td>{VALUE}</td>".encode())
-        made.put_object(Bucket="artifacts", Key=BUNDLE, Body=b"\x00" + VALUE.encode())
+        made.put_object(
+            Bucket="artifacts", Key=BUNDLE, Body=b"\x00\x19" + VALUE.encode() + b"J\x04"
+        )  # as protobuf ends it
         yield made
 
 
