@@ -85,6 +85,13 @@ bench-analysis: .venv/.dev ## Compare two files beside Evidently and ydata-profi
 bench-verdict: .venv/.dev ## False alarms and power of the drift verdict; writes benchmarks/results/false_alarms.json
 	@$(BIN)/python benchmarks/analysis/false_alarms.py --json benchmarks/results/false_alarms.json
 
+.PHONY: bench-clean-samples bench-silent-changes
+bench-clean-samples: .venv/.dev ## Samples without drift of five tables, columns of 2 to 20,000 values; writes benchmarks/results/clean_samples.json
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/analysis/false_alarms.py --many --runs 60 --json benchmarks/results/clean_samples.json
+
+bench-silent-changes: .venv/.dev ## 28 changes that pass every check of form, and clean files; writes benchmarks/results/silent_changes.json
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/analysis/silent_changes.py --json benchmarks/results/silent_changes.json
+
 try-datasets: .venv/.runtime ## Six tables nobody prepared, each from init to a prediction; writes docs/datasets.md
 	@$(BIN)/python benchmarks/datasets/try_datasets.py
 

@@ -44,6 +44,10 @@ def pages() -> dict[Path, str]:
         files[pictures / "analysis.svg"] = picture(analysis.figures)
         files[ROOT / "docs" / "comparison.md"] = comparison(analysis, alarms)
         parts.append(page(analysis, alarms))
+    if measured := _results("clean_samples"):
+        parts.append(clean_samples(measured))
+    if measured := _results("silent_changes"):
+        parts.append(silent_changes(measured))
     if measured := _results("serving"):
         parts.append(serving(measured))
     if measured := _results("batch"):
@@ -86,6 +90,62 @@ def comparison(analysis: Recorded, alarms: Recorded) -> str:
             raise SystemExit(f"docs/comparison.md has no row `{label}`")
         text = line.sub(f"| {label} | {' | '.join(cells)} |", text)
     return text
+
+
+def clean_samples(measured: Recorded) -> str:
+    """The section about samples without drift of several tables."""
+    figures = measured.figures
+    lines = [
+        "| table | columns | values a column | reference rows | new rows | reports | a column flagged | any change named |"
+    ]
+    lines.append("|---|---:|---|---:|---:|---:|---:|---:|")
+    for f in figures:
+        low, high = f["values"]
+        lines.append(
+            f"| {f['table']} | {f['columns']} | {low:,} to {high:,} | {f['reference_rows']:,} | {f['new_rows']:,} | {f['runs']} "
+            f"| {f['flagged']} | {f['any_change']} |"
+        )
+    for size in dict.fromkeys(f["size"] for f in figures):
+        of_size = [f for f in figures if f["size"] == size]
+        runs = sum(f["runs"] for f in of_size)
+        flagged, named = (sum(f[k] for f in of_size) for k in ("flagged", "any_change"))
+        lines.append(
+            f"| all | | | | {size:,} | {runs} | {flagged} ({flagged / runs:.1%}) | {named} ({named / runs:.1%}) |"
+        )
+    return f"""
+## Columns of many values, nothing changed
+
+`make bench-clean-samples`: disjoint random samples of one table, so that nothing drifted. A table that ends earlier gives fewer
+new rows than asked for. {measured.sentence}
+
+{chr(10).join(lines)}
+"""
+
+
+def silent_changes(measured: Recorded) -> str:
+    """The section about changes that pass every check of form."""
+    figures = measured.figures
+    cases = figures["changes"]
+    names = list(dict.fromkeys(c["change"] for c in cases))
+    lines = ["| change | reported with its fraction of rows | not | as |", "|---|---:|---|---|"]
+    for name in names:
+        own = [c for c in cases if c["change"] == name]
+        missed = ", ".join(f"{c['table']} ({c['rows']:,} rows)" for c in own if not c["with_share"])
+        kinds = ", ".join(f"`{k}`" for k in dict.fromkeys(c["kind"] for c in own if c["with_share"]))
+        lines.append(
+            f"| {name.replace('_', ' ')} | {sum(c['with_share'] for c in own)} of {len(own)} | {missed} | {kinds} |"
+        )
+    return f"""
+## Changes that pass every check of form
+
+`make bench-silent-changes`: each of {len(names)} changes made in one half of a table, compared with the other half. It counts when a
+finding names the column (or is of the change's own kind), is not there without the change, and says a fraction of rows.
+Beside them {figures["clean_files"]} unchanged halves: {figures["false_findings"]} findings of change, in {figures["with_any"]}
+of the files.
+{measured.sentence}
+
+{chr(10).join(lines)}
+"""
 
 
 def serving(measured: Recorded) -> str:

@@ -14,9 +14,15 @@ others Jensen-Shannon distance >= 0.1, as dropforge.analysis.rivals has it, on t
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from dropforge import settings
 from dropforge.analysis import measure, run
@@ -24,6 +30,7 @@ from dropforge.analysis.facts import Intake, Provenance
 from dropforge.analysis.profile import Profile
 from dropforge.data.admission import admit
 from dropforge.data.engine import connect, name, quote
+from dropforge.data.schema import Schema
 from dropforge_cli.example_data import fetch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -36,6 +43,8 @@ ROOT = Path(__file__).parents[2]
 REFERENCE_ROWS = 5000
 CHANGES = {"joint_drift", "labels_weakened"}  # the other findings on relations describe the new rows alone
 SIZES = (50, 200, 500, 5000)
+MANY_SIZES = (50, 500, 5000)
+_PIECE = 10  # runs of one table that a process takes at a time
 
 
 def main() -> None:
@@ -47,9 +56,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.many:
-        figures = on_tables(
-            [t for t in tables.tables(arguments.tables) if t.name in (arguments.only or [t.name])], arguments.runs
-        )
+        figures = on_tables(arguments.tables, arguments.only, arguments.runs)
         if arguments.json:
             recorded.write(arguments.json, figures)
         return
@@ -88,39 +95,77 @@ def main() -> None:
         recorded.write(arguments.json, rows)
 
 
-def on_tables(some: list[tables.Table], runs: int) -> list[dict[str, object]]:
-    """Fractions of reports without drift that flag a column, and that name any change, by table and number of new rows."""
-    figures: list[dict[str, object]] = []
-    for table in some:
-        with tempfile.TemporaryDirectory() as folder:
-            work = Path(folder)
-            file = tables.write(work / "table.csv", table.header, table.rows)
-            admission = admit(file, data=table.settings.data, reference=None, workdir=work)
-            connection = connect(work)
-            connection.execute(f"CREATE TABLE everything AS FROM read_parquet({quote(str(admission.snapshot))})")
-            reference = min(REFERENCE_ROWS, len(table.rows) // 2)
-            values = sorted(
-                c.distinct for c in _sample(connection, work, admission.schema, 10**9, 0, 0, 0, None).columns
-            )
-            for size in sorted({min(n, len(table.rows) - reference) for n in (50, 500, 5000)}):
-                flagged = changed = 0
-                for seed in range(runs):
-                    old = _sample(connection, work, admission.schema, reference, 0, seed, 0.0, None)
-                    new = _sample(connection, work, admission.schema, size, reference, seed, 0.0, old)
-                    intake = Intake(key="new", format="csv", rows_in=size, rows_used=size, rows_quarantined=0)
-                    found = run.report(old, new, intake, table.settings, Provenance())
-                    flagged += bool(found.drifted)
-                    notes = [f for f in found.findings if f.change]
-                    changed += bool(notes)
-                    for f in notes:
-                        print(f"  {table.name} {size}: {f.severity} {f.kind}: {f.title} | {f.evidence}", flush=True)
-                line = {
-                    "table": table.name, "columns": len(values), "values": [values[0], values[-1]], "reference_rows": reference,
-                    "new_rows": size, "runs": runs, "flagged": flagged, "any_change": changed,
-                }  # fmt: skip
-                figures.append(line)
-                print(line, flush=True)
-    return figures
+def on_tables(folder: Path | None, only: Sequence[str] | None, runs: int) -> list[dict[str, object]]:
+    """Reports without drift that flag a column, and that name any change, by table and number of new rows.
+
+    As many processes as cores; each takes a few runs of one table at a time.
+    """
+    names = tables.names(folder, only)
+    pieces = [
+        (folder, name, range(first, min(first + _PIECE, runs))) for first in range(0, runs, _PIECE) for name in names
+    ]
+    figures: dict[tuple[str, int], dict[str, Any]] = {}
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        for lines in pool.map(_runs, pieces):
+            for line in lines:
+                known = figures.setdefault((line["table"], line["size"]), line)
+                if known is not line:
+                    known |= {k: known[k] + line[k] for k in ("runs", "flagged", "any_change")}
+                    known["values"] = [
+                        min(known["values"][0], line["values"][0]),
+                        max(known["values"][1], line["values"][1]),
+                    ]
+                print(known, flush=True)
+    return sorted(figures.values(), key=lambda f: (names.index(f["table"]), f["size"]))
+
+
+def _runs(piece: tuple[Path | None, str, range]) -> list[dict[str, Any]]:
+    folder, only, seeds = piece
+    (table,) = tables.tables(folder, [only])
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        file = tables.write(work / "table.csv", table.header, table.rows)
+        admission = admit(file, data=table.settings.data, reference=None, workdir=work)
+        connection = connect(work, threads=1)  # few rows
+        connection.execute(f"CREATE TABLE everything AS FROM read_parquet({quote(str(admission.snapshot))})")
+        return _on_table(table, connection, admission.schema, seeds)
+
+
+def _on_table(table: tables.Table, connection: Any, schema: Schema, seeds: range) -> list[dict[str, Any]]:
+    """One shuffle a run: the reference first, then the new rows of every size (50, 500, 5,000; fewer where the table ends)."""
+    (rows,) = connection.execute("SELECT count(*) FROM everything").fetchone()
+    reference = min(REFERENCE_ROWS, rows // 2)
+    sizes = {nominal: min(nominal, rows - reference) for nominal in MANY_SIZES}
+    counts = {nominal: Counter[str]() for nominal in sizes}
+    distinct = list[int]()
+    for seed in seeds:
+        connection.execute(
+            f"CREATE OR REPLACE TABLE shuffled AS FROM everything ORDER BY hash(rowid + {seed} * 1000003) "
+            f"LIMIT {reference + max(sizes.values())}"
+        )
+        old = _profile(connection, schema, f"rowid < {reference}", None)
+        distinct += [c.distinct for c in old.columns]
+        for nominal, size in sizes.items():
+            new = _profile(connection, schema, f"rowid BETWEEN {reference} AND {reference + size - 1}", old)
+            intake = Intake(key="new", format="csv", rows_in=size, rows_used=size, rows_quarantined=0)
+            found = run.report(old, new, intake, table.settings, Provenance())
+            notes = [f for f in found.findings if f.change]
+            counts[nominal] += Counter({"flagged": bool(found.drifted), "any_change": bool(notes)})
+            for f in notes:
+                print(f"  {table.name} {size}: {f.severity} {f.kind}: {f.title} | {f.evidence}", flush=True)
+    return [
+        {
+            "table": table.name, "columns": len(table.header), "values": [min(distinct), max(distinct)],
+            "reference_rows": reference, "size": nominal, "new_rows": size, "runs": len(seeds),
+            "flagged": counts[nominal]["flagged"], "any_change": counts[nominal]["any_change"],
+        }
+        for nominal, size in sizes.items()
+    ]  # fmt: skip
+
+
+def _profile(connection: Any, schema: Schema, where: str, like: Profile | None) -> Profile:
+    connection.execute(f"CREATE OR REPLACE TABLE part AS SELECT * FROM shuffled WHERE {where}")
+    return measure.build(connection, "part", schema, like)
 
 
 def _sample(connection, work, schema, rows, skip, seed, shift, like) -> Profile:  # type: ignore[no-untyped-def] # a script's helper

@@ -6,15 +6,17 @@ import csv
 import json
 import math
 import random
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from dropforge import settings
 from dropforge_cli.example_data import fetch
 
 ROOT = Path(__file__).parents[2]
-_MOST_ROWS = 40_000
+_MOST_ROWS = 12_000
 _START = datetime(2024, 1, 1)  # noqa: DTZ001 - a file's timestamps have no zone
 _CITIES = ("Zürich", "Genève", "Bern", "Köln", "Málaga", "Oslo", "Århus", "Łódź", "Rome", "Paris", "Lyon", "Graz")
 
@@ -49,12 +51,17 @@ def write(file: Path, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> P
     return file
 
 
-def tables(folder: Path | None = None) -> list[Table]:
+def tables(folder: Path | None = None, only: Sequence[str] | None = None) -> Iterator[Table]:
     """Tables of the folder (every CSV beside a `tables.json` that names its `target`), else the built-in ones."""
-    if folder is not None:
-        listed = json.loads((folder / "tables.json").read_text())
-        return [_read(t["name"], folder / t["file"], t["target"]) for t in listed]
-    return [_read("adult", fetch(ROOT / ".cache" / "data").reference, "income"), *_sklearn(), orders()]
+    listed = {t["name"]: t for t in json.loads((folder / "tables.json").read_text())} if folder else {}
+    for name in names(folder, only):
+        yield _read(name, folder / listed[name]["file"], listed[name]["target"]) if folder else BUILT_IN[name]()
+
+
+def names(folder: Path | None = None, only: Sequence[str] | None = None) -> list[str]:
+    """Names of the tables, or those of `only` among them."""
+    known = [t["name"] for t in json.loads((folder / "tables.json").read_text())] if folder else [*BUILT_IN]
+    return [n for n in known if only is None or n in only]
 
 
 def _read(name: str, file: Path, target: str) -> Table:
@@ -65,19 +72,20 @@ def _read(name: str, file: Path, target: str) -> Table:
     return Table(name, header, rows, target)
 
 
-def _sklearn() -> list[Table]:
+def _adult() -> Table:
+    return _read("adult", fetch(ROOT / ".cache" / "data").reference, "income")
+
+
+def _sklearn(name: str, step: int) -> Table:
     from sklearn import datasets
 
-    found = []
-    for name in ("breast_cancer", "digits"):
-        bunch = getattr(datasets, f"load_{name}")()
-        header = (*(str(c).replace(" ", "_") for c in bunch.feature_names), "target")
-        rows = [(*map(str, x), f"c{y}") for x, y in zip(bunch.data.tolist(), bunch.target.tolist(), strict=True)]
-        found.append(Table(name, header, rows, "target"))
-    return found
+    bunch = getattr(datasets, f"load_{name}")()
+    header = (*(str(c).replace(" ", "_") for c in bunch.feature_names[::step]), "target")
+    rows = [(*map(str, x[::step]), f"c{y}") for x, y in zip(bunch.data.tolist(), bunch.target.tolist(), strict=True)]
+    return Table(name, header, rows, "target")
 
 
-def orders(count: int = 30_000, seed: int = 7) -> Table:
+def orders(count: int = 12_000, seed: int = 7) -> Table:
     """Orders of a shop: two timestamps, amounts with a long tail, names of 20,000 values, cities beyond ASCII, gaps."""
     rng = random.Random(seed)  # noqa: S311 - a table, no secret
     weights = [1 / (k + 3) ** 0.8 for k in range(20_000)]
@@ -111,3 +119,30 @@ def orders(count: int = 30_000, seed: int = 7) -> Table:
         "returned",
     )
     return Table("orders", header, rows, "returned")
+
+
+def codes(count: int = 12_000, seed: int = 3) -> Table:
+    """Nothing but codes: 2 to 20,000 values, evenly frequent or as Zipf has it, as text and as numbers; two columns tied to others."""
+    rng = random.Random(seed)  # noqa: S311 - a table, no secret
+    columns: dict[str, list[str]] = {}
+    for size in (2, 12, 150, 260, 2_000, 20_000):
+        columns[f"even_{size}"] = [f"e{rng.randrange(size)}" for _ in range(count)]
+        weights = [1 / (k + 1) for k in range(size)]
+        columns[f"zipf_{size}"] = [f"z{k}" for k in rng.choices(range(size), weights, k=count)]
+    columns["branch"] = [f"b{int(v[1:]) % 40}" for v in columns["zipf_2000"]]
+    columns["number_3000"] = [str(k) for k in rng.choices(range(3_000), [1 / (k + 1) for k in range(3_000)], k=count)]
+    columns["price"] = [f"{rng.choice((0, 4.99, 9.99, rng.lognormvariate(2, 1))):.2f}" for _ in range(count)]
+    columns["class"] = [
+        f"c{int(rng.random() < 0.2 + 0.5 * (a == 'z0') + 0.2 * (b == 'z1'))}"
+        for a, b in zip(columns["zipf_12"], columns["zipf_150"], strict=True)
+    ]
+    return Table("codes", tuple(columns), list(zip(*columns.values(), strict=True)), "class")
+
+
+BUILT_IN: dict[str, Callable[[], Table]] = {
+    "adult": _adult,
+    "breast_cancer": partial(_sklearn, "breast_cancer", 1),
+    "digits": partial(_sklearn, "digits", 3),  # every third pixel
+    "orders": orders,
+    "codes": codes,
+}

@@ -25,6 +25,8 @@ OUTPUTS = {
     "ArtifactBucket": "artifacts",
     "Region": "us-east-1",
     "EndpointUrl": "http://127.0.0.1:1",
+    "AccessKeyId": "AKIAEXAMPLE",
+    "SecretAccessKey": "example",
     "StateMachineArn": "arn:aws:states:us-east-1:000000000000:stateMachine:training",
     "TrainingQueueUrl": "http://127.0.0.1:1/000000000000/training",
 }

@@ -142,6 +142,15 @@ def test_a_default_within_the_range_is_reported(compared: Compare, orders: Any) 
     assert "of 2,000 values (5." in found.evidence
 
 
+def test_a_default_that_was_the_most_frequent_value_is_reported(compared: Compare, orders: Any) -> None:
+    """Half of the amounts are 20 and an eighth of all become 20: what the thousand rare amounts may do does not hide it."""
+    reference, new = (_with(part, 0.5, amount=lambda _: 20.0) for part in orders)
+    more = [{**r, "amount": 20.0} if i % 8 == 0 else r for i, r in enumerate(new)]
+    found = _of(compared(reference, more), "frequent_value", "amount")
+    assert found.title == "20 became more frequent in amount"
+    assert "50.0% at most in the reference" in found.evidence
+
+
 def test_a_unit_error_in_two_per_cent_is_reported(compared: Compare, orders: Any) -> None:
     """Cents instead of francs: more values far from the rest, with the fraction of now and before."""
     reference, new = orders
@@ -211,7 +220,9 @@ def test_a_new_column_that_gives_the_target_away_is_leakage(compared: Compare, t
     """It is not in the data set, and still its association with the target is looked at; an unrelated one is only new."""
     new = [{**r, "outcome": f"o{r['label']}", "noise": i % 7} for i, r in enumerate(table(600, 2))]
     report = compared(table(900, 1), new)
-    assert [f.columns for f in report.findings if f.kind == "leakage"] == [("outcome",)]
+    (leak,) = [f for f in report.findings if f.kind == "leakage"]
+    assert leak.columns == ("outcome",)
+    assert "tells the class in 100.0% of the rows" in leak.evidence
     added = {f.columns[0]: f.evidence for f in report.findings if f.kind == "column_added"}
     assert "Cramér's V 0.0" in added["noise"]
 

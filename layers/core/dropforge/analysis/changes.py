@@ -237,7 +237,7 @@ def _frequent_number(before: ColumnProfile, after: ColumnProfile, settings: Anal
         counts = dict(zip(before.edges, before.counts, strict=False)) | counts
         bound = 0
     gains = [
-        (axes.value_text(after.kind, v), counts.get(v, bound), c)
+        (axes.value_text(after.kind, v), counts.get(v, bound), c, v in counts)
         for v, c in zip(after.frequent, after.frequent_counts, strict=True)
     ]
     yield from _gains(before, after, gains, settings)
@@ -249,24 +249,34 @@ def _frequent_text(before: ColumnProfile, after: ColumnProfile, settings: Analys
         return
     known = dict(zip(before.values, before.counts, strict=True))
     bound = min(before.counts, default=0) if before.other else 0
-    gains = [(repr(v), known.get(v, bound), c) for v, c in zip(after.values, after.counts, strict=True)]
+    gains = [(repr(v), known.get(v, bound), c, v in known) for v, c in zip(after.values, after.counts, strict=True)]
     yield from _gains(before, after, gains, settings)
 
 
 def _gains(
-    before: ColumnProfile, after: ColumnProfile, values: Iterable[tuple[str, int, int]], settings: AnalysisSettings
+    before: ColumnProfile,
+    after: ColumnProfile,
+    values: Iterable[tuple[str, int, int, bool]],
+    settings: AnalysisSettings,
 ) -> Iterator[Tested]:
-    """One value that became more frequent: a default, a unit, a filled gap. `values`: text, count then (at most), count now.
+    """One value that became more frequent: a default, a unit, a filled gap.
 
-    The smallest of the values' p-values times the number of different values (Bonferroni).
+    `values`: text, count then (at most), count now, whether the count then is exact. The smallest of the values' p-values by
+    weighted Bonferroni: half of the weight is shared evenly by all different values, half by how often they occur in both
+    files together, which the allocation of their rows to the files, all that is tested, does not depend on (Genovese,
+    Roeder & Wasserman 2006). A default that is half of a column need not pay for its thousand rare values.
     """
     n, m = before.present, after.present
-    risen = [(v, a, b) for v, a, b in values if b >= _FEW and b * n > a * m]
+    risen = [value for value in values if value[2] >= _FEW and value[2] * n > value[1] * m]
     if not risen:
         return
-    scored = sorted((st.hypergeometric_sf(b, a + b, n, m), v, a, b) for v, a, b in risen)
-    p, value, a, b = scored[0]
-    p = min(1.0, p * max(after.distinct, before.distinct, 1))
+    even = 0.5 / max(before.distinct, after.distinct, 1)
+
+    def weighted(a: int, b: int, *, exact: bool) -> float:
+        return st.hypergeometric_sf(b, a + b, n, m) / (even + (0.5 * (a + b) / (n + m) if exact else 0.0))
+
+    p, value, a, b = min((weighted(a, b, exact=exact), v, a, b) for v, a, b, exact in risen)
+    p = min(1.0, p)
     gain = b / m - a / n
     yield Tested(
         p,

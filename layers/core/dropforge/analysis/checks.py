@@ -127,13 +127,15 @@ def _columns_changed(reference: Profile | None, intake: Intake, data: DataSettin
             weight=3,
             change=True,
         )
+        agreement = intake.extra_agreement.get(column)
         if intake.extra_strength.get(column, 0.0) >= _LEAK:
             yield Finding(
                 kind="leakage",
                 severity="warn",
                 columns=(column,),
                 title=f"The new column {column} gives {data.target} away",
-                evidence=f"Cramér's V {intake.extra_strength[column]:.2f} with {data.target}",
+                evidence=f"Cramér's V {intake.extra_strength[column]:.2f} with {data.target}"
+                + (f"; its value tells the class in {agreement:.1%} of the rows" if agreement else ""),
                 suggestion=f"Is {column} known before {data.target} is? If not, keep it out of the next reference.",
                 weight=6,
                 change=True,

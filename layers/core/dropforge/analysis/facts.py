@@ -41,6 +41,10 @@ class Intake(Fact):
     extra_strength: dict[str, float] = Field(
         default_factory=dict, description="of columns that the reference lacks: Cramér's V with the target"
     )
+    extra_agreement: dict[str, float] = Field(
+        default_factory=dict,
+        description="of columns that the reference lacks: fraction of rows of the most frequent class of their value",
+    )
     absent_columns: tuple[str, ...] = ()
     notes: tuple[dict[str, Any], ...] = ()
 

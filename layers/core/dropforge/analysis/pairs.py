@@ -183,6 +183,13 @@ def cramers_v(counts: Sequence[int], width: int) -> float:
     return math.sqrt(phi2 / max(1e-12, min(k_ - 1, m_ - 1)))
 
 
+def agreement(counts: Sequence[int], width: int) -> float:
+    """Fraction of the rows whose class (column) is the most frequent one of their value (row); neither missing, 0 without rows."""
+    rows = [counts[k + 1 : k + width] for k in range(width, len(counts), width)]
+    total = sum(map(sum, rows))
+    return sum(max(r, default=0) for r in rows) / total if total else 0.0
+
+
 def spearman(counts: Sequence[int], width: int) -> float | None:
     """Rank correlation over coarse bins with mid-ranks, of two numbers, over the rows where both are there."""
     table = [list(counts[k : k + width])[1:] for k in range(width, len(counts), width)]

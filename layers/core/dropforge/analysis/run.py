@@ -41,6 +41,7 @@ def intake_of(admission: Admission, key: str) -> Intake:
         header=admission.header,
         extra_columns=admission.extra_columns,
         extra_strength={c.name: round(pairs.cramers_v(c.counts, c.width), 3) for c in admission.extra_counts},
+        extra_agreement={c.name: round(pairs.agreement(c.counts, c.width), 4) for c in admission.extra_counts},
         absent_columns=admission.absent_columns,
         notes=tuple(asdict(n) for n in admission.notes),
     )
