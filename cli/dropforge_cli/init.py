@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -126,7 +127,7 @@ def _show(found: Any, trial: dict[str, Any], file: Path, folder: Path) -> None:
     say(f"missing  {', '.join(found.markers) or 'empty cells only'}")
     checks = list(found.checks)
     if trial["accepted"]:
-        aside = f", {trial['rows_quarantined']:,} set aside" if trial["rows_quarantined"] else ""
+        aside = f", {trial['rows_quarantined']:,} quarantined" if trial["rows_quarantined"] else ""
         say(f"tried    {trial['rows_used']:,} rows accepted{aside}")
     else:
         checks.insert(0, f"an upload of this file would be rejected: {trial['message']}. {trial['fix']}")
@@ -136,11 +137,11 @@ def _show(found: Any, trial: dict[str, Any], file: Path, folder: Path) -> None:
             say(f"- {check}")
     heading("\nNext")
     here = Path.cwd().resolve()
-    steps = [] if folder.resolve() == here else [f"cd {folder}"]
+    steps = [] if folder.resolve() == here else [f"cd {shlex.quote(str(folder))}"]
     for line in (
         *steps,
         "dropforge up",
-        f"dropforge upload {os.path.relpath(file, folder)} --serve",
+        f"dropforge upload {shlex.quote(os.path.relpath(file, folder))} --serve",
         "dropforge predict",
     ):
         say(f"  {line}")

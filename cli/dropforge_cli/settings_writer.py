@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 
-from dropforge.data.guess import Guess
+from dropforge.data.guess import ColumnGuess, Guess
+from dropforge.data.values import PLAIN
 
-_PLAIN = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*$")
+_UNQUOTED = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*$")
 _WORDS = {"yes", "no", "true", "false", "on", "off", "null", "y", "n"}  # YAML reads these as something else than text
 _SMALL = 20_000
 _WIDTH = 30
@@ -54,12 +55,12 @@ def _data(guess: Guess) -> list[str]:
         lines += [_line(f"    - {text(c.name)}", c.why) for c in guess.columns if c.use == "ignored"]
     else:
         lines.append(_line("  ignore: []", "columns never used to predict"))
-    own = [c for c in guess.columns if c.markers]
+    own = [c for c in guess.columns if c.markers or (c.number_format != PLAIN and c.use != "target")]
     if own:
         lines.append(
             "  columns:                     # what holds for one column only; also its type: integer number category …"
         )
-        lines += [f"    {text(c.name)}: {{missing_markers: {_list((*guess.markers, *c.markers))}}}" for c in own]
+        lines += [f"    {text(c.name)}: {{{', '.join(_override(guess, c))}}}" for c in own]
     else:
         lines.append(_line("  columns: {}", "a type you know better: {zip: {type: category}}"))
     csv = guess.form.csv
@@ -68,6 +69,15 @@ def _data(guess: Guess) -> list[str]:
         if csv.columns:
             lines.append(_line(f"    columns: {_list(csv.columns)}", "the file has no header line"))
     return lines
+
+
+def _override(guess: Guess, column: ColumnGuess) -> list[str]:
+    keys = []
+    if column.markers:
+        keys.append(f"missing_markers: {_list((*guess.markers, *column.markers))}")
+    if column.number_format != PLAIN and column.use != "target":
+        keys.append(f'number_format: "{column.number_format}"')
+    return keys
 
 
 def _models(rows: int) -> list[str]:
@@ -85,7 +95,10 @@ def _models(rows: int) -> list[str]:
 
 def text(value: str) -> str:
     """A YAML scalar that is read back as this very text. JSON's strings are YAML's."""
-    return value if _PLAIN.match(value) and value.lower() not in _WORDS else json.dumps(value, ensure_ascii=False)
+    if _UNQUOTED.match(value) and value.lower() not in _WORDS:
+        return value
+    # YAML takes no control characters; JSON escapes some of them only.
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in json.dumps(value, ensure_ascii=False))
 
 
 def _list(values: tuple[str, ...]) -> str:
@@ -98,4 +111,4 @@ def _line(setting: str, remark: str) -> str:
 
 def _plain(remark: str) -> str:
     """A remark on one line."""
-    return " ".join(remark.split())
+    return "".join(c if c.isprintable() else "?" for c in " ".join(remark.split()))

@@ -15,7 +15,7 @@ from dropforge_cli.progress import Follower
 from dropforge_cli.target import Target
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-_TERMINAL = {"concluded", "scored", "rejected", "blocked", "failed", "skipped"}
+_TERMINAL = {"concluded", "scored", "rejected", "blocked", "failed", "skipped", "stored"}
 _WAITS = "awaiting_approval"
 _COLOURS = {
     "concluded": "green",
@@ -25,6 +25,7 @@ _COLOURS = {
     "blocked": "red",
     "skipped": "yellow",
     _WAITS: "yellow",
+    "stored": "green",
 }
 
 

@@ -7,9 +7,9 @@ from typing import Final
 
 STATE_TONES: Final = {
     "concluded": "good", "skipped": "warn", "rejected": "bad", "blocked": "bad", "failed": "bad",
-    "awaiting_approval": "warn", "pass": "good", "reference": "accent", "warn": "warn", "block": "bad",
+    "awaiting_approval": "warn", "stored": "good", "pass": "good", "reference": "accent", "warn": "warn", "block": "bad",
 }  # fmt: skip
-TERMINAL: Final = frozenset({"concluded", "rejected", "blocked", "failed", "skipped"})
+TERMINAL: Final = frozenset({"concluded", "rejected", "blocked", "failed", "skipped", "stored"})
 
 
 _METRICS: Final = {

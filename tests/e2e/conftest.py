@@ -23,7 +23,7 @@ from ..browser import chromium
 from ..conftest import ROOT, Cloud, free_ports
 
 ROWS = 4000
-TERMINAL = {"concluded", "rejected", "blocked", "failed", "skipped"}
+TERMINAL = {"concluded", "rejected", "blocked", "failed", "skipped", "stored"}
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ from dropforge_local import cloud, deploy
 from dropforge_local.layout import Config
 
 ROOT = Path(__file__).parents[2]
-TERMINAL = {"concluded", "rejected", "blocked", "failed", "skipped"}
+TERMINAL = {"concluded", "rejected", "blocked", "failed", "skipped", "stored"}
 MODELS = "models:\n  - {name: logistic_regression, class: dropforge_training.models.logistic_regression:LogisticRegression,\n"
 SETTINGS = f"""\
 project: campaign

@@ -189,7 +189,6 @@ def manifest_for(
 ) -> BundleManifest:
     """What the API must know, taken from the fitted processor and the training rows. `python`: of a bundle without a graph."""
     cleaner = _described(model.pipeline.steps[0][1], data)
-    clean = cleaner.transform(data.train.x)
     kinds = {c.name: c.kind for c in data.features}
     features = []
     for c in data.features:
@@ -207,7 +206,7 @@ def manifest_for(
                 )
             )
             continue
-        low, high = _seen(data.train.x[c.name], clean[c.name].to_numpy(), shaped=steps != NO_STEPS)
+        low, high = _seen(data.train.x[c.name])
         features.append(
             Feature(
                 c.name,
@@ -219,6 +218,7 @@ def manifest_for(
                 low=steps.low,
                 high=steps.high,
                 log=steps.log,
+                number_format=c.number_format,
             )
         )
     inputs = [
@@ -264,9 +264,13 @@ def _described(cleaner: Any, data: TrainingData) -> TableCleaner:
     return told.fit(data.train.x)
 
 
-def _seen(raw: Any, clean: np.ndarray, *, shaped: bool) -> tuple[float | None, float | None]:
-    """Range of the training values as a caller would send them: before clipping and logarithms."""
-    values = np.asarray(pd.to_numeric(raw, errors="coerce"), dtype=np.float64) if shaped else clean
+def _seen(raw: Any) -> tuple[float | None, float | None]:
+    """Range of the training values in double precision as a caller would send them: before rounding, clipping and logarithms."""
+    if pd.api.types.is_datetime64_any_dtype(raw):
+        moments = np.asarray(raw, dtype="datetime64[us]")
+        values = np.where(np.isnat(moments), np.nan, moments.astype(np.int64) / 1e6 / 86_400)
+    else:
+        values = np.asarray(pd.to_numeric(raw, errors="coerce"), dtype=np.float64)
     seen = values[np.isfinite(values)]
     return (float(seen.min()), float(seen.max())) if len(seen) else (None, None)
 

@@ -89,6 +89,12 @@ def run_job(
             "data loaded",
             extra={"train_rows": len(data.train), "heldout_rows": len(data.heldout), "unlabelled": data.unlabelled},
         )
+        if data.dropped or data.beyond:
+            # Labels are values of the data and stay out of the log.
+            log.warning(
+                "rows or values cannot be learned from",
+                extra={"rows_of_lone_classes": sum(data.dropped.values()), "beyond_float32": dict(data.beyond)},
+            )
         with threadpool_limits(cores(len(data.train))):  # OpenMP and BLAS, for models that take no thread count
             fitted, tuned = _fit(job, chosen, data, settings, store, data_bucket, run, note, deadline, log, stop)
         if stop():

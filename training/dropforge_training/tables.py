@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dropforge.data.manifest import DatasetManifest
-from dropforge.data.schema import ROW_HASH, Column
+from dropforge.data.schema import ROW_HASH, Column, Schema
+from dropforge.data.values import BLANKS, FLOAT32_MAX, boolean, moment, number
 from dropforge.errors import JobFailed
 from dropforge.ports import ObjectStore
 from dropforge.serving.regression import forward
+from dropforge.serving.steps import number_text
 from dropforge.settings import Settings
 from dropforge_training import steps
 from dropforge_training.steps import Steps
@@ -49,6 +53,10 @@ class TrainingData:
     heldout_new: np.ndarray | None = None  # which of them came with the newest part; None: there is one part only
     repeated: int = 0  # rows left out because an earlier part has them
     moved: tuple[int, ...] = ()  # hashes below the held-out share that are trained on all the same (see both_sides)
+    dropped: Mapping[str, int] = field(default_factory=dict)  # rows of classes that have no two different rows
+    beyond: Mapping[str, int] = field(
+        default_factory=dict
+    )  # by column, numbers beyond float32 that were read as missing
     transform: str = ""  # of a regression's target, see dropforge.serving.regression
 
     @property
@@ -75,12 +83,13 @@ def markers_of(settings: Settings, column: str) -> tuple[str, ...]:
 def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, workdir: Path) -> TrainingData:
     """Read every part, check its sha256, split by row hash: the same rows are held out in every run.
 
-    A class whose rows all fell to one side keeps one on the other (see both_sides). Raises JobFailed when a part was altered, or
-    a class has nothing to hold out.
+    A class whose rows all fell to one side keeps one on the other (see both_sides); rows of a class that cannot stand on both are
+    left out, and numbers beyond float32 are missing: what an earlier version accepted stops no training. Raises JobFailed when
+    a part was altered, or fewer than two classes are left.
     """
     frames = []
-    for number, part in enumerate(manifest.parts):
-        path = workdir / f"part-{number}.parquet"
+    for place, part in enumerate(manifest.parts):
+        path = workdir / f"part-{place}.parquet"
         store.download(part.uri, path)
         with path.open("rb") as f:
             digest = hashlib.file_digest(f, "sha256").hexdigest()
@@ -90,17 +99,23 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
                 code="part_altered",
                 fix="restore the object's first version",
             )
-        frames.append(pd.read_parquet(path))
+        frames.append(_as_declared(pd.read_parquet(path), manifest.data_schema))
     table, origin, repeated = _joined(frames)
     target = settings.data.target
     known = table[target].notna().to_numpy()
     labelled, origin = table[known], origin[known]
     regression = settings.data.task == "regression"
+    dropped: dict[str, int] = {}
     if regression:
         y, usable = _numbers(labelled[target], target)
         labelled, origin, classes, positive = labelled[usable], origin[usable], [], ""
     else:
         labels = _labels(labelled[target], manifest.data_schema.column(target))
+        _check_few(sorted(set(labels)), target)
+        dropped = _lone_classes(labels, labelled[ROW_HASH].to_numpy(dtype=np.uint64))
+        if dropped:
+            learned = ~np.isin(labels, list(dropped))
+            labelled, origin, labels = labelled[learned], origin[learned], labels[learned]
         classes = sorted(set(labels))
         _check_classes(classes, target)
         positive = _positive(classes, settings)
@@ -114,16 +129,8 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
     hashes = labelled[ROW_HASH].to_numpy(dtype=np.uint64)
     held = (hashes % np.uint64(BUCKETS)) < np.uint64(round(settings.training.holdout_share * BUCKETS))
     below, held = held, both_sides(held, hashes, np.zeros(len(y), dtype=np.int64) if regression else y)
-    x = labelled[[c.name for c in features]]
+    x, beyond = _within_float32(labelled[[c.name for c in features]])
     sides = [Table(x[side].reset_index(drop=True), y[side], hashes[side]) for side in (~held, held)]
-    absent = [c for i, c in enumerate(classes) if not (sides[1].y == i).any()]
-    if absent:
-        count = int((y == classes.index(absent[0])).sum())
-        raise JobFailed(
-            f"the class {absent[0]!r} has {count} row{'s, all equal' if count > 1 else ''}: none can be held out",
-            code="class_missing",
-            fix="upload more rows of it, or correct the label if it is a typing error",
-        )
     sensitive = [c for c in settings.data.sensitive if c in labelled.columns]
     return TrainingData(
         sides[0],
@@ -131,7 +138,7 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
         classes,
         positive,
         features,
-        len(table) - len(labelled),
+        int((~known).sum()),
         len(table),
         steps.by_column(settings.processing, features),
         labelled.loc[held, sensitive].reset_index(drop=True),
@@ -139,7 +146,71 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
         origin[held] == len(frames) - 1 if len(frames) > 1 else None,
         repeated,
         tuple(np.unique(hashes[below & ~held]).tolist()),
+        dropped,
+        beyond,
     )
+
+
+def _as_declared(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """A part with the columns' kinds of the newest one: settings.yaml may have declared another type since it was written."""
+    for column in schema.columns:
+        if column.name not in frame.columns:
+            continue
+        values = frame[column.name]
+        if column.kind in {"category", "text"} and not _holds_text(values):
+            shown = values.map(_as_text, na_action="ignore")
+            frame[column.name] = shown.astype(object).where(values.notna(), None)
+        elif column.kind in {"integer", "number"} and not pd.api.types.is_numeric_dtype(values):
+            texts = {t: number(str(t).strip(BLANKS), column.number_format) for t in values.dropna().unique()}
+            frame[column.name] = values.map(texts).astype("float64")
+        elif column.kind == "boolean" and not _holds_booleans(values):
+            truths = {t: boolean(_as_text(t)) for t in values.dropna().unique()}
+            frame[column.name] = values.map(truths).astype(object)
+        elif column.kind == "datetime" and not pd.api.types.is_datetime64_any_dtype(values):
+            moments = {t: moment(_as_text(t)) for t in values.dropna().unique()}
+            frame[column.name] = pd.to_datetime(values.map(moments), unit="us")
+    return frame
+
+
+def _holds_text(values: pd.Series) -> bool:
+    return not (
+        pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values) or _holds_booleans(values)
+    )
+
+
+def _holds_booleans(values: pd.Series) -> bool:
+    if pd.api.types.is_bool_dtype(values):
+        return True
+    first = values.dropna().iloc[:1]
+    return bool(len(first)) and isinstance(first.iloc[0], bool)
+
+
+def _as_text(value: Any) -> str:
+    """As a file of the new type writes it: 7.0 is 7, true is true."""
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, int | float | np.number):
+        return number_text(value)
+    return str(value)
+
+
+def _lone_classes(labels: np.ndarray, hashes: np.ndarray) -> dict[str, int]:
+    """Rows of each class without two different rows: none of it could be held out."""
+    codes = pd.DataFrame({"label": labels, "hash": hashes}).groupby("label")["hash"].agg(["nunique", "size"])
+    return {str(label): int(rows) for label, rows in codes.loc[codes["nunique"] < 2, "size"].items()}
+
+
+def _within_float32(x: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The table with every number beyond float32 missing, and how many there were by column."""
+    beyond: dict[str, int] = {}
+    for c in x.columns:
+        if not pd.api.types.is_float_dtype(x[c]):
+            continue
+        far = (x[c].abs() > FLOAT32_MAX).to_numpy(dtype=bool, na_value=False)
+        if far.any():
+            beyond[c] = int(far.sum())
+            x = x.assign(**{c: x[c].where(~far)})
+    return x, beyond
 
 
 def both_sides(chosen: np.ndarray, hashes: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -214,6 +285,9 @@ def _check_classes(classes: list[str], target: str) -> None:
             code="one_class",
             fix="upload rows of at least two classes, or correct data.target in settings.yaml",
         )
+
+
+def _check_few(classes: list[str], target: str) -> None:
     if len(classes) > _MOST_CLASSES:
         raise JobFailed(
             f"the target {target!r} has {len(classes)} classes; {_MOST_CLASSES} are supported",

@@ -18,6 +18,7 @@ from dropforge.settings_steps import Frozen, ProcessingStep
 from dropforge.settings_text import Location, dotted, explain, parse_with_lines
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+NumberFormat = Literal["1234.5", "1,234.5", "1.234,5"]  # as dropforge.data.values has it
 ColumnType = Literal["integer", "number", "category", "text", "boolean", "datetime"]
 ThresholdRule = Literal["max_f1", "max_youden", "max_mcc", "cost"]
 Metric = Literal[
@@ -29,9 +30,14 @@ class ColumnOverride(Frozen):
     """What a person knows better than the inference."""
 
     type: ColumnType | None = Field(None, description="what the column is, whatever its cells look like")
-    min: float | None = Field(None, description="smallest value expected")
-    max: float | None = Field(None, description="largest value expected")
-    categories: tuple[str, ...] | None = Field(None, description="categories expected")
+    min: float | None = Field(None, description="of a number; rows below it are quarantined")
+    max: float | None = Field(None, description="of a number; rows above it are quarantined")
+    categories: tuple[str, ...] | None = Field(
+        None, min_length=1, description="of a category; rows with another one are quarantined"
+    )
+    number_format: NumberFormat | None = Field(
+        None, description="how a text file writes the column's numbers; none: decided over each whole file"
+    )
     missing_markers: tuple[str, ...] | None = Field(
         None, description="read as missing in this column, instead of data.missing_markers"
     )
@@ -39,8 +45,11 @@ class ColumnOverride(Frozen):
 
 class CsvSettings(Frozen):
     delimiter: Literal["auto", ",", ";", "\t", "|"] = "auto"
-    encoding: Literal["utf-8", "utf-16", "latin-1"] = "utf-8"
+    encoding: Literal["utf-8", "utf-16", "cp1252", "latin-1"] = "utf-8"
     columns: tuple[str, ...] = ()
+    escape_formulas: bool = Field(
+        True, description="an apostrophe before texts of written CSV files that a spreadsheet would run (=, +, -, @ …)"
+    )
 
 
 class Limits(Frozen):

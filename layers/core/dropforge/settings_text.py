@@ -13,6 +13,8 @@ from pydantic import BaseModel
 from dropforge.errors import SettingsError
 
 Path = tuple[str | int, ...]
+_MOST_NODES = 50_000  # keys and values with every alias written out: 2,000 columns of ten keys each
+_DEEPEST = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,11 @@ def parse_with_lines(raw: bytes, source: str) -> tuple[Any, dict[Path, int]]:
     except UnicodeDecodeError as error:
         raise SettingsError(f"{source}: not UTF-8 at byte {error.start}", fix="save the file as UTF-8") from None
     try:
+        _check_depth(text, source)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         lines: dict[Path, int] = {}
         if node is not None:
+            _check_size(node, source)
             _walk(node, (), lines, source)
         return yaml.safe_load(text), lines
     except yaml.MarkedYAMLError as error:
@@ -49,6 +53,42 @@ def parse_with_lines(raw: bytes, source: str) -> tuple[Any, dict[Path, int]]:
         ) from None
     except yaml.YAMLError as error:
         raise SettingsError(f"{source}: not valid YAML: {error}", fix="remove control characters") from None
+
+
+def _check_depth(text: str, source: str) -> None:
+    """Raises SettingsError for deep nesting, on which the composer, which calls itself, would end the process."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _DEEPEST:
+            raise SettingsError(
+                f"{source}:{event.start_mark.line + 1 if event.start_mark else 1}: more than {_DEEPEST} levels of nesting",
+                code="settings_too_large",
+                fix="is a bracket not closed?",
+            )
+
+
+def _check_size(root: yaml.Node, source: str) -> None:
+    """Raises SettingsError for aliases that unfold to far more than anybody writes (a "billion laughs"), or to themselves."""
+    pending: list[tuple[yaml.Node, int]] = [(root, 0)]
+    count = 0
+    while pending:
+        node, depth = pending.pop()
+        count += 1
+        if count > _MOST_NODES or depth > _DEEPEST:
+            raise SettingsError(
+                f"{source}:{node.start_mark.line + 1}: the file unfolds to more than {_MOST_NODES:,} values, "
+                f"or {_DEEPEST} levels",
+                code="settings_too_large",
+                fix="write the values out instead of repeating them by aliases (*name)",
+            )
+        if isinstance(node, yaml.MappingNode):
+            pending += [(child, depth + 1) for pair in node.value for child in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            pending += [(child, depth + 1) for child in node.value]
 
 
 def _walk(node: yaml.Node, path: Path, lines: dict[Path, int], source: str) -> None:

@@ -24,13 +24,13 @@ from dropforge.ports import ObjectStore
 
 State = Literal[
     "received", "analysed", "awaiting_approval", "training",
-    "concluded", "rejected", "blocked", "failed", "skipped", "scored",
+    "concluded", "rejected", "blocked", "failed", "skipped", "scored", "stored",
 ]  # fmt: skip
 
 NEXT: Final[dict[State, frozenset[State]]] = {
     "received": frozenset({"analysed", "rejected", "skipped", "failed", "scored"}),
-    "analysed": frozenset({"awaiting_approval", "training", "blocked", "skipped", "failed"}),
-    "awaiting_approval": frozenset({"received", "analysed", "training", "rejected", "skipped", "failed"}),
+    "analysed": frozenset({"awaiting_approval", "training", "blocked", "skipped", "failed", "stored"}),
+    "awaiting_approval": frozenset({"received", "analysed", "training", "rejected", "skipped", "failed", "stored"}),
     "training": frozenset({"concluded", "failed"}),
     "concluded": frozenset(),
     "rejected": frozenset(),
@@ -38,6 +38,7 @@ NEXT: Final[dict[State, frozenset[State]]] = {
     "failed": frozenset(),
     "skipped": frozenset(),
     "scored": frozenset(),
+    "stored": frozenset(),  # compared and kept for later trainings; nothing in it to train on by itself
 }
 Kind = Literal["upload", "batch"]
 FOLDERS: Final[dict[Kind, str]] = {"upload": "incoming/", "batch": "batch/"}

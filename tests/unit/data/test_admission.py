@@ -103,9 +103,12 @@ def test_infinities_are_missing_with_a_note(admitted: Any, lines: list[str], ref
 
 
 def test_whole_numbers_written_with_a_point_are_integers(admitted: Any, lines: list[str], reference: Any) -> None:
-    """39.0 is what other tools write for 39 beside a missing value; 39.5 is not an integer."""
+    """39.0 is what other tools write for 39 beside a missing value; 39.5 makes it a column of numbers, with a note."""
     admission = admitted([*lines, "39.0,Oslo,true,2024-01-01,yes", "39.5,Oslo,true,2024-01-01,yes"], reference)
-    assert [(r.line, r.code) for r in admission.first_rejects] == [(203, "not_integer")]
+    assert admission.rows_quarantined == 0
+    assert admission.schema.column("age").kind == "number"
+    assert [(n.code, n.column, n.count) for n in admission.notes] == [("widened", "age", 1)]
+    assert [r[0] for r in _rows(admission)[-2:]] == [39.0, 39.5]
 
 
 def test_text_in_a_numeric_column_is_set_aside_by_line(admitted: Any, lines: list[str], reference: Any) -> None:

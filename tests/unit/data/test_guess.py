@@ -181,11 +181,16 @@ def test_a_number_with_many_values_is_no_class(guessed: Guessed) -> None:
     assert "classifies" in caught.value.fix
 
 
-def test_latin_1_is_read_and_said(guessed: Guessed) -> None:
-    """A file that is not UTF-8 gets its encoding declared."""
-    found = guessed(b"stadt,y\n" + ("Zürich,a\nBern,b\n" * 30).encode("latin-1"))
-    assert found.form.csv.encoding == "latin-1"
-    assert any("latin-1" in c for c in found.checks)
+def test_the_encoding_of_windows_is_read_and_said(guessed: Guessed) -> None:
+    """A file that is not UTF-8 is cp1252, whose euro sign and dash latin-1 has not; what cp1252 has not is latin-1."""
+    found = guessed(b"preis,y\n" + ("\u20ac50\u2013100,a\nZ\u00fcrich,b\n" * 30).encode("cp1252"))
+    assert found.form.csv.encoding == "cp1252"
+    assert any("cp1252" in c for c in found.checks)
+
+
+def test_what_windows_cannot_have_written_is_latin_1(guessed: Guessed) -> None:
+    """Byte 0x81 is no character of cp1252."""
+    assert guessed(b"k,y\n" + b"\x81x,a\nz,b\n" * 30).form.csv.encoding == "latin-1"
 
 
 def test_personal_data_is_flagged_for_a_person_to_decide(guessed: Guessed) -> None:

@@ -99,7 +99,7 @@ def test_rows_that_cannot_be_read_are_set_aside(scoring: Batch, bundle: Any) -> 
     assert (record.state, record.rows_in, record.rows_used, record.rows_quarantined) == ("scored", 300, 298, 2)
     assert len(scoring.answer(record)) == 298
     reasons = json.loads(scoring.store.get(f"{record.quarantine_uri}/reasons.json").body)
-    assert [(r["line"], r["code"]) for r in reasons["first"]] == [(6, "too_many_fields"), (10, "not_integer")]
+    assert [(r["line"], r["code"]) for r in reasons["first"]] == [(6, "too_many_fields"), (10, "not_number")]
 
 
 def test_a_column_named_like_an_answer_stays(scoring: Batch, bundle: Any) -> None:

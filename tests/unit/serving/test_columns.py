@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from dropforge.data.values import FLOAT32_MAX
 from dropforge.errors import InvalidRequest
 from dropforge.serving import columns
 from dropforge.serving.manifest import BundleManifest, Feature, GraphInput, PythonModel
@@ -74,7 +76,10 @@ TEXTS = st.sampled_from(
     ["cook", " nurse ", "chef", "?", "-", "", "nan", "7", "7.0", "large", "3.5", "astronaut", "yes"]
 )
 NUMBERS = st.one_of(
-    st.integers(-(2**60), 2**60), st.floats(allow_infinity=False, width=64), st.none(), st.sampled_from([7.0, 18, 80.5])
+    st.integers(-(2**60), 2**60),
+    st.floats(-FLOAT32_MAX, FLOAT32_MAX, width=64),
+    st.none(),
+    st.sampled_from([math.nan, 7.0, 18, 80.5]),
 )
 MOMENTS = st.one_of(st.none(), st.datetimes(datetime(1700, 1, 1), datetime(2200, 1, 1)))  # noqa: DTZ001 - as in a table
 ROW = st.fixed_dictionaries(

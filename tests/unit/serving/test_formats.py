@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dropforge.data.values import LocalText
 from dropforge.errors import InvalidRequest
 from dropforge.serving import formats
 
@@ -31,9 +32,11 @@ def test_every_form_gives_the_same_records(form: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
 def test_csv_with_the_delimiters_of_uploads(delimiter: str) -> None:
-    """Told by the header; decimal commas become points there, and commas in texts stay."""
+    """Told by the header; cells stay texts that the column's kind reads, and say that a comma is a decimal one there."""
     body = 'a;b\n1,5;x, y\n-2;"z"\n'.replace(";", delimiter).encode()
-    assert formats.parse(body, "text/csv", 10) == [{"a": "1.5", "b": "x, y"}, {"a": "-2", "b": "z"}]
+    rows = formats.parse(body, "text/csv", 10)
+    assert rows == [{"a": "1,5", "b": "x, y"}, {"a": "-2", "b": "z"}]
+    assert all(isinstance(v, LocalText) for row in rows for v in row.values())
 
 
 def test_csv_is_read_as_text_cells() -> None:

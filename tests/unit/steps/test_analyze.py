@@ -213,12 +213,35 @@ def test_a_workflow_quicker_than_the_record_is_no_error(world: World, monkeypatc
 
 
 def test_mended_rows_may_be_of_one_class(world: World) -> None:
-    """A row that comes back from the quarantine is accepted alone; the same row as an upload of its own is rejected."""
+    """A row that comes back from the quarantine is trained on; the same row as an upload of its own is only stored."""
     world.drop("first.csv", _table(300))
     row = "age,city,label\n33,Bern,yes\n"
-    assert world.drop("alone.csv", row).reason.code == "one_class_target"  # type: ignore[union-attr]
-    mended = world.drop("replayed/0123456789abcdef0123/alone-1.csv", row)
+    assert world.drop("alone.csv", row).reason.code == "untrained"  # type: ignore[union-attr]
+    mended = world.drop("replayed/0123456789abcdef0123/alone-1.csv", row.replace("33", "34"))
     assert (mended.state, mended.rows_used) == ("training", 1)
+
+
+@pytest.mark.parametrize(
+    "rows", ["age,city,label\n33,Bern,yes\n35,Oslo,yes\n", "age,city,label\n33,Bern,\n", "age,city\n33,Bern\n"]
+)
+def test_rows_that_teach_nothing_alone_are_stored_for_later_trainings(world: World, rows: str) -> None:
+    """Compared, reported, accepted into the history, and read by the next training; no training of their own."""
+    world.drop("first.csv", _table(300))
+    stored = world.drop("day.csv", rows)
+    assert (stored.state, stored.reason and stored.reason.code) == ("stored", "untrained")
+    assert world.store.stat(stored.report_uri) is not None
+    assert len(world.workflow.executions) == 1
+    later = world.drop("next.csv", _table(60, 7))
+    assert stored.dataset_id in _parts(world, later)
+
+
+def test_a_file_over_the_limit_is_refused_before_its_download(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bucket knows the size."""
+    limited = SETTINGS.replace("label}", "label, limits: {max_bytes: 100}}")
+    settings_store.apply(world.store, "data", limited.encode())
+    monkeypatch.setattr(world.store, "download", lambda *_: pytest.fail("downloaded"))
+    record = world.drop("big.csv", _table(300))
+    assert (record.state, record.reason and record.reason.code) == ("rejected", "over_byte_budget")
 
 
 def _parts(world: World, record: UploadRecord) -> list[str]:

@@ -14,6 +14,7 @@ from dropforge.settings import AnalysisSettings
 
 _MANY_CONFLICTS = 0.01
 _MANY_SHARED = 0.2
+_SURPRISING = {"infinite", "beyond_int64", "beyond_float32", "number_format", "target_absent", "rule_unused"}
 _SEEN_TWICE = 3  # shared rows in the sketch below which the estimate says nothing
 _FEW_ROWS = 20  # a category with fewer teaches a model nothing
 _MIXED = (0.05, 0.99)  # share of numbers among a category's cells between which the column is of two minds
@@ -254,13 +255,21 @@ def of_rows(reference: Profile | None, new: Profile, intake: Intake, *, repeats:
             "codes_kept",
             "trimmed",
             "decimal_comma",
+            "digit_groups",
+            "number_format",
+            "beyond_float32",
+            "widened",
+            "zones",
+            "target_absent",
+            "unnamed_column",
+            "rule_unused",
             "line_ends",
             "decoded",
         }:
             column = note.get("column", "")
             yield Finding(
                 kind=note["code"],
-                severity="warn" if note["code"] in {"infinite", "beyond_int64"} else "info",
+                severity="warn" if note["code"] in _SURPRISING else "info",
                 columns=(column,) if column else (),
                 title=f"{column}: {note['message']}" if column else str(note["message"]).capitalize(),
                 evidence=f"{note['count']:,} cells" if note.get("count") else "the whole file",

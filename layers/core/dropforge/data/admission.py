@@ -1,19 +1,20 @@
 """Bytes in, accepted rows and rejects out. `rows_in = rows_used + rows_quarantined`, always.
 
 The file is parsed with columns declared and nothing detected, every cell as text; then each cell is read as the kind the
-schema gives. Rows that do not fit the table's form or a column's kind are set aside with line, column and reason.
+schema gives. Rows that do not fit the table's form or a column's kind are quarantined with line, column and reason.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from concurrent.futures import wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dropforge.data import cells, extra, rejects, snapshot, sources, survey, target
+from dropforge.data import cells, extra, rejects, snapshot, sources, survey, target, values
 from dropforge.data.engine import connect
 from dropforge.data.schema import Column, Kind, Schema
 from dropforge.errors import RejectedUpload
@@ -21,6 +22,7 @@ from dropforge.settings import DataSettings
 
 Announce = Callable[[Schema, snapshot.Levels], None]
 NO_LEVELS: snapshot.Levels = {}
+NO_LOOKS: Mapping[str, survey.Look] = {}
 _SMALL_BYTES = 16_000_000  # of text; held in memory it takes less than counting all columns in one pass does
 
 
@@ -59,6 +61,7 @@ class Admission:
     bytes: int
     file_sha256: str
     table: str = ""  # the accepted rows for who asks on the connection they were read with
+    untrained: str = ""  # why these rows are compared and stored but start no training; empty when they do
 
     @property
     def rows_quarantined(self) -> int:
@@ -87,12 +90,7 @@ def admit(
     the rows belong to an earlier file, so that one class alone is no mistake.
     Raises RejectedUpload with a stable code, the place and the fix when the file as a whole cannot be used.
     """
-    if path.stat().st_size > data.limits.max_bytes:
-        raise RejectedUpload(
-            f"the file has {path.stat().st_size:,} bytes; the limit is {data.limits.max_bytes:,}",
-            code="over_byte_budget",
-            fix="split the file, or raise data.limits.max_bytes",
-        )
+    check_size(path.stat().st_size, data)
     import duckdb
 
     own = connect(workdir) if connection is None else None
@@ -100,11 +98,23 @@ def admit(
     try:
         source = sources.open_source(path, workdir, connection, data, reference)
         return _Reading(source, data, reference, workdir).run(path, announce, known, keep=keep, partial=partial)
+    except duckdb.OutOfMemoryException:
+        raise sources.over_memory() from None
     except duckdb.InvalidInputException as error:  # a damaged page, or text no CSV can be
         raise sources.unreadable(error) from None
     finally:
         if own is not None:
             own.close()
+
+
+def check_size(size: int, data: DataSettings) -> None:
+    """Raises RejectedUpload for a file over the budget of bytes; asked before a download too."""
+    if size > data.limits.max_bytes:
+        raise RejectedUpload(
+            f"the file has {size:,} bytes; the limit is {data.limits.max_bytes:,}",
+            code="over_byte_budget",
+            fix="split the file, or raise data.limits.max_bytes",
+        )
 
 
 class _Reading:
@@ -117,62 +127,61 @@ class _Reading:
         self.reference = reference
         self.workdir = workdir
         self.notes = [Note(code, message) for code, message in source.notes]
+        self._rules: dict[str, cells.Rule] = {}
 
     def run(self, path: Path, announce: Announce, known: snapshot.Levels, *, keep: bool, partial: bool) -> Admission:
-        if self.data.target not in self.source.header:
-            raise RejectedUpload(
-                f"the target column {self.data.target!r} is missing; columns are {_listed(self.source.header)}",
-                code="target_missing",
-                fix="add the column, or correct data.target in settings.yaml",
-            )
+        self._check_target()
         one_pass = (
             len(self.source.header) <= survey.TOGETHER and len({self._markers(c) for c in self.source.header}) == 1
         )
         if not one_pass or path.stat().st_size < _SMALL_BYTES:
             self.source.hold(self.workdir)
         looks = self._survey()
-        accepted = looks[self.data.target].cells
+        accepted = max((seen.cells for seen in looks.values()), default=0)
         form_rejects = rejects.of_form(self.source)
-        schema = self.reference or self._schema(looks)
-        levels = snapshot.enumerate_levels(self.db, schema, self.source.header, looks, known)
-        announce(schema, snapshot.shared(levels))
         rows_in = accepted + len(form_rejects)
         if rows_in == 0:
             raise RejectedUpload(
                 "the file has a header line and no rows", code="no_rows", fix="upload rows below the header"
             )
+        if rows_in > self.data.limits.max_rows:
+            raise sources.over_rows(rows_in, self.data.limits)
+        labels = looks[self.data.target].counts if self.data.target in looks else ""
+        classes = target.counts(self.db, labels)
+        schema = self._schema(looks, tuple(classes)[: target.MAX_CLASSES])
+        self._rules = self._ruled(schema, () if partial else self._lone(classes))
+        looks = {c: seen for c, seen in looks.items() if c in schema.names}
+        levels = snapshot.enumerate_levels(self.db, schema, self.source.header, looks, known)
+        announce(schema, snapshot.shared(levels))
         sources.check_complete(self.source, rows_in)
-        failing = {c.name: n for c in schema.columns if c.name in looks and (n := looks[c.name].fails.get(c.kind, 0))}
-        self._check_share(schema, failing, accepted)
-        cell_rejects = self._aside(schema) if failing else []
-        every = sorted([*form_rejects, *cell_rejects], key=lambda r: r.line)
+        every = sorted([*form_rejects, *self._quarantined(schema, looks, accepted)], key=lambda r: r.line)
         self._check_total(every, rows_in)
+        faults = self._faults(schema, looks)
         kept = snapshot.write(
             self.db,
             self.workdir / "data.parquet",
             schema,
             self.source.header,
             looks,
-            rows=self._rows(schema, None if failing else looks),
-            bad=" OR ".join(f for c in schema.columns if (f := self._fails(c)) != "false") if failing else "",
+            rows=self._rows(schema, looks, lean=not faults),
+            bad=" OR ".join(f.condition for f in faults),
             keep=keep,
             levels=levels,
             known=known,
         )
         try:
             dataset_id, rows_used = snapshot.identify(self.db, kept) if keep else ("", snapshot.count(self.db, kept))
-            unknown = [c for c in self.source.header if c not in schema.names]
-            markers = self._markers(self.data.target)
-            extra_counts = extra.counts(self.db, self.source.relation, unknown, self.data.target, markers)
+            extra_counts = self._extra_counts(schema)
             self.db.execute("DROP TABLE IF EXISTS raw")
             if rows_used + len(every) != rows_in:
                 raise RejectedUpload(
-                    f"{rows_in} rows came in but {rows_used} used and {len(every)} set aside do not add up",
+                    f"{rows_in} rows came in but {rows_used} used and {len(every)} quarantined do not add up",
                     code="rows_lost",
                     fix="this is a defect of the reader: keep the file and report it; nothing of it was used",
                 )
+            learned = {c: n for c, n in classes.items() if c not in self._rules[self.data.target].forbidden}
             if not partial:
-                target.check(self.db, schema, kept.relation)
+                target.check(schema, learned, first=self.reference is None)
             file_sha256 = _sha256(path) if keep else ""
         finally:
             wait([kept.written])  # whoever closes the connection must not meet its writer
@@ -192,7 +201,7 @@ class _Reading:
             missing={c: seen.missing for c, seen in looks.items()},
             header=tuple(self.source.header),
             extra_columns=tuple(c for c in self.source.header if c not in names),
-            absent_columns=tuple(c for c in schema.names if c not in present),
+            absent_columns=tuple(c for c in schema.names if c not in present and c != self.data.target),
             notes=tuple(self.notes),
             extra_counts=extra_counts,
             format=self.source.format,
@@ -201,6 +210,22 @@ class _Reading:
             bytes=path.stat().st_size,
             file_sha256=file_sha256,
             table=kept.relation,
+            untrained="" if partial else target.untrained(learned, self.data.target),
+        )
+
+    def _check_target(self) -> None:
+        """The first file needs the target; later ones may come before their labels do."""
+        wanted = self.data.target
+        if wanted in self.source.header:
+            return
+        if self.reference is None or wanted not in self.reference.names:
+            raise RejectedUpload(
+                f"the target column {wanted!r} is missing; columns are {_listed(self.source.header)}",
+                code="target_missing",
+                fix="add the column, or correct data.target in settings.yaml",
+            )
+        self.notes.append(
+            Note("target_absent", "the target column is missing: rows are compared and stored, not trained on", wanted)
         )
 
     # --- one look at every cell ----------------------------------------------------------------------------------------
@@ -210,91 +235,222 @@ class _Reading:
             override.missing_markers if override and override.missing_markers is not None else self.data.missing_markers
         )
 
-    def _rows(self, schema: Schema, looks: dict[str, survey.Look] | None = None, relation: str = "") -> str:
-        """The file's rows in layers; numbers only where the schema needs them, and no layer the looks show to be idle."""
-        columns = self.source.header
-        idle = {c: look for c, look in (looks or {}).items() if not look.spaces}
-        return cells.layered(
-            relation or self.source.relation,
-            columns,
-            {c: self._markers(c) for c in columns},
-            {c: c in schema.names and schema.column(c).numeric for c in columns},
-            decimal_comma=self.source.decimal_comma,
-            trimmed={c for c in columns if c in idle},
-            seen={c: look.missing for c, look in idle.items()},
-        )
-
-    def _fails(self, column: Column) -> str:
-        if column.name not in self.source.header:
-            return "false"
-        return cells.fails(self.source.header.index(column.name), column.kind)
+    def _rows(
+        self,
+        schema: Schema,
+        looks: Mapping[str, survey.Look] = NO_LOOKS,
+        relation: str = "",
+        *,
+        lean: bool = False,
+    ) -> str:
+        """The file's rows in layers; numbers only where the schema needs them. `lean`: no layer the looks show to be idle."""
+        columns = []
+        for field, c in zip(self.source.fields, self.source.header, strict=True):
+            seen = looks.get(c)
+            idle = lean and seen is not None and not seen.spaces
+            columns.append(
+                cells.Cells(
+                    field,
+                    self._markers(c),
+                    numeric=c in schema.names and schema.column(c).numeric,
+                    number_format=schema.column(c).number_format if c in schema.names else values.PLAIN,
+                    trimmed=idle,
+                    seen=seen.missing if seen is not None and idle else None,
+                )
+            )
+        return cells.layered(relation or self.source.relation, columns)
 
     def _survey(self) -> dict[str, survey.Look]:
         # Every column, also those the reference lacks: the first scan must see each row whole to find its faults.
+        source, declared = self.source, self._formats()
+        fixed = source.native | {
+            i for i, c in enumerate(source.header) if (o := self.data.columns.get(c)) and o.number_format
+        }
         looks = survey.look(
             self.db,
-            self.source.relation,
-            self.source.sample or self.source.relation,
-            self.source.header,
-            self._markers,
-            decimal_comma=self.source.decimal_comma,
-            columnar=self.source.columnar,
+            survey.Table(
+                source.relation,
+                source.sample or source.relation,
+                source.fields,
+                source.columnar,
+                separated_by_comma=source.delimiter in {"", ","},
+            ),
+            [self._markers(c) for c in source.header],
+            declared,
+            fixed=frozenset(fixed),
         )
-        looks = {c: looks[c] for c in self.source.header if self.reference is None or c in self.reference.names}
-        for c in looks:
-            self._remark(c, looks[c])
-        return looks
+        found = dict(zip(source.header, looks, strict=True))
+        return {c: seen for c, seen in found.items() if self.reference is None or c in self.reference.names}
 
-    def _remark(self, column: str, look: survey.Look) -> None:
+    def _formats(self) -> dict[int, values.NumberFormat]:
+        """How columns write their numbers: declared, else as in the reference; a column of numbers (Parquet) has no format."""
+        known: dict[int, values.NumberFormat] = {}
+        for i, c in enumerate(self.source.header):
+            override = self.data.columns.get(c)
+            if i in self.source.native:
+                known[i] = values.PLAIN
+            elif override and override.number_format:
+                known[i] = override.number_format
+            elif self.reference is not None and c in self.reference.names:
+                known[i] = self.reference.column(c).number_format
+        return known
+
+    # --- what the columns are -----------------------------------------------------------------------------------------
+    def _schema(self, looks: Mapping[str, survey.Look], classes: tuple[str, ...]) -> Schema:
+        if self.reference is None:
+            columns = [self._inferred(c, looks[c]) for c in self.source.header]
+            schema = Schema(columns=tuple(columns), target=self.data.target, classes=classes)
+        else:
+            columns = [self._as_referenced(c, looks.get(c.name)) for c in self.reference.columns]
+            schema = self.reference.model_copy(update={"columns": tuple(columns)})
+        for column in columns:
+            if column.name in looks:
+                self._remark(column, looks[column.name])
+        return schema
+
+    def _inferred(self, column: str, look: survey.Look) -> Column:
+        override = self.data.columns.get(column)
+        kind: Kind = "category" if column == self.data.target else cells.infer(look.probes)
+        return Column(
+            name=column, kind=override.type if override and override.type else kind, number_format=look.number_format
+        )
+
+    def _as_referenced(self, column: Column, look: survey.Look | None) -> Column:
+        """The reference's column as this file has it: of the type declared; a whole number is a number."""
+        override = self.data.columns.get(column.name)
+        kind = override.type if override and override.type else column.kind
+        if look is None:
+            return column.model_copy(update={"kind": kind})
+        fractions = look.fails["integer"] - look.fails["number"]
+        if kind == "integer" and fractions > 0 and not (override and override.type):
+            kind = "number"
+            self.notes.append(
+                Note("widened", "whole numbers in the reference; read as numbers here", column.name, fractions)
+            )
+        return column.model_copy(update={"kind": kind, "number_format": look.number_format})
+
+    def _remark(self, column: Column, look: survey.Look) -> None:
+        name, probes = column.name, look.probes
         if look.spaces:
-            self.notes.append(Note("trimmed", "spaces around values were removed", column, look.spaces))
-        if look.infinite and (self.reference is None or self.reference.column(column).numeric):
-            self.notes.append(Note("infinite", "infinite values are treated as missing", column, look.infinite))
+            self.notes.append(Note("trimmed", "spaces around values were removed", name, look.spaces))
+        if look.infinite and column.numeric:
+            self.notes.append(Note("infinite", "infinite values are treated as missing", name, look.infinite))
+        if column.kind == "datetime" and probes["zoned"]:
+            self.notes.append(Note("zones", "times that state a zone were converted to UTC", name, probes["zoned"]))
+        if column.numeric and look.number_format != values.PLAIN:
+            comma = look.number_format == values.COMMA
+            code, said = ("decimal_comma", "with a decimal comma") if comma else ("digit_groups", "in groups of digits")
+            self.notes.append(Note(code, f"numbers are written {said}: {look.number_format}", name))
+        elif probes["comma"] and probes["groups"]:
+            self.notes.append(
+                Note("number_format", "1.234,5 and 1,234.5 are mixed; kept as text", name, probes["comma"])
+            )
         if self.reference is not None:
             return
-        if codes := look.probes["codes"]:
-            self.notes.append(Note("codes_kept", "numbers with leading zeros are codes; kept as text", column, codes))
-        elif overflows := look.probes["overflows"]:
-            self.notes.append(Note("beyond_int64", "integers beyond 64 bits; kept as text", column, overflows))
+        if codes := probes["codes"]:
+            self.notes.append(Note("codes_kept", "numbers with leading zeros are codes; kept as text", name, codes))
+        elif overflows := probes["overflows"]:
+            self.notes.append(Note("beyond_int64", "integers beyond 64 bits; kept as text", name, overflows))
+        elif not column.numeric and (beyond := probes["beyond"]):
+            self.notes.append(Note("beyond_float32", "numbers beyond ±3.4e38; kept as text", name, beyond))
 
-    def _schema(self, looks: dict[str, survey.Look]) -> Schema:
+    def _lone(self, classes: Mapping[str, int]) -> tuple[str, ...]:
+        known = self.reference.classes if self.reference else ()
+        if self.reference is not None and not known:  # a reference of an earlier version: its classes are not known
+            return ()
+        return target.lone_classes(classes, known, self.data.limits.max_quarantined_share)
+
+    def _ruled(self, schema: Schema, lone: tuple[str, ...]) -> dict[str, cells.Rule]:
+        """By column, what its values must be besides being of its kind."""
+        rules = {}
+        for c in schema.columns:
+            o = self.data.columns.get(c.name)
+            rules[c.name] = cells.Rule(
+                minimum=o.min if o else None,
+                maximum=o.max if o else None,
+                categories=o.categories if o else None,
+                forbidden=lone if c.name == schema.target and c.kind in {"category", "text"} else (),
+            )
+            ranged = o is not None and (o.min is not None or o.max is not None)
+            if (ranged and not c.numeric) or (o is not None and o.categories and c.kind not in {"category", "text"}):
+                kinds = "numbers" if ranged else "categories"
+                self.notes.append(
+                    Note("rule_unused", f"data.columns has a rule for {kinds}, but the column is {c.kind}", c.name)
+                )
+        return rules
+
+    # --- rows that do not fit ------------------------------------------------------------------------------------------
+    def _faults(self, schema: Schema, looks: Mapping[str, survey.Look]) -> list[rejects.Fault]:
+        """What quarantines a row, of the columns in which something may: a cell that does not parse, or a rule."""
         columns = []
-        for c in self.source.header:
-            override = self.data.columns.get(c)
-            kind: Kind = "category" if c == self.data.target else cells.infer(looks[c].probes)
-            columns.append(Column(name=c, kind=override.type if override and override.type else kind))
-        return Schema(columns=tuple(columns), target=self.data.target)
+        for i, c in enumerate(self.source.header):
+            if c not in looks:
+                continue
+            column, rule = schema.column(c), self._rules[c]
+            if rule or looks[c].fails.get(column.kind, 0):
+                columns.append((i, column, rule))
+        return rejects.faults(columns)
 
-    # --- rows that do not parse ----------------------------------------------------------------------------------------
-    def _aside(self, schema: Schema, limit: int | None = None) -> list[rejects.Reject]:
+    def _quarantined(self, schema: Schema, looks: Mapping[str, survey.Look], accepted: int) -> list[rejects.Reject]:
+        faults = self._faults(schema, looks)
+        if not faults:
+            return []
+        for c, seen in looks.items():
+            count = seen.fails.get(schema.column(c).kind, 0)
+            if count > self.data.limits.max_quarantined_share * accepted:
+                raise self._type_changed(schema, c, seen, accepted, [f for f in faults if f.column == c])
+        return self._rejected(schema, faults)
+
+    def _extra_counts(self, schema: Schema) -> tuple[extra.ExtraCounts, ...]:
+        fields = dict(zip(self.source.header, self.source.fields, strict=True))
+        unknown = {c: f for c, f in fields.items() if c not in schema.names}
+        if self.data.target not in fields:
+            return ()
+        markers = self._markers(self.data.target)
+        return extra.counts(self.db, self.source.relation, unknown, fields[self.data.target], markers)
+
+    def _rejected(self, schema: Schema, faults: list[rejects.Fault], limit: int | None = None) -> list[rejects.Reject]:
         with sources.in_order(self.source, self.workdir) as ordered:
             rows = self._rows(schema, relation=ordered.relation)
-            return rejects.of_cells(ordered, rows, schema, self._fails, limit=limit)
+            return rejects.of_cells(ordered, rows, faults, limit=limit)
 
-    def _check_share(self, schema: Schema, failing: dict[str, int], accepted: int) -> None:
-        for column, count in failing.items():
-            if count > self.data.limits.max_quarantined_share * accepted:
-                kind = schema.column(column).kind
-                examples = self._aside(schema, limit=3)
-                where = "; ".join(f"line {r.line}: {r.reason}" for r in examples)
-                raise RejectedUpload(
-                    f"column {column!r} is {kind} in the reference, but {count:,} of {accepted:,} values are not ({where})",
-                    code="type_changed",
-                    fix=f"correct the column, or declare its type: data.columns: {{{column}: {{type: category}}}}",
-                )
+    def _type_changed(
+        self, schema: Schema, column: str, look: survey.Look, accepted: int, faults: list[rejects.Fault]
+    ) -> RejectedUpload:
+        kind = schema.column(column).kind
+        where = "; ".join(f"line {r.line}: {r.reason}" for r in self._rejected(schema, faults, limit=3))
+        now = cells.infer(look.probes)
+        usable = now if now != kind and not look.fails.get(now, 0) else "category"
+        declared = self.data.columns.get(column)
+        source = "in settings.yaml" if declared and declared.type else "in the reference"
+        return RejectedUpload(
+            f"column {column!r} is {kind} {source}, but {look.fails[kind]:,} of {accepted:,} values are not ({where})",
+            code="type_changed",
+            fix=f"correct the column, or, if it has changed, declare what it is now: "
+            f"data.columns: {{{_key(column)}: {{type: {usable}}}}}",
+        )
 
     def _check_total(self, every: list[rejects.Reject], rows_in: int) -> None:
         if len(every) > self.data.limits.max_quarantined_share * rows_in and len(every) > 1:
             first = "; ".join(f"line {r.line}: {r.reason}" for r in every[:3])
             raise RejectedUpload(
-                f"{len(every):,} of {rows_in:,} rows cannot be read ({first})",
+                f"{len(every):,} of {rows_in:,} rows cannot be used ({first})",
                 code="too_many_bad_rows",
-                fix="correct the file (delimiter? quotes?), or raise data.limits.max_quarantined_share",
+                fix="correct the file (delimiter? quotes? a rule of data.columns?), or raise data.limits.max_quarantined_share",
             )
         if len(every) == rows_in:
             raise RejectedUpload(
-                f"no row can be read ({every[0].reason})", code="too_many_bad_rows", fix="correct the file"
+                f"no row can be used ({every[0].reason})", code="too_many_bad_rows", fix="correct the file"
             )
+
+
+def _key(column: str) -> str:
+    """A column's name as a key of a YAML block in braces."""
+    return (
+        column
+        if column.replace("_", "").isalnum() and not column[:1].isdigit()
+        else json.dumps(column, ensure_ascii=False)
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -1,66 +1,110 @@
-"""SQL for cells: are they missing, do they parse as their kind, what is their canonical value.
+"""SQL for cells: are they missing, do they parse as their kind, what is their canonical value. The grammar is data/values.py.
 
 Cells arrive as text. A cell that is not missing and does not parse is a failure of its row, never a silent change of
 the column's type. Each row is read in layers, so that no expression is computed twice (i is the column's number):
 
     r{i} raw text · t{i} trimmed · v{i} trimmed, NULL when missing · d{i} v as DOUBLE · b{i} v as BIGINT
+
+No name of a user's column stands in this SQL: relations give their columns numbers (sources.field).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
-from dropforge.data.engine import name, quote
+from dropforge.data import values
+from dropforge.data.engine import quote
 from dropforge.data.schema import Kind
+from dropforge.data.values import COMMA, GROUPED, PLAIN, NumberFormat
 
-# How much of a column must parse as a kind for the kind to be inferred; the rest of the rows is set aside.
+# How much of a column must parse as a kind for the kind to be inferred; the rest of the rows is quarantined.
 PARSE_SHARE = 0.99
 _TEXT_DISTINCT = 1000  # more distinct values than this, and more than half of the rows: free text
-
+_EXACT = 2**53  # up to here every integer is a double
 
 EMPTY, NAN = "(empty)", "NaN"  # what empty cells and `nan` in any case are counted as
-NOTHING_SEEN: Mapping[str, Collection[str]] = {}
 
 
-def layered(
-    relation: str,
-    columns: Sequence[str],
-    markers: Mapping[str, Sequence[str]],
-    numeric: Mapping[str, bool],
-    *,
-    decimal_comma: bool,
-    keep: Sequence[str] = (),
-    trimmed: Set[str] = frozenset(),
-    seen: Mapping[str, Collection[str]] = NOTHING_SEEN,
-) -> str:
-    """The relation's rows with every layer of every column. `numeric`: columns whose d and b are wanted; `keep`: as is.
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """How to read one column of a relation.
 
-    What is known to change nothing is left out: `trimmed` columns have no spaces around values; `seen`: everything that means
-    missing in a column's cells, by its label in survey.Look.missing.
+    `field`: its name there, as SQL. `numeric`: whether d and b are wanted. What is known to change nothing is left out:
+    `trimmed`: no spaces around values; `seen`: everything that means missing in the column's cells, by its label in
+    survey.Look.missing; None: not known.
     """
+
+    field: str
+    markers: Sequence[str] = ()
+    numeric: bool = True
+    number_format: NumberFormat = PLAIN
+    trimmed: bool = False
+    seen: Collection[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What data.columns says of a column's values; rows outside are quarantined."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+    categories: tuple[str, ...] | None = None
+    forbidden: tuple[str, ...] = ()  # classes of one row
+
+    def __bool__(self) -> bool:
+        return self.minimum is not None or self.maximum is not None or bool(self.categories or self.forbidden)
+
+
+NO_RULE = Rule()
+
+
+def layered(relation: str, columns: Sequence[Cells], keep: Sequence[str] = ()) -> str:
+    """The relation's rows with every layer of every column. `keep`: SQL of what else is passed on as it is."""
     raw = "".join(f"{c}, " for c in keep) + ", ".join(
-        f"{name(c)} AS r{i}, {name(c) if c in trimmed else _trim(c)} AS t{i}" for i, c in enumerate(columns)
+        f"{c.field} AS r{i}, {c.field if c.trimmed else _trim(c.field)} AS t{i}" for i, c in enumerate(columns)
     )
-    values = ", ".join(
-        f"{_value(i, seen[c]) if c in seen and EMPTY not in markers[c] else _unseen(i, markers[c])} AS v{i}"
-        for i, c in enumerate(columns)
-    )
+    present = ", ".join(f"{_present(i, c)} AS v{i}" for i, c in enumerate(columns))
     numbers = "".join(
-        f", TRY_CAST({_number(i, decimal_comma)} AS DOUBLE) AS d{i}, TRY_CAST({_number(i, decimal_comma)} AS BIGINT) AS b{i}"
+        f", {_double(i, c.number_format)} AS d{i}, TRY_CAST({_number_text(i, c.number_format)} AS BIGINT) AS b{i}"
         for i, c in enumerate(columns)
-        if numeric[c]
+        if c.numeric
     )
-    return f"(SELECT *{numbers} FROM (SELECT *, {values} FROM (SELECT {raw} FROM {relation})))"
+    return f"(SELECT *{numbers} FROM (SELECT *, {present} FROM (SELECT {raw} FROM {relation})))"
 
 
-def _trim(column: str) -> str:
+def _trim(cell: str) -> str:
     # Looking for a space costs a third of trimming, and most cells have none.
-    cell = name(column)
     return f"CASE WHEN contains({cell}, ' ') OR contains({cell}, '\t') THEN trim({cell}, ' \t') ELSE {cell} END"
 
 
-def _number(i: int, decimal_comma: bool) -> str:
-    return f"replace(v{i}, ',', '.')" if decimal_comma else f"v{i}"
+def _double(i: int, number_format: NumberFormat) -> str:
+    # DuckDB also takes 1_000 and +-5.
+    text = _number_text(i, number_format)
+    return f"CASE WHEN contains(v{i}, '_') OR starts_with(v{i}, '+-') THEN NULL ELSE TRY_CAST({text} AS DOUBLE) END"
+
+
+def _number_text(i: int, number_format: NumberFormat) -> str:
+    """values.number up to the point where the text is a plain number."""
+    v = f"v{i}"
+    if number_format == COMMA:
+        return (
+            f"CASE WHEN {_is(v, values.POINT_GROUPS)} THEN replace(replace({v}, '.', ''), ',', '.') "
+            f"WHEN contains({v}, ',') AND {_is(v, values.COMMA_DECIMAL)} THEN replace({v}, ',', '.') ELSE {v} END"
+        )
+    if number_format == GROUPED:
+        return f"CASE WHEN contains({v}, ',') AND {_is(v, values.COMMA_GROUPS)} THEN replace({v}, ',', '') ELSE {v} END"
+    return v
+
+
+def _is(text: str, pattern: str) -> str:
+    return f"regexp_full_match({text}, {quote(pattern)})"
+
+
+def _present(i: int, c: Cells) -> str:
+    if c.seen is None or EMPTY in c.markers:
+        return _unseen(i, c.markers)
+    return _value(i, c.seen)
 
 
 def _value(i: int, seen: Collection[str]) -> str:
@@ -87,41 +131,79 @@ def _missing(i: int, markers: Sequence[str]) -> str:
     return f"r{i} IS NULL OR t{i} = '' OR (length(t{i}) = 3 AND lower(t{i}) = 'nan'){listed}"
 
 
-# Dates: the year first with - or /, or day.month.year. 12/31/2024 is not read: which number is the month is a guess.
-def _is_iso(i: int) -> str:
-    return f"(v{i} LIKE '____-__-__%' OR v{i} LIKE '____/__/__%')"
+# --- moments -----------------------------------------------------------------------------------------------------------
+def _looks_dated(v: str) -> str:
+    return f"({v} LIKE '____-__-__%' OR {v} LIKE '____/__/__%' OR {v} LIKE '__.__.____%')"
 
 
-def _is_dotted(i: int) -> str:
-    return f"v{i} LIKE '__.__.____%'"
+def _moment(i: int) -> str:
+    """TIMESTAMP in UTC of v{i}: the common form by DuckDB's reader, all others as values.moment reads them."""
+    v = f"v{i}"
+    simple = f"{_is(v, values.SIMPLE_MOMENT)} AND NOT starts_with({v}, '0000')"
+    return (
+        f"CASE WHEN NOT {_looks_dated(v)} THEN NULL WHEN {simple} THEN TRY_CAST({v} AS TIMESTAMP) "
+        f"WHEN {_is(v, values.MOMENT)} THEN {_other_moment(v)} END"
+    )
 
 
-def _undotted(i: int) -> str:
-    return f"TRY_CAST(concat(substr(v{i}, 7, 4), '-', substr(v{i}, 4, 2), '-', substr(v{i}, 1, 2), substr(v{i}, 11)) AS TIMESTAMP)"
+def _other_moment(v: str) -> str:
+    groups = "['y', 'm', 'd', 'dd', 'dm', 'dy', 'h', 'mi', 's', 'f', 'half', 'zone']"
+    day = "TRY_CAST(concat(p.y, p.dy, '-', p.m, p.dm, '-', p.d, p.dd) AS DATE)"
+    hour, minute, second = (f"coalesce(TRY_CAST(p.{k} AS BIGINT), 0)" for k in ("h", "mi", "s"))
+    fraction = "CAST(left(rpad(p.f, 6, '0'), 6) AS BIGINT)"
+    of_day = (
+        f"CASE WHEN p.half = '' THEN {hour} ELSE {hour} % 12 + CASE WHEN lower(p.half) = 'pm' THEN 12 ELSE 0 END END"
+    )
+    midnight = f"{hour} = 24 AND {minute} = 0 AND {second} = 0 AND {fraction} = 0"
+    valid_hour = f"CASE WHEN p.half = '' THEN {hour} < 24 OR ({midnight}) ELSE {hour} BETWEEN 1 AND 12 END"
+    signed = "left(p.zone, 1) IN ('+', '-')"
+    east_hours = "CAST(substr(p.zone, 2, 2) AS BIGINT)"
+    east_minutes = "CASE WHEN length(p.zone) > 3 THEN CAST(right(p.zone, 2) AS BIGINT) ELSE 0 END"
+    sign = "CASE WHEN left(p.zone, 1) = '-' THEN -1 ELSE 1 END"
+    shift = f"CASE WHEN {signed} THEN {sign} * ({east_hours} * 3600 + ({east_minutes}) * 60) ELSE 0 END"
+    valid_zone = f"CASE WHEN {signed} THEN {east_hours} < 24 AND ({east_minutes}) < 60 ELSE true END"
+    seconds = f"({of_day}) * 3600 + {minute} * 60 + {second} - ({shift})"
+    valid = (
+        f"p.y <> '0000' AND p.dy <> '0000' AND ({valid_hour}) AND {minute} < 60 AND {second} < 60 AND ({valid_zone})"
+    )
+    moment = f"CAST({day} AS TIMESTAMP) + to_microseconds(({seconds}) * 1000000 + {fraction})"
+    return (
+        f"list_transform([regexp_extract({v}, {quote(f'^{values.MOMENT}$')}, {groups})], "
+        f"lambda p: CASE WHEN {valid} THEN {moment} END)[1]"
+    )
 
 
+def is_zoned(i: int) -> str:
+    """Whether a moment states its distance from UTC."""
+    return f"regexp_matches(v{i}, ':[0-9]{{2}}.*([+-][0-9:]+|[Zz]|[Uu][Tt][Cc]|[Gg][Mm][Tt])$')"
+
+
+# --- values ------------------------------------------------------------------------------------------------------------
 def is_infinite(i: int) -> str:
-    return f"isinf(d{i})"
+    """`inf` and its kin, which mean missing; not a number too large for a double."""
+    return f"CASE WHEN isinf(d{i}) THEN contains(lower(v{i}), 'f') ELSE false END"
+
+
+def is_beyond(i: int) -> str:
+    """A number that float32 has no room for."""
+    return f"coalesce(NOT isnan(d{i}) AND abs(d{i}) > {values.FLOAT32_MAX!r}::DOUBLE AND NOT {is_infinite(i)}, false)"
 
 
 def parsed(i: int, kind: Kind, *, clean: bool = False) -> str:
     """Typed value of column i; NULL when missing, infinite, or not of the kind. `clean`: every cell is known to parse."""
+    whole = f"CASE WHEN abs(d{i}) < {_EXACT} THEN CAST(d{i} AS BIGINT) ELSE b{i} END"
     if clean and kind in {"integer", "number"}:
-        return f"b{i}" if kind == "integer" else f"d{i}"
+        return whole if kind == "integer" else f"d{i}"
     match kind:
         case "integer":
-            return f"CASE WHEN isfinite(d{i}) AND d{i} = floor(d{i}) THEN b{i} END"
+            return f"CASE WHEN isfinite(d{i}) AND d{i} = floor(d{i}) THEN {whole} END"
         case "number":
-            return f"CASE WHEN isfinite(d{i}) THEN d{i} END"
+            return f"CASE WHEN abs(d{i}) <= {values.FLOAT32_MAX!r}::DOUBLE THEN d{i} END"
         case "boolean":
-            return (
-                f"CASE WHEN lower(v{i}) IN ('true', 't', 'yes', 'y', '1') THEN true "
-                f"WHEN lower(v{i}) IN ('false', 'f', 'no', 'n', '0') THEN false END"
-            )
+            true, false = (", ".join(quote(t) for t in sorted(s)) for s in (values.TRUE, values.FALSE))
+            return f"CASE WHEN lower(v{i}) IN ({true}) THEN true WHEN lower(v{i}) IN ({false}) THEN false END"
         case "datetime":
-            return (
-                f"CASE WHEN {_is_iso(i)} THEN TRY_CAST(v{i} AS TIMESTAMP) WHEN {_is_dotted(i)} THEN {_undotted(i)} END"
-            )
+            return _moment(i)
         case _:
             return f"v{i}"
 
@@ -130,25 +212,70 @@ def fails(i: int, kind: Kind) -> str:
     """True when a value is there and does not parse. An infinity in a numeric column is missing, not a failure."""
     if kind in {"category", "text"}:
         return "false"
-    tolerated = f" AND NOT coalesce({is_infinite(i)}, false)" if kind in {"integer", "number"} else ""
+    tolerated = f" AND NOT {is_infinite(i)}" if kind in {"integer", "number"} else ""
     return f"(v{i} IS NOT NULL AND ({parsed(i, kind)}) IS NULL{tolerated})"
 
 
+def faults(i: int, kind: Kind, rule: Rule = NO_RULE) -> dict[str, str]:
+    """Conditions under which a cell quarantines its row, by code; the first that holds is the reason."""
+    found: dict[str, str] = {}
+    if kind == "number":
+        found["beyond_float32"] = is_beyond(i)
+    if (failing := fails(i, kind)) != "false":
+        found[f"not_{kind}"] = failing
+    if kind in {"integer", "number"}:
+        if rule.minimum is not None:
+            found["below_minimum"] = f"coalesce(d{i} < {rule.minimum!r}::DOUBLE AND NOT {is_infinite(i)}, false)"
+        if rule.maximum is not None:
+            found["above_maximum"] = f"coalesce(d{i} > {rule.maximum!r}::DOUBLE AND NOT {is_infinite(i)}, false)"
+    elif kind in {"category", "text"}:
+        if rule.categories:
+            found["not_a_category"] = f"coalesce(v{i} NOT IN ({_listed(rule.categories)}), false)"
+        if rule.forbidden:
+            found["class_of_one_row"] = f"coalesce(v{i} IN ({_listed(rule.forbidden)}), false)"
+    return found
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return ", ".join(quote(t) for t in texts)
+
+
 def probes(i: int) -> dict[str, str]:
-    """Conditions on a cell of column i; from how many cells fulfil them its kind is inferred."""
+    """Conditions on a cell of column i; from how many cells fulfil them its kind and its number format are inferred."""
     # CASE keeps the costly half of a test to the few cells that reach it.
+    v = f"v{i}"
     return {
-        "n": f"v{i} IS NOT NULL",
-        "numbers": f"d{i} IS NOT NULL",
+        "n": f"{v} IS NOT NULL",
+        "numbers": f"d{i} IS NOT NULL AND NOT isnan(d{i}) AND NOT {is_beyond(i)}",
         "integers": f"b{i} IS NOT NULL AND d{i} = floor(d{i})",
+        "beyond": is_beyond(i),
         # 007, but not 0, 0.5 or -0.5: a code, whose zeros a number would lose
-        "codes": f"CASE WHEN v{i} LIKE '0_%' THEN d{i} IS NOT NULL AND substr(v{i}, 2, 1) NOT IN ('.', ',') ELSE false END",
+        "codes": f"CASE WHEN {v} LIKE '0_%' THEN d{i} IS NOT NULL AND substr({v}, 2, 1) NOT IN ('.', ',') ELSE false END",
         "overflows": f"CASE WHEN b{i} IS NULL AND abs(d{i}) >= 9223372036854775807 THEN "
-        f"isfinite(d{i}) AND position('.' IN v{i}) = 0 AND position('e' IN lower(v{i})) = 0 ELSE false END",
-        "booleans": f"CASE WHEN length(v{i}) BETWEEN 4 AND 5 THEN lower(v{i}) IN ('true', 'false') ELSE false END",
-        "dates": f"CASE WHEN {_is_iso(i)} THEN TRY_CAST(v{i} AS TIMESTAMP) IS NOT NULL "
-        f"WHEN {_is_dotted(i)} THEN {_undotted(i)} IS NOT NULL ELSE false END",
+        f"isfinite(d{i}) AND position('.' IN {v}) = 0 AND position('e' IN lower({v})) = 0 ELSE false END",
+        "booleans": f"CASE WHEN length({v}) BETWEEN 4 AND 5 THEN lower({v}) IN ('true', 'false') ELSE false END",
+        "dates": f"CASE WHEN {_looks_dated(v)} THEN ({_moment(i)}) IS NOT NULL ELSE false END",
+        "zoned": f"CASE WHEN {_looks_dated(v)} THEN {is_zoned(i)} ELSE false END",
+        **format_probes(i),
     }
+
+
+def format_probes(i: int) -> dict[str, str]:
+    """From how many cells fulfil these it is decided how the column writes its numbers (values.choose_format)."""
+    v, with_comma = f"v{i}", f"contains(v{i}, ',')"
+    points = f"length({v}) - length(replace({v}, '.', '')) > 1"
+    return {
+        "comma": f"CASE WHEN {with_comma} THEN ({_is(v, values.COMMA_DECIMAL)} AND NOT {_is(v, values.EITHER_COMMA)}) "
+        f"OR {_is(v, values.SURE_COMMA)} WHEN {points} THEN {_is(v, values.SURE_COMMA)} ELSE false END",
+        "groups": f"CASE WHEN {with_comma} THEN {_is(v, values.SURE_GROUPS)} ELSE false END",
+        "either_comma": f"CASE WHEN {with_comma} THEN {_is(v, values.EITHER_COMMA)} ELSE false END",
+    }
+
+
+def point_probes(i: int) -> dict[str, str]:
+    """Looked at only where the file has decimal commas somewhere: what its points may be."""
+    either = _is(f"v{i}", values.EITHER_POINT)
+    return {"either_point": either, "points": f"{_is(f'v{i}', values.POINT_DECIMAL)} AND NOT {either}"}
 
 
 def infer(p: Mapping[str, int]) -> Kind:

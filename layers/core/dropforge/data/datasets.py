@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from dropforge.data.admission import Admission
 from dropforge.data.manifest import DatasetManifest, Part
+from dropforge.data.schema import Schema
 from dropforge.errors import Conflict, NotFound
 from dropforge.ports import ObjectStore
 from dropforge.settings import DataSettings
@@ -203,8 +204,15 @@ class Datasets:
                 chosen = [reference_id, *[d for d in family if d != reference_id], *kept]
             case _:
                 chosen = [reference_id, *[d for d in until if d != reference_id]]
-        parts = [p for d in chosen for p in (manifest if d == manifest.dataset_id else self.manifest(d)).parts]
-        training = manifest.model_copy(update={"parts": tuple(parts), "source": f"{settings.history} of {len(parts)}"})
+        read = [manifest if d == manifest.dataset_id else self.manifest(d) for d in chosen]
+        parts = [p for one in read for p in one.parts]
+        training = manifest.model_copy(
+            update={
+                "parts": tuple(parts),
+                "source": f"{settings.history} of {len(parts)}",
+                "data_schema": _widened(manifest.data_schema, [one.data_schema for one in read], settings),
+            }
+        )
         body = training.model_dump_json(indent=1).encode()
         uri = self.uri(manifest.dataset_id, f"training-{hashlib.sha256(body).hexdigest()[:16]}.json")
         try:
@@ -216,6 +224,19 @@ class Datasets:
 
 def _history_busy() -> Conflict:
     return Conflict("the dataset history is being written by too many at once", code="history_busy", fix="try again")
+
+
+def _widened(schema: Schema, others: Sequence[Schema], settings: DataSettings) -> Schema:
+    """The schema in which a column of whole numbers is one of numbers where any of the parts has fractions."""
+    numbers = {c.name for other in others for c in other.columns if c.kind == "number"}
+    declared = {name for name, override in settings.columns.items() if override.type}
+    columns = [
+        c.model_copy(update={"kind": "number"})
+        if c.kind == "integer" and c.name in numbers and c.name not in declared
+        else c
+        for c in schema.columns
+    ]
+    return schema.model_copy(update={"columns": tuple(columns)})
 
 
 def load_manifest(store: ObjectStore, uri: str) -> DatasetManifest:

@@ -5,17 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+MOST_SPILLED = "6GB"  # the functions have 10 GB of disk, which also hold the file, unpacked, and its snapshot
+
 
 def connect(folder: Path, *, memory: str = "1500MB", threads: int | None = None, ordered: bool = True) -> Any:
     """An in-memory DuckDB connection that reads and writes below `folder` only and spills there.
 
+    What needs more than `memory` and MOST_SPILLED on disk ends in a duckdb.OutOfMemoryException, not in the process's end.
     Without `ordered` rows come as the threads finish them, which is faster: for those who count only.
     """
     import duckdb
 
     spill = folder / "spill"
     spill.mkdir(parents=True, exist_ok=True)
-    options = {"memory_limit": memory, "temp_directory": str(spill), **({"threads": str(threads)} if threads else {})}
+    options = {
+        "memory_limit": memory,
+        "temp_directory": str(spill),
+        "max_temp_directory_size": MOST_SPILLED,
+        # Nothing is fetched from the network, whatever a query names.
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        **({"threads": str(threads)} if threads else {}),
+    }
     connection = duckdb.connect(":memory:", config=options)
     connection.execute(f"SET allowed_directories = [{quote(str(folder))}]")
     connection.execute("SET enable_external_access = false")

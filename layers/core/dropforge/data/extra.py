@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dropforge.data.engine import name, quote
+from dropforge.data.engine import quote
 
 _COLUMNS: Final = 20  # looked at
 _ROWS: Final = 200_000  # the first of the file
@@ -25,20 +25,21 @@ class ExtraCounts:
 
 
 def counts(
-    db: Any, relation: str, columns: Sequence[str], target: str, markers: Sequence[str]
+    db: Any, relation: str, columns: Mapping[str, str], target: str, markers: Sequence[str]
 ) -> tuple[ExtraCounts, ...]:
-    """Joint counts of each of the first columns with the target. `relation`: rows as they were read, cells as text or typed.
+    """Joint counts of each of the first columns with the target. `relation`: rows as they were read, cells as text or typed;
+    `columns`: by name their fields in it; `target`: its field.
 
     Numbers of many values fall into bins of equal share; of texts the most frequent are counted, the others together.
     """
-    return tuple(_of_column(db, relation, c, target, markers) for c in columns[:_COLUMNS])
+    return tuple(_of_column(db, relation, *c, target, markers) for c in list(columns.items())[:_COLUMNS])
 
 
-def _of_column(db: Any, relation: str, column: str, target: str, markers: Sequence[str]) -> ExtraCounts:
+def _of_column(db: Any, relation: str, column: str, field: str, target: str, markers: Sequence[str]) -> ExtraCounts:
     missing = f"IN ('', {', '.join(map(quote, markers))})" if markers else "= ''"
     cells = ", ".join(
-        f"CASE WHEN trim(CAST({name(c)} AS VARCHAR)) {missing} THEN NULL ELSE trim(CAST({name(c)} AS VARCHAR)) END AS {alias}"
-        for c, alias in ((column, "v"), (target, "t"))
+        f"CASE WHEN trim(CAST({f} AS VARCHAR)) {missing} THEN NULL ELSE trim(CAST({f} AS VARCHAR)) END AS {alias}"
+        for f, alias in ((field, "v"), (target, "t"))
     )
     coded = (
         f"WITH cells AS MATERIALIZED (SELECT {cells} FROM {relation} LIMIT {_ROWS}), "

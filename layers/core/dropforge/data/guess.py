@@ -6,23 +6,26 @@ guessed is written into settings.yaml, and read from there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dropforge.data import cells, guess_target, personal, sources, survey
-from dropforge.data.engine import connect, name, quote
+from dropforge.data.engine import connect, quote
 from dropforge.data.guess_form import Form, find_form
 from dropforge.data.guess_target import ClassCount
 from dropforge.data.schema import Kind
+from dropforge.data.values import COMMA, DECORATED, GROUPED, PLAIN, NumberFormat
 from dropforge.errors import InvalidRequest
 from dropforge.settings import DataSettings
 
 _MARKERS = ("?", "NA", "N/A", "n/a", "na", "#N/A", "<NA>", "NULL", "null", "-", "--", ".")
 _FEW_TEXTS = 3  # a column of numbers with so few different texts among them: the texts mean missing
-_SENTINELS = {-1.0, -9.0, -99.0, -999.0, -9999.0, 999.0, 9999.0, 99999.0, 999999.0}
+_SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, 999.0, 9999.0, 99999.0, 999999.0)
+_MONTH_FIRST = r"[0-9]{1,2}/[0-9]{1,2}/[0-9]{2,4}.*"
+_TOGETHER = 50  # columns asked about in one statement
 _SENSITIVE = ("sex", "gender", "race", "ethnic", "religion", "nationality", "disab")
 _IDENTIFIER_NAMES = ("id", "uuid", "guid", "key", "index", "rownum", "row", "number", "no", "nr", sources.UNNAMED)
 
@@ -40,6 +43,22 @@ class ColumnGuess:
     markers: tuple[str, ...] = ()  # texts that mean missing in this column only
     sensitive: bool = False
     personal: str = ""  # the kind of personal data that the values look like
+    number_format: NumberFormat = PLAIN
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """Of one column: see _Guessing._facts. `rest_low` and `rest_high` leave the sentinels out."""
+
+    distinct: int
+    low: float | None
+    high: float | None
+    rest_low: float | None
+    rest_high: float | None
+    month_first: int
+    decorated: int
+    example: str  # a text with digits that is no number
+    sentinels: dict[float, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +93,7 @@ def guess(path: Path, workdir: Path, *, target: str = "", positive: str = "") ->
     """
     with closing(connect(workdir)) as db:
         form = find_form(path, workdir, db)
-        data = DataSettings(target=form.header[-1], csv=form.csv)
+        data = DataSettings(target=next(c for c in reversed(form.header) if c), csv=form.csv)
         source = sources.open_source(form.path, workdir, db, data, None)
         source.hold(workdir)
         return _Guessing(db, source, form).run(target, positive)
@@ -91,34 +110,38 @@ class _Guessing:
         columns = self.source.header
         if target and target not in columns:
             raise InvalidRequest(*guess_target.unknown(target, columns))
-        markers, own = self._markers()
-        looks = survey.look(
-            self.db,
-            self.source.relation,
-            self.source.sample or self.source.relation,
-            columns,
-            lambda c: (*markers, *own.get(c, ())),
-            decimal_comma=self.source.decimal_comma,
-            columnar=self.source.columnar,
-        )
-        rows = max((look.cells for look in looks.values()), default=0)
-        seen = [self._column(c, looks[c], own.get(c, ()), (*markers, *own.get(c, ())), rows) for c in columns]
+        # Every usual marker is looked for everywhere at once; those that occur hold for the whole file.
+        looks = self._look(range(len(columns)), {})
+        markers = self._markers(looks)
+        own = self._odd_texts(looks)
+        for i, again in zip(own, self._look(list(own), own), strict=True):
+            looks[i] = again
+        rows = max((look.cells for look in looks), default=0)
+        facts = self._facts(looks, own)
+        guesses = [self._column(i, looks[i], facts[i], own.get(i, ()), rows) for i in range(len(columns))]
+        self._say_formats(looks)
         chosen = guess_target.choose(
             [
                 guess_target.Candidate(c.name, c.kind, c.distinct, c.missing, identifier=c.use == "ignored")
-                for c in seen
+                for c in guesses
             ],
             rows,
             target,
         )
-        classes = self._classes(chosen.name, (*markers, *own.get(chosen.name, ())))
+        at = columns.index(chosen.name)
+        classes = self._classes(looks[at])
         guess_target.check_classes(chosen.name, classes)
         positive, positive_why = guess_target.positive(classes, positive)
         self.checks = [*self.form.checks, *chosen.checks, *self.checks, *guess_target.rare(classes)]
-        final = [self._as_target(c, chosen.why) if c.name == chosen.name else c for c in seen]
+        final = [self._as_target(c, chosen.why) if c.name == chosen.name else c for c in guesses]
         if not any(c.use == "feature" for c in final):
             raise InvalidRequest(
-                "no column is left to predict from: all look like identifiers or have one value only",
+                "; ".join(
+                    [
+                        "no column is left to predict from: all look like identifiers or have one value only",
+                        *self.checks[:5],
+                    ]
+                ),
                 code="no_features",
                 fix="write settings.yaml by hand; docs/how-to/own-data.md shows one",
             )
@@ -139,116 +162,218 @@ class _Guessing:
     def _as_target(self, c: ColumnGuess, why: str) -> ColumnGuess:
         return ColumnGuess(c.name, "category", "target", why, c.distinct, c.missing, c.markers)
 
+    def _look(self, places: Sequence[int], own: Mapping[int, tuple[str, ...]]) -> list[survey.Look]:
+        table = survey.Table(
+            self.source.relation,
+            self.source.sample or self.source.relation,
+            [self.source.fields[i] for i in places],
+            self.source.columnar,
+            separated_by_comma=self.source.delimiter in {"", ","},
+        )
+        native = {k: PLAIN for k, i in enumerate(places) if i in self.source.native}
+        markers = [(*_MARKERS, *own.get(i, ())) for i in places]
+        return survey.look(self.db, table, markers, native, fixed=frozenset(native), label="own" if own else "counted")
+
     # --- missing markers ------------------------------------------------------------------------------------------------
-    def _markers(self) -> tuple[list[str], dict[str, tuple[str, ...]]]:
-        """Texts that mean missing: everywhere, and in single columns of numbers."""
-        found: dict[str, list[str]] = {}
-        for c in self.source.header:
-            listed = ", ".join(quote(m) for m in _MARKERS)
-            text = f"trim({name(c)}, ' \t')"
-            for (marker,) in self._all(
-                f"SELECT DISTINCT {text} FROM {self.source.relation} WHERE {text} IN ({listed})"
-            ):
-                found.setdefault(str(marker), []).append(c)
-        everywhere = [m for m in _MARKERS if m in found]
+    def _markers(self, looks: Sequence[survey.Look]) -> list[str]:
+        """Texts that mean missing everywhere."""
+        everywhere = [m for m in _MARKERS if any(m in seen.missing for seen in looks)]
         for marker in everywhere:
             if marker in {"NA", "na", "-", "."}:
-                self.checks.append(f"{marker!r} is read as missing (in {_some(found[marker])}): is it a value there?")
-        own: dict[str, tuple[str, ...]] = {}
-        for c in self.source.header:
-            texts = self._odd_texts(c, everywhere)
-            if texts:
-                own[c] = texts
-                self.checks.append(f"{c}: numbers, but also {_some(texts)}; read as missing in this column")
-        return everywhere, own
+                where = [c for c, seen in zip(self.source.header, looks, strict=True) if marker in seen.missing]
+                self.checks.append(f"{marker!r} is read as missing (in {_some(where)}): is it a value there?")
+        return everywhere
 
-    def _odd_texts(self, column: str, markers: Sequence[str]) -> tuple[str, ...]:
-        """The few texts of a column that is numbers otherwise; empty when there are none or too many."""
-        rows = cells.layered(
-            self.source.relation,
-            [column],
-            {column: markers},
-            {column: True},
-            decimal_comma=self.source.decimal_comma,
-        )
-        numbers, different, n = self._all(f"SELECT count(d0), count(DISTINCT d0), count(v0) FROM {rows}")[0]
-        if not 0.5 * n <= numbers < n or different <= 20:
-            return ()
-        texts = self._all(f"SELECT DISTINCT v0 FROM {rows} WHERE v0 IS NOT NULL AND d0 IS NULL LIMIT {_FEW_TEXTS + 1}")
-        return tuple(sorted(str(t[0]) for t in texts)) if len(texts) <= _FEW_TEXTS else ()
+    def _odd_texts(self, looks: Sequence[survey.Look]) -> dict[int, tuple[str, ...]]:
+        """The few texts of columns that are numbers otherwise: they mean missing there."""
+        own: dict[int, tuple[str, ...]] = {}
+        for i, seen in enumerate(looks):
+            n, numbers = seen.probes["n"], seen.probes["numbers"]
+            if not 0.5 * n <= numbers < n or seen.probes["distinct_values"] <= 20:
+                continue
+            rows = self._rows([i], looks)
+            texts = self._all(
+                f"SELECT DISTINCT v0 FROM {rows} WHERE v0 IS NOT NULL AND d0 IS NULL LIMIT {_FEW_TEXTS + 1}"
+            )
+            if 0 < len(texts) <= _FEW_TEXTS and not any(any(d.isdigit() for d in str(t[0])) for t in texts):
+                own[i] = tuple(sorted(str(t[0]) for t in texts))
+                name = self.source.header[i]
+                self.checks.append(f"{name}: numbers, but also {_some(own[i])}; read as missing in this column")
+        return own
 
     # --- columns -----------------------------------------------------------------------------------------------------------
-    def _column(
-        self, column: str, look: survey.Look, own: tuple[str, ...], markers: tuple[str, ...], rows: int
-    ) -> ColumnGuess:
-        kind = cells.infer(look.probes)
-        n = look.probes["n"]
-        values = cells.layered(
-            self.source.relation,
-            [column],
-            {column: markers},
-            {column: True},
-            decimal_comma=self.source.decimal_comma,
-        )
-        distinct, low, high = self._all(f"SELECT count(DISTINCT v0), min(d0), max(d0) FROM {values}")[0]
+    def _rows(
+        self, places: Sequence[int], looks: Sequence[survey.Look], own: Mapping[int, tuple[str, ...]] | None = None
+    ) -> str:
+        columns = [
+            cells.Cells(
+                self.source.fields[i], (*_MARKERS, *(own or {}).get(i, ())), number_format=looks[i].number_format
+            )
+            for i in places
+        ]
+        return cells.layered(self.source.relation, columns)
+
+    def _facts(self, looks: Sequence[survey.Look], own: Mapping[int, tuple[str, ...]]) -> list[_Facts]:
+        """Distinct values, range, sentinels and odd dates of every column, many columns in one pass."""
+        facts: list[_Facts] = []
+        listed = ", ".join(f"{s!r}::DOUBLE" for s in _SENTINELS)
+        for start in range(0, len(looks), _TOGETHER):
+            places = list(range(start, min(start + _TOGETHER, len(looks))))
+            select: list[str] = []
+            for k in range(len(places)):
+                rest = f"d{k} NOT IN ({listed})"
+                select += [
+                    f"count(DISTINCT v{k})",
+                    f"min(d{k})",
+                    f"max(d{k})",
+                    f"min(d{k}) FILTER ({rest})",
+                    f"max(d{k}) FILTER ({rest})",
+                    f"count(*) FILTER (regexp_full_match(v{k}, {quote(_MONTH_FIRST)}))",
+                    f"count(*) FILTER (d{k} IS NULL AND regexp_full_match(v{k}, {quote(DECORATED)}))",
+                    f"min(v{k}) FILTER (d{k} IS NULL AND v{k} SIMILAR TO '.*[0-9].*')",
+                    *(f"count(*) FILTER (d{k} = {s!r}::DOUBLE)" for s in _SENTINELS),
+                ]
+            row = self._all(f"SELECT {', '.join(select)} FROM {self._rows(places, looks, own)}")[0]
+            width = len(select) // len(places)
+            for k in range(len(places)):
+                distinct, low, high, rest_low, rest_high, month, decorated, example, *often = row[
+                    k * width : (k + 1) * width
+                ]
+                sentinels = {s: int(n) for s, n in zip(_SENTINELS, often, strict=True) if n}
+                facts.append(
+                    _Facts(
+                        int(distinct),
+                        low,
+                        high,
+                        rest_low,
+                        rest_high,
+                        int(month),
+                        int(decorated),
+                        example or "",
+                        sentinels,
+                    )
+                )
+        return facts
+
+    def _column(self, i: int, look: survey.Look, facts: _Facts, own: tuple[str, ...], rows: int) -> ColumnGuess:
+        column, kind, n = self.source.header[i], cells.infer(look.probes), look.probes["n"]
         numeric = kind in {"integer", "number"}
-        reason = _ignore_reason(column, kind, n, int(distinct), (low, high) if numeric else None)
-        if kind == "number" and look.fails["number"]:
-            self.checks.append(f"{column}: {look.fails['number']} values are no numbers; their rows will be set aside")
+        reason = _ignore_reason(column, kind, n, facts.distinct, (facts.low, facts.high) if numeric else None)
+        if numeric and look.fails["number"]:
+            self.checks.append(
+                f"{column}: {look.fails['number']} values are no numbers; their rows will be quarantined"
+            )
         if numeric and not reason:
-            self._sentinel(column, values, n)
-        if kind in {"category", "text"}:
-            self._month_first(column, values)
-        sensitive = kind in {"category", "boolean"} and any(s in column.lower() for s in _SENSITIVE) and distinct <= 20
-        why = reason or _kind_reason(kind, look, int(distinct))
-        use = "ignored" if reason else "feature"
-        looks_like = self._personal(column, kind, values, use)
-        return ColumnGuess(column, kind, use, why, int(distinct), rows - n, own, sensitive, looks_like)
+            self._sentinel(column, facts, n)
+        if kind in {"category", "text"} and n:
+            self._say_text(column, look, facts, reason)
+        sensitive = (
+            kind in {"category", "boolean"} and any(s in column.lower() for s in _SENSITIVE) and facts.distinct <= 20
+        )
+        why = reason or _kind_reason(kind, look, facts.distinct)
+        looks_like = self._personal(column, kind, look, ignored=bool(reason))
+        return ColumnGuess(
+            column,
+            kind,
+            "ignored" if reason else "feature",
+            why,
+            facts.distinct,
+            rows - n,
+            own,
+            sensitive,
+            looks_like,
+            look.number_format if numeric else PLAIN,
+        )
 
-    def _personal(self, column: str, kind: Kind, values: str, use: str) -> str:
+    def _personal(self, column: str, kind: Kind, look: survey.Look, *, ignored: bool) -> str:
         """As the report has it (data.personal); a person decides what becomes of the column."""
-        sql = f"SELECT v0 FROM {values} WHERE v0 IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, v0 LIMIT {personal.SAMPLE}"
-        found = personal.detect(column, [str(v) for (v,) in self._all(sql)], kind=kind)
-        if found:
+        if not look.counts:
+            return ""
+        common = self._all(f"SELECT a FROM ({look.counts}) AS l(a, n) ORDER BY n DESC, a LIMIT {personal.SAMPLE}")
+        detected = personal.detect(column, [str(v) for (v,) in common], kind=kind)
+        if detected:
             advice = "leave it out of the file or replace it by a pseudonym"
-            also = "" if use == "ignored" else ", or add it to data.ignore"
-            self.checks.append(f"{column} looks like personal data ({found}): {advice}{also}")
-        return found
+            also = "" if ignored else ", or add it to data.ignore"
+            self.checks.append(f"{column} looks like personal data ({detected}): {advice}{also}")
+        return detected
 
-    def _sentinel(self, column: str, values: str, n: int) -> None:
+    def _sentinel(self, column: str, facts: _Facts, n: int) -> None:
         """-999 and its kin, far from all other values, and often."""
-        if n < 20:
+        low, high = facts.rest_low, facts.rest_high
+        if n < 20 or low is None or high is None:
             return
-        listed = ", ".join(str(s) for s in _SENTINELS)
-        for value, count, low, high, spread in self._all(
-            f"SELECT s.d0, s.c, r.low, r.high, r.high - r.low FROM (SELECT d0, count(*) AS c FROM {values} "
-            f"WHERE d0 IN ({listed}) GROUP BY 1) s, (SELECT min(d0) AS low, max(d0) AS high FROM {values} "
-            f"WHERE d0 NOT IN ({listed})) r"
-        ):
-            far = low is not None and (value < low - spread or value > high + spread)
+        for value, count in facts.sentinels.items():
+            far = value < low - (high - low) or value > high + (high - low)
             if count > 1 and far:
                 self.checks.append(
                     f"{column}: {value:g} occurs {count:,} times, all others lie in {low:g} … {high:g}: "
                     f"does it mean unknown? Then: columns: {{{column}: {{missing_markers: ['{value:g}']}}}}"
                 )
 
-    def _month_first(self, column: str, values: str) -> None:
-        """Dates that cannot be read without guessing."""
-        n, alike = self._all(
-            f"SELECT count(v0), count(*) FILTER (v0 SIMILAR TO '\\d{{1,2}}/\\d{{1,2}}/\\d{{2,4}}.*') FROM {values}"
-        )[0]
-        if n and alike > 0.9 * n:
+    def _say_text(self, column: str, look: survey.Look, facts: _Facts, reason: str) -> None:
+        """What looks like something better than text, and cannot be read as it without guessing."""
+        n, probes = look.probes["n"], look.probes
+        if facts.month_first > 0.9 * n:
             self.checks.append(
                 f"{column}: dates with the year last and slashes are read as text (which number is the month?); "
                 "write them as 2024-12-31"
             )
+        elif probes["dates"] + facts.month_first > 0.5 * n:
+            self.checks.append(f"{column}: dates in several forms are read as text; write all of them as 2024-12-31")
+        elif probes["numbers"] + facts.decorated > 0.9 * n and facts.decorated:
+            use = "is left out" if reason else "is read as text"
+            self.checks.append(
+                f"{column}: numbers with a sign, a unit or spaces, such as {facts.example!r}: the column {use}; "
+                "write plain numbers (1234.5)"
+            )
+        elif probes["comma"] and probes["groups"]:
+            self.checks.append(f"{column}: numbers written both 1.234,5 and 1,234.5 are read as text; write one form")
+        elif probes["numbers"] > 0.5 * n and not probes["codes"]:
+            self.checks.append(
+                f"{column}: {probes['numbers']:,} of {n:,} values are numbers, the others are not "
+                f"({facts.example!r}): read as text"
+            )
 
-    def _classes(self, column: str, markers: tuple[str, ...]) -> tuple[ClassCount, ...]:
-        values = cells.layered(self.source.relation, [column], {column: markers}, {column: False}, decimal_comma=False)
+    def _say_formats(self, looks: Sequence[survey.Look]) -> None:
+        """Which columns have decimal commas or groups of digits, and which of their texts could be read in two ways."""
+        for number_format, words in ((COMMA, "a decimal comma"), (GROUPED, "commas between thousands")):
+            names = [
+                c
+                for c, seen in zip(self.source.header, looks, strict=True)
+                if seen.number_format == number_format and cells.infer(seen.probes) in {"integer", "number"}
+            ]
+            if names:
+                self.checks.append(f"numbers with {words} ({number_format}): {_some(names)}")
+        unsure = [
+            c
+            for i, (c, seen) in enumerate(zip(self.source.header, looks, strict=True))
+            if seen.number_format == PLAIN and i not in self.source.native and self._may_be_thousands(i, looks)
+        ]
+        if unsure:
+            self.checks.append(
+                f"{_some(unsure)}: every value has three digits behind its point (1.234): read as fractions; if they are "
+                "thousands, declare number_format: '1.234,5'"
+            )
+
+    def _may_be_thousands(self, i: int, looks: Sequence[survey.Look]) -> bool:
+        probes = looks[i].probes
+        if (
+            self.source.delimiter in {"", ","}
+            or probes["numbers"] < max(1, 0.9 * probes["n"])
+            or probes["integers"] == probes["n"]
+        ):
+            return False
+        tests = cells.point_probes(0)
+        either, points = self._all(
+            f"SELECT count(*) FILTER ({tests['either_point']}), count(*) FILTER ({tests['points']}) FROM {self._rows([i], looks)}"
+        )[0]
+        return bool(either and not points)
+
+    def _classes(self, look: survey.Look) -> tuple[ClassCount, ...]:
+        if not look.counts:
+            return ()
         limit = guess_target.MOST_CLASSES + 1
-        found = self._all(
-            f"SELECT v0, count(*) FROM {values} WHERE v0 IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {limit}"
-        )
+        found = self._all(f"SELECT * FROM ({look.counts}) AS l(a, n) ORDER BY n DESC, a LIMIT {limit}")
         return tuple(ClassCount(str(label), int(count)) for label, count in found)
 
     def _all(self, sql: str) -> list[tuple[Any, ...]]:
@@ -256,13 +381,17 @@ class _Guessing:
         return rows
 
 
-def _ignore_reason(column: str, kind: Kind, n: int, distinct: int, span: tuple[float, float] | None) -> str:
+def _ignore_reason(
+    column: str, kind: Kind, n: int, distinct: int, span: tuple[float | None, float | None] | None
+) -> str:
     """Why a column is of no use to a model; empty when it may be."""
     if distinct < 2:
         return "one value only" if distinct else "no value at all"
     words = column.lower().replace("-", "_").replace(" ", "_").split("_")
     called = column.lower() == sources.UNNAMED or words[-1] in _IDENTIFIER_NAMES or column.endswith(("Id", "ID"))
-    if kind == "integer" and distinct == n and n >= 20 and span and (called or span[1] - span[0] == n - 1):
+    low, high = span or (None, None)
+    counts = low is not None and high is not None and high - low == n - 1
+    if kind == "integer" and distinct == n and n >= 20 and (called or counts):
         return "another value in every row: an identifier"
     unique, own = distinct >= 0.99 * n and n >= 20, distinct > 0.5 * n and n >= 50
     if kind in {"category", "text"} and (unique or own or (called and distinct > 0.2 * n)):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dropforge.data import scan, sources
+from dropforge.data import csv_text, scan, sources
 from dropforge.errors import RejectedUpload
 from dropforge.settings import CsvSettings, DataSettings
 
@@ -52,8 +53,7 @@ def find_form(path: Path, workdir: Path, connection: Any) -> Form:
     text = _read(path, workdir, checks)
     records = _records(text.path)
     delimiter, width = _delimiter(text.path, records)
-    rows = [[c.strip() for c in row] for row in csv.reader(records, delimiter=delimiter)]
-    rows = [r for r in rows if r]
+    rows = [[c.strip() for c in row] for row in _split(records, delimiter)]
     declared = CsvSettings().model_copy(update={"encoding": text.encoding})
     first = rows[0]
     named = _names_columns(rows, width)
@@ -72,7 +72,7 @@ def find_form(path: Path, workdir: Path, connection: Any) -> Form:
             "the file has no header line; its columns are called column_1 … : better names go to data.csv.columns"
         )
         return Form(path, "csv", columns, declared, delimiter, named=False, checks=tuple(checks))
-    header = [sources.UNNAMED, *first[1:]] if not first[0] else first
+    header = sources.named(first)[0]
     return Form(path, "csv", tuple(header), declared, delimiter, checks=tuple(checks))
 
 
@@ -82,8 +82,17 @@ def _read(path: Path, workdir: Path, checks: list[str]) -> scan.TextFacts:
     except RejectedUpload as error:
         if error.code != "encoding":
             raise
-    checks.append("the file is not UTF-8 and is read as latin-1: look at letters such as ä, é, ñ")
-    return scan.read_text(path, workdir, CsvSettings(encoding="latin-1"))
+    # Windows writes cp1252; it is latin-1 with letters, quotes and the euro sign where latin-1 has control characters.
+    for encoding in ("cp1252", "latin-1"):
+        try:
+            text = scan.read_text(path, workdir, CsvSettings.model_validate({"encoding": encoding}))
+        except RejectedUpload as error:
+            if error.code != "encoding" or encoding == "latin-1":
+                raise
+            continue
+        checks.append(f"the file is not UTF-8 and is read as {encoding}: look at letters such as ä, é, ñ and at €")
+        break
+    return text
 
 
 def _records(path: Path) -> list[str]:
@@ -99,7 +108,7 @@ def _delimiter(path: Path, records: list[str]) -> tuple[str, int]:
     """The delimiter by which most records have the same number of fields, more than one; and that number."""
     best: tuple[float, int, str] = (0.0, 0, "")
     for d in _DELIMITERS:
-        widths = Counter(len(row) for row in csv.reader(records, delimiter=d) if row)
+        widths = Counter(len(row) for row in _split(records, d))
         width, count = widths.most_common(1)[0]
         share = count / sum(widths.values())
         if width > 1 and (round(share, 2), width) > best[:2]:
@@ -111,6 +120,15 @@ def _delimiter(path: Path, records: list[str]) -> tuple[str, int]:
             fix="save it as CSV with one of these",
         )
     return best[2], best[1]
+
+
+def _split(records: list[str], delimiter: str) -> list[list[str]]:
+    text = "".join(records)
+    try:
+        return csv_text.rows(text, delimiter)
+    except ValueError:  # the last of them goes on, or a quote that an upload would quarantine
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+        return [row for row in rows if row]
 
 
 def _automatic(record: str) -> str:

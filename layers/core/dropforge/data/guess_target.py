@@ -18,7 +18,7 @@ _NAMES = (
     *("cancelled", "is_canceled", "won", "grade", "variety"),
 )
 _YES = ("true", "yes", "y", "t", "positive", "pos", "malignant", "fraud", "default", "churn", "churned", "bad", "died")
-_SURE, _FEW_ROWS = 3, 20
+_SURE, _FEW_ROWS, _FEW_CLASSES = 3, 20, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,26 @@ def choose(candidates: Sequence[Candidate], rows: int, wanted: str) -> Choice:
     others = tuple(c.name for _, _, c in scored[1:6])
     why = _reason(best, candidates)
     close = len(scored) > 1 and scored[1][0] > points - 1
-    checks = (
-        (f"the target is a guess: {best.name} ({why}). Others possible: {', '.join(others)}. Choose with --target",)
-        if (points < _SURE or close) and others
-        else ()
-    )
-    return Choice(best.name, why, others, checks)
+    named = best.name.lower().strip() in _NAMES
+    checks = []
+    if not named or points < _SURE or close or best.distinct > _FEW_CLASSES:
+        second = f"Second choice: {others[0]}" if others else "No other column can be one"
+        more = f"; then {', '.join(others[1:])}" if len(others) > 1 else ""
+        checks.append(f"the target is a guess: {best.name} ({why}). {second}{more}. Choose with --target")
+    number = _number_to_predict(candidates, best, rows)
+    if number:
+        checks.append(
+            f"{number}: the last column holds numbers and is likely what is to be predicted; "
+            f"{best.name} is taken because it has classes. Choose with --target"
+        )
+    return Choice(best.name, f"{why}; a guess" if checks else why, others, tuple(checks))
+
+
+def _number_to_predict(candidates: Sequence[Candidate], best: Candidate, rows: int) -> str:
+    """The last column where it holds many different numbers and was not taken."""
+    last = candidates[-1]
+    many = last.kind in {"integer", "number"} and last.distinct > min(20, rows / 3)
+    return last.name if last.name != best.name and many and not last.identifier else ""
 
 
 def _able(c: Candidate, rows: int) -> bool:

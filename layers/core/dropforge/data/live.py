@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dropforge.data import cells
 from dropforge.data.engine import name, quote
 from dropforge.data.schema import ROW_HASH, Schema
+from dropforge.data.sources import field_name
 
 if TYPE_CHECKING:
     from dropforge.serving.manifest import BundleManifest
@@ -87,19 +88,23 @@ def typed(db: Any, manifest: BundleManifest, schema: Schema) -> str:
     """
     features = {f.name: f for f in manifest.features}
     wanted = [c for c in schema.columns if c.name != schema.target]
-    names = [c.name for c in wanted]
-    plain = ", ".join(f"{name(f'x.{c}')} AS {name(c)}" for c in names)
+    plain = ", ".join(f"{name(f'x.{c.name}')} AS {field_name(i)}" for i, c in enumerate(wanted))
     rows = cells.layered(
         f'(SELECT prediction_id, "row", actual, {plain} FROM {ROWS})',
-        names,
-        {c: features[c].missing_markers for c in names},
-        {c.name: c.numeric for c in wanted},
-        decimal_comma=False,
+        [
+            cells.Cells(
+                field_name(i),
+                features[c.name].missing_markers,
+                c.numeric,
+                c.number_format,
+            )
+            for i, c in enumerate(wanted)
+        ],
         keep=("prediction_id", '"row"', "actual"),
     )
-    made = [f"CAST({cells.parsed(i, c.kind)} AS {c.physical}) AS {name(c.name)}" for i, c in enumerate(wanted)]
-    made += [f"actual AS {name(schema.target)}", f'hash(prediction_id, "row") AS {name(ROW_HASH)}']
-    db.execute(f"CREATE OR REPLACE TABLE {TYPED} AS SELECT {', '.join(made)} FROM {rows}")
+    typed = [f"CAST({cells.parsed(i, c.kind)} AS {c.physical}) AS {name(c.name)}" for i, c in enumerate(wanted)]
+    typed += [f"actual AS {name(schema.target)}", f'hash(prediction_id, "row") AS {name(ROW_HASH)}']
+    db.execute(f"CREATE OR REPLACE TABLE {TYPED} AS SELECT {', '.join(typed)} FROM {rows}")
     return TYPED
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dropforge.data.schema import Column, Schema
+from dropforge.data import cells, values
+from dropforge.data.schema import Column
 from dropforge.data.sources import Source
 
 _ARTICLES = {"integer": "an integer", "number": "a number", "boolean": "true or false", "datetime": "a date"}
@@ -32,6 +33,41 @@ class Reject:
     code: str
     reason: str
     raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A condition (SQL over cells.layered) under which a column's cell quarantines its row. `reason` follows the cell."""
+
+    column: str
+    code: str
+    condition: str
+    reason: str
+
+
+def faults(columns: Sequence[tuple[int, Column, cells.Rule]]) -> list[Fault]:
+    """Of columns that stand at these places of the file."""
+    return [
+        Fault(column.name, code, condition, _reason(code, rule))
+        for i, column, rule in columns
+        for code, condition in cells.faults(i, column.kind, rule).items()
+    ]
+
+
+def _reason(code: str, rule: cells.Rule) -> str:
+    match code:
+        case "beyond_float32":
+            return "is beyond ±3.4e38, the range that models compute with"
+        case "below_minimum":
+            return f"is below the minimum {rule.minimum:g} of data.columns"
+        case "above_maximum":
+            return f"is above the maximum {rule.maximum:g} of data.columns"
+        case "not_a_category":
+            return "is none of the categories that data.columns lists"
+        case "class_of_one_row":
+            return "is a class that no other row has: a typing error? Correct the row, or resubmit it as it is"
+        case _:
+            return f"is not {_ARTICLES[code.removeprefix('not_')]}"
 
 
 def of_form(source: Source) -> list[Reject]:
@@ -85,15 +121,13 @@ def _lines_at(path: Path, positions: list[int]) -> list[int]:
 def of_cells(
     source: Source,
     rows: str,
-    schema: Schema,
-    fails: Callable[[Column], str],
+    faults: Sequence[Fault],
     *,
     limit: int | None = None,
 ) -> list[Reject]:
-    """Rows (of cells.layered) with a cell that does not parse as its column's kind; the first such column is the reason."""
-    failing = [(c, fails(c)) for c in schema.columns if fails(c) != "false"]
-    any_fails = " OR ".join(f for _, f in failing)
-    flags = ", ".join(f"({f})" for _, f in failing)
+    """Rows (of cells.layered) with a cell that one of the conditions refuses; the first that holds is the reason."""
+    any_fails = " OR ".join(f.condition for f in faults)
+    flags = ", ".join(f"({f.condition})" for f in faults)
     every = ", ".join(f"r{i}" for i in range(len(source.header)))
     found_rows = source.connection.execute(
         f"SELECT n, [{flags}], [{every}] FROM (SELECT row_number() OVER () AS n, * FROM {rows}) "
@@ -101,11 +135,11 @@ def of_cells(
     ).fetchall()
     where = _record_lines(source, [int(r[0]) for r in found_rows])
     found = []
-    for (_, wrong, cells), line in zip(found_rows, where, strict=True):
-        column = next(c for (c, _), bad in zip(failing, wrong, strict=True) if bad)
-        cell = cells[source.header.index(column.name)]
-        reason = f"{column.name}: {_shown(cell)} is not {_ARTICLES[column.kind]}"
-        found.append(Reject(line, column.name, f"not_{column.kind}", reason, _csv_line(cells, source.delimiter or ",")))
+    for (_, wrong, texts), line in zip(found_rows, where, strict=True):
+        fault = next(f for f, bad in zip(faults, wrong, strict=True) if bad)
+        cell = texts[source.header.index(fault.column)]
+        reason = f"{fault.column}: {_shown(cell)} {fault.reason}"
+        found.append(Reject(line, fault.column, fault.code, reason, _csv_line(texts, source.delimiter or ",")))
     return found
 
 
@@ -133,8 +167,7 @@ def _record_lines(source: Source, numbers: list[int]) -> list[int]:
 def _record_starts(path: Path, delimiter: str, header_lines: int) -> Iterator[int]:
     """First line of every record after the header; empty lines are no records."""
     with path.open("r", encoding="utf-8", newline="") as f:
-        reader: Any = csv.reader(f, delimiter=delimiter)
-        csv.field_size_limit(2**31 - 1)
+        reader: Any = csv.reader(f, delimiter=delimiter, skipinitialspace=True)
         before = 0
         for row in reader:
             start, before = before + 1, reader.line_num
@@ -157,8 +190,9 @@ def write_csv(rejects: list[Reject], path: Path) -> Path:
 
 
 def harmless(text: str) -> str:
-    """A leading = + - @, tab or carriage return would be a formula in a spreadsheet (CWE-1236): an apostrophe defuses it."""
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
+    """The text with an apostrophe before it where a spreadsheet would take it for a formula (CWE-1236)."""
+    # An apostrophe that stood there already gets another one, so that taking one away gives the text again.
+    return f"'{text}" if values.is_formula(text.lstrip("'")) else text
 
 
 def _csv_line(cells: list[str | None], delimiter: str) -> str:

@@ -6,14 +6,14 @@ One pass over the bytes finds everything that would make a CSV reader guess: enc
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
-import io
+import mmap
+import re
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
+from dropforge.data import csv_text
 from dropforge.errors import RejectedUpload
 from dropforge.settings import CsvSettings, Limits
 
@@ -172,6 +172,12 @@ def has_empty_line(path: Path) -> bool:
         return any(not line.strip(b"\r\n") for line in f)
 
 
+def lines_with_text(path: Path) -> int:
+    """How many lines of a file as TextFacts.path names it have something in them."""
+    with path.open("rb") as f:
+        return sum(1 for line in f if line.strip(b"\r\n"))
+
+
 def _has_long_line(chunk: bytes) -> bool:
     """No line of LONG_LINE bytes can hide when every half of that length has a line end."""
     step = LONG_LINE // 2
@@ -188,7 +194,7 @@ def _reject_encoding(path: Path, offset: int) -> None:
     raise RejectedUpload(
         f"the byte at offset {offset:,} (line {line:,}) is not UTF-8",
         code="encoding",
-        fix="save the file as UTF-8, or declare its encoding: data.csv.encoding: latin-1",
+        fix="save the file as UTF-8, or declare its encoding: data.csv.encoding: cp1252 (Excel on Windows) or latin-1",
     )
 
 
@@ -222,11 +228,6 @@ def _normalise(path: Path, target: Path) -> Path:
     return target
 
 
-def split_line(line: str, delimiter: str) -> list[str]:
-    """The cells of one record, quotes undone."""
-    return next(csv.reader(io.StringIO(line), delimiter=delimiter), [])
-
-
 def first_record(path: Path, limits: Limits) -> str:
     """The first non-empty record of a file as text, line ends inside quotes included."""
     text = ""
@@ -251,7 +252,7 @@ def choose_delimiter(record: str, settings: CsvSettings, known: frozenset[str]) 
         return settings.delimiter
     scores = {}
     for d in _DELIMITERS:
-        cells = [c.strip() for c in split_line(record, d)]
+        cells = [c.strip() for c in csv_text.record(record, d)]
         scores[d] = (len(known & set(cells)), len(cells))
     best = max(scores, key=lambda d: scores[d])
     if scores[best][1] > 1 and sum(s == scores[best] for s in scores.values()) > 1:
@@ -262,15 +263,19 @@ def choose_delimiter(record: str, settings: CsvSettings, known: frozenset[str]) 
     return best
 
 
-def unclosed_quote_line(source: BinaryIO) -> int:
-    """1-based line where the last quoted field opens in a file whose quotes do not pair up."""
-    line, opened, inside, first = 1, 1, False, True
-    while chunk := source.read(_CHUNK):
-        for part in chunk.split(b'"'):
-            if not first:
-                inside = not inside
-                opened = line if inside else opened
-            line += part.count(b"\n")
-            first = False
-        first = True  # the first part of the next chunk continues the last one of this
-    return opened
+def unclosed_quote_line(path: Path, delimiter: str) -> int:
+    """1-based line where a quoted field opens that never closes; 0 when there is none.
+
+    Only a quote at the start of a field opens one: the inch mark of 6" does not.
+    """
+    separator = re.escape(delimiter.encode())
+    start = re.compile(rb"(?:\A|(?<=[\n" + separator + rb']))[ ]*"')
+    closing = re.compile(rb'(?:[^"]|"")*+"(?!")')
+    with path.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        at = 0
+        while opened := start.search(text, at):
+            closed = closing.match(text, opened.end())
+            if closed is None:
+                return text[: opened.end()].count(b"\n") + 1
+            at = closed.end()
+    return 0

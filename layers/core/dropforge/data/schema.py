@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from dropforge.data.values import PLAIN, NumberFormat
 from dropforge.errors import NotFound
 
 Kind = Literal["integer", "number", "category", "text", "boolean", "datetime"]
@@ -31,6 +32,7 @@ class Column(BaseModel):
 
     name: str
     kind: Kind
+    number_format: NumberFormat = PLAIN  # how the column writes its numbers in text files
 
     @property
     def numeric(self) -> bool:
@@ -48,6 +50,9 @@ class Schema(BaseModel):
 
     columns: tuple[Column, ...]
     target: str
+    classes: tuple[
+        str, ...
+    ] = ()  # of the target in the reference; empty where it was number_format by an earlier version
 
     @property
     def names(self) -> tuple[str, ...]:

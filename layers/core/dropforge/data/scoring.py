@@ -1,4 +1,4 @@
-"""A file to be scored, read by a model's features: typed columns in pieces, rows that cannot be read set aside.
+"""A file to be scored, read by a model's features: typed columns in pieces, rows that cannot be read quarantined.
 
 The same reader, the same rules for cells and the same quarantine as an upload's. No row is lost:
 `rows_in = rows_used + len(rejects)`. Columns that are no feature are carried along as text, so that ids come out again.
@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dropforge.data import cells, rejects, sources
+from dropforge.data import cells, rejects, sources, survey
+from dropforge.data.admission import check_size
 from dropforge.data.engine import name, quote
-from dropforge.data.schema import ROW_HASH, Column, Schema
+from dropforge.data.schema import Column, Schema
+from dropforge.data.values import FORMULA, NUMBER, PLAIN, NumberFormat
 from dropforge.errors import RejectedUpload
 from dropforge.settings import DataSettings
 
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 _TABLE, _SCORES = "scored_rows", "scores"
-_BAD = ROW_HASH  # the one name that no header may have
+_BAD = (
+    "bad"  # the tables of this module have columns c0, c1, … and this one; a user's names stand in what is written only
+)
 _MOST_LEVELS = 60_000  # a column with more distinct texts is handed over as texts
 
 
@@ -36,8 +40,12 @@ class Scored:
 class ScoringFile:
     """One file, read onto an open connection (engine.connect)."""
 
-    def __init__(self, source: sources.Source, schema: Schema, markers: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(
+        self, source: sources.Source, schema: Schema, markers: Mapping[str, tuple[str, ...]], *, escape: bool
+    ) -> None:
         self.source = source
+        self._escape = escape
+        self._formats: dict[int, NumberFormat] = {}
         self.schema = schema
         self._db = source.connection
         self._markers = markers
@@ -55,13 +63,16 @@ class ScoringFile:
                 code="missing_column",
                 fix="send every feature (empty where unknown); GET /model_info lists them",
             )
-        typed = ", ".join(self._typed(c) for c in self.source.header)
-        fails = [f for c in self.schema.columns if (f := self._fails(c)) != "false"]
-        bad = " OR ".join(fails) or "false"
-        self._db.execute(f"CREATE TABLE {_TABLE} AS SELECT {typed}, ({bad}) AS {name(_BAD)} FROM {self._rows()}")
-        read, unreadable = self._db.execute(f"SELECT count(*), count(*) FILTER ({name(_BAD)}) FROM {_TABLE}").fetchone()
+        typed = ", ".join(f"{self._typed(c)} AS c{i}" for i, c in enumerate(self.schema.columns))
+        faults = rejects.faults([(self._place(c.name), c, cells.NO_RULE) for c in self.schema.columns])
+        bad = " OR ".join(f.condition for f in faults) or "false"
+        if any(c.number_format != PLAIN for c in self.schema.columns):
+            self._decide_formats()
+        read, unreadable = self._type(typed, bad)
+        if unreadable and self._decide_formats():  # numbers written in another way than the model's data
+            read, unreadable = self._type(typed, bad)
         form = rejects.of_form(self.source)
-        of_cells = rejects.of_cells(self.source, self._rows(), self.schema, self._fails) if unreadable else []
+        of_cells = rejects.of_cells(self.source, self._rows(), faults) if unreadable else []
         self.rejects = sorted([*form, *of_cells], key=lambda r: r.line)
         self.rows_in, self.rows_used = read + len(form), read - unreadable
         sources.check_complete(self.source, self.rows_in)
@@ -75,12 +86,12 @@ class ScoringFile:
         self._find_levels()
         last = self._db.execute(f"SELECT coalesce(max(rowid), -1) FROM {_TABLE}").fetchone()[0]
         for start in range(0, int(last) + 1, rows):
-            wanted = ", ".join(f"{self._handed(c)} AS c{i}" for i, c in enumerate(self.schema.columns))
+            wanted = ", ".join(f"{self._handed(c, i)} AS x{i}" for i, c in enumerate(self.schema.columns))
             found = self._db.execute(
-                f"SELECT {wanted} FROM {_TABLE} WHERE rowid >= {start} AND rowid < {start + rows} AND NOT {name(_BAD)}"
+                f"SELECT {wanted} FROM {_TABLE} WHERE rowid >= {start} AND rowid < {start + rows} AND NOT {_BAD}"
             ).fetchnumpy()
-            if len(found["c0"]):
-                yield {c.name: self._given(c, found[f"c{i}"]) for i, c in enumerate(self.schema.columns)}
+            if len(found["x0"]):
+                yield {c.name: self._given(c, found[f"x{i}"]) for i, c in enumerate(self.schema.columns)}
 
     def keep(self, labels: np.ndarray, probabilities: np.ndarray) -> None:
         """Keep the scores of the next chunk: places of labels [rows], probabilities [rows, classes]; of a regression the
@@ -107,63 +118,96 @@ class ScoringFile:
             )
         taken = {c.lower() for c in self.source.header}
         shown = ", ".join(quote(c) for c in classes)
-        answers = [f"{f'[{shown}][label + 1]' if classes else 'label'} AS {name(_free('prediction', taken))}"]
-        answers += [f"p{k} AS {name(_free(f'probability_{c}', taken))}" for k, c in enumerate(classes)]
-        plain = f"SELECT * EXCLUDE ({name(_BAD)}) FROM {_TABLE} WHERE NOT {name(_BAD)}"
-        scores = f"SELECT {', '.join(answers)} FROM {_SCORES}"
-        joined = f"SELECT r.*, s.* FROM ({plain}) r POSITIONAL JOIN ({scores}) s"
+        parquet = self.source.format == "parquet"
+        # Untouched columns come from the file itself: 70 stays 70, an integer of Parquet an integer.
+        carried = [
+            f"{f if parquet else self._safe(f)} AS {name(c)}"
+            for f, c in zip(self.source.fields, self.source.header, strict=True)
+        ]
+        answer = f"[{shown}][label + 1]" if classes else "label"
+        carried.append(f"{answer if parquet or not classes else self._safe(answer)} AS {name(_free('prediction', taken))}")
+        carried += [f"p{k} AS {name(_free(f'probability_{c}', taken))}" for k, c in enumerate(classes)]
+        plain = f"SELECT r.* FROM {self.source.original or self.source.relation} r POSITIONAL JOIN {_TABLE} t WHERE NOT t.{_BAD}"
+        joined = f"SELECT {', '.join(carried)} FROM ({plain}) r POSITIONAL JOIN {_SCORES} s"
         form = (
             "(FORMAT parquet, COMPRESSION zstd)"
-            if self.source.format == "parquet"
+            if parquet
             else f"(FORMAT csv, HEADER, DELIMITER {quote(self.source.delimiter or ',')})"
         )
         self._db.execute(f"COPY ({joined}) TO {quote(str(file))} {form}")
         return Scored(file, rows)
 
     # --- SQL -----------------------------------------------------------------------------------------------------------
-    def _rows(self) -> str:
-        header = self.source.header
-        features = set(self.schema.names)
-        return cells.layered(
-            self.source.relation,
-            header,
-            {c: self._markers.get(c, ()) for c in header},
-            {c: c in features and self.schema.column(c).numeric for c in header},
-            decimal_comma=self.source.decimal_comma,
+    def _type(self, typed: str, bad: str) -> tuple[int, int]:
+        """Rows of the right form, and how many of them have a cell that cannot be read."""
+        self._db.execute(f"CREATE OR REPLACE TABLE {_TABLE} AS SELECT {typed}, ({bad}) AS {_BAD} FROM {self._rows()}")
+        read, unreadable = self._db.execute(f"SELECT count(*), count(*) FILTER ({_BAD}) FROM {_TABLE}").fetchone()
+        return int(read), int(unreadable)
+
+    def _decide_formats(self) -> bool:
+        """How each feature writes its numbers, by the whole file; whether that is another way than before."""
+        source, before = self.source, self._formats
+        known = {self._place(c.name): c.number_format for c in self.schema.columns if c.numeric}
+        table = survey.Table(
+            source.relation,
+            source.relation,
+            source.fields,
+            source.columnar,
+            separated_by_comma=source.delimiter in {"", ","},
         )
+        texts = {i: f for i, f in known.items() if i not in source.native}
+        self._formats = survey.formats(self._db, table, texts)
+        return any(f != before.get(i, PLAIN) for i, f in self._formats.items())
 
-    def _typed(self, column: str) -> str:
-        i = self.source.header.index(column)
-        if column not in self.schema.names:
-            return f"r{i} AS {name(column)}"
-        c = self.schema.column(column)
-        return f"CAST({cells.parsed(i, c.kind)} AS {c.physical}) AS {name(column)}"
+    def _rows(self) -> str:
+        of_feature = {self._place(c.name): c for c in self.schema.columns}
+        columns = []
+        for i, field in enumerate(self.source.fields):
+            c = of_feature.get(i)
+            columns.append(
+                cells.Cells(
+                    field,
+                    self._markers.get(c.name, ()) if c else (),
+                    numeric=bool(c and c.numeric),
+                    number_format=self._formats.get(i, PLAIN),
+                )
+            )
+        return cells.layered(self.source.relation, columns)
 
-    def _fails(self, column: Column) -> str:
-        return cells.fails(self.source.header.index(column.name), column.kind)
+    def _place(self, column: str) -> int:
+        return self.source.header.index(column)
+
+    def _typed(self, c: Column) -> str:
+        return f"CAST({cells.parsed(self._place(c.name), c.kind)} AS {c.physical})"
+
+    def _safe(self, text: str) -> str:
+        """A text cell as it is, with an apostrophe where a spreadsheet would run it."""
+        if not self._escape:
+            return text
+        dangerous = f"regexp_matches({text}, {quote(FORMULA)}) AND NOT regexp_full_match({text}, {quote(NUMBER)})"
+        return f"CASE WHEN {dangerous} THEN concat(chr(39), {text}) ELSE {text} END"
 
     def _find_levels(self) -> None:
         texts = [(i, c.name) for i, c in enumerate(self.schema.columns) if c.kind in {"category", "text"}]
         if not texts:
             return
-        counts = ", ".join(f"approx_count_distinct({name(c)})" for _, c in texts)
+        counts = ", ".join(f"approx_count_distinct(c{i})" for i, _ in texts)
         few = self._db.execute(f"SELECT {counts} FROM {_TABLE}").fetchone()
         for (i, c), distinct in zip(texts, few, strict=True):
             if distinct > _MOST_LEVELS:
                 continue
-            found = f"SELECT DISTINCT {name(c)} FROM {_TABLE} WHERE {name(c)} IS NOT NULL"
+            found = f"SELECT DISTINCT c{i} FROM {_TABLE} WHERE c{i} IS NOT NULL"
             self._db.execute(f"CREATE TYPE level_{i} AS ENUM ({found})")
             listed = self._db.execute(f"SELECT unnest(enum_range(NULL::level_{i}))").fetchall()
             self._levels[c] = [*(str(v[0]) for v in listed), None]
 
-    def _handed(self, c: Column) -> str:
+    def _handed(self, c: Column, i: int) -> str:
         if c.name in self._levels:
-            at = self.schema.columns.index(c)
             missing = len(self._levels[c.name]) - 1
-            return f"coalesce(CAST(enum_code(CAST({name(c.name)} AS level_{at})) AS INTEGER), {missing})"
+            return f"coalesce(CAST(enum_code(CAST(c{i} AS level_{i})) AS INTEGER), {missing})"
         if c.kind in {"category", "text", "datetime"}:
-            return name(c.name)
-        number = f"CAST({name(c.name)} AS TINYINT)" if c.kind == "boolean" else name(c.name)
+            return f"c{i}"
+        number = f"CAST(c{i} AS TINYINT)" if c.kind == "boolean" else f"c{i}"
         return f"coalesce(CAST({number} AS DOUBLE), 'NaN'::DOUBLE)"
 
     def _given(self, c: Column, found: Any) -> Any:
@@ -177,6 +221,8 @@ class ScoringFile:
 
     # --- what stops a file ---------------------------------------------------------------------------------------------
     def _check(self, data: DataSettings) -> None:
+        if self.rows_in > data.limits.max_rows:
+            raise sources.over_rows(self.rows_in, data.limits)
         if not self.rows_in:
             raise RejectedUpload(
                 "the file has a header line and no rows", code="no_rows", fix="upload rows below the header"
@@ -191,7 +237,7 @@ class ScoringFile:
             )
         if self.rows_used + len(self.rejects) != self.rows_in:
             raise RejectedUpload(
-                f"{self.rows_in} rows came in but {self.rows_used} read and {len(self.rejects)} set aside do not add up",
+                f"{self.rows_in} rows came in but {self.rows_used} read and {len(self.rejects)} quarantined do not add up",
                 code="rows_lost",
                 fix="this is a defect of the reader: keep the file and report it; nothing of it was used",
             )
@@ -210,20 +256,24 @@ def open_file(
 
     Raises RejectedUpload with a stable code, the place and the fix when the file as a whole cannot be used.
     """
-    if path.stat().st_size > data.limits.max_bytes:
-        raise RejectedUpload(
-            f"the file has {path.stat().st_size:,} bytes; the limit is {data.limits.max_bytes:,}",
-            code="over_byte_budget",
-            fix="split the file, or raise data.limits.max_bytes",
-        )
+    check_size(path.stat().st_size, data)
     import duckdb
 
     try:
-        opened = ScoringFile(sources.open_source(path, workdir, connection, data, schema), schema, markers)
+        source = sources.open_source(path, workdir, connection, data, schema)
+        opened = ScoringFile(source, _of_numbers(schema), markers, escape=data.csv.escape_formulas)
         opened.read(data)
+    except duckdb.OutOfMemoryException:
+        raise sources.over_memory() from None
     except duckdb.InvalidInputException as error:  # a damaged page, or text no CSV can be
         raise sources.unreadable(error) from None
     return opened
+
+
+def _of_numbers(schema: Schema) -> Schema:
+    """A fraction in a column of whole numbers is a number to the model, as it is in a request."""
+    columns = [c.model_copy(update={"kind": "number"}) if c.kind == "integer" else c for c in schema.columns]
+    return schema.model_copy(update={"columns": tuple(columns)})
 
 
 def _free(wanted: str, taken: set[str]) -> str:

@@ -96,9 +96,10 @@ def write(
     read = f"SELECT {', '.join(typed)} FROM {rows}"
     if bad:
         # Materialised: a filter pushed below the layers would compute every expression of theirs again.
+        flag = name(ROW_HASH)  # the one name that no column of a user's has
         read = (
-            f"WITH read AS MATERIALIZED (SELECT {', '.join(typed)}, ({bad}) AS bad FROM {rows}) "
-            "SELECT * EXCLUDE (bad) FROM read WHERE NOT bad"
+            f"WITH read AS MATERIALIZED (SELECT {', '.join(typed)}, ({bad}) AS {flag} FROM {rows}) "
+            f"SELECT * EXCLUDE ({flag}) FROM read WHERE NOT {flag}"
         )
     # Unit and record separators cannot be typed into a cell by accident; NULL differs from every text.
     canonical = ", ".join(f"coalesce(CAST({name(c.name)} AS VARCHAR), '\x1e')" for c in schema.columns)
@@ -155,12 +156,11 @@ def count(db: Any, snapshot: Snapshot) -> int:
 
 def identify(db: Any, snapshot: Snapshot) -> tuple[str, int]:
     """Hash tree over the row hashes in file order: 16 hex, and the number of rows."""
-    number, rows = "rowid", snapshot.relation
-    if not snapshot.in_memory:
-        number, rows = "file_row_number", f"read_parquet({quote(str(snapshot.file))}, file_row_number = true)"
+    # Rows are counted here: rowid and file_row_number are names that a user's column may have.
+    numbered = f"SELECT {name(ROW_HASH)} AS h, row_number() OVER () - 1 AS n FROM {snapshot.relation}"
     leaves = db.execute(
-        f"SELECT sha256(array_to_string(list({name(ROW_HASH)} ORDER BY {number}), ',')), count(*) FROM {rows} "
-        f"GROUP BY {number} // {_GROUP} ORDER BY min({number})"
+        f"SELECT sha256(array_to_string(list(h ORDER BY n), ',')), count(*) FROM ({numbered}) "
+        f"GROUP BY n // {_GROUP} ORDER BY min(n)"
     ).fetchall()
     digest = hashlib.sha256("".join(leaf for leaf, _ in leaves).encode()).hexdigest()
     return digest[:16], sum(int(rows) for _, rows in leaves)

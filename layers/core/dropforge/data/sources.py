@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dropforge.data import scan
+from dropforge.data import csv_text, scan
 from dropforge.data.engine import connect, is_ordered, name, quote
 from dropforge.data.schema import ROW_HASH, Schema
 from dropforge.errors import RejectedUpload
@@ -19,12 +19,18 @@ from dropforge.settings import DataSettings, Limits
 _IN_MEMORY_BYTES = 64_000_000
 UNNAMED = "column_1"  # what the first column is called when it has no name: tables written with their row numbers
 _NESTED = ("STRUCT", "MAP", "LIST", "[]", "UNION", "BLOB")
+_NUMERIC = ("INT", "DOUBLE", "FLOAT", "DECIMAL", "REAL")  # parts of DuckDB's names of types whose numbers are no texts
+
+
+def field_name(i: int) -> str:
+    """The i-th column of every relation of a source. A user's names never stand beside ours in one statement."""
+    return f"f{i}"
 
 
 @dataclass(slots=True)
 class Source:
-    """`relation` is SQL that yields the file's rows of the right form, every column VARCHAR; in file order when the
-    connection keeps it (engine.connect).
+    """`relation` is SQL that yields the file's rows of the right form, columns f0, f1, … in the header's order, every one
+    VARCHAR; in file order when the connection keeps it (engine.connect).
     """
 
     connection: Any
@@ -33,13 +39,19 @@ class Source:
     format: str
     delimiter: str = ""
     encoding: str = ""
-    decimal_comma: bool = False
     text: scan.TextFacts | None = None
     header_lines: int = 0
     notes: list[tuple[str, str]] = field(default_factory=list)
     sample: str = ""  # SQL of its first rows, without a record of rejects
     columnar: bool = False  # a column can be read without the others
     unheld: str = ""  # the relation of the file itself, where `relation` is a copy
+    original: str = ""  # the relation with the file's own types, where it has some (Parquet)
+    native: frozenset[int] = frozenset()  # columns that hold numbers, not texts of numbers
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """SQL names of the relation's columns."""
+        return tuple(field_name(i) for i in range(len(self.header)))
 
     def expected_rows(self) -> int | None:
         """Rows that the file's lines amount to when none is empty; None where lines tell nothing (quotes, Parquet)."""
@@ -79,7 +91,7 @@ def open_source(path: Path, workdir: Path, connection: Any, data: DataSettings, 
         path = scan.unpack_gzip(path, workdir / "unpacked", data.limits)
         kind = scan.detect(path)
     if kind == "parquet":
-        return _parquet(_inside(path, workdir), connection, data.limits)
+        return _parquet(_inside(path, workdir), connection, data, reference)
     return _csv(_inside(path, workdir), workdir, connection, data, reference)
 
 
@@ -106,28 +118,27 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
         raise RejectedUpload(
             "the file has no line with text", code="empty_file", fix="upload a CSV or Parquet file with rows"
         )
+    if not text.quotes and text.lines > data.limits.max_rows + 1:  # quoted line ends would be counted as rows
+        _check_rows(text, data)
     known = frozenset(reference.names) if reference else frozenset(data.csv.columns) | {data.target}
     delimiter = scan.choose_delimiter(record, data.csv, known)
-    first = [c.strip() for c in scan.split_line(record, delimiter)]
+    first = [c.strip() for c in csv_text.record(record, delimiter)]
     declared = list(data.csv.columns)
     # A file whose first line is not the declared names has no header line.
     headerless = bool(declared) and first != declared
     header = declared if headerless else first
     notes = list(text.notes)
-    if len(header) > 1 and not header[0] and UNNAMED not in header:
-        header = [UNNAMED, *header[1:]]
-        notes.append(("index_column", f"the first column has no name (row numbers?); it is called {UNNAMED}"))
+    header, unnamed = named(header)
+    notes += unnamed
     _check_header(header, data.limits)
-    if text.quotes % 2:
-        with text.path.open("rb") as f:
-            line = scan.unclosed_quote_line(f)
+    if text.quotes % 2 and (line := scan.unclosed_quote_line(text.path, delimiter)):
         raise RejectedUpload(
             f"a quote opens on line {line:,} and never closes",
             code="unclosed_quote",
             fix='close it, or write "" for a quote in a value',
         )
-    columns = ", ".join(f"{quote(c)}: 'VARCHAR'" for c in header)
-    # Rows longer than this are set aside; the buffer must hold a few of them. Each core takes a buffer at a time.
+    columns = ", ".join(f"{field_name(i)}: 'VARCHAR'" for i in range(len(header)))
+    # Rows longer than this are quarantined; the buffer must hold a few of them. Each core takes a buffer at a time.
     plain = not text.long_lines and not text.quotes
     longest = 2 * scan.LONG_LINE if plain else data.limits.max_field_bytes * 2
     size = text.path.stat().st_size
@@ -138,9 +149,6 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
     )
     kept = f"store_rejects = true, rejects_limit = 0, buffer_size = {buffer})"
     tolerant = f"ignore_errors = true, buffer_size = {_aligned(2 * longest)})"
-    comma = delimiter != "," and _decimal_comma(text.path, delimiter, len(header))
-    if comma:
-        notes.append(("decimal_comma", "numbers are written with a decimal comma"))
     return Source(
         connection,
         relation + kept,
@@ -148,12 +156,33 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
         "csv",
         delimiter,
         text.encoding,
-        comma,
         text,
         0 if headerless else record.count("\n") or 1,
         notes,
         relation + tolerant,
     )
+
+
+def named(header: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The header with a name for a nameless first or last column, and what was done as notes.
+
+    Tables written with their row numbers have the one, lines that end with a delimiter the other.
+    """
+    names, notes = list(header), list[tuple[str, str]]()
+    places = {0: "the first column has no name (row numbers?)", len(names) - 1: "the last column has no name"}
+    for i, said in places.items():
+        called = f"column_{i + 1}"
+        if len(names) > 1 and not names[i] and called not in names:
+            names[i] = called
+            notes.append(("index_column" if i == 0 else "unnamed_column", f"{said}; it is called {called}"))
+    return names, notes
+
+
+def _check_rows(text: scan.TextFacts, data: DataSettings) -> None:
+    """Before anything is read into memory: a small gzip file may hold a hundred million lines."""
+    rows = scan.lines_with_text(text.path) - (not data.csv.columns)
+    if rows > data.limits.max_rows:
+        raise over_rows(rows, data.limits)
 
 
 def _aligned(size: int) -> int:
@@ -188,55 +217,72 @@ def _check_header(header: list[str], limits: Limits) -> None:
         raise RejectedUpload(f"the column name {ROW_HASH!r} is reserved", code="reserved_name", fix="rename the column")
 
 
-def _decimal_comma(path: Path, delimiter: str, width: int) -> bool:
-    """Some cell of the first thousand lines is digits, one comma, digits; and none uses a decimal point."""
-    commas = points = 0
-    with path.open("r", encoding="utf-8", newline="") as f:
-        for _, line in zip(range(1000), f, strict=False):
-            row = scan.split_line(line, delimiter)
-            if len(row) != width:
-                continue
-            commas += sum(_is_decimal(c, ",") for c in row)
-            points += sum(_is_decimal(c, ".") for c in row)
-    return commas > 0 and points == 0
-
-
-def _is_decimal(cell: str, mark: str) -> bool:
-    whole, found, fraction = cell.strip().lstrip("+-").partition(mark)
-    return bool(found) and whole.isdigit() and fraction.isdigit()
-
-
 # --- Parquet -----------------------------------------------------------------------------------------------------------------
-def _parquet(path: Path, connection: Any, limits: Limits) -> Source:
+def _parquet(path: Path, connection: Any, data: DataSettings, reference: Schema | None) -> Source:
     import duckdb
 
+    limits = data.limits
     _check_parquet_ends(path)
     file = quote(str(path))
+    # Writers of old (Impala, Hive) leave the mark out by which texts are told from bytes.
+    read = f"read_parquet({file}, binary_as_string = true)"
     try:
         rows, claimed = connection.execute(
             f"SELECT max(num_rows), (SELECT sum(total_uncompressed_size) FROM parquet_metadata({file})) "
             f"FROM parquet_file_metadata({file})"
         ).fetchone()
-        described = connection.execute(f"DESCRIBE SELECT * FROM read_parquet({file})").fetchall()
+        described = connection.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()
+        written = _parquet_names(connection, file)
     except duckdb.Error as error:
         raise unreadable(error) from None
-    if rows > limits.max_rows or (claimed or 0) > limits.max_bytes * 4:
+    if rows > limits.max_rows:
+        raise over_rows(rows, limits)
+    if (claimed or 0) > limits.max_bytes * 4:
         raise RejectedUpload(
-            f"the Parquet file claims {rows:,} rows and {claimed or 0:,} bytes; the budget is {limits.max_rows:,} rows",
-            code="over_row_budget",
-            fix="split the file, or raise data.limits.max_rows",
+            f"the Parquet file unpacks to {claimed:,} bytes; the limit is {limits.max_bytes * 4:,}",
+            code="over_byte_budget",
+            fix="split the file, or raise data.limits.max_bytes",
         )
     if not rows:
         raise RejectedUpload("the Parquet file has no rows", code="no_rows", fix="upload rows")
-    header = [str(d[0]) for d in described]
+    names, kinds = [str(d[0]) for d in described], [str(d[1]) for d in described]
+    # DuckDB gives columns of one name, or of none, names of its own.
+    header = written if len(written) == len(names) else names
     _check_header(header, limits)
-    nested = next(((d[0], d[1]) for d in described if any(n in str(d[1]) for n in _NESTED)), None)
-    if nested:
-        raise RejectedUpload(
-            f"column {nested[0]!r} is {nested[1]}", code="nested_column", fix="flatten it into columns of single values"
-        )
-    casts = ", ".join(f"CAST({name(c)} AS VARCHAR) AS {name(c)}" for c in header)
-    return Source(connection, f"(SELECT {casts} FROM read_parquet({file}))", tuple(header), "parquet", columnar=True)
+    used = frozenset(reference.names) if reference else None
+    for column, kind in zip(header, kinds, strict=True):
+        needed = column not in data.ignore and (used is None or column in used)
+        if needed and any(n in kind for n in _NESTED):
+            raise RejectedUpload(
+                f"column {column!r} is {kind}",
+                code="nested_column",
+                fix=f"flatten it into columns of single values, or leave it out: data.ignore: [{column}]",
+            )
+    casts = ", ".join(f"CAST({name(c)} AS VARCHAR) AS {field_name(i)}" for i, c in enumerate(names))
+    own = ", ".join(f"{name(c)} AS {field_name(i)}" for i, c in enumerate(names))
+    return Source(
+        connection,
+        f"(SELECT {casts} FROM {read})",
+        tuple(header),
+        "parquet",
+        columnar=True,
+        original=f"(SELECT {own} FROM {read})",
+        native=frozenset(i for i, kind in enumerate(kinds) if any(n in kind for n in _NUMERIC)),
+    )
+
+
+def _parquet_names(connection: Any, file: str) -> list[str]:
+    """The columns' names as the file has them: the children of its root."""
+    nodes = connection.execute(f"SELECT name, coalesce(num_children, 0) FROM parquet_schema({file})").fetchall()
+    names: list[str] = []
+    inside = 0  # nodes still to come of a nested column
+    for node, children in nodes[1:]:
+        if inside:
+            inside += int(children) - 1
+            continue
+        names.append(str(node))
+        inside = int(children)
+    return names
 
 
 def _check_parquet_ends(path: Path) -> None:
@@ -248,6 +294,24 @@ def _check_parquet_ends(path: Path) -> None:
         raise RejectedUpload(
             "the Parquet file is cut off: its end is missing", code="truncated", fix="write and upload it again"
         )
+
+
+def over_rows(rows: int, limits: Limits) -> RejectedUpload:
+    """For a file of more rows than the budget."""
+    return RejectedUpload(
+        f"the file has {rows:,} rows; the limit is {limits.max_rows:,}",
+        code="over_row_budget",
+        fix="split the file, or raise data.limits.max_rows",
+    )
+
+
+def over_memory() -> RejectedUpload:
+    """For a file that DuckDB has neither memory nor disk for."""
+    return RejectedUpload(
+        "the file unpacks to more than the memory and the disk of this function hold",
+        code="over_memory_budget",
+        fix="split the file, or write it with fewer columns and shorter texts",
+    )
 
 
 def unreadable(error: Exception) -> RejectedUpload:

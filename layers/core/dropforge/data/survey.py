@@ -1,20 +1,21 @@
-"""One look at every cell of a file: what is missing, what parses as what. Each distinct text is judged once.
+"""One scan of every cell of a file: what is missing, what parses as what. Each distinct text is judged once.
 
 A column of a million cells has often a hundred texts, so cells are first counted by column and text: one column after the
-other where that is possible, else all of them in one pass over the rows. A column whose texts hardly repeat is looked at
+other where that is possible, else all of them in one pass over the rows. A column whose texts hardly repeat is scanned
 cell by cell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from dropforge.data import cells
-from dropforge.data.engine import name, quote
+from dropforge.data import cells, values
+from dropforge.data.engine import quote
 from dropforge.data.schema import Kind
+from dropforge.data.values import PLAIN, NumberFormat
 
 TOGETHER = 60  # columns counted in one pass: grouping_id has 63 bits
 SAMPLE = 8192
@@ -26,7 +27,8 @@ _JUDGED: tuple[Kind, ...] = ("integer", "number", "boolean", "datetime")
 class Look:
     """What one column's cells are, as numbers of cells. `probes`: see cells.probes; `fails`: by kind it could have.
 
-    `values`: SQL of the distinct texts that are not missing, empty when they were not counted.
+    `number_format`: how its numbers are written. `values`: SQL of the distinct texts that are not missing, empty when they
+    were not counted; `counts`: SQL of them with their cells, always.
     """
 
     cells: int
@@ -36,45 +38,138 @@ class Look:
     infinite: int
     probes: dict[str, int]
     fails: dict[Kind, int]
+    number_format: NumberFormat = PLAIN
     values: str = ""
+    counts: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What is scanned. `fields`: SQL names of the relation's columns. `sample`: its first rows, cheaply had.
+
+    `columnar`: a column can be read without the others. `separated_by_comma`: what 1,234 may mean depends on it.
+    """
+
+    relation: str
+    sample: str
+    fields: Sequence[str]
+    columnar: bool
+    separated_by_comma: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Columns with the same markers, counted into one table."""
+
+    table: str
+    columns: list[int]
+    markers: tuple[str, ...]
+    repeated: list[int]  # places among `columns` whose texts were counted
 
 
 def look(
     db: Any,
-    relation: str,
-    sample: str,
-    columns: Sequence[str],
-    markers: Callable[[str], tuple[str, ...]],
+    table: Table,
+    markers: Sequence[tuple[str, ...]],
+    known: Mapping[int, NumberFormat],
     *,
-    decimal_comma: bool,
-    columnar: bool,
-) -> dict[str, Look]:
-    """By column, in any order.
+    fixed: frozenset[int] = frozenset(),
+    label: str = "counted",
+) -> list[Look]:
+    """One Look for each column, in the table's order.
 
-    `sample`: the first rows, cheaply had. `columnar`: a column can be read without the others. `markers`: texts that mean
-    missing in a column, besides the empty one and nan.
+    `markers`: texts that mean missing in a column, besides the empty one and nan. `known`: how columns write their numbers
+    as far as it is known; those of `fixed` columns are not questioned by what is in the file.
+    `label`: prefix of the tables that the SQL of the looks refers to; another one for each call on a connection.
     """
-    found: dict[str, Look] = {}
-    ordered = sorted(columns, key=markers)  # columns with the same markers can be judged by the same statement
-    for marked, group in groupby(ordered, key=markers):
-        for batch in _batches(list(group)):
-            repeated = _repeated(db, sample, batch)
-            counted = f"counted_{len(found)}"
-            db.execute(f"CREATE OR REPLACE TEMP TABLE {counted} AS {_counted(relation, batch, repeated, columnar)}")
-            found |= _batch(db, counted, batch, marked, repeated, decimal_comma=decimal_comma)
-    return found
+    batches = _counted_batches(db, table, markers, label)
+    looks: dict[int, Look] = {}
+    for batch in batches:
+        looks |= _judged(db, batch, PLAIN)
+    decided = _decided(db, table, batches, looks, known, fixed)
+    for batch in batches:
+        for number_format in sorted({decided[i] for i in batch.columns} - {PLAIN}):
+            again = _judged(db, batch, number_format)
+            looks |= {i: again[i] for i in batch.columns if decided[i] == number_format}
+    return [looks[i] for i in range(len(table.fields))]
 
 
-def _batches(columns: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(columns), TOGETHER):
-        yield columns[start : start + TOGETHER]
+def formats(db: Any, table: Table, known: Mapping[int, NumberFormat]) -> dict[int, NumberFormat]:
+    """How the columns of `known` write their numbers, in one pass over the rows."""
+    if not known:
+        return {}
+    places = sorted(known)
+    rows = cells.layered(table.relation, [cells.Cells(table.fields[i], numeric=False) for i in places])
+    wanted = ("comma", "groups", "either_comma", "either_point", "points")
+    select = []
+    for k in range(len(places)):
+        tests = {**cells.format_probes(k), **cells.point_probes(k)}
+        select += [f"count(*) FILTER ({tests[w]})" for w in wanted]
+    row = db.execute(f"SELECT {', '.join(select)} FROM {rows}").fetchone()
+    counts = {
+        i: dict(zip(wanted, row[k * len(wanted) : (k + 1) * len(wanted)], strict=True)) for k, i in enumerate(places)
+    }
+    return _chosen(counts, known, frozenset(), separated_by_comma=table.separated_by_comma)
 
 
-def _batch(
-    db: Any, counted: str, columns: list[str], markers: tuple[str, ...], repeated: list[int], *, decimal_comma: bool
-) -> dict[str, Look]:
-    asked: dict[tuple[str, str], str] = {
-        **{("missing", m): f"t0 = {quote(m)}" for m in markers if m},
+def _chosen(
+    counts: Mapping[int, Mapping[str, int]],
+    known: Mapping[int, NumberFormat],
+    fixed: frozenset[int],
+    *,
+    separated_by_comma: bool,
+) -> dict[int, NumberFormat]:
+    commas = {i for i, c in counts.items() if c["comma"]}
+    return {
+        i: known.get(i, PLAIN)
+        if i in fixed
+        else values.choose_format(
+            c, known.get(i, PLAIN), separated_by_comma=separated_by_comma, comma_elsewhere=bool(commas - {i})
+        )
+        for i, c in counts.items()
+    }
+
+
+def _decided(
+    db: Any,
+    table: Table,
+    batches: Sequence[_Batch],
+    looks: Mapping[int, Look],
+    known: Mapping[int, NumberFormat],
+    fixed: frozenset[int],
+) -> dict[int, NumberFormat]:
+    """How each column writes its numbers: what is fixed, else decided over the whole file."""
+    signs = ("comma", "groups", "either_comma")
+    if not any(seen.probes[s] for seen in looks.values() for s in signs) and not set(known.values()) - {PLAIN}:
+        return dict.fromkeys(looks, PLAIN)
+    tests = cells.point_probes(0)
+    sums = ", ".join(f"sum(CASE WHEN {sql} THEN c ELSE 0 END)" for sql in tests.values())
+    points: dict[int, dict[str, int]] = {}
+    for batch in batches:
+        rows = cells.layered(batch.table, [cells.Cells("raw", batch.markers, numeric=False)], keep=("g", "c"))
+        for g, *counts in db.execute(f"SELECT g, {sums} FROM {rows} GROUP BY g").fetchall():
+            points[batch.columns[int(g)]] = {k: int(n or 0) for k, n in zip(tests, counts, strict=True)}
+    every = {i: {**seen.probes, **(points.get(i) or dict.fromkeys(tests, 0))} for i, seen in looks.items()}
+    return _chosen(every, known, fixed, separated_by_comma=table.separated_by_comma)
+
+
+def _counted_batches(db: Any, table: Table, markers: Sequence[tuple[str, ...]], label: str) -> list[_Batch]:
+    ordered = sorted(range(len(table.fields)), key=lambda i: markers[i])
+    batches: list[_Batch] = []
+    # Columns with the same markers can be judged by the same statement.
+    for marked, group in groupby(ordered, key=lambda i: markers[i]):
+        columns = list(group)
+        for start in range(0, len(columns), TOGETHER):
+            some = columns[start : start + TOGETHER]
+            batch = _Batch(f"{label}_{len(batches)}", some, marked, _repeated(db, table, some))
+            db.execute(f"CREATE OR REPLACE TEMP TABLE {batch.table} AS {_counted(table, batch)}")
+            batches.append(batch)
+    return batches
+
+
+def _judged(db: Any, batch: _Batch, number_format: NumberFormat) -> dict[int, Look]:
+    tests: dict[tuple[str, str], str] = {
+        **{("missing", m): f"t0 = {quote(m)}" for m in batch.markers if m},
         ("missing", cells.EMPTY): "r0 IS NULL OR t0 = ''",
         ("missing", cells.NAN): "length(t0) = 3 AND lower(t0) = 'nan'",
         ("note", "spaces"): "r0 <> t0",
@@ -82,49 +177,43 @@ def _batch(
         **{("probe", k): sql for k, sql in cells.probes(0).items()},
         **{("fails", k): cells.fails(0, k) for k in _JUDGED},
     }
-    rows = cells.layered(
-        counted,
-        ["raw"],
-        {"raw": markers},
-        {"raw": True},
-        decimal_comma=decimal_comma,
-        keep=("g", "c"),
-    )
-    sums = ", ".join(f"sum(CASE WHEN {sql} THEN c ELSE 0 END)" for sql in asked.values())
+    one = cells.Cells("raw", batch.markers, number_format=number_format)
+    rows = cells.layered(batch.table, [one], keep=("g", "c"))
+    sums = ", ".join(f"sum(CASE WHEN {sql} THEN c ELSE 0 END)" for sql in tests.values())
     found = db.execute(f"SELECT g, sum(c), approx_count_distinct(v0), {sums} FROM {rows} GROUP BY g").fetchall()
-    looks = {}
+    looks: dict[int, Look] = {}
     for g, rows_seen, distinct, *counts in found:
         by: dict[str, dict[str, int]] = {"missing": {}, "note": {}, "probe": {}, "fails": {}}
-        for (kind, label), count in zip(asked, counts, strict=True):
+        for (kind, label), count in zip(tests, counts, strict=True):
             by[kind][label] = int(count or 0)
-        looks[columns[int(g)]] = Look(
+        texts = f"FROM {rows} WHERE g = {g} AND v0 IS NOT NULL"
+        looks[batch.columns[int(g)]] = Look(
             cells=int(rows_seen),
             missing={k: n for k, n in by["missing"].items() if n},
             spaces=by["note"]["spaces"],
             infinite=by["note"]["infinite"],
             probes={**by["probe"], "distinct_values": int(distinct)},
             fails={k: by["fails"][str(k)] for k in _JUDGED},
-            values=f"SELECT DISTINCT v0 FROM {rows} WHERE g = {g} AND v0 IS NOT NULL" if g in repeated else "",
+            number_format=number_format,
+            values=f"SELECT DISTINCT v0 {texts}" if g in batch.repeated else "",
+            counts=f"SELECT v0, CAST(sum(c) AS BIGINT) {texts} GROUP BY 1",
         )
     nothing = Look(0, {}, 0, 0, dict.fromkeys([*cells.probes(0), "distinct_values"], 0), dict.fromkeys(_JUDGED, 0))
-    return {c: looks.get(c, nothing) for c in columns}  # without a row there is no group
+    return {i: looks.get(i, nothing) for i in batch.columns}  # without a row there is no group
 
 
-def _counted(relation: str, columns: list[str], repeated: list[int], columnar: bool) -> str:
-    """SQL of rows (g: number of the column, raw: text, c: cells)."""
-    parts = [
-        f"SELECT {i} AS g, {name(c)} AS raw, 1 AS c FROM {relation}" for i, c in enumerate(columns) if i not in repeated
-    ]
-    if columnar:
-        parts += [
-            f"SELECT {i} AS g, {name(columns[i])} AS raw, count(*) AS c FROM {relation} GROUP BY 2" for i in repeated
-        ]
+def _counted(table: Table, batch: _Batch) -> str:
+    """SQL of rows (g: place among the batch's columns, raw: text, c: cells)."""
+    fields, relation, repeated = [table.fields[i] for i in batch.columns], table.relation, batch.repeated
+    parts = [f"SELECT {k} AS g, {f} AS raw, 1 AS c FROM {relation}" for k, f in enumerate(fields) if k not in repeated]
+    if table.columnar:
+        parts += [f"SELECT {k} AS g, {fields[k]} AS raw, count(*) AS c FROM {relation} GROUP BY 2" for k in repeated]
     elif repeated:
-        listed = ", ".join(name(columns[i]) for i in repeated)
-        sets = ", ".join(f"({name(columns[i])})" for i in repeated)
+        listed = ", ".join(fields[k] for k in repeated)
+        sets = ", ".join(f"({fields[k]})" for k in repeated)
         # grouping_id has a bit for each column, the first one highest, and 0 where a column is the one grouped by.
         full = 2 ** len(repeated) - 1
-        which = " ".join(f"WHEN {full - 2 ** (len(repeated) - 1 - k)} THEN {i}" for k, i in enumerate(repeated))
+        which = " ".join(f"WHEN {full - 2 ** (len(repeated) - 1 - n)} THEN {k}" for n, k in enumerate(repeated))
         parts.append(
             f"SELECT CASE grouping_id({listed}) {which} END AS g, coalesce({listed}) AS raw, count(*) AS c "
             f"FROM {relation} GROUP BY GROUPING SETS ({sets})"
@@ -132,8 +221,11 @@ def _counted(relation: str, columns: list[str], repeated: list[int], columnar: b
     return " UNION ALL ".join(parts)
 
 
-def _repeated(db: Any, sample: str, columns: list[str]) -> list[int]:
-    """Numbers of the columns whose texts repeat, judged by the first rows."""
-    asked = ", ".join(f"approx_count_distinct({name(c)})" for c in columns)
-    row = db.execute(f"SELECT count(*), {asked} FROM (SELECT * FROM {sample} LIMIT {SAMPLE})").fetchall()[0]
-    return [i for i, distinct in enumerate(row[1:]) if distinct <= _REPEATS * row[0]]
+def _repeated(db: Any, table: Table, columns: list[int]) -> list[int]:
+    """Places of the columns whose texts repeat, judged by the first rows."""
+    listed = [table.fields[i] for i in columns]
+    distinct_texts = ", ".join(f"approx_count_distinct({f})" for f in listed)
+    row = db.execute(
+        f"SELECT count(*), {distinct_texts} FROM (SELECT {', '.join(listed)} FROM {table.sample} LIMIT {SAMPLE})"
+    ).fetchall()[0]
+    return [k for k, distinct in enumerate(row[1:]) if distinct <= _REPEATS * row[0]]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dropforge.data.values import FLOAT32_MAX
 from dropforge.errors import InvalidRequest
 from dropforge.serving.manifest import Feature
 from dropforge.serving.predictor import Predictor, is_text, not_of_kind
@@ -147,14 +148,18 @@ def _numbers(predictor: Predictor, feature: Feature, values: Values, warnings: C
             if first[i] < len(codes):
                 read[i] = predictor.number(feature, value, int(first[i]))
         wide = read[codes]
-    infinite = np.isinf(wide)
-    if infinite.any():
-        row = int(np.argmax(infinite))
+    beyond = np.abs(wide) > FLOAT32_MAX
+    if beyond.any():
+        row = int(np.argmax(beyond))
         raise not_of_kind(feature, float(wide[row]), row)
     _count(warnings, "missing", feature, np.isnan(wide))
     if feature.minimum is not None and feature.maximum is not None:
         with np.errstate(invalid="ignore"):
-            _count(warnings, "out_of_range", feature, (wide < feature.minimum) | (wide > feature.maximum))
+            outside = (wide < feature.minimum) | (wide > feature.maximum)
+            if outside.any():  # is_outside: a limit that float32 rounded is what was rounded to it
+                rounded = wide.astype(np.float32)
+                outside &= (rounded < np.float32(feature.minimum)) | (rounded > np.float32(feature.maximum))
+            _count(warnings, "out_of_range", feature, outside)
     if predictor.raw:
         return wide
     if feature.log or feature.low is not None or feature.high is not None:
@@ -167,7 +172,11 @@ def _wide(feature: Feature, values: Values) -> np.ndarray | None:
     if isinstance(values, tuple):
         return None
     kind = values.dtype.kind
-    if kind in "fiu" or (kind == "b" and feature.kind == "boolean"):
+    if feature.kind == "boolean":
+        # Numbers that are neither 0 nor 1 are refused value by value.
+        plain = kind == "b" or (kind in "fiu" and bool(np.all((values == 0) | (values == 1) | (values != values))))  # noqa: PLR0124
+        return values.astype(np.float64) if plain else None
+    if kind in "fiu" and feature.kind != "datetime":
         return values.astype(np.float64)
     if kind == "M" and feature.kind == "datetime":
         # The two divisions of datetime.timestamp() / 86400, so that not even the last bit differs.

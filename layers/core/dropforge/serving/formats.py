@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from dropforge.data import csv_text
+from dropforge.data.values import LocalText
 from dropforge.errors import InvalidRequest
 
 MAX_DEPTH = 16
@@ -194,14 +194,13 @@ def _from_csv(body: bytes) -> list[Mapping[str, Any]]:
     try:
         text = body.decode("utf-8-sig")
         delimiter = _delimiter(text)
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+        rows = csv_text.rows(text, delimiter)
     except UnicodeDecodeError as error:
         raise InvalidRequest(
             f"the body is not UTF-8 at byte {error.start}", code="encoding", fix="send UTF-8"
         ) from None
-    except csv.Error as error:
+    except ValueError as error:
         raise InvalidRequest(f"not CSV: {error}", code="malformed_csv", fix="check quotes and delimiters") from None
-    rows = [r for r in rows if r]
     if not rows:
         raise InvalidRequest("the body is empty", code="empty_body", fix="send a header line and rows")
     header = [c.strip() for c in rows[0]]
@@ -214,7 +213,7 @@ def _from_csv(body: bytes) -> list[Mapping[str, Any]]:
                 code="malformed_csv",
                 fix="give every row all fields",
             )
-    cell = str if delimiter == "," else _point
+    cell = str if delimiter == "," else LocalText
     return [dict(zip(header, map(cell, row), strict=True)) for row in rows[1:]]
 
 
@@ -222,12 +221,6 @@ def _delimiter(text: str) -> str:
     """A comma, unless the header has none but another delimiter that uploads may have."""
     header = text.lstrip().partition("\n")[0]
     return "," if "," in header else next((d for d in ";\t|" if d in header), ",")
-
-
-def _point(cell: str) -> str:
-    """A decimal comma, as tables separated by semicolons have, as a point."""
-    whole, comma, fraction = cell.strip().lstrip("+-").partition(",")
-    return cell.replace(",", ".") if comma and whole.isdecimal() and fraction.isdecimal() else cell
 
 
 def _shape(message: str) -> NoReturn:

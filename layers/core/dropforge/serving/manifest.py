@@ -38,6 +38,7 @@ class Feature:
     low: float | None = None  # numbers are clipped to low … high,
     high: float | None = None
     log: bool = False  # then become sign(x)·ln(1+|x|)
+    number_format: str = "1234.5"  # how texts write the column's numbers (dropforge.data.values)
 
 
 @dataclass(frozen=True, slots=True)

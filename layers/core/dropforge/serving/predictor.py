@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
+from dropforge.data import values
 from dropforge.environment import Environment
 from dropforge.errors import BundleRejected, InvalidRequest
 from dropforge.serving import regression
 from dropforge.serving.calibration import calibrate
 from dropforge.serving.manifest import BundleManifest, Feature, GraphInput
 from dropforge.serving.steps import number_text, shape_numbers
-
-_TRUE = frozenset({"true", "t", "yes", "y", "1"})
-_FALSE = frozenset({"false", "f", "no", "n", "0"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +137,9 @@ class Predictor:
         warnings.extend(told)
         if any(w["code"] == "missing" for w in told):
             return None
-        return number_text(value) if feature.cast == "category" else str(value).strip(" \t")
+        if feature.cast == "category":
+            return number_text(value)
+        return category_text(value, self._known[feature.name], feature.merge)
 
     def _check_columns(self, records: Sequence[Mapping[str, Any]], warnings: list[dict[str, Any]]) -> None:
         wanted = self._features.keys()
@@ -165,9 +164,7 @@ class Predictor:
         number = self.number(feature, value, row)
         if number != number:  # noqa: PLR0124 - NaN
             warnings.append({"code": "missing", "row": row, "field": feature.name, "message": "treated as missing"})
-        elif (feature.minimum is not None and number < feature.minimum) or (
-            feature.maximum is not None and number > feature.maximum
-        ):
+        elif is_outside(feature, number):
             warnings.append(
                 {
                     "code": "out_of_range",
@@ -180,46 +177,32 @@ class Predictor:
 
     def number(self, feature: Feature, value: Any, row: int) -> float:
         """The value in double precision, NaN when missing. Raises InvalidRequest naming `row`."""
-        if isinstance(value, float | int) and not (isinstance(value, bool) and feature.kind != "boolean"):
-            try:
-                number = float(value)
-            except OverflowError:
-                raise not_of_kind(feature, value, row) from None
-            if math.isinf(number):
-                raise not_of_kind(feature, value, row)
-            return number
-        if value is None:
-            return math.nan
         if isinstance(value, str):
-            text = value.strip(" \t")
+            text = value.strip(values.BLANKS)
             if text in self._missing[feature.name] or text.lower() == "nan":
                 return math.nan
             if feature.cast == "number":
                 return _lenient(feature.merge.get(text, text))
-            return _parse(feature, text, row)
+            return _parse(feature, text, row, comma=isinstance(value, values.LocalText))
+        if value is None:
+            return math.nan
+        if isinstance(value, float | int):
+            return _checked(feature, value, row)
         raise not_of_kind(feature, value, row)
 
     def text(self, feature: Feature, value: Any, row: int, warnings: list[dict[str, Any]]) -> str:
         """The category the graph gets; what was done is appended to `warnings`. Raises InvalidRequest naming `row`."""
-        token = self.manifest.missing_token
-        if feature.cast == "category" and value is not None and not isinstance(value, bool | list | dict):
-            value = number_text(value)
-        if feature.merge and not isinstance(value, list | dict):
-            value = feature.merge.get(str(value).strip(" \t"), value)
-        if isinstance(value, str):
-            text = value.strip(" \t")
-            if text in self._known[feature.name]:
-                return text
-            missing = text in self._missing[feature.name] or text.lower() == "nan"
-        elif isinstance(value, bool | int | float) and value == value:  # noqa: PLR0124 - NaN
-            text, missing = str(value), False
-            if text in self._known[feature.name]:
-                return text
-        elif value is None or isinstance(value, float):
-            text, missing = "", True
-        else:
+        token, known = self.manifest.missing_token, self._known[feature.name]
+        if isinstance(value, list | dict):
             raise not_of_kind(feature, value, row)
-        if missing:
+        if feature.cast == "category" and value is not None and not isinstance(value, bool):
+            value = number_text(value)
+        text = category_text(value, known, feature.merge)
+        if feature.merge:
+            text = feature.merge.get(text, text)
+        if text in known:
+            return text
+        if text in self._missing[feature.name] or text.lower() == "nan":
             warnings.append({"code": "missing", "row": row, "field": feature.name, "message": "treated as missing"})
             return token
         told = f"{text!r} was not seen in training; treated as {feature.unseen or 'missing'}"
@@ -244,51 +227,78 @@ def is_text(tensor: GraphInput) -> bool:
     return tensor.dtype in {"string", "text"}
 
 
-def _parse(feature: Feature, text: str, row: int) -> float:
-    if feature.kind == "boolean":
-        lowered = text.lower()
-        if lowered in _TRUE | _FALSE:
-            return 1.0 if lowered in _TRUE else 0.0
-    elif feature.kind == "datetime":
-        try:
-            moment = datetime.fromisoformat(_iso(text))
-        except ValueError:
-            raise not_of_kind(feature, text, row) from None
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        return moment.timestamp() / 86_400
+def category_text(value: Any, known: Container[str], merged: Container[str] = ()) -> str:
+    """The category that a sent value names; empty for null. JSON's true is the text `true`, 7.0 the 7 of a file of integers.
+
+    A text stands for itself. Of the ways in which files write the same value, the one that training saw is taken.
+    """
+    if isinstance(value, str):
+        return value.strip(values.BLANKS)
+    if value is None or value != value:  # noqa: PLR0124 - NaN
+        return ""
+    if isinstance(value, bool):
+        ways = ("true", "True", "TRUE") if value else ("false", "False", "FALSE")
     else:
-        try:
-            number = float(text)
-        except ValueError:
-            raise not_of_kind(feature, text, row) from None
-        if math.isfinite(number) and "_" not in text:
-            return number
+        ways = (str(value), number_text(value), f"{number_text(value)}.0")
+    return next((w for w in ways if w in known or w in merged), ways[0])
+
+
+def is_outside(feature: Feature, number: float) -> bool:
+    """Whether a number lies outside what training saw. A limit that float32 rounded is what was rounded to it."""
+    low, high = feature.minimum, feature.maximum
+    if (low is None or number >= low) and (high is None or number <= high):
+        return False
+    rounded = np.float32(number)
+    return bool((low is not None and rounded < np.float32(low)) or (high is not None and rounded > np.float32(high)))
+
+
+def _checked(feature: Feature, value: float, row: int) -> float:
+    """A JSON number (or boolean) by the kind of its column, as an upload's reader takes its text."""
+    if value != value:  # noqa: PLR0124 - NaN
+        return math.nan
+    truth = isinstance(value, bool)
+    # A number in a column of dates would be days or milliseconds since when? No guess.
+    if (truth != (feature.kind == "boolean") and (truth or value not in {0, 1})) or feature.kind == "datetime":
+        raise not_of_kind(feature, value, row)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise not_of_kind(feature, value, row) from None
+    if values.is_beyond(number):
+        raise not_of_kind(feature, value, row)
+    return number
+
+
+def _parse(feature: Feature, text: str, row: int, *, comma: bool) -> float:
+    if feature.kind == "boolean":
+        truth = values.boolean(text)
+        if truth is not None:
+            return float(truth)
+    elif feature.kind == "datetime":
+        moment = values.moment(text)
+        if moment is not None:
+            return values.days(moment)
+    else:
+        number = values.number(text, values.format_of(text, feature.number_format, comma=comma))
+        if number is not None and not values.is_beyond(number, text):
+            return number if math.isfinite(number) else math.nan
     raise not_of_kind(feature, text, row)
 
 
-def _iso(text: str) -> str:
-    """2024/12/31 and 31.12.2024, with or without a time, as admission reads them."""
-    if text[4:5] == "/" == text[7:8]:
-        return text.replace("/", "-", 2)
-    if text[2:3] == "." == text[5:6]:
-        return f"{text[6:10]}-{text[3:5]}-{text[:2]}{text[10:]}"
-    return text
-
-
 def _lenient(text: str) -> float:
-    try:
-        number = float(text) if "_" not in text else math.nan
-    except ValueError:
-        return math.nan
-    return number if math.isfinite(number) else math.nan
+    number = values.number(text)
+    return number if number is not None and not values.is_beyond(number) else math.nan
 
 
 def not_of_kind(feature: Feature, value: Any, row: int) -> InvalidRequest:
     shown = repr(value)
     shown = shown if len(shown) <= 60 else f"{shown[:57]}…"
-    expected = {"integer": "a number", "number": "a number", "boolean": "true or false", "datetime": "an ISO date"}.get(
-        feature.kind, "text"
-    )
+    expected = {
+        "integer": "a number within ±3.4e38",
+        "number": "a number within ±3.4e38",
+        "boolean": "true or false",
+        "datetime": "a date such as 2024-12-31T10:00:00Z",
+    }.get(feature.kind, "text")
     return InvalidRequest(
         f"record {row}: {feature.name}: {shown} is not {expected}",
         code="invalid_value",

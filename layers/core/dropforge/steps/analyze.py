@@ -11,7 +11,7 @@ from dropforge import identity, settings_store
 from dropforge.analysis import render
 from dropforge.analysis.facts import Report
 from dropforge.data import quarantine
-from dropforge.data.admission import Admission, admit
+from dropforge.data.admission import Admission, admit, check_size
 from dropforge.data.datasets import Datasets, Entry
 from dropforge.data.engine import connect
 from dropforge.data.manifest import DatasetManifest
@@ -151,7 +151,12 @@ class _Analysis:
         )
         if report.verdict.word == "block":
             return self._block(report, run)
-        return self._train(manifest, reference_id, run) if self._approved(report) else self._await_approval()
+        return self._use(manifest, admission, run, reference_id) if self._approved(report) else self._await_approval()
+
+    def _use(self, manifest: DatasetManifest, admission: Admission, run: RunInfo, reference_id: str) -> UploadRecord:
+        if admission.untrained:
+            return self._store(manifest, admission.untrained, run)
+        return self._train(manifest, reference_id, run)
 
     def _approved(self, report: Report) -> bool:
         """Whether it may be used: nobody need be asked, or somebody has said yes."""
@@ -177,6 +182,7 @@ class _Analysis:
         if newest is None:
             return self._deleted()
         if self.record.version in {newest.version, newest.etag.strip('"')}:
+            check_size(newest.size, self.settings.data)  # before the download
             return None
         return self._skip(
             "superseded",
@@ -292,6 +298,18 @@ class _Analysis:
         mended = self.ports.book.find(upload_id) if upload_id else None
         return (self._mended_first(mended.key) or upload_id) if mended else upload_id
 
+    def _store(self, manifest: DatasetManifest, reason: str, made: RunInfo) -> UploadRecord:
+        """Rows without labels, or of one class, teach nothing by themselves; the next training reads them with the others."""
+        self.ports.tracking(self.settings.project).finish(made.run_id)
+        self.datasets.accept(Entry(dataset_id=manifest.dataset_id, upload_id=self.upload_id, accepted_at=now()))
+        stored = Reason(
+            stage="admission",
+            code="untrained",
+            message=f"compared and stored, not trained on: {reason}",
+            fix="nothing to do: the next upload with rows of several classes trains on these rows too",
+        )
+        return self.ports.book.advance(self.upload_id, "stored", reason=stored)
+
     def _block(self, report: Report, made: RunInfo) -> UploadRecord:
         self.ports.tracking(self.settings.project).finish(made.run_id)
         reason = Reason(
@@ -309,7 +327,9 @@ class _Analysis:
 
 
 def _reject(record: UploadRecord, error: RejectedUpload, ports: Ports) -> UploadRecord:
-    ports.log.warning("rejected", extra={"code": error.code, "why": error.message})
+    ports.log.warning(
+        "rejected", extra={"code": error.code}
+    )  # the message quotes cells; the record and the report have it
     uri = join(f"s3://{ports.artifact_bucket}", "reports", record.upload_id)
     page = render.rejection(record.key, error).encode()
     ports.store.put(join(uri, "report.html"), page, content_type="text/html; charset=utf-8")

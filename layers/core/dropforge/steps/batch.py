@@ -17,6 +17,7 @@ from typing import Any
 
 from dropforge import identity, settings_store
 from dropforge.data import quarantine, scoring
+from dropforge.data.admission import check_size
 from dropforge.data.engine import connect
 from dropforge.data.schema import Schema
 from dropforge.errors import NotFound, PermanentError, RejectedUpload, TransientError
@@ -71,7 +72,7 @@ def score(event: UploadEvent, ports: BatchPorts) -> UploadRecord:
         with tempfile.TemporaryDirectory(prefix="dropforge-") as folder:
             return _score(record, settings, ports, Path(folder))
     except RejectedUpload as error:
-        ports.log.warning("rejected", extra={"code": error.code, "why": error.message})
+        ports.log.warning("rejected", extra={"code": error.code})  # the message quotes cells; the record has it
         return _end(upload_id, "rejected", error, ports, "admission")
     except TransientError:
         raise
@@ -109,8 +110,11 @@ def sweep(ports: BatchPorts, *, older_than: timedelta) -> dict[str, str]:
 
 def _score(record: UploadRecord, settings: Settings, ports: BatchPorts, folder: Path) -> UploadRecord:
     file = folder / "upload"
+    source = f"s3://{record.bucket}/{record.key}"
+    if (found := ports.store.stat(source)) is not None:
+        check_size(found.size, settings.data)
     try:
-        ports.store.download(f"s3://{record.bucket}/{record.key}", file, record.version)
+        ports.store.download(source, file, record.version)
     except NotFound:
         reason = Reason(
             stage="admission",
@@ -122,7 +126,8 @@ def _score(record: UploadRecord, settings: Settings, ports: BatchPorts, folder: 
     active, _ = ActivePointer(ports.store, ports.data_bucket).read()
     predictor = open_active(ports.store, ports.data_bucket, active, ports.python)
     features = predictor.manifest.features
-    schema = Schema.model_validate({"columns": [{"name": f.name, "kind": f.kind} for f in features], "target": ""})
+    described = [{"name": f.name, "kind": f.kind, "number_format": f.number_format} for f in features]
+    schema = Schema.model_validate({"columns": described, "target": ""})
     with closing(connect(folder)) as database:
         rows = scoring.open_file(
             file,
