@@ -7,6 +7,7 @@ import re
 import shlex
 import tempfile
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,13 @@ from dropforge_cli.target import SETTINGS_FILE
 _SHOWN = 60
 
 
+class Task(StrEnum):
+    """What is learned."""
+
+    CLASSIFICATION = "classification"
+    REGRESSION = "regression"
+
+
 def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Start here")(init)
     app.command(rich_help_panel="Start here")(example)
@@ -28,6 +36,7 @@ def init(
     file: Annotated[Path, typer.Argument(help="CSV (also gzipped) or Parquet", exists=True, dir_okay=False)],
     target: Annotated[str, typer.Option(help="column to predict; guessed when left out")] = "",
     positive: Annotated[str, typer.Option(help="class whose probability matters, of two")] = "",
+    task: Annotated[Task | None, typer.Option(help="whether the target is a class or a number; else inferred")] = None,
     folder: Annotated[Path | None, typer.Option("--dir", help="new folder; named after the file when left out")] = None,
     force: Annotated[bool, typer.Option("--force", help="write over the folder's settings.yaml")] = False,
     json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
@@ -51,7 +60,7 @@ def init(
             fix="choose another folder with --dir, or write over it: --force",
         )
     with tempfile.TemporaryDirectory(prefix="dropforge-init-") as work:
-        found = guess(file, Path(work), target=target, positive=positive)
+        found = guess(file, Path(work), target=target, positive=positive, task=task.value if task else "")
     content = settings_writer.write(found, project_name(made.resolve()), file.name)
     parsed = settings.load(content, SETTINGS_FILE)
     trial = _trial(file, parsed.data)
@@ -120,8 +129,11 @@ def _show(found: Any, trial: dict[str, Any], file: Path, folder: Path) -> None:
     emit_table(("column", "read as", "use", "missing", "why"), rows)
     if len(columns) > _SHOWN:
         say(f"and {len(columns) - _SHOWN} more columns: see --json")
-    counted = ", ".join(f"{c.label} ({c.rows:,})" for c in found.classes[:10])
-    say(f"\ntarget   {found.target}: {found.target_why}\nclasses  {counted}")
+    say(f"\ntarget   {found.target}: {found.target_why}")
+    if found.task == "regression":
+        say("task     regression: a number to estimate")
+    else:
+        say(f"classes  {', '.join(f'{c.label} ({c.rows:,})' for c in found.classes[:10])}")
     if found.positive:
         say(f"positive {found.positive}: {found.positive_why}")
     say(f"missing  {', '.join(found.markers) or 'empty cells only'}")

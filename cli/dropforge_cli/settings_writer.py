@@ -29,7 +29,9 @@ def write(guess: Guess, project: str, source: str) -> str:
         *_models(guess.rows),
         "",
         "training:",
-        "  metric: roc_auc              # what tuning maximises: roc_auc | average_precision | log_loss | accuracy | f1",
+        "  metric: rmse                 # what tuning optimises: rmse | mae | mape | r2"
+        if guess.task == "regression"
+        else "  metric: roc_auc              # what tuning optimises: roc_auc | average_precision | log_loss | accuracy | f1",
         "  holdout_share: 0.2           # rows that no model sees before it is judged",
         "",
         "serving:",
@@ -42,8 +44,11 @@ def write(guess: Guess, project: str, source: str) -> str:
 
 def _data(guess: Guess) -> list[str]:
     lines = [_line(f"  target: {text(guess.target)}", f"to be predicted ({guess.target_why})")]
-    counted = ", ".join(f"{_plain(c.label)} {c.rows:,}" for c in guess.classes[:8])
-    lines.append(f"  # classes: {counted}{' …' if len(guess.classes) > 8 else ''}")
+    if guess.task == "regression":
+        lines.append(_line("  task: regression", "a number to estimate; classification: a class"))
+    else:
+        counted = ", ".join(f"{_plain(c.label)} {c.rows:,}" for c in guess.classes[:8])
+        lines.append(f"  # classes: {counted}{' …' if len(guess.classes) > 8 else ''}")
     if guess.positive:
         lines.append(
             _line(f"  positive_class: {text(guess.positive)}", f"its probability is scored ({guess.positive_why})")
@@ -55,7 +60,8 @@ def _data(guess: Guess) -> list[str]:
         lines += [_line(f"    - {text(c.name)}", c.why) for c in guess.columns if c.use == "ignored"]
     else:
         lines.append(_line("  ignore: []", "columns never used to predict"))
-    own = [c for c in guess.columns if c.markers or (c.number_format != PLAIN and c.use != "target")]
+    number = guess.task == "regression"
+    own = [c for c in guess.columns if c.markers or (c.number_format != PLAIN and (number or c.use != "target"))]
     if own:
         lines.append(
             "  columns:                     # what holds for one column only; also its type: integer number category …"
@@ -75,7 +81,7 @@ def _override(guess: Guess, column: ColumnGuess) -> list[str]:
     keys = []
     if column.markers:
         keys.append(f"missing_markers: {_list((*guess.markers, *column.markers))}")
-    if column.number_format != PLAIN and column.use != "target":
+    if column.number_format != PLAIN and (guess.task == "regression" or column.use != "target"):
         keys.append(f'number_format: "{column.number_format}"')
     return keys
 

@@ -147,7 +147,8 @@ class _Reading:
         if rows_in > self.data.limits.max_rows:
             raise sources.over_rows(rows_in, self.data.limits)
         labels = looks[self.data.target].counts if self.data.target in looks else ""
-        classes = target.counts(self.db, labels)
+        regression = self.data.task == "regression"
+        classes = {} if regression else target.counts(self.db, labels)
         schema = self._schema(looks, tuple(classes)[: target.MAX_CLASSES])
         self._rules = self._ruled(schema, () if partial else self._lone(classes))
         looks = {c: seen for c, seen in looks.items() if c in schema.names}
@@ -180,7 +181,10 @@ class _Reading:
                     fix="this is a defect of the reader: keep the file and report it; nothing of it was used",
                 )
             learned = {c: n for c, n in classes.items() if c not in self._rules[self.data.target].forbidden}
-            if not partial:
+            known_rows, distinct = target.numbers(self.db, schema, kept.relation) if regression else (0, 0)
+            if regression and not partial and self.reference is None:
+                target.check_numbers(schema, known_rows, distinct)
+            if not regression and not partial:
                 target.check(schema, learned, first=self.reference is None)
             file_sha256 = _sha256(path) if keep else ""
         finally:
@@ -210,7 +214,11 @@ class _Reading:
             bytes=path.stat().st_size,
             file_sha256=file_sha256,
             table=kept.relation,
-            untrained="" if partial else target.untrained(learned, self.data.target),
+            untrained=""
+            if partial
+            else target.untrained_numbers(known_rows, distinct, self.data.target)
+            if regression
+            else target.untrained(learned, self.data.target),
         )
 
     def _check_target(self) -> None:
@@ -310,7 +318,11 @@ class _Reading:
 
     def _inferred(self, column: str, look: survey.Look) -> Column:
         override = self.data.columns.get(column)
-        kind: Kind = "category" if column == self.data.target else cells.infer(look.probes)
+        kind: Kind = cells.infer(look.probes)
+        if column == self.data.target:
+            # Whole numbers of a regression are numbers: a later file may have fractions.
+            number = self.data.task == "regression" and kind in {"integer", "number"}
+            kind = "number" if number else "category"
         return Column(
             name=column, kind=override.type if override and override.type else kind, number_format=look.number_format
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from dropforge.data.guess_target import ClassCount
 from dropforge.data.schema import Kind
 from dropforge.data.values import COMMA, DECORATED, GROUPED, PLAIN, NumberFormat
 from dropforge.errors import InvalidRequest
+from dropforge.metrics import Task
 from dropforge.settings import DataSettings
 
 _MARKERS = ("?", "NA", "N/A", "n/a", "na", "#N/A", "<NA>", "NULL", "null", "-", "--", ".")
@@ -76,6 +77,7 @@ class Guess:
     positive: str
     positive_why: str
     checks: tuple[str, ...]
+    task: Task = "classification"
 
     @property
     def ignored(self) -> tuple[str, ...]:
@@ -86,7 +88,7 @@ class Guess:
         return tuple(c.name for c in self.columns if c.sensitive and c.use != "target")
 
 
-def guess(path: Path, workdir: Path, *, target: str = "", positive: str = "") -> Guess:
+def guess(path: Path, workdir: Path, *, target: str = "", positive: str = "", task: str = "") -> Guess:
     """Look at every cell of a CSV or Parquet file. `target` and `positive` are taken as given where they are.
 
     Raises RejectedUpload when the file is no table, InvalidRequest when no column (or not the one named) can be the target.
@@ -96,7 +98,7 @@ def guess(path: Path, workdir: Path, *, target: str = "", positive: str = "") ->
         data = DataSettings(target=next(c for c in reversed(form.header) if c), csv=form.csv)
         source = sources.open_source(form.path, workdir, db, data, None)
         source.hold(workdir)
-        return _Guessing(db, source, form).run(target, positive)
+        return _Guessing(db, source, form).run(target, positive, task)
 
 
 @dataclass(slots=True)
@@ -106,7 +108,7 @@ class _Guessing:
     form: Form
     checks: list[str] = field(default_factory=list)
 
-    def run(self, target: str, positive: str) -> Guess:
+    def run(self, target: str, positive: str, task: str) -> Guess:
         columns = self.source.header
         if target and target not in columns:
             raise InvalidRequest(*guess_target.unknown(target, columns))
@@ -127,13 +129,18 @@ class _Guessing:
             ],
             rows,
             target,
+            task,
         )
+        regression = chosen.task == "regression"
         at = columns.index(chosen.name)
-        classes = self._classes(looks[at])
-        guess_target.check_classes(chosen.name, classes)
+        classes = () if regression else self._classes(looks[at])
+        if regression:
+            guess_target.check_number(guesses[at].name, guesses[at].kind)
+        else:
+            guess_target.check_classes(chosen.name, classes)
         positive, positive_why = guess_target.positive(classes, positive)
         self.checks = [*self.form.checks, *chosen.checks, *self.checks, *guess_target.rare(classes)]
-        final = [self._as_target(c, chosen.why) if c.name == chosen.name else c for c in guesses]
+        final = [self._as_target(c, chosen.why, chosen.task) if c.name == chosen.name else c for c in guesses]
         if not any(c.use == "feature" for c in final):
             raise InvalidRequest(
                 "; ".join(
@@ -157,9 +164,12 @@ class _Guessing:
             positive=positive,
             positive_why=positive_why,
             checks=tuple(self.checks),
+            task=chosen.task,
         )
 
-    def _as_target(self, c: ColumnGuess, why: str) -> ColumnGuess:
+    def _as_target(self, c: ColumnGuess, why: str, task: Task) -> ColumnGuess:
+        if task == "regression":
+            return replace(c, kind="number", use="target", why=why, sensitive=False)
         return ColumnGuess(c.name, "category", "target", why, c.distinct, c.missing, c.markers)
 
     def _look(self, places: Sequence[int], own: Mapping[int, tuple[str, ...]]) -> list[survey.Look]:

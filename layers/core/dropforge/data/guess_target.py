@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dropforge.data.schema import Kind
-from dropforge.data.target import MAX_CLASSES
+from dropforge.data.target import FEWEST_NUMBERS, MAX_CLASSES
 from dropforge.errors import InvalidRequest
+from dropforge.metrics import Task
 
 MOST_CLASSES = MAX_CLASSES
 _NAMES = (
@@ -17,8 +18,27 @@ _NAMES = (
     *("loan_status", "status", "converted", "subscribed", "deposit", "attrition", "readmitted", "stroke", "purchased"),
     *("cancelled", "is_canceled", "won", "grade", "variety"),
 )
+_NUMBER_NAMES = (
+    *(
+        "price",
+        "amount",
+        "cost",
+        "costs",
+        "charges",
+        "charge",
+        "salary",
+        "wage",
+        "wages",
+        "pay",
+        "value",
+        "total",
+        "sales",
+    ),
+    *("revenue", "profit", "income", "rent", "fare", "duration", "demand", "consumption", "load", "strength", "yield"),
+    *("quantity", "count", "quality", "rating", "score", "target", "y", "ridership", "traffic", "mpg", "rings"),
+)
 _YES = ("true", "yes", "y", "t", "positive", "pos", "malignant", "fraud", "default", "churn", "churned", "bad", "died")
-_SURE, _FEW_ROWS, _FEW_CLASSES = 3, 20, 20
+_SURE, _FEW_ROWS, _FEW_CLASSES, _FEW_NUMBERS = 3, 20, 20, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +48,14 @@ class Candidate:
     distinct: int
     missing: int
     identifier: bool
+
+    @property
+    def task(self) -> Task:
+        """What a model of this column would do: many different numbers are estimated, few are classes."""
+        many = (self.kind == "number" and self.distinct > _FEW_NUMBERS) or (
+            self.kind == "integer" and self.distinct > _FEW_CLASSES
+        )
+        return "regression" if many else "classification"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,37 +70,65 @@ class Choice:
     why: str
     others: tuple[str, ...]
     checks: tuple[str, ...]
+    task: Task = "classification"
 
 
-def choose(candidates: Sequence[Candidate], rows: int, wanted: str) -> Choice:
-    """The target. Raises InvalidRequest when no column can be one."""
-    able = [c for c in candidates if _able(c, rows)]
+def choose(candidates: Sequence[Candidate], rows: int, wanted: str, task: str = "") -> Choice:
+    """The target and the task, each taken as given where it is. Raises InvalidRequest when no column can be the target."""
+    able = [c for c in candidates if _able(c, rows) and (not task or _fits(c, task))]
     if wanted:
-        return Choice(wanted, "named by you", tuple(c.name for c in able if c.name != wanted), ())
+        named = next(c for c in candidates if c.name == wanted)
+        doubts = () if task else _task_doubt(named)
+        return Choice(
+            wanted,
+            "named by you",
+            tuple(c.name for c in able if c.name != wanted),
+            doubts,
+            _as_task(task) or named.task,
+        )
     if not able:
         raise InvalidRequest(
-            f"no column has between 2 and {MOST_CLASSES} classes, so none can be the target",
+            f"no column has between 2 and {MOST_CLASSES} classes or numbers to estimate, so none can be the target",
             code="no_target",
-            fix="Dropforge classifies: add a column with a class for each row, and name it with --target",
+            fix="add a column with a class or a number for each row, and name it with --target",
         )
     scored = sorted(((_score(c, i, candidates), -i, c) for i, c in enumerate(candidates) if c in able), reverse=True)
     points, _, best = scored[0]
     others = tuple(c.name for _, _, c in scored[1:6])
     why = _reason(best, candidates)
     close = len(scored) > 1 and scored[1][0] > points - 1
-    named = best.name.lower().strip() in _NAMES
-    checks = []
-    if not named or points < _SURE or close or best.distinct > _FEW_CLASSES:
+    chosen = _as_task(task) or best.task
+    number = chosen == "regression"
+    named = best.name.lower().strip() in (*_NAMES, *(_NUMBER_NAMES if number else ()))
+    checks = [] if task else list(_task_doubt(best))
+    if not named or points < _SURE or close or (not number and best.distinct > _FEW_CLASSES):
         second = f"Second choice: {others[0]}" if others else "No other column can be one"
         more = f"; then {', '.join(others[1:])}" if len(others) > 1 else ""
         checks.append(f"the target is a guess: {best.name} ({why}). {second}{more}. Choose with --target")
-    number = _number_to_predict(candidates, best, rows)
-    if number:
+    last = "" if number else _number_to_predict(candidates, best, rows)
+    if last:
         checks.append(
-            f"{number}: the last column holds numbers and is likely what is to be predicted; "
+            f"{last}: the last column holds numbers and is likely what is to be predicted; "
             f"{best.name} is taken because it has classes. Choose with --target"
         )
-    return Choice(best.name, f"{why}; a guess" if checks else why, others, tuple(checks))
+    return Choice(best.name, f"{why}; a guess" if checks else why, others, tuple(checks), chosen)
+
+
+def _as_task(task: str) -> Task | None:
+    return "regression" if task == "regression" else "classification" if task == "classification" else None
+
+
+def _fits(c: Candidate, task: str) -> bool:
+    return c.kind in {"integer", "number"} if task == "regression" else c.distinct <= MOST_CLASSES
+
+
+def _task_doubt(c: Candidate) -> tuple[str, ...]:
+    """Numbers of which it cannot be told whether they are classes."""
+    if c.kind not in {"integer", "number"} or c.distinct <= 2 or c.distinct > MOST_CLASSES:
+        return ()
+    read = "a number to estimate (regression)" if c.task == "regression" else "classes"
+    other = "classification" if c.task == "regression" else "regression"
+    return (f"{c.name} holds {c.distinct} different numbers and is read as {read}. If that is wrong: --task {other}",)
 
 
 def _number_to_predict(candidates: Sequence[Candidate], best: Candidate, rows: int) -> str:
@@ -83,13 +139,11 @@ def _number_to_predict(candidates: Sequence[Candidate], best: Candidate, rows: i
 
 
 def _able(c: Candidate, rows: int) -> bool:
-    return (
-        2 <= c.distinct <= MOST_CLASSES
-        and not c.identifier
-        and c.kind != "datetime"
-        and c.missing < 0.5 * rows
-        and (c.distinct <= 2 or rows >= 3 * c.distinct)
-    )
+    if c.identifier or c.kind == "datetime" or c.missing >= 0.5 * rows:
+        return False
+    if c.task == "regression":
+        return rows - c.missing >= FEWEST_NUMBERS
+    return 2 <= c.distinct <= MOST_CLASSES and (c.distinct <= 2 or rows >= 3 * c.distinct)
 
 
 def _score(c: Candidate, place: int, every: Sequence[Candidate]) -> float:
@@ -107,14 +161,16 @@ def _score(c: Candidate, place: int, every: Sequence[Candidate]) -> float:
         points += 1
     if c.kind == "category" and c.distinct <= 20:
         points += 0.5
-    if c.kind in {"integer", "number"} and c.distinct > 20:
-        points -= 4
+    if c.task == "regression":
+        words = lowered.replace("-", "_").replace(" ", "_").split("_")
+        points += 2.5 if lowered in _NUMBER_NAMES else 1.5 if any(w in _NUMBER_NAMES for w in words) else -1
     return points
 
 
 def _reason(c: Candidate, every: Sequence[Candidate]) -> str:
-    parts = [f"{c.distinct} classes"]
-    if c.name.lower().strip() in _NAMES:
+    number = c.task == "regression"
+    parts = [f"{c.distinct:,} different numbers" if number else f"{c.distinct} classes"]
+    if c.name.lower().strip() in (*_NAMES, *(_NUMBER_NAMES if number else ())):
         parts.insert(0, "its name")
     if c.name == every[-1].name:
         parts.insert(0, "the last column")
@@ -136,11 +192,21 @@ def check_classes(target: str, classes: Sequence[ClassCount]) -> None:
         raise InvalidRequest(
             f"{target!r} has more than {MOST_CLASSES} different values: a number to be estimated, or an identifier",
             code="too_many_classes",
-            fix="Dropforge classifies: choose another --target, or add a column with groups of its values",
+            fix="choose another --target, or add a column with groups of its values",
         )
     if len(classes) < 2:
         raise InvalidRequest(
             f"{target!r} has fewer than two classes", code="one_class_target", fix="choose another --target"
+        )
+
+
+def check_number(target: str, kind: Kind) -> None:
+    """Raises InvalidRequest for a regression's target that holds no numbers."""
+    if kind not in {"integer", "number"}:
+        raise InvalidRequest(
+            f"{target!r} holds no numbers ({kind})",
+            code="target_not_numeric",
+            fix="choose another --target, or --task classification",
         )
 
 

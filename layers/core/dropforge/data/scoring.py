@@ -125,7 +125,9 @@ class ScoringFile:
             for f, c in zip(self.source.fields, self.source.header, strict=True)
         ]
         answer = f"[{shown}][label + 1]" if classes else "label"
-        carried.append(f"{answer if parquet or not classes else self._safe(answer)} AS {name(_free('prediction', taken))}")
+        carried.append(
+            f"{answer if parquet or not classes else self._safe(answer)} AS {name(_free('prediction', taken))}"
+        )
         carried += [f"p{k} AS {name(_free(f'probability_{c}', taken))}" for k, c in enumerate(classes)]
         plain = f"SELECT r.* FROM {self.source.original or self.source.relation} r POSITIONAL JOIN {_TABLE} t WHERE NOT t.{_BAD}"
         joined = f"SELECT {', '.join(carried)} FROM ({plain}) r POSITIONAL JOIN {_SCORES} s"

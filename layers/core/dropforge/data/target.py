@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dropforge.data.engine import name
 from dropforge.data.schema import Schema
 from dropforge.errors import RejectedUpload
 
@@ -30,6 +31,41 @@ def lone_classes(classes: Mapping[str, int], known: tuple[str, ...], share: floa
     return lone if len(lone) <= most and len(classes) - len(lone) > 1 else ()
 
 
+FEWEST_NUMBERS = 20  # rows with a number below which a regression cannot be fitted and judged
+
+
+def numbers(connection: Any, schema: Schema, table: str) -> tuple[int, int]:
+    """Rows of the accepted table with a number in a regression's target, and how many different ones there are."""
+    column = name(schema.target)
+    if not schema.column(schema.target).numeric:
+        return 0, 0
+    found = connection.execute(f"SELECT count({column}), count(DISTINCT {column}) FROM {table}").fetchone()
+    return int(found[0]), int(found[1])
+
+
+def untrained_numbers(rows: int, distinct: int, target: str) -> str:
+    """As `untrained`, for a regression."""
+    if not rows:
+        return f"no row has a number in the target {target!r}"
+    return "" if distinct > 1 else f"the target {target!r} is the same in every row"
+
+
+def check_numbers(schema: Schema, rows: int, distinct: int) -> None:
+    """Raises RejectedUpload for a first file from which no number can be learned."""
+    if not schema.column(schema.target).numeric:
+        raise RejectedUpload(
+            f"the target {schema.target!r} holds texts, and data.task is regression",
+            code="target_not_numeric",
+            fix="choose a column of numbers as data.target, or set data.task: classification",
+        )
+    if rows < FEWEST_NUMBERS or distinct < 2:
+        raise RejectedUpload(
+            f"the target {schema.target!r} has {rows} numbers, {distinct} of them different: nothing can be learned",
+            code="too_few_numbers",
+            fix=f"upload at least {FEWEST_NUMBERS} rows in which it varies, or correct data.target",
+        )
+
+
 def untrained(classes: Mapping[str, int], target: str) -> str:
     """Why a file that is compared with a reference is stored without a training of its own; empty when it is trained on."""
     if len(classes) > 1:
@@ -52,5 +88,5 @@ def check(schema: Schema, classes: Mapping[str, int], *, first: bool) -> None:
         raise RejectedUpload(
             f"the target {schema.target!r} has more than {MAX_CLASSES} classes",
             code="too_many_classes",
-            fix="is it a number or an identifier? Dropforge classifies: choose another target, or group its values",
+            fix="a number to estimate? set data.task: regression; an identifier? choose another target; else group its values",
         )
