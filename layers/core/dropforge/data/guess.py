@@ -26,7 +26,6 @@ _MARKERS = ("?", "NA", "N/A", "n/a", "na", "#N/A", "<NA>", "NULL", "null", "-", 
 _FEW_TEXTS = 3  # a column of numbers with so few different texts among them: the texts mean missing
 _SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, 999.0, 9999.0, 99999.0, 999999.0)
 _MONTH_FIRST = r"[0-9]{1,2}/[0-9]{1,2}/[0-9]{2,4}.*"
-_TOGETHER = 50  # columns asked about in one statement
 _SENSITIVE = ("sex", "gender", "race", "ethnic", "religion", "nationality", "disab")
 _IDENTIFIER_NAMES = ("id", "uuid", "guid", "key", "index", "rownum", "row", "number", "no", "nr", sources.UNNAMED)
 
@@ -60,6 +59,7 @@ class _Facts:
     decorated: int
     example: str  # a text with digits that is no number
     sentinels: dict[float, int]
+    common: tuple[str, ...]  # the most frequent texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class _Guessing:
         for i, again in zip(own, self._look(list(own), own), strict=True):
             looks[i] = again
         rows = max((look.cells for look in looks), default=0)
-        facts = self._facts(looks, own)
+        facts = self._facts(looks)
         guesses = [self._column(i, looks[i], facts[i], own.get(i, ()), rows) for i in range(len(columns))]
         self._say_formats(looks)
         chosen = guess_target.choose(
@@ -223,47 +223,46 @@ class _Guessing:
         ]
         return cells.layered(self.source.relation, columns)
 
-    def _facts(self, looks: Sequence[survey.Look], own: Mapping[int, tuple[str, ...]]) -> list[_Facts]:
-        """Distinct values, range, sentinels and odd dates of every column, many columns in one pass."""
-        facts: list[_Facts] = []
+    def _facts(self, looks: Sequence[survey.Look]) -> list[_Facts]:
+        """Distinct values, range, sentinels and odd dates of every column: those that were judged together in one statement."""
         listed = ", ".join(f"{s!r}::DOUBLE" for s in _SENTINELS)
-        for start in range(0, len(looks), _TOGETHER):
-            places = list(range(start, min(start + _TOGETHER, len(looks))))
-            select: list[str] = []
-            for k in range(len(places)):
-                rest = f"d{k} NOT IN ({listed})"
-                select += [
-                    f"count(DISTINCT v{k})",
-                    f"min(d{k})",
-                    f"max(d{k})",
-                    f"min(d{k}) FILTER ({rest})",
-                    f"max(d{k}) FILTER ({rest})",
-                    f"count(*) FILTER (regexp_full_match(v{k}, {quote(_MONTH_FIRST)}))",
-                    f"count(*) FILTER (d{k} IS NULL AND regexp_full_match(v{k}, {quote(DECORATED)}))",
-                    f"min(v{k}) FILTER (d{k} IS NULL AND v{k} SIMILAR TO '.*[0-9].*')",
-                    *(f"count(*) FILTER (d{k} = {s!r}::DOUBLE)" for s in _SENTINELS),
-                ]
-            row = self._all(f"SELECT {', '.join(select)} FROM {self._rows(places, looks, own)}")[0]
-            width = len(select) // len(places)
-            for k in range(len(places)):
-                distinct, low, high, rest_low, rest_high, month, decorated, example, *often = row[
-                    k * width : (k + 1) * width
-                ]
+        rest = f"d0 NOT IN ({listed})"
+        select = [
+            "count(DISTINCT v0)",
+            "min(d0)",
+            "max(d0)",
+            f"min(d0) FILTER ({rest})",
+            f"max(d0) FILTER ({rest})",
+            f"sum(c) FILTER (regexp_full_match(v0, {quote(_MONTH_FIRST)}))",
+            f"sum(c) FILTER (d0 IS NULL AND regexp_full_match(v0, {quote(DECORATED)}))",
+            "min(v0) FILTER (d0 IS NULL AND regexp_matches(v0, '[0-9]'))",
+            *(f"sum(c) FILTER (d0 = {s!r}::DOUBLE)" for s in _SENTINELS),
+        ]
+        ranked = (
+            "SELECT g, list(v0 ORDER BY r) FROM (SELECT g, v0, row_number() OVER (PARTITION BY g ORDER BY sum(c) DESC, v0) AS r "
+            "FROM {rows} WHERE v0 IS NOT NULL GROUP BY g, v0) WHERE r <= {most} GROUP BY g"
+        )
+        of_group: dict[tuple[str, int], _Facts] = {}
+        for rows in sorted({look.rows for look in looks if look.rows}):
+            common = dict(self._all(ranked.format(rows=rows, most=personal.SAMPLE)))
+            for g, distinct, low, high, rest_low, rest_high, month, decorated, example, *often in self._all(
+                f"SELECT g, {', '.join(select)} FROM {rows} GROUP BY g"
+            ):
                 sentinels = {s: int(n) for s, n in zip(_SENTINELS, often, strict=True) if n}
-                facts.append(
-                    _Facts(
-                        int(distinct),
-                        low,
-                        high,
-                        rest_low,
-                        rest_high,
-                        int(month),
-                        int(decorated),
-                        example or "",
-                        sentinels,
-                    )
+                of_group[rows, int(g)] = _Facts(
+                    int(distinct),
+                    low,
+                    high,
+                    rest_low,
+                    rest_high,
+                    int(month or 0),
+                    int(decorated or 0),
+                    example or "",
+                    sentinels,
+                    tuple(str(v) for v in common.get(g, ())),
                 )
-        return facts
+        nothing = _Facts(0, None, None, None, None, 0, 0, "", {}, ())
+        return [of_group.get((look.rows, look.group), nothing) for look in looks]
 
     def _column(self, i: int, look: survey.Look, facts: _Facts, own: tuple[str, ...], rows: int) -> ColumnGuess:
         column, kind, n = self.source.header[i], cells.infer(look.probes), look.probes["n"]
@@ -281,7 +280,7 @@ class _Guessing:
             kind in {"category", "boolean"} and any(s in column.lower() for s in _SENSITIVE) and facts.distinct <= 20
         )
         why = reason or _kind_reason(kind, look, facts.distinct)
-        looks_like = self._personal(column, kind, look, ignored=bool(reason))
+        looks_like = self._personal(column, kind, facts, ignored=bool(reason))
         return ColumnGuess(
             column,
             kind,
@@ -295,12 +294,9 @@ class _Guessing:
             look.number_format if numeric else PLAIN,
         )
 
-    def _personal(self, column: str, kind: Kind, look: survey.Look, *, ignored: bool) -> str:
+    def _personal(self, column: str, kind: Kind, facts: _Facts, *, ignored: bool) -> str:
         """As the report has it (data.personal); a person decides what becomes of the column."""
-        if not look.counts:
-            return ""
-        common = self._all(f"SELECT a FROM ({look.counts}) AS l(a, n) ORDER BY n DESC, a LIMIT {personal.SAMPLE}")
-        detected = personal.detect(column, [str(v) for (v,) in common], kind=kind)
+        detected = personal.detect(column, facts.common, kind=kind)
         if detected:
             advice = "leave it out of the file or replace it by a pseudonym"
             also = "" if ignored else ", or add it to data.ignore"

@@ -41,6 +41,8 @@ class Look:
     number_format: NumberFormat = PLAIN
     values: str = ""
     counts: str = ""
+    rows: str = ""  # SQL of the cells (g, c, r0 … b0) of this column and of the others that were judged with it
+    group: int = 0  # the column's g among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,8 @@ def _judged(db: Any, batch: _Batch, number_format: NumberFormat) -> dict[int, Lo
             number_format=number_format,
             values=f"SELECT DISTINCT v0 {texts}" if g in batch.repeated else "",
             counts=f"SELECT v0, CAST(sum(c) AS BIGINT) {texts} GROUP BY 1",
+            rows=rows,
+            group=int(g),
         )
     nothing = Look(0, {}, 0, 0, dict.fromkeys([*cells.probes(0), "distinct_values"], 0), dict.fromkeys(_JUDGED, 0))
     return {i: looks.get(i, nothing) for i in batch.columns}  # without a row there is no group
