@@ -82,7 +82,9 @@ def test_a_labelled_version_is_served(cloud: Any, reference: dict[str, Any], adu
 @pytest.mark.parametrize(("method", "resource"), ACCESS)
 def test_every_route_refuses_whom_it_should(cloud: Any, method: str, resource: str) -> None:
     """Nobody gets in without credentials; the key alone opens no administrative route; nor does a made-up signature."""
-    url = cloud.outputs["ApiUrl"] + resource.format(upload_id="0" * 20, model="nobody", name="nobody", version="1")
+    url = cloud.outputs["ApiUrl"] + resource.format(
+        upload_id="0" * 20, dataset_id="0" * 16, model="nobody", name="nobody", version="1"
+    )
     key = {"x-api-key": cloud.outputs["ApiKey"]}
     made_up = signing.credentials("AKIAIOSFODNN7EXAMPLE", "made-up")
     false = signing.sign(method, url, {}, b"{}", region=cloud.outputs["Region"], credentials=made_up)

@@ -162,7 +162,7 @@ def test_row_numbers_without_a_name(guessed: Guessed) -> None:
     [
         (b"x\n1\n2\n", RejectedUpload, "one column only"),
         (b"", RejectedUpload, "empty"),
-        (b"a,b\n" + b"".join(b"%d.5,%d\n" % (i, i) for i in range(400)), InvalidRequest, "no column has between 2"),
+        (b"a,b\n" + b"".join(b"%d.5,%d\n" % (i, i) for i in range(400)), InvalidRequest, "no column is left"),
         (b"3,2,no,yes\n" + b"1,2,3,4,5\n" * 9, RejectedUpload, "no header"),
     ],
 )
@@ -175,10 +175,15 @@ def test_what_is_no_table_to_learn_from_is_refused(
 
 
 def test_a_number_with_many_values_is_no_class(guessed: Guessed) -> None:
-    """Naming it as target is answered with what to do."""
+    """As classes it is refused, with what to do."""
     with pytest.raises(InvalidRequest, match="more than 100") as caught:
-        guessed(_table(), target="salary")
-    assert "classifies" in caught.value.fix
+        guessed(_table(), target="salary", task="classification")
+    assert "--target" in caught.value.fix
+
+
+def test_a_number_with_many_values_is_estimated(guessed: Guessed) -> None:
+    """Naming it as target makes a regression."""
+    assert guessed(_table(), target="salary").task == "regression"
 
 
 def test_the_encoding_of_windows_is_read_and_said(guessed: Guessed) -> None:

@@ -278,10 +278,14 @@ def test_a_guessed_target_is_marked_with_the_second_choice(tmp_path: Path) -> No
     assert f"Second choice: {found.other_targets[0]}" in said
 
 
-def test_a_number_in_the_last_column_is_named(tmp_path: Path) -> None:
-    """It is likely what is to be predicted."""
+def test_a_number_in_the_last_column_is_estimated(tmp_path: Path) -> None:
+    """It is likely what is to be predicted; the settings that follow are those of a regression."""
+    from dropforge_cli import settings_writer
+
     found = _guessed(tmp_path, "cement,age,strength", [f"{i}.5,{i % 9},{i * 1.37:.2f}" for i in range(300)])
-    assert any(c.startswith("strength: ") and "predicted" in c for c in found.checks)
+    assert (found.target, found.task) == ("strength", "regression")
+    parsed = load(settings_writer.write(found, "demo", "my.csv"))
+    assert (parsed.data.task, parsed.training.metric, parsed.promotion.metric) == ("regression", "rmse", "rmse")
 
 
 @pytest.mark.parametrize(

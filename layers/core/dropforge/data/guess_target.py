@@ -35,7 +35,7 @@ _NUMBER_NAMES = (
         "sales",
     ),
     *("revenue", "profit", "income", "rent", "fare", "duration", "demand", "consumption", "load", "strength", "yield"),
-    *("quantity", "count", "quality", "rating", "score", "target", "y", "ridership", "traffic", "mpg", "rings"),
+    *("quantity", "count", "quality", "rating", "score", "target", "ridership", "traffic", "mpg", "rings"),
 )
 _YES = ("true", "yes", "y", "t", "positive", "pos", "malignant", "fraud", "default", "churn", "churned", "bad", "died")
 _SURE, _FEW_ROWS, _FEW_CLASSES, _FEW_NUMBERS = 3, 20, 20, 10
@@ -77,14 +77,14 @@ def choose(candidates: Sequence[Candidate], rows: int, wanted: str, task: str = 
     """The target and the task, each taken as given where it is. Raises InvalidRequest when no column can be the target."""
     able = [c for c in candidates if _able(c, rows) and (not task or _fits(c, task))]
     if wanted:
-        named = next(c for c in candidates if c.name == wanted)
-        doubts = () if task else _task_doubt(named)
+        given = next(c for c in candidates if c.name == wanted)
+        doubts = () if task else _task_doubt(given)
         return Choice(
             wanted,
             "named by you",
             tuple(c.name for c in able if c.name != wanted),
             doubts,
-            _as_task(task) or named.task,
+            _as_task(task) or given.task,
         )
     if not able:
         raise InvalidRequest(
@@ -98,14 +98,14 @@ def choose(candidates: Sequence[Candidate], rows: int, wanted: str, task: str = 
     why = _reason(best, candidates)
     close = len(scored) > 1 and scored[1][0] > points - 1
     chosen = _as_task(task) or best.task
-    number = chosen == "regression"
-    named = best.name.lower().strip() in (*_NAMES, *(_NUMBER_NAMES if number else ()))
+    estimated = chosen == "regression"
+    named = best.name.lower().strip() in (_NUMBER_NAMES if estimated else _NAMES)
     checks = [] if task else list(_task_doubt(best))
-    if not named or points < _SURE or close or (not number and best.distinct > _FEW_CLASSES):
+    if not named or points < _SURE or close or (not estimated and best.distinct > _FEW_CLASSES):
         second = f"Second choice: {others[0]}" if others else "No other column can be one"
         more = f"; then {', '.join(others[1:])}" if len(others) > 1 else ""
         checks.append(f"the target is a guess: {best.name} ({why}). {second}{more}. Choose with --target")
-    last = "" if number else _number_to_predict(candidates, best, rows)
+    last = "" if estimated else _number_to_predict(candidates, best, rows)
     if last:
         checks.append(
             f"{last}: the last column holds numbers and is likely what is to be predicted; "
@@ -149,9 +149,15 @@ def _able(c: Candidate, rows: int) -> bool:
 def _score(c: Candidate, place: int, every: Sequence[Candidate]) -> float:
     points = 0.0
     lowered = c.name.lower().strip()
-    if lowered in _NAMES:
+    words = lowered.replace("-", "_").replace(" ", "_").split("_")
+    if c.task == "regression":
+        if lowered in _NUMBER_NAMES:
+            points += 2.5 - 0.03 * _NUMBER_NAMES.index(lowered)
+        else:
+            points += 1.5 if any(w in _NUMBER_NAMES for w in words) else -1
+    elif lowered in _NAMES:
         points += 5 - 0.05 * _NAMES.index(lowered)
-    elif any(w in _NAMES for w in lowered.replace("-", "_").replace(" ", "_").split("_")):
+    elif any(w in _NAMES for w in words):
         points += 2
     if place == len(every) - 1:
         points += 3
@@ -161,16 +167,13 @@ def _score(c: Candidate, place: int, every: Sequence[Candidate]) -> float:
         points += 1
     if c.kind == "category" and c.distinct <= 20:
         points += 0.5
-    if c.task == "regression":
-        words = lowered.replace("-", "_").replace(" ", "_").split("_")
-        points += 2.5 if lowered in _NUMBER_NAMES else 1.5 if any(w in _NUMBER_NAMES for w in words) else -1
     return points
 
 
 def _reason(c: Candidate, every: Sequence[Candidate]) -> str:
     number = c.task == "regression"
     parts = [f"{c.distinct:,} different numbers" if number else f"{c.distinct} classes"]
-    if c.name.lower().strip() in (*_NAMES, *(_NUMBER_NAMES if number else ())):
+    if c.name.lower().strip() in (_NUMBER_NAMES if number else _NAMES):
         parts.insert(0, "its name")
     if c.name == every[-1].name:
         parts.insert(0, "the last column")
