@@ -121,7 +121,7 @@ def queues(target: Target) -> Iterator[Finding]:
         (
             "failed events",
             "FailedEventsQueueUrl",
-            "their analysis failed after all retries; the sweep takes the uploads up again",
+            "their analysis failed after all retries; recovery sends them again",
         ),
     ):
         depth = _depth(sqs, target.outputs[key])

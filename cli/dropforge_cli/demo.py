@@ -96,7 +96,7 @@ def _send(target: Target, file: Path, title: str) -> dict[str, Any]:
         ]
         if earlier:
             return dict(target.api("GET", f"/uploads/{earlier[-1]['upload_id']}").json())
-    if record["state"] not in {"concluded", "skipped"}:
+    if record["state"] not in {"concluded", "accepted", "skipped"}:
         from dropforge_cli.uploads import finish
 
         finish(record, json=False)

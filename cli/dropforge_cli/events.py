@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from typing import Annotated, Any
-from urllib.parse import quote_plus
 
 import typer
 
-from dropforge import identity
+from dropforge import events, identity
 from dropforge.errors import NotFound
+from dropforge.messages import UploadEvent
 from dropforge_cli.output import emit_json
 from dropforge_cli.target import Target
 
@@ -48,10 +48,9 @@ def newest(target: Target, message: Message) -> str:
 
 def for_analyze(record: dict[str, Any]) -> dict[str, Any]:
     """S3's notification of the object, as far as it is read."""
-    told = {"key": quote_plus(record["key"], safe="/"), "size": record["size"], "versionId": record["version"]}
-    told |= {"sequencer": record["sequencer"]} if record["sequencer"] else {}
-    entity = {"bucket": {"name": record["bucket"]}, "object": told}
-    return {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": entity}]}
+    return events.notification(
+        UploadEvent.parse({k: record[k] for k in ("bucket", "key", "version", "size", "sequencer")})
+    )
 
 
 def for_conclude(target: Target, record: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""sweep, redrive: what was left lying is taken up again."""
+"""recover, redrive: uploads whose work has died are sent on again."""
 
 from __future__ import annotations
 
@@ -7,31 +7,35 @@ from typing import Annotated, Any
 
 import typer
 
+from dropforge import retry_limits
+from dropforge.events import uploads_in
+from dropforge.uploads import FOLDERS
 from dropforge_cli.output import emit_facts, emit_json
 from dropforge_cli.target import Target
 
+RECOVERY_MINUTES = retry_limits.RECOVERY_AFTER.total_seconds() / 60
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def register(app: typer.Typer) -> None:
     panel = "Operations"
-    app.command(rich_help_panel=panel)(sweep)
+    app.command(rich_help_panel=panel)(recover)
     app.command(rich_help_panel=panel)(redrive)
 
 
-def sweep(
-    minutes: Annotated[float, typer.Option("--older-than", help="minutes without a step", min=0)] = 20,
+def recover(
+    minutes: Annotated[float, typer.Option("--older-than", help="minutes without a step", min=0)] = RECOVERY_MINUTES,
     json: Json = False,
 ) -> None:
-    """Take up every upload whose work has died: what the schedule does every 15 minutes, now."""
+    """Retry every upload whose work has died: what the schedule does every 15 minutes, now."""
     target = Target.find()
-    payload = json_module.dumps({"sweep": {"older_than_minutes": minutes}})
+    payload = json_module.dumps({"older_than_minutes": minutes})
     # In the background: it may take longer than a client waits.
     target.client("lambda").invoke(
-        FunctionName=target.outputs["AnalyzeFunction"], InvocationType="Event", Payload=payload
+        FunctionName=target.outputs["RecoverFunction"], InvocationType="Event", Payload=payload
     )
-    told = {"sweep": "started", "see": "dropforge uploads"}
-    emit_json(told) if json else emit_facts(told)
+    started = {"recovery": "started", "see": "dropforge uploads"}
+    emit_json(started) if json else emit_facts(started)
 
 
 def redrive(json: Json = False) -> None:
@@ -51,9 +55,9 @@ def redriven(sqs: Any, functions: Any, outputs: Any) -> dict[str, int]:
         event = json_module.loads(body).get("requestPayload")
         if not isinstance(event, dict):
             return False
-        functions.invoke(
-            FunctionName=outputs["AnalyzeFunction"], InvocationType="Event", Payload=json_module.dumps(event)
-        )
+        to_score = any(upload.key.startswith(FOLDERS["batch"]) for upload in uploads_in(event))
+        function = outputs["BatchFunction" if to_score else "AnalyzeFunction"]
+        functions.invoke(FunctionName=function, InvocationType="Event", Payload=json_module.dumps(event))
         return True
 
     def train(body: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import typer
 
@@ -15,10 +16,11 @@ from dropforge_cli.progress import Follower
 from dropforge_cli.target import Target
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-_TERMINAL = {"concluded", "scored", "rejected", "blocked", "failed", "skipped", "stored"}
+_TERMINAL = {"concluded", "accepted", "scored", "rejected", "blocked", "failed", "skipped", "stored"}
 _WAITS = "awaiting_approval"
 _COLOURS = {
     "concluded": "green",
+    "accepted": "green",
     "scored": "green",
     "rejected": "red",
     "failed": "red",
@@ -67,7 +69,7 @@ def _serve(target: Target, record: dict[str, Any], *, json: bool) -> None:
     """The best version of an upload that ended well answers from now on."""
     from dropforge_cli.models import serve_best
 
-    if record["state"] not in {"concluded", "skipped"}:
+    if record["state"] not in {"concluded", "accepted", "skipped"}:
         finish(record, json=json)
         return
     served = serve_best(target)
@@ -154,11 +156,20 @@ def _decide(upload_id: str, action: str, why: str, *, json: bool) -> None:
         say(f"follow it: dropforge watch {decision['subject']}")
 
 
-def uploads(context: typer.Context, json: Json = False) -> None:
-    """List uploads, newest first; `uploads approve` and `uploads reject` decide about one that waits."""
+def uploads(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(help="how many, of one page", min=1, max=200)] = 50,
+    cursor: Annotated[str, typer.Option(help="of the next page, as the page before told it")] = "",
+    json: Json = False,
+) -> None:
+    """List uploads, newest first, a page at a time; `uploads approve` and `uploads reject` decide about one that waits."""
     if context.invoked_subcommand:
         return
-    listed = Target.find().api("GET", "/uploads").json()["uploads"]
+    query = urlencode({"limit": limit, **({"cursor": cursor} if cursor else {})})
+    page = Target.find().api("GET", f"/uploads?{query}").json()
+    listed = page["uploads"]
+    if page["next"]:
+        say(f"more: dropforge uploads --limit {limit} --cursor {page['next']}")
     if json:
         emit_json(listed)
         return
@@ -208,6 +219,9 @@ def follow_upload(target: Target, upload_id: str, patience: float = 7200) -> dic
         for step in (record or {}).get("history", ())[seen:]:
             _tell_state(time.monotonic() - started, step["state"], _remark(record or {}, step["state"]))
             seen += 1
+        if record and record["trained_by"]:
+            say(f"its rows are trained together with those of upload {record['trained_by']}: following that one")
+            return follow_upload(target, record["trained_by"], patience - (time.monotonic() - started))
         if record and record["state"] in {*_TERMINAL, _WAITS}:
             return record
         if record and record["state"] == "training":
@@ -239,6 +253,8 @@ def _remark(record: dict[str, Any], state: str) -> str:
     if state == "analysed":
         aside = f", {record['rows_quarantined']:,} set aside" if record["rows_quarantined"] else ""
         return f"  verdict {record['verdict']}; {record['rows_used']:,} rows used{aside}"
+    if state == "waiting":
+        return "  accepted; the training starts when no further file arrives (training.trigger in settings.yaml)"
     if state == "training" and record.get("cost"):
         limit = record["cost"]
         return f"  costs at most {limit['training_at_most']:.4f} {limit['currency']} at the prices in settings.yaml"
@@ -283,5 +299,5 @@ def finish(record: dict[str, Any], *, json: bool) -> None:
         else:
             for m in (m for m in record["models"] if "error" in m):
                 tell_error(f"{m['model']} was not trained: {m['error']}", "")
-    if record["state"] not in {"concluded", "scored", "skipped"}:
+    if record["state"] not in {"concluded", "accepted", "scored", "skipped"}:
         raise typer.Exit(1)

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 STATE_TONES: Final = {
-    "concluded": "good", "skipped": "warn", "rejected": "bad", "blocked": "bad", "failed": "bad",
+    "concluded": "good", "accepted": "good", "scored": "good", "skipped": "warn", "rejected": "bad", "blocked": "bad", "failed": "bad",
     "awaiting_approval": "warn", "stored": "good", "pass": "good", "reference": "accent", "warn": "warn", "block": "bad",
 }  # fmt: skip
-TERMINAL: Final = frozenset({"concluded", "rejected", "blocked", "failed", "skipped", "stored"})
+TERMINAL: Final = frozenset({"concluded", "accepted", "scored", "rejected", "blocked", "failed", "skipped", "stored"})
 
 
 _METRICS: Final = {

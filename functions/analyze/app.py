@@ -1,22 +1,19 @@
-"""Lambda handler for objects that arrive under `incoming/`, for the sweep that forgets none of them, and for looks at live traffic."""
+"""Lambda handler for objects that arrive under `incoming/`, for the start of trainings, and for looks at live traffic."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import cache
 from typing import Any
 
 from dropforge import bootstrap, events, identity, observability
 from dropforge.steps import decisions
 from dropforge.steps.analyze import analyze
+from dropforge.steps.attempt import Context, Invocation
 from dropforge.steps.carry_out import carry_out
 from dropforge.steps.monitor import MonitorPorts, monitor
-from dropforge.steps.reporting import Ports
-from dropforge.steps.retrain import retrain
-from dropforge.steps.sweep import stuck_minutes, sweep
-
-# Longer than the function's timeout with its retries: what is older has no delivery left.
-SWEEP_AFTER = timedelta(minutes=20)
+from dropforge.steps.retrain import resume, retrain
+from dropforge.steps.trigger import due
+from dropforge.steps.upload_ports import Ports
 
 
 @cache
@@ -24,9 +21,12 @@ def _world() -> bootstrap.World:
     return bootstrap.world()
 
 
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """S3 notification in, upload ids and states out; or `{"sweep": {}}`, `{"retrain": {}}`, `{"monitor": {}}` in, what was done."""
-    world = _world()
+def handler(event: dict[str, Any], context: Context | None) -> dict[str, Any]:
+    """S3 notification in, upload ids and states out; or one of these in, what was done out:
+
+    `{"trigger": {"round": 1}}`, `{"retrain": {}}` or `{"retrain": {"upload_id": …}}` to go on with one, `{"monitor": {}}`.
+    """
+    world, invocation = _world(), Invocation.of(context)
     log = world.log("analyze")
     ports = Ports(
         store=world.store,
@@ -37,14 +37,13 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         artifact_bucket=world.env.artifact_bucket,
         log=log,
     )
-    if "sweep" in event:
-        minutes = event["sweep"].get("older_than_minutes") if isinstance(event["sweep"], dict) else None
-        done = sweep(ports, older_than=SWEEP_AFTER if minutes is None else timedelta(minutes=float(minutes)))
-        log.info("sweep done", extra={"swept": len(done), "metrics": {"StuckMinutes": stuck_minutes(world.uploads)}})
-        return {"swept": done}
+    if "trigger" in event:
+        return {"wait_seconds": due(int(event["trigger"]["round"]), ports)}
     if "retrain" in event:
-        cause = event["retrain"].get("cause", "") if isinstance(event["retrain"], dict) else ""
-        record = retrain(ports, cause=str(cause)[:80])
+        asked = event["retrain"] if isinstance(event["retrain"], dict) else {}
+        if upload_id := asked.get("upload_id", ""):
+            return {"retraining": {upload_id: resume(ports.book.get(upload_id), ports, invocation).state}}
+        record = retrain(ports, invocation, cause=str(asked.get("cause", ""))[:80])
         return {"retraining": {record.upload_id: record.state} if record else {}}
     if "monitor" in event:
         return monitor(MonitorPorts(world.store, world.env.data_bucket, log))
@@ -56,7 +55,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             continue
         with observability.context(correlation_id=upload_id):
             log.info("upload received", extra={"key": upload.key, "size": upload.size})
-            states[upload_id] = analyze(upload, ports).state
+            states[upload_id] = analyze(upload, ports, invocation).state
     if not states:
         log.info("no upload in this event")
     return {"uploads": states}

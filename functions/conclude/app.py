@@ -39,6 +39,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             settings=settings,
             store=world.store,
             registry=world.registry,
+            book=world.uploads,
             bucket=world.env.data_bucket,
             log=log,
             python=bool(world.env.python_function),

@@ -83,8 +83,8 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
             for number in range(1, config.workers + 1):
                 start_worker(config, outputs, number)
     if fresh or restarted:
-        with _timed("sweep", progress) as note:
-            note.append(sweep(config, outputs, older_than_minutes=0))
+        with _timed("recovery", progress) as note:
+            note.append(recover(config, outputs, older_than_minutes=0))
     if config.ui_port:
         page.join()
         if errors:
@@ -196,16 +196,14 @@ def start_worker(config: Config, outputs: dict[str, str], number: int = 1) -> No
     process.start([sys.executable, "-m", "dropforge_training.worker"], env, config.home)
 
 
-def sweep(config: Config, outputs: dict[str, str], *, older_than_minutes: float) -> str:
-    """A restart ends every running execution: the uploads they belonged to are taken up again at once."""
-    payload = json.dumps({"sweep": {"older_than_minutes": older_than_minutes}})
-    # As long as the function may run: a client that gave up earlier would ask for a second sweep beside the first.
-    functions = deploy.client(config, "lambda", patience=960)
-    swept: dict[str, str] = {}
-    for function in ("AnalyzeFunction", "BatchFunction"):
-        answer = functions.invoke(FunctionName=outputs[function], Payload=payload)
-        swept |= json.loads(answer["Payload"].read()).get("swept", {})
-    return f"({len(swept)} uploads taken up again)" if swept else ""
+def recover(config: Config, outputs: dict[str, str], *, older_than_minutes: float) -> str:
+    """A restart ends every running execution and every function: their uploads are sent on again at once."""
+    payload = json.dumps({"older_than_minutes": older_than_minutes})
+    # As long as the function may run: a client that gave up earlier would ask for a second recovery beside the first.
+    functions = deploy.client(config, "lambda", patience=330)
+    answer = functions.invoke(FunctionName=outputs["RecoverFunction"], Payload=payload)
+    recovered = json.loads(answer["Payload"].read()).get("recovered", {})
+    return f"({len(recovered)} uploads sent on again)" if recovered else ""
 
 
 def start_emulator(config: Config) -> bool:

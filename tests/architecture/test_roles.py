@@ -18,6 +18,7 @@ RESOURCES: dict[str, Any] = load_template(ROOT / "template.yaml")["Resources"]
 
 READ, WRITE = "s3:GetObject", "s3:PutObject"
 # Actions that know no resource types; for them `*` is the only resource there is. Nothing else may name it.
+CLOSE = ("s3:DeleteObject", "data/uploads/open/*")  # entries of the index
 WITHOUT_RESOURCES = {
     "states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat",  # the task token is the right
     "ecr:GetAuthorizationToken",
@@ -30,20 +31,26 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         (READ, "data/config/*"), (WRITE, "data/config/settings-*.yaml"), (READ, "data/decisions/*"),
         *((a, f"data/{room}/*") for a in (READ, WRITE) for room in ("datasets", "uploads", "quarantine")),
         (READ, "data/captured/*"), (READ, "data/labels/*"), (READ, "data/monitoring/*"), (WRITE, "data/monitoring/*"),
-        (READ, "data/serving/active.json"), ("s3:ListBucket", "data"), ("s3:ListBucketVersions", "data"),
+        (READ, "data/serving/active.json"), ("s3:ListBucket", "data"), CLOSE,
         *((a, f"artifacts/{room}/*") for a in (READ, WRITE) for room in ("reports", "mlflow")),
-        ("s3:ListBucket", "artifacts"), ("states:StartExecution", "stateMachine"), ("states:DescribeExecution", "execution"),
+        ("s3:ListBucket", "artifacts"), ("states:StartExecution", "stateMachine"),
+    },
+    "RecoverFunction": {
+        (READ, "data/uploads/*"), (WRITE, "data/uploads/*"), CLOSE, (READ, "data/config/settings.yaml"), (READ, "data/datasets/*"),
+        ("s3:ListBucket", "data"), ("s3:ListBucketVersions", "data"),
+        ("lambda:InvokeFunction", "AnalyzeFunction"), ("lambda:InvokeFunction", "BatchFunction"),
+        ("states:StartExecution", "stateMachine"), ("states:DescribeExecution", "execution"),
     },
     "BatchFunction": {
         (READ, "data/batch/*"), ("s3:GetObjectVersion", "data/batch/*"), (READ, "data/config/settings.yaml"),
         (READ, "data/serving/active.json"), (READ, "data/uploads/*"),
         (READ, "data/integrity/*"),
         *((WRITE, f"data/{room}/*") for room in ("uploads", "predictions", "quarantine")),
-        (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "data"), ("s3:ListBucketVersions", "data"),
+        (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "data"), CLOSE,
         ("s3:ListBucket", "artifacts"), ("lambda:InvokeFunction", "PredictPythonFunction"),
     },
     "ConcludeFunction": {
-        (READ, "data/uploads/*"), (WRITE, "data/uploads/*"), (READ, "data/config/*"), ("s3:ListBucket", "data"),
+        (READ, "data/uploads/*"), (WRITE, "data/uploads/*"), (READ, "data/config/*"), ("s3:ListBucket", "data"), CLOSE,
         (READ, "data/integrity/*"), (WRITE, "data/integrity/*"),  # nobody else writes there
         (READ, "data/serving/*"), (WRITE, "data/serving/*"),  # a switch by promotion.auto_promote
         (READ, "artifacts/mlflow/*"), (WRITE, "artifacts/mlflow/*/gate.json"), ("s3:ListBucket", "artifacts"),
@@ -70,12 +77,15 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         ("xray:PutTraceSegments", "*"), ("xray:PutTelemetryRecords", "*"),
     },
     "TrainingStateMachine": {
-        ("sqs:SendMessage", "TrainingQueue"), ("lambda:InvokeFunction", "ConcludeFunction"), ("ecs:RunTask", "training tasks"),
+        ("sqs:SendMessage", "TrainingQueue"), ("lambda:InvokeFunction", "ConcludeFunction"),
+        ("lambda:InvokeFunction", "AnalyzeFunction"), ("ecs:RunTask", "training tasks"),
         ("iam:PassRole", "TrainingRole"), ("iam:PassRole", "TrainingExecutionRole"),
         *((a, "*") for a in WITHOUT_RESOURCES if a.startswith("xray:")),
     },
     "TrainingRole": {
-        *((f"sqs:{a}", "TrainingQueue") for a in ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes")),
+        *((f"sqs:{a}", "TrainingQueue") for a in (
+            "ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes", "SendMessage",
+        )),
         *((a, "*") for a in WITHOUT_RESOURCES if a.startswith("states:")),
         (READ, "data/datasets/*"), (READ, "data/config/*"), (READ, "data/serving/active.json"),
         (READ, "data/integrity/*"), ("lambda:InvokeFunction", "PredictPythonFunction"),  # the champion, when it is a pickle
@@ -112,6 +122,7 @@ KEY, SECRET = {"kms:Decrypt", "kms:GenerateDataKey"}, {"secretsmanager:GetSecret
 OF_KEY = {
     "AnalyzeFunction",
     "BatchFunction",
+    "RecoverFunction",
     "ConcludeFunction",
     "ControlFunction",
     "PredictFunction",
@@ -138,12 +149,17 @@ OF_SECRET = {"AnalyzeFunction", "ConcludeFunction", "ControlFunction", "Training
 # What each part reaches of each adapter. Every public method must be somebody's.
 REACHES: dict[str, dict[str, set[str]]] = {
     "AnalyzeFunction": {
-        "S3Store": {"get", "get_if_changed", "put", "download", "upload", "stat", "list", "versions"},
-        "StepFunctionsWorkflow": {"start", "status"},
+        "S3Store": {"get", "get_if_changed", "put", "download", "upload", "stat", "list", "delete"},
+        "StepFunctionsWorkflow": {"start"},
         "Secrets": {"read"},
     },
+    "RecoverFunction": {
+        "S3Store": {"get", "put", "stat", "list", "versions", "delete"},
+        "StepFunctionsWorkflow": {"start", "status"},
+        "LambdaFunction": {"send"},
+    },
     "ConcludeFunction": {
-        "S3Store": {"get", "put", "stat", "list"},
+        "S3Store": {"get", "put", "stat", "list", "delete"},
         "Secrets": {"read"},
         "KmsKey": {"generate", "verify"},
     },
@@ -156,14 +172,14 @@ REACHES: dict[str, dict[str, set[str]]] = {
     },
     "PredictFunction": {"S3Store": {"get", "get_if_changed", "put"}, "LambdaFunction": {"invoke"}},
     "BatchFunction": {
-        "S3Store": {"get", "put", "download", "upload", "stat", "list", "versions"},
+        "S3Store": {"get", "put", "download", "upload", "stat", "list", "delete"},
         "LambdaFunction": {"invoke"},
     },
     "PredictPythonRole": {"S3Store": {"get"}},
     "TrainingRole": {
         "LambdaFunction": {"invoke"},
         "S3Store": {"get", "put", "download", "upload", "stat", "list"},
-        "SqsQueue": {"receive", "extend", "delete", "depth"},
+        "SqsQueue": {"send", "receive", "extend", "delete", "depth"},
         "StepFunctionsWorkflow": {"succeed", "fail", "heartbeat"},
         "CloudWatchHandler": {"emit"},
         "Secrets": {"read"},
@@ -183,9 +199,8 @@ SERVICES = {
     "_logs": "logs",
     "_kms": "kms",
 }
-# Methods that no deployed part calls: the state machine sends jobs; `send` serves tests and tools;
-# lifecycle rules are written by `dropforge apply`, with the credentials of whoever runs it.
-NOBODYS = {("BucketLifecycle", "apply"), ("SqsQueue", "send")}
+# Methods that no deployed part calls: lifecycle rules are written by `dropforge apply`, with the credentials of whoever runs it.
+NOBODYS = {("BucketLifecycle", "apply")}
 
 
 # Statements that come with a parameter; each has a test of its own.

@@ -237,6 +237,7 @@ def test_the_state_machine_reads_fields_that_exist() -> None:
     """Every path into the request, the job or the error names a field that somebody writes."""
     known: dict[str, type[Message]] = {"job": TrainingJob, "result": JobResult}
     top = {*TrainingRequest.model_fields, "outcomes", "failure", "conclusion", "job", "result"}
+    top |= {"round", "wait_seconds", "answer"}  # of an execution that waits for the quiet period
     for state in STATES.values():
         for path in [*_paths(state.get("Parameters", {})), state.get("ItemsPath", "$.jobs")]:
             _, first, *rest = path.split(".")

@@ -28,7 +28,13 @@ FUNCTIONS = {
     for name, resource in load_template(ROOT / "template.yaml")["Resources"].items()
     if resource["Type"] == "AWS::Serverless::Function"
 }
-OF_OTHERS = {"s3_put": "analyze", "s3_test": "analyze", "sweep": "analyze", "batch_put": "batch", "predict": "predict"}
+OF_OTHERS = {
+    "s3_put": "analyze",
+    "s3_test": "analyze",
+    "trigger": "analyze",
+    "batch_put": "batch",
+    "predict": "predict",
+}
 ROWS = 3000
 
 

@@ -99,6 +99,51 @@ def test_listing_is_by_prefix_in_key_order(store: ObjectStore) -> None:
     assert [o.uri for o in store.list("s3://bucket/b/")] == ["s3://bucket/b/1", "s3://bucket/b/2"]
 
 
+def test_a_listing_goes_on_behind_a_key_and_ends_at_its_limit(store: ObjectStore) -> None:
+    """Pages of any size give every key once, in order; a limit of more than there is gives all."""
+    uris = [f"s3://bucket/b/{n}" for n in range(7)]
+    for uri in (*uris, "s3://bucket/a", "s3://bucket/c"):
+        store.put(uri, b"x")
+    found, after = [], ""
+    while page := [o.uri for o in store.list("s3://bucket/b/", after=after, limit=3)]:
+        found.append(page)
+        after = page[-1]
+    assert found == [uris[:3], uris[3:6], uris[6:]]
+    assert [o.uri for o in store.list("s3://bucket/b/", limit=100)] == uris
+
+
+def test_a_deleted_object_is_gone_and_its_versions_stay(store: ObjectStore) -> None:
+    """Neither read nor listed; writing it anew is a first write; deleting what is absent is no error."""
+    store.put(KEY, b"one")
+    version = store.get(KEY).version
+    store.delete(KEY)
+    store.delete(KEY)
+    store.delete("s3://bucket/never")
+    with pytest.raises(NotFound):
+        store.get(KEY)
+    assert store.stat(KEY) is None
+    assert list(store.list("s3://bucket/folder/")) == []
+    assert store.get(KEY, version).body == b"one"
+    store.put(KEY, b"two", if_absent=True)
+    assert store.get(KEY).body == b"two"
+
+
+def test_versions_go_on_behind_a_version(store: ObjectStore) -> None:
+    """Pages of two of three keys with three versions each: every version once, whichever key a page ends in."""
+    for key in ("a", "b", "c"):
+        for n in range(3):
+            store.put(f"s3://bucket/v/{key}", f"{key}{n}".encode())
+    found: list[tuple[str, str]] = []
+    after = ("", "")
+    while page := [(o.uri, o.version) for o in store.versions("s3://bucket/v/", after=after, limit=2)]:
+        assert len(page) <= 2
+        found += page
+        after = page[-1]
+    assert sorted(store.get(uri, version).body for uri, version in found) == sorted(
+        f"{key}{n}".encode() for key in "abc" for n in range(3)
+    )
+
+
 def test_every_version_is_listed(store: ObjectStore) -> None:
     """Overwritten ones too, each with the version id under which it is read; nothing outside the prefix."""
     for body in (b"one", b"two"):

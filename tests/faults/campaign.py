@@ -32,7 +32,7 @@ from dropforge_local import cloud, deploy
 from dropforge_local.layout import Config
 
 ROOT = Path(__file__).parents[2]
-TERMINAL = {"concluded", "rejected", "blocked", "failed", "skipped", "stored"}
+TERMINAL = {"concluded", "accepted", "rejected", "blocked", "failed", "skipped", "stored"}
 MODELS = "models:\n  - {name: logistic_regression, class: dropforge_training.models.logistic_regression:LogisticRegression,\n"
 SETTINGS = f"""\
 project: campaign
@@ -161,13 +161,13 @@ class Campaign:
     def records(self) -> list[dict[str, Any]]:
         return [self.patiently(lambda s=s: self.record(s.upload_id)) for s in self.sent]
 
-    def sweep(self) -> None:
+    def recover(self) -> None:
         """The scheduled one, sooner."""
         with self._mending:
             try:
-                cloud.sweep(self.config, self.outputs, older_than_minutes=0.5)
+                cloud.recover(self.config, self.outputs, older_than_minutes=0.5)
             except Exception as error:
-                say(f"sweep: {error}")
+                say(f"recovery: {error}")
 
     def settle(self, seconds: float) -> list[dict[str, Any]]:
         deadline = time.monotonic() + seconds
@@ -178,7 +178,7 @@ class Campaign:
             if not open_ or time.monotonic() > deadline:
                 return records
             time.sleep(15)
-            self.sweep()
+            self.recover()
 
     def judge(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """What was promised, counted."""

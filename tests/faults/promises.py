@@ -28,7 +28,7 @@ PROMISES = (
         "the template's OnFailure destination; events that raise, on the local cloud",
         (A + "test_template.py::test_a_lost_event_leaves_a_trace", F + "test_cloud.py::test_every_failed_event_is_kept"),
     ),
-    Promise(6, "Every object reaches a terminal state", "events suppressed; stores that fail; the sweep afterwards"),
+    Promise(6, "Every object reaches a terminal state", "events suppressed; stores that fail; recovery afterwards"),
     Promise(7, "A slow job is not done twice at once", "a job three times as long as its visibility, a second worker asking"),
     Promise(8, "A poison message stops nothing", "one message in ten is no job, two workers, SQS of the emulator"),
     Promise(9, "Dead letters can be delivered again", "dropforge redrive on full dead-letter queues"),
@@ -101,7 +101,7 @@ FAULTS = (
     Promise(
         40,
         "Clock jumps, doubled messages, deleted objects",
-        "the sweep's clock two days off; a job again after its success",
+        "recovery's clock two days off; a job again after its success",
     ),
 )
 # What a machine of one's own cannot show.

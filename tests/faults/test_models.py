@@ -202,8 +202,15 @@ def test_ready_means_that_the_model_was_checked(tmp_path: Path) -> None:
 
     store = MemoryStore()
     store.put("s3://data/config/settings.yaml", b"x")
-    parts: dict[str, Any] = {"registry": MemoryRegistry(), "queue": MemoryQueue(), "book": UploadBook(store, "data")}
-    told = json.loads(json.dumps(browse.health(store=store, bucket="data", **parts)))
+    ports = browse.HealthPorts(
+        store=lambda: store,
+        registry=MemoryRegistry,
+        queue=MemoryQueue,
+        book=lambda: UploadBook(store, "data"),
+        bucket="data",
+        log=logging.getLogger("faults"),
+    )
+    told = json.loads(json.dumps(browse.health(ports)))
     assert (told["live"], told["ready"]) == (True, False)
     ActivePointer(store, "data").replace(bundles.keep(store, "s3://artifacts", 1), "")
-    assert browse.health(store=store, bucket="data", **parts)["ready"]
+    assert browse.health(ports)["ready"]

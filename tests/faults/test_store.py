@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from dropforge import identity
 from dropforge.adapters.s3 import S3Store
 from dropforge.errors import Conflict, DropforgeError, TransientError
 from dropforge.serving.pointer import Active, ActivePointer
-from dropforge.steps.sweep import sweep
 from dropforge.tuning.journal import Journal
 from harness.processes import s3_store
 from harness.proxy import KINDS, FaultProxy
@@ -133,7 +131,7 @@ def test_of_racing_switches_one_wins(s3: S3Store, times: Times, figure: Figure) 
 @pytest.mark.promise(11, 6)
 @pytest.mark.parametrize("kind", [k for k in KINDS if k != "held"])
 def test_an_upload_comes_through_every_kind_of_fault(emulator: int, kind: str, times: Times, figure: Figure) -> None:
-    """Analysis over a store that fails one call in five, the event delivered three times and then swept: it trains, once."""
+    """Analysis over a store that fails one call in five, the event delivered three times and then recovered: it trains, once."""
     count = times(1, 8)
     with FaultProxy(emulator, {kind: 0.2}, seed=6) as proxy:
         world = World(s3_store(emulator))
@@ -148,10 +146,10 @@ def test_an_upload_comes_through_every_kind_of_fault(emulator: int, kind: str, t
             except DropforgeError as error:
                 assert error.retryable, error
         for _ in range(3):
-            sweep(sick.ports, older_than=timedelta(0))
+            sick.recover(ports=sick.ports)
     states = Counter(world.record(e).state for e in events)
     assert states == {"training": count}
-    # By name: the sweep also starts anew what the tests before left in this bucket, whose workflows are gone.
+    # By name: recovery also starts anew what the tests before left in this bucket, whose workflows are gone.
     own = {identity.execution_name(world.record(e).upload_id) for e in events}
     assert own <= set(world.workflow.executions)
     assert len(own) == count

@@ -14,6 +14,7 @@ import pytest
 
 from dropforge import settings_store
 from dropforge.adapters.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking, MemoryWorkflow
+from dropforge.adapters.memory_function import MemoryFunction
 from dropforge.bootstrap import World
 from dropforge.environment import Environment
 
@@ -30,7 +31,14 @@ def event() -> Callable[[str], dict[str, Any]]:
 @pytest.fixture
 def world() -> World:
     """Fakes instead of adapters; the shipped settings in force."""
-    made = World(Environment(data_bucket=DATA, artifact_bucket="artifacts", mlflow_tracking_uri="http://127.0.0.1:1"))
+    env = Environment(
+        data_bucket=DATA,
+        artifact_bucket="artifacts",
+        mlflow_tracking_uri="http://127.0.0.1:1",
+        analyze_function="analyze",
+        batch_function="batch",
+    )
+    made = World(env)
     tracking = MemoryTracking()
     fakes: dict[str, Any] = {
         "store": MemoryStore(),
@@ -39,6 +47,8 @@ def world() -> World:
         "registry": MemoryRegistry(tracking),
     }
     vars(made).update(fakes)  # where cached_property keeps what it built
+    functions = {name: MemoryFunction(lambda event: event) for name in ("analyze", "batch")}
+    vars(made).update(functions=functions, function=functions.__getitem__)
     vars(made)["tracking"] = lambda _experiment: tracking
     settings_store.apply(made.store, DATA, (ROOT / "settings.yaml").read_bytes())
     return made

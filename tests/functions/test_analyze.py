@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dropforge import identity
 from dropforge.events import uploads_in
+from dropforge.uploads import UploadRecord
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_keys_are_decoded(event: Any) -> None:
@@ -50,8 +58,39 @@ def test_every_key_survives_the_event(load: Any, event: Any) -> None:
 
 
 def test_a_file_to_be_scored_is_read_from_its_own_event(load: Any, event: Any) -> None:
-    """An object that is gone ends skipped; a test event is no file; the sweep answers."""
+    """An object that is gone ends skipped; a test event is no file."""
     states = load("batch").handler(event("batch_put"), None)["uploads"]
     assert list(states.values()) == ["skipped"]
     assert load("batch").handler(event("s3_test"), None) == {"uploads": {}}
-    assert load("batch").handler({"sweep": {}}, None) == {"swept": {}}
+
+
+def test_recovery_sends_events_to_the_function_that_gets_them(load: Any, event: Any, world: Any) -> None:
+    """Of an object without a record; what it sends is a notification the function reads, and only that function gets it."""
+    world.store.put(f"s3://{world.env.data_bucket}/batch/a.csv", b"x")
+    world.store.put(f"s3://{world.env.data_bucket}/incoming/b.csv", b"x")
+    done = load("recover").handler({"older_than_minutes": 0}, None)["recovered"]
+    assert len(done) == 2
+    for name, key in (("analyze", "incoming/b.csv"), ("batch", "batch/a.csv")):
+        (sent,) = world.functions[name].sent
+        (upload,) = uploads_in(json.loads(sent))
+        assert upload.key == key
+        assert identity.upload_id(upload.bucket, upload.key, upload.version) in done
+
+
+def test_recovery_works_where_the_others_break() -> None:
+    """Its function has neither DuckDB nor MLflow: importing it and what it calls needs none of them."""
+    code = (
+        "import sys; sys.path.insert(0, 'functions/recover'); import app; "
+        "print([m for m in ('mlflow', 'duckdb', 'sklearn', 'pandas', 'jinja2', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_retraining_is_gone_on_with_by_its_id(load: Any, event: Any, world: Any) -> None:
+    """What recovery sends of a record that stopped halfway; it comes to an end, here for want of its data."""
+    world.uploads.open(
+        UploadRecord(upload_id="c" * 20, bucket="b", key="retrain/2026-01-01", version="v", dataset_id="d")
+    )
+    told = load("analyze").handler({"retrain": {"upload_id": "c" * 20}}, None)
+    assert told == {"retraining": {"c" * 20: "failed"}}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from dropforge.errors import SettingsError
 from dropforge.messages import ModelProgress
 from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.manifest import BundleManifest
@@ -74,11 +75,14 @@ def test_a_body_that_claims_to_be_base64_must_be(load: Any, event: Any) -> None:
 
 def test_uploads_are_listed_and_found_by_key(load: Any, event: Any, world: Any) -> None:
     """The key filter is exact."""
-    assert _call(load, event("uploads")) == (200, {"uploads": []})
+    assert _call(load, event("uploads")) == (200, {"uploads": [], "next": ""})
     _upload(world)
     assert [u["upload_id"] for u in _call(load, event("uploads"))[1]["uploads"]] == [ID]
+    for limit in ("0", "201", "x", "-1"):
+        refused = {**event("uploads"), "multiValueQueryStringParameters": {"limit": [limit]}}
+        assert _call(load, refused)[0] == 422
     other = {**event("uploads"), "multiValueQueryStringParameters": {"key": ["incoming/other.csv"]}}
-    assert _call(load, other)[1] == {"uploads": []}
+    assert _call(load, other)[1] == {"uploads": [], "next": ""}
 
 
 def test_an_upload_tells_its_state_and_links(load: Any, event: Any, world: Any) -> None:
@@ -130,6 +134,26 @@ def test_health_says_what_is_wrong(load: Any, event: Any) -> None:
     status, told = _call(load, event("health"))
     assert (status, told["live"], told["ready"], told["status"]) == (200, True, False, "not_ready")
     assert told["parts"]["active_model"]["error"] == "no_active_model"
+
+
+@pytest.mark.parametrize("part", ["store", "registry", "queue", "uploads"])
+@pytest.mark.parametrize("error", [SettingsError("no address"), RuntimeError("secret-canary"), OSError("disk")])
+def test_health_answers_whatever_cannot_be_built(
+    load: Any, event: Any, world: Any, part: str, error: Exception
+) -> None:
+    """An adapter that raises when it is built is one sick part, 200 like any other, and tells no detail of a defect."""
+
+    class Broken(type(world)):  # type: ignore[misc]  # the class of a fixture
+        pass
+
+    def build(_self: Any) -> Any:
+        raise error
+
+    setattr(Broken, part, property(build))
+    world.__class__ = Broken
+    status, told = _call(load, event("health"))
+    assert (status, told["status"] in {"degraded", "not_ready"}) == (200, True)
+    assert "secret-canary" not in json.dumps(told)
 
 
 def test_nothing_active_is_409(load: Any, event: Any) -> None:

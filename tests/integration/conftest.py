@@ -15,7 +15,7 @@ from dropforge import identity
 
 Drop = Callable[[str, bytes], str]
 Wait = Callable[..., dict[str, Any]]
-TERMINAL = {"concluded", "rejected", "blocked", "failed", "skipped", "stored"}
+TERMINAL = {"concluded", "accepted", "rejected", "blocked", "failed", "skipped", "stored"}
 
 
 @pytest.fixture(scope="session")

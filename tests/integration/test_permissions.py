@@ -22,7 +22,7 @@ from dropforge_local.rooms import ROOMS
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
-ROLES = ("Analyze", "Batch", "Conclude", "Control", "Predict", "PredictPython", "Training")
+ROLES = ("Analyze", "Batch", "Recover", "Conclude", "Control", "Predict", "PredictPython", "Training")
 NOTIFYING = {"incoming", "batch", "decisions"}
 DENIED = {"AccessDenied", "AccessDeniedException"}
 
@@ -42,6 +42,7 @@ READS = {
         "artifacts": ("reports", "mlflow"),
     },
     "Batch": {"data": ("batch", "uploads", "integrity"), "artifacts": ("mlflow",)},
+    "Recover": {"data": ("datasets", "uploads"), "artifacts": ()},
     "Conclude": {"data": ("config", "uploads", "serving", "integrity"), "artifacts": ("mlflow",)},
     "Control": {
         "data": (
@@ -64,6 +65,7 @@ READS = {
 WRITES = {
     "Analyze": {"data": ("datasets", "uploads", "quarantine", "monitoring"), "artifacts": ("reports", "mlflow")},
     "Batch": {"data": ("uploads", "quarantine", "predictions"), "artifacts": ()},
+    "Recover": {"data": ("uploads",), "artifacts": ()},
     "Conclude": {"data": ("uploads", "serving", "integrity"), "artifacts": ()},  # serving: promotion.auto_promote
     "Control": {"data": ("incoming", "batch", "serving", "labels", "decisions"), "artifacts": ()},
     "Predict": {"data": ("captured",), "artifacts": ()},

@@ -21,7 +21,7 @@ def test_an_upload_survives_a_restart_of_the_whole_cloud(
     local_cloud.down(cloud.config, lambda _what, _seconds: None)
     told: list[str] = []
     local_cloud.up(cloud.config, lambda what, _seconds: told.append(what))
-    assert "sweep (1 uploads taken up again)" in told
+    assert "recovery (1 uploads sent on again)" in told
     record = wait(upload_id)
     assert (record["state"], record["attempt"]) == ("concluded", 2), record
     assert record["rows_in"] == record["rows_used"] + record["rows_quarantined"] == 1500

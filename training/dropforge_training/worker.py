@@ -22,12 +22,12 @@ from dropforge.environment import Environment
 from dropforge.errors import DropforgeError, InvalidRequest, JobFailed, TransientError
 from dropforge.messages import JobResult, TrainingJob, TuneResult
 from dropforge.ports import Queue, QueueMessage, Workflow
+from dropforge.retry_limits import JOB_RECEIVES
 from dropforge_training.interruption import Interrupted
 
 VISIBILITY_SECONDS = 60
 BEAT_SECONDS = 15
 WAIT_SECONDS = 10
-LAST_RECEIVE = 4  # one less than maxReceiveCount of the training queue: the one after it answers for workers that died
 _PAUSE_SECONDS = 2
 _BACKOFF_SECONDS = (30, 120, 480)  # an outage of ten minutes costs no job
 
@@ -80,19 +80,23 @@ class Worker:
         except InvalidRequest as error:
             self._refuse(message, queue, error)
             return
-        if message.receives > LAST_RECEIVE:
+        if message.receives > JOB_RECEIVES:
             self._bury(job, message, queue)
             return
         with observability.context(correlation_id=job.upload_id, job_id=job.job_id, model=job.model):
             beat = _Heartbeat(job, queue, message.receipt, self._world.workflow, self._log)
             with beat:
-                done = self.work(job, lost=beat.lost, last=message.receives >= LAST_RECEIVE)
-            pause = 0 if self.stopping.is_set() else _BACKOFF_SECONDS[min(message.receives, len(_BACKOFF_SECONDS)) - 1]
+                done = self.work(job, lost=beat.lost, last=message.receives >= JOB_RECEIVES)
             try:
                 if done:
                     queue.delete(message.receipt)
+                elif self.stopping.is_set():
+                    # As a new message: its receives count workers that died, and this one was only told to stop. Sent before the
+                    # old one goes: twice is harmless, never is not.
+                    queue.send(message.body)
+                    queue.delete(message.receipt)
                 else:
-                    queue.extend(message.receipt, pause)
+                    queue.extend(message.receipt, _BACKOFF_SECONDS[min(message.receives, len(_BACKOFF_SECONDS)) - 1])
             except DropforgeError as error:
                 self._log.warning(
                     "the queue does not answer; the job reappears by itself", extra={"why": error.message}
@@ -165,7 +169,7 @@ class Worker:
         with observability.context(correlation_id=job.upload_id, job_id=job.job_id, model=job.model):
             self._log.error("job failed", extra={"code": "worker_died", "receives": message.receives})
             error = JobFailed(
-                f"{LAST_RECEIVE} workers took this job and none came back",
+                f"{JOB_RECEIVES} workers took this job and none came back",
                 code="worker_died",
                 fix="give the worker more memory, or narrow the model's `search` in settings.yaml",
             )

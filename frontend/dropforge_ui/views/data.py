@@ -14,6 +14,7 @@ _WAY = ("received", "analysed", "training", "concluded")
 _DOING = {
     "received": "being checked and compared",
     "analysed": "starting the training",
+    "waiting": "accepted; the training starts when no further file arrives",
     "training": "tuning and fitting",
 }
 _STAGES = {"waiting": "waiting", "tuning": "tuning", "fitting": "last fit", "trained": "trained", "failed": "failed"}

@@ -76,12 +76,14 @@ class World:
 
     def python_function(self) -> Function | None:
         """The function that runs models without a graph; None when none is deployed. Asked for when such a model is."""
-        if not self.env.python_function:
-            return None
+        return self.function(self.env.python_function) if self.env.python_function else None
+
+    def function(self, name: str) -> Function:
+        """Another function of the system, by its name or ARN."""
         from dropforge.adapters.aws import client
         from dropforge.adapters.lambda_function import LambdaFunction
 
-        return LambdaFunction(client("lambda", self.env), self.env.python_function)
+        return LambdaFunction(client("lambda", self.env), name)
 
     @cached_property
     def history_key(self) -> MacKey | None:

@@ -25,6 +25,8 @@ class Environment:
     training_queue_url: str = ""
     training_log_group: str = ""
     log_group_prefix: str = ""
+    analyze_function: str = ""  # gets the events of uploads again, from recovery
+    batch_function: str = ""  # those of files to be scored
     python_function: str = ""  # runs the models that Python alone can run; empty: none is deployed
     history_key: str = (
         ""  # of the deployment history: ARN of an HMAC key of KMS, or file:PATH; empty: entries have no MAC

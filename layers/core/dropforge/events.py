@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import quote_plus, unquote_plus
 
 from dropforge.messages import UploadEvent
 
@@ -21,3 +21,15 @@ def uploads_in(event: dict[str, Any]) -> list[UploadEvent]:
         for record in event.get("Records", ())
         if record.get("eventSource") == "aws:s3" and record.get("eventName", "").startswith("ObjectCreated:")
     ]
+
+
+def notification(upload: UploadEvent) -> dict[str, Any]:
+    """The notification that tells of this object version, as far as `uploads_in` reads it."""
+    entity = {
+        "key": quote_plus(upload.key, safe="/"),
+        "size": upload.size,
+        "versionId": upload.version,
+        **({"sequencer": upload.sequencer} if upload.sequencer else {}),
+    }
+    told = {"bucket": {"name": upload.bucket}, "object": entity}
+    return {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": told}]}

@@ -20,8 +20,13 @@ def is_upload_id(text: str) -> bool:
 
 
 def execution_name(upload: str, attempt: int = 1) -> str:
-    """Name of the workflow execution for an upload; attempt > 1 is a re-submission by the sweep."""
+    """Name of the workflow execution for an upload; attempt > 1 is one that recovery started again."""
     return f"upload-{upload}" if attempt == 1 else f"upload-{upload}-{attempt}"
+
+
+def trigger_name(number: int, execution: int = 1) -> str:
+    """Name of the execution that waits for the quiet period of a round; execution > 1: the one before it died."""
+    return f"trigger-{number}" if execution == 1 else f"trigger-{number}-{execution}"
 
 
 def job_id(upload: str, model: str) -> str:

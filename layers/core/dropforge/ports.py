@@ -68,11 +68,17 @@ class ObjectStore(Protocol):
     def stat(self, uri: str, version: str = "") -> ObjectStat | None:
         """None when absent."""
 
-    def list(self, prefix: str) -> Iterator[ObjectStat]:
-        """Objects whose URI starts with `prefix`, in key order."""
+    def delete(self, uri: str) -> None:
+        """The object is gone for readers; earlier versions stay readable. Deleting what is absent is not an error."""
 
-    def versions(self, prefix: str) -> Iterator[ObjectStat]:
-        """Every version of those objects that can still be read, also of overwritten and deleted ones; key order."""
+    def list(self, prefix: str, *, after: str = "", limit: int = 0) -> Iterator[ObjectStat]:
+        """Objects whose URI starts with `prefix`, in key order: those behind the URI `after`, at most `limit` (0: all)."""
+
+    def versions(self, prefix: str, *, after: tuple[str, str] = ("", ""), limit: int = 0) -> Iterator[ObjectStat]:
+        """Every version of those objects that can still be read, also of overwritten and deleted ones; key order.
+
+        `after`: URI and version to go on behind; `limit`: at most so many (0: all).
+        """
 
     def presign_get(self, uri: str, seconds: int) -> str:
         """A URL that reads the object without credentials until it expires."""
@@ -107,10 +113,13 @@ class Queue(Protocol):
 
 
 class Function(Protocol):
-    """Another function of the system, asked and waited for."""
+    """Another function of the system."""
 
     def invoke(self, payload: bytes) -> bytes:
         """JSON in, JSON out. Raises Unavailable when it fails, is busy or does not answer in time."""
+
+    def send(self, payload: bytes) -> None:
+        """JSON in, later: returns when the event is accepted, before the function has seen it. Raises Unavailable."""
 
 
 class MacKey(Protocol):

@@ -175,6 +175,17 @@ class ModelSettings(Frozen):
     search: dict[str, Any] = Field(default_factory=dict, description="narrower ranges for the search, by parameter")
 
 
+class TriggerSettings(Frozen):
+    """When accepted uploads are trained: those of a burst together, once."""
+
+    quiet_minutes: float = Field(
+        0.2, ge=0, le=1440, description="train when nothing has arrived for so long; 0: every accepted file at once"
+    )
+    min_new_rows: int = Field(
+        1, ge=1, description="and so many accepted rows wait for it; fewer wait for the next upload"
+    )
+
+
 class TrainingSettings(Frozen):
     metric: Metric = Field("roc_auc", description="what tuning optimises; of a regression rmse unless set")
     holdout_share: float = Field(0.2, gt=0.0, lt=0.9)
@@ -184,6 +195,7 @@ class TrainingSettings(Frozen):
         "auto",
         description="of a regression: fit on sign(y)·ln(1 + |y|) (log1p), on the target (none), or what scores better (auto)",
     )
+    trigger: TriggerSettings = TriggerSettings()
 
 
 class PromotionSettings(Frozen):

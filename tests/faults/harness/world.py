@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import Any
 
 from dropforge import identity, settings_store
 from dropforge.adapters.memory import MemoryStore, MemoryTracking, MemoryWorkflow
+from dropforge.adapters.memory_function import MemoryFunction
+from dropforge.events import uploads_in
 from dropforge.messages import UploadEvent
 from dropforge.ports import ObjectStore
 from dropforge.steps.analyze import Ports, analyze
+from dropforge.steps.recovery import RecoveryPorts, recover
 from dropforge.uploads import UploadBook, UploadRecord
 
 SETTINGS = (
     b"project: demo\ndata: {target: label}\nmodels: [{name: forest, class: a.b:C}, {name: boost, class: a.b:D}]\n"
+    b"training: {trigger: {quiet_minutes: 0}}\n"
 )
 
 
@@ -52,6 +57,15 @@ class World:
 
     def deliver(self, event: UploadEvent) -> UploadRecord:
         return analyze(event, self.ports)
+
+    def recover(self, older_than: timedelta = timedelta(0), ports: Ports | None = None, **how: Any) -> dict[str, str]:
+        """Recovery, and what it sent delivered once. `ports`: sick ones."""
+        steps = ports or self.ports
+        analyze_function = MemoryFunction(lambda event: [analyze(e, steps).state for e in uploads_in(event)])
+        recovery = RecoveryPorts(steps, analyze_function, MemoryFunction(lambda event: event))
+        done = recover(recovery, older_than=older_than, **how)
+        analyze_function.deliver()
+        return done
 
     def record(self, event: UploadEvent) -> UploadRecord:
         return self.book.get(identity.upload_id(event.bucket, event.key, event.version))

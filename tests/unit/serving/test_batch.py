@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import logging
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -160,10 +159,8 @@ def test_a_deleted_object_is_skipped(scoring: Batch) -> None:
     assert batch.score(event, scoring.ports).state == "skipped"
 
 
-def test_an_outage_is_tried_again_and_the_sweep_takes_up_what_is_left(
-    scoring: Batch, bundle: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The error goes to the deliverer; when its deliveries are used up, the sweep ends what was begun."""
+def test_an_outage_is_tried_again(scoring: Batch, bundle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error goes to the deliverer, the record says what it was; the event delivered again ends what was begun."""
     event = scoring.put(_csv(bundle.rows))
 
     def down(*_: Any, **__: Any) -> Any:
@@ -173,8 +170,12 @@ def test_an_outage_is_tried_again_and_the_sweep_takes_up_what_is_left(
     with pytest.raises(Unavailable):
         batch.score(event, scoring.ports)
     monkeypatch.undo()
-    assert batch.sweep(scoring.ports, older_than=timedelta(hours=1)) == {}
-    assert list(batch.sweep(scoring.ports, older_than=timedelta(0)).values()) == ["scored"]
+    record = scoring.ports.book.newest()
+    assert record is not None
+    assert (record.state, record.attempts, record.outages) == ("received", 1, 1)
+    assert record.trouble is not None
+    assert record.trouble.message == "down"
+    assert batch.score(event, scoring.ports).state == "scored"
 
 
 def test_a_defect_ends_failed_after_the_last_delivery(

@@ -11,6 +11,7 @@ import pytest
 
 from dropforge import identity, settings_store
 from dropforge.adapters.memory import MemoryStore, MemoryTracking, MemoryWorkflow
+from dropforge.data.datasets import Datasets
 from dropforge.errors import Unavailable
 from dropforge.messages import TrainingRequest, UploadEvent
 from dropforge.settings import load
@@ -23,6 +24,7 @@ project: demo
 data: {target: label}
 analysis: {block_on: [column_removed]}
 models: [{name: forest, class: a.b:C}, {name: boost, class: a.b:D}]
+training: {trigger: {quiet_minutes: 0}}
 """
 
 
@@ -78,8 +80,8 @@ def test_the_first_upload_becomes_the_reference_and_trains(world: World) -> None
     assert world.store.get(record.report_uri).body.startswith(b"<!doctype html>")
     run = world.tracking.runs[record.run_id]
     assert {"report.html", "report.json", "profile.json"} <= set(run.artifacts)
-    folder = f"s3://data/datasets/{record.dataset_id}"
-    assert run.artifacts["data/data.parquet"] == world.store.get(f"{folder}/data.parquet").body
+    snapshot = world.store.get(f"s3://data/datasets/{record.dataset_id}/data.parquet").body
+    assert run.artifacts["data/data.parquet"] == snapshot
     assert run.artifacts["data/training.json"] == world.store.get(world.request(record).dataset_uri).body
     assert run.metrics["rows_used"] == 100
     request = TrainingRequest.parse(world.workflow.payloads[identity.execution_name(record.upload_id)])
@@ -181,7 +183,7 @@ def test_an_outage_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch)
         patch.setattr(world.tracking, "ensure_run", _broken(Unavailable("MLflow is away")))
         with pytest.raises(Unavailable):
             step.analyze(event, world.ports)
-    assert world.book.list()[0].state == "received"
+    assert world.book.newest().state == "received"  # type: ignore[union-attr]
     assert step.analyze(event, world.ports).state == "training"
 
 
@@ -269,3 +271,73 @@ def test_a_mend_takes_no_place_of_a_window(world: World) -> None:
     first, second, third = (world.drop(f"{i}.csv", _table(100 + i, 7 * i)) for i in range(3))
     mend = world.drop(f"replayed/{second.upload_id}/1-1.csv", "age,city,label\n33,Bern,yes\n")
     assert _parts(world, mend) == [first.dataset_id, second.dataset_id, third.dataset_id, mend.dataset_id]
+
+
+@pytest.mark.parametrize("place", ["profile.json", "report.html"])
+def test_a_first_upload_that_fails_leaves_the_reference_to_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """It dies before its profile or its report is there: nothing is claimed, and the next upload is the reference."""
+    real = world.store.put
+
+    def put(uri: str, body: bytes, **how: Any) -> str:
+        if uri.endswith(place):
+            raise ZeroDivisionError("a defect of this file")
+        return real(uri, body, **how)
+
+    event = world.put("first.csv", _table(100))
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "put", put)
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                step.analyze(event, world.ports)
+        assert step.analyze(event, world.ports).state == "failed"
+    second, third = world.drop("second.csv", _table(90, 3)), world.drop("third.csv", _table(80, 5))
+    assert (second.state, second.verdict) == ("training", "reference")
+    assert (third.state, third.reference_id) == ("training", second.dataset_id)
+
+
+def test_a_reference_without_a_profile_is_counted_again(world: World) -> None:
+    """A dataset that settings name, or that an older version claimed too early: its rows are there, so is its profile soon."""
+    first = world.drop("first.csv", _table(100))
+    world.store.delete(f"s3://data/datasets/{first.dataset_id}/profile.json")
+    second = world.drop("second.csv", _table(60, 7))
+    assert (second.state, second.reference_id) == ("training", first.dataset_id)
+    assert json.loads(world.store.get(second.report_json_uri).body)["rows_reference"] == 100
+
+
+def test_of_two_first_uploads_the_slower_one_is_compared_with_the_quicker(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The quicker one claims the reference while the slower one writes its report."""
+    event, quicker = world.put("slow.csv", _table(100)), world.put("quick.csv", _table(90, 3))
+    real = Datasets.claim_reference
+
+    def claim(datasets: Datasets, dataset_id: str) -> str:
+        monkeypatch.undo()
+        assert step.analyze(quicker, world.ports).verdict == "reference"
+        return real(datasets, dataset_id)
+
+    monkeypatch.setattr(Datasets, "claim_reference", claim)
+    slow = step.analyze(event, world.ports)
+    quick = world.book.get(identity.upload_id(quicker.bucket, quicker.key, quicker.version))
+    assert (slow.state, slow.reference_id) == ("training", quick.dataset_id)
+    assert json.loads(world.store.get(slow.report_json_uri).body)["rows_reference"] == 90
+
+
+def test_an_upload_reads_no_more_for_a_longer_history(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training manifest comes from the history itself: the tenth upload makes as many requests as the fifth."""
+    calls: list[str] = []
+    real = world.store.get
+
+    def get(uri: str, version: str = "") -> Any:
+        calls.append(uri)
+        return real(uri, version)
+
+    monkeypatch.setattr(world.store, "get", get)
+    counts = []
+    for n in range(10):
+        calls.clear()
+        world.drop(f"{n}.csv", _table(40 + n, n))
+        counts.append(len(calls))
+    assert counts[4] == counts[9]

@@ -11,6 +11,7 @@ import pytest
 from dropforge import settings
 from dropforge.adapters.memory import MemoryRegistry, MemoryStore, MemoryTracking
 from dropforge.analysis import outcome
+from dropforge.errors import Unavailable
 from dropforge.messages import ConcludeRequest, Conclusion, JobOutcome, JobResult, TrainingRequest
 from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.steps.conclude import conclude
@@ -32,13 +33,17 @@ class Stage:
         self.tracking = MemoryTracking()
         self.registry = MemoryRegistry(self.tracking)
         self.parent = self.tracking.ensure_run(ID, name="analysis", tags={}).run_id
-        self.book.open(UploadRecord(upload_id=ID, bucket="bucket", key="incoming/x.csv", version="1"))
-        self.book.advance(ID, "analysed")
-        if state != "analysed":
-            self.book.advance(ID, "training")
+        self.open(ID, state)
 
-    def result(self, model: str, auc: float) -> JobOutcome:
-        run = self.tracking.ensure_run(f"{ID}-{model}", name=model, tags={})
+    def open(self, upload_id: str, state: State = "training") -> None:
+        """Another upload of this world."""
+        self.book.open(UploadRecord(upload_id=upload_id, bucket="bucket", key="incoming/x.csv", version="1"))
+        self.book.advance(upload_id, "analysed")
+        if state != "analysed":
+            self.book.advance(upload_id, "training")
+
+    def result(self, model: str, auc: float, upload_id: str = ID) -> JobOutcome:
+        run = self.tracking.ensure_run(f"{upload_id}-{model}", name=model, tags={})
         result = JobResult(
             model=model,
             run_id=run.run_id,
@@ -64,9 +69,9 @@ class Stage:
         told |= {"slices": [everything], "sketch": [1, 2, 3]}
         self.store.put(f"s3://a/{model}/comparison.json", json.dumps(told).encode())
 
-    def run(self, *outcomes: JobOutcome, error: str = "") -> Conclusion:
+    def run(self, *outcomes: JobOutcome, error: str = "", upload_id: str = ID) -> Conclusion:
         request = TrainingRequest(
-            upload_id=ID,
+            upload_id=upload_id,
             dataset_id="d" * 16,
             dataset_uri="s3://b/d",
             settings_uri="s3://b/s",
@@ -174,7 +179,9 @@ def test_there_is_one_challenger_a_project() -> None:
     stage = Stage()
     stage.run(stage.result("forest", 0.9), stage.result("boost", 0.8))
     assert "challenger" in stage.registry.versions(["demo-forest"])[0].aliases
-    stage.run(stage.result("forest", 0.7), stage.result("boost", 0.8))
+    second = "b" * 20
+    stage.open(second)
+    stage.run(stage.result("forest", 0.7, second), stage.result("boost", 0.8, second), upload_id=second)
     assert "challenger" not in stage.registry.versions(["demo-forest"])[0].aliases
     assert "challenger" in stage.registry.versions(["demo-boost"])[0].aliases
 
@@ -233,3 +240,49 @@ def test_the_place_for_the_outcome_is_in_every_report_once() -> None:
     template = (Path(outcome.__file__).parent / "templates" / "report.html").read_text()
     assert template.count(outcome.BEGIN) == template.count(outcome.END) == 1
     assert outcome.told_in("<h1>a report of an older day</h1>", {}, {}) == "<h1>a report of an older day</h1>"
+
+
+def test_a_repeated_conclusion_is_the_closed_decision() -> None:
+    """The winner is served by now, a newer version has the aliases: the repeat changes neither record nor alias nor answer."""
+    stage = Stage()
+    outcomes = (stage.result("forest", 0.8), stage.result("boost", 0.9))
+    first = stage.run(*outcomes)
+    closed = stage.book.get(ID)
+    winner = outcomes[1].result
+    assert winner is not None
+    stage.serve(winner.run_id)
+    newer = stage.registry.register("demo-boost", source="s", run_id="newer", tags={})
+    for alias in ("newest", "challenger"):
+        stage.registry.set_alias("demo-boost", alias, newer.version)
+    assert stage.run(*outcomes) == first
+    assert stage.book.get(ID) == closed
+    assert stage.registry.versions(["demo-boost"])[0].aliases == ("challenger", "newest")
+    assert json.loads(stage.tracking.runs[stage.parent].artifacts["gate.json"]) == closed.gate
+
+
+def test_a_repeat_completes_what_the_first_call_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first call closes the record and dies at MLflow; the next one writes gate.json and closes the run."""
+    stage = Stage()
+    outcome_ = stage.result("forest", 0.8)
+
+    def away(*_: object) -> None:
+        raise Unavailable("MLflow is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.tracking, "put_artifacts", away)
+        with pytest.raises(Unavailable):
+            stage.run(outcome_)
+    assert stage.book.get(ID).state == "concluded"
+    stage.run(outcome_)
+    assert "gate.json" in stage.tracking.runs[stage.parent].artifacts
+    assert stage.tracking.runs[stage.parent].info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[1]", b'{"model": 1}', b"\xff", b'{"candidate": "x"}'])
+def test_a_broken_pointer_does_not_fail_the_conclusion(body: bytes) -> None:
+    """The models are registered, none becomes challenger, and the reason says what cannot be read."""
+    stage = Stage()
+    stage.store.put("s3://bucket/serving/active.json", body)
+    conclusion = stage.run(stage.result("forest", 0.8))
+    assert (stage.book.get(ID).state, conclusion.challenger) == ("concluded", None)
+    assert "serving/active.json cannot be read" in conclusion.reasons[1]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from dropforge import identity, settings_store
+from dropforge.adapters.memory_function import MemoryFunction
 from dropforge.errors import Conflict, NotFound
 from dropforge.messages import TrainingRequest, UploadEvent
 from dropforge.settings import load
-from dropforge.steps import carry_out, decisions, sweep
+from dropforge.steps import carry_out, decisions
+from dropforge.steps.recovery import RecoveryPorts, recover
 from dropforge.uploads import UploadRecord
 
 from .test_analyze import SETTINGS, World, _table
@@ -65,12 +68,14 @@ def _trained_on(world: World, upload_id: str) -> list[str]:
 
 
 def test_an_upload_that_nobody_approves_trains_nothing(world: World) -> None:
-    """Analysed and reported; no workflow, no history, and no sweep takes it further."""
+    """Analysed and reported; no workflow, no history, and no recovery takes it further."""
     before = (_history(world), len(world.workflow.payloads))
     record = world.drop("poisoned.csv", POISONED)
     assert (record.state, record.verdict) == ("awaiting_approval", "warn")
     assert record.report_uri
-    sweep.sweep(world.ports, older_than=sweep.timedelta(0))
+    nobody = MemoryFunction(lambda event: event)
+    recover(RecoveryPorts(world.ports, nobody, nobody), older_than=timedelta(0))
+    assert nobody.sent == []
     assert world.book.get(record.upload_id).state == "awaiting_approval"
     assert (_history(world), len(world.workflow.payloads)) == before
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from dropforge.serving.ledger import Ledger
 from dropforge.serving.pointer import ActivePointer
 from dropforge.settings import Settings
 from dropforge.steps import promote
+from dropforge.uploads import UploadBook, UploadRecord
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Gate:
 
     switching: Any
     settings: Settings
+    book: UploadBook
 
     def conclude(self, *, on: bool = True, chosen: bool = True) -> bool:
         rule = self.settings.promotion.model_copy(update={"auto_promote": on})
@@ -36,6 +38,7 @@ class Gate:
             settings=self.settings.model_copy(update={"promotion": rule}),
             store=self.switching.store,
             registry=self.switching.registry,
+            book=self.book,
             bucket="b",
             log=logging.getLogger("test"),
         )
@@ -49,7 +52,9 @@ def decided(switching: Any) -> Gate:
     switching.version("forest", "Production")
     switching.set()
     switching.version("forest", "challenger")
-    return Gate(switching, switching.settings)
+    book = UploadBook(switching.store, "b")
+    book.open(UploadRecord(upload_id="a" * 20, bucket="b", key="incoming/x.csv", version="1"))
+    return Gate(switching, switching.settings, book)
 
 
 def test_a_challenger_answers_at_once_when_settings_say_so(decided: Gate) -> None:
@@ -91,4 +96,15 @@ def test_a_switch_that_was_quicker_wins(decided: Gate, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(switch, "set_model", late)
     assert not decided.conclude()
+    assert decided.served() == "1"
+
+
+def test_a_repeat_undoes_nothing(decided: Gate) -> None:
+    """Somebody went back to the model before; the conclusion delivered once more leaves that as it is."""
+    assert decided.conclude()
+    back = next(v for v in decided.switching.registry.versions(["demo-forest"]) if v.version == "1")
+    pointer = ActivePointer(decided.switching.store, "b")
+    active, etag = pointer.read()
+    pointer.replace(replace(active, version=back.version), etag)
+    assert decided.conclude()
     assert decided.served() == "1"

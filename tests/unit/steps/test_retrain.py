@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,12 +15,11 @@ from dropforge.cost import training_limit
 from dropforge.errors import Unavailable
 from dropforge.messages import TrainingRequest, UploadEvent
 from dropforge.steps.analyze import analyze
-from dropforge.steps.reporting import Ports
-from dropforge.steps.retrain import PREFIX, retrain
-from dropforge.steps.sweep import sweep
-from dropforge.uploads import UploadBook, UploadRecord
+from dropforge.steps.retrain import retrain
+from dropforge.steps.upload_ports import Ports
+from dropforge.uploads import RETRAIN, UploadBook, UploadRecord
 
-SETTINGS = b"project: demo\ndata: {target: label}\nmodels: [{name: forest, class: a.b:C}]\n"
+SETTINGS = b"project: demo\ndata: {target: label}\nmodels: [{name: forest, class: a.b:C}]\ntraining: {trigger: {quiet_minutes: 0}}\n"
 TABLE = b"age,label\n" + b"".join(b"%d,%s\n" % (20 + i % 40, b"yes" if i % 2 else b"no") for i in range(60))
 MONDAY = datetime(2026, 6, 1, 4, tzinfo=UTC)
 
@@ -39,10 +39,15 @@ def ports() -> Ports:
     )
 
 
-def _accepted(ports: Ports) -> UploadRecord:
-    ports.store.put("s3://data/incoming/a.csv", TABLE)
-    version = ports.store.get("s3://data/incoming/a.csv").version
-    return analyze(UploadEvent(bucket="data", key="incoming/a.csv", version=version), ports)
+def _table(rows: int) -> bytes:
+    return b"age,label\n" + b"".join(b"%d,%s\n" % (20 + i % 40, b"yes" if i % 2 else b"no") for i in range(rows))
+
+
+def _accepted(ports: Ports, name: str = "a.csv", body: bytes = TABLE) -> UploadRecord:
+    uri = f"s3://data/incoming/{name}"
+    ports.store.put(uri, body)
+    version = ports.store.get(uri).version
+    return analyze(UploadEvent(bucket="data", key=f"incoming/{name}", version=version), ports)
 
 
 def _payloads(ports: Ports) -> dict[str, str]:
@@ -60,7 +65,8 @@ def test_the_cost_is_told_before_the_jobs_are_sent(ports: Ports, caplog: pytest.
     ports.workflow.start = refuse  # type: ignore[method-assign]
     with pytest.raises(Unavailable):
         _accepted(ports)
-    (record,) = ports.book.list()
+    record = ports.book.newest()
+    assert record is not None
     expected = training_limit(settings.load(SETTINGS))
     assert record.state == "analysed"
     assert record.cost["training_at_most"] == pytest.approx(expected, abs=1e-6)
@@ -72,7 +78,7 @@ def test_without_data_there_is_nothing_to_do(ports: Ports) -> None:
     """A schedule that fires before the first upload is no failure and starts nothing."""
     assert retrain(ports) is None
     assert _payloads(ports) == {}
-    assert ports.book.list() == []
+    assert ports.book.newest() is None
 
 
 def test_the_newest_data_are_trained_on_with_the_settings_in_force(ports: Ports) -> None:
@@ -81,7 +87,7 @@ def test_the_newest_data_are_trained_on_with_the_settings_in_force(ports: Ports)
     settings_store.apply(ports.store, "data", SETTINGS.replace(b"name: forest", b"name: boosted"))
     record = retrain(ports, clock=lambda: MONDAY)
     assert record is not None
-    assert (record.state, record.dataset_id, record.key) == ("training", upload.dataset_id, f"{PREFIX}2026-06-01")
+    assert (record.state, record.dataset_id, record.key) == ("training", upload.dataset_id, f"{RETRAIN}2026-06-01")
     assert record.upload_id != upload.upload_id
     request = TrainingRequest.parse(_payloads(ports)[identity.execution_name(record.upload_id)])
     assert [j.model for j in request.jobs] == ["boosted"]
@@ -100,12 +106,33 @@ def test_the_same_day_is_once(ports: Ports) -> None:
     assert len(_payloads(ports)) == 3
 
 
-def test_a_retraining_that_stopped_halfway_is_swept_up(ports: Ports) -> None:
-    """One that had only its record comes to its workflow by the sweep, and not to an analysis of a file it has not."""
-    upload = _accepted(ports)
-    record = UploadRecord(
-        upload_id="c" * 20, bucket="data", key=f"{PREFIX}2026-06-01", version="v", dataset_id=upload.dataset_id
-    )
-    ports.book.open(record)
-    assert "retraining" in sweep(ports, older_than=timedelta(0))["c" * 20]
-    assert ports.book.get("c" * 20).state == "training"
+def test_a_retraining_of_the_day_honours_changed_settings(ports: Ports) -> None:
+    """Another history rule, window or reference is another training on other parts; the same settings again are none."""
+    first, second, third = (_accepted(ports, f"{i}.csv", _table(100 + i)) for i in range(3))
+    retrain(ports, clock=lambda: MONDAY)
+    for rule, expected in (
+        ("history: replace", [third]),
+        ("history: window, window: 1", [first, third]),
+        (f"history: window, window: 1, reference: {second.dataset_id}", [second, third]),
+        ("history: append", [first, second, third]),
+    ):
+        text = SETTINGS.replace(b"target: label", f"target: label, {rule}".encode())
+        settings_store.apply(ports.store, "data", text)
+        record = retrain(ports, clock=lambda: MONDAY)
+        assert record is not None
+        assert retrain(ports, clock=lambda: MONDAY) == record
+        request = TrainingRequest.parse(_payloads(ports)[identity.execution_name(record.upload_id)])
+        parts = json.loads(ports.store.get(request.dataset_uri).body)["parts"]
+        assert [p["dataset_id"] for p in parts] == [r.dataset_id for r in expected], rule
+
+
+@pytest.mark.parametrize("text", [b"project: [", b"project: demo\nnew_key: 1\n"])
+def test_settings_that_cannot_be_read_end_the_retraining(ports: Ports, text: bytes) -> None:
+    """The record fails at once with the line that is wrong; nothing is started and nothing waits for ever."""
+    _accepted(ports)
+    ports.store.put("s3://data/config/settings.yaml", text)
+    record = retrain(ports, clock=lambda: MONDAY)
+    assert record is not None
+    assert (record.state, record.reason and record.reason.stage) == ("failed", "retraining")
+    assert record.reason is not None
+    assert "settings.yaml" in record.reason.message

@@ -16,6 +16,7 @@ import yaml
 from botocore.client import BaseClient
 from moto import mock_aws
 
+from dropforge import retry_limits
 from dropforge.adapters.memory import MemoryQueue, MemoryStore, MemoryWorkflow
 from dropforge.environment import Environment
 from dropforge.errors import JobFailed, Unavailable
@@ -164,7 +165,7 @@ def test_the_last_attempt_tells_the_token() -> None:
     world = World()
     worker = Played(world, raising(Unavailable("MLflow is away", fix="start it")))
     world.queue.send(JOB.json_text())
-    for _ in range(module.LAST_RECEIVE):
+    for _ in range(retry_limits.JOB_RECEIVES):
         worker.take(world.receive(), world.queue)
         world.seconds += 1000
     assert world.workflow.answers["token"] == ("failed", "Unavailable", "MLflow is away Fix: start it")
@@ -175,7 +176,9 @@ def test_a_job_that_kills_its_workers_is_told_to_its_workflow() -> None:
     """Four workers took it and none came back: the fifth does not try, the token hears why, the message stays for people."""
     world = World()
     world.queue.send(JOB.json_text())
-    for _ in range(module.LAST_RECEIVE):  # taken by workers that are killed: nothing is said, the message reappears
+    for _ in range(
+        retry_limits.JOB_RECEIVES
+    ):  # taken by workers that are killed: nothing is said, the message reappears
         assert world.receive() is not None
         world.seconds += 1000
     worker = Played(world, succeed)
@@ -186,13 +189,33 @@ def test_a_job_that_kills_its_workers_is_told_to_its_workflow() -> None:
     assert world.queue.depth() == 1
 
 
+def test_a_job_handed_back_by_workers_told_to_stop_is_not_counted_as_deadly() -> None:
+    """More workers than the queue allows receives are told to stop while they have it; the next one does the job."""
+    world = World()
+    world.queue.send(JOB.json_text())
+
+    def told_to_stop(worker: Worker, _lost: threading.Event) -> JobResult:
+        worker.stopping.set()
+        raise Interrupted
+
+    for _ in range(2 * retry_limits.JOB_RECEIVES):
+        message = world.receive()
+        assert message is not None
+        assert message.receives == 1
+        Played(world, told_to_stop).take(message, world.queue)
+        assert world.queue.depth() == 1
+    Played(world, succeed).take(world.receive(), world.queue)
+    assert world.workflow.answers["token"] == ("succeeded", RESULT.json_text())
+    assert world.queue.depth() == 0
+
+
 def test_the_last_attempt_is_the_templates() -> None:
     """The worker's idea of the last receive leaves one for the answer before the queue's redrive policy takes the message."""
     text = (Path(__file__).parents[3] / "template.yaml").read_text()
     loader = yaml.SafeLoader
     loader.add_multi_constructor("!", lambda *_: None)
     queue = yaml.load(text, loader)["Resources"]["TrainingQueue"]["Properties"]  # noqa: S506 - a safe loader, see above
-    assert queue["RedrivePolicy"]["maxReceiveCount"] == module.LAST_RECEIVE + 1
+    assert queue["RedrivePolicy"]["maxReceiveCount"] == retry_limits.JOB_RECEIVES + 1
     assert queue["VisibilityTimeout"] == module.VISIBILITY_SECONDS
 
 
@@ -253,7 +276,7 @@ def test_stopping_hands_the_job_back_at_once() -> None:
     assert world.workflow.answers == {}
     again = world.receive()
     assert again is not None
-    assert again.receives == 2
+    assert again.receives == 1
 
 
 @pytest.mark.parametrize("body", ["not json", "[]", '{"schema_version": 9}', "{}", ""])

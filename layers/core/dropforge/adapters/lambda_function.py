@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -16,17 +18,8 @@ class LambdaFunction:
         self._name = name
 
     def invoke(self, payload: bytes) -> bytes:
-        with translated(f"function {self._name}"):
-            try:
-                answer = self._lambda.invoke(FunctionName=self._name, Payload=payload)
-            except ClientError as error:
-                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 429:
-                    raise Unavailable(
-                        f"the function {self._name} is at its limit of calls at the same time",
-                        code="function_busy",
-                        fix="try again in a moment, or raise its concurrency",
-                    ) from error
-                raise
+        with translated(f"function {self._name}"), self._busy_is_unavailable():
+            answer = self._lambda.invoke(FunctionName=self._name, Payload=payload)
             body: bytes = answer["Payload"].read()
         if answer.get("FunctionError"):
             raise Unavailable(
@@ -35,3 +28,20 @@ class LambdaFunction:
                 fix="read its log group; it may need more memory or time for this model",
             )
         return body
+
+    def send(self, payload: bytes) -> None:
+        with translated(f"function {self._name}"), self._busy_is_unavailable():
+            self._lambda.invoke(FunctionName=self._name, Payload=payload, InvocationType="Event")
+
+    @contextmanager
+    def _busy_is_unavailable(self) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 429:
+                raise Unavailable(
+                    f"the function {self._name} is at its limit of calls at the same time",
+                    code="function_busy",
+                    fix="try again in a moment, or raise its concurrency",
+                ) from error
+            raise

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,18 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._objects: dict[str, list[StoredObject]] = {}
+        self._deleted: set[str] = set()
+        self._modified: dict[str, str] = {}
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
 
     def get(self, uri: str, version: str = "") -> StoredObject:
         uris.split(uri)
         kept = self._objects.get(uri, [])
-        found = next((o for o in reversed(kept) if not version or o.version == version), None)
+        if version:
+            found = next((o for o in reversed(kept) if o.version == version), None)
+        else:
+            found = kept[-1] if kept and uri not in self._deleted else None
         if found is None:
             raise NotFound(f"no object {uri}", code="object_missing", fix="check the address")
         return found
@@ -48,21 +54,22 @@ class MemoryStore:
     ) -> str:
         uris.split(uri)
         with self._lock:
-            kept = self._objects.setdefault(uri, [])
-            if (if_absent and kept) or (if_match and (not kept or kept[-1].etag != if_match)):
-                if not kept:
-                    del self._objects[uri]
+            kept = self._objects.get(uri, [])
+            current = kept[-1] if kept and uri not in self._deleted else None
+            if (if_absent and current) or (if_match and (current is None or current.etag != if_match)):
                 raise Conflict(
                     f"{uri} was written by somebody else", code="write_conflict", fix="read it again and decide anew"
                 )
             stored = StoredObject(bytes(body), _etag(body), str(next(self._numbers)))
-            kept.append(stored)
+            self._modified[stored.version] = datetime.now(UTC).isoformat()
+            self._objects.setdefault(uri, []).append(stored)
+            self._deleted.discard(uri)
             return stored.etag
 
     def download(self, uri: str, path: Path, version: str = "") -> ObjectStat:
         found = self.get(uri, version)
         path.write_bytes(found.body)
-        return _stat(uri, found)
+        return self._stat(uri, found)
 
     def upload(
         self, path: Path, uri: str, *, content_type: str = "application/octet-stream", if_absent: bool = False
@@ -71,21 +78,37 @@ class MemoryStore:
 
     def stat(self, uri: str, version: str = "") -> ObjectStat | None:
         try:
-            return _stat(uri, self.get(uri, version))
+            return self._stat(uri, self.get(uri, version))
         except NotFound:
             return None
 
-    def list(self, prefix: str) -> Iterator[ObjectStat]:
-        with self._lock:
-            found = sorted(u for u in self._objects if u.startswith(prefix))
-        for uri in found:
-            yield _stat(uri, self._objects[uri][-1])
+    def _stat(self, uri: str, stored: StoredObject) -> ObjectStat:
+        return ObjectStat(uri, len(stored.body), stored.etag, stored.version, self._modified[stored.version])
 
-    def versions(self, prefix: str) -> Iterator[ObjectStat]:
+    def delete(self, uri: str) -> None:
         with self._lock:
-            found = [(uri, o) for uri in sorted(self._objects) if uri.startswith(prefix) for o in self._objects[uri]]
-        for uri, stored in found:
-            yield _stat(uri, stored)
+            if uri in self._objects:
+                self._deleted.add(uri)
+
+    def list(self, prefix: str, *, after: str = "", limit: int = 0) -> Iterator[ObjectStat]:
+        with self._lock:
+            found = sorted(u for u in self._objects if u.startswith(prefix) and u > after and u not in self._deleted)
+        for uri in found[: limit or None]:
+            yield self._stat(uri, self._objects[uri][-1])
+
+    def versions(self, prefix: str, *, after: tuple[str, str] = ("", ""), limit: int = 0) -> Iterator[ObjectStat]:
+        with self._lock:
+            found = [
+                (uri, o)
+                for uri in sorted(self._objects)
+                if uri.startswith(prefix)
+                for o in reversed(self._objects[uri])
+            ]
+        if after[0]:  # of one key the newest version comes first, as on S3
+            first = next((n for n, (u, o) in enumerate(found) if (u, o.version) == after), None)
+            found = found[first + 1 :] if first is not None else [f for f in found if f[0] > after[0]]
+        for uri, stored in found[: limit or None]:
+            yield self._stat(uri, stored)
 
     def presign_get(self, uri: str, seconds: int) -> str:
         return f"memory://{uri.removeprefix('s3://')}?seconds={seconds}"
@@ -97,10 +120,6 @@ class MemoryStore:
 
 def _etag(body: bytes) -> str:
     return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
-
-
-def _stat(uri: str, stored: StoredObject) -> ObjectStat:
-    return ObjectStat(uri, len(stored.body), stored.etag, stored.version, "2026-01-01T00:00:00+00:00")
 
 
 @dataclass

@@ -20,6 +20,9 @@ _RACES = 5  # conditional writes that met another one at the same moment; then s
 _READS = 10  # the client retries a request, not a body that breaks off while it is read; of a bad line, three in ten do
 
 
+_PAGE = 1000  # keys of one list request, the most S3 gives
+
+
 class S3Store:
     """One boto3 client; safe to share between threads."""
 
@@ -151,25 +154,39 @@ class S3Store:
             uri, int(head["ContentLength"]), head["ETag"], head.get("VersionId", ""), head["LastModified"].isoformat()
         )
 
-    def list(self, prefix: str) -> Iterator[ObjectStat]:
+    def delete(self, uri: str) -> None:
+        with translated(uri):
+            self._s3.delete_object(**_address(uri))
+
+    def list(self, prefix: str, *, after: str = "", limit: int = 0) -> Iterator[ObjectStat]:
         bucket, key = uris.split(prefix)
+        start = {"StartAfter": uris.split(after)[1]} if after else {}
+        sizes = {"MaxItems": limit, "PageSize": min(limit, _PAGE)} if limit else {}
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=key, **start, PaginationConfig=sizes
+        )
         with translated(prefix):
-            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key):
+            for page in pages:
                 for o in page.get("Contents", ()):
                     yield ObjectStat(
                         f"s3://{bucket}/{o['Key']}", int(o["Size"]), o["ETag"], "", o["LastModified"].isoformat()
                     )
 
-    def versions(self, prefix: str) -> Iterator[ObjectStat]:
+    def versions(self, prefix: str, *, after: tuple[str, str] = ("", ""), limit: int = 0) -> Iterator[ObjectStat]:
         bucket, key = uris.split(prefix)
-        page: dict[str, Any] = {"IsTruncated": True}
-        while page["IsTruncated"]:
-            marks = {m: page[f"Next{m}"] for m in ("KeyMarker", "VersionIdMarker") if f"Next{m}" in page}
+        marks = {"KeyMarker": uris.split(after[0])[1], "VersionIdMarker": after[1]} if after[0] else {}
+        left, more = limit or None, True
+        while more and left != 0:
+            size = {"MaxKeys": min(left, _PAGE)} if left else {}
             with translated(prefix):
-                page = self._s3.list_object_versions(Bucket=bucket, Prefix=key, **marks)
-            for o in page.get("Versions", ()):
+                page = self._s3.list_object_versions(Bucket=bucket, Prefix=key, **marks, **size)
+            found = page.get("Versions", ())[:left]
+            for o in found:
                 uri = f"s3://{bucket}/{o['Key']}"
                 yield ObjectStat(uri, int(o["Size"]), o["ETag"], o["VersionId"], o["LastModified"].isoformat())
+            left = None if left is None else left - len(found)
+            more = page["IsTruncated"]
+            marks = {m: page[f"Next{m}"] for m in ("KeyMarker", "VersionIdMarker") if f"Next{m}" in page}
 
     def presign_get(self, uri: str, seconds: int) -> str:
         with translated(uri):

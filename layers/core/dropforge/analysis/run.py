@@ -54,9 +54,14 @@ def profile_of(admission: Admission, workdir: Path, like: Profile | None, connec
     """
     if connection is not None:
         return measure.build(connection, admission.table, admission.schema, like)
+    return profile_of_snapshot(admission.snapshot, admission.schema, workdir, like)
+
+
+def profile_of_snapshot(snapshot: Path, schema: Schema, workdir: Path, like: Profile | None = None) -> Profile:
+    """Profile of rows that were admitted before, from their Parquet file."""
     own = connect(workdir)
     try:
-        return measure.build(own, measure.in_memory(own, admission.snapshot), admission.schema, like)
+        return measure.build(own, measure.in_memory(own, snapshot), schema, like)
     finally:
         own.close()
 

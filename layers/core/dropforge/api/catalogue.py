@@ -50,6 +50,10 @@ _COVERAGE = Parameter(
     "adds the labels that cannot be ruled out at this confidence; /model_info says which the model states",
 )
 _EXPLAIN = Parameter("explain", {"type": "boolean"}, "adds what each feature contributed; at most 50 rows")
+_PAGE = (
+    Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 200}, "uploads of a page; 50"),
+    Parameter("cursor", {"type": "string", "pattern": "^[0-9]{13}-[0-9a-f]{20}$"}, "`next` of the page before"),
+)
 _PREDICTING = (404, 409, 413, 415, 422)
 _BOTH = ("application/json", "text/csv")
 
@@ -118,7 +122,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         "POST", "/upload_data", "data", "A form for one upload of any size", t.UploadForm, t.UploadData, refuses=(415, 422)
     ),
     Route(
-        "GET", "/uploads", "data", "Uploads, newest first", t.Uploads, query=(Parameter("key", _TEXT, "of this key only"),)
+        "GET", "/uploads", "data", "Uploads, newest first", t.Uploads,
+        query=(Parameter("key", _TEXT, "of this key only"), *_PAGE), refuses=(422,),
     ),
     Route("GET", "/uploads/{upload_id}", "data", "State, rows, reason and links of an upload", t.UploadDetail, refuses=(404,)),
     Route(
@@ -135,7 +140,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         "GET", "/reports/{upload_id}", "data", "The report, HTML or JSON by Accept", dict[str, Any], refuses=(404, 413),
         answer_media=("application/json", "text/html"),
     ),
-    Route("GET", "/quarantine", "data", "Uploads with rows set aside", t.Quarantine),
+    Route("GET", "/quarantine", "data", "Uploads with quarantined rows, newest first", t.Quarantine, query=_PAGE, refuses=(422,)),
     Route("GET", "/quarantine/{upload_id}", "data", "A page of the rows set aside, with line and reason", t.Quarantined,
         query=(
             Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "rows at most; 1000"),

@@ -28,6 +28,8 @@ from dropforge.steps import (
 if TYPE_CHECKING:
     from dropforge.bootstrap import World
 
+MAX_PAGE = 200  # uploads of one answer at most
+
 
 def _body(request: http.Request) -> dict[str, Any]:
     formats.check_json(request.content_type)
@@ -199,9 +201,15 @@ def _model_info(w: World, _request: http.Request) -> http.Response:
 
 
 def _health(w: World, _request: http.Request) -> http.Response:
-    return http.Response(
-        browse.health(store=w.store, registry=w.registry, queue=w.queue, book=w.uploads, bucket=w.env.data_bucket)
+    ports = browse.HealthPorts(
+        store=lambda: w.store,
+        registry=lambda: w.registry,
+        queue=lambda: w.queue,
+        book=lambda: w.uploads,
+        bucket=w.env.data_bucket,
+        log=w.log("control"),
     )
+    return http.Response(browse.health(ports))
 
 
 def _upload_data(w: World, request: http.Request) -> http.Response:
@@ -212,7 +220,20 @@ def _upload_data(w: World, request: http.Request) -> http.Response:
 
 
 def _uploads(w: World, request: http.Request) -> http.Response:
-    return http.Response({"uploads": browse.uploads(w.uploads, request.query.get("key", ""))})
+    key, cursor = request.query.get("key", ""), request.query.get("cursor", "")
+    return http.Response(browse.uploads(w.uploads, key, _limit(request), cursor))
+
+
+def _limit(request: http.Request) -> int:
+    """Uploads of one page. Raises InvalidRequest."""
+    given = request.query.get("limit", str(browse.PAGE))
+    if not given.isdecimal() or not 1 <= int(given) <= MAX_PAGE:
+        raise InvalidRequest(
+            f"limit must be 1 to {MAX_PAGE}",
+            code="malformed_request",
+            fix=f"GET {request.resource}?limit={browse.PAGE}, then the same with cursor={{next}}",
+        )
+    return int(given)
 
 
 def _upload(w: World, request: http.Request) -> http.Response:
@@ -257,8 +278,8 @@ def _report(w: World, request: http.Request) -> http.Response:
     return http.Response(body, content_type=kind)
 
 
-def _quarantine(w: World, _request: http.Request) -> http.Response:
-    return http.Response({"uploads": mend.listed(w.uploads)})
+def _quarantine(w: World, request: http.Request) -> http.Response:
+    return http.Response(mend.listed(w.uploads, _limit(request), request.query.get("cursor", "")))
 
 
 def _quarantined(w: World, request: http.Request) -> http.Response:

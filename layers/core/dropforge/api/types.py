@@ -274,10 +274,12 @@ class UploadLine(BaseModel):
     challenger: Any
     received_at: str
     reason: str
+    trained_by: str
 
 
 class Uploads(Shape):
     uploads: list[UploadLine]
+    next: str = Field(description="cursor of the next page; empty on the last")
 
 
 class UploadDetail(UploadRecord):
@@ -326,6 +328,7 @@ class QuarantineLine(Shape):
 
 class Quarantine(Shape):
     uploads: list[QuarantineLine]
+    next: str = Field(description="cursor of the next page; empty on the last")
 
 
 class QuarantinedRow(BaseModel):

@@ -2,7 +2,7 @@
 
 datasets/{dataset_id}/data.parquet · manifest.json   one upload's accepted rows; never overwritten
 datasets/{dataset_id}/training-{sha256}.json         the parts a training on this upload reads; named by its content
-datasets/reference.json                              which dataset is the original reference; the first one claims it
+datasets/reference.json                              which dataset is the original reference: the first one with a profile
 datasets/history.json                                accepted uploads in order of acceptance
 """
 
@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import random
+import time
+from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from dropforge import retry_limits
 from dropforge.data.admission import Admission
 from dropforge.data.manifest import DatasetManifest, Part
 from dropforge.data.schema import Schema
@@ -21,8 +24,6 @@ from dropforge.errors import Conflict, NotFound
 from dropforge.ports import ObjectStore
 from dropforge.settings import DataSettings
 from dropforge.uris import join
-
-_TRIES = 20
 
 
 class Entry(BaseModel):
@@ -34,6 +35,8 @@ class Entry(BaseModel):
     upload_id: str
     accepted_at: str
     revoked: str = ""  # when, by whom and why; the rows are in no training any more
+    part: Part | None = None  # its rows; entries of older versions have it in the dataset's manifest only
+    corrects: str = ""  # the upload whose quarantined rows these are, corrected; the first of a chain
 
 
 class Datasets:
@@ -115,8 +118,7 @@ class Datasets:
 
     def revoke(self, dataset_id: str, revoked: str) -> Entry:
         """Take a dataset out of use (`revoked`: when, by whom, why), or bring it back with an empty text. Raises NotFound."""
-        for _ in range(_TRIES):
-            entries, etag = self._history()
+        for entries, etag in self._readings():
             found = next((e for e in entries if e.dataset_id == dataset_id), None)
             if found is None:
                 raise NotFound(
@@ -159,8 +161,7 @@ class Datasets:
         return [Entry.model_validate(e) for e in json.loads(found.body)], found.etag
 
     def _write_history(self, entry: Entry, *, replace: bool) -> Entry:
-        for _ in range(_TRIES):
-            entries, etag = self._history()
+        for entries, etag in self._readings():
             held = next((e for e in entries if e.dataset_id == entry.dataset_id), None)
             if held is not None and not replace:
                 return held
@@ -168,6 +169,13 @@ class Datasets:
             if self._replace_history(updated, etag):
                 return entry
         raise _history_busy()
+
+    def _readings(self) -> Iterator[tuple[list[Entry], str]]:
+        """The history as it is, again after each lost race, at random intervals that grow."""
+        for number in range(retry_limits.REWRITES):
+            if number:
+                time.sleep(random.uniform(0, retry_limits.REWRITE_PAUSE_SECONDS * number))  # noqa: S311 - spreads writers, hides nothing
+            yield self._history()
 
     def _replace_history(self, entries: Sequence[Entry], etag: str) -> bool:
         """False for the slower of two writers."""
@@ -187,10 +195,12 @@ class Datasets:
         """Write and return the URI of the list of parts by the history rule; the reference's part comes first.
 
         append: reference and every accepted upload up to this one; replace: this one only; window: reference and the last n.
-        `family`: datasets of the upload whose quarantined rows this one brings back, and of earlier mends of it. Together
-        they are one upload: `replace` reads them all, and they take one place of a window.
+        `family`: datasets that are one upload together with this one: those trained with it (a burst), the upload whose
+        quarantined rows it brings back, and earlier corrections of that. `replace` reads them all, and they take one place of
+        a window. Another rule, window or reference gives another list under another name; the same list is written once.
         """
-        accepted = [e.dataset_id for e in self.history()]
+        parts_of = {e.dataset_id: e.part for e in self.history()}
+        accepted = list(parts_of)
         until = (
             accepted[: accepted.index(manifest.dataset_id) + 1]
             if manifest.dataset_id in accepted
@@ -204,13 +214,15 @@ class Datasets:
                 chosen = [reference_id, *[d for d in family if d != reference_id], *kept]
             case _:
                 chosen = [reference_id, *[d for d in until if d != reference_id]]
-        read = [manifest if d == manifest.dataset_id else self.manifest(d) for d in chosen]
-        parts = [p for one in read for p in one.parts]
+        parts_of[manifest.dataset_id] = manifest.parts[0]
+        parts = [part for d in chosen for part in ((parts_of.get(d),) if parts_of.get(d) else self.manifest(d).parts)]
+        # One read: the other parts' numbers keep their own types, whatever the newest file's schema says.
+        other = manifest if reference_id == manifest.dataset_id else self.manifest(reference_id)
         training = manifest.model_copy(
             update={
                 "parts": tuple(parts),
                 "source": f"{settings.history} of {len(parts)}",
-                "data_schema": _widened(manifest.data_schema, [one.data_schema for one in read], settings),
+                "data_schema": _widened(manifest.data_schema, [other.data_schema], settings),
             }
         )
         body = training.model_dump_json(indent=1).encode()

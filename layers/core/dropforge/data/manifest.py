@@ -19,7 +19,7 @@ class Part(BaseModel):
 
 
 class DatasetManifest(BaseModel):
-    """`datasets/{dataset_id}/manifest.json` (one part) or `datasets/{dataset_id}/training-….json` (reference + history)."""
+    """`datasets/{dataset_id}/manifest.json` (one part) or `…/training-{sha256}.json` (reference + history)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -25,6 +25,7 @@ from dropforge.metrics import METRICS, sign
 from dropforge.settings import PromotionSettings
 
 Verdict = Literal["better", "not_better", "no_model_served", "not_comparable", "no_metric"]
+UNREADABLE = "unreadable"  # in the place of the served run, where serving/active.json is broken
 # Which verdicts make a challenger. What cannot be compared is for people to decide on, never for `auto_promote`.
 PASSES = frozenset({"better", "no_model_served", "not_comparable"})
 PASSES_ALONE = PASSES - {"not_comparable"}
@@ -129,8 +130,11 @@ def _allowed(
 
 def _excluded(result: JobResult, told: Mapping[str, Any], served_run: str, rule: PromotionSettings) -> str:
     """Why a stored comparison cannot be used; empty when it can."""
-    if served_run == result.run_id:
-        return "it is the served model"
+    if served_run in {UNREADABLE, result.run_id}:
+        unreadable = (
+            "serving/active.json cannot be read; POST /set_model writes it anew, the next upload is compared with it"
+        )
+        return "it is the served model" if served_run == result.run_id else unreadable
     if not told.get("served") or told["served"].get("run_id") != served_run:
         return "the served model was changed after this comparison was made; the next upload is compared with it"
     if told.get("reason"):

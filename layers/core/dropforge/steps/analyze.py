@@ -16,30 +16,24 @@ from dropforge.data.datasets import Datasets, Entry
 from dropforge.data.engine import connect
 from dropforge.data.manifest import DatasetManifest
 from dropforge.data.schema import Schema
-from dropforge.errors import (
-    Conflict,
-    NotFound,
-    PermanentError,
-    RejectedUpload,
-    TransientError,
-    Unavailable,
-)
+from dropforge.errors import NotFound, RejectedUpload
 from dropforge.messages import UploadEvent
 from dropforge.ports import RunInfo
 from dropforge.settings import Settings
-from dropforge.steps import decisions, requests
-from dropforge.steps.reporting import Ports, Reporting
-from dropforge.uploads import Reason, State, UploadRecord, now
+from dropforge.steps import decisions, rounds, trigger
+from dropforge.steps.attempt import Attempt, Deadline, Invocation, reason_of
+from dropforge.steps.reporting import Reporting
+from dropforge.steps.upload_ports import Ports
+from dropforge.uploads import Reason, UploadRecord, now
 from dropforge.uris import join
 
-_ATTEMPTS = 3  # deliveries of one event: the first and two retries
 
+def analyze(event: UploadEvent, ports: Ports, invocation: Invocation | None = None) -> UploadRecord:
+    """Admit, compare, report, hand over to training; return the record as it is afterwards.
 
-def analyze(event: UploadEvent, ports: Ports) -> UploadRecord:
-    """Admit, compare, report, start training; return the record as it is afterwards.
-
-    A bad file ends as rejected, a duplicate as skipped, a blocking verdict as blocked, a mistake of ours as failed on
-    the last delivery. Raises TransientError (and on earlier deliveries anything unexpected): the event is delivered again.
+    A bad file ends as rejected, a duplicate as skipped, a blocking verdict as blocked; a defect, a lack of memory or of time
+    as failed after retry_limits.ATTEMPTS. Raises TransientError (and on earlier attempts anything unexpected): the event is
+    delivered again.
     """
     upload_id = identity.upload_id(event.bucket, event.key, event.version)
     record = ports.book.open(
@@ -52,35 +46,26 @@ def analyze(event: UploadEvent, ports: Ports) -> UploadRecord:
             sequencer=event.sequencer,
         )
     )
-    if record.terminal or record.state in {"training", "awaiting_approval"}:
-        ports.log.info("seen before", extra={"state": record.state})
-        return record
-    try:
-        settings, settings_uri = settings_store.in_force(ports.store, ports.data_bucket)
-        record = ports.book.update(upload_id, settings_sha=settings.sha256)
-        with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dropforge-")))
-            database = stack.enter_context(closing(connect(folder)))
-            return _Analysis(record, settings, settings_uri, ports, folder, database).run()
-    except RejectedUpload as error:
-        return _reject(record, error, ports)
-    except TransientError:
-        raise
-    except Exception as error:
-        record = ports.book.get(upload_id)
-        if record.terminal or record.state == "training":  # another delivery at the same time was quicker
-            ports.log.info("seen before", extra={"state": record.state, "why": str(error)})
-            return record
-        if isinstance(error, Conflict):
-            raise Unavailable(
-                error.message, code="upload_busy", fix="the event is delivered again by itself"
-            ) from error
-        # The last delivery must leave a terminal state, whatever went wrong: an upload nobody hears of is a lost one.
-        deliveries = ports.book.update(upload_id, deliveries=record.deliveries + 1).deliveries
-        if isinstance(error, PermanentError) or deliveries >= _ATTEMPTS:
-            ports.log.exception("analysis failed")
-            return _end(upload_id, "failed", error, ports)
-        raise
+    if record.state == "waiting":  # its first delivery may have died before anybody waited for its round
+        rounds.announce(ports, settings_store.in_force(ports.store, ports.data_bucket)[0].training.trigger)
+    attempt = Attempt(
+        ports.book,
+        ports.log,
+        "analysis",
+        invocation or Invocation(),
+        lambda record, error: _reject(record, error, ports),
+    )
+    return attempt.run(record, lambda record, deadline: _work(record, deadline, ports))
+
+
+def _work(record: UploadRecord, deadline: Deadline, ports: Ports) -> UploadRecord:
+    settings, settings_uri = settings_store.in_force(ports.store, ports.data_bucket)
+    record = ports.book.update(record.upload_id, settings_sha=settings.sha256)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dropforge-")))
+        database = stack.enter_context(closing(connect(folder)))
+        deadline.interrupts(database)
+        return _Analysis(record, settings, settings_uri, ports, folder, database, deadline).run()
 
 
 class _Analysis:
@@ -94,6 +79,7 @@ class _Analysis:
         ports: Ports,
         workdir: Path,
         database: Any,
+        deadline: Deadline,
     ) -> None:
         self.record = record
         self.settings = settings
@@ -101,6 +87,7 @@ class _Analysis:
         self.ports = ports
         self.workdir = workdir
         self.database = database
+        self.deadline = deadline
         self.datasets = Datasets(ports.store, ports.data_bucket)
         self.upload_id = record.upload_id
 
@@ -109,12 +96,18 @@ class _Analysis:
         overtaken = self._overtaken()
         if overtaken is not None:
             return overtaken
+        self.deadline.reached("download")
         try:
             self.ports.store.download(f"s3://{self.record.bucket}/{self.record.key}", file, self.record.version)
         except NotFound:
             return self._deleted()
+        return self._analyse(file)
+
+    def _analyse(self, file: Path) -> UploadRecord:
+        """From the file to its end, compared with the reference there is now; the first upload is compared with nothing."""
         reference_id = self.datasets.reference_id(self.settings.data)
         reference = self.datasets.manifest(reference_id) if reference_id else None
+        self.deadline.reached("admission")
         admission = self._admit(file, reference.data_schema if reference else None)
         self.ports.log.info(
             "admitted",
@@ -132,31 +125,33 @@ class _Analysis:
         manifest = self.datasets.save(
             admission, source=f"s3://{self.record.bucket}/{self.record.key}", created_at=now()
         )
-        if not reference_id and self._waits_first():
-            reference_id = admission.dataset_id  # not claimed: it becomes the reference when somebody approves it
-        elif not reference_id and self.settings.data.reference == "first":
-            reference_id = self.datasets.claim_reference(admission.dataset_id)
-            if reference_id != admission.dataset_id:  # another first upload was quicker: be compared with it
-                reference = self.datasets.manifest(reference_id)
-                admission = self._admit(file, reference.data_schema)
+        first = not reference_id and self.settings.data.reference == "first"
+        against = admission.dataset_id if first else reference_id
+        self.deadline.reached("profile and report")
         report, run = Reporting(self.record, self.settings, self.ports).make(
-            admission, reference_id, self.workdir, self.database
+            admission, against, self.workdir, self.database
         )
+        # Claimed when its profile is there and its report says that it may be used: a first upload that fails before leaves
+        # the place to the next one.
+        usable = report.verdict.word != "block" and self._approved(report)
+        if first and usable and self.datasets.claim_reference(against) != against:
+            return self._analyse(file)  # another first upload was quicker: be compared with it
         self.record = self.ports.book.advance(
             self.upload_id,
             "analysed",
             dataset_id=admission.dataset_id,
-            reference_id=reference_id,
+            reference_id=against,
             verdict=report.verdict.word,
         )
         if report.verdict.word == "block":
             return self._block(report, run)
-        return self._use(manifest, admission, run, reference_id) if self._approved(report) else self._await_approval()
+        self.deadline.reached("start of the training")
+        return self._use(manifest, admission, run) if self._approved(report) else self._await_approval()
 
-    def _use(self, manifest: DatasetManifest, admission: Admission, run: RunInfo, reference_id: str) -> UploadRecord:
+    def _use(self, manifest: DatasetManifest, admission: Admission, run: RunInfo) -> UploadRecord:
         if admission.untrained:
             return self._store(manifest, admission.untrained, run)
-        return self._train(manifest, reference_id, run)
+        return self._accept(manifest)
 
     def _approved(self, report: Report) -> bool:
         """Whether it may be used: nobody need be asked, or somebody has said yes."""
@@ -166,10 +161,6 @@ class _Analysis:
     def _said_yes(self) -> bool:
         decision = decisions.of_upload(self.ports.store, self.ports.data_bucket, self.upload_id)
         return decision is not None and decision.action == "approve"
-
-    def _waits_first(self) -> bool:
-        """Whether a first upload may become the reference only when somebody has approved it, and nobody has."""
-        return "reference" in self.settings.analysis.approve_on and not self._said_yes()
 
     def _await_approval(self) -> UploadRecord:
         """Analysed and reported, and in no history: nothing is trained on it and nothing compared with it until somebody decides."""
@@ -241,8 +232,9 @@ class _Analysis:
         return None if other is None or other.state == "failed" else held.upload_id
 
     # --- the ends ------------------------------------------------------------------------------------------------------
-    def _train(self, manifest: DatasetManifest, reference_id: str, made: RunInfo) -> UploadRecord:
-        entry = Entry(dataset_id=manifest.dataset_id, upload_id=self.upload_id, accepted_at=now())
+    def _accept(self, manifest: DatasetManifest) -> UploadRecord:
+        """Into the history, and on to a training of its own or, within a burst, together with others."""
+        entry = self._entry(manifest)
         holder = self.datasets.accept(entry)
         if holder.upload_id != self.upload_id:
             other = self.ports.book.find(holder.upload_id)
@@ -253,55 +245,21 @@ class _Analysis:
                     "nothing to do: they are in use",
                 )
             self.datasets.take_over(entry)
-        family = self._family()
-        dataset_uri = self.datasets.training_manifest(manifest, reference_id, self.settings.data, family)
-        # What the children are trained on, once, on their parent: parts by address and sha256; its own rows lie beside it.
-        parts = self.ports.store.get(dataset_uri).body
-        self.ports.tracking(self.settings.project).put_artifacts(made.run_id, {"data/training.json": parts})
-        request = requests.build(
-            self.settings,
-            upload_id=self.upload_id,
+        return trigger.accepted(self.record, self.settings, self.settings_uri, self.ports)
+
+    def _entry(self, manifest: DatasetManifest) -> Entry:
+        return Entry(
             dataset_id=manifest.dataset_id,
-            dataset_uri=dataset_uri,
-            settings_uri=self.settings_uri,
-            parent_run_id=made.run_id,
+            upload_id=self.upload_id,
+            accepted_at=now(),
+            part=manifest.parts[0],
+            corrects=trigger.corrected_first(self.record.key, self.ports.book),
         )
-        # Kept for the sweep: an execution whose machine dies is started again with the same request.
-        kept = requests.uri(self.ports.data_bucket, manifest.dataset_id, self.upload_id)
-        self.ports.store.put(kept, request.json_text().encode(), content_type="application/json")
-        # Before the fan-out, so that it is known even when nothing comes back.
-        requests.tell_cost(self.settings, self.upload_id, self.ports.book, self.ports.log)
-        started = self.ports.workflow.start(identity.execution_name(self.upload_id), request.json_text())
-        self.ports.log.info(
-            "training started" if started else "training was started before", extra={"jobs": len(request.jobs)}
-        )
-        try:
-            return self.ports.book.advance(self.upload_id, "training", plan=requests.plan(request))
-        except Conflict:  # the workflow was quicker and has concluded
-            return self.ports.book.get(self.upload_id)
-
-    def _family(self) -> tuple[str, ...]:
-        """Accepted datasets this upload completes: of the upload whose quarantined rows it brings back, and of earlier mends."""
-        first = self._mended_first(self.record.key)
-        if not first:
-            return ()
-        found = []
-        for entry in self.datasets.history():
-            other = self.ports.book.find(entry.upload_id)
-            if other and first in {entry.upload_id, self._mended_first(other.key)}:
-                found.append(entry.dataset_id)
-        return tuple(d for d in found if d != self.record.dataset_id)
-
-    def _mended_first(self, key: str) -> str:
-        """The upload at the start of a chain of mends; empty for a key that mends nothing."""
-        upload_id = quarantine.mended_upload(key)
-        mended = self.ports.book.find(upload_id) if upload_id else None
-        return (self._mended_first(mended.key) or upload_id) if mended else upload_id
 
     def _store(self, manifest: DatasetManifest, reason: str, made: RunInfo) -> UploadRecord:
         """Rows without labels, or of one class, teach nothing by themselves; the next training reads them with the others."""
         self.ports.tracking(self.settings.project).finish(made.run_id)
-        self.datasets.accept(Entry(dataset_id=manifest.dataset_id, upload_id=self.upload_id, accepted_at=now()))
+        self.datasets.accept(self._entry(manifest))
         stored = Reason(
             stage="admission",
             code="untrained",
@@ -334,11 +292,4 @@ def _reject(record: UploadRecord, error: RejectedUpload, ports: Ports) -> Upload
     page = render.rejection(record.key, error).encode()
     ports.store.put(join(uri, "report.html"), page, content_type="text/html; charset=utf-8")
     ports.book.update(record.upload_id, report_uri=join(uri, "report.html"))
-    return _end(record.upload_id, "rejected", error, ports, stage="admission")
-
-
-def _end(upload_id: str, state: State, error: Exception, ports: Ports, stage: str = "analysis") -> UploadRecord:
-    code = getattr(error, "code", type(error).__name__)
-    message = getattr(error, "message", f"{type(error).__name__}: {error}")
-    fix = getattr(error, "fix", "") or "read `dropforge logs` for this upload"
-    return ports.book.advance(upload_id, state, reason=Reason(stage=stage, code=code, message=message, fix=fix))
+    return ports.book.advance(record.upload_id, "rejected", reason=reason_of(error, "admission"))

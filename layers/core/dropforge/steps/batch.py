@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from dropforge.data import quarantine, scoring
 from dropforge.data.admission import check_size
 from dropforge.data.engine import connect
 from dropforge.data.schema import Schema
-from dropforge.errors import NotFound, PermanentError, RejectedUpload, TransientError
+from dropforge.errors import NotFound, RejectedUpload
 from dropforge.messages import UploadEvent
 from dropforge.ports import Function, ObjectStore
 from dropforge.serving import columns
@@ -28,11 +27,11 @@ from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.serving.predictor import Predictor
 from dropforge.serving.service import open_active
 from dropforge.settings import Settings
-from dropforge.uploads import Reason, State, UploadBook, UploadRecord, now
+from dropforge.steps.attempt import Attempt, Deadline, Invocation, reason_of
+from dropforge.uploads import Reason, UploadBook, UploadRecord, now
 from dropforge.uris import join
 
 CHUNK = 100_000  # rows in memory at a time
-_ATTEMPTS = 3  # deliveries of one event: the first and two retries
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +45,15 @@ class BatchPorts:
     python: Callable[[], Function | None] = lambda: None  # for a model without a graph
 
 
-def score(event: UploadEvent, ports: BatchPorts) -> UploadRecord:
+def score(event: UploadEvent, ports: BatchPorts, invocation: Invocation | None = None) -> UploadRecord:
     """Read the file by the active model's features, score it in pieces, keep the answer; return the record afterwards.
 
-    A bad file ends as rejected, a mistake of ours (or no active model) as failed. Raises TransientError (and on earlier
-    deliveries anything unexpected): the event is delivered again.
+    A bad file ends as rejected; no active model, a defect, a lack of memory or of time as failed. Raises TransientError (and on
+    earlier attempts anything unexpected): the event is delivered again.
     """
-    upload_id = identity.upload_id(event.bucket, event.key, event.version)
     record = ports.book.open(
         UploadRecord(
-            upload_id=upload_id,
+            upload_id=identity.upload_id(event.bucket, event.key, event.version),
             kind="batch",
             bucket=event.bucket,
             key=event.key,
@@ -64,52 +62,24 @@ def score(event: UploadEvent, ports: BatchPorts) -> UploadRecord:
             sequencer=event.sequencer,
         )
     )
-    if record.terminal:
-        ports.log.info("seen before", extra={"state": record.state})
-        return record
-    try:
+
+    def rejected(record: UploadRecord, error: RejectedUpload) -> UploadRecord:
+        ports.log.warning("rejected", extra={"code": error.code})  # the message quotes cells; the record has it
+        return ports.book.advance(record.upload_id, "rejected", reason=reason_of(error, "admission"))
+
+    def work(record: UploadRecord, deadline: Deadline) -> UploadRecord:
         settings = settings_store.read(ports.store, settings_store.current_uri(ports.data_bucket))
         with tempfile.TemporaryDirectory(prefix="dropforge-") as folder:
-            return _score(record, settings, ports, Path(folder))
-    except RejectedUpload as error:
-        ports.log.warning("rejected", extra={"code": error.code})  # the message quotes cells; the record has it
-        return _end(upload_id, "rejected", error, ports, "admission")
-    except TransientError:
-        raise
-    except Exception as error:
-        # The last delivery must leave a terminal state, whatever went wrong: a file nobody hears of is a lost one.
-        deliveries = ports.book.update(upload_id, deliveries=record.deliveries + 1).deliveries
-        if isinstance(error, PermanentError) or deliveries >= _ATTEMPTS:
-            ports.log.exception("scoring failed")
-            return _end(upload_id, "failed", error, ports, "scoring")
-        raise
+            return _score(record, settings, ports, Path(folder), deadline)
+
+    return Attempt(ports.book, ports.log, "scoring", invocation or Invocation(), rejected).run(record, work)
 
 
-def sweep(ports: BatchPorts, *, older_than: timedelta) -> dict[str, str]:
-    """Upload id → state, for every file without an end whose last step is older than `older_than`, taken up again.
-
-    A file of which no event came is taken up too.
-    """
-    before = datetime.now(UTC) - older_than
-    records = ports.book.list()
-    stale = [
-        r for r in records if r.kind == "batch" and not r.terminal and datetime.fromisoformat(r.history[-1].at) < before
-    ]
-    done = {}
-    for record in (*stale, *ports.book.unheard("batch", {r.upload_id for r in records}, before)):
-        try:
-            told: str = score(record.event(), ports).state
-        except Exception as error:
-            # One file that cannot be helped does not stop the others; the next sweep takes it up again.
-            ports.log.exception("not helped", extra={"correlation_id": record.upload_id})
-            told = f"not helped: {error}"
-        ports.log.warning("swept", extra={"correlation_id": record.upload_id, "done": told})
-        done[record.upload_id] = told
-    return done
-
-
-def _score(record: UploadRecord, settings: Settings, ports: BatchPorts, folder: Path) -> UploadRecord:
+def _score(
+    record: UploadRecord, settings: Settings, ports: BatchPorts, folder: Path, deadline: Deadline
+) -> UploadRecord:
     file = folder / "upload"
+    deadline.reached("download")
     source = f"s3://{record.bucket}/{record.key}"
     if (found := ports.store.stat(source)) is not None:
         check_size(found.size, settings.data)
@@ -128,7 +98,9 @@ def _score(record: UploadRecord, settings: Settings, ports: BatchPorts, folder: 
     features = predictor.manifest.features
     described = [{"name": f.name, "kind": f.kind, "number_format": f.number_format} for f in features]
     schema = Schema.model_validate({"columns": described, "target": ""})
+    deadline.reached("admission")
     with closing(connect(folder)) as database:
+        deadline.interrupts(database)
         rows = scoring.open_file(
             file,
             workdir=folder,
@@ -146,7 +118,7 @@ def _score(record: UploadRecord, settings: Settings, ports: BatchPorts, folder: 
             rows.source.delimiter,
             folder,
         )
-        counted, warnings = _predict(predictor, rows)
+        counted, warnings = _predict(predictor, rows, deadline)
         suffix = "parquet" if rows.source.format == "parquet" else "csv"
         answer = rows.write(folder / f"predictions.{suffix}", predictor.manifest.classes)
     uri = _uri(ports.data_bucket, record, suffix)
@@ -175,7 +147,9 @@ def _score(record: UploadRecord, settings: Settings, ports: BatchPorts, folder: 
     )
 
 
-def _predict(predictor: Predictor, rows: scoring.ScoringFile) -> tuple[dict[str, Any], Counter[tuple[str, str]]]:
+def _predict(
+    predictor: Predictor, rows: scoring.ScoringFile, deadline: Deadline
+) -> tuple[dict[str, Any], Counter[tuple[str, str]]]:
     """What was predicted, for the summary (`labels`: rows a class; of a regression `prediction`: range and mean), and warnings."""
     import numpy as np
 
@@ -183,6 +157,7 @@ def _predict(predictor: Predictor, rows: scoring.ScoringFile) -> tuple[dict[str,
     warnings: Counter[tuple[str, str]] = Counter()
     low, high, total = np.inf, -np.inf, 0.0
     for chunk in rows.chunks(CHUNK):
+        deadline.reached("predictions")
         scores = columns.predict(predictor, chunk, threads=_cores())
         rows.keep(scores.labels, scores.probabilities)
         warnings += scores.warnings
@@ -230,10 +205,3 @@ def _summary(
 def _uri(bucket: str, record: UploadRecord, suffix: str) -> str:
     stem = posixpath.basename(record.key).rsplit(".", 1)[0] or "rows"
     return join(f"s3://{bucket}", "predictions", record.upload_id, f"{stem}.{suffix}")
-
-
-def _end(upload_id: str, state: State, error: Exception, ports: BatchPorts, stage: str) -> UploadRecord:
-    code = getattr(error, "code", type(error).__name__)
-    message = getattr(error, "message", f"{type(error).__name__}: {error}")
-    fix = getattr(error, "fix", "") or "read `dropforge logs` for this file"
-    return ports.book.advance(upload_id, state, reason=Reason(stage=stage, code=code, message=message, fix=fix))

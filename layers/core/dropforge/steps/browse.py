@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import posixpath
 import re
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +23,7 @@ from dropforge.uris import join
 
 _SAFE = re.compile(r"[^\w.\- ]+")
 LINK_SECONDS = 3600
+PAGE = 50  # uploads of one answer, when no other number is asked for
 
 
 def upload_form(
@@ -53,9 +56,13 @@ def upload_form(
     }
 
 
-def uploads(book: UploadBook, key: str = "", limit: int = 50) -> list[dict[str, Any]]:
-    """Newest first; of one key when it is given."""
-    return [_short(r) for r in book.list() if not key or r.key == key][:limit]
+def uploads(book: UploadBook, key: str = "", limit: int = PAGE, cursor: str = "") -> dict[str, Any]:
+    """Newest first, of one key when it is given; `next` is the cursor of the page after this one, empty on the last.
+
+    Raises InvalidRequest for a cursor that is none.
+    """
+    page = book.index.of_key(key, limit, cursor) if key else book.index.newest(limit, cursor)
+    return {"uploads": [_short(r) for r in book.page(page)], "next": page.cursor}
 
 
 def _short(record: UploadRecord) -> dict[str, Any]:
@@ -70,10 +77,11 @@ def _short(record: UploadRecord) -> dict[str, Any]:
         "rows_quarantined",
         "dataset_id",
         "challenger",
+        "trained_by",
     }
     return {
         **record.model_dump(mode="json", include=wanted),
-        "received_at": record.history[0].at if record.history else "",
+        "received_at": record.received_at,
         "reason": record.reason.message if record.reason else "",
     }
 
@@ -111,16 +119,29 @@ def report(book: UploadBook, store: ObjectStore, upload_id: str, accept: str) ->
     return document(store, uri), "application/json" if wants_json else "text/html; charset=utf-8"
 
 
-def health(*, store: ObjectStore, registry: Registry, queue: Queue, book: UploadBook, bucket: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class HealthPorts:
+    """What is asked. Each is built inside its own check, so that one that cannot even be built is one sick part."""
+
+    store: Callable[[], ObjectStore]
+    registry: Callable[[], Registry]
+    queue: Callable[[], Queue]
+    book: Callable[[], UploadBook]
+    bucket: str
+    log: logging.Logger
+
+
+def health(ports: HealthPorts) -> dict[str, Any]:
     """Each part asked; `ok` when all that predictions need is there. Never raises: a sick part is an answer."""
-    pointer = ActivePointer(store, bucket)
-    parts: dict[str, Any] = {
-        "store": _asked(lambda: {"reachable": store.stat(join(f"s3://{bucket}", "config/settings.yaml")) is not None}),
-        "active_model": _asked(lambda: _verified(store, bucket, pointer)),
-        "mlflow": _asked(lambda: {"reachable": registry.resolve("Production", []) == []}),
-        "training_queue": _asked(lambda: {"depth": queue.depth()}),
-        "last_upload": _asked(lambda: _last(book)),
+    settings_uri = join(f"s3://{ports.bucket}", "config/settings.yaml")
+    checks: dict[str, Callable[[], dict[str, Any]]] = {
+        "store": lambda: {"reachable": ports.store().stat(settings_uri) is not None},
+        "active_model": lambda: _verified(ports.store(), ports.bucket, ActivePointer(ports.store(), ports.bucket)),
+        "mlflow": lambda: {"reachable": ports.registry().resolve("Production", []) == []},
+        "training_queue": lambda: {"depth": ports.queue().depth()},
+        "last_upload": lambda: _last(ports.book()),
     }
+    parts = {name: _checked(name, check, ports.log) for name, check in checks.items()}
     serving = all("error" not in parts[p] for p in ("store", "active_model"))
     every = all("error" not in p for p in parts.values())
     return {
@@ -139,13 +160,17 @@ def _verified(store: ObjectStore, bucket: str, pointer: ActivePointer) -> dict[s
 
 
 def _last(book: UploadBook) -> dict[str, Any]:
-    newest = book.list()[:1]
-    return {"state": newest[0].state if newest else None}
+    newest = book.newest()
+    return {"state": newest.state if newest else None}
 
 
-def _asked(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _checked(name: str, check: Callable[[], dict[str, Any]], log: logging.Logger) -> dict[str, Any]:
     try:
-        return ask()
+        return check()
     except DropforgeError as error:
         # Its message may name addresses inside; who asks here has an API key and no more.
         return {"error": error.code, "message": error.code.replace("_", " "), "fix": error.fix}
+    except Exception:
+        # /health must answer whatever is broken; what it was stands in the log, not in a stranger's hands.
+        log.exception("health check failed", extra={"part": name})
+        return {"error": "internal_error", "message": "internal error", "fix": "read the log of `control`"}

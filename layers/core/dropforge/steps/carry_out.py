@@ -9,8 +9,8 @@ from dropforge.messages import UploadEvent
 from dropforge.steps import decisions
 from dropforge.steps.analyze import analyze
 from dropforge.steps.decisions import Decision
-from dropforge.steps.reporting import Ports
 from dropforge.steps.retrain import retrain
+from dropforge.steps.upload_ports import Ports
 from dropforge.uploads import Reason, UploadRecord
 from dropforge.uris import join
 

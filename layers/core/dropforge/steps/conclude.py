@@ -1,6 +1,7 @@
 """End of the line for one upload: register every trained candidate, label them, close the record.
 
-Every call may be a repeat: one run is one version, an alias set twice is set once, a closed record stays closed.
+Every call may be a repeat: one run is one version, and a closed record is the decision: a repeat registers, labels and judges
+nothing, and gives the same answer.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from typing import Any
 
 from dropforge import identity
 from dropforge.analysis import outcome
-from dropforge.errors import NotFound
+from dropforge.errors import BundleRejected, Conflict, NotFound
 from dropforge.messages import ConcludeRequest, Conclusion, JobResult, ModelVersion, TrainingRequest
 from dropforge.ports import ObjectStore, Registry, Tracking
 from dropforge.registry import gate, looks
 from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.pointer import ActivePointer
 from dropforge.settings import Settings
-from dropforge.uploads import Reason, UploadBook, now
+from dropforge.uploads import Reason, State, UploadBook, UploadRecord, now
 
 NEWEST = "newest"
 CHALLENGER = "challenger"
@@ -44,12 +45,33 @@ def conclude(
 
     Raises Unavailable when MLflow or the store does not answer: the workflow tries again.
     """
+    record = book.get(message.request.upload_id)
+    if not record.terminal:
+        record = _decide(message, settings=settings, registry=registry, book=book, store=store, bucket=bucket, log=log)
+    _publish(message, record, tracking=tracking, store=store, log=log)
+    return _conclusion(record)
+
+
+def _decide(
+    message: ConcludeRequest,
+    *,
+    settings: Settings,
+    registry: Registry,
+    book: UploadBook,
+    store: ObjectStore,
+    bucket: str,
+    log: logging.Logger,
+) -> UploadRecord:
+    """Judge the candidates, register them, set the aliases, close the record; return it as it is afterwards.
+
+    Of two calls at the same time the first to close decides; the other one's figures are dropped.
+    """
     request = message.request
     failed = {o.model: _why(o.error, o.cause) for o in message.outcomes if o.result is None}
     if message.error:
         failed["workflow"] = _why(message.error, message.cause)
     results = [o.result for o in message.outcomes if o.result is not None]
-    served = _served_run(store, bucket)
+    served = _served_run(store, bucket, log)
     comparisons = {r.model: _comparison(store, r) for r in results}
     look = _look(store, bucket, served, request.upload_id, results, comparisons, settings)
     judged = gate.judge(results, comparisons, served, settings.promotion, look)
@@ -67,25 +89,49 @@ def conclude(
         log.warning("candidate failed", extra={"model": model, "why": why})
     if results and not challenger:
         log.info("the served model stays", extra={"why": choice.reasons})
-    told = _told(choice, versions, settings, look)
-    _close(message, results=results, versions=versions, challenger=challenger, failed=failed, told=told, book=book)
-    _tell_report(store, book.get(request.upload_id).report_uri, told, failed, log)
-    tracking.put_artifacts(request.parent_run_id, {"gate.json": json.dumps(told, indent=1).encode()})
-    tracking.set_tags(
-        request.parent_run_id,
-        {
-            "dropforge.challenger": f"{challenger.name}/{challenger.version}" if challenger else "",
-            "dropforge.gate": "; ".join(choice.reasons)[:_LONGEST_TAG],
-        },
+    decision = _decision(choice, versions, settings, look)
+    return _close(
+        message, results=results, versions=versions, challenger=challenger, failed=failed, decision=decision, book=book
     )
-    tracking.finish(request.parent_run_id, failed=not results)
+
+
+def _publish(
+    message: ConcludeRequest, record: UploadRecord, *, tracking: Tracking, store: ObjectStore, log: logging.Logger
+) -> None:
+    """Copy the closed record's decision to the report and the parent run. Repeatable: reads nothing but the record."""
+    run_id = message.request.parent_run_id
+    if record.gate:
+        _tell_report(store, record.report_uri, record.gate, _failed(record), log)
+        tracking.put_artifacts(run_id, {"gate.json": json.dumps(record.gate, indent=1).encode()})
+        tracking.set_tags(
+            run_id,
+            {
+                "dropforge.challenger": record.challenger,
+                "dropforge.gate": "; ".join(record.gate["reasons"])[:_LONGEST_TAG],
+            },
+        )
+    tracking.finish(run_id, failed=record.state != "concluded")
+
+
+def _conclusion(record: UploadRecord) -> Conclusion:
+    """The answer to the workflow, from the closed record alone: the same however often it is asked for."""
+    registered = {
+        f"{m['name']}/{m['version']}": ModelVersion(name=m["name"], version=m["version"], run_id=m["run_id"])
+        for m in record.models
+        if "error" not in m
+    }
     return Conclusion(
-        upload_id=request.upload_id,
-        registered=tuple(versions.values()),
-        challenger=challenger,
-        reasons=choice.reasons,
-        failed=failed,
+        upload_id=record.upload_id,
+        registered=tuple(registered.values()),
+        challenger=registered.get(record.challenger),
+        reasons=tuple(record.gate.get("reasons", ())),
+        failed=_failed(record),
     )
+
+
+def _failed(record: UploadRecord) -> dict[str, str]:
+    """Candidate → why it was not trained."""
+    return {m["model"]: m["error"] for m in record.models if "error" in m}
 
 
 def _tell_report(
@@ -104,12 +150,15 @@ def _tell_report(
         store.put(uri, after.encode(), content_type="text/html; charset=utf-8")
 
 
-def _served_run(store: ObjectStore, bucket: str) -> str:
-    """Run of the model that answers now; empty when none does."""
+def _served_run(store: ObjectStore, bucket: str, log: logging.Logger) -> str:
+    """Run of the active model; empty when there is none, `gate.UNREADABLE` when the pointer is broken."""
     try:
         return ActivePointer(store, bucket).read()[0].run_id
     except NotFound:
         return ""
+    except BundleRejected as error:  # an end without a challenger is better than none: the models are trained
+        log.error("the active model is unknown", extra={"code": error.code, "why": error.message})
+        return gate.UNREADABLE
 
 
 def _look(
@@ -149,7 +198,7 @@ def _set_challenger(version: ModelVersion, settings: Settings, registry: Registr
             registry.drop_alias(other.name, CHALLENGER)
 
 
-def _told(choice: gate.Choice, versions: dict[str, ModelVersion], settings: Settings, look: int) -> dict[str, Any]:
+def _decision(choice: gate.Choice, versions: dict[str, ModelVersion], settings: Settings, look: int) -> dict[str, Any]:
     """The whole decision, for the record and the run."""
     rule = settings.promotion
     return {
@@ -235,13 +284,13 @@ def _close(
     versions: dict[str, ModelVersion],
     challenger: ModelVersion | None,
     failed: dict[str, str],
-    told: dict[str, Any],
+    decision: dict[str, Any],
     book: UploadBook,
-) -> None:
+) -> UploadRecord:
     upload_id = message.request.upload_id
     record = book.get(upload_id)
     if record.terminal:
-        return
+        return record
     models: list[dict[str, Any]] = [
         {
             "model": r.model,
@@ -256,20 +305,23 @@ def _close(
     facts: dict[str, Any] = {
         "models": tuple(models),
         "challenger": f"{challenger.name}/{challenger.version}" if challenger else "",
-        "gate": told,
+        "gate": decision,
     }
-    if record.state == "analysed":  # the workflow can be quicker than the analysis that records its start
-        book.advance(upload_id, "training")
-    if results:
-        book.advance(upload_id, "concluded", **facts)
-        return
-    reason = Reason(
-        stage="training",
-        code="no_model_trained",
-        message="; ".join(f"{m}: {why}" for m, why in failed.items()) or "the workflow returned no outcome",
-        fix="read `dropforge logs` for the training job; mend settings.yaml or the data, then upload the file again",
-    )
-    book.advance(upload_id, "failed", reason=reason, **facts)
+    state: State = "concluded"
+    if not results:
+        state = "failed"
+        facts["reason"] = Reason(
+            stage="training",
+            code="no_model_trained",
+            message="; ".join(f"{m}: {why}" for m, why in failed.items()) or "the workflow returned no outcome",
+            fix="read `dropforge logs` for the training job; correct settings.yaml or the data, then upload the file again",
+        )
+    try:
+        if record.state != "training":  # the workflow can be quicker than the analysis that records its start
+            book.advance(upload_id, "training")
+        return book.advance(upload_id, state, **facts)
+    except Conflict:  # closed by another call in this very moment
+        return book.get(upload_id)
 
 
 def _why(error: str, cause: str) -> str:

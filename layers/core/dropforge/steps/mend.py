@@ -19,13 +19,17 @@ _ROW_CHARACTERS = 50_000
 _LINK_SECONDS = 3600
 
 
-def listed(book: UploadBook) -> list[dict[str, Any]]:
-    """Uploads of which rows were set aside, newest first."""
-    return [
+def listed(book: UploadBook, limit: int, cursor: str = "") -> dict[str, Any]:
+    """Uploads with quarantined rows, newest first; `next` is the cursor of the page after this one, empty on the last.
+
+    Raises InvalidRequest for a cursor that is none.
+    """
+    page = book.index.with_quarantine(limit, cursor)
+    found = [
         {"upload_id": r.upload_id, "key": r.key, "rows_quarantined": r.rows_quarantined, "state": r.state}
-        for r in book.list()
-        if r.rows_quarantined and r.quarantine_uri
+        for r in book.page(page)
     ]
+    return {"uploads": found, "next": page.cursor}
 
 
 def rows(store: ObjectStore, bucket: str, upload_id: str, *, offset: int = 0, limit: int = PAGE_ROWS) -> dict[str, Any]:

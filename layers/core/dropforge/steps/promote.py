@@ -10,6 +10,7 @@ from dropforge.ports import MacKey, ObjectStore, Registry
 from dropforge.settings import Settings
 from dropforge.steps import switch, versions
 from dropforge.steps.conclude import CHALLENGER
+from dropforge.uploads import UploadBook
 
 
 def automatically(
@@ -18,6 +19,7 @@ def automatically(
     settings: Settings,
     store: ObjectStore,
     registry: Registry,
+    book: UploadBook,
     bucket: str,
     log: logging.Logger,
     python: bool = True,
@@ -27,13 +29,33 @@ def automatically(
 
     The ledger says that the gate did it, and why; the way back is the same as from a switch by hand. True when it answers
     now. A bundle that fails its check, or a quicker switch by a person, leaves the served model as it is: False.
-    Raises Unavailable when the registry or the store does not answer; doing it again changes nothing that is done.
+    Raises Unavailable when the registry or the store does not answer. It is decided once for each upload and kept in its
+    record: a repeat answers what was decided, and does not undo what people have done since.
     """
     challenger = conclusion.challenger
     if not settings.promotion.auto_promote or challenger is None:
         return False
+    decided = book.get(conclusion.upload_id).promoted
+    if decided is not None:
+        return decided
+    promoted = _promote(conclusion, challenger.name, settings, store, registry, bucket, log, python=python)
+    book.update(conclusion.upload_id, promoted=promoted)
+    return promoted
+
+
+def _promote(
+    conclusion: Conclusion,
+    model: str,
+    settings: Settings,
+    store: ObjectStore,
+    registry: Registry,
+    bucket: str,
+    log: logging.Logger,
+    *,
+    python: bool,
+) -> bool:
     alias = settings.serving.alias
-    version = versions.resolve(CHALLENGER, challenger.name, settings, registry)
+    version = versions.resolve(CHALLENGER, model, settings, registry)
     try:
         switch.verify(
             store, bucket, versions.active_of(version, alias, settings), python=python
@@ -41,7 +63,7 @@ def automatically(
         versions.label(alias, version.name, version.version, settings=settings, registry=registry)
         switch.set_model(
             alias,
-            challenger.name,
+            model,
             settings=settings,
             store=store,
             registry=registry,

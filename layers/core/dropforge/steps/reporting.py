@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +10,14 @@ from dropforge.analysis.facts import Provenance, Report
 from dropforge.analysis.profile import Profile
 from dropforge.data.admission import Admission
 from dropforge.data.datasets import Datasets
-from dropforge.errors import BundleRejected, NotFound, Unavailable
-from dropforge.ports import ObjectStore, RunInfo, Tracking, Workflow
+from dropforge.errors import BundleRejected, NotFound
+from dropforge.ports import RunInfo, Tracking
 from dropforge.serving.manifest import MANIFEST_FILE, BundleManifest
 from dropforge.serving.pointer import ActivePointer
 from dropforge.settings import Settings
-from dropforge.uploads import UploadBook, UploadRecord, now
+from dropforge.steps.upload_ports import Ports
+from dropforge.uploads import UploadRecord, now
 from dropforge.uris import join
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """What the step needs from the world."""
-
-    store: ObjectStore
-    workflow: Workflow
-    book: UploadBook
-    tracking: Callable[[str], Tracking]
-    data_bucket: str
-    artifact_bucket: str
-    log: logging.Logger
 
 
 class Reporting:
@@ -47,7 +32,7 @@ class Reporting:
 
     def make(self, admission: Admission, reference_id: str, workdir: Path, database: Any) -> tuple[Report, RunInfo]:
         """Profile the admitted rows (`database`: the connection they were admitted with), compare, publish."""
-        like = None if reference_id == admission.dataset_id else self._reference_profile(reference_id)
+        like = None if reference_id == admission.dataset_id else self._reference_profile(reference_id, workdir)
         profile = run.profile_of(admission, workdir, like, database)
         self.ports.store.put(
             self._profile_uri(admission.dataset_id), profile.model_dump_json().encode(), content_type="application/json"
@@ -118,15 +103,21 @@ class Reporting:
             context="analysis",
         )
 
-    def _reference_profile(self, reference_id: str) -> Profile:
+    def _reference_profile(self, reference_id: str, workdir: Path) -> Profile:
+        """The stored one; counted again from the snapshot where there is none: settings may name a dataset of an upload that
+        failed before its profile was there.
+        """
         try:
             return Profile.model_validate_json(self.ports.store.get(self._profile_uri(reference_id)).body)
-        except NotFound:  # two first uploads at once: the other one has claimed the reference and is still profiling it
-            raise Unavailable(
-                "the reference's profile is not there yet",
-                code="reference_pending",
-                fix="the event is delivered again by itself",
-            ) from None
+        except NotFound:
+            snapshot = workdir / "reference.parquet"
+            manifest = self.datasets.manifest(reference_id)
+            self.ports.store.download(manifest.parts[0].uri, snapshot)
+            profile = run.profile_of_snapshot(snapshot, manifest.data_schema, workdir)
+            self.ports.store.put(
+                self._profile_uri(reference_id), profile.model_dump_json().encode(), content_type="application/json"
+            )
+            return profile
 
     def _profile_uri(self, dataset_id: str) -> str:
         return self.datasets.uri(dataset_id, "profile.json")

@@ -5,69 +5,75 @@ A retraining is an upload that brings no file: it has a record, a run and an end
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from dropforge import identity, settings_store
 from dropforge.data.datasets import Datasets
-from dropforge.errors import Conflict
-from dropforge.steps import requests
-from dropforge.steps.reporting import Ports
-from dropforge.uploads import UploadRecord
-
-PREFIX = "retrain/"  # of the keys of such records
+from dropforge.errors import NotFound, RejectedUpload
+from dropforge.steps.attempt import Attempt, Invocation, reason_of
+from dropforge.steps.start_training import start_training
+from dropforge.steps.upload_ports import Ports
+from dropforge.uploads import RETRAIN, UploadRecord
 
 
 def retrain(
-    ports: Ports, *, cause: str = "", clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ports: Ports,
+    invocation: Invocation | None = None,
+    *,
+    cause: str = "",
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> UploadRecord | None:
-    """Start it, once a day and dataset at most: asked again it answers with the record there is. None while there is no data.
+    """Start it, once a day, dataset and settings at most: asked again it answers with the record there is. None while there
+    is no data.
 
     `cause`: another reason than the calendar, by which it is started once (a dataset was revoked); part of its key.
 
-    Raises SettingsError, Unavailable.
+    Raises Unavailable. Settings that are wrong end the record as failed.
     """
     history = Datasets(ports.store, ports.data_bucket).history()
     if not history:
         ports.log.info("nothing to train on yet")
         return None
-    newest, key = history[-1].dataset_id, f"{PREFIX}{clock():%Y-%m-%d}{cause and f'-{cause}'}"
+    newest, key = history[-1].dataset_id, f"{RETRAIN}{clock():%Y-%m-%d}{cause and f'-{cause}'}"
+    version = f"{newest}/{_settings_digest(ports)}"
     record = UploadRecord(
-        upload_id=identity.upload_id(ports.data_bucket, key, newest),
+        upload_id=identity.upload_id(ports.data_bucket, key, version),
         bucket=ports.data_bucket,
         key=key,
-        version=newest,
+        version=version,
         dataset_id=newest,
     )
-    return resume(ports.book.open(record), ports)
+    return resume(ports.book.open(record), ports, invocation)
 
 
-def resume(record: UploadRecord, ports: Ports) -> UploadRecord:
-    """Bring a retraining to its workflow, wherever it stopped before; one that trains or has ended is left alone."""
-    if record.terminal or record.state == "training":
-        return record
-    settings, settings_uri = settings_store.in_force(ports.store, ports.data_bucket)
-    datasets = Datasets(ports.store, ports.data_bucket)
-    upload_id, newest, key = record.upload_id, record.dataset_id, record.key
-    reference_id = datasets.reference_id(settings.data)
-    tags = {"upload_id": upload_id, "dataset_id": newest, "dropforge.kind": "retraining"}
-    run = ports.tracking(settings.project).ensure_run(upload_id, name=key, tags=tags)
-    if record.state == "received":
-        ports.book.advance(upload_id, "analysed", dataset_id=newest, reference_id=reference_id, run_id=run.run_id)
-    request = requests.build(
-        settings,
-        upload_id=upload_id,
-        dataset_id=newest,
-        dataset_uri=datasets.training_manifest(datasets.manifest(newest), reference_id, settings.data),
-        settings_uri=settings_uri,
-        parent_run_id=run.run_id,
-    )
-    kept = requests.uri(ports.data_bucket, newest, upload_id)
-    ports.store.put(kept, request.json_text().encode(), content_type="application/json")
-    requests.tell_cost(settings, upload_id, ports.book, ports.log)
-    ports.workflow.start(identity.execution_name(upload_id), request.json_text())
-    ports.log.info("retraining started", extra={"correlation_id": upload_id, "jobs": len(request.jobs)})
+def _settings_digest(ports: Ports) -> str:
+    """Of the text, whether it can be read or not; empty when there is none."""
     try:
-        return ports.book.advance(upload_id, "training", plan=requests.plan(request))
-    except Conflict:  # the workflow was quicker and has concluded
-        return ports.book.get(upload_id)
+        text = ports.store.get(settings_store.current_uri(ports.data_bucket)).body
+    except NotFound:
+        return ""
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def resume(record: UploadRecord, ports: Ports, invocation: Invocation | None = None) -> UploadRecord:
+    """Bring a retraining to its workflow, wherever it stopped before; one that trains or has ended is left alone."""
+
+    def rejected(record: UploadRecord, error: RejectedUpload) -> UploadRecord:
+        return ports.book.advance(record.upload_id, "failed", reason=reason_of(error, "retraining"))
+
+    attempt = Attempt(ports.book, ports.log, "retraining", invocation or Invocation(), rejected)
+    return attempt.run(record, lambda record, _deadline: _start(record, ports))
+
+
+def _start(record: UploadRecord, ports: Ports) -> UploadRecord:
+    settings, settings_uri = settings_store.in_force(ports.store, ports.data_bucket)
+    upload_id, newest = record.upload_id, record.dataset_id
+    reference_id = Datasets(ports.store, ports.data_bucket).reference_id(settings.data)
+    tags = {"upload_id": upload_id, "dataset_id": newest, "dropforge.kind": "retraining"}
+    run = ports.tracking(settings.project).ensure_run(upload_id, name=record.key, tags=tags)
+    record = ports.book.advance(
+        upload_id, "analysed", reference_id=reference_id, run_id=run.run_id, settings_sha=settings.sha256
+    )
+    return start_training(record, settings, settings_uri, ports)

@@ -1,0 +1,84 @@
+"""The analyze function in a process of its own, over the emulator's store; a file named `poison` kills that process."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from dropforge.adapters.memory import MemoryTracking, MemoryWorkflow
+from dropforge.bootstrap import World
+from dropforge.environment import Environment
+from dropforge.errors import Unavailable
+from harness.processes import s3_store
+
+ROOT = Path(__file__).parents[3]
+_PROCESSES = multiprocessing.get_context("forkserver")
+
+
+class ProcessFunction:
+    """A `Function` whose every call is a process; what is sent is delivered by `deliver`, once."""
+
+    def __init__(self, port: int, how: str) -> None:
+        self._port = port
+        self._how = how
+        self.sent: list[bytes] = []
+
+    def invoke(self, payload: bytes) -> bytes:
+        """Raises Unavailable when the process died, as Lambda says it to a caller."""
+        process = _PROCESSES.Process(target=handle, args=(self._port, payload, self._how))
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise Unavailable(f"the process ended with {process.exitcode}", code="function_failed")
+        return b"null"
+
+    def send(self, payload: bytes) -> None:
+        self.sent.append(payload)
+
+    def deliver(self) -> list[bool]:
+        """Whether each call came back, in the order sent."""
+        sent, self.sent = self.sent, []
+        return [self._returned(payload) for payload in sent]
+
+    def _returned(self, payload: bytes) -> bool:
+        try:
+            self.invoke(payload)
+        except Unavailable:
+            return False
+        return True
+
+
+def handle(port: int, payload: bytes, how: str) -> None:
+    """Runs in the child."""
+    os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_DEFAULT_REGION="us-east-1")
+    spec = importlib.util.spec_from_file_location("analyze_app", ROOT / "functions" / "analyze" / "app.py")
+    assert spec is not None
+    assert spec.loader is not None
+    app = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = app
+    spec.loader.exec_module(app)
+    world: Any = World(Environment(data_bucket="data", artifact_bucket="artifacts"))
+    tracking = MemoryTracking()
+    vars(world).update(store=s3_store(port), workflow=MemoryWorkflow(), tracking=lambda _experiment: tracking)
+    app._world = lambda: world
+    _arm(how)
+    app.handler(json.loads(payload), None)
+
+
+def _arm(how: str) -> None:
+    from dropforge.steps import analyze
+
+    admit = analyze.admit
+
+    def armed(file: Path, **rest: Any) -> Any:
+        if b"poison" in file.read_bytes()[:200]:
+            os.kill(os.getpid(), signal.SIGKILL) if how == "kill" else os._exit(137)
+        return admit(file, **rest)
+
+    analyze.admit = armed
