@@ -219,7 +219,7 @@ def follow_upload(target: Target, upload_id: str, patience: float = 7200) -> dic
         for step in (record or {}).get("history", ())[seen:]:
             _tell_state(time.monotonic() - started, step["state"], _remark(record or {}, step["state"]))
             seen += 1
-        if record and record["trained_by"]:
+        if record and record.get("trained_by"):
             say(f"its rows are trained together with those of upload {record['trained_by']}: following that one")
             return follow_upload(target, record["trained_by"], patience - (time.monotonic() - started))
         if record and record["state"] in {*_TERMINAL, _WAITS}:

@@ -143,12 +143,10 @@ def test_what_cannot_be_deployed_is_told_before_anything_is_made(
 
 
 def test_the_schedules_of_the_template_are_counted() -> None:
-    """Two recoveries every 15 minutes and one look at live traffic an hour: 6,570 calls in a month of 730 hours."""
+    """A recovery every 15 minutes and one look at live traffic an hour: 3,650 calls in a month of 730 hours."""
     calls = idle_cost.wake_ups(ROOT, {})
-    assert calls == {"AnalyzeFunction": 2920 + 730, "BatchFunction": 2920}
-    assert idle_cost.wake_ups(ROOT, {"MonitorSchedule": "rate(1 day)"})["AnalyzeFunction"] == pytest.approx(
-        2920 + 730 / 24
-    )
+    assert calls == {"AnalyzeFunction": 730, "RecoverFunction": 2920}
+    assert idle_cost.wake_ups(ROOT, {"MonitorSchedule": "rate(1 day)"})["AnalyzeFunction"] == pytest.approx(730 / 24)
     page = (ROOT / "docs" / "aws.md").read_text()
     assert f"{sum(calls.values()):,.0f} short calls a month" in page
     for what, usd in idle_cost.idle(ROOT, {}).items():
