@@ -227,7 +227,7 @@ class MemoryTracking:
         self.runs: dict[str, MemoryRun] = {}
 
     def ensure_run(self, key: str, *, name: str, tags: Mapping[str, str]) -> RunInfo:
-        for run in self.runs.values():
+        for run in list(self.runs.values()):  # other threads may add theirs
             if run.tags["dropforge.key"] == key:
                 return run.info
         run_id = hashlib.sha256(key.encode()).hexdigest()[:32]
