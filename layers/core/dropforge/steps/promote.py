@@ -38,7 +38,7 @@ def automatically(
     decided = book.get(conclusion.upload_id).promoted
     if decided is not None:
         return decided
-    promoted = _promote(conclusion, challenger.name, settings, store, registry, bucket, log, python=python)
+    promoted = _promote(conclusion, challenger.name, settings, store, registry, bucket, log, python=python, key=key)
     book.update(conclusion.upload_id, promoted=promoted)
     return promoted
 
@@ -53,6 +53,7 @@ def _promote(
     log: logging.Logger,
     *,
     python: bool,
+    key: MacKey | None,
 ) -> bool:
     alias = settings.serving.alias
     version = versions.resolve(CHALLENGER, model, settings, registry)
