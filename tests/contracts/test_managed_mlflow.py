@@ -21,7 +21,7 @@ from dropforge.adapters import managed_mlflow
 from dropforge.adapters.mlflow import MlflowRegistry, MlflowTracking, connect
 from dropforge.adapters.s3 import S3Store
 from dropforge.errors import PermanentError, SettingsError
-from dropforge.messages import TrainingJob
+from dropforge.messages import JobResult, TrainingJob
 from dropforge_local.packaging import load_template
 from dropforge_training.tracking import JobRun
 
@@ -89,7 +89,12 @@ def test_each_part_calls_what_its_role_allows(
     source = run.log_model(LogisticRegression().fit(table, [0, 1, 0, 1]), table)  # type: ignore[arg-type] # any estimator is logged alike
     (tmp_path / "card.json").write_text("{}")
     run.put(tmp_path)
-    run.fail()
+    run.finish(
+        JobResult(
+            model="m", run_id=run.run_id, model_source=source, bundle_uri="s3://a/b", bundle_sha256="0" * 64,
+            predictions_uri="s3://a/p", metrics={},
+        )
+    )  # fmt: skip
     assert managed_server[1].actions() == _allowed("TrainingRole")
     registry = MlflowRegistry(managed_uri)
     version = registry.register("model", source=source, run_id=run.run_id, tags={})

@@ -60,7 +60,10 @@ REJECTED: dict[str, tuple[bytes, str, str]] = {
     "JSON": (b'{"a": 1}', "not_a_table", "JSON"),
     "Parquet cut off": (b"PAR1" + bytes(100), "truncated", "cut off"),
     "gzip cut off": (gzip.compress(TABLE.encode())[:-20], "truncated", "gzip"),
-    "one class only": (TABLE.replace(",yes", ",no").encode(), "one_class_target", "only the class 'no'"),
+}
+# Refused as a first file; compared and stored untrained beside a reference.
+UNTRAINED = {
+    "one class only": (TABLE.replace(",yes", ",no").encode(), "one_class_target", "the class 'no'"),
     "no target": (TABLE.replace("label", "other").encode(), "target_missing", "'label'"),
 }
 
@@ -73,6 +76,17 @@ def test_a_file_that_cannot_be_used_is_rejected(tmp_path: Path, case: str) -> No
         _admit(tmp_path, body)
     assert (caught.value.code, words in caught.value.message) == (code, True), caught.value.message
     assert caught.value.fix
+
+
+@pytest.mark.parametrize("case", UNTRAINED)
+def test_a_file_that_teaches_nothing_is_refused_first_and_stored_later(tmp_path: Path, case: str) -> None:
+    """Nothing can be learned from a first file without classes; a later one is compared, and says why it trains nothing."""
+    body, code, words = UNTRAINED[case]
+    (tmp_path / "first").mkdir()
+    with pytest.raises(RejectedUpload) as caught:
+        _admit(tmp_path / "first", body, with_reference=False)
+    assert (caught.value.code, words in caught.value.message) == (code, True), caught.value.message
+    assert words in _admit(tmp_path, body).untrained
 
 
 def test_a_target_of_hundreds_of_classes_is_rejected(tmp_path: Path) -> None:
@@ -195,10 +209,11 @@ def test_parquet_broken_in_the_middle_is_refused(tmp_path: Path) -> None:
 
 
 def test_parquet_keeps_its_types(tmp_path: Path) -> None:
-    """Typed columns are read by the reference's kinds; a row that does not fit is set aside by its number."""
+    """Typed columns are read by the reference's kinds; a fraction among whole numbers widens the column and loses no row."""
     body = _parquet(
         tmp_path,
         "SELECT CASE WHEN i = 7 THEN 1.5 ELSE i END AS age, 'Rome' AS city, ['no', 'yes'][i % 2 + 1] AS label FROM range(100) t(i)",
     )
     admission = _admit(tmp_path, body)
-    assert [(r.line, r.code) for r in admission.first_rejects] == [(8, "not_integer")]
+    assert [n.column for n in admission.notes if n.code == "widened"] == ["age"]
+    assert admission.first_rejects == ()

@@ -168,7 +168,7 @@ def test_pages_and_tables_are_harmless(world: World, figure: Figure) -> None:
     assert record.rows_quarantined >= 5
     assert [c for c in cells if c[:1] in {"=", "+", "@", "\t"} or c.startswith("-1+")] == []
     bad = world.deliver(world.put("x.csv", f"{script},b,label\n1,2,yes\n".encode()))
-    assert bad.state == "rejected"
+    assert bad.state == "blocked"
     assert "<script>alert" not in world.store.get(bad.report_uri).body.decode()
     figure(f"{len(formulas)} formulas and scripts in cells, headers and names: 0 alive in reports and CSV")
 
