@@ -66,7 +66,6 @@ app = typer.Typer(
 for part in (
     init,
     demo,
-    deploy,
     cloud,
     uploads,
     quarantine,
@@ -78,6 +77,7 @@ for part in (
     monitor,
     serve,
     containers,
+    deploy,
     destroy,
     erase,
     doctor,

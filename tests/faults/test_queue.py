@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from dropforge import retry_limits
 from dropforge.adapters.memory import MemoryStore, MemoryWorkflow
 from dropforge.adapters.sqs import SqsQueue
 from dropforge.environment import Environment
@@ -65,7 +66,7 @@ class _Queues:
         name = uuid.uuid4().hex
         self.dead = self.sqs.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
         arn = self.sqs.get_queue_attributes(QueueUrl=self.dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        policy = {"deadLetterTargetArn": arn, "maxReceiveCount": module.LAST_RECEIVE + 1}
+        policy = {"deadLetterTargetArn": arn, "maxReceiveCount": retry_limits.JOB_RECEIVES + 1}
         self.url = self.sqs.create_queue(
             QueueName=name, Attributes={"VisibilityTimeout": "60", "RedrivePolicy": json.dumps(policy)}
         )["QueueUrl"]
@@ -149,7 +150,9 @@ def test_what_gave_up_is_delivered_again(queues: _Queues, times: Times, figure: 
     count = times(12, 100)
     for n in range(count):
         queues.sqs.send_message(QueueUrl=queues.dead, MessageBody=_job(n).json_text())
-        envelope = {"requestContext": {"condition": "RetriesExhausted"}, "requestPayload": {"Records": [n]}}
+        stored = {"key": f"incoming/{n}.csv", "size": n, "versionId": "v"}
+        records = [{"s3": {"bucket": {"name": "data"}, "object": stored}}]
+        envelope = {"requestContext": {"condition": "RetriesExhausted"}, "requestPayload": {"Records": records}}
         queues.sqs.send_message(QueueUrl=queues.failed, MessageBody=json.dumps(envelope))
 
     class _Functions:
@@ -157,7 +160,7 @@ def test_what_gave_up_is_delivered_again(queues: _Queues, times: Times, figure: 
             self.got: list[int] = []
 
         def invoke(self, *, Payload: str, **_: str) -> None:  # noqa: N803 - boto3's name
-            self.got += json.loads(Payload)["Records"]
+            self.got += [record["s3"]["object"]["size"] for record in json.loads(Payload)["Records"]]
 
     functions = _Functions()
     assert redriven(queues.sqs, functions, queues.outputs()) == {"events": count, "jobs": count}

@@ -174,7 +174,6 @@ def test_the_same_file_twice_trains_once(
         ("header.csv", "no_rows"),
         ("picture.csv", "not_a_table"),
         ("cut.parquet", "truncated"),
-        ("no_target.csv", "target_missing"),
     ],
 )
 def test_a_bad_file_is_rejected_with_its_reason(
@@ -192,7 +191,6 @@ def test_a_bad_file_is_rejected_with_its_reason(
         "header.csv": _csv(adult_lines[:1]),
         "picture.csv": b"\x89PNG\r\n\x1a\n" + bytes(200),
         "cut.parquet": b"PAR1" + bytes(500),
-        "no_target.csv": _csv([line.rpartition(",")[0] for line in adult_lines[:100]]),
     }
     record = wait(drop(name, bodies[name]))
     assert (record["state"], record["reason"]["code"]) == ("rejected", code)

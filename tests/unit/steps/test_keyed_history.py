@@ -14,7 +14,8 @@ from dropforge.adapters import mac
 from dropforge.errors import Conflict
 
 POINTER = "s3://b/serving/active.json"
-BEFORE, AFTER = "2025-01-01T00:00:00+00:00", "2026-06-01T00:00:00+00:00"  # the fake store writes at the start of 2026
+# The second one is later than anything that a test writes.
+BEFORE, AFTER = "2025-01-01T00:00:00+00:00", "2099-01-01T00:00:00+00:00"
 Change = Callable[[dict[str, Any]], None]
 
 
