@@ -16,8 +16,8 @@ QUIET_MINUTES = 0.1
 
 
 @pytest.fixture
-def quiet(cloud: Any) -> Iterator[None]:
-    """Settings with a quiet period; those of the other tests afterwards."""
+def quiet(cloud: Any, reference: dict[str, Any]) -> Iterator[None]:
+    """Settings with a quiet period; those of the other tests afterwards. The reference comes first: it is the first upload."""
     store, text = S3Store(cloud.client("s3")), cloud.config.settings_file.read_bytes()
     changed = text.replace(b"quiet_minutes: 0 ", f"quiet_minutes: {QUIET_MINUTES} ".encode())
     assert changed != text
