@@ -8,11 +8,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
+from dropforge.clock import now
 from dropforge.errors import DropforgeError, TransientError
 from dropforge.messages import ModelProgress, Stage, TrainingJob
 from dropforge.ports import ObjectStore
 from dropforge.tuning import progress
-from dropforge.uploads import now
 from dropforge_training.interruption import Interrupted
 from dropforge_training.tuning import Progress
 

@@ -24,6 +24,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dropforge import identity, retry_limits, uris
+from dropforge.clock import now
 from dropforge.errors import Conflict, NotFound
 from dropforge.messages import ModelProgress, UploadEvent
 from dropforge.ports import ObjectStat, ObjectStore
@@ -178,11 +179,6 @@ class UploadRecord(BaseModel):
         return UploadEvent(
             bucket=self.bucket, key=self.key, version=self.version, size=self.size, sequencer=self.sequencer
         )
-
-
-def now() -> str:
-    """Current time, ISO 8601 UTC with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class UploadBook:

@@ -14,6 +14,7 @@ import pytest
 from dropforge import settings_store
 from dropforge.adapters.memory import MemoryStore, MemoryTracking, MemoryWorkflow
 from dropforge.adapters.memory_function import MemoryFunction
+from dropforge.clock import now
 from dropforge.data.datasets import Datasets, Entry
 from dropforge.data.manifest import DatasetManifest, Part
 from dropforge.data.schema import Schema
@@ -23,7 +24,7 @@ from dropforge.steps import trigger
 from dropforge.steps.recovery import RecoveryPorts, recover
 from dropforge.steps.rounds import Rounds
 from dropforge.steps.upload_ports import Ports
-from dropforge.uploads import UploadBook, UploadRecord, now
+from dropforge.uploads import UploadBook, UploadRecord
 
 QUIET = 10  # seconds
 

@@ -13,11 +13,12 @@ import json
 import random
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from dropforge import retry_limits
-from dropforge.data.admission import Admission
 from dropforge.data.manifest import DatasetManifest, Part
 from dropforge.data.schema import Schema
 from dropforge.errors import Conflict, NotFound
@@ -39,6 +40,21 @@ class Entry(BaseModel):
     corrects: str = ""  # the upload whose quarantined rows these are, corrected; the first of a chain
 
 
+class AcceptedRows(Protocol):
+    """The accepted rows of a file, as an admission leaves them: a Parquet file and what identifies it."""
+
+    @property
+    def snapshot(self) -> Path: ...
+    @property
+    def schema(self) -> Schema: ...
+    @property
+    def dataset_id(self) -> str: ...
+    @property
+    def snapshot_sha256(self) -> str: ...
+    @property
+    def rows_used(self) -> int: ...
+
+
 class Datasets:
     """The datasets of one bucket."""
 
@@ -49,26 +65,24 @@ class Datasets:
     def uri(self, *parts: str) -> str:
         return join(self._base, *parts)
 
-    def save(self, admission: Admission, *, source: str, created_at: str) -> DatasetManifest:
+    def save(self, rows: AcceptedRows, *, source: str, created_at: str) -> DatasetManifest:
         """Keep the snapshot and its manifest. The same content is kept once: a second save changes nothing."""
-        folder = self.uri(admission.dataset_id)
+        folder = self.uri(rows.dataset_id)
         part = Part(
-            dataset_id=admission.dataset_id,
+            dataset_id=rows.dataset_id,
             uri=join(folder, "data.parquet"),
-            rows=admission.rows_used,
-            sha256=admission.snapshot_sha256,
+            rows=rows.rows_used,
+            sha256=rows.snapshot_sha256,
         )
         manifest = DatasetManifest(
-            dataset_id=admission.dataset_id,
-            data_schema=admission.schema,
+            dataset_id=rows.dataset_id,
+            data_schema=rows.schema,
             parts=(part,),
             source=source,
             created_at=created_at,
         )
         try:
-            self._store.upload(
-                admission.snapshot, part.uri, content_type="application/vnd.apache.parquet", if_absent=True
-            )
+            self._store.upload(rows.snapshot, part.uri, content_type="application/vnd.apache.parquet", if_absent=True)
         except Conflict:
             # Same rows, perhaps other bytes (another library version wrote them): the first file stays and is described.
             return self._finish(manifest)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 
 from dropforge import identity
+from dropforge.clock import now
 from dropforge.errors import BundleRejected, NotFound
 from dropforge.messages import ModelVersion
 from dropforge.ports import ObjectStore, Registry
 from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.manifest import MANIFEST_FILE, BundleManifest
 from dropforge.settings import Settings
-from dropforge.steps import versions
-from dropforge.uploads import now
+from dropforge.steps import active_version, versions
 from dropforge.uris import join
 
 
@@ -32,7 +32,7 @@ def proposal(version: ModelVersion, *, settings: Settings, store: ObjectStore, b
     Raises BundleRejected for a version without a bundle, one whose files do not fit its manifest, and a pickle whose model
     is not `serve: python` in the settings in force.
     """
-    active = versions.active_of(version, "", settings)
+    active = active_version.active_of(version, "", settings)
     try:
         body = store.get(join(active.bundle_uri, MANIFEST_FILE)).body
         manifest = BundleManifest.from_json(body)

@@ -10,6 +10,7 @@ from typing import Any
 from dropforge import identity, settings_store
 from dropforge.analysis import render
 from dropforge.analysis.facts import Report
+from dropforge.clock import now
 from dropforge.data import quarantine
 from dropforge.data.admission import Admission, admit, check_size
 from dropforge.data.datasets import Datasets, Entry
@@ -24,7 +25,7 @@ from dropforge.steps import decisions, rounds, trigger
 from dropforge.steps.attempt import Attempt, Deadline, Invocation, reason_of
 from dropforge.steps.reporting import Reporting
 from dropforge.steps.upload_ports import Ports
-from dropforge.uploads import Reason, UploadRecord, now
+from dropforge.uploads import Reason, UploadRecord
 from dropforge.uris import join
 
 

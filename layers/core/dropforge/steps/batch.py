@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dropforge import identity, settings_store
+from dropforge.clock import now
 from dropforge.data import quarantine, scoring
 from dropforge.data.admission import check_size
 from dropforge.data.engine import connect
@@ -28,7 +29,7 @@ from dropforge.serving.predictor import Predictor
 from dropforge.serving.service import open_active
 from dropforge.settings import Settings
 from dropforge.steps.attempt import Attempt, Deadline, Invocation, reason_of
-from dropforge.uploads import Reason, UploadBook, UploadRecord, now
+from dropforge.uploads import Reason, UploadBook, UploadRecord
 from dropforge.uris import join
 
 CHUNK = 100_000  # rows in memory at a time

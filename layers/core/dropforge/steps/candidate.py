@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from typing import Any
 
+from dropforge.clock import now
 from dropforge.errors import Conflict, InvalidRequest
 from dropforge.ports import MacKey, ObjectStore, Registry
 from dropforge.serving.integrity import ModelRecords
@@ -13,9 +14,8 @@ from dropforge.serving.ledger import Entry, Ledger
 from dropforge.serving.manifest import BundleManifest
 from dropforge.serving.pointer import Active, Candidate, none_active
 from dropforge.settings import Settings
-from dropforge.steps import versions
+from dropforge.steps import active_version, versions
 from dropforge.steps.switch import check_bundle, pointer_of, told, verify
-from dropforge.uploads import now
 
 
 def propose(
@@ -40,7 +40,7 @@ def propose(
     InvalidRequest when it is the active version itself or knows other classes.
     """
     version = versions.resolve(alias or settings.serving.alias, model, settings, registry)
-    new = versions.active_of(version, alias or settings.serving.alias, settings)
+    new = active_version.active_of(version, alias or settings.serving.alias, settings)
     classes = verify(store, bucket, new, python=python).classes
     record = ModelRecords(store, bucket).require(new)
     second = Candidate(

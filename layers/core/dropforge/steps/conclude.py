@@ -13,17 +13,17 @@ from typing import Any
 
 from dropforge import identity
 from dropforge.analysis import outcome
+from dropforge.clock import now
 from dropforge.errors import BundleRejected, Conflict, NotFound
 from dropforge.messages import ConcludeRequest, Conclusion, JobResult, ModelVersion, TrainingRequest
 from dropforge.ports import ObjectStore, Registry, Tracking
 from dropforge.registry import gate, looks
+from dropforge.registry.aliases import CHALLENGER, NEWEST
 from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.pointer import ActivePointer
 from dropforge.settings import Settings
-from dropforge.uploads import Reason, State, UploadBook, UploadRecord, now
+from dropforge.uploads import Reason, State, UploadBook, UploadRecord
 
-NEWEST = "newest"
-CHALLENGER = "challenger"
 _LONGEST_TAG = 4000
 
 

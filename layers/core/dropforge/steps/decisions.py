@@ -15,11 +15,12 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from dropforge.clock import now
 from dropforge.data.datasets import Datasets
 from dropforge.errors import Conflict, InvalidRequest, NotFound
 from dropforge.ports import ObjectStore
 from dropforge.settings import Settings
-from dropforge.uploads import UploadBook, now
+from dropforge.uploads import UploadBook
 from dropforge.uris import join
 
 PREFIX: Final = "decisions/"

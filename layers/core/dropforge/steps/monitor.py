@@ -25,6 +25,7 @@ from dropforge import settings_store
 from dropforge.analysis import live as judging
 from dropforge.analysis.facts import ColumnReport
 from dropforge.analysis.profile import Profile
+from dropforge.clock import now
 from dropforge.data import live
 from dropforge.data.datasets import Datasets
 from dropforge.data.engine import connect
@@ -35,7 +36,6 @@ from dropforge.serving.manifest import MANIFEST_FILE, BundleManifest
 from dropforge.settings import Settings
 from dropforge.steps import windows
 from dropforge.steps.windows import Window
-from dropforge.uploads import now
 from dropforge.uris import join
 
 CAPTURED: Final = "captured"

@@ -7,9 +7,9 @@ import logging
 from dropforge.errors import BundleRejected, Conflict
 from dropforge.messages import Conclusion
 from dropforge.ports import MacKey, ObjectStore, Registry
+from dropforge.registry.aliases import CHALLENGER
 from dropforge.settings import Settings
-from dropforge.steps import switch, versions
-from dropforge.steps.conclude import CHALLENGER
+from dropforge.steps import active_version, switch, versions
 from dropforge.uploads import UploadBook
 
 
@@ -59,7 +59,7 @@ def _promote(
     version = versions.resolve(CHALLENGER, model, settings, registry)
     try:
         switch.verify(
-            store, bucket, versions.active_of(version, alias, settings), python=python
+            store, bucket, active_version.active_of(version, alias, settings), python=python
         )  # before the alias moves
         versions.label(alias, version.name, version.version, settings=settings, registry=registry)
         switch.set_model(

@@ -8,7 +8,7 @@ from dropforge.serving.integrity import ModelRecords
 from dropforge.serving.labels import Labels
 from dropforge.serving.pointer import Active
 from dropforge.settings import Settings
-from dropforge.steps import versions
+from dropforge.steps import active_version, versions
 
 
 def publish_labels(*, settings: Settings, store: ObjectStore, registry: Registry, bucket: str) -> None:
@@ -20,7 +20,7 @@ def publish_labels(*, settings: Settings, store: ObjectStore, registry: Registry
         for version in registry.versions(versions.families(settings)):
             for alias in version.aliases:
                 try:
-                    active = versions.active_of(version, alias, settings)
+                    active = active_version.active_of(version, alias, settings)
                     records.require(active)
                 except BundleRejected:
                     continue  # registered or changed by somebody else's hand: not for predict

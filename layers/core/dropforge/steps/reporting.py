@@ -8,6 +8,7 @@ from typing import Any
 from dropforge.analysis import render, run
 from dropforge.analysis.facts import Provenance, Report
 from dropforge.analysis.profile import Profile
+from dropforge.clock import now
 from dropforge.data.admission import Admission
 from dropforge.data.datasets import Datasets
 from dropforge.errors import BundleRejected, NotFound
@@ -16,7 +17,7 @@ from dropforge.serving.manifest import MANIFEST_FILE, BundleManifest
 from dropforge.serving.pointer import ActivePointer
 from dropforge.settings import Settings
 from dropforge.steps.upload_ports import Ports
-from dropforge.uploads import UploadRecord, now
+from dropforge.uploads import UploadRecord
 from dropforge.uris import join
 
 

@@ -6,12 +6,12 @@ import logging
 from dataclasses import replace
 from typing import Any
 
+from dropforge.clock import now
 from dropforge.errors import BundleRejected, Conflict, NotFound
 from dropforge.ports import MacKey, ObjectStore
 from dropforge.serving.ledger import Entry, Ledger, Verification
 from dropforge.serving.pointer import Active, ActivePointer, none_active
 from dropforge.steps.switch import identity_of, pointer_of, told, verify
-from dropforge.uploads import now
 
 
 def rollback(

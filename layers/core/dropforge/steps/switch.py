@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from dropforge.clock import now
 from dropforge.errors import BundleRejected, NotFound
 from dropforge.ports import MacKey, ObjectStore, Registry
 from dropforge.serving.integrity import ModelRecords, check_python
@@ -15,8 +16,7 @@ from dropforge.serving.ledger import Entry, Ledger
 from dropforge.serving.manifest import MANIFEST_FILE, BundleManifest, not_served
 from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.settings import Settings
-from dropforge.steps import versions
-from dropforge.uploads import now
+from dropforge.steps import active_version, versions
 from dropforge.uris import join
 
 
@@ -43,7 +43,7 @@ def set_model(
     """
     alias = alias or settings.serving.alias
     version = versions.resolve(alias, model, settings, registry)
-    new = versions.active_of(version, alias, settings)
+    new = active_version.active_of(version, alias, settings)
     verify(store, bucket, new, python=python)
     record = ModelRecords(store, bucket).require(new)
 

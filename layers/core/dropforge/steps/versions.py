@@ -7,13 +7,12 @@ import re
 from typing import Any
 
 from dropforge import identity
-from dropforge.errors import BundleRejected, InvalidRequest, NotFound
+from dropforge.errors import InvalidRequest, NotFound
 from dropforge.messages import ModelVersion
 from dropforge.metrics import sign
 from dropforge.ports import ObjectStore, Registry
-from dropforge.serving.pointer import Active
+from dropforge.registry.aliases import CHALLENGER, NEWEST
 from dropforge.settings import Settings
-from dropforge.steps.conclude import CHALLENGER, NEWEST
 from dropforge.steps.documents import document
 
 _ALIAS = re.compile(r"[A-Za-z][\w-]{0,63}")
@@ -90,27 +89,6 @@ def _score(version: ModelVersion, metric: str) -> float:
     """Larger is better; a version without the metric comes last."""
     text = version.tags.get(f"heldout.{metric}", "")
     return sign(metric) * float(text) if text else -math.inf
-
-
-def active_of(version: ModelVersion, alias: str, settings: Settings) -> Active:
-    """The pointer to a registered version. Raises BundleRejected for a version without a bundle."""
-    if not version.tags.get("bundle_uri"):
-        raise BundleRejected(
-            f"{version.name} version {version.version} has no serving bundle",
-            code="bundle_missing",
-            fix="label a version Dropforge trained",
-        )
-    return Active(
-        model=version.name,
-        version=version.version,
-        alias=alias,
-        run_id=version.run_id,
-        bundle_uri=version.tags["bundle_uri"],
-        bundle_sha256=version.tags.get("bundle_sha256", ""),
-        max_rows=settings.serving.max_rows,
-        max_body_bytes=settings.serving.max_body_bytes,
-        capture=settings.serving.capture.sample,
-    )
 
 
 def card(
