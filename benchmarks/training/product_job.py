@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dropforge import settings_store
+from dropforge import keys, settings_store
 from dropforge.adapters.memory import MemoryStore
 from dropforge.data.manifest import DatasetManifest, Part
 from dropforge.data.schema import ROW_HASH, Column, Kind, Schema
@@ -75,7 +75,7 @@ def run(table: pd.DataFrame, text: str, model: str, folder: str | None = None) -
         job_id=f"upload-{model}",
         upload_id="0123456789abcdef0123",
         dataset_uri=DATASET,
-        settings_uri=settings_store.immutable_uri("data", settings.sha256),
+        settings_uri=keys.settings_copy("data", settings.sha256),
         model=model,
         budget=TrainingBudget(trials=chosen.budget.trials, seconds=chosen.budget.seconds),
         seed=settings.training.seed,

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dropforge import keys
 from dropforge_cli.output import done, emit_facts, emit_json, err, out, say
 from dropforge_cli.target import SETTINGS_FILE, STACK_VARIABLE, Target, home, project_root
 
@@ -171,7 +172,7 @@ def _tell_status(found: dict[str, str], running: list[dict[str, Any]] | None) ->
 
     emit_facts({**found, "trainings": "unknown" if running is None else len(running) or "none"})
     for upload in running or ():
-        out.print(f"\n{upload['upload_id']}  {upload['key'].removeprefix('incoming/')}")
+        out.print(f"\n{upload['upload_id']}  {upload['key'].removeprefix(keys.INCOMING)}")
         for p in upload["models"]:
             out.print(f"  {p['model']}: {words(p)}")
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dropforge import keys
 from dropforge.errors import DropforgeError, NotFound
 from dropforge_cli import checks
 from dropforge_cli.checks import Finding
@@ -71,11 +72,10 @@ def _local_status(target: Target) -> dict[str, str]:
 
 
 def _in_force(target: Target) -> bytes | None:
-    from dropforge import settings_store
     from dropforge.adapters.s3 import S3Store
 
     try:
-        return S3Store(target.client("s3")).get(settings_store.current_uri(target.outputs["DataBucket"])).body
+        return S3Store(target.client("s3")).get(keys.settings(target.outputs["DataBucket"])).body
     except NotFound:
         return b""
 

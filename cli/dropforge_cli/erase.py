@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dropforge import keys
 from dropforge.errors import InvalidRequest, NotFound, PermanentError
 from dropforge_cli.erasing import Eraser, Outcome, Person, erase_database, erase_files, erase_logs, person
 from dropforge_cli.output import emit_facts, emit_json, err, say
@@ -144,14 +145,15 @@ def trained_on(target: Target, datasets: set[str]) -> list[str]:
     from dropforge.data.datasets import load_manifest
     from dropforge.messages import TrainingRequest
     from dropforge.serving.integrity import ModelRecord
-    from dropforge.steps import requests
 
     store, bucket = S3Store(target.client("s3")), target.outputs["DataBucket"]
     found = []
-    for stat in store.list(f"s3://{bucket}/integrity/"):
+    for stat in store.list(keys.integrity_folder(bucket)):
         record = ModelRecord.from_json(store.get(stat.uri).body)
         try:
-            uri = requests.uri(bucket, record.evidence.get("dataset_id", ""), record.evidence.get("upload_id", ""))
+            uri = keys.training_request(
+                bucket, record.evidence.get("dataset_id", ""), record.evidence.get("upload_id", "")
+            )
             parts = load_manifest(store, TrainingRequest.parse(store.get(uri).body).dataset_uri).parts
         except (NotFound, InvalidRequest):
             continue  # adopted: nobody knows what it was trained on
@@ -178,8 +180,11 @@ def _retrain(target: Target, erasure_id: str) -> str:
 
 
 def _keep(target: Target, receipt: dict[str, Any]) -> None:
+    from dropforge.adapters.s3 import S3Store
+
     body = jsonlib.dumps(receipt, indent=1).encode()
-    target.client("s3").put_object(Bucket=target.outputs["DataBucket"], Key=f"erasures/{receipt['id']}.json", Body=body)
+    store = S3Store(target.client("s3"))
+    store.put(keys.erasure(target.outputs["DataBucket"], receipt["id"]), body, content_type="application/json")
 
 
 def _tell(facts: dict[str, Any], *, json: bool) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote as url_quote
 
+from dropforge import keys
 from dropforge.data.engine import connect, name, quote
 from dropforge.data.schema import ROW_HASH
 from dropforge.errors import InvalidRequest
@@ -30,7 +31,6 @@ from dropforge.errors import InvalidRequest
 ERASED: Final = "[erased]"
 SHORTEST: Final = 4  # characters of a value that is looked for in any text; shorter ones are in everything
 _TERM = re.compile(r"""\s*(?:"((?:[^"]|"")+)"|([\w.\-]+))\s*=\s*(?:'((?:[^']|'')*)'|(-?[\w.]+))\s*""")
-_RAW: Final = ("incoming/", "batch/")
 _BINARY: Final = (".onnx", ".pkl")
 _TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
 
@@ -126,16 +126,16 @@ class Eraser:
 
     def bucket(self, bucket: str) -> None:
         """Every version of every object; datasets first, because they say which rows are meant."""
-        keys = self._keys(bucket)
-        for key in sorted(keys, key=lambda k: (not k.startswith("datasets/"), k)):
-            if not key.startswith("erasures/"):
-                self._object(bucket, key, keys[key])
+        versions = self._versions(bucket)
+        for key in sorted(versions, key=lambda k: (not keys.is_of_dataset(k), k)):
+            if not key.startswith(keys.ERASURES):
+                self._object(bucket, key, versions[key])
         if not self._dry and self.outcome.parts:
-            for key in keys:
+            for key in versions:
                 if key.endswith(".json"):
                     self._follow(bucket, key)
 
-    def _keys(self, bucket: str) -> dict[str, list[tuple[str, bool]]]:
+    def _versions(self, bucket: str) -> dict[str, list[tuple[str, bool]]]:
         """Versions by key, the latest first."""
         found: dict[str, list[tuple[str, bool]]] = {}
         for page in self._s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
@@ -149,7 +149,7 @@ class Eraser:
             left = self._cleaned(bucket, key, body)
             if left is body:
                 continue
-            uri = f"s3://{bucket}/{key}"
+            uri = keys.uri(bucket, key)
             if any(uri.startswith(prefix) for prefix in self._active):
                 self.outcome.left.append(uri)
                 continue
@@ -159,7 +159,7 @@ class Eraser:
 
     def _replace(self, bucket: str, key: str, version: str, left: bytes | None) -> None:
         if left is not None:
-            target = f"erased/{key}" if key.startswith(_RAW) else key
+            target = f"erased/{key}" if key.startswith(keys.UPLOADED) else key
             self._s3.put_object(Bucket=bucket, Key=target, Body=left)
         self._s3.delete_object(Bucket=bucket, Key=key, VersionId=version)
 
@@ -215,10 +215,10 @@ class Eraser:
                 "(FORMAT parquet, COMPRESSION zstd)"
             )
             left = target.read_bytes()
-            if key.startswith("datasets/") and key.endswith("/data.parquet"):
+            if keys.is_snapshot(key):
                 self.outcome.datasets.add(key.split("/")[1])
             rows = int(db.execute(f"SELECT count(*) FROM {table} WHERE NOT coalesce({condition}, false)").fetchone()[0])
-            self.outcome.parts[f"s3://{bucket}/{key}"] = (hashlib.sha256(left).hexdigest(), rows)
+            self.outcome.parts[keys.uri(bucket, key)] = (hashlib.sha256(left).hexdigest(), rows)
             return left
 
     def _condition(self, columns: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dropforge import keys
 from dropforge.errors import InvalidRequest, NotFound
 from dropforge_cli.output import emit_facts, emit_json, emit_table, say
 from dropforge_cli.target import Target
@@ -76,7 +77,7 @@ def adopt(
 
     target = Target.find()
     store, bucket = S3Store(target.client("s3")), target.outputs["DataBucket"]
-    settings = settings_store.read(store, settings_store.current_uri(bucket))
+    settings = settings_store.read(store, keys.settings(bucket))
     by = str(target.client("sts").get_caller_identity()["Arn"])
     found = step.unrecorded(settings=settings, store=store, registry=_registry(target), bucket=bucket)
     chosen = [v for v in found if version in ("", f"{v.name}/{v.version}")]
@@ -222,9 +223,8 @@ def data(
 ) -> None:
     """Fetch the rows a run was trained on (or analysed), and say what they are."""
     from dropforge.adapters.s3 import S3Store
-    from dropforge.data.datasets import Datasets, load_manifest
+    from dropforge.data.datasets import load_manifest
     from dropforge.messages import TrainingRequest
-    from dropforge.steps import requests
 
     target = Target.find()
     tags = _registry(target).run_tags(run_id)
@@ -233,9 +233,9 @@ def data(
         raise NotFound(f"run {run_id} names no dataset", code="no_dataset", fix="give a run Dropforge made")
     store = S3Store(target.client("s3"))
     bucket = target.outputs["DataBucket"]
-    uri = Datasets(store, bucket).uri(dataset_id, "manifest.json")
+    uri = keys.dataset_manifest(bucket, dataset_id)
     if tags.get("dropforge.kind") == "training":
-        request = store.get(requests.uri(bucket, dataset_id, tags["upload_id"])).body
+        request = store.get(keys.training_request(bucket, dataset_id, tags["upload_id"])).body
         uri = TrainingRequest.parse(request).dataset_uri
     manifest = load_manifest(store, uri)
     save.mkdir(parents=True, exist_ok=True)

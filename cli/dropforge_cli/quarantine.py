@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dropforge import keys
 from dropforge.data import quarantine
 from dropforge.errors import InvalidRequest, NotFound
 from dropforge_cli.output import emit_json, emit_table, out, say
@@ -36,7 +37,7 @@ def listed(json: Json = False) -> None:
         return
     emit_table(
         ("upload", "file", "rows set aside", "state"),
-        [(u["upload_id"], u["key"].removeprefix("incoming/"), u["rows_quarantined"], u["state"]) for u in found],
+        [(u["upload_id"], u["key"].removeprefix(keys.INCOMING), u["rows_quarantined"], u["state"]) for u in found],
     )
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import typer
 
-from dropforge import identity
+from dropforge import identity, keys
 from dropforge.errors import NotFound, PermanentError
 from dropforge_cli.output import emit_facts, emit_json, emit_table, err, out, say, tell_error
 from dropforge_cli.progress import Follower
@@ -93,7 +93,7 @@ def batch(
 ) -> None:
     """Score a file with the active model; the predictions land under predictions/ in the bucket."""
     target = Target.find()
-    upload_id = put(target, file, f"batch/{file.name}")
+    upload_id = put(target, file, f"{keys.BATCH}{file.name}")
     if not follow:
         emit_json({"upload_id": upload_id}) if json else out.print(upload_id)
         return
@@ -176,7 +176,7 @@ def uploads(
     rows = [
         (
             u["upload_id"],
-            u["key"].removeprefix("incoming/"),
+            u["key"].removeprefix(keys.INCOMING),
             u["state"],
             u["verdict"],
             f"{u['rows_used']:,}",
@@ -204,7 +204,7 @@ def report(
 
 def put(target: Target, file: Path, key: str = "") -> str:
     """Upload and return the id, which derives from bucket, key and the new version."""
-    bucket, key = target.outputs["DataBucket"], key or f"incoming/{file.name}"
+    bucket, key = target.outputs["DataBucket"], key or f"{keys.INCOMING}{file.name}"
     with file.open("rb") as body:
         answer = target.client("s3").put_object(Bucket=bucket, Key=key, Body=body)
     return identity.upload_id(bucket, key, answer.get("VersionId") or answer["ETag"].strip('"'))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from dropforge import bootstrap, events, identity, observability
-from dropforge.steps import decisions
+from dropforge import bootstrap, events, identity, keys, observability
 from dropforge.steps.analyze import analyze
 from dropforge.steps.attempt import Context, Invocation
 from dropforge.steps.carry_out import carry_out
@@ -50,7 +49,7 @@ def handler(event: dict[str, Any], context: Context | None) -> dict[str, Any]:
     states = {}
     for upload in events.uploads_in(event):
         upload_id = identity.upload_id(upload.bucket, upload.key, upload.version)
-        if upload.key.startswith(decisions.PREFIX):
+        if upload.key.startswith(keys.DECISIONS):
             log.info("decision received", extra={"key": upload.key, "done": carry_out(upload, ports)})
             continue
         with observability.context(correlation_id=upload_id):

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from dropforge import settings_store
+from dropforge import keys, settings_store
 from dropforge.adapters import mac
 from dropforge.adapters.lifecycle import BucketLifecycle
 from dropforge.adapters.s3 import S3Store
@@ -258,7 +258,7 @@ def _start_mlflow(config: Config, progress: Progress) -> None:
             }
             command = [sys.executable, "-m", "dropforge_local.tracking", "--port", str(config.mlflow_port)]
             command += ["--store", f"sqlite:///{config.home / 'mlflow.db'}"]
-            command += ["--artifact-root", f"s3://{config.artifact_bucket}/mlflow"]
+            command += ["--artifact-root", keys.artifact_root(config.artifact_bucket)]
             process.start(command, env, config.home)
         wait_until(process, lambda: _answers(f"{config.mlflow_uri}/health"), 60)
 

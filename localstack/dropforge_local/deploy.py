@@ -13,6 +13,7 @@ import boto3
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import ClientError
 
+from dropforge import keys
 from dropforge.adapters import mac
 from dropforge.errors import PermanentError
 from dropforge_local import containers
@@ -20,7 +21,6 @@ from dropforge_local.credentials import ACCESS_KEY, SECRET_KEY
 from dropforge_local.layout import FARGATE, REGION, Config
 from dropforge_local.packaging import package
 
-_DATA = ("incoming/", "uploads/", "datasets/", "mlflow/")  # what a user would miss
 _NOTHING = "No updates are to be performed"
 
 
@@ -57,7 +57,7 @@ def deploy(config: Config) -> str:
     def put(key: str, body: bytes) -> str:
         if key not in stored:
             s3.put_object(Bucket=config.package_bucket, Key=key, Body=body)
-        return f"s3://{config.package_bucket}/{key}"
+        return keys.uri(config.package_bucket, key)
 
     template = package(config.root, put)
     if config.compute == FARGATE:
@@ -95,7 +95,7 @@ def _clear_leftovers(config: Config) -> None:
     s3 = client(config, "s3")
     for bucket in (config.data_bucket, config.artifact_bucket):
         try:
-            if any(True for prefix in _DATA for _ in _entries(s3, bucket, prefix)):
+            if any(True for prefix in keys.PRECIOUS for _ in _entries(s3, bucket, prefix)):
                 raise PermanentError(
                     f"the bucket {bucket} holds data, but the emulator knows no stack",
                     code="stack_lost",

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-ROOMS = {
-    "data": (
-        "incoming",
-        "batch",
-        "config",
-        "datasets",
-        "uploads",
-        "quarantine",
-        "tuning",
-        "progress",
-        "serving",
-        "integrity",
-        "decisions",
-        "predictions",
-        "captured",
-        "labels",
-        "monitoring",
-    ),
-    "artifacts": ("reports", "mlflow"),
+from typing import Final
+
+from dropforge import keys
+
+ROOMS: Final = {
+    "data": tuple(folder.rstrip("/") for folder in keys.DATA),
+    "artifacts": tuple(folder.rstrip("/") for folder in keys.ARTIFACTS),
 }

@@ -16,10 +16,11 @@ import requests
 from docker import DockerClient
 from docker.models.containers import Container
 
+from dropforge import keys, uris
 from dropforge.adapters.s3 import S3Store
 from dropforge.errors import BundleRejected
 from dropforge.ports import Function
-from dropforge.serving.pointer import POINTER, Active
+from dropforge.serving.pointer import Active
 from dropforge.serving.python_model import open_remote
 from dropforge_local.layout import REGION
 from dropforge_local.packaging import load_template
@@ -81,7 +82,10 @@ def stored(lone_cloud: Cloud, own: Bundle) -> Active:
 @pytest.fixture
 def active(lone_cloud: Cloud, stored: Active) -> Iterator[None]:
     """It answers; whatever answered before does so again afterwards."""
-    s3, where = lone_cloud.client("s3"), {"Bucket": lone_cloud.outputs["DataBucket"], "Key": POINTER}
+    s3, where = (
+        lone_cloud.client("s3"),
+        {"Bucket": lone_cloud.outputs["DataBucket"], "Key": uris.split(keys.active("b"))[1]},
+    )
     try:
         before = s3.get_object(**where)["Body"].read()
     except s3.exceptions.NoSuchKey:

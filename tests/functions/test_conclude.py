@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dropforge import settings_store
+from dropforge import keys, settings_store
 from dropforge.adapters import mac
 from dropforge.bootstrap import World
 from dropforge.errors import Unavailable
@@ -41,7 +41,7 @@ def concluded(load: Callable[[str], ModuleType], event: Any, world: World) -> Co
     name = f"{settings.project}-xgboost"
     message = event("conclude")
     request, result = message["request"], message["outcomes"][0]["result"]
-    request["settings_uri"] = settings_store.immutable_uri(world.env.data_bucket, settings.sha256)
+    request["settings_uri"] = keys.settings_copy(world.env.data_bucket, settings.sha256)
     request["parent_run_id"] = tracking.ensure_run("parent", name="analysis", tags={}).run_id
     result["run_id"] = tracking.ensure_run("candidate", name="xgboost", tags={}).run_id
     graph = b"graph"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from dropforge import settings_store
+from dropforge import keys, settings_store
 from dropforge.adapters.s3 import S3Store
 from dropforge_cli import target as target_module
 from dropforge_cli.main import app
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 def capturing(cloud: Any, reference: dict[str, Any]) -> Iterator[list[str]]:
     """Every request is kept, by a version that answers; the model's names. Afterwards the settings are as they were."""
     store, bucket = S3Store(cloud.client("s3")), cloud.outputs["DataBucket"]
-    before = store.get(settings_store.current_uri(bucket)).body
+    before = store.get(keys.settings(bucket)).body
     assert b"sample: 0 " in before
     settings_store.apply(store, bucket, before.replace(b"sample: 0 ", b"sample: 1 "))
     best = reference["challenger"].partition("/")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from dropforge import __version__, settings, settings_store
+from dropforge import __version__, keys, settings, settings_store
 from dropforge.adapters.memory import MemoryStore
 from dropforge.errors import SettingsError
 
@@ -92,7 +92,7 @@ def test_applied_settings_are_in_force_and_kept() -> None:
     in_force, pinned = settings_store.in_force(store, "bucket")
     assert in_force == second
     assert settings_store.read(store, pinned) == second
-    assert settings_store.read(store, settings_store.immutable_uri("bucket", first.sha256)).project == "demo"
+    assert settings_store.read(store, keys.settings_copy("bucket", first.sha256)).project == "demo"
 
 
 def test_missing_settings_say_what_to_run() -> None:
@@ -111,7 +111,7 @@ def test_code_older_than_the_settings_says_so(tmp_path: Path, monkeypatch: pytes
     store = MemoryStore()
     text = SMALL.encode() + b"next_year: {knob: 1}\n"
     newer = settings_store.pin(store, "bucket", text, hashlib.sha256(text).hexdigest())
-    store.put(settings_store.current_uri("bucket"), store.get(newer).body)
+    store.put(keys.settings("bucket"), store.get(newer).body)
     for read in (lambda: settings_store.read(store, newer), lambda: settings_store.in_force(store, "bucket")):
         with pytest.raises(SettingsError) as told:
             read()

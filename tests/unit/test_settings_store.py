@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dropforge import settings_store
+from dropforge import keys, settings_store
 from dropforge.adapters.memory import MemoryStore
 from dropforge.errors import SettingsError
 
@@ -32,7 +32,7 @@ READS: dict[str, Callable[[MemoryStore, str], Any]] = {
 @pytest.mark.parametrize("who", READS)
 def test_settings_overwritten_under_their_hash_are_refused(store: MemoryStore, who: str) -> None:
     """Another text under the name of a hash names no class to a training: every reader refuses it and says what to restore."""
-    uri = settings_store.immutable_uri("b", settings_store.in_force(store, "b")[0].sha256)
+    uri = keys.settings_copy("b", settings_store.in_force(store, "b")[0].sha256)
     store.put(uri, EVIL)
     with pytest.raises(SettingsError) as refused:
         READS[who](store, uri)
@@ -41,7 +41,7 @@ def test_settings_overwritten_under_their_hash_are_refused(store: MemoryStore, w
 
 def test_the_advice_for_altered_settings_works(store: MemoryStore) -> None:
     """A deleted copy is written again by `apply`, and jobs read it."""
-    uri = settings_store.immutable_uri("b", settings_store.in_force(store, "b")[0].sha256)
+    uri = keys.settings_copy("b", settings_store.in_force(store, "b")[0].sha256)
     fresh = MemoryStore()
     assert settings_store.apply(fresh, "b", TEXT).models[0].import_path == "a.b:C"
     assert settings_store.read(fresh, uri).models[0].import_path == "a.b:C"

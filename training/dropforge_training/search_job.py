@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from dropforge import keys
 from dropforge.cost import worker_hour
 from dropforge.errors import JobFailed
 from dropforge.messages import TrainingJob
@@ -12,7 +13,6 @@ from dropforge.ports import ObjectStore
 from dropforge.settings import ModelSettings, Settings
 from dropforge.tuning.budget import Allowance
 from dropforge.tuning.journal import Journal
-from dropforge.uris import join
 from dropforge_training import fitting, folds, studies, tuning
 from dropforge_training.deadline import Deadline, Shares
 from dropforge_training.models.base import Candidate
@@ -68,7 +68,7 @@ def run(
         worker=job.worker,
         role=job.role,
     )
-    journal = Journal(store, join(f"s3://{data_bucket}", "tuning", job.job_id))
+    journal = Journal(store, keys.study(data_bucket, job.job_id))
     rows = folds.make(candidate, data, data.markers(settings), job.seed)
     tuned = tuning.tune(wanted, rows, journal, job.job_id, log=log, stop=stop, tell=tell)
     if job.role != "tune":

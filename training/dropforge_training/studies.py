@@ -13,10 +13,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from dropforge import keys
 from dropforge.errors import NotFound
 from dropforge.ports import ObjectStore
 from dropforge.tuning.journal import Journal
-from dropforge.uris import join
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 ROUNDS = "rounds"
@@ -188,7 +188,7 @@ class SharedStudy:
 
 def points_uri(bucket: str, model: str) -> str:
     """Where the best points of the model's last study are."""
-    return join(f"s3://{bucket}", "tuning", "best", f"{model}.json")
+    return keys.best_points(bucket, model)
 
 
 def keep_points(store: ObjectStore, uri: str, study: str, metric: str, points: list[Point]) -> None:

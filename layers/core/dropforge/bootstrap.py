@@ -7,9 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dropforge import observability
+from dropforge import keys, observability
 from dropforge.environment import Environment
-from dropforge.uris import join
 
 if TYPE_CHECKING:
     from dropforge.ports import Function, Logs, MacKey, ObjectStore, Queue, Registry, Tracking, Workflow
@@ -126,13 +125,7 @@ class World:
         """The settings in force, or those a job names. Read anew on each call: they are data and may change."""
         from dropforge import settings_store
 
-        return settings_store.read(self.store, uri or settings_store.current_uri(self.env.data_bucket))
-
-    def data_uri(self, *parts: str) -> str:
-        return join(f"s3://{self.env.data_bucket}", *parts)
-
-    def artifact_uri(self, *parts: str) -> str:
-        return join(f"s3://{self.env.artifact_bucket}", *parts)
+        return settings_store.read(self.store, uri or keys.settings(self.env.data_bucket))
 
 
 def world(env: Environment | None = None) -> World:

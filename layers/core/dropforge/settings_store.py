@@ -7,19 +7,11 @@ import hashlib
 import re
 from pathlib import Path
 
-from dropforge import __version__, settings, uris
+from dropforge import __version__, keys, settings
 from dropforge.errors import Conflict, NotFound, SettingsError
 from dropforge.ports import ObjectStore
 
 _IMMUTABLE = re.compile(r"settings-([0-9a-f]{64})\.yaml")
-
-
-def current_uri(bucket: str) -> str:
-    return uris.join(f"s3://{bucket}", "config/settings.yaml")
-
-
-def immutable_uri(bucket: str, sha256: str) -> str:
-    return uris.join(f"s3://{bucket}", f"config/settings-{sha256}.yaml")
 
 
 def read(store: ObjectStore, uri: str) -> settings.Settings:
@@ -68,7 +60,7 @@ def _version() -> str:
 
 def in_force(store: ObjectStore, bucket: str) -> tuple[settings.Settings, str]:
     """The settings in force and the URI of their immutable copy, for jobs to name. Raises SettingsError."""
-    uri = current_uri(bucket)
+    uri = keys.settings(bucket)
     try:
         text = store.get(uri).body
     except NotFound:
@@ -81,13 +73,13 @@ def apply(store: ObjectStore, bucket: str, text: bytes, source: str = "settings.
     """Validate, keep an immutable copy, put in force. Raises SettingsError and changes nothing when they are wrong."""
     parsed = settings.load(text, source)
     pin(store, bucket, text, parsed.sha256)
-    store.put(current_uri(bucket), text, content_type="application/yaml")
+    store.put(keys.settings(bucket), text, content_type="application/yaml")
     return parsed
 
 
 def pin(store: ObjectStore, bucket: str, text: bytes, sha256: str) -> str:
     """Make sure the immutable copy exists and is the text it is named for; return its URI. Raises SettingsError."""
-    uri = immutable_uri(bucket, sha256)
+    uri = keys.settings_copy(bucket, sha256)
     try:
         _check_hash(store.get(uri).body, uri.rpartition("/")[2])
     except NotFound:

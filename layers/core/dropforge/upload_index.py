@@ -12,13 +12,13 @@ be left over from a writer that died. Whoever acts on an entry reads the record 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 
+from dropforge import keys
 from dropforge.errors import InvalidRequest
 from dropforge.ports import ObjectStore
 
@@ -52,41 +52,38 @@ class UploadIndex:
 
     def __init__(self, store: ObjectStore, bucket: str) -> None:
         self._store = store
-        self._root = f"s3://{bucket}/uploads/"
+        self._bucket = bucket
 
     def by_time(self, upload_id: str, received_at: str) -> str:
-        return f"{self._root}by-time/{_newest_first(upload_id, received_at)}"
+        return keys.uploads_by_time_folder(self._bucket) + _newest_first(upload_id, received_at)
 
     def by_key(self, upload_id: str, received_at: str, key: str) -> str:
-        return f"{self._key_prefix(key)}{_newest_first(upload_id, received_at)}"
+        return keys.uploads_of_key_folder(self._bucket, key) + _newest_first(upload_id, received_at)
 
     def quarantined(self, upload_id: str, received_at: str) -> str:
-        return f"{self._root}quarantined/{_newest_first(upload_id, received_at)}"
+        return keys.uploads_quarantined_folder(self._bucket) + _newest_first(upload_id, received_at)
 
     def open(self, upload_id: str, stage: Stage, since: str, rows: int = 0) -> str:
         end = f"-{rows}" if stage == "waiting" else ""
-        return f"{self._root}open/{stage}/{_milliseconds(since):013d}-{upload_id}{end}"
+        return f"{keys.uploads_open_folder(self._bucket, stage)}{_milliseconds(since):013d}-{upload_id}{end}"
 
     def newest(self, limit: int, cursor: str = "") -> Page:
         """Every upload. Raises InvalidRequest for a cursor that is none."""
-        return self._page(f"{self._root}by-time/", limit, cursor)
+        return self._page(keys.uploads_by_time_folder(self._bucket), limit, cursor)
 
     def of_key(self, key: str, limit: int, cursor: str = "") -> Page:
-        return self._page(self._key_prefix(key), limit, cursor)
+        return self._page(keys.uploads_of_key_folder(self._bucket, key), limit, cursor)
 
     def with_quarantine(self, limit: int, cursor: str = "") -> Page:
-        return self._page(f"{self._root}quarantined/", limit, cursor)
+        return self._page(keys.uploads_quarantined_folder(self._bucket), limit, cursor)
 
     def longest_open(self, stage: Stage, limit: int) -> Iterator[OpenUpload]:
         """At most `limit`, the one that has been in the stage longest first. Entries only: read the record before acting."""
-        prefix = f"{self._root}open/{stage}/"
+        prefix = keys.uploads_open_folder(self._bucket, stage)
         for found in self._store.list(prefix, limit=limit):
             since, upload_id, *rows = found.uri.removeprefix(prefix).split("-")
             at = datetime.fromtimestamp(int(since) / 1000, UTC)
             yield OpenUpload(upload_id, stage, at, int(rows[0]) if rows else 0, found.uri)
-
-    def _key_prefix(self, key: str) -> str:
-        return f"{self._root}by-key/{hashlib.sha256(key.encode()).hexdigest()[:32]}/"
 
     def _page(self, prefix: str, limit: int, cursor: str) -> Page:
         if cursor and not _CURSOR.fullmatch(cursor):

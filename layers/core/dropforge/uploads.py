@@ -23,7 +23,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dropforge import identity, retry_limits, uris
+from dropforge import identity, keys, retry_limits, uris
 from dropforge.clock import now
 from dropforge.errors import Conflict, NotFound
 from dropforge.messages import ModelProgress, UploadEvent
@@ -51,7 +51,7 @@ NEXT: Final[dict[State, frozenset[State]]] = {
     "stored": frozenset(),  # compared and kept for later trainings; nothing in it to train on by itself
 }
 Kind = Literal["upload", "batch"]
-FOLDERS: Final[dict[Kind, str]] = {"upload": "incoming/", "batch": "batch/"}
+FOLDERS: Final[dict[Kind, str]] = {"upload": keys.INCOMING, "batch": keys.BATCH}
 RETRAIN: Final = "retrain/"  # prefix of the keys of retrainings: records of no file
 TERMINAL: Final[frozenset[State]] = frozenset(s for s, following in NEXT.items() if not following)
 ANALYSED: Final[frozenset[State]] = TERMINAL | {
@@ -190,11 +190,11 @@ class UploadBook:
         self.index = UploadIndex(store, bucket)
 
     def uri(self, upload_id: str) -> str:
-        return f"s3://{self._bucket}/uploads/{upload_id}.json"
+        return keys.upload(self._bucket, upload_id)
 
     @property
     def _newest_uri(self) -> str:
-        return f"s3://{self._bucket}/uploads/newest.json"
+        return keys.newest_upload(self._bucket)
 
     def open(self, record: UploadRecord) -> UploadRecord:
         """Create the record in state received, or return the one that is there: a replayed event changes nothing."""

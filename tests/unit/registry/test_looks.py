@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dropforge import keys
 from dropforge.adapters.memory import MemoryStore
 from dropforge.registry import looks
 
@@ -50,4 +51,4 @@ def test_what_is_remembered_is_bounded() -> None:
     for n in range(450):
         looks.take(store, "b", "run", f"u{n}", sketch)
     assert looks.take(store, "b", "run", "one more", sketch) == 451
-    assert len(store.get(looks.place("b", "run")).body) < 20_000
+    assert len(store.get(keys.looks("b", "run")).body) < 20_000

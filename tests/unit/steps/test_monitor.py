@@ -16,7 +16,7 @@ import duckdb
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from dropforge import settings_store
+from dropforge import keys, settings_store
 from dropforge.adapters.memory import MemoryStore
 from dropforge.analysis import run
 from dropforge.api import types
@@ -75,7 +75,7 @@ class Traffic:
         datasets.claim_reference(admission.dataset_id)
         profile = run.profile_of(admission, folder, None, database)
         database.close()
-        self.store.put(datasets.uri(admission.dataset_id, "profile.json"), profile.model_dump_json().encode())
+        self.store.put(keys.profile(datasets._bucket, admission.dataset_id), profile.model_dump_json().encode())
 
     def ask(
         self, rows: int, day: str = "2026-03-05", version: str = "1", shift: int = 0, without: str = ""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dropforge import settings_store
+from dropforge import keys, settings_store
 from dropforge.adapters.memory import MemoryStore, MemoryTracking, MemoryWorkflow
 from dropforge.adapters.memory_function import MemoryFunction
 from dropforge.clock import now
@@ -61,7 +61,7 @@ class World:
         )
         schema = Schema.model_validate({"columns": [{"name": "age", "kind": "integer"}], "target": ""})
         manifest = DatasetManifest(dataset_id=dataset_id, data_schema=schema, parts=(part,), source="s", created_at="t")
-        self.store.put(self.datasets.uri(dataset_id, "manifest.json"), manifest.model_dump_json().encode())
+        self.store.put(keys.dataset_manifest(self.datasets._bucket, dataset_id), manifest.model_dump_json().encode())
         self.datasets.claim_reference(dataset_id)
         self.datasets.accept(Entry(dataset_id=dataset_id, upload_id=upload_id, accepted_at=now(), part=part))
         if self.book.get(upload_id).state != "received":
@@ -298,7 +298,7 @@ def test_a_leader_that_cannot_be_trained_lets_the_others_be(monkeypatch: pytest.
     world = World()
     for n in range(3):
         world.accept(n)
-    world.store.delete(world.datasets.uri(f"{2:016x}", "manifest.json"))
+    world.store.delete(keys.dataset_manifest(world.datasets._bucket, f"{2:016x}"))
     world.wait(QUIET + 1)
     assert world.states(3) == {"waiting": 2, "failed": 1}
     world.wait(QUIET + 1)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dropforge import settings_store
+from dropforge import keys, settings_store
 from dropforge.adapters.memory import MemoryStore
 from dropforge.data.manifest import DatasetManifest, Part
 from dropforge.data.schema import ROW_HASH, Column, Kind, Schema
@@ -74,7 +74,7 @@ class Bench:
             "job_id": f"{upload}-{model}",
             "upload_id": upload,
             "dataset_uri": "s3://data/datasets/d/training.json",
-            "settings_uri": settings_store.immutable_uri("data", self.settings.sha256),
+            "settings_uri": keys.settings_copy("data", self.settings.sha256),
             "model": model,
             "budget": TrainingBudget(trials=chosen.budget.trials, seconds=chosen.budget.seconds),
             "seed": 7,

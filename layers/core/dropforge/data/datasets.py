@@ -18,13 +18,12 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from dropforge import retry_limits
+from dropforge import keys, retry_limits
 from dropforge.data.manifest import DatasetManifest, Part
 from dropforge.data.schema import Schema
 from dropforge.errors import Conflict, NotFound
 from dropforge.ports import ObjectStore
 from dropforge.settings import DataSettings
-from dropforge.uris import join
 
 
 class Entry(BaseModel):
@@ -60,17 +59,13 @@ class Datasets:
 
     def __init__(self, store: ObjectStore, bucket: str) -> None:
         self._store = store
-        self._base = join(f"s3://{bucket}", "datasets")
-
-    def uri(self, *parts: str) -> str:
-        return join(self._base, *parts)
+        self._bucket = bucket
 
     def save(self, rows: AcceptedRows, *, source: str, created_at: str) -> DatasetManifest:
         """Keep the snapshot and its manifest. The same content is kept once: a second save changes nothing."""
-        folder = self.uri(rows.dataset_id)
         part = Part(
             dataset_id=rows.dataset_id,
-            uri=join(folder, "data.parquet"),
+            uri=keys.snapshot(self._bucket, rows.dataset_id),
             rows=rows.rows_used,
             sha256=rows.snapshot_sha256,
         )
@@ -89,7 +84,7 @@ class Datasets:
         return self._finish(manifest)
 
     def _finish(self, manifest: DatasetManifest) -> DatasetManifest:
-        uri = self.uri(manifest.dataset_id, "manifest.json")
+        uri = keys.dataset_manifest(self._bucket, manifest.dataset_id)
         try:
             self._store.put(
                 uri, manifest.model_dump_json(indent=1).encode(), content_type="application/json", if_absent=True
@@ -100,7 +95,7 @@ class Datasets:
 
     def manifest(self, dataset_id: str) -> DatasetManifest:
         """Raises NotFound."""
-        return load_manifest(self._store, self.uri(dataset_id, "manifest.json"))
+        return load_manifest(self._store, keys.dataset_manifest(self._bucket, dataset_id))
 
     # --- the reference -------------------------------------------------------------------------------------------------
     def reference_id(self, settings: DataSettings) -> str:
@@ -108,7 +103,7 @@ class Datasets:
         if settings.reference != "first":
             return settings.reference
         try:
-            return str(json.loads(self._store.get(self.uri("reference.json")).body)["dataset_id"])
+            return str(json.loads(self._store.get(keys.reference(self._bucket)).body)["dataset_id"])
         except NotFound:
             return ""
 
@@ -116,9 +111,9 @@ class Datasets:
         """Become the reference if nobody is; return who is."""
         body = json.dumps({"dataset_id": dataset_id}).encode()
         try:
-            self._store.put(self.uri("reference.json"), body, content_type="application/json", if_absent=True)
+            self._store.put(keys.reference(self._bucket), body, content_type="application/json", if_absent=True)
         except Conflict:
-            return str(json.loads(self._store.get(self.uri("reference.json")).body)["dataset_id"])
+            return str(json.loads(self._store.get(keys.reference(self._bucket)).body)["dataset_id"])
         return dataset_id
 
     # --- the history ---------------------------------------------------------------------------------------------------
@@ -147,8 +142,8 @@ class Datasets:
 
     def set_reference(self, dataset_id: str) -> str:
         """Make this the dataset that uploads are compared with; the one that was. Raises NotFound without profile, Conflict."""
-        self._store.get(self.uri(dataset_id, "profile.json"))
-        uri = self.uri("reference.json")
+        self._store.get(keys.profile(self._bucket, dataset_id))
+        uri = keys.reference(self._bucket)
         try:
             stored = self._store.get(uri)
         except NotFound:
@@ -169,7 +164,7 @@ class Datasets:
 
     def _history(self) -> tuple[list[Entry], str]:
         try:
-            found = self._store.get(self.uri("history.json"))
+            found = self._store.get(keys.history(self._bucket))
         except NotFound:
             return [], ""
         return [Entry.model_validate(e) for e in json.loads(found.body)], found.etag
@@ -196,7 +191,7 @@ class Datasets:
         body = json.dumps([e.model_dump() for e in entries], indent=1).encode()
         try:
             self._store.put(
-                self.uri("history.json"), body, content_type="application/json", if_match=etag, if_absent=not etag
+                keys.history(self._bucket), body, content_type="application/json", if_match=etag, if_absent=not etag
             )
         except Conflict:
             return False
@@ -240,7 +235,7 @@ class Datasets:
             }
         )
         body = training.model_dump_json(indent=1).encode()
-        uri = self.uri(manifest.dataset_id, f"training-{hashlib.sha256(body).hexdigest()[:16]}.json")
+        uri = keys.training_manifest(self._bucket, manifest.dataset_id, hashlib.sha256(body).hexdigest()[:16])
         try:
             self._store.put(uri, body, content_type="application/json", if_absent=True)
         except Conflict:

@@ -9,14 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dropforge import keys
 from dropforge.data.admission import Admission
 from dropforge.data.rejects import Reject, counts, harmless, write_csv
 from dropforge.errors import InvalidRequest, NotFound
 from dropforge.ports import ObjectStore
-from dropforge.uris import join
-
-REPLAYED = "incoming/replayed/"
-BATCH_REPLAYED = "batch/replayed/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +73,22 @@ def write_rejects(
 
 
 def _keep(store: ObjectStore, bucket: str, upload_id: str, rows: Path, summary: Mapping[str, object]) -> str:
-    folder = _folder(bucket, upload_id)
-    store.upload(rows, join(folder, "rows.csv"), content_type="text/csv")
+    folder = keys.quarantine_folder(bucket, upload_id)
+    store.upload(rows, f"{folder}rows.csv", content_type="text/csv")
     store.put(
-        join(folder, "reasons.json"),
+        f"{folder}reasons.json",
         json.dumps({"upload_id": upload_id, **summary}, indent=1, ensure_ascii=False).encode(),
         content_type="application/json",
     )
-    return folder
+    return folder.rstrip("/")
 
 
 def read(store: ObjectStore, bucket: str, upload_id: str) -> Quarantine:
     """Raises NotFound when nothing of this upload was set aside."""
-    folder = _folder(bucket, upload_id)
+    folder = keys.quarantine_folder(bucket, upload_id)
     try:
-        summary = json.loads(store.get(join(folder, "reasons.json")).body)
-        body = store.get(join(folder, "rows.csv")).body.decode()
+        summary = json.loads(store.get(f"{folder}reasons.json").body)
+        body = store.get(f"{folder}rows.csv").body.decode()
     except NotFound:
         raise NotFound(
             f"nothing of upload {upload_id} was set aside", code="no_quarantine", fix="dropforge quarantine list"
@@ -146,22 +143,18 @@ def row_of(text: str, delimiter: str) -> list[str]:
 
 def replay_key(upload_id: str, name: str, *, batch: bool = False) -> str:
     """Where a corrected file goes in: its key tells which upload it mends. Rows to be scored are scored again."""
-    return f"{BATCH_REPLAYED if batch else REPLAYED}{upload_id}/{name}"
+    return f"{keys.BATCH_REPLAYED if batch else keys.REPLAYED}{upload_id}/{name}"
 
 
 def mended_upload(key: str) -> str:
     """The upload whose rows the file at `key` brings back; empty for any other key."""
-    rest = key.removeprefix(REPLAYED)
+    rest = key.removeprefix(keys.REPLAYED)
     return rest.split("/", 1)[0] if rest != key and "/" in rest else ""
 
 
 def rows_uri(bucket: str, upload_id: str) -> str:
     """The rows of one upload as a CSV file."""
-    return join(_folder(bucket, upload_id), "rows.csv")
-
-
-def _folder(bucket: str, upload_id: str) -> str:
-    return join(f"s3://{bucket}", "quarantine", upload_id)
+    return f"{keys.quarantine_folder(bucket, upload_id)}rows.csv"
 
 
 def _plain(text: str) -> str:

@@ -9,17 +9,12 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
+from dropforge import keys
 from dropforge.errors import Conflict, NotFound
 from dropforge.ports import ObjectStore
-from dropforge.uris import join
 
 RENEWED: Final = 0.5  # fraction of held-out rows that is new, from which the looks are counted anew
 _UPLOADS: Final = 200  # whose looks are remembered, so that a repeated conclusion gets the look it had
-
-
-def place(bucket: str, run_id: str) -> str:
-    """Where the looks at the model of this run are counted."""
-    return join(f"s3://{bucket}", "serving", "looks", f"{run_id}.json")
 
 
 def take(store: ObjectStore, bucket: str, run_id: str, upload_id: str, sketch: Sequence[int]) -> int:
@@ -27,7 +22,7 @@ def take(store: ObjectStore, bucket: str, run_id: str, upload_id: str, sketch: S
 
     run_id: of the active model; sketch: of the held-out rows (see new_fraction). Raises Unavailable.
     """
-    uri = place(bucket, run_id)
+    uri = keys.looks(bucket, run_id)
     while True:
         try:
             found = store.get(uri)

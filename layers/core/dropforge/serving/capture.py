@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from dropforge import keys
 from dropforge.errors import DropforgeError
 from dropforge.serving.aside import Aside
-from dropforge.uris import join
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from dropforge.serving.pointer import Active
     from dropforge.serving.predictor import Prediction, Predictor
 
-ROOM: Final = "captured"
 MOST_ROWS: Final = 10_000  # held in memory while the store is away
 
 
@@ -81,7 +80,7 @@ class Capture(Aside[_Kept]):
     ) -> None:
         super().__init__("capture", log, MOST_ROWS)
         self._store, self._clock = store, clock
-        self._root = join(f"s3://{bucket}", ROOM)
+        self._bucket = bucket
         self._instance = uuid.uuid4().hex[:8]
         self._unwritten: list[
             tuple[str, bytes, int]
@@ -126,14 +125,16 @@ class Capture(Aside[_Kept]):
 
     def _objects(self, held: list[_Kept]) -> list[tuple[str, bytes, int]]:
         """One object for each model version and day."""
-        by: dict[str, list[str]] = {}
+        by: dict[tuple[str, str], list[str]] = {}
         for kept in held:
             day = datetime.fromtimestamp(kept.at, UTC).date().isoformat()
-            by.setdefault(f"{day}/{kept.who.model}/{kept.who.version}", []).extend(kept.lines())
+            by.setdefault((day, f"{kept.who.model}/{kept.who.version}"), []).extend(kept.lines())
         made = []
-        for folder, lines in by.items():
+        for (day, who), lines in by.items():
             self._number += 1
             at = datetime.fromtimestamp(self._clock(), UTC).strftime("%H%M%S")
             name = f"{at}-{self._instance}-{self._number:06d}.jsonl"
-            made.append((join(self._root, folder, name), "\n".join([*lines, ""]).encode(), len(lines)))
+            made.append(
+                (f"{keys.captured_folder(self._bucket, day)}{who}/{name}", "\n".join([*lines, ""]).encode(), len(lines))
+            )
         return made

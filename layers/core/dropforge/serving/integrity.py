@@ -10,16 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from dropforge import keys
 from dropforge.errors import BundleRejected, Conflict, NotFound
-from dropforge.uris import join
 
 if TYPE_CHECKING:
     from dropforge.ports import ObjectStore
     from dropforge.serving.manifest import BundleManifest
-
-PREFIX: Final = "integrity"
 
 
 class Version(Protocol):
@@ -84,10 +82,10 @@ class ModelRecords:
 
     def __init__(self, store: ObjectStore, bucket: str) -> None:
         self._store = store
-        self._root = join(f"s3://{bucket}", PREFIX)
+        self._root = keys.integrity_folder(bucket)
 
     def uri(self, model: str, version: str, run_id: str) -> str:
-        return join(self._root, model, f"{version}-{run_id}.json")
+        return f"{self._root}{model}/{version}-{run_id}.json"
 
     def write(self, record: ModelRecord) -> ModelRecord:
         """Write it once; the record that is there now. A repeated conclusion changes nothing.
@@ -128,8 +126,8 @@ class ModelRecords:
     def recorded(self) -> set[tuple[str, str, str]]:
         """(model, version, run id) of every record."""
         found = set()
-        for stat in self._store.list(self._root + "/"):
-            model, _, name = stat.uri.removeprefix(self._root + "/").rpartition("/")
+        for stat in self._store.list(self._root):
+            model, _, name = stat.uri.removeprefix(self._root).rpartition("/")
             version, _, run_id = name.removesuffix(".json").partition("-")
             found.add((model, version, run_id))
         return found

@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from dropforge import keys
 from dropforge.errors import BundleRejected, Conflict, InvalidRequest, NotFound
 from dropforge.serving.pointer import Active
-from dropforge.uris import join
 
 if TYPE_CHECKING:
     from dropforge.ports import ObjectStore
 
-LABELS: Final = "serving/labels.json"
 _TRIES = 5
 
 
@@ -27,7 +26,7 @@ class Labels:
 
     def __init__(self, store: ObjectStore, bucket: str) -> None:
         self._store = store
-        self._uri = join(f"s3://{bucket}", LABELS)
+        self._uri = keys.aliases(bucket)
 
     def publish(self, collect: Callable[[], Sequence[Active]]) -> None:
         """Write what `collect` finds, if it is not there already. Asked again when somebody else wrote meanwhile, so that the
@@ -63,7 +62,9 @@ class Labels:
             listed = json.loads(found.body)["labels"]
         except (ValueError, KeyError, TypeError) as error:
             raise BundleRejected(
-                f"{LABELS} cannot be read: {error}", code="labels_broken", fix="dropforge label writes it again"
+                f"serving/labels.json cannot be read: {error}",
+                code="labels_broken",
+                fix="dropforge label writes it again",
             ) from None
         return [Active.from_dict(one) for one in listed], found.etag
 

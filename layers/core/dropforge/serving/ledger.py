@@ -16,16 +16,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from dropforge import keys
 from dropforge.errors import BundleRejected, Conflict, NotFound
 from dropforge.serving.pointer import Active, ActivePointer
-from dropforge.uris import join
 
 if TYPE_CHECKING:
     from dropforge.ports import MacKey, ObjectStore
 
-HISTORY: Final = "serving/history"
 _PURPOSE = b"dropforge deployment history entry\n"  # a MAC of the same key for anything else is none of an entry
 _AT_ONCE = 8
 _TRIES = 3
@@ -106,11 +105,11 @@ class Ledger:
     def __init__(self, store: ObjectStore, bucket: str, key: MacKey | None = None) -> None:
         self._store = store
         self._key = key
-        self._root = join(f"s3://{bucket}", HISTORY)
+        self._root = keys.deployments_folder(bucket)
         self._pointer = ActivePointer(store, bucket)
 
     def uri(self, number: int) -> str:
-        return join(self._root, f"{number:08d}.json")
+        return f"{self._root}{number:08d}.json"
 
     def get(self, number: int) -> Kept | None:
         """None when there is no such entry."""
@@ -122,7 +121,7 @@ class Ledger:
 
     def last_number(self) -> int:
         """0 for an empty ledger."""
-        numbers = [_number(o.uri) for o in self._store.list(self._root + "/")]
+        numbers = [_number(o.uri) for o in self._store.list(self._root)]
         return max(numbers, default=0)
 
     def read(self, first: int, last: int) -> list[Kept | None]:
@@ -217,7 +216,7 @@ class Ledger:
         if self._key is None or not unkeyed:
             return []
         created = self._key.created_at()
-        written = {_number(o.uri): datetime.fromisoformat(o.modified) for o in self._store.list(self._root + "/")}
+        written = {_number(o.uri): datetime.fromisoformat(o.modified) for o in self._store.list(self._root)}
         return [
             f"entry {k.number} has no MAC, and was written after the key of the history was created"
             for k in unkeyed

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from dropforge import keys
 from dropforge.errors import BundleRejected, Conflict, NotFound
-from dropforge.uris import join
 
 if TYPE_CHECKING:
     from dropforge.ports import ObjectStore
-
-POINTER: Final = "serving/active.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ class ActivePointer:
 
     def __init__(self, store: ObjectStore, bucket: str) -> None:
         self._store = store
-        self._uri = join(f"s3://{bucket}", POINTER)
+        self._uri = keys.active(bucket)
 
     def read(self) -> tuple[Active, str]:
         """The active model and the pointer's etag. Raises NotFound when none was ever set."""

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from dropforge import identity, settings_store
+from dropforge import identity, keys, settings_store
 from dropforge.analysis import render
 from dropforge.analysis.facts import Report
 from dropforge.clock import now
@@ -26,7 +26,6 @@ from dropforge.steps.attempt import Attempt, Deadline, Invocation, reason_of
 from dropforge.steps.reporting import Reporting
 from dropforge.steps.upload_ports import Ports
 from dropforge.uploads import Reason, UploadRecord
-from dropforge.uris import join
 
 
 def analyze(event: UploadEvent, ports: Ports, invocation: Invocation | None = None) -> UploadRecord:
@@ -99,7 +98,7 @@ class _Analysis:
             return overtaken
         self.deadline.reached("download")
         try:
-            self.ports.store.download(f"s3://{self.record.bucket}/{self.record.key}", file, self.record.version)
+            self.ports.store.download(keys.uri(self.record.bucket, self.record.key), file, self.record.version)
         except NotFound:
             return self._deleted()
         return self._analyse(file)
@@ -123,9 +122,7 @@ class _Analysis:
         duplicate = self._duplicate(admission.dataset_id)
         if duplicate is not None:
             return duplicate
-        manifest = self.datasets.save(
-            admission, source=f"s3://{self.record.bucket}/{self.record.key}", created_at=now()
-        )
+        manifest = self.datasets.save(admission, source=keys.uri(self.record.bucket, self.record.key), created_at=now())
         first = not reference_id and self.settings.data.reference == "first"
         against = admission.dataset_id if first else reference_id
         self.deadline.reached("profile and report")
@@ -170,7 +167,7 @@ class _Analysis:
 
     def _overtaken(self) -> UploadRecord | None:
         """Events come late, twice and out of order; the bucket itself says which version is the newest of a key."""
-        newest = self.ports.store.stat(f"s3://{self.record.bucket}/{self.record.key}")
+        newest = self.ports.store.stat(keys.uri(self.record.bucket, self.record.key))
         if newest is None:
             return self._deleted()
         if self.record.version in {newest.version, newest.etag.strip('"')}:
@@ -187,7 +184,7 @@ class _Analysis:
 
     def _admit(self, file: Path, reference: Schema | None) -> Admission:
         # Mended rows complete an earlier upload: a handful of one class is no mistake of theirs.
-        mended = reference is not None and self.record.key.startswith(quarantine.REPLAYED)
+        mended = reference is not None and self.record.key.startswith(keys.REPLAYED)
         return admit(
             file,
             data=self.settings.data,
@@ -289,8 +286,8 @@ def _reject(record: UploadRecord, error: RejectedUpload, ports: Ports) -> Upload
     ports.log.warning(
         "rejected", extra={"code": error.code}
     )  # the message quotes cells; the record and the report have it
-    uri = join(f"s3://{ports.artifact_bucket}", "reports", record.upload_id)
+    uri = f"{keys.report_folder(ports.artifact_bucket, record.upload_id)}report.html"
     page = render.rejection(record.key, error).encode()
-    ports.store.put(join(uri, "report.html"), page, content_type="text/html; charset=utf-8")
-    ports.book.update(record.upload_id, report_uri=join(uri, "report.html"))
+    ports.store.put(uri, page, content_type="text/html; charset=utf-8")
+    ports.book.update(record.upload_id, report_uri=uri)
     return ports.book.advance(record.upload_id, "rejected", reason=reason_of(error, "admission"))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dropforge import identity, settings_store
+from dropforge import identity, keys, settings_store
 from dropforge.clock import now
 from dropforge.data import quarantine, scoring
 from dropforge.data.admission import check_size
@@ -69,7 +69,7 @@ def score(event: UploadEvent, ports: BatchPorts, invocation: Invocation | None =
         return ports.book.advance(record.upload_id, "rejected", reason=reason_of(error, "admission"))
 
     def work(record: UploadRecord, deadline: Deadline) -> UploadRecord:
-        settings = settings_store.read(ports.store, settings_store.current_uri(ports.data_bucket))
+        settings = settings_store.read(ports.store, keys.settings(ports.data_bucket))
         with tempfile.TemporaryDirectory(prefix="dropforge-") as folder:
             return _score(record, settings, ports, Path(folder), deadline)
 
@@ -81,7 +81,7 @@ def _score(
 ) -> UploadRecord:
     file = folder / "upload"
     deadline.reached("download")
-    source = f"s3://{record.bucket}/{record.key}"
+    source = keys.uri(record.bucket, record.key)
     if (found := ports.store.stat(source)) is not None:
         check_size(found.size, settings.data)
     try:
@@ -205,4 +205,4 @@ def _summary(
 
 def _uri(bucket: str, record: UploadRecord, suffix: str) -> str:
     stem = posixpath.basename(record.key).rsplit(".", 1)[0] or "rows"
-    return join(f"s3://{bucket}", "predictions", record.upload_id, f"{stem}.{suffix}")
+    return f"{keys.predictions_folder(bucket, record.upload_id)}{stem}.{suffix}"

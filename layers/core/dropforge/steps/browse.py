@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from dropforge import keys
 from dropforge.errors import DropforgeError, InvalidRequest, NotFound
 from dropforge.ports import ObjectStore, Queue, Registry
 from dropforge.serving.pointer import ActivePointer
@@ -19,7 +20,6 @@ from dropforge.steps.documents import document
 from dropforge.steps.switch import check_bundle
 from dropforge.tuning import progress
 from dropforge.uploads import UploadBook, UploadRecord
-from dropforge.uris import join
 
 _SAFE = re.compile(r"[^\w.\- ]+")
 LINK_SECONDS = 3600
@@ -34,7 +34,7 @@ def upload_form(
     `purpose`: `train` (also when empty), or `batch` for a file to be scored.
     Raises InvalidRequest for a name that is no file name, or another purpose.
     """
-    folder = {"": "incoming", "train": "incoming", "batch": "batch"}.get(purpose)
+    folder = {"": keys.INCOMING, "train": keys.INCOMING, "batch": keys.BATCH}.get(purpose)
     if folder is None:
         raise InvalidRequest(f"{purpose!r} is no purpose", code="purpose_unknown", fix="send train or batch")
     if not isinstance(filename, str) or not filename.strip():
@@ -44,8 +44,8 @@ def upload_form(
         raise InvalidRequest(
             f"{filename!r} is no file name", code="filename_invalid", fix="send a plain name such as data.csv"
         )
-    key = f"{folder}/{datetime.now(UTC):%Y/%m/%d}/{uuid.uuid4().hex[:12]}/{safe}"
-    form = store.presign_post(f"s3://{bucket}/{key}", max_bytes=settings.data.limits.max_bytes, seconds=LINK_SECONDS)
+    key = f"{folder}{datetime.now(UTC):%Y/%m/%d}/{uuid.uuid4().hex[:12]}/{safe}"
+    form = store.presign_post(keys.uri(bucket, key), max_bytes=settings.data.limits.max_bytes, seconds=LINK_SECONDS)
     return {
         "url": form.url,
         "fields": dict(form.fields),
@@ -133,7 +133,7 @@ class HealthPorts:
 
 def health(ports: HealthPorts) -> dict[str, Any]:
     """Each part asked; `ok` when all that predictions need is there. Never raises: a sick part is an answer."""
-    settings_uri = join(f"s3://{ports.bucket}", "config/settings.yaml")
+    settings_uri = keys.settings(ports.bucket)
     checks: dict[str, Callable[[], dict[str, Any]]] = {
         "store": lambda: {"reachable": ports.store().stat(settings_uri) is not None},
         "active_model": lambda: _verified(ports.store(), ports.bucket, ActivePointer(ports.store(), ports.bucket)),

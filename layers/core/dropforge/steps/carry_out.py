@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dropforge import settings_store
+from dropforge import keys, settings_store
 from dropforge.data.datasets import Datasets
 from dropforge.errors import Conflict, NotFound
 from dropforge.messages import UploadEvent
@@ -12,7 +12,6 @@ from dropforge.steps.decisions import Decision
 from dropforge.steps.retrain import retrain
 from dropforge.steps.upload_ports import Ports
 from dropforge.uploads import Reason, UploadRecord
-from dropforge.uris import join
 
 
 def carry_out(event: UploadEvent, ports: Ports) -> str:
@@ -22,7 +21,7 @@ def carry_out(event: UploadEvent, ports: Ports) -> str:
     Raises Unavailable and SettingsError: the event is delivered again.
     """
     try:
-        decision = decisions.read(ports.store, join(f"s3://{event.bucket}", event.key))
+        decision = decisions.read(ports.store, keys.uri(event.bucket, event.key))
     except NotFound:
         return "withdrawn"
     if decision.action in {"approve", "reject"}:

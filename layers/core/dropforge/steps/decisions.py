@@ -15,15 +15,14 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from dropforge import keys
 from dropforge.clock import now
 from dropforge.data.datasets import Datasets
 from dropforge.errors import Conflict, InvalidRequest, NotFound
 from dropforge.ports import ObjectStore
 from dropforge.settings import Settings
 from dropforge.uploads import UploadBook
-from dropforge.uris import join
 
-PREFIX: Final = "decisions/"
 Action = Literal["approve", "reject", "revoke", "restore", "set_reference"]
 UploadAction = Literal["approve", "reject"]
 UPLOAD_ACTIONS: Final[tuple[UploadAction, ...]] = ("approve", "reject")
@@ -53,7 +52,7 @@ def read(store: ObjectStore, uri: str) -> Decision:
 def of_upload(store: ObjectStore, bucket: str, upload_id: str) -> Decision | None:
     """None while nobody has decided."""
     try:
-        return read(store, _upload_uri(bucket, upload_id))
+        return read(store, keys.upload_decision(bucket, upload_id))
     except NotFound:
         return None
 
@@ -67,7 +66,7 @@ def decide_upload(
     Raises NotFound, Conflict (409) when the upload does not wait, or when the opposite was decided.
     """
     record = book.get(upload_id)
-    uri, decision = _upload_uri(bucket, upload_id), _made(action, upload_id, by, why)
+    uri, decision = keys.upload_decision(bucket, upload_id), _made(action, upload_id, by, why)
     before = of_upload(store, bucket, upload_id)
     if before is not None and before.action != action:
         raise Conflict(
@@ -96,7 +95,7 @@ def decide_dataset(
     check_dataset(dataset_id, action, Datasets(store, bucket), settings)
     decision = _made(action, dataset_id, by, why)
     stamp = re.sub(r"\D", "", decision.at)[:17]
-    uri = join(f"s3://{bucket}", PREFIX.rstrip("/"), "datasets", dataset_id, f"{stamp}-{action}.json")
+    uri = keys.dataset_decision(bucket, dataset_id, stamp, action)
     store.put(uri, _encode(decision), content_type="application/json")
     return decision
 
@@ -158,10 +157,6 @@ def dataset_action(value: str) -> DatasetAction:
     raise InvalidRequest(
         f"{value!r} is no action", code="malformed_request", fix=f"send one of {', '.join(DATASET_ACTIONS)}"
     )
-
-
-def _upload_uri(bucket: str, upload_id: str) -> str:
-    return join(f"s3://{bucket}", PREFIX.rstrip("/"), "uploads", f"{upload_id}.json")
 
 
 def _made(action: Action, subject: str, by: str, why: str) -> Decision:

@@ -7,11 +7,11 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any
 
+from dropforge import keys
 from dropforge.data import quarantine
 from dropforge.errors import InvalidRequest
 from dropforge.ports import ObjectStore
 from dropforge.uploads import UploadBook
-from dropforge.uris import join
 
 PAGE_ROWS = 1000
 _PAGE_CHARACTERS = 700_000  # of rows in one page; escaped twice on their way to Lambda, each may become seven bytes
@@ -75,7 +75,7 @@ def replay(
     key = quarantine.replay_key(
         upload_id, f"{stem}-{hashlib.sha256(text).hexdigest()[:12]}.csv", batch=record.kind == "batch"
     )
-    store.put(join(f"s3://{bucket}", key), text, content_type="text/csv")
+    store.put(keys.uri(bucket, key), text, content_type="text/csv")
     return {"key": key, "rows": text.count(b"\n") - 1, "next": f"GET /uploads?key={key}"}
 
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any
 
-from dropforge import settings_store
+from dropforge import keys, settings_store
 from dropforge.analysis import live as judging
 from dropforge.analysis.facts import ColumnReport
 from dropforge.analysis.profile import Profile
@@ -38,8 +38,6 @@ from dropforge.steps import windows
 from dropforge.steps.windows import Window
 from dropforge.uris import join
 
-CAPTURED: Final = "captured"
-LABELS: Final = "labels"
 _BACK_DAYS = 90  # captured rows and labels live no longer (CaptureDays)
 _AT_ONCE = 16
 
@@ -67,8 +65,8 @@ class _Look:
 
     def __init__(self, ports: MonitorPorts, folder: Path, today: date) -> None:
         self.ports, self.store, self.folder, self.today = ports, ports.store, folder, today
-        self.base = f"s3://{ports.data_bucket}"
-        self.settings: Settings = settings_store.read(self.store, settings_store.current_uri(ports.data_bucket))
+        self.bucket = ports.data_bucket
+        self.settings: Settings = settings_store.read(self.store, keys.settings(ports.data_bucket))
         self.datasets = Datasets(self.store, ports.data_bucket)
         self.failed: list[str] = []  # days that the next look must list again
         self.labels, self.labels_digest = 0, ""
@@ -102,7 +100,7 @@ class _Look:
 
     # --- what there is ---------------------------------------------------------------------------------------------------
     def _labels(self) -> list[Any]:
-        return list(self.store.list(join(self.base, LABELS) + "/"))
+        return list(self.store.list(keys.labels_folder(self.bucket)))
 
     def _captured(self, through: str) -> dict[tuple[str, str, str], list[Any]]:
         """Objects by window, from the day before the last look on: an instance may write late."""
@@ -111,7 +109,7 @@ class _Look:
         found: dict[tuple[str, str, str], list[Any]] = {}
         for ago in range((self.today - since).days + 1):
             day = (since + timedelta(days=ago)).isoformat()
-            for o in self.store.list(join(self.base, CAPTURED, day) + "/"):
+            for o in self.store.list(keys.captured_folder(self.bucket, day)):
                 parts = o.uri.split("/")
                 found.setdefault((day, parts[-3], parts[-2]), []).append(o)
         return found
@@ -160,7 +158,7 @@ class _Look:
     def _look(self, key: tuple[str, str, str], objects: list[Any], labels: Path | None) -> dict[str, Any]:
         """Raises NotFound when there are no rows any more, Conflict when somebody else writes them."""
         day, model, version = key
-        uri = join(self.base, "monitoring/rows", day, model, f"{version}.parquet")
+        uri = keys.window_rows(self.bucket, day, model, version)
         with TemporaryDirectory(dir=self.folder) as name, closing(connect(self.folder)) as db:
             folder = Path(name)
             live.read_labels(db, labels or _empty(folder))
@@ -219,7 +217,7 @@ class _Look:
         if not self.reference_id:
             return None
         try:
-            body = self.store.get(self.datasets.uri(self.reference_id, "profile.json")).body
+            body = self.store.get(keys.profile(self.bucket, self.reference_id)).body
             return self.datasets.manifest(self.reference_id).data_schema, Profile.model_validate_json(body)
         except NotFound:
             return None

@@ -13,11 +13,10 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from dropforge import keys
 from dropforge.errors import InvalidRequest
 from dropforge.ports import ObjectStore
-from dropforge.uris import join
 
-ROOM: Final = "labels"
 MOST: Final = 10_000
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=-]{0,127}")
 
@@ -43,9 +42,7 @@ def accept(body: dict[str, Any], *, store: ObjectStore, bucket: str) -> dict[str
     name = hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:20]
     at = datetime.now(UTC).isoformat(timespec="microseconds")  # the last one sent counts
     text = "".join(json.dumps({**line, "at": at}, ensure_ascii=False) + "\n" for line in lines)
-    store.put(
-        join(f"s3://{bucket}", ROOM, at[:10], f"{name}.jsonl"), text.encode(), content_type="application/x-ndjson"
-    )
+    store.put(f"{keys.labels_folder(bucket, at[:10])}{name}.jsonl", text.encode(), content_type="application/x-ndjson")
     return {
         "accepted": len(lines),
         "next": "GET /monitoring tells the score once they are joined; `dropforge monitor` does it now",

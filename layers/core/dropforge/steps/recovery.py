@@ -18,16 +18,15 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from dropforge import events, identity, retry_limits, settings_store
+from dropforge import events, identity, keys, retry_limits, settings_store
 from dropforge.errors import Conflict, DropforgeError, NotFound
 from dropforge.messages import TrainingRequest
 from dropforge.ports import Function, ObjectStat
-from dropforge.steps import requests, rounds
+from dropforge.steps import rounds
 from dropforge.steps.attempt import exhausted, fail_exhausted
 from dropforge.steps.upload_ports import Ports
 from dropforge.upload_index import STAGES, OpenUpload, Stage
 from dropforge.uploads import FOLDERS, RETRAIN, Kind, Reason, UploadBook, UploadRecord
-from dropforge.uris import join
 
 _ENDED: Final = {"FAILED", "TIMED_OUT", "ABORTED", "SUCCEEDED", ""}
 _RECORD: Final = re.compile(r"/uploads/([0-9a-f]{20})\.json$")
@@ -161,7 +160,7 @@ def _train_again(record: UploadRecord, ports: RecoveryPorts) -> str:
     if record.attempt >= retry_limits.EXECUTIONS:
         return _give_up(record, status, ports)
     try:
-        body = store.get(requests.uri(ports.steps.data_bucket, record.dataset_id, record.upload_id)).body
+        body = store.get(keys.training_request(ports.steps.data_bucket, record.dataset_id, record.upload_id)).body
     except NotFound:
         return _give_up(record, status, ports)
     attempt = ports.book.update(record.upload_id, attempt=record.attempt + 1).attempt
@@ -186,7 +185,7 @@ def _give_up(record: UploadRecord, status: str, ports: RecoveryPorts) -> str:
 def _revive_trigger(ports: RecoveryPorts, older_than: timedelta, clock: Callable[[], datetime]) -> str:
     if not any(ports.book.index.longest_open("waiting", 1)):
         return ""
-    settings = settings_store.read(ports.steps.store, settings_store.current_uri(ports.steps.data_bucket))
+    settings = settings_store.read(ports.steps.store, keys.settings(ports.steps.data_bucket))
     return rounds.revive(ports.steps, settings.training.trigger, older_than, clock)
 
 
@@ -198,7 +197,7 @@ def _without_event(
 
     A version is looked at once: the next search leaves out what is older than the beginning of this one.
     """
-    prefix = f"s3://{ports.steps.data_bucket}/{FOLDERS[kind]}"
+    prefix = keys.uri(ports.steps.data_bucket, FOLDERS[kind])
     after = progress.after.get(kind, ("", ""))
     began = progress.began.get(kind, "") if after[0] else _iso(before)
     versions = list(ports.steps.store.versions(prefix, after=after, limit=retry_limits.SCANNED_AT_ONCE))
@@ -235,13 +234,13 @@ def _enter_old_records(ports: RecoveryPorts, progress: Progress) -> Progress:
 
 
 def _record_ids(ports: RecoveryPorts, prefix: str) -> Iterator[str]:
-    for found in ports.steps.store.list(f"s3://{ports.steps.data_bucket}/uploads/{prefix}"):
+    for found in ports.steps.store.list(keys.uploads_of_prefix(ports.steps.data_bucket, prefix)):
         if match := _RECORD.search(found.uri):
             yield match[1]
 
 
 def _progress_uri(ports: RecoveryPorts) -> str:
-    return join(f"s3://{ports.steps.data_bucket}", "uploads", "recovery.json")
+    return keys.recovery(ports.steps.data_bucket)
 
 
 def _read_progress(ports: RecoveryPorts) -> Progress:

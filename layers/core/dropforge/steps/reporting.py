@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dropforge import keys
 from dropforge.analysis import render, run
 from dropforge.analysis.facts import Provenance, Report
 from dropforge.analysis.profile import Profile
@@ -80,13 +81,13 @@ class Reporting:
     def _publish(self, report: Report, profile: Profile, rows: Path, made: RunInfo, tracking: Tracking) -> None:
         html = render.html(report).encode()
         text = report.model_dump_json(indent=1).encode()
-        folder = join(f"s3://{self.ports.artifact_bucket}", "reports", self.upload_id)
-        self.ports.store.put(join(folder, "report.html"), html, content_type="text/html; charset=utf-8")
-        self.ports.store.put(join(folder, "report.json"), text, content_type="application/json")
+        folder = keys.report_folder(self.ports.artifact_bucket, self.upload_id)
+        self.ports.store.put(f"{folder}report.html", html, content_type="text/html; charset=utf-8")
+        self.ports.store.put(f"{folder}report.json", text, content_type="application/json")
         self.ports.book.update(
             self.upload_id,
-            report_uri=join(folder, "report.html"),
-            report_json_uri=join(folder, "report.json"),
+            report_uri=f"{folder}report.html",
+            report_json_uri=f"{folder}report.json",
             run_id=made.run_id,
             run_url=tracking.run_url(made),
         )
@@ -98,7 +99,7 @@ class Reporting:
             made.run_id,
             name=Path(self.record.key).name[:500],
             digest=report.provenance.dataset_id,
-            source_uri=self.datasets.uri(report.provenance.dataset_id, "data.parquet"),
+            source_uri=keys.snapshot(self.ports.data_bucket, report.provenance.dataset_id),
             schema=[{"name": c.name, "type": c.kind} for c in report.columns],
             rows=report.intake.rows_used,
             context="analysis",
@@ -121,7 +122,7 @@ class Reporting:
             return profile
 
     def _profile_uri(self, dataset_id: str) -> str:
-        return self.datasets.uri(dataset_id, "profile.json")
+        return keys.profile(self.ports.data_bucket, dataset_id)
 
 
 def _metrics(report: Report) -> dict[str, float]:

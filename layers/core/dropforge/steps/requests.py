@@ -9,12 +9,6 @@ from dropforge.cost import before_training
 from dropforge.messages import ModelProgress, TrainingBudget, TrainingJob, TrainingRequest
 from dropforge.settings import Settings
 from dropforge.uploads import UploadBook
-from dropforge.uris import join
-
-
-def uri(bucket: str, dataset_id: str, upload_id: str) -> str:
-    """Where the training request of an upload is kept."""
-    return join(f"s3://{bucket}", "datasets", dataset_id, "requests", f"{upload_id}.json")
 
 
 def build(

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from dropforge import identity, settings_store
+from dropforge import identity, keys, settings_store
 from dropforge.data.datasets import Datasets
 from dropforge.errors import NotFound, RejectedUpload
 from dropforge.steps.attempt import Attempt, Invocation, reason_of
@@ -51,7 +51,7 @@ def retrain(
 def _settings_digest(ports: Ports) -> str:
     """Of the text, whether it can be read or not; empty when there is none."""
     try:
-        text = ports.store.get(settings_store.current_uri(ports.data_bucket)).body
+        text = ports.store.get(keys.settings(ports.data_bucket)).body
     except NotFound:
         return ""
     return hashlib.sha256(text).hexdigest()[:16]

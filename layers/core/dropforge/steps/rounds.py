@@ -13,14 +13,13 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from dropforge import identity, retry_limits
+from dropforge import identity, keys, retry_limits
 from dropforge.errors import Conflict, NotFound
 from dropforge.ports import ObjectStore
 from dropforge.settings import TriggerSettings
 from dropforge.steps.upload_ports import Ports
 from dropforge.upload_index import OpenUpload
 from dropforge.uploads import Reason, State, UploadBook
-from dropforge.uris import join
 
 MEMBERS: Final = 1000  # of one round at most; what waits besides is the next round's
 
@@ -42,7 +41,7 @@ class Rounds:
 
     def __init__(self, store: ObjectStore, bucket: str) -> None:
         self._store = store
-        self._uri = join(f"s3://{bucket}", "uploads", "round.json")
+        self._uri = keys.round_of_uploads(bucket)
 
     def read(self) -> tuple[Round, str]:
         try:

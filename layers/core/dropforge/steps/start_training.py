@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dropforge import identity
+from dropforge import identity, keys
 from dropforge.data.datasets import Datasets
 from dropforge.errors import Conflict
 from dropforge.settings import Settings
@@ -36,7 +36,7 @@ def start_training(
         parent_run_id=record.run_id,
     )
     # Stored for recovery: an execution whose machine dies is started again with the same request.
-    stored = requests.uri(ports.data_bucket, record.dataset_id, record.upload_id)
+    stored = keys.training_request(ports.data_bucket, record.dataset_id, record.upload_id)
     ports.store.put(stored, request.json_text().encode(), content_type="application/json")
     # Before the fan-out, so that it is known even when nothing comes back.
     requests.tell_cost(settings, record.upload_id, ports.book, ports.log)

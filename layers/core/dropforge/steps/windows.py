@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
+from dropforge import keys
 from dropforge.errors import Conflict, NotFound
 from dropforge.ports import ObjectStore
-from dropforge.uris import join
 
-WINDOWS: Final = "monitoring/windows"
-SUMMARY: Final = "monitoring/summary.json"
 _OWN = ("context", "objects", "answered_labelled")  # of no use to a reader
 
 
@@ -43,7 +41,7 @@ def nothing() -> dict[str, Any]:
 
 def list_windows(store: ObjectStore, bucket: str, limit: int = 0) -> list[Window]:
     """Newest day first, all or at most `limit`."""
-    found = sorted(store.list(join(f"s3://{bucket}", WINDOWS) + "/"), key=lambda o: o.uri, reverse=True)
+    found = sorted(store.list(keys.windows_folder(bucket)), key=lambda o: o.uri, reverse=True)
     made = []
     for o in found[: limit or None]:
         day, model, version = o.uri.removesuffix(".json").split("/")[-3:]
@@ -62,7 +60,7 @@ def write(
 ) -> Window | None:
     """The window as kept; None when somebody else wrote it since `held` was read: theirs stays."""
     day, model, version = key
-    uri = join(f"s3://{bucket}", WINDOWS, day, model, f"{version}.json")
+    uri = keys.window(bucket, day, model, version)
     etag = held.etag if held else ""
     body = json.dumps(state, indent=1, ensure_ascii=False, allow_nan=False).encode()
     try:
@@ -76,7 +74,7 @@ def write(
 def read_summary(store: ObjectStore, bucket: str) -> tuple[dict[str, Any], str]:
     """The last look and its etag; empty fields before the first."""
     try:
-        found = store.get(join(f"s3://{bucket}", SUMMARY))
+        found = store.get(keys.monitoring_summary(bucket))
     except NotFound:
         return {"through": "", "looked_at": "", "labels": 0, "labels_unmatched": 0}, ""
     return json.loads(found.body), found.etag
@@ -87,7 +85,7 @@ def write_summary(store: ObjectStore, bucket: str, told: dict[str, Any], etag: s
     body = json.dumps(told, indent=1).encode()
     try:
         store.put(
-            join(f"s3://{bucket}", SUMMARY), body, content_type="application/json", if_match=etag, if_absent=not etag
+            keys.monitoring_summary(bucket), body, content_type="application/json", if_match=etag, if_absent=not etag
         )
     except Conflict:
         log.info("another look was quicker", extra={"window": "summary"})

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dropforge import keys
 from dropforge.errors import NotFound
 from dropforge.messages import ModelProgress
 from dropforge.ports import ObjectStore
-from dropforge.uris import join
-
-
-def uri(bucket: str, upload_id: str, model: str) -> str:
-    """Where a model's progress is kept."""
-    return join(f"s3://{bucket}", "progress", upload_id, f"{model}.json")
 
 
 def keep(store: ObjectStore, bucket: str, upload_id: str, now: ModelProgress) -> None:
     """Replace what was told of the model before."""
     body = now.json_text().encode()
-    store.put(uri(bucket, upload_id, now.model), body, content_type="application/json")
+    store.put(keys.progress(bucket, upload_id, now.model), body, content_type="application/json")
 
 
 def read(store: ObjectStore, bucket: str, upload_id: str, planned: Iterable[ModelProgress]) -> list[ModelProgress]:
@@ -26,7 +21,7 @@ def read(store: ObjectStore, bucket: str, upload_id: str, planned: Iterable[Mode
     found = []
     for plan in planned:
         try:
-            body = store.get(uri(bucket, upload_id, plan.model)).body
+            body = store.get(keys.progress(bucket, upload_id, plan.model)).body
         except NotFound:
             found.append(plan)
         else:

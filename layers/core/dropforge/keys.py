@@ -1,0 +1,237 @@
+"""Every key of the two buckets. No other module spells a folder or joins a bucket with one.
+
+Data bucket: what is uploaded and what is derived from it. Artifact bucket: reports and MLflow's artifacts, so that nothing written
+there is an upload. Functions return `s3://bucket/key`; a function named `…_folder` returns a prefix that ends in `/`, for lists.
+docs/architecture.md says what each object is and how it is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+# --- folders of the data bucket ------------------------------------------------------------------------------------------
+INCOMING: Final = "incoming/"
+BATCH: Final = "batch/"
+DECISIONS: Final = "decisions/"
+ERASURES: Final = "erasures/"
+_CONFIG, _DATASETS, _UPLOADS, _QUARANTINE = "config/", "datasets/", "uploads/", "quarantine/"
+_TUNING, _PROGRESS, _PREDICTIONS = "tuning/", "progress/", "predictions/"
+_SERVING, _INTEGRITY = "serving/", "integrity/"
+_CAPTURED, _LABELS, _MONITORING = "captured/", "labels/", "monitoring/"
+DATA: Final = (
+    INCOMING, BATCH, _CONFIG, _DATASETS, _UPLOADS, _QUARANTINE, _TUNING, _PROGRESS, _SERVING, _INTEGRITY, DECISIONS,
+    _PREDICTIONS, _CAPTURED, _LABELS, _MONITORING, ERASURES,
+)  # fmt: skip
+# --- folders of the artifact bucket --------------------------------------------------------------------------------------
+_REPORTS, _MLFLOW = "reports/", "mlflow/"
+ARTIFACTS: Final = (_REPORTS, _MLFLOW)
+
+UPLOADED: Final = (INCOMING, BATCH)  # written by clients; the other folders by the system
+PRECIOUS: Final = (INCOMING, _UPLOADS, _DATASETS, _MLFLOW)  # lost with the bucket, and nobody can derive them again
+# Corrected rows of an upload come in under its id.
+REPLAYED: Final = f"{INCOMING}replayed/"
+BATCH_REPLAYED: Final = f"{BATCH}replayed/"
+
+
+def uri(bucket: str, key: str) -> str:
+    """An object by its whole key, or a folder by its prefix."""
+    return f"s3://{bucket}/{key}"
+
+
+# --- settings ------------------------------------------------------------------------------------------------------------
+def settings(bucket: str) -> str:
+    """The settings in force."""
+    return uri(bucket, f"{_CONFIG}settings.yaml")
+
+
+def settings_copy(bucket: str, sha256: str) -> str:
+    """The immutable copy named by its content."""
+    return uri(bucket, f"{_CONFIG}settings-{sha256}.yaml")
+
+
+# --- uploads -------------------------------------------------------------------------------------------------------------
+def upload(bucket: str, upload_id: str) -> str:
+    """The state record."""
+    return uri(bucket, f"{_UPLOADS}{upload_id}.json")
+
+
+def uploads_of_prefix(bucket: str, digits: str) -> str:
+    """The prefix of state records whose ids begin with these hex digits."""
+    return uri(bucket, f"{_UPLOADS}{digits}")
+
+
+def newest_upload(bucket: str) -> str:
+    """The pointer to the upload received last."""
+    return uri(bucket, f"{_UPLOADS}newest.json")
+
+
+def round_of_uploads(bucket: str) -> str:
+    """Which accepted uploads are trained together."""
+    return uri(bucket, f"{_UPLOADS}round.json")
+
+
+def recovery(bucket: str) -> str:
+    """How far recovery has searched."""
+    return uri(bucket, f"{_UPLOADS}recovery.json")
+
+
+def uploads_by_time_folder(bucket: str) -> str:
+    return uri(bucket, f"{_UPLOADS}by-time/")
+
+
+def uploads_of_key_folder(bucket: str, key: str) -> str:
+    """Keys are hashed: a key may hold anything, also what a log or a list must not show."""
+    return uri(bucket, f"{_UPLOADS}by-key/{hashlib.sha256(key.encode()).hexdigest()[:32]}/")
+
+
+def uploads_quarantined_folder(bucket: str) -> str:
+    return uri(bucket, f"{_UPLOADS}quarantined/")
+
+
+def uploads_open_folder(bucket: str, stage: str) -> str:
+    return uri(bucket, f"{_UPLOADS}open/{stage}/")
+
+
+def quarantine_folder(bucket: str, upload_id: str) -> str:
+    return uri(bucket, f"{_QUARANTINE}{upload_id}/")
+
+
+def predictions_folder(bucket: str, upload_id: str) -> str:
+    return uri(bucket, f"{_PREDICTIONS}{upload_id}/")
+
+
+def progress(bucket: str, upload_id: str, model: str) -> str:
+    """How far one model's training is."""
+    return uri(bucket, f"{_PROGRESS}{upload_id}/{model}.json")
+
+
+def report_folder(artifact_bucket: str, upload_id: str) -> str:
+    return uri(artifact_bucket, f"{_REPORTS}{upload_id}/")
+
+
+def artifact_root(artifact_bucket: str) -> str:
+    """Where MLflow's clients write artifacts."""
+    return uri(artifact_bucket, _MLFLOW.rstrip("/"))
+
+
+# --- decisions of people -------------------------------------------------------------------------------------------------
+def upload_decision(bucket: str, upload_id: str) -> str:
+    return uri(bucket, f"{DECISIONS}uploads/{upload_id}.json")
+
+
+def dataset_decision(bucket: str, dataset_id: str, stamp: str, action: str) -> str:
+    return uri(bucket, f"{DECISIONS}datasets/{dataset_id}/{stamp}-{action}.json")
+
+
+# --- datasets ------------------------------------------------------------------------------------------------------------
+_SNAPSHOT, _MANIFEST, _PROFILE = "data.parquet", "manifest.json", "profile.json"
+
+
+def reference(bucket: str) -> str:
+    """Which dataset is the reference."""
+    return uri(bucket, f"{_DATASETS}reference.json")
+
+
+def history(bucket: str) -> str:
+    """Accepted uploads in order."""
+    return uri(bucket, f"{_DATASETS}history.json")
+
+
+def snapshot(bucket: str, dataset_id: str) -> str:
+    """The accepted rows."""
+    return uri(bucket, f"{_DATASETS}{dataset_id}/{_SNAPSHOT}")
+
+
+def is_snapshot(key: str) -> bool:
+    return is_of_dataset(key) and key.endswith(f"/{_SNAPSHOT}")
+
+
+def is_of_dataset(key: str) -> bool:
+    return key.startswith(_DATASETS)
+
+
+def dataset_manifest(bucket: str, dataset_id: str) -> str:
+    return uri(bucket, f"{_DATASETS}{dataset_id}/{_MANIFEST}")
+
+
+def profile(bucket: str, dataset_id: str) -> str:
+    return uri(bucket, f"{_DATASETS}{dataset_id}/{_PROFILE}")
+
+
+def training_manifest(bucket: str, dataset_id: str, sha256: str) -> str:
+    """The parts that a training reads."""
+    return uri(bucket, f"{_DATASETS}{dataset_id}/training-{sha256}.json")
+
+
+def training_request(bucket: str, dataset_id: str, upload_id: str) -> str:
+    return uri(bucket, f"{_DATASETS}{dataset_id}/requests/{upload_id}.json")
+
+
+# --- training ------------------------------------------------------------------------------------------------------------
+def study(bucket: str, job_id: str) -> str:
+    """The folder of a study's journal, without a slash at its end."""
+    return uri(bucket, f"{_TUNING}{job_id}")
+
+
+def best_points(bucket: str, model: str) -> str:
+    """Best points of the model's last study."""
+    return uri(bucket, f"{_TUNING}best/{model}.json")
+
+
+# --- serving -------------------------------------------------------------------------------------------------------------
+def active(bucket: str) -> str:
+    """The pointer to the model that answers."""
+    return uri(bucket, f"{_SERVING}active.json")
+
+
+def aliases(bucket: str) -> str:
+    """The index of MLflow's aliases."""
+    return uri(bucket, f"{_SERVING}labels.json")
+
+
+def deployments_folder(bucket: str) -> str:
+    """The ledger of changes of the pointer."""
+    return uri(bucket, f"{_SERVING}history/")
+
+
+def looks(bucket: str, run_id: str) -> str:
+    """How often an active model was compared on its held-out rows."""
+    return uri(bucket, f"{_SERVING}looks/{run_id}.json")
+
+
+def integrity_folder(bucket: str) -> str:
+    """What was concluded about each model version."""
+    return uri(bucket, _INTEGRITY)
+
+
+# --- live traffic --------------------------------------------------------------------------------------------------------
+def captured_folder(bucket: str, day: str) -> str:
+    return uri(bucket, f"{_CAPTURED}{day}/")
+
+
+def labels_folder(bucket: str, day: str = "") -> str:
+    """Of one day, or of all."""
+    return uri(bucket, f"{_LABELS}{day}/" if day else _LABELS)
+
+
+def window_rows(bucket: str, day: str, model: str, version: str) -> str:
+    return uri(bucket, f"{_MONITORING}rows/{day}/{model}/{version}.parquet")
+
+
+def windows_folder(bucket: str) -> str:
+    return uri(bucket, f"{_MONITORING}windows/")
+
+
+def window(bucket: str, day: str, model: str, version: str) -> str:
+    return uri(bucket, f"{_MONITORING}windows/{day}/{model}/{version}.json")
+
+
+def monitoring_summary(bucket: str) -> str:
+    """How far the last look at live traffic came."""
+    return uri(bucket, f"{_MONITORING}summary.json")
+
+
+def erasure(bucket: str, erasure_id: str) -> str:
+    """The receipt of an erasure."""
+    return uri(bucket, f"{ERASURES}{erasure_id}.json")
