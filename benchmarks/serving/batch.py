@@ -121,13 +121,13 @@ def pipeline(folder: Path, name: str, rows: int) -> dict[str, Any]:
 def batch(folder: Path, name: str, rows: int, form: str) -> dict[str, Any]:
     """The whole step: state record, reading, scoring, writing the answer. S3 is a dict, so that no network is measured."""
     from dropforge import settings_store
-    from dropforge.adapters.memory import MemoryStore
     from dropforge.messages import UploadEvent
     from dropforge.serving.integrity import ModelRecord, ModelRecords
     from dropforge.serving.ledger import Ledger  # noqa: F401 - import time is not what is measured
     from dropforge.serving.pointer import Active, ActivePointer
     from dropforge.steps.batch import BatchPorts, score
     from dropforge.uploads import UploadBook
+    from dropforge_local.memory import MemoryStore
 
     store = MemoryStore()
     settings_store.apply(store, "data", (ROOT / "settings.yaml").read_bytes())

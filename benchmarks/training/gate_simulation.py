@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from dropforge.adapters.memory import MemoryStore
 from dropforge.messages import JobResult
 from dropforge.registry import gate, looks
 from dropforge.settings import PromotionSettings
+from dropforge_local.memory import MemoryStore
 from dropforge_training import comparison, metrics
 from dropforge_training.metrics import Rows
 

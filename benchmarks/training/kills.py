@@ -17,10 +17,10 @@ from typing import Any
 
 from dropforge import identity
 from dropforge.adapters.s3 import S3Store
-from dropforge.tuning.journal import Journal
 from dropforge_cli.target import Target
 from dropforge_local import cloud as local_cloud
 from dropforge_local.layout import Config
+from dropforge_training.journal import Journal
 
 _TERMINAL = {"concluded", "rejected", "blocked", "failed", "skipped"}
 _FINISHED = (1, 2)  # optuna's TrialState COMPLETE and PRUNED

@@ -10,13 +10,13 @@ import adult
 import numpy as np
 import pandas as pd
 
-from dropforge.adapters.memory import MemoryStore
 from dropforge.data.schema import Column
-from dropforge.tuning.budget import Allowance
-from dropforge.tuning.journal import Journal
+from dropforge_local.memory import MemoryStore
 from dropforge_training import tuning
+from dropforge_training.journal import Journal
 from dropforge_training.models.base import Fold
 from dropforge_training.models.xgboost import XGBoost
+from dropforge_training.study_budget import Allowance
 from dropforge_training.tables import Table, TrainingData
 
 CLASSES = ["<=50K", ">50K"]

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dropforge import keys, settings_store
-from dropforge.adapters.memory import MemoryStore
 from dropforge.data.manifest import DatasetManifest, Part
 from dropforge.data.schema import ROW_HASH, Column, Kind, Schema
 from dropforge.messages import JobResult, TrainingBudget, TrainingJob
+from dropforge_local.memory import MemoryStore
 
 DATASET = "s3://data/datasets/d/training.json"
 

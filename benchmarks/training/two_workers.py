@@ -20,12 +20,12 @@ import pandas as pd
 from sklearn.tree import DecisionTreeClassifier
 
 from dropforge.adapters.s3 import S3Store
-from dropforge.tuning.budget import Allowance
-from dropforge.tuning.journal import Journal
 from dropforge_cli.target import Target
 from dropforge_training import tuning
+from dropforge_training.journal import Journal
 from dropforge_training.models.base import Candidate, Fold, Trained
 from dropforge_training.studies import SharedStudy
+from dropforge_training.study_budget import Allowance
 
 WAIT = 0.5
 TRIALS = 24

@@ -26,10 +26,10 @@ import numpy as np
 import own_search
 import pandas as pd
 
-from dropforge.tuning.budget import Allowance
 from dropforge_cli.example_data import fetch
 from dropforge_training import folds
 from dropforge_training.models.base import Fold
+from dropforge_training.study_budget import Allowance
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import recorded

@@ -178,8 +178,8 @@ def measure(port: int, count: int, repeats: int, only: str) -> list[dict[str, An
 
 
 def _questions(store: Any, book: Any, count: int) -> dict[str, Callable[[], Any]]:
-    from dropforge.adapters.memory import MemoryQueue, MemoryRegistry, MemoryTracking, MemoryWorkflow
     from dropforge.steps import browse, mend
+    from dropforge_local.memory import MemoryQueue, MemoryRegistry, MemoryTracking, MemoryWorkflow
 
     workflow, tracking, log = MemoryWorkflow(), MemoryTracking(), logging.getLogger("benchmark")
     workflow.executions = {f"upload-{n:020x}": "RUNNING" for n in range(count - OPEN, count)}
@@ -197,9 +197,9 @@ def _questions(store: Any, book: Any, count: int) -> dict[str, Callable[[], Any]
             "GET /quarantine": lambda: mend.listed(book),  # type: ignore[call-arg]  # of the older checkout
             "recovery": lambda: sweep(old, older_than=timedelta(minutes=20)),
         }
-    from dropforge.adapters.memory_function import MemoryFunction
     from dropforge.steps.recovery import RecoveryPorts, recover
     from dropforge.steps.upload_ports import Ports
+    from dropforge_local.memory_function import MemoryFunction
 
     nobody = MemoryFunction(lambda event: event)
     ports = RecoveryPorts(Ports(store, workflow, book, lambda _: tracking, "data", "artifacts", log), nobody, nobody)

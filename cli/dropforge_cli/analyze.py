@@ -81,8 +81,8 @@ def _settings(config: Path | None, reference: Path, target: str) -> Settings:
 
 def _inferred_settings(reference: Path, target: str) -> Settings:
     from dropforge import settings
-    from dropforge.data.guess import guess
     from dropforge_cli import settings_writer
+    from dropforge_cli.guess import guess
     from dropforge_cli.init import project_name
 
     with tempfile.TemporaryDirectory(prefix="dropforge-analyze-") as work:

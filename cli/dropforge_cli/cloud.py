@@ -186,8 +186,8 @@ def outputs(json: Json = False) -> None:
 def apply(json: Json = False) -> None:
     """Validate settings.yaml and put it in force; nothing is restarted."""
     from dropforge import bootstrap, settings_store
-    from dropforge.adapters.lifecycle import BucketLifecycle
     from dropforge.adapters.s3 import S3Store
+    from dropforge_local.lifecycle import BucketLifecycle
 
     target = Target.find()
     world = bootstrap.World(target.environment)

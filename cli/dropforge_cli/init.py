@@ -47,8 +47,8 @@ def init(
     reads the file by the settings it wrote, as an upload would. Next: `dropforge up`, `dropforge upload FILE --serve`.
     """
     from dropforge import settings
-    from dropforge.data.guess import guess
     from dropforge_cli import settings_writer
+    from dropforge_cli.guess import guess
 
     project = project_name(file)
     made = folder or Path(project)

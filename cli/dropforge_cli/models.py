@@ -73,7 +73,7 @@ def adopt(
     from dropforge import settings_store
     from dropforge.adapters.s3 import S3Store
     from dropforge.serving.integrity import ModelRecords, describe
-    from dropforge.steps import adopt as step
+    from dropforge_cli import adopt as step
 
     target = Target.find()
     store, bucket = S3Store(target.client("s3")), target.outputs["DataBucket"]

@@ -22,7 +22,7 @@ def serve(
     admin_key: Annotated[str, typer.Option(envvar="ADMIN_KEY", help="key of administration; made when left out")] = "",
 ) -> None:
     """Answer the whole API over plain HTTP with the same handlers that Lambda runs. Ends with Ctrl-C."""
-    from dropforge.api import server
+    from dropforge_cli import server
 
     target = Target.find()
     given = {k.upper(): v for k, v in variables(target).items() if v}

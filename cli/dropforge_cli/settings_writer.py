@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-from dropforge.data.guess import ColumnGuess, Guess
 from dropforge.data.values import PLAIN
+from dropforge_cli.guess import ColumnGuess, Guess
 
 _UNQUOTED = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*$")
 _WORDS = {"yes", "no", "true", "false", "on", "off", "null", "y", "n"}  # YAML reads these as something else than text

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 
 from dropforge import keys, settings_store
 from dropforge.adapters import mac
-from dropforge.adapters.lifecycle import BucketLifecycle
 from dropforge.adapters.s3 import S3Store
 from dropforge.errors import Conflict, DropforgeError, PermanentError
 from dropforge_local import containers, credentials, deploy, frontend, profiles
 from dropforge_local.emulator import HEALTH
 from dropforge_local.layout import ACCOUNT, FARGATE, REGION, Config
+from dropforge_local.lifecycle import BucketLifecycle
 from dropforge_local.processes import Process, require_free, wait_until
 
 Progress = Callable[[str, float], None]  # what was done, seconds it took

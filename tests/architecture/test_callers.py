@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from dropforge.api import server
 from dropforge.api.access import ACCESS
+from dropforge_cli import server
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "explanation" / "security.md"

@@ -18,7 +18,7 @@ BUILDERS = {
     "layers/core/dropforge/keys.py",
     "layers/core/dropforge/uris.py",
     "layers/core/dropforge/adapters/s3.py",
-    "layers/core/dropforge/adapters/memory.py",
+    "localstack/dropforge_local/memory.py",
 }
 SOURCES = sorted(
     p

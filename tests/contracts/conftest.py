@@ -11,12 +11,12 @@ from moto import mock_aws
 
 from dropforge.adapters import managed_mlflow
 from dropforge.adapters.aws import client
-from dropforge.adapters.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking
 from dropforge.adapters.mlflow import MlflowRegistry, MlflowTracking, connect
 from dropforge.adapters.s3 import S3Store
 from dropforge.adapters.sqs import SqsQueue
 from dropforge.environment import Environment
 from dropforge.ports import ObjectStore, Queue, Registry, Tracking
+from dropforge_local.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking
 
 from . import managed
 

@@ -15,13 +15,13 @@ import pytest
 
 from dropforge.adapters.aws import client
 from dropforge.adapters.lambda_function import LambdaFunction
-from dropforge.adapters.memory_function import MemoryFunction
 from dropforge.environment import Environment
 from dropforge.errors import InvalidRequest, Unavailable
 from dropforge.ports import Function
 from dropforge.serving import python_model
 from dropforge.serving.manifest import BundleManifest, Feature, GraphInput, PythonModel
 from dropforge.serving.pointer import Active
+from dropforge_local.memory_function import MemoryFunction
 
 ACTIVE = Active("demo-own", "1", "Production", "r1", "s3://artifacts/b", "ab" * 32)
 GOLDEN = Path(__file__).parent / "golden"

@@ -8,8 +8,8 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from dropforge.adapters.lifecycle import BucketLifecycle
 from dropforge.settings import load
+from dropforge_local.lifecycle import BucketLifecycle
 
 TEMPLATE_RULE = {"ID": "captured", "Status": "Enabled", "Filter": {"Prefix": "captured/"}, "Expiration": {"Days": 90}}
 SETTINGS = (

@@ -25,14 +25,6 @@ from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.config import SchemathesisConfig
 
 from dropforge import settings_store
-from dropforge.adapters.memory import (
-    MemoryLogs,
-    MemoryQueue,
-    MemoryRegistry,
-    MemoryStore,
-    MemoryTracking,
-    MemoryWorkflow,
-)
 from dropforge.api import catalogue, control, http, predicting, routes
 from dropforge.api.access import ACCESS, needed
 from dropforge.bootstrap import World
@@ -41,6 +33,14 @@ from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.serving.service import PredictService
 from dropforge.uploads import UploadRecord
+from dropforge_local.memory import (
+    MemoryLogs,
+    MemoryQueue,
+    MemoryRegistry,
+    MemoryStore,
+    MemoryTracking,
+    MemoryWorkflow,
+)
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = int(os.environ.get("DROPFORGE_FUZZ_EXAMPLES", "2"))

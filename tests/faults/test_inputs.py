@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from dropforge import observability, settings_store
-from dropforge.adapters.memory import MemoryLogs, MemoryQueue, MemoryRegistry, MemoryStore
 from dropforge.api import control, http, routes
 from dropforge.bootstrap import World as Parts
 from dropforge.environment import Environment
 from dropforge.errors import Unavailable
+from dropforge_local.memory import MemoryLogs, MemoryQueue, MemoryRegistry, MemoryStore
 from harness.world import SETTINGS, World, table
 
 Figure = Callable[[str], None]

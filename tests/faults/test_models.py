@@ -20,13 +20,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from dropforge.adapters.memory import MemoryStore
 from dropforge.adapters.s3 import S3Store
 from dropforge.errors import BundleRejected
 from dropforge.serving import service as serving
 from dropforge.serving.pointer import ActivePointer
 from dropforge.serving.predictor import open_bundle
 from dropforge.serving.service import PredictService
+from dropforge_local.memory import MemoryStore
 from harness import bundles
 from harness.processes import s3_store
 from harness.proxy import FaultProxy
@@ -196,9 +196,9 @@ def test_no_prediction_is_lost_or_wrong_while_models_switch(
 @pytest.mark.promise(20)
 def test_ready_means_that_the_model_was_checked(tmp_path: Path) -> None:
     """Health tells ready only when a model is active; without one the system lives and is not ready."""
-    from dropforge.adapters.memory import MemoryQueue, MemoryRegistry
     from dropforge.steps import browse
     from dropforge.uploads import UploadBook
+    from dropforge_local.memory import MemoryQueue, MemoryRegistry
 
     store = MemoryStore()
     store.put("s3://data/config/settings.yaml", b"x")

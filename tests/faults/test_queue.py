@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 
 from dropforge import retry_limits
-from dropforge.adapters.memory import MemoryStore, MemoryWorkflow
 from dropforge.adapters.sqs import SqsQueue
 from dropforge.environment import Environment
 from dropforge.messages import JobResult, TrainingBudget, TrainingJob
 from dropforge_cli.recovery import redriven
+from dropforge_local.memory import MemoryStore, MemoryWorkflow
 from dropforge_training import worker as module
 from dropforge_training.worker import Worker
 from harness.processes import aws
@@ -234,7 +234,7 @@ def test_a_full_disk_or_memory_ends_the_job_with_its_reason(limit: str, tmp_path
 _LIMITED = """
 import json, logging, resource, sys, tempfile
 from pathlib import Path
-from dropforge.adapters.memory import MemoryQueue, MemoryStore, MemoryWorkflow
+from dropforge_local.memory import MemoryQueue, MemoryStore, MemoryWorkflow
 from dropforge.environment import Environment
 from dropforge.messages import JobResult, TrainingBudget, TrainingJob
 from dropforge_training.worker import Worker

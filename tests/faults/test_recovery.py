@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 
 from dropforge import retry_limits
-from dropforge.adapters.memory_function import MemoryFunction
 from dropforge.adapters.s3 import S3Store
 from dropforge.steps.recovery import RecoveryPorts, recover
+from dropforge_local.memory_function import MemoryFunction
 from harness.dying import ProcessFunction
 from harness.processes import s3_store
 from harness.world import World, table

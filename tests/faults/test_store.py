@@ -16,7 +16,7 @@ from dropforge import identity
 from dropforge.adapters.s3 import S3Store
 from dropforge.errors import Conflict, DropforgeError, TransientError
 from dropforge.serving.pointer import Active, ActivePointer
-from dropforge.tuning.journal import Journal
+from dropforge_training.journal import Journal
 from harness.processes import s3_store
 from harness.proxy import KINDS, FaultProxy
 from harness.world import World, table

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from dropforge import settings_store
-from dropforge.adapters.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking, MemoryWorkflow
-from dropforge.adapters.memory_function import MemoryFunction
 from dropforge.bootstrap import World
 from dropforge.environment import Environment
+from dropforge_local.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking, MemoryWorkflow
+from dropforge_local.memory_function import MemoryFunction
 
 ROOT = Path(__file__).parents[2]
 DATA = "dropforge-data-000000000000-us-east-1"

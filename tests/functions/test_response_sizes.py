@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from dropforge.adapters.memory import MemoryStore
 from dropforge.api import control, http, predicting
 from dropforge.data.rejects import Reject, write_csv
 from dropforge.serving.warning_groups import MOST_GROUPS, grouped
 from dropforge.steps import mend
 from dropforge.uploads import UploadRecord
+from dropforge_local.memory import MemoryStore
 
 ID = "0123456789abcdef0123"
 LAMBDA_BYTES = 6 * 1024 * 1024  # of the whole response as JSON

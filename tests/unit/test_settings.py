@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from dropforge import __version__, keys, settings, settings_store
-from dropforge.adapters.memory import MemoryStore
 from dropforge.errors import SettingsError
+from dropforge_local.memory import MemoryStore
 
 SHIPPED = Path(__file__).parents[2] / "settings.yaml"
 SMALL = """\

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dropforge import keys, settings_store
-from dropforge.adapters.memory import MemoryStore
 from dropforge.errors import SettingsError
+from dropforge_local.memory import MemoryStore
 
 TEXT = b"project: demo\ndata: {target: y}\nmodels: [{name: forest, class: a.b:C}]\n"
 EVIL = TEXT.replace(b"a.b:C", b"evil.code:Runs")

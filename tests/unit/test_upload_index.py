@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from dropforge import uploads as module
-from dropforge.adapters.memory import MemoryStore
 from dropforge.errors import InvalidRequest, Unavailable
 from dropforge.steps import browse, mend
 from dropforge.uploads import UploadBook, UploadRecord
+from dropforge_local.memory import MemoryStore
 
 
 class Counted(MemoryStore):

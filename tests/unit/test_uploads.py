@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from dropforge.adapters.memory import MemoryStore
 from dropforge.errors import Conflict, NotFound
 from dropforge.uploads import NEXT, TERMINAL, Reason, State, UploadBook, UploadRecord
+from dropforge_local.memory import MemoryStore
 
 ID = "a" * 20
 

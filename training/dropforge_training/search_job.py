@@ -11,11 +11,11 @@ from dropforge.errors import JobFailed
 from dropforge.messages import TrainingJob
 from dropforge.ports import ObjectStore
 from dropforge.settings import ModelSettings, Settings
-from dropforge.tuning.budget import Allowance
-from dropforge.tuning.journal import Journal
 from dropforge_training import fitting, folds, studies, tuning
 from dropforge_training.deadline import Deadline, Shares
+from dropforge_training.journal import Journal
 from dropforge_training.models.base import Candidate
+from dropforge_training.study_budget import Allowance
 from dropforge_training.tables import TrainingData
 
 

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dropforge import keys
 from dropforge.errors import NotFound
 from dropforge.ports import ObjectStore
-from dropforge.tuning.journal import Journal
+from dropforge_training.journal import Journal
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 ROUNDS = "rounds"

@@ -16,15 +16,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dropforge.errors import JobFailed, SettingsError
 from dropforge.messages import Role
-from dropforge.tuning.budget import Allowance
-from dropforge.tuning.journal import Journal
 from dropforge_training import evaluation, search
 from dropforge_training.deadline import Deadline, Shares
 from dropforge_training.interruption import Interrupted
+from dropforge_training.journal import Journal
 from dropforge_training.listener import Listener
 from dropforge_training.models.base import Candidate, Fold
 from dropforge_training.search import NarrowedTrial
 from dropforge_training.studies import FINISHED, ROUNDS, WORKER, Point, SharedStudy
+from dropforge_training.study_budget import Allowance
 
 _BARREN_TRIALS = 3  # trials in a row without a finite score after which the search is given up
 _CUT = "cut"  # the budget ended before the trial did; its score is that of the rounds it had

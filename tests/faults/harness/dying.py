@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dropforge.adapters.memory import MemoryTracking, MemoryWorkflow
 from dropforge.bootstrap import World
 from dropforge.environment import Environment
 from dropforge.errors import Unavailable
+from dropforge_local.memory import MemoryTracking, MemoryWorkflow
 from harness.processes import s3_store
 
 ROOT = Path(__file__).parents[3]

@@ -7,14 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 from dropforge import identity, settings_store
-from dropforge.adapters.memory import MemoryStore, MemoryTracking, MemoryWorkflow
-from dropforge.adapters.memory_function import MemoryFunction
 from dropforge.events import uploads_in
 from dropforge.messages import UploadEvent
 from dropforge.ports import ObjectStore
 from dropforge.steps.analyze import Ports, analyze
 from dropforge.steps.recovery import RecoveryPorts, recover
 from dropforge.uploads import UploadBook, UploadRecord
+from dropforge_local.memory import MemoryStore, MemoryTracking, MemoryWorkflow
+from dropforge_local.memory_function import MemoryFunction
 
 SETTINGS = (
     b"project: demo\ndata: {target: label}\nmodels: [{name: forest, class: a.b:C}, {name: boost, class: a.b:D}]\n"

@@ -10,10 +10,10 @@ import duckdb
 import pytest
 
 from dropforge.data.admission import admit
-from dropforge.data.guess import guess
 from dropforge.data.schema import Schema
 from dropforge.errors import RejectedUpload
 from dropforge.settings import DataSettings, load
+from dropforge_cli.guess import guess
 
 
 def _column(admission: Any, name: str) -> list[Any]:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from dropforge.adapters.memory import MemoryStore
 from dropforge.data import quarantine
 from dropforge.data.admission import admit
 from dropforge.errors import InvalidRequest, NotFound
 from dropforge.settings import DataSettings
+from dropforge_local.memory import MemoryStore
 
 BUCKET = "data"
 BODY = (

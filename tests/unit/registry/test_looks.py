@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dropforge import keys
-from dropforge.adapters.memory import MemoryStore
 from dropforge.registry import looks
+from dropforge_local.memory import MemoryStore
 
 
 def _sketch(rows: np.ndarray) -> list[int]:

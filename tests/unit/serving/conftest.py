@@ -17,13 +17,13 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline
 
-from dropforge.adapters.memory import MemoryStore
 from dropforge.api import http, predicting, routes
 from dropforge.data.schema import Column
 from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.manifest import BundleManifest
 from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.serving.service import PredictService
+from dropforge_local.memory import MemoryStore
 from dropforge_training import explanation, export
 from dropforge_training.models.random_forest import RandomForest
 from dropforge_training.processing import LabelledPipeline

@@ -13,12 +13,12 @@ import duckdb
 import pytest
 
 from dropforge import settings_store
-from dropforge.adapters.memory import MemoryStore
 from dropforge.errors import Unavailable
 from dropforge.messages import UploadEvent
 from dropforge.serving.predictor import open_bundle
 from dropforge.steps import batch
 from dropforge.uploads import UploadBook, UploadRecord
+from dropforge_local.memory import MemoryStore
 from dropforge_training import export
 
 SETTINGS = b"project: demo\ndata: {target: bought}\nmodels: [{name: forest, class: a.b:C}]\n"

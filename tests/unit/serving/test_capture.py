@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from dropforge.adapters.memory import MemoryStore
 from dropforge.api import http, predicting, routes
 from dropforge.errors import Unavailable
 from dropforge.serving import aside, capture
 from dropforge.serving.options import DEFAULT
 from dropforge.serving.pointer import Active
 from dropforge.serving.service import PredictService
+from dropforge_local.memory import MemoryStore
 
 ROW = {"age": 40, "job": "cook", "member": True, "joined": "2021-05-01"}
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from dropforge import settings_store
-from dropforge.adapters.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking
 from dropforge.api import control, http, predicting, routes
 from dropforge.api.access import ACCESS
 from dropforge.bootstrap import World
@@ -21,6 +20,7 @@ from dropforge.environment import Environment
 from dropforge.errors import NotFound, PermanentError, Unavailable
 from dropforge.observability import JsonFormatter
 from dropforge.serving.service import PredictService
+from dropforge_local.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking
 
 from .conftest import BUCKET
 

@@ -16,8 +16,6 @@ import numpy as np
 import pytest
 
 from dropforge import settings_store
-from dropforge.adapters.memory import MemoryStore
-from dropforge.adapters.memory_function import MemoryFunction
 from dropforge.errors import BundleRejected, DropforgeError, Unavailable
 from dropforge.messages import UploadEvent
 from dropforge.serving import python_model
@@ -28,6 +26,8 @@ from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.serving.service import PredictService, open_active
 from dropforge.steps import batch, switch
 from dropforge.uploads import UploadBook
+from dropforge_local.memory import MemoryStore
+from dropforge_local.memory_function import MemoryFunction
 from dropforge_training import export, python_models
 from dropforge_training.models.random_forest import RandomForest
 

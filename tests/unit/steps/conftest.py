@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from dropforge import settings
-from dropforge.adapters.memory import MemoryRegistry, MemoryStore
 from dropforge.ports import MacKey
 from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.manifest import BundleManifest, Feature, GraphInput, PythonModel
 from dropforge.serving.pointer import Active
 from dropforge.steps import candidate, rollback, switch
+from dropforge_local.memory import MemoryRegistry, MemoryStore
 
 SETTINGS = settings.load(
     "project: demo\ndata: {target: y}\nmodels: [{name: forest, class: a.b:C}, {name: boost, class: a.b:D}]\n"

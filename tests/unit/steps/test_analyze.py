@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from dropforge import identity, settings_store
-from dropforge.adapters.memory import MemoryStore, MemoryTracking, MemoryWorkflow
 from dropforge.data.datasets import Datasets
 from dropforge.errors import Unavailable
 from dropforge.messages import TrainingRequest, UploadEvent
@@ -18,6 +17,7 @@ from dropforge.settings import load
 from dropforge.steps import analyze as step
 from dropforge.steps import reporting
 from dropforge.uploads import UploadBook, UploadRecord
+from dropforge_local.memory import MemoryStore, MemoryTracking, MemoryWorkflow
 
 SETTINGS = """\
 project: demo

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from dropforge import retry_limits
-from dropforge.adapters.memory import MemoryStore
 from dropforge.steps.attempt import Attempt, Deadline, Invocation, OutOfTime
 from dropforge.uploads import UploadBook, UploadRecord
+from dropforge_local.memory import MemoryStore
 
 ID = "a" * 20
 ROOT = Path(__file__).parents[3]

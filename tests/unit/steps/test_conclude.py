@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from dropforge import settings
-from dropforge.adapters.memory import MemoryRegistry, MemoryStore, MemoryTracking
 from dropforge.analysis import outcome
 from dropforge.errors import Unavailable
 from dropforge.messages import ConcludeRequest, Conclusion, JobOutcome, JobResult, TrainingRequest
 from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.steps.conclude import conclude
 from dropforge.uploads import State, UploadBook, UploadRecord
+from dropforge_local.memory import MemoryRegistry, MemoryStore, MemoryTracking
 
 ID = "a" * 20
 SETTINGS = settings.load(

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from dropforge import identity, settings_store
-from dropforge.adapters.memory_function import MemoryFunction
 from dropforge.errors import Conflict, NotFound
 from dropforge.messages import TrainingRequest, UploadEvent
 from dropforge.settings import load
 from dropforge.steps import carry_out, decisions
 from dropforge.steps.recovery import RecoveryPorts, recover
 from dropforge.uploads import UploadRecord
+from dropforge_local.memory_function import MemoryFunction
 
 from .test_analyze import SETTINGS, World, _table
 

@@ -12,7 +12,8 @@ from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.labels import Labels
 from dropforge.serving.ledger import Entry, Ledger
 from dropforge.serving.pointer import ActivePointer
-from dropforge.steps import adopt, browse, publish, switch
+from dropforge.steps import browse, publish, switch
+from dropforge_cli import adopt
 
 
 def _active(switching: Any) -> str:

@@ -17,7 +17,6 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from dropforge import keys, settings_store
-from dropforge.adapters.memory import MemoryStore
 from dropforge.analysis import run
 from dropforge.api import types
 from dropforge.data.admission import admit
@@ -27,6 +26,7 @@ from dropforge.errors import Unavailable
 from dropforge.serving.manifest import BundleManifest, Feature, GraphInput
 from dropforge.settings import load
 from dropforge.steps import monitor, outcomes, windows
+from dropforge_local.memory import MemoryStore
 
 GOLDEN = Path(__file__).parents[2] / "contracts" / "golden" / "Monitoring.json"
 TODAY = date(2026, 3, 5)

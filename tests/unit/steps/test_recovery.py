@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 
 from dropforge import identity, retry_limits, settings_store
-from dropforge.adapters.memory import MemoryStore, MemoryTracking, MemoryWorkflow
-from dropforge.adapters.memory_function import MemoryFunction
 from dropforge.errors import Unavailable
 from dropforge.events import uploads_in
 from dropforge.messages import UploadEvent
@@ -22,6 +20,8 @@ from dropforge.steps.recovery import RecoveryPorts, recover, stuck_minutes
 from dropforge.steps.retrain import resume
 from dropforge.steps.upload_ports import Ports
 from dropforge.uploads import RETRAIN, UploadBook, UploadRecord
+from dropforge_local.memory import MemoryStore, MemoryTracking, MemoryWorkflow
+from dropforge_local.memory_function import MemoryFunction
 
 SETTINGS = (
     b"project: demo\ndata: {target: label}\nmodels: [{name: forest, class: a.b:C}]\n"

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from dropforge import identity, settings, settings_store
-from dropforge.adapters.memory import MemoryStore, MemoryTracking, MemoryWorkflow
 from dropforge.cost import training_limit
 from dropforge.errors import Unavailable
 from dropforge.messages import TrainingRequest, UploadEvent
@@ -18,6 +17,7 @@ from dropforge.steps.analyze import analyze
 from dropforge.steps.retrain import retrain
 from dropforge.steps.upload_ports import Ports
 from dropforge.uploads import RETRAIN, UploadBook, UploadRecord
+from dropforge_local.memory import MemoryStore, MemoryTracking, MemoryWorkflow
 
 SETTINGS = b"project: demo\ndata: {target: label}\nmodels: [{name: forest, class: a.b:C}]\ntraining: {trigger: {quiet_minutes: 0}}\n"
 TABLE = b"age,label\n" + b"".join(b"%d,%s\n" % (20 + i % 40, b"yes" if i % 2 else b"no") for i in range(60))

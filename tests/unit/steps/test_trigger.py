@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 
 from dropforge import keys, settings_store
-from dropforge.adapters.memory import MemoryStore, MemoryTracking, MemoryWorkflow
-from dropforge.adapters.memory_function import MemoryFunction
 from dropforge.clock import now
 from dropforge.data.datasets import Datasets, Entry
 from dropforge.data.manifest import DatasetManifest, Part
@@ -25,6 +23,8 @@ from dropforge.steps.recovery import RecoveryPorts, recover
 from dropforge.steps.rounds import Rounds
 from dropforge.steps.upload_ports import Ports
 from dropforge.uploads import UploadBook, UploadRecord
+from dropforge_local.memory import MemoryStore, MemoryTracking, MemoryWorkflow
+from dropforge_local.memory_function import MemoryFunction
 
 QUIET = 10  # seconds
 

@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from dropforge import keys, settings_store
-from dropforge.adapters.memory import MemoryStore
 from dropforge.data.manifest import DatasetManifest, Part
 from dropforge.data.schema import ROW_HASH, Column, Kind, Schema
 from dropforge.messages import JobResult, TrainingBudget, TrainingJob, TuneResult
 from dropforge.ports import Function
 from dropforge.settings import Settings
+from dropforge_local.memory import MemoryStore
 
 KINDS: dict[str, Kind] = {
     "size-cm": "number",

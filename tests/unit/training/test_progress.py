@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from dropforge.adapters.memory import MemoryStore
 from dropforge.errors import DropforgeError, JobFailed, Unavailable
 from dropforge.messages import TrainingBudget, TrainingJob
+from dropforge_local.memory import MemoryStore
 from dropforge_training.interruption import Interrupted
 from dropforge_training.progress import Note, Reporter
 from dropforge_training.tuning import Progress

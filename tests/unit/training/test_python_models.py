@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dropforge.adapters.memory import MemoryStore
-from dropforge.adapters.memory_function import MemoryFunction
 from dropforge.errors import InvalidRequest
 from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.manifest import BundleManifest
 from dropforge.serving.pointer import Active, ActivePointer
+from dropforge_local.memory import MemoryStore
+from dropforge_local.memory_function import MemoryFunction
 from dropforge_training import export, python_models
 from dropforge_training.processing import LabelledPipeline
 

@@ -13,17 +13,17 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.tree import DecisionTreeClassifier
 
-from dropforge.adapters.memory import MemoryStore
 from dropforge.errors import JobFailed
 from dropforge.messages import Role
 from dropforge.ports import StoredObject
-from dropforge.tuning.budget import Allowance
-from dropforge.tuning.journal import Journal
+from dropforge_local.memory import MemoryStore
 from dropforge_training import listener, search, studies, tuning
 from dropforge_training.deadline import Deadline, Shares
 from dropforge_training.interruption import Interrupted
+from dropforge_training.journal import Journal
 from dropforge_training.models.base import Candidate, Fold, Trained, Watch
 from dropforge_training.models.xgboost import XGBoost
+from dropforge_training.study_budget import Allowance
 
 FOLDER = "s3://data/tuning/study"
 

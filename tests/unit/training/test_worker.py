@@ -17,10 +17,10 @@ from botocore.client import BaseClient
 from moto import mock_aws
 
 from dropforge import retry_limits
-from dropforge.adapters.memory import MemoryQueue, MemoryStore, MemoryWorkflow
 from dropforge.environment import Environment
 from dropforge.errors import JobFailed, Unavailable
 from dropforge.messages import JobResult, TrainingBudget, TrainingJob
+from dropforge_local.memory import MemoryQueue, MemoryStore, MemoryWorkflow
 from dropforge_training import job as job_module
 from dropforge_training import worker as module
 from dropforge_training.interruption import Interrupted

@@ -1,1 +1,1 @@
-"""Study journal on S3, budgets, search-space description."""
+"""How far a training is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dropforge.tuning.budget import Allowance
+from dropforge_training.study_budget import Allowance
 
 
 def test_money_ends_tuning_before_seconds_do() -> None:

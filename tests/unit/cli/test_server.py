@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 import requests
 
-from dropforge.api import server
 from dropforge.api.access import ACCESS
+from dropforge_cli import server
 
 ROOT = Path(__file__).parents[3]
 KEYS = {"key": "callers", "admin": "people"}
@@ -228,7 +228,7 @@ def test_the_real_handlers_run_behind_it(tmp_path: Path) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     code = (
-        "import sys; from pathlib import Path; from dropforge.api import server; "
+        "import sys; from pathlib import Path; from dropforge_cli import server; "
         f"server.Server(('127.0.0.1', {port}), server.load(Path(sys.argv[1])), {KEYS!r}).run()"
     )
     env = {

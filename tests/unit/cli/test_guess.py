@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dropforge.data.guess import Guess, guess
 from dropforge.errors import InvalidRequest, RejectedUpload
+from dropforge_cli.guess import Guess, guess
 
 Guessed = Callable[..., Guess]
 

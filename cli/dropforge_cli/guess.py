@@ -12,15 +12,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dropforge.data import cells, guess_target, personal, sources, survey
+from dropforge.data import cells, personal, sources, survey
 from dropforge.data.engine import connect, quote
-from dropforge.data.guess_form import Form, find_form
-from dropforge.data.guess_target import ClassCount
 from dropforge.data.schema import Kind
 from dropforge.data.values import COMMA, DECORATED, GROUPED, PLAIN, NumberFormat
 from dropforge.errors import InvalidRequest
 from dropforge.metrics import Task
 from dropforge.settings import DataSettings
+from dropforge_cli import guess_target
+from dropforge_cli.guess_form import Form, find_form
+from dropforge_cli.guess_target import ClassCount
 
 _MARKERS = ("?", "NA", "N/A", "n/a", "na", "#N/A", "<NA>", "NULL", "null", "-", "--", ".")
 _FEW_TEXTS = 3  # a column of numbers with so few different texts among them: the texts mean missing

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from dropforge.adapters.memory import MemoryStore
 from dropforge.errors import Unavailable
 from dropforge.ports import StoredObject
-from dropforge.tuning.journal import SNAPSHOT_EVERY, Journal
+from dropforge_local.memory import MemoryStore
+from dropforge_training.journal import SNAPSHOT_EVERY, Journal
 
 FOLDER = "s3://data/tuning/study"
 
