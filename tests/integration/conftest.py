@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlparse
 
 import pytest
 from localstack_client.session import Session
 
-from dropforge import identity
+from dropforge import identity, settings_store
+from dropforge.adapters.s3 import S3Store
+from dropforge_cli.logs import events
+from dropforge_local import cloud as local_cloud
 
 Drop = Callable[[str, bytes], str]
 Wait = Callable[..., dict[str, Any]]
+REFERENCE_ROWS = 1500
 TERMINAL = {"concluded", "accepted", "rejected", "blocked", "failed", "skipped", "stored"}
 
 
@@ -37,15 +44,15 @@ def aws(cloud: Any) -> Callable[[str], Any]:
 
 
 @pytest.fixture(scope="session")
-def drop(aws: Callable[[str], Any], cloud: Any) -> Drop:
-    """Put bytes under incoming/ and tell the upload's id."""
+def drop(reference: dict[str, Any], aws: Callable[[str], Any], cloud: Any) -> Drop:
+    """Put bytes under incoming/ and give the upload's id. The reference is there before: whoever comes first would be it."""
+    return lambda name, body: _put(aws, cloud, name, body)
 
-    def put(name: str, body: bytes) -> str:
-        bucket, key = cloud.outputs["DataBucket"], f"incoming/{name}"
-        answer = aws("s3").put_object(Bucket=bucket, Key=key, Body=body)
-        return identity.upload_id(bucket, key, answer["VersionId"])
 
-    return put
+def _put(aws: Callable[[str], Any], cloud: Any, name: str, body: bytes) -> str:
+    bucket, key = cloud.outputs["DataBucket"], f"incoming/{name}"
+    answer = aws("s3").put_object(Bucket=bucket, Key=key, Body=body)
+    return identity.upload_id(bucket, key, answer["VersionId"])
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +81,121 @@ def wait(aws: Callable[[str], Any], cloud: Any) -> Wait:
 
 
 @pytest.fixture(scope="session")
-def reference(drop: Drop, wait: Wait, adult_lines: list[str]) -> dict[str, Any]:
-    """The record of the cloud's first upload, concluded."""
-    return wait(drop("reference.csv", ("\n".join(adult_lines[:4001]) + "\n").encode()))
+def reference(cloud: Any, aws: Callable[[str], Any], wait: Wait, adult_lines: list[str]) -> dict[str, Any]:
+    """The record of the cloud's first upload, concluded: REFERENCE_ROWS rows, version 1 of both models."""
+    return wait(_put(aws, cloud, "reference.csv", csv_of(adult_lines[: REFERENCE_ROWS + 1])))
+
+
+@pytest.fixture
+def production(cloud: Any, reference: dict[str, Any]) -> str:
+    """Version 1 of xgboost carries the alias `Production` and is active; its registered name."""
+    from dropforge.adapters.mlflow import MlflowRegistry
+
+    name = "adult-income-xgboost"
+    MlflowRegistry(cloud.outputs["MlflowUrl"]).set_alias(name, "Production", "1")
+    switched = cloud.target.call("POST", "/set_model", json={"alias": "Production", "model": name})
+    assert switched.status_code == 200, switched.text
+    return name
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """What was seen of the upload that was interrupted three times, and its record at the end."""
+
+    record: dict[str, Any]
+    versions_before: set[tuple[str, str]]  # name and version
+    handed_back: str  # job id that the stopped worker said it gave back
+    visible_jobs: set[str]  # job ids in the queue right after that
+    restart_steps: list[str]  # what the second start of the cloud did
+
+
+@pytest.fixture(scope="session")
+def interrupted(
+    cloud: Any, reference: dict[str, Any], drop: Drop, wait: Wait, aws: Callable[[str], Any], adult_lines: list[str]
+) -> Interrupted:
+    """One upload with one bad row whose training is interrupted three times: SIGTERM to the worker in the middle of a job,
+    SIGKILL to the next one, a restart of the whole cloud.
+    """
+    before = versions(cloud)
+    rows = [adult_lines[0], *adult_lines[REFERENCE_ROWS + 1 : REFERENCE_ROWS + 2001], adult_lines[5] + ",surplus"]
+    upload_id = drop("one_bad_row.csv", csv_of(rows))
+
+    def said(message: str, times: int = 1) -> bool:
+        return sum(line["message"] == message for line in _training_lines(cloud, upload_id)) >= times
+
+    until(lambda: said("data loaded"), "the first job to load its data")
+    _end_worker(cloud, signal.SIGTERM)
+    until(lambda: said("job handed back"), "the worker's last line")
+    back = next(str(n["job_id"]) for n in _training_lines(cloud, upload_id) if n["message"] == "job handed back")
+    visible = aws("sqs").receive_message(
+        QueueUrl=cloud.outputs["TrainingQueueUrl"], MaxNumberOfMessages=10, VisibilityTimeout=0
+    )
+    started = sum(line["message"] == "job started" for line in _training_lines(cloud, upload_id))
+    local_cloud.start_worker(cloud.config, cloud.outputs)
+    until(lambda: said("job started", started + 1), "the next worker to take the job")
+    _end_worker(cloud, signal.SIGKILL)
+    local_cloud.down(cloud.config, lambda _what, _seconds: None)
+    steps: list[str] = []
+    local_cloud.up(cloud.config, lambda what, _seconds: steps.append(what))
+    jobs = {str(json.loads(m["Body"])["job_id"]) for m in visible.get("Messages", [])}
+    return Interrupted(wait(upload_id), before, back, jobs, steps)
+
+
+_ONE_WORKER = "class: dropforge_training.models.random_forest:RandomForest\n"
+
+
+@pytest.fixture(scope="session")
+def corrected(cloud: Any, interrupted: Interrupted, wait: Wait) -> dict[str, Any]:
+    """The record of the bad row, corrected and sent in again; random_forest is tuned by two workers for it."""
+    store, bucket = S3Store(cloud.client("s3")), cloud.outputs["DataBucket"]
+    text = cloud.config.settings.read_text()
+    assert _ONE_WORKER in text
+    several = text.replace(_ONE_WORKER, f"{_ONE_WORKER}    workers: 2\n").replace("    workers: 1 ", "    # ")
+    origin = interrupted.record["upload_id"]
+    row = cloud.target.api("GET", f"/quarantine/{origin}").json()["rows"][0]
+    text_of_row = row["raw"].removesuffix(",surplus").replace("39", "38", 1)
+    try:
+        settings_store.apply(store, bucket, several.encode())
+        sent = cloud.target.call(
+            "POST", f"/quarantine/{origin}", json={"rows": [{"line": row["line"], "raw": text_of_row}]}
+        )
+        assert sent.status_code == 200, sent.text
+        key = sent.json()["key"]
+
+        def uploads() -> list[dict[str, Any]]:
+            return list(cloud.target.api("GET", f"/uploads?key={key}").json()["uploads"])
+
+        until(uploads, "the corrected row's upload")
+        return wait(uploads()[0]["upload_id"])
+    finally:
+        settings_store.apply(store, bucket, text.encode())
+
+
+def csv_of(lines: list[str]) -> bytes:
+    return ("\n".join(lines) + "\n").encode()
+
+
+def versions(cloud: Any) -> set[tuple[str, str]]:
+    """Name and version of every model version there is."""
+    return {(m["name"], m["version"]) for m in cloud.target.api("GET", "/models").json()["models"]}
+
+
+def until(holds: Callable[[], Any], what: str, seconds: float = 120) -> None:
+    """Poll until `holds()`; a test that waits in vain fails with `what`."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.1)
+
+
+def _training_lines(cloud: Any, upload_id: str) -> list[dict[str, Any]]:
+    group = f"{cloud.outputs['LogGroupPrefix']}training"
+    return [e["line"] for e in events(cloud.client("logs"), group, 0, upload_id)]
+
+
+def _end_worker(cloud: Any, number: signal.Signals) -> None:
+    worker = local_cloud.worker(cloud.config)
+    pid = worker.pid()
+    assert pid is not None
+    os.kill(pid, number)
+    until(lambda: worker.pid() is None, "the worker to end")

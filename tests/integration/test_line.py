@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-import os
-import signal
-import time
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -19,14 +18,10 @@ from dropforge.api.access import ACCESS
 from dropforge_cli import target as target_module
 from dropforge_cli.events import Message, for_analyze, for_conclude, newest
 from dropforge_cli.main import app
-from dropforge_local import cloud as local_cloud
+
+from .conftest import REFERENCE_ROWS, Interrupted, csv_of, versions
 
 pytestmark = pytest.mark.integration
-ROWS = 4000  # of the reference, as conftest drops it
-
-
-def _csv(lines: list[str]) -> bytes:
-    return ("\n".join(lines) + "\n").encode()
 
 
 def _api(cloud: Any, method: str, path: str, **arguments: Any) -> requests.Response:
@@ -37,7 +32,7 @@ def _api(cloud: Any, method: str, path: str, **arguments: Any) -> requests.Respo
 def test_the_first_upload_becomes_the_reference_and_is_trained_on(reference: dict[str, Any]) -> None:
     """It ends concluded, with every row accounted for and a version of every model."""
     assert (reference["state"], reference["verdict"]) == ("concluded", "reference")
-    assert reference["rows_in"] == reference["rows_used"] + reference["rows_quarantined"] == ROWS
+    assert reference["rows_in"] == reference["rows_used"] + reference["rows_quarantined"] == REFERENCE_ROWS
     assert {m["model"]: m["version"] for m in reference["models"]} == {"random_forest": "1", "xgboost": "1"}
     assert all(m["metrics"]["roc_auc"] > 0.85 for m in reference["models"])
 
@@ -52,13 +47,8 @@ def test_the_report_opens(cloud: Any, reference: dict[str, Any]) -> None:
     assert any(o["Key"].endswith(f"{reference['run_id']}/artifacts/report.html") for o in kept)
 
 
-def test_a_labelled_version_is_served(cloud: Any, reference: dict[str, Any], adult_lines: list[str]) -> None:
-    """Label in MLflow, POST /set_model, POST /predict with real rows: labels and probabilities of that version."""
-    from dropforge.adapters.mlflow import MlflowRegistry
-
-    MlflowRegistry(cloud.outputs["MlflowUrl"]).set_alias("adult-income-xgboost", "Production", "1")
-    switched = _api(cloud, "POST", "/set_model", json={"alias": "Production"})
-    assert switched.status_code == 200, switched.text
+def test_a_labelled_version_is_served(cloud: Any, production: str, adult_lines: list[str]) -> None:
+    """Alias in MLflow, POST /set_model, POST /predict with real rows: labels and probabilities of that version."""
     header = adult_lines[0].split(",")
     rows = [dict(zip(header, line.split(","), strict=True)) for line in adult_lines[-200:]]
     answer = _api(cloud, "POST", "/predict", json={"records": rows}).json()
@@ -79,6 +69,32 @@ def test_a_labelled_version_is_served(cloud: Any, reference: dict[str, Any], adu
     assert _api(cloud, "GET", "/health").json()["status"] == "ok"
 
 
+def test_binary_tensors_pass_the_gateway(cloud: Any, production: str, adult_lines: list[str]) -> None:
+    """Bytes that are no text arrive whole: values in the binary form of the Open Inference Protocol, compressed besides."""
+    header = adult_lines[0].split(",")
+    rows = [dict(zip(header, line.split(","), strict=True)) for line in adult_lines[-20:]]
+    expected = _api(cloud, "POST", "/predict", json={"records": rows}).json()["predictions"]
+    numbers = {"age", "education-num", "capital-gain", "capital-loss", "hours-per-week", "fnlwgt"}
+    tensors, values = [], b""
+    for name in header[:-1]:
+        column = [row[name] for row in rows]
+        raw = (
+            struct.pack(f"<{len(rows)}d", *map(float, column))
+            if name in numbers
+            else b"".join(struct.pack("<I", len(text.encode())) + text.encode() for text in column)
+        )
+        kind = "FP64" if name in numbers else "BYTES"
+        size = {"binary_data_size": len(raw)}
+        tensors.append({"name": name, "shape": [len(rows)], "datatype": kind, "parameters": size})
+        values += raw
+    head = json.dumps({"inputs": tensors}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
+    for body, more in ((head + values, {}), (gzip.compress(head + values), {"Content-Encoding": "gzip"})):
+        answer = _api(cloud, "POST", f"/v2/models/{production}/infer", data=body, headers={**headers, **more})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["outputs"][0]["data"] == [p["label"] for p in expected]
+
+
 @pytest.mark.parametrize(("method", "resource"), ACCESS)
 def test_every_route_refuses_whom_it_should(cloud: Any, method: str, resource: str) -> None:
     """Nobody gets in without credentials; the key alone opens no administrative route; nor does a made-up signature."""
@@ -97,7 +113,7 @@ def test_every_route_refuses_whom_it_should(cloud: Any, method: str, resource: s
         assert requests.request(method, url, headers=key, timeout=30).status_code != 403
 
 
-def test_the_history_names_who_switched(cloud: Any, reference: dict[str, Any]) -> None:
+def test_the_history_names_who_switched(cloud: Any, production: str) -> None:
     """The principal that signed is kept, whatever the client says of itself."""
     told = _api(cloud, "POST", "/set_model", json={"alias": "Production"})
     assert told.status_code == 200, told.text
@@ -106,8 +122,9 @@ def test_the_history_names_who_switched(cloud: Any, reference: dict[str, Any]) -
 
 def test_an_event_of_a_real_upload_can_be_sent_again(cloud: Any, reference: dict[str, Any]) -> None:
     """What `dropforge event` prints is taken by the functions: the same conclusion, the same upload, no second version."""
-    before = _versions(cloud)
-    assert newest(cloud.target, Message.CONCLUDE) == reference["upload_id"]
+    before = versions(cloud)
+    latest = cloud.target.api("GET", "/uploads").json()["uploads"]
+    assert newest(cloud.target, Message.CONCLUDE) in {u["upload_id"] for u in latest if u["state"] == "concluded"}
     for message, function in ((for_conclude(cloud.target, reference), "Conclude"), (for_analyze(reference), "Analyze")):
         answer = cloud.client("lambda").invoke(
             FunctionName=cloud.outputs[f"{function}Function"], Payload=json.dumps(message)
@@ -117,14 +134,10 @@ def test_an_event_of_a_real_upload_can_be_sent_again(cloud: Any, reference: dict
             assert {r["version"] for r in told["registered"]} == {m["version"] for m in reference["models"]}
         else:
             assert told["uploads"] == {reference["upload_id"]: "concluded"}
-    assert _versions(cloud) == before
+    assert versions(cloud) == before
 
 
-def _versions(cloud: Any) -> set[tuple[str, str]]:
-    return {(m["name"], m["version"]) for m in _api(cloud, "GET", "/models").json()["models"]}
-
-
-def test_status_of_a_stack_on_aws(cloud: Any, reference: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_of_a_stack_on_aws(cloud: Any, production: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With DROPFORGE_STACK and nothing of the local cloud but an address of the services, `dropforge status` finds every part.
 
     The API's own address is the one thing that is told: the emulator does not answer at amazonaws.com.
@@ -144,7 +157,7 @@ def test_status_of_a_stack_on_aws(cloud: Any, reference: dict[str, Any], monkeyp
     parts = json.loads(told.stdout)
     assert parts["stack"] in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}
     assert (parts["api"], parts["mlflow"]) == ("ok", "running")
-    assert parts["model"] == "adult-income-xgboost/1"
+    assert parts["model"] == f"{production}/1"
     assert parts["dead letters"] == "0"
     assert parts["trainings"] == []
     given["ApiUrl"] = "http://127.0.0.1:9"
@@ -160,11 +173,11 @@ def test_the_same_file_twice_trains_once(
     adult_lines: list[str],
 ) -> None:
     """The second upload is skipped, says which upload holds the rows, and registers nothing."""
-    again = wait(drop("again.csv", _csv(adult_lines[: ROWS + 1])))
+    before = versions(cloud)
+    again = wait(drop("again.csv", csv_of(adult_lines[: REFERENCE_ROWS + 1])))
     assert (again["state"], again["reason"]["code"]) == ("skipped", "duplicate")
     assert reference["upload_id"] in again["reason"]["message"]
-    versions = _api(cloud, "GET", "/models").json()["models"]
-    assert sorted(v["version"] for v in versions) == ["1", "1"]
+    assert versions(cloud) == before
 
 
 @pytest.mark.parametrize(
@@ -188,7 +201,7 @@ def test_a_bad_file_is_rejected_with_its_reason(
     """It ends rejected with a stable code, words and a fix; a page tells the same; nothing is trained."""
     bodies = {
         "empty.csv": b"",
-        "header.csv": _csv(adult_lines[:1]),
+        "header.csv": csv_of(adult_lines[:1]),
         "picture.csv": b"\x89PNG\r\n\x1a\n" + bytes(200),
         "cut.parquet": b"PAR1" + bytes(500),
     }
@@ -199,54 +212,36 @@ def test_a_bad_file_is_rejected_with_its_reason(
     assert code in page
 
 
-def test_a_bad_row_is_set_aside_and_the_good_rows_are_used(
-    cloud: Any,
-    reference: dict[str, Any],
-    drop: Callable[..., str],
-    wait: Callable[..., dict[str, Any]],
-    adult_lines: list[str],
-) -> None:
-    """One row with an extra field: it stands in the quarantine with its line and reason; every other row is trained on.
-
-    The worker is killed while it works on this upload; the next worker finishes the job.
-    """
-    rows = [adult_lines[0], *adult_lines[ROWS + 1 : ROWS + 2001], adult_lines[5] + ",surplus"]
-    upload_id = drop("one_bad_row.csv", _csv(rows))
-    wait(upload_id, "training")
-    _wait_for_line(cloud, upload_id, "job started")
-    worker = local_cloud.worker(cloud.config)
-    pid = worker.pid()
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    _reaped(worker)
-    local_cloud.start_worker(cloud.config, cloud.outputs)
-    record = wait(upload_id)
-    assert record["state"] == "concluded", record
+def test_a_bad_row_is_set_aside_and_the_good_rows_are_used(cloud: Any, interrupted: Interrupted) -> None:
+    """One row with an extra field: it stands in the quarantine with its line and reason; every other row is trained on."""
+    record = interrupted.record
     assert (record["rows_in"], record["rows_used"], record["rows_quarantined"]) == (2001, 2000, 1)
-    kept = cloud.client("s3").get_object(Bucket=cloud.outputs["DataBucket"], Key=f"quarantine/{upload_id}/reasons.json")
+    key = f"quarantine/{record['upload_id']}/reasons.json"
+    kept = cloud.client("s3").get_object(Bucket=cloud.outputs["DataBucket"], Key=key)
     first = json.loads(kept["Body"].read())["first"][0]
     assert (first["line"], first["code"]) == (2002, "too_many_fields")
     assert "16 fields where the header has 15" in first["reason"]
-    assert sorted(m["version"] for m in record["models"]) == ["2", "2"]
-    assert cloud.target.api("GET", "/models").json()["models"][0]["version"] == "2"
 
 
-def test_a_corrected_row_is_sent_in_again(
-    cloud: Any, reference: dict[str, Any], wait: Callable[..., dict[str, Any]], tmp_path: Any
-) -> None:
+def test_a_stopped_worker_hands_its_job_back_at_once(interrupted: Interrupted) -> None:
+    """SIGTERM in the middle of a job: it is visible to others right after, not only when its visibility ends."""
+    assert interrupted.handed_back in interrupted.visible_jobs
+
+
+def test_an_upload_survives_a_killed_worker_and_a_restart_of_the_whole_cloud(interrupted: Interrupted) -> None:
+    """Its execution dies with the emulator; the next start takes it up again, and it concludes with one version of each model."""
+    assert "recovery (1 uploads sent on again)" in interrupted.restart_steps
+    record = interrupted.record
+    assert (record["state"], record["attempt"]) == ("concluded", 2), record
+    made = {(f"adult-income-{m['model']}", m["version"]) for m in record["models"]}
+    assert {name for name, _ in made} == {"adult-income-random_forest", "adult-income-xgboost"}
+    assert len(made) == 2
+    assert not made & interrupted.versions_before
+
+
+def test_a_corrected_row_is_sent_in_again(corrected: dict[str, Any]) -> None:
     """From the quarantine through the API to a new upload that is accepted, although one row has one class only."""
-    listed = _api(cloud, "GET", "/quarantine").json()["uploads"]
-    upload_id = next(u["upload_id"] for u in listed if u["key"] == "incoming/one_bad_row.csv")
-    row = _api(cloud, "GET", f"/quarantine/{upload_id}").json()["rows"][0]
-    mended = row["raw"].removesuffix(",surplus").replace("39", "38", 1)
-    sent = _api(cloud, "POST", f"/quarantine/{upload_id}", json={"rows": [{"line": row["line"], "raw": mended}]})
-    assert sent.status_code == 200, sent.text
-    found: list[dict[str, Any]] = []
-    deadline = time.monotonic() + 60
-    while not found and time.monotonic() < deadline:
-        found = _api(cloud, "GET", f"/uploads?key={sent.json()['key']}").json()["uploads"]
-    record = wait(found[0]["upload_id"])
-    assert (record["state"], record["rows_used"], record["rows_quarantined"]) == ("concluded", 1, 0), record
+    assert (corrected["state"], corrected["rows_used"], corrected["rows_quarantined"]) == ("concluded", 1, 0)
 
 
 def test_one_upload_is_followed_through_every_part(cloud: Any, reference: dict[str, Any]) -> None:
@@ -269,23 +264,4 @@ def test_training_data_are_found_by_run(cloud: Any, reference: dict[str, Any], t
     run_id = reference["models"][0]["run_id"]
     tags = MlflowRegistry(cloud.outputs["MlflowUrl"]).run_tags(run_id)
     manifest = Datasets(S3Store(cloud.client("s3")), cloud.outputs["DataBucket"]).manifest(tags["dataset_id"])
-    assert manifest.rows == ROWS
-
-
-def _wait_for_line(cloud: Any, upload_id: str, message: str) -> None:
-    from dropforge_cli.logs import events
-
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        group = f"{cloud.outputs['LogGroupPrefix']}training"
-        if any(e["line"]["message"] == message for e in events(cloud.client("logs"), group, 0, upload_id)):
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"no line {message!r} for {upload_id}")
-
-
-def _reaped(worker: Any) -> None:
-    deadline = time.monotonic() + 10
-    while worker.pid() is not None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert worker.pid() is None
+    assert manifest.rows == REFERENCE_ROWS

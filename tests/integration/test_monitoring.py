@@ -19,21 +19,19 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def capturing(cloud: Any, reference: dict[str, Any]) -> Iterator[list[str]]:
-    """Every request is kept, by a version that answers; the model's names. Afterwards the settings are as they were."""
+def capturing(cloud: Any, production: str) -> Iterator[list[str]]:
+    """Every request is kept; name and version of the model that answers. Afterwards the settings are as they were."""
     store, bucket = S3Store(cloud.client("s3")), cloud.outputs["DataBucket"]
     before = store.get(keys.settings(bucket)).body
     assert b"sample: 0 " in before
     settings_store.apply(store, bucket, before.replace(b"sample: 0 ", b"sample: 1 "))
-    best = reference["challenger"].partition("/")
-    for path, body in (
-        ("/label", {"alias": "Production", "model": best[0], "version": best[2]}),
-        ("/set_model", {"alias": "Production", "model": best[0]}),
-    ):
+    served = {"alias": "Production", "model": production}
+    for path, body in (("/label", {**served, "version": "1"}), ("/set_model", served)):
         answer = cloud.target.call("POST", path, json=body)
         assert answer.status_code == 200, answer.text
-    yield [best[0], best[2]]
+    yield [production, "1"]
     settings_store.apply(store, bucket, before)
+    cloud.target.call("POST", "/set_model", json=served)  # the sample's rate is kept beside the active model
 
 
 def test_what_was_asked_is_judged_and_scored(

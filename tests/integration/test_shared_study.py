@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from dropforge import settings_store
 from dropforge.adapters.s3 import S3Store
 from dropforge_cli.logs import events
 
 pytestmark = pytest.mark.integration
 
-_ONE = "class: dropforge_training.models.random_forest:RandomForest\n"
 
-
-def test_tuners_share_a_study_and_one_job_finishes_it(
-    cloud: Any, drop: Callable[..., str], wait: Callable[..., dict[str, Any]], adult_lines: list[str]
-) -> None:
+def test_tuners_share_a_study_and_one_job_finishes_it(cloud: Any, corrected: dict[str, Any]) -> None:
     """`workers: 2` sends two tuners of one study, then exactly one job that makes one version of the model."""
+    assert corrected["state"] == "concluded", corrected
+    upload_id = corrected["upload_id"]
+    (model,) = [m for m in corrected["models"] if m["model"] == "random_forest"]
+    assert model["run_id"]
     store, bucket = S3Store(cloud.client("s3")), cloud.outputs["DataBucket"]
-    text = cloud.config.settings.read_text()
-    assert _ONE in text
-    several = text.replace(_ONE, f"{_ONE}    workers: 2\n").replace("    workers: 1 ", "    # ")
-    try:
-        settings_store.apply(store, bucket, several.encode())
-        upload_id = drop("shared.csv", ("\n".join([adult_lines[0], *adult_lines[2000:5000]]) + "\n").encode())
-        record = wait(upload_id)
-    finally:
-        settings_store.apply(store, bucket, text.encode())
-    assert record["state"] == "concluded", record
-    (made,) = [m for m in record["models"] if m["model"] == "random_forest"]
-    assert made["run_id"]
     group = f"{cloud.outputs['LogGroupPrefix']}training"
     mine = _told(cloud.client("logs"), group, upload_id)
     assert sorted(n["worker"] for n in mine if n["message"] == "tuned") == [1, 2]
