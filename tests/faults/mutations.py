@@ -8,34 +8,137 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 CORE = "layers/core/dropforge"
-# promise, file, what is broken, into what, the test that must fail
+
+
+class Edit(NamedTuple):
+    """A place to break: the text stands once in the file."""
+
+    file: str
+    old: str
+    new: str
+
+
+class Mutation(NamedTuple):
+    """A promise broken on purpose, and the test that must fail then. Several edits: what one part lets pass, another holds."""
+
+    promise: int
+    test: str
+    edits: tuple[Edit, ...]
+
+
 MUTATIONS = (
-    (1, f"{CORE}/steps/attempt.py", "if opened.state in ANALYSED:", "if False:",
-     "test_events.py::test_five_deliveries_of_each_event_are_one_run"),
-    (2, f"{CORE}/steps/analyze.py", 'if self.record.version in {newest.version, newest.etag.strip(\'"\')}:', "if True:",
-     "test_events.py::test_the_newest_version_of_a_key_wins"),
-    (3, f"{CORE}/events.py", 'unquote_plus(record["s3"]["object"]["key"])', 'record["s3"]["object"]["key"]',
-     "test_events.py::test_any_key_survives_its_encoding"),
-    (6, f"{CORE}/uploads.py", "if self._store.stat(self.uri(upload_id)) is not None:", "if True:",
-     "test_events.py::test_uploads_without_an_event_are_found"),
-    (9, "cli/dropforge_cli/recovery.py", 'sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])', "pass",
-     "test_queue.py::test_what_gave_up_is_delivered_again"),
-    (11, f"{CORE}/adapters/s3.py", "_READS = 10", "_READS = 1",
-     "test_store.py::test_a_body_that_breaks_off_is_read_again"),
-    (14, f"{CORE}/adapters/s3.py", "if not tries:", "if True:",
-     "test_store.py::test_a_write_whose_answer_is_lost_is_made_once"),
-    (24, f"{CORE}/serving/predictor.py", "if manifest_sha256 and", "if False and",
-     "test_models.py::test_one_flipped_byte_is_refused"),
-    (25, f"{CORE}/api/control.py", "if not identity.is_upload_id(given):", "if False:",
-     "test_inputs.py::test_no_payload_reads_elsewhere_or_calls_out"),
-    (7, "training/dropforge_training/worker.py", "self._queue.extend(self._receipt, VISIBILITY_SECONDS)", "pass",
-     "test_queue.py::test_a_slow_job_is_never_done_twice_at_once"),
-    (31, f"{CORE}/steps/analyze.py", "rows_quarantined=admission.rows_quarantined,\n            quarantine_uri",
-     "rows_quarantined=0,\n            quarantine_uri", "test_events.py::test_no_row_is_lost_whatever_the_file"),
-)  # fmt: skip
+    Mutation(
+        1,
+        "test_events.py::test_five_deliveries_of_each_event_are_one_run",
+        (  # the first is a shortcut of the second
+            Edit(f"{CORE}/steps/attempt.py", "if opened.state in ANALYSED:", "if False:"),
+            Edit(
+                f"{CORE}/uploads.py",
+                "if current.state in ANALYSED or current.lease_of_another(holder):",
+                "if current.lease_of_another(holder):",
+            ),
+        ),
+    ),
+    Mutation(
+        1,
+        "test_events.py::test_a_delivery_that_broke_off_after_the_start_is_no_second_run",
+        (
+            Edit(
+                f"{CORE}/steps/start_training.py",
+                "identity.execution_name(record.upload_id)",
+                "identity.execution_name(record.upload_id, record.attempts)",
+            ),
+        ),
+    ),
+    Mutation(
+        10,
+        "test_events.py::test_deliveries_at_the_same_moment_are_one_execution",
+        (
+            Edit(f"{CORE}/steps/attempt.py", "if opened.lease_of_another(self.invocation.holder):", "if False:"),
+            Edit(
+                f"{CORE}/uploads.py",
+                "if current.state in ANALYSED or current.lease_of_another(holder):",
+                "if current.state in ANALYSED:",
+            ),
+        ),
+    ),
+    Mutation(
+        2,
+        "test_events.py::test_the_newest_version_of_a_key_wins",
+        (
+            Edit(
+                f"{CORE}/steps/analyze.py",
+                "if self.record.version in {newest.version, newest.etag.strip('\"')}:",
+                "if True:",
+            ),
+        ),
+    ),
+    Mutation(
+        3,
+        "test_events.py::test_any_key_survives_its_encoding",
+        (Edit(f"{CORE}/events.py", 'unquote_plus(record["s3"]["object"]["key"])', 'record["s3"]["object"]["key"]'),),
+    ),
+    Mutation(
+        6,
+        "test_events.py::test_uploads_without_an_event_are_found",
+        (Edit(f"{CORE}/uploads.py", "if self._store.stat(self.uri(upload_id)) is not None:", "if True:"),),
+    ),
+    Mutation(
+        9,
+        "test_queue.py::test_what_gave_up_is_delivered_again",
+        (
+            Edit(
+                "cli/dropforge_cli/recovery.py",
+                'sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])',
+                "pass",
+            ),
+        ),
+    ),
+    Mutation(
+        11,
+        "test_store.py::test_a_body_that_breaks_off_is_read_again",
+        (Edit(f"{CORE}/adapters/s3.py", "_READS = 10", "_READS = 1"),),
+    ),
+    Mutation(
+        14,
+        "test_store.py::test_a_write_whose_answer_is_lost_is_made_once",
+        (Edit(f"{CORE}/adapters/s3.py", "if not tries:", "if True:"),),
+    ),
+    Mutation(
+        24,
+        "test_models.py::test_one_flipped_byte_is_refused",
+        (Edit(f"{CORE}/serving/predictor.py", "if manifest_sha256 and", "if False and"),),
+    ),
+    Mutation(
+        25,
+        "test_inputs.py::test_no_payload_reads_elsewhere_or_calls_out",
+        (Edit(f"{CORE}/api/control.py", "if not identity.is_upload_id(given):", "if False:"),),
+    ),
+    Mutation(
+        7,
+        "test_queue.py::test_a_slow_job_is_never_done_twice_at_once",
+        (
+            Edit(
+                "training/dropforge_training/worker.py", "self._queue.extend(self._receipt, VISIBILITY_SECONDS)", "pass"
+            ),
+        ),
+    ),
+    Mutation(
+        31,
+        "test_events.py::test_no_row_is_lost_whatever_the_file",
+        (
+            Edit(
+                f"{CORE}/steps/analyze.py",
+                "rows_quarantined=admission.rows_quarantined,\n            quarantine_uri",
+                "rows_quarantined=0,\n            quarantine_uri",
+            ),
+        ),
+    ),
+)
 FOLDERS = ("layers", "training", "cli", "localstack", "functions", "statemachine", "events", "tests")
 FILES = ("pyproject.toml", "template.yaml", "settings.yaml")
 
@@ -55,28 +158,32 @@ def run(tree: Path, test: str) -> bool:
     return subprocess.run(command, cwd=tree, env=env, capture_output=True, timeout=600, check=False).returncode == 0
 
 
+def unfit(tree: Path, mutation: Mutation) -> str:
+    """Why it proves nothing, or empty: the place is gone, the test fails on the code as it is, or passes on the broken one."""
+    for edit in mutation.edits:
+        if (tree / edit.file).read_text().count(edit.old) != 1:
+            return f"the place to break is not in {edit.file} any more"
+    if not run(tree, mutation.test):
+        return f"{mutation.test} fails on the code as it is"
+    for edit in mutation.edits:
+        source = tree / edit.file
+        source.write_text(source.read_text().replace(edit.old, edit.new))
+    return f"NOT NOTICED by {mutation.test}" if run(tree, mutation.test) else ""
+
+
 def main() -> int:
-    unnoticed = []
-    for number, name, old, new, test in MUTATIONS:
+    """Arguments: numbers of promises; without them, all."""
+    wanted = {int(number) for number in sys.argv[1:]}
+    chosen = [m for m in MUTATIONS if not wanted or m.promise in wanted]
+    unnoticed = 0
+    for mutation in chosen:
         with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
-            tree = Path(folder)
-            copy(tree)
-            source = tree / name
-            text = source.read_text()
-            if text.count(old) != 1:
-                sys.stdout.write(f"promise {number}: the place to break is not in {name} any more\n")
-                unnoticed.append(number)
-                continue
-            if not run(tree, test):
-                sys.stdout.write(f"promise {number}: {test} fails on the code as it is\n")
-                unnoticed.append(number)
-                continue
-            source.write_text(text.replace(old, new))
-            noticed = not run(tree, test)
-            sys.stdout.write(f"promise {number}: {'noticed' if noticed else 'NOT NOTICED'} by {test}\n")
-            sys.stdout.flush()
-            unnoticed += [] if noticed else [number]
-    sys.stdout.write(f"{len(MUTATIONS) - len(unnoticed)} of {len(MUTATIONS)} broken promises noticed\n")
+            copy(Path(folder))
+            trouble = unfit(Path(folder), mutation)
+        unnoticed += bool(trouble)
+        sys.stdout.write(f"promise {mutation.promise}: {trouble or f'noticed by {mutation.test}'}\n")
+        sys.stdout.flush()
+    sys.stdout.write(f"{len(chosen) - unnoticed} of {len(chosen)} broken promises noticed\n")
     return 1 if unnoticed else 0
 
 

@@ -46,7 +46,7 @@ PROMISES = (
         15,
         "Killed training goes on where it was",
         "an interrupted job; workers killed with SIGKILL in the campaign below",
-        (U + "training/test_job.py", I + "test_line.py::test_a_bad_row_is_set_aside_and_the_good_rows_are_used"),
+        (U + "training/test_job.py", I + "test_line.py::test_an_upload_survives_a_killed_worker_and_a_restart_of_the_whole_cloud"),
     ),
     Promise(16, "Parallel tuning loses and repeats nothing", "many writers on one study journal", (U + "tuning/test_journal.py",)),
     Promise(17, "Predictions go on through failure", "100 switches under load, the store failing, MLflow absent"),

@@ -15,7 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dropforge.adapters.memory import MemoryWorkflow
+from dropforge.errors import Unavailable
 from dropforge.events import uploads_in
+from dropforge.steps.analyze import analyze
 from harness.world import World, table
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +40,27 @@ def test_five_deliveries_of_each_event_are_one_run(world: World, times: Times, f
     assert Counter(r.state for r in records) == {"training": count}
     assert len(world.workflow.executions) == len(world.tracking.runs) == count + 1
     assert len({r.report_uri for r in records}) == count
+    assert {r.attempts for r in records} == {1}
     figure(f"{count} uploads × 5 deliveries: {count} executions, {count} reports")
+
+
+@pytest.mark.promise(1, 40)
+def test_a_delivery_that_broke_off_after_the_start_is_no_second_run(world: World, times: Times, figure: Figure) -> None:
+    """The workflow starts and its answer is lost: the deliveries that follow start it no second time."""
+
+    class Unheard(MemoryWorkflow):
+        def start(self, name: str, payload: str) -> bool:
+            if super().start(name, payload):
+                raise Unavailable("the answer was lost", code="unavailable", fix="try again")
+            return False
+
+    count, ports = times(3, 50), world.with_(workflow=Unheard())
+    for event in [world.put(f"{n}.csv", table(n)) for n in range(count)]:
+        with pytest.raises(Unavailable):
+            analyze(event, ports)
+        assert [analyze(event, ports).state for _ in range(4)] == ["training"] * 4
+    assert len(ports.workflow.executions) == count
+    figure(f"{count} uploads, each start's answer lost: {count} executions")
 
 
 @pytest.mark.promise(10)

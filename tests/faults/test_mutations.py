@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from mutations import MUTATIONS
+from mutations import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: f"promise {m[0]}")
-def test_the_place_to_break_and_its_test_are_there(mutation: tuple[int, str, str, str, str]) -> None:
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: f"promise {m.promise}: {m.test.rpartition('::')[2]}")
+def test_the_place_to_break_and_its_test_are_there(mutation: Mutation) -> None:
     """Once in the file, and the test that must notice is written: a list gone stale would prove nothing."""
-    _, file, old, _, test = mutation
-    assert (ROOT / file).read_text(encoding="utf-8").count(old) == 1
-    name, _, function = test.partition("::")
+    for edit in mutation.edits:
+        assert (ROOT / edit.file).read_text(encoding="utf-8").count(edit.old) == 1
+    name, _, function = mutation.test.partition("::")
     assert f"def {function}(" in (ROOT / "tests" / "faults" / name).read_text(encoding="utf-8")
