@@ -40,6 +40,10 @@ status: .venv/.runtime ## Show what runs
 test: .venv/.dev ## Set up and run every test, in two processes; ORDER=random shuffles them
 	@$(BIN)/pytest -n 2 --dist loadgroup $(if $(filter random,$(ORDER)),--random-order)
 
+.PHONY: test-campaigns
+test-campaigns: .venv/.dev ## Simulations and generated cases with many repeats; `make test` runs a few of each
+	@CAMPAIGNS=full $(BIN)/pytest -n 2 --dist loadgroup -m repeated tests/unit
+
 test-browser: .venv/.dev ## The whole way through the web app in Chromium; PICTURES=folder keeps screenshots
 	@$(BIN)/pytest tests/e2e --browser $(if $(PICTURES),--pictures $(PICTURES))
 
@@ -131,12 +135,18 @@ FAULTS_UPLOADS ?= 40
 FAULTS_KILLS ?= worker=3,emulator=2,mlflow=1
 faults: .venv/.dev ## Break everything on purpose and write docs/reliability.md (FAULTS_UPLOADS=200 for the long campaign)
 	@mkdir -p .dropforge/faults
-	@FAULTS=full $(BIN)/pytest -q tests/faults $$($(BIN)/python tests/faults/reliability.py --tests) --junitxml=.dropforge/faults/tests.xml || true
+	@CAMPAIGNS=full $(BIN)/pytest -q tests/faults $$($(BIN)/python tests/faults/reliability.py --tests) --junitxml=.dropforge/faults/tests.xml || true
 	@$(BIN)/python tests/faults/campaign.py --uploads $(FAULTS_UPLOADS) --kills $(FAULTS_KILLS) --json .dropforge/faults/kills.json
 	@$(BIN)/python tests/faults/reliability.py .dropforge/faults/tests.xml --kills .dropforge/faults/kills.json --soak .dropforge/faults/soak.json
 
 faults-mutations: .venv/.dev ## Break the code on purpose: each promise's test must fail
 	@$(BIN)/python tests/faults/mutations.py
+
+FILES ?= 100
+.PHONY: burst
+burst: .venv/.dev ## FILES part files within a minute: one training, no row lost, replayed in any order
+	@mkdir -p .dropforge/faults
+	@$(BIN)/python tests/faults/burst.py --files $(FILES) --json .dropforge/faults/burst.json
 
 HOURS ?= 2
 soak: .venv/.dev ## Predictions, switches and uploads for HOURS; answers, latencies, memory and handles; written into docs/reliability.md

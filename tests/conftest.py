@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +17,10 @@ from dropforge_cli.target import Target
 from dropforge_local import cloud as local_cloud
 from dropforge_local.layout import Config
 
+from .watcher import ended_with_this_run
+
 ROOT = Path(__file__).parents[1]
+FULL = os.environ.get("CAMPAIGNS") == "full"  # set by `make test-campaigns` and `make faults`
 
 # No clock decides over a test: on a busy machine drawing examples is slow, and nothing is wrong.
 hypothesis.settings.register_profile(
@@ -29,6 +33,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--browser", action="store_true", help="run the browser tests (`make test-browser`)")
     parser.addoption("--containers", action="store_true", help="run the tests with Docker (`make test-containers`)")
     parser.addoption("--pictures", type=Path, help="folder for the screenshots the browser tests make; none without it")
+
+
+def repeats(quick: int, full: int) -> int:
+    """How often a simulation runs: in `make test`, and in `make test-campaigns`, which runs the tests marked `repeated`."""
+    return full if FULL else quick
 
 
 def free_ports(count: int) -> list[int]:
@@ -103,7 +112,8 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     port, mlflow_port = free_ports(2)
     home = tmp_path_factory.mktemp("cloud")
     config = Config(root=ROOT, home=home, port=port, mlflow_port=mlflow_port, settings=small_settings(home))
-    try:
-        yield Cloud(config, local_cloud.up(config, lambda _what, _seconds: None))
-    finally:
-        local_cloud.down(config, lambda _what, _seconds: None)
+    with ended_with_this_run(config.pids):
+        try:
+            yield Cloud(config, local_cloud.up(config, lambda _what, _seconds: None))
+        finally:
+            local_cloud.down(config, lambda _what, _seconds: None)

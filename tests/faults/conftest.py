@@ -1,12 +1,11 @@
 """What the campaign needs: its size, an emulator to spoil, and the figures that go into docs/reliability.md.
 
-`make test` runs every fault a few times; `make faults` sets FAULTS=full and runs them as often as the promise says.
+`make test` runs every fault a few times; `make faults` sets CAMPAIGNS=full and runs them as often as the promise says.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +17,8 @@ from dropforge.adapters.s3 import S3Store
 from harness.processes import bare_emulator, s3_store
 from harness.world import World
 
-FULL = os.environ.get("FAULTS") == "full"
+from ..conftest import FULL, repeats
+from ..watcher import ended_with_this_run
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,7 +44,7 @@ def figure(record_property: Callable[[str, object], None]) -> Callable[[str], No
 @pytest.fixture
 def times() -> Callable[[int, int], int]:
     """How often: `times(quick, full)`."""
-    return lambda quick, full: full if FULL else quick
+    return repeats
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     home: Path = tmp_path_factory.mktemp("emulator")
-    with bare_emulator(home, port):
+    with ended_with_this_run(home / "pids"), bare_emulator(home, port):
         yield port
 
 

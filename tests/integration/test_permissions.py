@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -19,6 +18,9 @@ from dropforge_local import cloud as local_cloud
 from dropforge_local import deploy
 from dropforge_local.layout import REGION, Config
 from dropforge_local.rooms import ROOMS
+
+from ..conftest import free_ports
+from ..watcher import ended_with_this_run
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
@@ -91,32 +93,22 @@ def _named(case: Case) -> str:
     return f"{role}-{bucket}-{room}-{'allowed' if allowed else 'denied'}"
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports that were free at the same time, so that they differ."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-
-
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """A local cloud of these tests alone; no worker, which would take the jobs that the tests look at."""
-    port, mlflow_port = _free_ports(2)
-    return Config(ROOT, tmp_path_factory.mktemp("permissions"), port, mlflow_port, project="permissions", workers=0)
+    """An emulator of these tests alone; no worker, which would take the jobs that the tests look at, and no MLflow."""
+    return Config(ROOT, tmp_path_factory.mktemp("permissions"), free_ports(1)[0], 1, project="permissions", workers=0)
 
 
 @pytest.fixture(scope="module")
 def outputs(config: Config) -> Iterator[dict[str, str]]:
     """The outputs of the running stack; it is stopped whatever happened."""
-    try:
-        yield local_cloud.up(config, lambda _what, _seconds: None)
-    finally:
-        local_cloud.down(config, lambda _what, _seconds: None)
+    with ended_with_this_run(config.pids):
+        try:
+            local_cloud.start_emulator(config)
+            deploy.deploy(config)
+            yield deploy.outputs(config)
+        finally:
+            local_cloud.down(config, lambda _what, _seconds: None)
 
 
 @pytest.fixture(scope="module")

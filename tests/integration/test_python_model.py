@@ -26,6 +26,7 @@ from dropforge_training.processing import LabelledPipeline
 
 from ..conftest import ROOT, free_ports
 from ..own_model import bundle
+from ..watcher import ended_with_this_run
 
 pytestmark = pytest.mark.integration
 SETTINGS = (
@@ -55,18 +56,19 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """An emulator with the stack, and this model active; neither MLflow nor a worker."""
     made = bundle(tmp_path_factory.mktemp("own"), "pymodel")
     config = Config(ROOT, tmp_path_factory.mktemp("pymodel"), free_ports(1)[0], 1, project="pymodel", workers=0)
-    try:
-        local_cloud.start_emulator(config)
-        deploy.deploy(config)
-        outputs = deploy.outputs(config)
-        store = S3Store(deploy.client(config, "s3"))
-        settings_store.apply(store, config.data_bucket, SETTINGS)
-        ActivePointer(store, config.data_bucket).replace(
-            made.put(store, config.artifact_bucket, config.data_bucket), ""
-        )
-        yield Running(outputs, store, made.model, made.rows)
-    finally:
-        local_cloud.down(config, lambda _what, _seconds: None)
+    with ended_with_this_run(config.pids):
+        try:
+            local_cloud.start_emulator(config)
+            deploy.deploy(config)
+            outputs = deploy.outputs(config)
+            store = S3Store(deploy.client(config, "s3"))
+            settings_store.apply(store, config.data_bucket, SETTINGS)
+            ActivePointer(store, config.data_bucket).replace(
+                made.put(store, config.artifact_bucket, config.data_bucket), ""
+            )
+            yield Running(outputs, store, made.model, made.rows)
+        finally:
+            local_cloud.down(config, lambda _what, _seconds: None)
 
 
 def test_the_api_answers_with_the_models_own_code(running: Running) -> None:

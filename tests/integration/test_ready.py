@@ -15,6 +15,7 @@ from dropforge_local import cloud, deploy
 from dropforge_local.layout import Config
 
 from ..conftest import ROOT, free_ports
+from ..watcher import ended_with_this_run
 
 pytestmark = pytest.mark.integration
 HOOK = ROOT / "localstack" / "init" / "ready.d" / "10-deploy.sh"
@@ -24,11 +25,12 @@ HOOK = ROOT / "localstack" / "init" / "ready.d" / "10-deploy.sh"
 def emulator(tmp_path: Path) -> Iterator[Config]:
     """An emulator with nothing in it."""
     config = Config(ROOT, tmp_path, free_ports(1)[0], 0)
-    cloud.start_emulator(config)
-    try:
-        yield config
-    finally:
-        cloud.down(config, lambda _what, _seconds: None)
+    with ended_with_this_run(config.pids):
+        try:
+            cloud.start_emulator(config)
+            yield config
+        finally:
+            cloud.down(config, lambda _what, _seconds: None)
 
 
 def _run(endpoint: str, uri: str = "", **account: str) -> subprocess.CompletedProcess[str]:

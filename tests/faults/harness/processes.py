@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +15,17 @@ import boto3
 from botocore.config import Config
 
 from dropforge.adapters.s3 import S3Store
+from dropforge_local.processes import Process, wait_until
 
 REGION = "us-east-1"
 
 
 @contextmanager
-def bare_emulator(home: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """S3, SQS and Step Functions on loopback; nothing is kept. Buckets `data` and `artifacts`, versioned."""
+def bare_emulator(home: Path, port: int) -> Iterator[None]:
+    """S3, SQS and Step Functions on loopback; nothing is kept. Buckets `data` and `artifacts`, versioned.
+
+    Its pid file lies in `home/pids`.
+    """
     env = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
@@ -33,35 +35,25 @@ def bare_emulator(home: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         "IOT_MTLS_ENABLED": "0",
         "LAMBDA_EXECUTOR": "local",
     }
-    with (home / "emulator.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ministack"], env=env, cwd=home, stdout=log, stderr=log, start_new_session=True
-        )
+    process = Process("an emulator", home / "pids" / "emulator.json", home / "emulator.log")
+    process.start([sys.executable, "-m", "ministack"], env, home)
     try:
-        _until_healthy(process, port)
+        wait_until(process, lambda: _healthy(port), 30)
         s3 = aws("s3", port)
         for bucket in ("data", "artifacts"):
             s3.create_bucket(Bucket=bucket)
             s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-        yield process
+        yield
     finally:
-        process.terminate()
-        try:
-            process.wait(8)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.stop()
 
 
-def _until_healthy(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/_ministack/health", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.05)
-    raise AssertionError("the emulator did not start")
+def _healthy(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_ministack/health", timeout=2):
+            return True
+    except OSError:
+        return False
 
 
 def aws(service: str, port: int, **config: Any) -> Any:

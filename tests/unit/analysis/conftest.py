@@ -52,10 +52,18 @@ def _csv(rows: list[Row]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
+References = dict[tuple[bytes, str], tuple[Admission, object]]
+
+
+@pytest.fixture(scope="session")
+def references() -> References:
+    """Admission and profile of the reference tables seen so far: many tests compare with the same one."""
+    return {}
+
+
 @pytest.fixture
-def compared(tmp_path: Path) -> Callable[..., Report]:
+def compared(tmp_path: Path, references: References) -> Callable[..., Report]:
     """The report of new rows against reference rows (or of the new rows alone)."""
-    kept: dict[int, tuple[Admission, object]] = {}
     numbers = iter(range(10_000))
 
     def admitted(rows: list[Row], reference: Admission | None, parsed: Settings) -> tuple[Admission, Path]:
@@ -72,10 +80,11 @@ def compared(tmp_path: Path) -> Callable[..., Report]:
         parsed = settings(**analysis)
         before = profile = None
         if reference is not None:
-            if id(reference) not in kept:
+            key = (_csv(reference), parsed.data.model_dump_json())
+            if key not in references:
                 made, folder = admitted(reference, None, parsed)
-                kept[id(reference)] = (made, run.profile_of(made, folder, None))
-            before, profile = kept[id(reference)]  # type: ignore[assignment] # a pair of both
+                references[key] = (made, run.profile_of(made, folder, None))
+            before, profile = references[key]  # type: ignore[assignment] # a pair of both
         fresh, folder = admitted(new, before, parsed)
         now = run.profile_of(fresh, folder, profile)  # type: ignore[arg-type] # as above
         return run.report(

@@ -15,6 +15,8 @@ from dropforge.analysis.profile import ROW_SKETCH, Profile, distinct_of, merge, 
 from dropforge.data.engine import connect, name
 from dropforge.data.schema import ROW_HASH, Column, Schema
 
+from ...conftest import repeats
+
 SCHEMA = Schema(
     columns=(
         Column(name="age", kind="integer"),
@@ -50,7 +52,8 @@ def _profile(rows: Rows, like: Profile | None = None) -> Profile:
         return measure.build(db, "snapshot", SCHEMA, like)
 
 
-@settings(max_examples=15, deadline=None)
+@pytest.mark.repeated
+@settings(max_examples=repeats(6, 100), deadline=None)
 @given(st.lists(ROW, min_size=1, max_size=60), st.lists(ROW, max_size=60), st.lists(ROW, min_size=1, max_size=60))
 def test_profiles_of_two_halves_merge_to_that_of_the_whole(reference: Rows, first: Rows, second: Rows) -> None:
     """Counts, extremes, pair counts, sketches and distinct values exactly; sums to rounding."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from dropforge import settings
 from dropforge.analysis import render
 from dropforge.analysis.run import compare_files
+
+from ...conftest import repeats
 
 Row = tuple[int, str, str, str]
 _SETTINGS = settings.load(
@@ -33,7 +36,8 @@ def _write(file: Path, rows: list[Row], seed: int) -> set[Row]:
     return {(r[0], "" if r[1] == "?" else r[1], r[2], r[3]) for r in labelled}
 
 
-@budget(max_examples=15, deadline=None)
+@pytest.mark.repeated
+@budget(max_examples=repeats(6, 100), deadline=None)
 @given(
     old=st.lists(_ROW, min_size=4, max_size=80), new=st.lists(_ROW, min_size=4, max_size=80), half=st.integers(0, 40)
 )

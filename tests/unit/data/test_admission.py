@@ -18,6 +18,8 @@ from dropforge.data.admission import admit
 from dropforge.data.schema import ROW_HASH
 from dropforge.errors import RejectedUpload
 
+from ...conftest import repeats
+
 
 def _rows(admission: Any) -> list[tuple[Any, ...]]:
     names = ", ".join(f'"{c}"' for c in admission.schema.names)
@@ -181,7 +183,10 @@ def test_duckdb_is_locked_into_its_folder(tmp_path: Path) -> None:
 cell = st.text(alphabet='ab,;"\n\r 0159.?-', max_size=6)
 
 
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.repeated
+@hypothesis_settings(
+    max_examples=repeats(20, 300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(table=st.lists(st.lists(cell, min_size=1, max_size=7), min_size=1, max_size=12), seed=st.integers(0, 3))
 def test_no_row_is_ever_lost(
     admitted: Any, lines: list[str], reference: Any, table: list[list[str]], seed: int

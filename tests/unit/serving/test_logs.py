@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import copy
 import itertools
 import json
 import logging
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +68,18 @@ def log() -> Iterator[tuple[logging.Logger, Callable[[], str]]]:
     root.setLevel(level)
 
 
+@cache
+def _settled() -> MemoryStore:
+    """A store with the project's settings, which take a while to read; for copies."""
+    store = MemoryStore()
+    settings_store.apply(store, BUCKET, (ROOT / "settings.yaml").read_bytes())
+    return store
+
+
 def _world(logger: logging.Logger) -> World:
     made = World(Environment(data_bucket=BUCKET, artifact_bucket="artifacts", mlflow_tracking_uri="http://127.0.0.1:1"))
-    vars(made).update({"store": MemoryStore(), "queue": MemoryQueue(), "registry": MemoryRegistry(MemoryTracking())})
+    vars(made).update({"store": copy.deepcopy(_settled()), "queue": MemoryQueue(), "registry": MemoryRegistry(MemoryTracking())})
     vars(made)["log"] = lambda _service: logger
-    settings_store.apply(made.store, BUCKET, (ROOT / "settings.yaml").read_bytes())
     return made
 
 

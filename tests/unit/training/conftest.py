@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -159,13 +160,13 @@ def tracking_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     return uri
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def table() -> Callable[..., pd.DataFrame]:
     """Makes tables: rows, classes, seed."""
     return make_table
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def snapshot() -> Callable[..., tuple[MemoryStore, DatasetManifest]]:
     """Puts tables into a store as the parts of one dataset."""
 
@@ -191,7 +192,7 @@ def snapshot() -> Callable[..., tuple[MemoryStore, DatasetManifest]]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def bench(snapshot: Callable[..., tuple[MemoryStore, DatasetManifest]], tracking_uri: str) -> Callable[..., Bench]:
     """A dataset of the given classes, its settings and a parent run."""
 
@@ -214,3 +215,24 @@ def bench(snapshot: Callable[..., tuple[MemoryStore, DatasetManifest]], tracking
         return Bench(store, settings, manifest, tracking_uri, parent.info.run_id)
 
     return make
+
+
+Finished = Callable[..., tuple[Bench, JobResult]]
+
+
+@pytest.fixture(scope="session")
+def finished(bench: Callable[..., Bench]) -> Finished:
+    """A job that is done, for tests that look at what it left: trained once for each model and classes.
+
+    The store is the test's own copy; the run and its artifacts are shared, so nobody changes them.
+    """
+    done: dict[tuple[str, tuple[str, ...]], tuple[Bench, JobResult]] = {}
+
+    def job(model: str = "random_forest", classes: tuple[str, ...] = ("no", "yes")) -> tuple[Bench, JobResult]:
+        if (model, classes) not in done:
+            made = bench(classes)
+            done[model, classes] = made, made.run(made.job(model, upload=f"{model}{len(classes)}"))
+        made, result = done[model, classes]
+        return replace(made, store=copy.deepcopy(made.store)), result
+
+    return job

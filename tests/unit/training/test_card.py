@@ -56,10 +56,9 @@ def test_curves_keep_their_ends_and_stay_short() -> None:
 
 
 @pytest.mark.parametrize("positive", ["yes", "no"])
-def test_contributions_add_up_to_the_prediction(bench: Callable[..., Any], positive: str) -> None:
+def test_contributions_add_up_to_the_prediction(finished: Callable[..., Any], positive: str) -> None:
     """Base and contributions of an example are its log-odds, towards the positive class; one entry a source column."""
-    made = bench()
-    result = made.run(made.job("xgboost", upload=f"contributions-{positive}"))
+    made, result = finished("xgboost")
     mlflow.set_tracking_uri(made.tracking_uri)
     model = mlflow.sklearn.load_model(result.model_source)
     model.positive = positive
@@ -113,10 +112,9 @@ def test_the_page_says_nothing_to_any_other_machine(bench: Callable[..., Any], c
     assert told["conformal.0.9.covered"] > 0.7
 
 
-def test_a_comparison_shows_in_the_page(bench: Callable[..., Any]) -> None:
+def test_a_comparison_shows_in_the_page(finished: Callable[..., Any]) -> None:
     """The verdict follows the interval: above zero better, across zero as good, below zero worse."""
-    made = bench()
-    result = made.run(made.job(upload="verdict"))
+    _, result = finished("xgboost")
     kept = json.loads((Path(result.bundle_uri).parent / "model_card.json").read_text())
     entry = {"slice": "all", "rows": 100, "candidate": 0.9, "served": 0.9}
     for low, high, words in ((0.01, 0.03, "Better than"), (-0.01, 0.01, "As good as"), (-0.03, -0.01, "Worse than")):

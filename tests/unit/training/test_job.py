@@ -23,15 +23,17 @@ from dropforge_training import conformal, export
 from dropforge_training.interruption import Interrupted
 
 Bench = Callable[..., Any]
+Finished = Callable[..., tuple[Any, Any]]  # of conftest: model, classes
 MODELS = ("random_forest", "xgboost", "logistic_regression", "hist_gradient_boosting")
 
 
 @pytest.mark.parametrize("classes", [("no", "yes"), ("high", "low", "middle")], ids=["binary", "multiclass"])
 @pytest.mark.parametrize("model", MODELS)
-def test_a_job_leaves_a_proven_bundle_and_a_loadable_model(bench: Bench, model: str, classes: tuple[str, ...]) -> None:
+def test_a_job_leaves_a_proven_bundle_and_a_loadable_model(
+    finished: Finished, model: str, classes: tuple[str, ...]
+) -> None:
     """The result names a bundle that serves what the logged pipeline predicts, missing cells and all."""
-    made = bench(classes)
-    result = made.run(made.job(model, upload=f"{model}{len(classes)}"))
+    made, result = finished(model, classes)
     folder = Path(result.bundle_uri)
     body = (folder / "manifest.json").read_bytes()
     assert hashlib.sha256(body).hexdigest() == result.bundle_sha256
@@ -81,24 +83,23 @@ def test_a_class_too_rare_to_tell_trials_apart_says_so(bench: Bench, table: Call
     assert "three" in failure.value.fix
 
 
-def test_the_run_tells_where_the_model_comes_from(bench: Bench) -> None:
+def test_the_run_tells_where_the_model_comes_from(finished: Finished) -> None:
     """The run is a child of the analysis, carries upload, dataset and settings, parameters, metrics and its dataset."""
-    made = bench()
-    result = made.run(made.job(upload="told"))
+    made, result = finished()
     run = mlflow.MlflowClient(made.tracking_uri).get_run(result.run_id)
     tags = run.data.tags
     assert tags["mlflow.parentRunId"] == made.parent_run_id
-    assert (tags["upload_id"], tags["dataset_id"], tags["settings_sha256"]) == ("told", "d", made.settings.sha256)
+    assert (tags["dataset_id"], tags["settings_sha256"]) == ("d", made.settings.sha256)
+    assert tags["upload_id"] == "random_forest2"
     assert run.info.status == "FINISHED"
     assert 3 <= int(run.data.params["max_depth"]) <= 6
     assert run.data.metrics["heldout.roc_auc"] == pytest.approx(result.metrics["roc_auc"])
     assert run.inputs.dataset_inputs[0].dataset.digest == "d"
 
 
-def test_held_out_predictions_are_kept_for_the_gate(bench: Bench) -> None:
+def test_held_out_predictions_are_kept_for_the_gate(finished: Finished) -> None:
     """Row hash, true label and one probability a class for exactly the rows whose hash falls below the share."""
-    made = bench()
-    result = made.run(made.job(upload="gate"))
+    made, result = finished()
     kept = pd.read_parquet(result.predictions_uri)
     table = pd.read_parquet(_body(made))
     below = table[table["__row"] % 10_000 < 2000]
@@ -108,10 +109,9 @@ def test_held_out_predictions_are_kept_for_the_gate(bench: Bench) -> None:
     assert len(kept) == result.metrics["rows"]
 
 
-def test_the_served_model_is_scored_on_the_same_rows(bench: Bench) -> None:
+def test_the_served_model_is_scored_on_the_same_rows(finished: Finished) -> None:
     """Beside its own predictions a job stores those of the model that answers, and the gain by slice; over itself it is 0."""
-    made = bench()
-    first = made.run(made.job(upload="served"))
+    made, first = finished()
     comparison = json.loads(Path(first.comparison_uri).read_text())
     assert (comparison["served"], comparison["slices"]) == (None, [])
     for name in ("manifest.json", "model.onnx"):
@@ -133,10 +133,9 @@ def test_the_served_model_is_scored_on_the_same_rows(bench: Bench) -> None:
     assert told["gain"] == pytest.approx(told["candidate"] - told["served"])
 
 
-def test_a_served_model_of_other_columns_is_told_not_to_fit(bench: Bench) -> None:
+def test_a_served_model_of_other_columns_is_told_not_to_fit(finished: Finished) -> None:
     """Rows that lack a column of the served model are no fault of the job: the reason stands in the comparison."""
-    made = bench()
-    first = made.run(made.job(upload="wider"))
+    made, first = finished()
     manifest = BundleManifest.from_json((Path(first.bundle_uri) / "manifest.json").read_bytes())
     wider = replace(manifest, features=(*manifest.features, Feature("height", "number"))).to_json()
     made.store.put("s3://artifacts/wider/manifest.json", wider)
@@ -150,13 +149,11 @@ def test_a_served_model_of_other_columns_is_told_not_to_fit(bench: Bench) -> Non
     assert told["slices"] == []
 
 
-def test_a_repeated_job_answers_without_training_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repeated_job_answers_without_training_again(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second delivery of a finished job gives the same result from the same run and starts no trial."""
-    made = bench()
-    job = made.job(upload="twice")
-    first = made.run(job)
+    made, first = finished()
     monkeypatch.setattr("dropforge_training.tuning.tune", _must_not_run)
-    assert made.run(job) == first
+    assert made.run(made.job(upload="random_forest2")) == first
 
 
 def test_a_run_closed_without_an_answer_is_trained_again(bench: Bench) -> None:

@@ -31,6 +31,7 @@ class Aside(Generic[Item]):
         self._wake = threading.Condition()
         self._working = threading.Lock()
         self._held: list[Item] = []
+        self._held_rows = 0
         self._rows = 0  # held or not done yet
         self._lost = 0
         self._thread: threading.Thread | None = None
@@ -45,6 +46,7 @@ class Aside(Generic[Item]):
                 self._lost += rows
                 return
             self._held.append(item)
+            self._held_rows += rows
             self._rows += rows
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -54,32 +56,38 @@ class Aside(Generic[Item]):
                 self._wake.notify()
 
     def settle(self, patience: float) -> int:
-        """Wait until what is held is done, if it is due, at most `patience` seconds. Returns the rows that are still held.
+        """Wait until what is held or in work is done, if it is due, at most `patience` seconds. Returns the rows that are left.
 
         Nobody waits while the last try failed: the store is away, and the rows stay for another request.
         """
         with self._wake:
             due = self._rows >= SOON_ROWS or time.monotonic() - self._done_at >= SETTLE_SECONDS
-            if self._held and due and not self._failing and patience > 0:
+            if self._rows and due and not self._failing and patience > 0:
                 self._hurried = True
                 self._wake.notify_all()
                 self._wake.wait_for(lambda: not self._hurried, patience)
             return self._rows
 
     def flush(self) -> bool:
-        """Do what is held; True when nothing is left."""
+        """Do what is held; True when nothing is left. What the work raises comes out; its items count as gone."""
         with self._working:
             with self._wake:
                 items, self._held = self._held, []
                 lost, self._lost = self._lost, 0
-            done, left = self._do(items, lost)
-            with self._wake:
-                self._rows -= done
-                self._failing = left
-                self._done_at = time.monotonic()
-                self._hurried = False
-                self._wake.notify_all()
+                done, left, self._held_rows = self._held_rows, True, 0
+            try:
+                done, left = self._do(items, lost)
+            finally:
+                self._settled(done, failing=left)
             return not left
+
+    def _settled(self, done: int, *, failing: bool) -> None:
+        with self._wake:
+            self._rows = max(0, self._rows - done)
+            self._failing = failing
+            self._done_at = time.monotonic()
+            self._hurried = False
+            self._wake.notify_all()
 
     def _do(self, items: list[Item], lost: int) -> tuple[int, bool]:
         """Rows done, and whether some are left for another try."""
@@ -95,10 +103,7 @@ class Aside(Generic[Item]):
                 waiting = not self.flush()
             except Exception as error:
                 # What goes on aside must end neither answers nor itself.
-                with self._wake:
-                    self._hurried = False
-                    self._wake.notify_all()
-                self._log.error("work beside the answers failed", extra={"thread": self._name, **failure(error)})
+                self._log.error("work beside the answers failed", extra={"work": self._name, **failure(error)})
             if waiting:
                 time.sleep(EVERY_SECONDS)
                 continue
