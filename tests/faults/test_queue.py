@@ -196,6 +196,23 @@ def test_a_slow_job_is_never_done_twice_at_once(
     figure(f"a job of 3 s under a visibility of 1 s: asked for {asked} times, done once")
 
 
+@pytest.mark.promise(15)
+def test_the_job_of_a_worker_that_died_is_done_by_the_next(queues: _Queues, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was said and nothing deleted: the message is hidden for its visibility, then the next worker takes it, as its second."""
+    monkeypatch.setattr(module, "VISIBILITY_SECONDS", 1)
+    queues.queue.send(_job(1).json_text())
+    done: Counter[str] = Counter()
+    assert _Quick(_World(queues.queue), done)._receive() is not None  # and killed before its first heartbeat
+    other, message = _Quick(_World(queues.queue), done), None
+    while message is None:
+        message = other._receive()
+        time.sleep(0.05)
+    other.take(message, queues.queue)
+    assert message.receives == 2
+    assert done == {"j1": 1}
+    assert queues.depth(queues.url) == 0
+
+
 @pytest.mark.promise(40)
 def test_a_job_delivered_again_after_its_success_is_dropped(queues: _Queues) -> None:
     """Its token no longer waits: no second training, no message left."""

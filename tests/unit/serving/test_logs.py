@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import copy
 import itertools
 import json
 import logging
@@ -69,16 +68,19 @@ def log() -> Iterator[tuple[logging.Logger, Callable[[], str]]]:
 
 
 @cache
-def _settled() -> MemoryStore:
-    """A store with the project's settings, which take a while to read; for copies."""
+def _settings() -> dict[str, bytes]:
+    """The objects of the project's settings, which take a while to read."""
     store = MemoryStore()
     settings_store.apply(store, BUCKET, (ROOT / "settings.yaml").read_bytes())
-    return store
+    return {o.uri: store.get(o.uri).body for o in store.list(f"s3://{BUCKET}/")}
 
 
 def _world(logger: logging.Logger) -> World:
+    store = MemoryStore()
+    for uri, body in _settings().items():
+        store.put(uri, body)
     made = World(Environment(data_bucket=BUCKET, artifact_bucket="artifacts", mlflow_tracking_uri="http://127.0.0.1:1"))
-    vars(made).update({"store": copy.deepcopy(_settled()), "queue": MemoryQueue(), "registry": MemoryRegistry(MemoryTracking())})
+    vars(made).update({"store": store, "queue": MemoryQueue(), "registry": MemoryRegistry(MemoryTracking())})
     vars(made)["log"] = lambda _service: logger
     return made
 

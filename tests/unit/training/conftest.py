@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import io
 import logging
@@ -233,6 +232,9 @@ def finished(bench: Callable[..., Bench]) -> Finished:
             made = bench(classes)
             done[model, classes] = made, made.run(made.job(model, upload=f"{model}{len(classes)}"))
         made, result = done[model, classes]
-        return replace(made, store=copy.deepcopy(made.store)), result
+        store = MemoryStore()
+        for found in made.store.list("s3://data/"):
+            store.put(found.uri, made.store.get(found.uri).body)
+        return replace(made, store=store), result
 
     return job
