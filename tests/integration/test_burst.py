@@ -11,6 +11,8 @@ import pytest
 from dropforge import settings_store
 from dropforge.adapters.s3 import S3Store
 
+from .conftest import with_model
+
 pytestmark = pytest.mark.integration
 QUIET_MINUTES = 0.1
 
@@ -18,12 +20,12 @@ QUIET_MINUTES = 0.1
 @pytest.fixture
 def quiet(cloud: Any, reference: dict[str, Any]) -> Iterator[None]:
     """Settings with a quiet period; those of the other tests afterwards. The reference comes first: it is the first upload."""
-    store, text = S3Store(cloud.client("s3")), cloud.config.settings_file.read_bytes()
-    changed = text.replace(b"quiet_minutes: 0 ", f"quiet_minutes: {QUIET_MINUTES} ".encode())
-    assert changed != text
-    settings_store.apply(store, cloud.config.data_bucket, changed)
+    store, text = S3Store(cloud.client("s3")), cloud.config.settings_file.read_text()
+    assert "quiet_minutes: 0 " in text
+    changed = with_model(text, "xgboost").replace("quiet_minutes: 0 ", f"quiet_minutes: {QUIET_MINUTES} ")
+    settings_store.apply(store, cloud.config.data_bucket, changed.encode())
     yield
-    settings_store.apply(store, cloud.config.data_bucket, text)
+    settings_store.apply(store, cloud.config.data_bucket, text.encode())
 
 
 def test_part_files_are_one_training(
