@@ -75,7 +75,7 @@ def wait(aws: Callable[[str], Any], cloud: Any) -> Wait:
                 record = {}
             if record.get("state") in (states or TERMINAL):
                 return record
-            time.sleep(0.1)
+            time.sleep(0.25)
         raise AssertionError(f"upload {upload_id} is still {record.get('state')}: {record}")
 
     return until
@@ -199,7 +199,7 @@ def until(holds: Callable[[], Any], what: str, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.1)
+        time.sleep(0.25)
 
 
 def _training_lines(cloud: Any, upload_id: str) -> list[dict[str, Any]]:
