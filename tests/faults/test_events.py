@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dropforge.adapters.memory import MemoryWorkflow
 from dropforge.errors import Unavailable
 from dropforge.events import uploads_in
 from dropforge.steps.analyze import analyze
+from dropforge_local.memory import MemoryWorkflow
 from harness.world import World, table
 
 ROOT = Path(__file__).parents[2]
