@@ -4,9 +4,9 @@
 
 Starts an emulator of its own on loopback, writes the records (ten of them in training, every hundredth with quarantined rows), and
 calls the product's own functions in a process of their own, with the S3 adapter. `--root` measures another checkout of this
-repository, one without the index too. A question is asked until `--repeats` or a minute are over, once at least. `--json` replaces the
-figures of `--code` in the file and keeps the others. `--dynamodb` measures the alternative: a table on demand with the same lines and
-an index by time. Prints JSON.
+repository, one without the index too. A question is asked until `--repeats` or a minute are over, once at least. `--json` replaces
+the figures of `--code` and these questions in the file and keeps the others. `--dynamodb` measures the alternative: a table on
+demand with the same lines and an index by time. Prints JSON.
 """
 
 from __future__ import annotations
@@ -292,7 +292,8 @@ def main() -> None:
     print(json.dumps(figures, indent=1))
     if given.json:
         known = recorded.read(given.json)
-        others = [f for f in known.figures if f["code"] != given.code] if known else []
+        replaced = {(given.code, f["question"]) for f in figures}
+        others = [f for f in known.figures if (f["code"], f["question"]) not in replaced] if known else []
         recorded.write(given.json, sorted([*others, *figures], key=lambda f: f["code"], reverse=True))
 
 

@@ -40,13 +40,11 @@ def cost(
     json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Estimate what an upload, its training and 1,000 predictions cost. Needs one upload and one prediction to have run."""
-    from dropforge import bootstrap
+    from dropforge import keys, settings_store
     from dropforge.adapters.s3 import S3Store
 
     target = Target.find()
-    world = bootstrap.World(target.environment)
-    vars(world)["store"] = S3Store(target.client("s3"))
-    settings = world.settings()
+    settings = settings_store.read(S3Store(target.client("s3")), keys.settings(target.environment.data_bucket))
     found = estimate(
         settings,
         {s: measured(target, s, days) for s in ("analyze", "conclude", "predict")},

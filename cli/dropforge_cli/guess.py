@@ -12,16 +12,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dropforge.data import cells, personal, sources, survey
+from dropforge.data import cells, personal, sources, survey, values
 from dropforge.data.engine import connect, quote
 from dropforge.data.schema import Kind
 from dropforge.data.values import COMMA, DECORATED, GROUPED, PLAIN, NumberFormat
-from dropforge.errors import InvalidRequest
+from dropforge.errors import InvalidRequest, RejectedUpload
 from dropforge.metrics import Task
 from dropforge.settings import DataSettings
 from dropforge_cli import guess_target
 from dropforge_cli.guess_form import Form, find_form
-from dropforge_cli.guess_target import ClassCount
+from dropforge_cli.guess_target import ClassCount, shortened
 
 _MARKERS = ("?", "NA", "N/A", "n/a", "na", "#N/A", "<NA>", "NULL", "null", "-", "--", ".")
 _FEW_TEXTS = 3  # a column of numbers with so few different texts among them: the texts mean missing
@@ -94,10 +94,10 @@ def guess(path: Path, workdir: Path, *, target: str = "", positive: str = "", ta
 
     Raises RejectedUpload when the file is no table, InvalidRequest when no column (or not the one named) can be the target.
     """
-    with closing(connect(workdir)) as db:
+    with closing(connect(workdir)) as db, sources.decoding() as reading:
         form = find_form(path, workdir, db)
         data = DataSettings(target=next(c for c in reversed(form.header) if c), csv=form.csv)
-        source = sources.open_source(form.path, workdir, db, data, None)
+        source = reading.source = sources.open_source(form.path, workdir, db, data, None, keep_nested=True)
         source.hold(workdir)
         return _Guessing(db, source, form).run(target, positive, task)
 
@@ -120,6 +120,8 @@ class _Guessing:
         for i, again in zip(own, self._look(list(own), own), strict=True):
             looks[i] = again
         rows = max((look.cells for look in looks), default=0)
+        if not rows:
+            raise RejectedUpload("the file has a header line and no rows", code="no_rows", fix="give a file with rows")
         facts = self._facts(looks)
         guesses = [self._column(i, looks[i], facts[i], own.get(i, ()), rows) for i in range(len(columns))]
         self._say_formats(looks)
@@ -140,7 +142,13 @@ class _Guessing:
         else:
             guess_target.check_classes(chosen.name, classes)
         positive, positive_why = guess_target.positive(classes, positive)
-        self.checks = [*self.form.checks, *chosen.checks, *self.checks, *guess_target.rare(classes)]
+        self.checks = [
+            *self.form.checks,
+            *chosen.checks,
+            *self.checks,
+            *guess_target.rare(classes),
+            *guess_target.alike(classes),
+        ]
         final = [self._as_target(c, chosen.why, chosen.task) if c.name == chosen.name else c for c in guesses]
         if not any(c.use == "feature" for c in final):
             raise InvalidRequest(
@@ -268,14 +276,19 @@ class _Guessing:
     def _column(self, i: int, look: survey.Look, facts: _Facts, own: tuple[str, ...], rows: int) -> ColumnGuess:
         column, kind, n = self.source.header[i], cells.infer(look.probes), look.probes["n"]
         numeric = kind in {"integer", "number"}
-        reason = _ignore_reason(column, kind, n, facts.distinct, (facts.low, facts.high) if numeric else None)
+        nested = self.source.nested.get(column, "")
+        reason = (
+            f"cells of several values ({nested})"
+            if nested
+            else _ignore_reason(column, kind, n, facts.distinct, (facts.low, facts.high) if numeric else None)
+        )
         if numeric and look.fails["number"]:
             self.checks.append(
                 f"{column}: {look.fails['number']} values are no numbers; their rows will be quarantined"
             )
         if numeric and not reason:
             self._sentinel(column, facts, n)
-        if kind in {"category", "text"} and n:
+        if kind in {"category", "text"} and n and not nested:
             self._say_text(column, look, facts, reason)
         sensitive = (
             kind in {"category", "boolean"} and any(s in column.lower() for s in _SENSITIVE) and facts.distinct <= 20
@@ -330,15 +343,23 @@ class _Guessing:
         elif probes["numbers"] + facts.decorated > 0.9 * n and facts.decorated:
             use = "is left out" if reason else "is read as text"
             self.checks.append(
-                f"{column}: numbers with a sign, a unit or spaces, such as {facts.example!r}: the column {use}; "
+                f"{column}: numbers with a sign, a unit or spaces, such as {shortened(facts.example)!r}: the column {use}; "
                 "write plain numbers (1234.5)"
             )
         elif probes["comma"] and probes["groups"]:
             self.checks.append(f"{column}: numbers written both 1.234,5 and 1,234.5 are read as text; write one form")
+        elif probes["overflows"]:
+            self.checks.append(f"{column}: integers beyond 64 bits are read as text, as identifiers are")
+        elif probes["beyond"]:
+            self.checks.append(
+                f"{column}: {probes['beyond']:,} of {n:,} numbers are beyond ±3.4e38, the range that models compute with; "
+                "the column is read as text: correct them"
+            )
         elif probes["numbers"] > 0.5 * n and not probes["codes"]:
+            example = facts.example or next((t for t in facts.common if values.number(t) is None), "")
             self.checks.append(
                 f"{column}: {probes['numbers']:,} of {n:,} values are numbers, the others are not "
-                f"({facts.example!r}): read as text"
+                f"({shortened(example)!r}): read as text"
             )
 
     def _say_formats(self, looks: Sequence[survey.Look]) -> None:

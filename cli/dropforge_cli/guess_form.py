@@ -6,16 +6,16 @@ import csv
 import io
 from collections import Counter
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dropforge.data import csv_text, scan, sources
+from dropforge.data import csv_text, scan, sources, values
 from dropforge.errors import RejectedUpload
 from dropforge.settings import CsvSettings, DataSettings
 
 _DELIMITERS = (",", ";", "\t", "|")
 _RECORDS = 200
+_LONGEST = 100_000  # characters of a line that are looked at
 _WORDS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", "": ""}
 
 
@@ -47,11 +47,12 @@ def find_form(path: Path, workdir: Path, connection: Any) -> Form:
         path = scan.unpack_gzip(path, workdir / "unpacked.csv", plain.limits)
         kind = scan.detect(path)
     if kind == "parquet":
-        found = sources.open_source(path, workdir, connection, plain, None)
+        found = sources.open_source(path, workdir, connection, plain, None, keep_nested=True)
         return Form(path, "parquet", found.header, CsvSettings())
     checks: list[str] = []
     text = _read(path, workdir, checks)
     records = _records(text.path)
+    scan.first_record(text.path, plain.limits)  # refused as an upload would be
     delimiter, width = _delimiter(text.path, records)
     rows = [[c.strip() for c in row] for row in _split(records, delimiter)]
     declared = CsvSettings().model_copy(update={"encoding": text.encoding})
@@ -63,8 +64,11 @@ def find_form(path: Path, workdir: Path, connection: Any) -> Form:
             code="no_header",
             fix="delete the lines above the table, or write a line with the columns' names",
         )
-    if _automatic(records[0]) != delimiter:
+    automatic = _automatic(records[0])
+    if automatic != delimiter:
         declared = declared.model_copy(update={"delimiter": delimiter})
+        if not automatic:
+            checks.append(f"several delimiters split the first line equally well; {_WORDS[delimiter]} was taken")
     if not named:
         columns = tuple(f"column_{i}" for i in range(1, width + 1))
         declared = declared.model_copy(update={"columns": columns})
@@ -98,7 +102,11 @@ def _read(path: Path, workdir: Path, checks: list[str]) -> scan.TextFacts:
 def _records(path: Path) -> list[str]:
     """The first lines with text."""
     with path.open("r", encoding="utf-8", newline="") as f:
-        lines = [line for line in islice(f, _RECORDS) if line.strip()]
+        lines = [
+            line
+            for _, line in zip(range(_RECORDS), iter(lambda: f.readline(_LONGEST), ""), strict=False)
+            if line.strip()
+        ]
     if not lines:
         raise RejectedUpload("the file has no line with text", code="empty_file", fix="give a file with rows")
     return lines
@@ -155,8 +163,4 @@ def _names_columns(rows: list[list[str]], width: int) -> bool:
 
 
 def _is_number(text: str) -> bool:
-    try:
-        float(text.replace(",", "."))
-    except ValueError:
-        return False
-    return True
+    return any(values.number(text, form) is not None for form in (values.PLAIN, values.COMMA, values.GROUPED))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dropforge.data import values
 from dropforge.data.schema import Kind
 from dropforge.data.target import FEWEST_NUMBERS, MAX_CLASSES
 from dropforge.errors import InvalidRequest
 from dropforge.metrics import Task
 
 MOST_CLASSES = MAX_CLASSES
+_SHOWN = 60  # characters of a value
 _NAMES = (
     *("target", "label", "class", "y", "outcome", "result", "response", "income", "survived", "churn", "churned"),
     *("exited", "default", "defaulted", "risk", "credit_risk", "diagnosis", "species", "fraud", "is_fraud", "approved"),
@@ -220,7 +223,7 @@ def positive(classes: Sequence[ClassCount], wanted: str) -> tuple[str, str]:
         raise InvalidRequest(
             f"--positive: {wanted!r} is no class of the target",
             code="positive_class",
-            fix=f"classes are {', '.join(labels[:20])}",
+            fix=f"classes are {', '.join(shortened(label) for label in labels[:20])}",
         )
     if len(classes) != 2:
         return "", ""
@@ -234,9 +237,28 @@ def positive(classes: Sequence[ClassCount], wanted: str) -> tuple[str, str]:
     return classes[1].label, "the rarer of the two"
 
 
+def shortened(text: str) -> str:
+    """For a message: a cell may hold a megabyte."""
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def alike(classes: Sequence[ClassCount]) -> list[str]:
+    """Sentences about classes that differ in their writing only: case, Unicode form, 1 and 1.0."""
+    groups: dict[str, list[str]] = {}
+    for c in classes:
+        number = values.number(c.label)
+        text = unicodedata.normalize("NFKC", c.label).casefold()
+        groups.setdefault(text if number is None else repr(number), []).append(c.label)
+    return [
+        f"classes {' and '.join(repr(shortened(label)) for label in labels)} differ in their writing only: are they one?"
+        for labels in groups.values()
+        if len(labels) > 1
+    ][:3]
+
+
 def rare(classes: Sequence[ClassCount]) -> list[str]:
     """Sentences about classes of few rows."""
-    few = [f"{c.label!r} ({c.rows})" for c in classes if c.rows < _FEW_ROWS]
+    few = [f"{shortened(c.label)!r} ({c.rows})" for c in classes if c.rows < _FEW_ROWS]
     if not few:
         return []
     return [

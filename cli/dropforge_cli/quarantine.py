@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from dropforge import keys
-from dropforge.data import quarantine
+from dropforge.data import csv_text, quarantine, rejects
 from dropforge.errors import InvalidRequest, NotFound
 from dropforge_cli.output import emit_json, emit_table, out, say
 from dropforge_cli.target import Target
@@ -60,6 +61,9 @@ def fix(
         typer.Option("--set", help="LINE:COLUMN=VALUE, as often as needed", metavar="LINE:COLUMN=VALUE"),
     ] = None,
     save: Annotated[Path, typer.Option("--out", help="where to write the rows to correct")] = Path("fixed.csv"),
+    exact: Annotated[
+        bool, typer.Option("--exact", help="without an apostrophe before texts that a spreadsheet would run")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write the rows as a CSV file to correct, with --set already applied; `quarantine replay` sends it in."""
@@ -76,7 +80,8 @@ def fix(
         _apply(change, rows, header)
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    writer.writerows([header, *rows.values()])
+    written = str if exact else rejects.harmless
+    writer.writerows([[written(cell) for cell in row] for row in (header, *rows.values())])
     save.write_text(text.getvalue(), encoding="utf-8")
     if json:
         emit_json({"file": str(save), "lines": sorted(rows)})
@@ -96,14 +101,28 @@ def replay(
 ) -> None:
     """Send corrected rows in as a new upload, judged like any other."""
     target, upload_id = Target.find(), _named(upload_id)
-    target.api("GET", f"/quarantine/{upload_id}?limit=1")  # is there anything to mend
-    made = put(target, file, quarantine.replay_key(upload_id, file.name))
+    found = target.api("GET", f"/quarantine/{upload_id}?limit=1").json()  # is there anything to mend
+    with tempfile.TemporaryDirectory(prefix="dropforge-") as folder:
+        sent = Path(folder) / file.name
+        sent.write_bytes(_without_apostrophes(file.read_bytes(), found["delimiter"]))
+        made = put(target, sent, quarantine.replay_key(upload_id, file.name))
     if follow:
         finish(follow_upload(target, made), json=json)
     elif json:
         emit_json({"upload_id": made})
     else:
         out.print(made)
+
+
+def _without_apostrophes(body: bytes, delimiter: str) -> bytes:
+    """Rows to correct without the apostrophes that `fix` wrote before formulas; what cannot be read is left to admission."""
+    try:
+        rows = csv_text.rows(body.decode("utf-8-sig"), delimiter)
+    except ValueError:
+        return body
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows([quarantine.plain(c) for c in r] for r in rows)
+    return text.getvalue().encode()
 
 
 def _found(upload_id: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dropforge_ui.cells import harmless
 from dropforge_ui.client import Api, ApiError
 
 ROWS = 500
@@ -22,12 +23,15 @@ class Summary:
     warned: int = 0
 
 
-def predict_file(api: Api, source: Path, target: Path, progress: Callable[[int], None]) -> Summary:
+def predict_file(
+    api: Api, source: Path, target: Path, progress: Callable[[int], None], *, escape: bool = True
+) -> Summary:
     """Write `target`: every column of `source`, then `prediction` and one probability a class. `progress` gets the rows done.
+    `escape`: an apostrophe before texts that a spreadsheet would run, in names of columns too.
 
     Raises ApiError: the API's, with the line of the file it speaks of, or one for a file that is no CSV table.
     """
-    summary = Summary()
+    summary, written = Summary(), harmless if escape else str
     with source.open(newline="", encoding="utf-8-sig") as given, target.open("w", newline="", encoding="utf-8") as made:
         try:
             reader = csv.DictReader(given, delimiter=_delimiter(given.readline(), given), strict=True)
@@ -38,9 +42,9 @@ def predict_file(api: Api, source: Path, target: Path, progress: Callable[[int],
                     shares = {f"probability_{k}": f"{p:.6f}" for k, p in one.get("probabilities", {}).items()}
                     told = {**row, "prediction": one.get("label", one.get("prediction")), **shares}
                     if writer is None:
-                        writer = csv.DictWriter(made, list(told))
-                        writer.writeheader()
-                    writer.writerow(told)
+                        writer = csv.writer(made)
+                        writer.writerow(written(name) for name in told)
+                    writer.writerow(written(str(value)) for value in told.values())
                     if "label" in one:
                         summary.labels[str(one["label"])] += 1
                 summary.rows += len(rows)

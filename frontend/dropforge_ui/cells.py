@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
+from typing import Final
+
+# As dropforge/data/values.py has them; the web app imports nothing of the core. A test holds both to the same answers.
+_FORMULA_STARTS: Final = frozenset("=+-@\t\r\n＝＋－＠")
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def harmless(text: str) -> str:
+    """A cell as a spreadsheet shows it instead of running it (CWE-1236): an apostrophe before what would be a formula."""
+    bare = text.lstrip("'")
+    return f"'{text}" if bare[:1] in _FORMULA_STARTS and bare and not _NUMBER.fullmatch(bare) else text
 
 
 def split(raw: str, delimiter: str) -> list[str]:

@@ -21,18 +21,21 @@ Figure = Callable[[str], None]
 
 
 @pytest.mark.promise(6)
-@pytest.mark.parametrize("how", ["exit", "kill"])
+@pytest.mark.parametrize("how", ["exit", "kill", "memory"])
 def test_a_deadly_upload_fails_and_the_younger_ones_finish(
     emulator: int, s3: S3Store, how: str, times: Times, figure: Figure
 ) -> None:
-    """Real processes die of it, by os._exit or by SIGKILL; recovery ends it after its attempts, the others long before."""
+    """Real processes die of it, by os._exit, by SIGKILL or for want of memory; recovery ends it after its attempts, the others long
+    before. The last attempt that can still speak says why itself.
+    """
     world = World(s3_store(emulator))
     analyze = ProcessFunction(emulator, how)
     ports = RecoveryPorts(world.ports, analyze, MemoryFunction(lambda event: event))
     recover(ports, older_than=timedelta(0))  # what other tests left in this bucket
     analyze.sent.clear()
+    seed = 7000 + 50 * ["exit", "kill", "memory"].index(how)
     poison = world.put(f"deadly-{how}.csv", b"age,city,label\npoison,poison,poison\n")
-    younger = [world.put(f"younger-{how}-{n}.csv", table(7000 + n + 50 * (how == "kill"))) for n in range(times(1, 5))]
+    younger = [world.put(f"younger-{how}-{n}.csv", table(seed + n)) for n in range(times(1, 5))]
     died = 0
     for number in range(retry_limits.ATTEMPTS + 1):
         recover(ports, older_than=timedelta(0))
@@ -42,8 +45,10 @@ def test_a_deadly_upload_fails_and_the_younger_ones_finish(
         if number == 0:
             assert {world.record(e).state for e in younger} == {"training"}
     ended = world.record(poison)
-    assert (ended.state, ended.attempts, died) == ("failed", retry_limits.ATTEMPTS, retry_limits.ATTEMPTS)
+    spoke = how == "memory"
+    assert (ended.state, ended.attempts, died) == ("failed", retry_limits.ATTEMPTS, retry_limits.ATTEMPTS - spoke)
     assert ended.reason is not None
-    assert ended.reason.code == "out_of_memory_or_time"
+    assert ended.reason.code == ("out_of_memory" if spoke else "out_of_memory_or_time")
+    assert "split the file" in ended.reason.fix
     logging.getLogger("faults").info(ended.reason.message)
     figure(f"{died} processes killed by one upload ({how}); {len(younger)} behind it finished in the first recovery")

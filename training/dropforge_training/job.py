@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from dropforge import settings_store
 from dropforge.data.datasets import load_manifest
 from dropforge.data.manifest import DatasetManifest
-from dropforge.data.schema import ROW_HASH
+from dropforge.data.schema import ROW_HASH, probability_columns
 from dropforge.messages import Evidence, JobResult, TrainingJob
 from dropforge.ports import Function, ObjectStore
 from dropforge.serving.calibration import calibrate
@@ -350,7 +350,7 @@ def _write_evaluation(
         columns |= {"served": beside.guess} if beside is not None else {}
     else:
         columns["label"] = np.array(data.classes, dtype=object)[data.heldout.y]
-        columns |= {f"p.{c}": rows.probabilities[:, i] for i, c in enumerate(data.classes)}
+        columns |= {c: rows.probabilities[:, i] for i, c in enumerate(probability_columns(data.classes))}
         if beside is not None:
             columns |= {f"served.{c}": beside.probabilities[:, i] for i, c in enumerate(data.classes)}
     pd.DataFrame(columns).to_parquet(folder / "evaluation" / _HELDOUT, index=False)

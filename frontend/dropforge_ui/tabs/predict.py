@@ -131,13 +131,16 @@ def _many_rows(api: Api) -> None:
             "<h2>Many rows</h2><p class='df-note'>A CSV file with a header line comes back with a prediction and probabilities.</p>"
         )
         file = drop("CSV file", [".csv", ".txt", ".tsv"], "batch-file")
+        exact = gr.Checkbox(
+            label="Keep texts that a spreadsheet would run (=, +, -, @) as they are", value=False, elem_id="batch-exact"
+        )
         told = html(visible=False)
         with gr.Row(elem_classes=["df-actions"]):
             ready = gr.DownloadButton(
                 "Download predictions", visible=False, variant="primary", elem_id="batch-download"
             )
 
-    def run(path: str | None, progress: Any = gr.Progress()) -> Any:  # noqa: B008 - Gradio finds its progress bar by the default
+    def run(path: str | None, keep: bool, progress: Any = gr.Progress()) -> Any:  # noqa: B008 - Gradio finds its progress bar by the default
         if not path:
             return gr.update(visible=False), gr.update(visible=False)
         started = time.monotonic()
@@ -145,12 +148,16 @@ def _many_rows(api: Api) -> None:
         target = Path(tempfile.mkdtemp(prefix="dropforge-")) / f"{source.stem}-predictions.csv"
         try:
             done = batch.predict_file(
-                api, source, target, lambda n: progress((n, None), desc="predicting", unit="rows")
+                api,
+                source,
+                target,
+                lambda n: progress((n, None), desc="predicting", unit="rows"),
+                escape=not keep,
             )
         except ApiError as error:
             return gr.update(value=page.error(error), visible=True), gr.update(visible=False)
         summary = views.batch_done(done.rows, done.labels, done.warned, time.monotonic() - started)
         return gr.update(value=summary, visible=True), gr.update(value=str(target), visible=True)
 
-    file.upload(run, file, [told, ready])
+    file.upload(run, [file, exact], [told, ready])
     file.clear(lambda: (gr.update(visible=False), gr.update(visible=False)), None, [told, ready])

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:  # messages bring pydantic, which the prediction path does without
     from dropforge.messages import ModelVersion
+
+REQUESTS_AT_ONCE: Final = 16  # to the store, of one process that reads several objects for one answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Parsed once per process; every mistake names the key, its line and the fix.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from datetime import date
 from typing import Annotated, Any, Literal, get_args
@@ -45,11 +46,24 @@ class ColumnOverride(Frozen):
 
 class CsvSettings(Frozen):
     delimiter: Literal["auto", ",", ";", "\t", "|"] = "auto"
-    encoding: Literal["utf-8", "utf-16", "cp1252", "latin-1"] = "utf-8"
+    encoding: str = Field(
+        "utf-8",
+        description="of text files: a name that Python knows, such as cp1252, cp1250, cp1251, latin-1, shift_jis",
+    )
     columns: tuple[str, ...] = ()
     escape_formulas: bool = Field(
         True, description="an apostrophe before texts of written CSV files that a spreadsheet would run (=, +, -, @ …)"
     )
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        try:
+            "a".encode(value)
+            name = codecs.lookup(value).name
+        except (LookupError, ValueError):
+            raise ValueError(f"{value!r} is no encoding of text; utf-8, utf-16, cp1252 and latin-1 are usual") from None
+        return name if name in {"utf-8", "utf-16"} else value
 
 
 class Limits(Frozen):

@@ -27,7 +27,7 @@ from dropforge import identity, keys, retry_limits, uris
 from dropforge.clock import now
 from dropforge.errors import Conflict, NotFound
 from dropforge.messages import ModelProgress, UploadEvent
-from dropforge.ports import ObjectStat, ObjectStore
+from dropforge.ports import REQUESTS_AT_ONCE, ObjectStat, ObjectStore
 from dropforge.upload_index import Page, Stage, UploadIndex
 
 State = Literal[
@@ -59,7 +59,6 @@ ANALYSED: Final[frozenset[State]] = TERMINAL | {
     "waiting",
     "training",
 }  # nothing is left for analyze or batch to do
-_AT_ONCE = 16  # requests to the store, where several records are read for one list
 
 
 class Step(BaseModel):
@@ -295,12 +294,12 @@ class UploadBook:
 
     def read(self, upload_ids: Iterable[str]) -> list[UploadRecord]:
         """Several records at once, in the order asked for, without those that are not there."""
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
             return [r for r in pool.map(self.find, upload_ids) if r is not None]
 
     def enter(self, upload_ids: Iterable[str]) -> None:
         """Give records of versions that had no index their entries in it."""
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
             list(pool.map(self._enter_old, upload_ids))
 
     def _enter_old(self, upload_id: str) -> None:
@@ -328,7 +327,7 @@ class UploadBook:
                 upload_id=upload_id, kind=kind, bucket=bucket, key=key, version=found.version, size=found.size
             )
 
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
             return [record for record in pool.map(record_of, versions) if record is not None]
 
     def forget_entry(self, uri: str) -> None:

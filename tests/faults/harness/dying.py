@@ -6,10 +6,12 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dropforge.bootstrap import World
 from dropforge.environment import Environment
@@ -71,6 +73,22 @@ def handle(port: int, payload: bytes, how: str) -> None:
     app.handler(json.loads(payload), None)
 
 
+def _run_out_of_memory() -> None:
+    """Allocates within a limit of its own until the allocator refuses."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000, resource.RLIM_INFINITY))
+    pieces = []
+    while True:
+        pieces.append(bytearray(20_000_000))
+
+
+_DEATHS: Final[dict[str, Callable[[], object]]] = {
+    "exit": lambda: os._exit(137),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "memory": _run_out_of_memory,
+}
+
+
 def _arm(how: str) -> None:
     from dropforge.steps import analyze
 
@@ -78,7 +96,7 @@ def _arm(how: str) -> None:
 
     def armed(file: Path, **rest: Any) -> Any:
         if b"poison" in file.read_bytes()[:200]:
-            os.kill(os.getpid(), signal.SIGKILL) if how == "kill" else os._exit(137)
+            _DEATHS[how]()
         return admit(file, **rest)
 
     analyze.admit = armed

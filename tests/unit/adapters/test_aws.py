@@ -16,6 +16,7 @@ from dropforge.adapters.s3 import S3Store
 from dropforge.adapters.stepfunctions import StepFunctionsWorkflow
 from dropforge.environment import Environment
 from dropforge.errors import Conflict, Unavailable
+from dropforge.ports import REQUESTS_AT_ONCE
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +108,12 @@ class _Logs:
         if sum(len(event["message"].encode()) + 26 for event in logEvents) > 1_048_576:
             raise _refusal("InvalidParameterException", 400)
         self.batches.append(logEvents)
+
+
+def test_readers_at_once_share_their_connections() -> None:
+    """With fewer in the pool, each request beyond them opens one of its own."""
+    made = client("s3", Environment(data_bucket="d", artifact_bucket="a", aws_region="us-east-1"))
+    assert made.meta.config.max_pool_connections >= REQUESTS_AT_ONCE
 
 
 def test_log_lines_arrive_in_the_order_of_time() -> None:

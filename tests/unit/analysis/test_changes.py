@@ -6,11 +6,13 @@ import random
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dropforge.analysis import render
+from dropforge import settings
+from dropforge.analysis import render, run
 from dropforge.analysis.facts import Finding, Report
 
 Compare = Callable[..., Report]
@@ -284,3 +286,17 @@ def test_personal_data_is_flagged_once(compared: Compare, table: Any) -> None:
     found = _of(compared(None, rows), "personal_data", "contact")
     assert (found.severity, "e-mail" in found.title) == ("warn", True)
     assert _of(compared(rows, rows[:200]), "personal_data", "contact").severity == "info"
+
+
+@pytest.mark.parametrize(("share", "word"), [(1.0, "target_drift"), (0.95, "target_drift_severe")])
+def test_rows_of_one_class_do_not_block(tmp_path: Path, share: float, word: str) -> None:
+    """A piece of a sorted file is compared and stored; a mix of classes that went over is blocked as before."""
+    reference, new = tmp_path / "reference.csv", tmp_path / "new.csv"
+    reference.write_text("x,y\n" + "".join(f"{i % 9},{'ab'[i % 2]}\n" for i in range(400)))
+    new.write_text("x,y\n" + "".join(f"{i % 9},{'a' if i < 200 * share else 'b'}\n" for i in range(200)))
+    parsed = settings.load(
+        b"project: demo\ndata: {target: y}\nmodels: [{name: forest, class: a.b:C}]\n", "settings.yaml"
+    )
+    report = run.compare_files(reference, new, parsed)
+    assert word in {f.kind for f in report.findings}
+    assert (report.verdict.word == "block") == (word == "target_drift_severe")

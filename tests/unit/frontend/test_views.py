@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dropforge.data import rejects
 from dropforge_ui import batch, cells, form, words
 from dropforge_ui.client import ApiError
 from dropforge_ui.markup import Markup, join, tag
@@ -263,6 +264,29 @@ def test_a_file_is_predicted_in_pieces_and_keeps_its_columns(tmp_path: Path) -> 
     assert [r["x"] for r in rows] == [str(i) for i in range(1200)]
     assert all(r["prediction"] == r["y"] and r["probability_q"] == "0.750000" for r in rows)
     assert (done.rows, done.labels["q"], done.warned) == (1200, 400, 3)
+
+
+@pytest.mark.parametrize("escape", [True, False])
+def test_a_predicted_file_runs_nothing_in_a_spreadsheet(tmp_path: Path, escape: bool) -> None:
+    """Cells, names of columns and labels that would be formulas get an apostrophe, numbers none; all stay as they are when asked."""
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("x,=a,y\n-5,=1+1,@b\n+1e3,'=2,q\n")
+    batch.predict_file(_Echo(), source, target, lambda _n: None, escape=escape)  # type: ignore[arg-type]
+    with target.open(newline="") as made:
+        head, *rows = list(csv.reader(made))
+    told = [r[:4] for r in rows]
+    if escape:
+        assert head[:3] == ["x", "'=a", "y"]
+        assert told == [["-5", "'=1+1", "'@b", "'@b"], ["+1e3", "''=2", "q", "q"]]
+    else:
+        assert head[:3] == ["x", "=a", "y"]
+        assert told == [["-5", "=1+1", "@b", "@b"], ["+1e3", "'=2", "q", "q"]]
+
+
+@given(st.text(alphabet="=+-@\t\r\n＝＋－＠'.0123456789eE, aß", max_size=8))
+def test_the_web_app_escapes_as_the_core_does(text: str) -> None:
+    """Both have the rule in their own words, for the web app imports nothing of the core."""
+    assert cells.harmless(text) == rejects.harmless(text)
 
 
 @pytest.mark.parametrize(

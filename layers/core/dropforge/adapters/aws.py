@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from dropforge.errors import Conflict, DropforgeError, NotFound, PermanentError, Unavailable
+from dropforge.ports import REQUESTS_AT_ONCE
 
 if TYPE_CHECKING:
     from dropforge.environment import Environment
@@ -48,6 +49,7 @@ def client(service: str, env: Environment) -> Any:
         # A function that works too long for its caller is not asked a second time: the caller has no time left.
         retries={"mode": "standard", "max_attempts": 0 if service == "lambda" else 5},
         connect_timeout=5,
+        max_pool_connections=REQUESTS_AT_ONCE,  # one more would open a connection, with its handshake, for each request
         read_timeout={"sqs": 65, "lambda": 18}.get(service, 30),
     )
     return boto3.client(

@@ -215,7 +215,8 @@ def _drift(c: ColumnReport, before: ColumnProfile, after: ColumnProfile) -> Find
     strength = c.effect_corrected or 0.0
     numeric = after.binned
     size = f"{strength:.2f} standard deviations" if numeric else f"{strength:.1%} of the rows changed category"
-    severe = c.role == "target" and strength >= _SEVERE_TARGET
+    # Rows of one class are a piece of a sorted or a quiet day's file: they start no training, and blocking would lose them.
+    severe = c.role == "target" and strength >= _SEVERE_TARGET and (numeric or after.distinct > 1)
     kind = "target_drift_severe" if severe else "target_drift" if c.role == "target" else "drift"
     moved = f"; {_rows_moved(c, before, after)}" if numeric else ""
     return Finding(

@@ -91,17 +91,12 @@ def admit(
     Raises RejectedUpload with a stable code, the place and the fix when the file as a whole cannot be used.
     """
     check_size(path.stat().st_size, data)
-    import duckdb
-
     own = connect(workdir) if connection is None else None
     connection = connection or own
     try:
-        source = sources.open_source(path, workdir, connection, data, reference)
-        return _Reading(source, data, reference, workdir).run(path, announce, known, keep=keep, partial=partial)
-    except duckdb.OutOfMemoryException:
-        raise sources.over_memory() from None
-    except duckdb.InvalidInputException as error:  # a damaged page, or text no CSV can be
-        raise sources.unreadable(error) from None
+        with sources.decoding() as reading:
+            source = reading.source = sources.open_source(path, workdir, connection, data, reference)
+            return _Reading(source, data, reference, workdir).run(path, announce, known, keep=keep, partial=partial)
     finally:
         if own is not None:
             own.close()

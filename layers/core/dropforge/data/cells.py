@@ -249,8 +249,8 @@ def probes(i: int) -> dict[str, str]:
         "numbers": f"d{i} IS NOT NULL AND NOT isnan(d{i}) AND NOT {is_beyond(i)}",
         "integers": f"b{i} IS NOT NULL AND d{i} = floor(d{i})",
         "beyond": is_beyond(i),
-        # 007, but not 0, 0.5 or -0.5: a code, whose zeros a number would lose
-        "codes": f"CASE WHEN {v} LIKE '0_%' THEN d{i} IS NOT NULL AND substr({v}, 2, 1) NOT IN ('.', ',') ELSE false END",
+        # 007, but not 0, 0.5, 0e5 or -0.5: a code, whose zeros a number would lose
+        "codes": f"CASE WHEN {v} LIKE '0_%' THEN d{i} IS NOT NULL AND substr({v}, 2, 1) NOT IN ('.', ',', 'e', 'E') ELSE false END",
         "overflows": f"CASE WHEN b{i} IS NULL AND abs(d{i}) >= 9223372036854775807 THEN "
         f"isfinite(d{i}) AND position('.' IN {v}) = 0 AND position('e' IN lower({v})) = 0 ELSE false END",
         "booleans": f"CASE WHEN length({v}) BETWEEN 4 AND 5 THEN lower({v}) IN ('true', 'false') ELSE false END",

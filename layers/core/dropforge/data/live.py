@@ -1,7 +1,8 @@
 """Rows of live traffic as a table: captured JSON lines and the Parquet made of earlier ones, each row once, with its label.
 
-Parquet columns: prediction_id, row, at, prediction, `p.{class}`, `x.{feature}` (as it was sent, as text), actual (NULL
-while not known), bundle_uri (of the model), shadow (scored after another had answered), source (the object that the row came in).
+Parquet columns: prediction_id, row, at, prediction, `p.{class}` (schema.probability_columns), `x.{feature}` (as it was sent, as
+text), actual (NULL while not known), bundle_uri (of the model), shadow (scored after another had answered), source (the object that
+the row came in).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dropforge.data import cells
 from dropforge.data.engine import name, quote
-from dropforge.data.schema import ROW_HASH, Schema
+from dropforge.data.schema import ROW_HASH, Schema, probability_columns
 from dropforge.data.sources import field_name
 
 if TYPE_CHECKING:
@@ -53,14 +54,19 @@ def read(db: Any, lines: Path | None, compacted: Path | None, manifest: BundleMa
         "prediction": "VARCHAR",
         "bundle_uri": "VARCHAR",
     }
-    kinds |= {"shadow": "BOOLEAN", "source": "VARCHAR", **{f"p.{c}": "DOUBLE" for c in manifest.classes}}
+    kinds |= {
+        "shadow": "BOOLEAN",
+        "source": "VARCHAR",
+        **dict.fromkeys(probability_columns(manifest.classes), "DOUBLE"),
+    }
     kinds |= {f"x.{f.name}": "VARCHAR" for f in manifest.features}
     # No row, every column: a Parquet of an earlier version may lack one that came later.
     parts = [f"SELECT {', '.join(f'CAST(NULL AS {kind}) AS {name(c)}' for c, kind in kinds.items())} WHERE false"]
     if compacted is not None:
         parts.append(f"SELECT * EXCLUDE (actual) FROM read_parquet({quote(str(compacted))})")
     if lines is not None:
-        chances = "".join(f", probabilities[{quote(c)}] AS {name(f'p.{c}')}" for c in manifest.classes)
+        columns = zip(manifest.classes, probability_columns(manifest.classes), strict=True)
+        chances = "".join(f", probabilities[{quote(c)}] AS {name(column)}" for c, column in columns)
         values = "".join(f", features[{quote(f.name)}] AS {name(f'x.{f.name}')}" for f in manifest.features)
         read = f"read_json({quote(str(lines))}, format = 'newline_delimited', columns = {_LINE})"
         said = "label AS prediction, bundle_uri, shadow, source"
@@ -118,9 +124,9 @@ def answers(db: Any, table: str, relation: str, manifest: BundleManifest, label:
             f"CAST(row_number() OVER () AS UBIGINT) AS {name(ROW_HASH)} FROM {relation}"
         )
         return table
-    chances = [name(f"p.{c}") for c in manifest.classes]
+    chances = [name(column) for column in probability_columns(manifest.classes)]
     if manifest.positive_class:
-        score = name(f"p.{manifest.positive_class}")
+        score = chances[manifest.classes.index(manifest.positive_class)]
         other = next(c for c in manifest.classes if c != manifest.positive_class)
         decided = (
             f"CASE WHEN {score} >= {manifest.threshold!r} THEN {quote(manifest.positive_class)} ELSE {quote(other)} END"
@@ -182,7 +188,7 @@ def score(db: Any, manifest: BundleManifest) -> dict[str, Any] | None:
         return None
     auc = None
     if manifest.positive_class:
-        p = name(f"p.{manifest.positive_class}")
+        p = name(probability_columns(manifest.classes)[manifest.classes.index(manifest.positive_class)])
         positive = f"actual = {quote(manifest.positive_class)}"
         ranked = f"(SELECT actual, rank() OVER (ORDER BY {p}) + (count(*) OVER (PARTITION BY {p}) - 1) / 2.0 AS r FROM {rows})"
         ranks, pos = db.execute(

@@ -95,7 +95,7 @@ def read(store: ObjectStore, bucket: str, upload_id: str) -> Quarantine:
         ) from None
     csv.field_size_limit(2**31 - 1)
     rows = tuple(
-        Reject(int(r["line"]), _plain(r["column"]), r["code"], _plain(r["reason"]), _plain(r["raw"]))
+        Reject(int(r["line"]), plain(r["column"]), r["code"], plain(r["reason"]), plain(r["raw"]))
         for r in csv.DictReader(io.StringIO(body, newline=""))
     )
     return Quarantine(upload_id, tuple(summary["header"]), summary["delimiter"], rows)
@@ -157,8 +157,8 @@ def rows_uri(bucket: str, upload_id: str) -> str:
     return f"{keys.quarantine_folder(bucket, upload_id)}rows.csv"
 
 
-def _plain(text: str) -> str:
-    """What `harmless` made of it, undone."""
+def plain(text: str) -> str:
+    """What `rejects.harmless` made of it, undone."""
     return text[1:] if text[:1] == "'" and harmless(text[1:]) == text else text
 
 

@@ -19,6 +19,8 @@ from dropforge.settings import CsvSettings, Limits
 
 _CHUNK = 4 * 1024 * 1024
 LONG_LINE = 128 * 1024
+_HEAD = 4096  # bytes by which a wide encoding is recognised
+_HINT = re.compile(r"\ufeff?\"?sep=.\"?\s*", re.IGNORECASE)  # of Excel
 _FOREIGN = {
     b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
@@ -104,10 +106,10 @@ def read_text(path: Path, workdir: Path, settings: CsvSettings) -> TextFacts:
     """
     size = path.stat().st_size
     with path.open("rb") as f:
-        head = f.read(4)
+        head = f.read(_HEAD)
     facts = TextFacts(path, settings.encoding, size)
-    if head[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE} or settings.encoding == "utf-16":
-        facts.encoding = "utf-16"
+    if settings.encoding in {"utf-8", "utf-16"} and (wide := _wide_encoding(head)):
+        facts.encoding = wide
     elif head[:3] == codecs.BOM_UTF8:
         facts.notes.append(("bom_removed", "the file begins with a byte order mark; it was left out"))
     if facts.encoding == "utf-8":
@@ -131,6 +133,18 @@ def read_text(path: Path, workdir: Path, settings: CsvSettings) -> TextFacts:
     return facts
 
 
+def _wide_encoding(head: bytes) -> str:
+    """UTF-32 or UTF-16 by a byte order mark, or UTF-16 without one by the zeros beside ASCII; empty for anything else."""
+    if head[:4] in {codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE}:
+        return "utf-32"
+    if head[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
+        return "utf-16"
+    first, second = head[::2].count(0), head[1::2].count(0)
+    if len(head) % 2 or max(first, second) * 4 < len(head) or min(first, second) * 10 > max(first, second):
+        return ""
+    return "utf-16-le" if second > first else "utf-16-be"
+
+
 def _check_utf8(path: Path) -> dict[str, int]:
     counts = {"cr": 0, "crlf": 0, "lf": 0, "quotes": 0, "long": 0, "open": 0}
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -142,7 +156,7 @@ def _check_utf8(path: Path) -> dict[str, int]:
                 raise RejectedUpload(
                     f"NUL byte at offset {offset + nul:,}",
                     code="nul_bytes",
-                    fix="the file is damaged or of another encoding (data.csv.encoding: utf-16?); export it again as UTF-8",
+                    fix="the file is damaged, packed or of another encoding; export it again as text in UTF-8",
                 )
             if not chunk.isascii() or decoder.getstate()[0]:
                 pending = len(decoder.getstate()[0])
@@ -229,15 +243,31 @@ def _normalise(path: Path, target: Path) -> Path:
 
 
 def first_record(path: Path, limits: Limits) -> str:
-    """The first non-empty record of a file as text, line ends inside quotes included."""
-    text = ""
+    """The first non-empty record of a file as text, line ends inside quotes included. Raises RejectedUpload for Excel's `sep=;`."""
+    lines: list[str] = []
+    size = quotes = 0
     with path.open("r", encoding="utf-8", newline="") as f:
-        for line in f:
-            if not text and not line.strip():
+        while line := f.readline(limits.max_field_bytes + 1):
+            if not lines and not line.strip():
                 continue
-            text += line
-            if text.count('"') % 2 == 0 or len(text) > limits.max_field_bytes * 4:
+            lines.append(line)
+            size += len(line)
+            quotes += line.count('"')
+            if size > limits.max_field_bytes:
+                raise RejectedUpload(
+                    f"the header has more than {limits.max_field_bytes:,} characters",
+                    code="long_header",
+                    fix="write a line with the columns' names; close a quote that opens in it",
+                )
+            if quotes % 2 == 0:
                 break
+    text = "".join(lines)
+    if _HINT.fullmatch(text):
+        raise RejectedUpload(
+            f"the first line is {text.strip()!r}, a hint for Excel and no header",
+            code="excel_hint",
+            fix="delete that line; the delimiter is recognised without it",
+        )
     return text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -66,3 +67,19 @@ class Schema(BaseModel):
                 f"no column named {name!r}", code="column_unknown", fix=f"columns are {', '.join(self.names)}"
             )
         return found
+
+
+def probability_columns(classes: Sequence[str]) -> list[str]:
+    """Names, in the order of `classes`, of the columns of their probabilities in Parquet files: `p.{class}`.
+
+    SQL tells no names apart that differ in case only: the later of two such classes has its number behind its name.
+    """
+    names: list[str] = []
+    taken: set[str] = set()
+    for number, label in enumerate(classes):
+        column = f"p.{label}"
+        while column.casefold() in taken:
+            column += f".{number}"
+        taken.add(column.casefold())
+        names.append(column)
+    return names

@@ -259,17 +259,11 @@ def open_file(
     Raises RejectedUpload with a stable code, the place and the fix when the file as a whole cannot be used.
     """
     check_size(path.stat().st_size, data)
-    import duckdb
-
-    try:
-        source = sources.open_source(path, workdir, connection, data, schema)
+    with sources.decoding() as reading:
+        source = reading.source = sources.open_source(path, workdir, connection, data, schema)
         opened = ScoringFile(source, _of_numbers(schema), markers, escape=data.csv.escape_formulas)
         opened.read(data)
-    except duckdb.OutOfMemoryException:
-        raise sources.over_memory() from None
-    except duckdb.InvalidInputException as error:  # a damaged page, or text no CSV can be
-        raise sources.unreadable(error) from None
-    return opened
+        return opened
 
 
 def _of_numbers(schema: Schema) -> Schema:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,6 +47,7 @@ class Source:
     unheld: str = ""  # the relation of the file itself, where `relation` is a copy
     original: str = ""  # the relation with the file's own types, where it has some (Parquet)
     native: frozenset[int] = frozenset()  # columns that hold numbers, not texts of numbers
+    nested: Mapping[str, str] = field(default_factory=dict)  # types of the columns whose cells are no single values
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -84,14 +85,26 @@ def in_order(source: Source, workdir: Path) -> Iterator[Source]:
         yield replace(source, connection=connection, relation=source.unheld or source.relation)
 
 
-def open_source(path: Path, workdir: Path, connection: Any, data: DataSettings, reference: Schema | None) -> Source:
-    """Raises RejectedUpload when the file is no table that can be read."""
+def open_source(
+    path: Path,
+    workdir: Path,
+    connection: Any,
+    data: DataSettings,
+    reference: Schema | None,
+    *,
+    keep_nested: bool = False,
+) -> Source:
+    """Raises RejectedUpload when the file is no table that can be read; `keep_nested`: not for columns of lists and records."""
     kind = scan.detect(path)
     if kind == "gzip":
         path = scan.unpack_gzip(path, workdir / "unpacked", data.limits)
         kind = scan.detect(path)
+        if kind == "gzip":
+            raise RejectedUpload(
+                "the gzip file holds another gzip file", code="not_a_table", fix="compress it once and upload it again"
+            )
     if kind == "parquet":
-        return _parquet(_inside(path, workdir), connection, data, reference)
+        return _parquet(_inside(path, workdir), connection, data, reference, keep_nested=keep_nested)
     return _csv(_inside(path, workdir), workdir, connection, data, reference)
 
 
@@ -204,21 +217,23 @@ def _check_header(header: list[str], limits: Limits) -> None:
         raise RejectedUpload(
             f"column {blank[0]} has no name in the header", code="blank_header", fix="name every column"
         )
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for i, c in enumerate(header, 1):
         if c.lower() in seen:
+            other = seen[c.lower()]
+            said = "twice" if other == c else f"and {other!r}, which differ in case only"
             raise RejectedUpload(
-                f"the header names {c!r} twice (again as column {i})",
+                f"the header names {c!r} {said} (again as column {i})",
                 code="duplicate_header",
                 fix="give every column its own name",
             )
-        seen.add(c.lower())
+        seen[c.lower()] = c
     if ROW_HASH in seen:
         raise RejectedUpload(f"the column name {ROW_HASH!r} is reserved", code="reserved_name", fix="rename the column")
 
 
 # --- Parquet -----------------------------------------------------------------------------------------------------------------
-def _parquet(path: Path, connection: Any, data: DataSettings, reference: Schema | None) -> Source:
+def _parquet(path: Path, connection: Any, data: DataSettings, reference: Schema | None, *, keep_nested: bool) -> Source:
     import duckdb
 
     limits = data.limits
@@ -246,13 +261,13 @@ def _parquet(path: Path, connection: Any, data: DataSettings, reference: Schema 
     if not rows:
         raise RejectedUpload("the Parquet file has no rows", code="no_rows", fix="upload rows")
     names, kinds = [str(d[0]) for d in described], [str(d[1]) for d in described]
-    # DuckDB gives columns of one name, or of none, names of its own.
-    header = written if len(written) == len(names) else names
+    # DuckDB gives columns of one name, or of none, names of its own. Spaces around a name are removed, as in text files.
+    header = [c.strip() for c in (written if len(written) == len(names) else names)]
     _check_header(header, limits)
     used = frozenset(reference.names) if reference else None
-    for column, kind in zip(header, kinds, strict=True):
-        needed = column not in data.ignore and (used is None or column in used)
-        if needed and any(n in kind for n in _NESTED):
+    nested = {c: kind for c, kind in zip(header, kinds, strict=True) if any(n in kind for n in _NESTED)}
+    for column, kind in () if keep_nested else nested.items():
+        if column not in data.ignore and (used is None or column in used):
             raise RejectedUpload(
                 f"column {column!r} is {kind}",
                 code="nested_column",
@@ -267,7 +282,10 @@ def _parquet(path: Path, connection: Any, data: DataSettings, reference: Schema 
         "parquet",
         columnar=True,
         original=f"(SELECT {own} FROM {read})",
-        native=frozenset(i for i, kind in enumerate(kinds) if any(n in kind for n in _NUMERIC)),
+        native=frozenset(
+            i for i, kind in enumerate(kinds) if any(n in kind for n in _NUMERIC) and header[i] not in nested
+        ),
+        nested=nested,
     )
 
 
@@ -314,12 +332,52 @@ def over_memory() -> RejectedUpload:
     )
 
 
-def unreadable(error: Exception) -> RejectedUpload:
-    """What DuckDB could not decode, whenever it found out."""
+@dataclass(slots=True)
+class Decoding:
+    """What is read inside `decoding`; the column at fault is found by it."""
+
+    source: Source | None = None
+
+
+@contextmanager
+def decoding() -> Iterator[Decoding]:
+    """DuckDB's refusals, whenever it finds out, as RejectedUpload: too little memory, a damaged page, text that is none."""
+    import duckdb
+
+    reading = Decoding()
+    try:
+        yield reading
+    except duckdb.OutOfMemoryException:
+        raise over_memory() from None
+    except duckdb.InvalidInputException as error:
+        raise unreadable(error, reading.source) from None
+
+
+def unreadable(error: Exception, source: Source | None = None) -> RejectedUpload:
+    """For what DuckDB could not decode."""
+    if source is not None and source.format == "parquet" and "UTF8" in str(error):
+        column = _undecodable(source)
+        return RejectedUpload(
+            f"column {column!r} holds bytes that are no text in UTF-8",
+            code="encoding",
+            fix="write texts in UTF-8, and bytes as text (hexadecimal, base64), or write the file without the column",
+        )
     first = str(error).splitlines()[0].partition(' file "')[0]
     return RejectedUpload(
         f"the file cannot be read: {first}", code="truncated", fix="is it cut off or damaged? Write and upload it again"
     )
+
+
+def _undecodable(source: Source) -> str:
+    """The first column that cannot be read as text."""
+    import duckdb
+
+    for column, field_of in zip(source.header, source.fields, strict=True):
+        try:
+            source.connection.execute(f"SELECT count(length({field_of})) FROM {source.relation}").fetchall()
+        except duckdb.InvalidInputException:
+            return column
+    return source.header[0]
 
 
 def check_complete(source: Source, rows_in: int) -> None:

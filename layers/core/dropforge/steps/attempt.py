@@ -37,6 +37,11 @@ class Context(Protocol):
     def get_remaining_time_in_millis(self) -> int: ...
 
 
+_SMALLER = (
+    "split the file into smaller ones (they are trained together), or give the function more memory in template.yaml"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Invocation:
     """Who works, and how many seconds are left. Without a context (outside Lambda) time does not end."""
@@ -219,7 +224,7 @@ def fail_exhausted(record: UploadRecord, book: UploadBook, log: logging.Logger, 
         code = "out_of_memory_or_time"
         message = f"{record.failed_attempts} attempts ran out of memory or time and came to no end"
         message += f"; the last known: {last}" if last else "; none of them could say why"
-        fix = "split the file into smaller ones (they are trained together), or give the function more memory in template.yaml"
+        fix = _SMALLER
     log.error("failed", extra={"correlation_id": record.upload_id, "code": code, "why": message})
     try:
         return book.advance(record.upload_id, "failed", reason=Reason(stage=stage, code=code, message=message, fix=fix))
@@ -229,6 +234,9 @@ def fail_exhausted(record: UploadRecord, book: UploadBook, log: logging.Logger, 
 
 def reason_of(error: Exception, stage: str) -> Reason:
     """An error as a record keeps it."""
+    if isinstance(error, MemoryError):
+        message = "the function ran out of memory"
+        return Reason(stage=stage, code="out_of_memory", message=message, fix=_SMALLER)
     return Reason(
         stage=stage,
         code=getattr(error, "code", type(error).__name__),

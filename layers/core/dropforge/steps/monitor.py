@@ -31,7 +31,7 @@ from dropforge.data.datasets import Datasets
 from dropforge.data.engine import connect
 from dropforge.data.schema import Schema
 from dropforge.errors import BundleRejected, Conflict, DropforgeError, NotFound
-from dropforge.ports import ObjectStore
+from dropforge.ports import REQUESTS_AT_ONCE, ObjectStore
 from dropforge.serving.manifest import MANIFEST_FILE, BundleManifest
 from dropforge.settings import Settings
 from dropforge.steps import windows
@@ -39,7 +39,6 @@ from dropforge.steps.windows import Window
 from dropforge.uris import join
 
 _BACK_DAYS = 90  # captured rows and labels live no longer (CaptureDays)
-_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ class _Look:
         listed = list(objects)
         if not listed:
             return None
-        with ThreadPoolExecutor(_AT_ONCE) as pool, file.open("wb") as out:
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool, file.open("wb") as out:
             for o, body in zip(listed, pool.map(lambda o: self.store.get(o.uri).body, listed), strict=True):
                 name = o.uri.rpartition("/")[2]
                 for line in body.splitlines():
