@@ -13,6 +13,7 @@ import typer
 from dropforge import keys
 from dropforge_cli.output import done, emit_facts, emit_json, err, out, say
 from dropforge_cli.target import SETTINGS_FILE, STACK_VARIABLE, Target, home, project_root
+from dropforge_local import layout
 
 
 class Compute(StrEnum):
@@ -24,15 +25,20 @@ class Compute(StrEnum):
 
 Port = Annotated[
     int | None,
-    typer.Option(help="port of the emulated AWS; that of the last start, else 4566", envvar="DROPFORGE_PORT"),
+    typer.Option(help=f"port of the emulated AWS; that of the last start, else {layout.PORT}", envvar="DROPFORGE_PORT"),
 ]
 MlflowPort = Annotated[
     int | None,
-    typer.Option(help="port of the MLflow server; that of the last start, else 5500", envvar="DROPFORGE_MLFLOW_PORT"),
+    typer.Option(
+        help=f"port of the MLflow server; that of the last start, else {layout.MLFLOW_PORT}",
+        envvar="DROPFORGE_MLFLOW_PORT",
+    ),
 ]
 UiPort = Annotated[
     int | None,
-    typer.Option(help="port of the web app; that of the last start, else 8501", envvar="DROPFORGE_UI_PORT"),
+    typer.Option(
+        help=f"port of the web app; that of the last start, else {layout.UI_PORT}", envvar="DROPFORGE_UI_PORT"
+    ),
 ]
 NoUi = Annotated[bool, typer.Option("--no-ui", help="start no web app")]
 ComputeChoice = Annotated[

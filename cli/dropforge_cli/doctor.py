@@ -12,6 +12,7 @@ from dropforge_cli import checks
 from dropforge_cli.checks import Finding
 from dropforge_cli.output import emit_json, out
 from dropforge_cli.target import Target, home, project_root
+from dropforge_local import layout
 
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red")}
 
@@ -39,7 +40,7 @@ def examine() -> list[Finding]:
         target = Target.find()
     except DropforgeError as error:
         found += [Finding("system", "bad", error.message, error.fix)]
-        found += checks.asked("ports", checks.ports({"--port": 4566, "--mlflow-port": 5500}))
+        found += checks.asked("ports", checks.ports({"--port": layout.PORT, "--mlflow-port": layout.MLFLOW_PORT}))
         return found + checks.asked("settings", checks.settings_file(root, None))
     except Exception as error:
         fix = "check the credentials (aws sts get-caller-identity), the region and DROPFORGE_STACK"

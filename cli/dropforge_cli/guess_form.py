@@ -41,11 +41,8 @@ class Form:
 
 def find_form(path: Path, workdir: Path, connection: Any) -> Form:
     """Raises RejectedUpload when the file is no table."""
-    kind = scan.detect(path)
     plain = DataSettings(target="-")
-    if kind == "gzip":
-        path = scan.unpack_gzip(path, workdir / "unpacked.csv", plain.limits)
-        kind = scan.detect(path)
+    path, kind = scan.unpacked(path, workdir, plain.limits)
     if kind == "parquet":
         found = sources.open_source(path, workdir, connection, plain, None, keep_nested=True)
         return Form(path, "parquet", found.header, CsvSettings())

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-STYLE = """
-:root{color-scheme:light dark;--bg:#fbfbfa;--card:#fff;--ink:#1d2126;--soft:#616a75;--line:#e3e5e8;--ref:#8b96a5;--new:#2459c4;
---good:#1d7f4e;--bad:#b3261e;--warn:#a86400;--v0:#2459c4;--v1:#6f8fd0;--v2:#9a8fb0;--v3:#cf7f72;--v4:#d9483b}
-@media (prefers-color-scheme:dark){:root{--bg:#14171b;--card:#1c2026;--ink:#e8eaed;--soft:#9aa4b0;--line:#2e343c;--ref:#7d8896;
---new:#7da8ff;--good:#58c58c;--bad:#f2837b;--warn:#e0a145;--v0:#7da8ff;--v1:#8ea3dc;--v2:#a99fbd;--v3:#dd9387;--v4:#ff7a6b}}
+from dropforge.analysis import palette
+
+_SHARED = ("bg", "card", "ink", "soft", "line", "ref", "new", "warn")
+
+
+def _colours(shared: Mapping[str, str], values: Sequence[str]) -> dict[str, str]:
+    """The report's colours, and five of a feature's values from low to high."""
+    own = {"good": shared["pass"], "bad": shared["block"], **{f"v{i}": colour for i, colour in enumerate(values)}}
+    return {name: shared[name] for name in _SHARED} | own
+
+
+STYLE = (
+    palette.css(
+        _colours(palette.LIGHT, ("#2459c4", "#6f8fd0", "#9a8fb0", "#cf7f72", "#d9483b")),
+        _colours(palette.DARK, ("#7da8ff", "#8ea3dc", "#a99fbd", "#dd9387", "#ff7a6b")),
+    )
+    + """
 *{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--ink);
 font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
 main{max-width:1080px;margin:0 auto;padding:28px 20px 60px}h1{font-size:22px;margin:0}h2{font-size:17px;margin:36px 0 4px}
@@ -38,6 +50,7 @@ svg text.count{font-size:15px;fill:var(--ink);font-weight:600}svg text.strong{fi
 @media (max-width:520px){main{padding:18px 12px 40px}}
 @media print{:root{color-scheme:light}body{background:#fff}main{max-width:none;padding:0}}
 """
+)
 NAMES = {
     "roc_auc": "ROC AUC",
     "average_precision": "average precision",

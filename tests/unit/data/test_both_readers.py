@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dropforge import settings
+from dropforge.data import rejects
 from dropforge.data.admission import Admission, admit
 from dropforge.errors import RejectedUpload, SettingsError
 from dropforge_cli import settings_writer
@@ -168,3 +169,27 @@ def test_init_says_why_numbers_are_text(tmp_path: Path) -> None:
     assert any(c.startswith("big:") and "64 bits" in c for c in checks)
     assert any(c.startswith("far:") and "3.4e38" in c for c in checks)
     assert not any("('')" in c for c in checks)
+
+
+@pytest.mark.parametrize("row", ["1,2,3", "1", '"1"x,2'])
+def test_a_file_of_bad_rows_is_refused_without_reading_them_all(
+    tmp_path: Path, row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred million rows of the wrong width must not become a hundred million objects."""
+    read: list[str] = []
+    reason = rejects._form_reason
+    monkeypatch.setattr(rejects, "_form_reason", lambda kind, message: read.append(kind) or reason(kind, message))
+    with pytest.raises(RejectedUpload, match=r"2,000 of 2,040 rows .*line 42") as caught:
+        _admit(
+            ("n,y\n" + "".join(f"{i % 7},{'ab'[i % 2]}\n" for i in range(40)) + f"{row}\n" * 2000).encode(), tmp_path
+        )
+    assert caught.value.code == "too_many_bad_rows"
+    assert len(read) == rejects.most(2040, _settings().data.limits) + 1
+
+
+def test_a_rule_that_refuses_most_rows_is_refused_without_reading_them_all(tmp_path: Path) -> None:
+    """Their number is then known as a lower bound."""
+    text = "project: demo\ndata: {target: y, columns: {n: {min: 5}}}\nmodels: [{name: forest, class: a.b:C}]\n"
+    parsed = settings.load(text.encode(), "settings.yaml")
+    with pytest.raises(RejectedUpload, match=r"^at least 51 of 1,000 rows"):
+        _admit(("n,y\n" + "".join(f"{i % 7},{'ab'[i % 2]}\n" for i in range(1000))).encode(), tmp_path, parsed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from html import escape
 
+from dropforge.analysis import palette
 from dropforge.analysis.facts import Bars, ColumnReport, Matrix
 
 _WIDTH, _HEIGHT = 360, 120
@@ -48,10 +49,13 @@ def heatmap(matrix: Matrix) -> str:
 
 def standalone(svg: str) -> bytes:
     """The same picture as a file of its own, for light and dark."""
+    day, night = palette.LIGHT, palette.DARK
     style = (
-        "<style>svg{background:#fff;font:10px system-ui,sans-serif}text{fill:#616a75;font-size:10px}line{stroke:#e3e5e8}"
-        ".ref{fill:#8b96a5;fill-opacity:.55}.new{fill:#2459c4;fill-opacity:.6}.solid{fill-opacity:1}.heat{fill:#2459c4}text.on{fill:#fff}.cut{stroke:#fff;stroke-width:3}"
-        "@media (prefers-color-scheme:dark){svg{background:#1c2026}.cut{stroke:#1c2026}text{fill:#9aa4b0}}</style>"
+        f"<style>svg{{background:{day['card']};font:10px system-ui,sans-serif}}text{{fill:{day['soft']};font-size:10px}}"
+        f"line{{stroke:{day['line']}}}.ref{{fill:{day['ref']};fill-opacity:.55}}.new{{fill:{day['new']};fill-opacity:.6}}"
+        f".solid{{fill-opacity:1}}.heat{{fill:{day['new']}}}text.on{{fill:{day['on']}}}.cut{{stroke:{day['card']};stroke-width:3}}"
+        f"@media (prefers-color-scheme:dark){{svg{{background:{night['card']}}}.cut{{stroke:{night['card']}}}"
+        f"text{{fill:{night['soft']}}}}}</style>"
     )
     return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{style}", 1).encode()
 

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dropforge.analysis import axes, charts
+from dropforge.analysis import axes, charts, palette
 from dropforge.analysis.facts import Report
 from dropforge.errors import RejectedUpload
 
@@ -41,6 +41,7 @@ def html(report: Report) -> str:
             fact=fact,
             percent=percent,
             script=markupsafe.Markup(script),  # noqa: S704 - our own file
+            palette=markupsafe.Markup(palette.css()),  # noqa: S704 - our own colours
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
     )

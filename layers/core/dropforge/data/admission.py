@@ -133,14 +133,18 @@ class _Reading:
             self.source.hold(self.workdir)
         looks = self._survey()
         accepted = max((seen.cells for seen in looks.values()), default=0)
-        form_rejects = rejects.of_form(self.source)
-        rows_in = accepted + len(form_rejects)
+        malformed = rejects.count_of_form(self.source)
+        rows_in = accepted + malformed
+        most = rejects.most(rows_in, self.data.limits)
         if rows_in == 0:
             raise RejectedUpload(
                 "the file has a header line and no rows", code="no_rows", fix="upload rows below the header"
             )
         if rows_in > self.data.limits.max_rows:
             raise sources.over_rows(rows_in, self.data.limits)
+        form_rejects = rejects.of_form(self.source, most + 1)
+        if malformed > most:
+            self._check_total(form_rejects, rows_in, f"{malformed:,}")
         labels = looks[self.data.target].counts if self.data.target in looks else ""
         regression = self.data.task == "regression"
         classes = {} if regression else target.counts(self.db, labels)
@@ -150,8 +154,9 @@ class _Reading:
         levels = snapshot.enumerate_levels(self.db, schema, self.source.header, looks, known)
         announce(schema, snapshot.shared(levels))
         sources.check_complete(self.source, rows_in)
-        every = sorted([*form_rejects, *self._quarantined(schema, looks, accepted)], key=lambda r: r.line)
-        self._check_total(every, rows_in)
+        cell_rejects = self._quarantined(schema, looks, accepted, most + 1)
+        every = sorted([*form_rejects, *cell_rejects], key=lambda r: r.line)
+        self._check_total(every, rows_in, f"{'at least ' * (len(cell_rejects) > most)}{len(every):,}")
         faults = self._faults(schema, looks)
         kept = snapshot.write(
             self.db,
@@ -398,7 +403,9 @@ class _Reading:
                 columns.append((i, column, rule))
         return rejects.faults(columns)
 
-    def _quarantined(self, schema: Schema, looks: Mapping[str, survey.Look], accepted: int) -> list[rejects.Reject]:
+    def _quarantined(
+        self, schema: Schema, looks: Mapping[str, survey.Look], accepted: int, limit: int
+    ) -> list[rejects.Reject]:
         faults = self._faults(schema, looks)
         if not faults:
             return []
@@ -406,7 +413,7 @@ class _Reading:
             count = seen.fails.get(schema.column(c).kind, 0)
             if count > self.data.limits.max_quarantined_share * accepted:
                 raise self._type_changed(schema, c, seen, accepted, [f for f in faults if f.column == c])
-        return self._rejected(schema, faults)
+        return self._rejected(schema, faults, limit)
 
     def _extra_counts(self, schema: Schema) -> tuple[extra.ExtraCounts, ...]:
         fields = dict(zip(self.source.header, self.source.fields, strict=True))
@@ -416,10 +423,10 @@ class _Reading:
         markers = self._markers(self.data.target)
         return extra.counts(self.db, self.source.relation, unknown, fields[self.data.target], markers)
 
-    def _rejected(self, schema: Schema, faults: list[rejects.Fault], limit: int | None = None) -> list[rejects.Reject]:
+    def _rejected(self, schema: Schema, faults: list[rejects.Fault], limit: int) -> list[rejects.Reject]:
         with sources.in_order(self.source, self.workdir) as ordered:
             rows = self._rows(schema, relation=ordered.relation)
-            return rejects.of_cells(ordered, rows, faults, limit=limit)
+            return rejects.of_cells(ordered, rows, faults, limit)
 
     def _type_changed(
         self, schema: Schema, column: str, look: survey.Look, accepted: int, faults: list[rejects.Fault]
@@ -437,11 +444,11 @@ class _Reading:
             f"data.columns: {{{_key(column)}: {{type: {usable}}}}}",
         )
 
-    def _check_total(self, every: list[rejects.Reject], rows_in: int) -> None:
-        if len(every) > self.data.limits.max_quarantined_share * rows_in and len(every) > 1:
+    def _check_total(self, every: list[rejects.Reject], rows_in: int, count: str) -> None:
+        if len(every) > rejects.most(rows_in, self.data.limits):
             first = "; ".join(f"line {r.line}: {r.reason}" for r in every[:3])
             raise RejectedUpload(
-                f"{len(every):,} of {rows_in:,} rows cannot be used ({first})",
+                f"{count} of {rows_in:,} rows cannot be used ({first})",
                 code="too_many_bad_rows",
                 fix="correct the file (delimiter? quotes? a rule of data.columns?), or raise data.limits.max_quarantined_share",
             )

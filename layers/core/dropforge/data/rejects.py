@@ -13,6 +13,7 @@ from typing import Any
 from dropforge.data import cells, values
 from dropforge.data.schema import Column
 from dropforge.data.sources import Source
+from dropforge.settings import Limits
 
 _ARTICLES = {"integer": "an integer", "number": "a number", "boolean": "true or false", "datetime": "a date"}
 _FORM = {
@@ -70,13 +71,31 @@ def _reason(code: str, rule: cells.Rule) -> str:
             return f"is not {_ARTICLES[code.removeprefix('not_')]}"
 
 
-def of_form(source: Source) -> list[Reject]:
-    """Rows whose form is wrong: too many or too few fields, broken quotes, too long. After one scan of the relation."""
+def most(rows: int, limits: Limits) -> int:
+    """Rows quarantined of a file that is used all the same; no more of them are ever read. One row never fails a file."""
+    return max(1, int(limits.max_quarantined_share * rows))
+
+
+def count_of_form(source: Source) -> int:
+    """How many rows have a wrong form. After one scan of the relation."""
+    if source.text is None:
+        return 0
+    counted = source.connection.execute(
+        "SELECT count(DISTINCT line_byte_position) FROM reject_errors WHERE scan_id = (SELECT min(scan_id) FROM reject_scans)"
+    ).fetchone()
+    return int(counted[0])
+
+
+def of_form(source: Source, limit: int) -> list[Reject]:
+    """Rows whose form is wrong, at most `limit`, the first of the file: too many or too few fields, broken quotes, too long.
+
+    After one scan of the relation.
+    """
     if source.text is None:
         return []
     found = source.connection.execute(
         "SELECT DISTINCT ON (line_byte_position) line_byte_position, error_type, csv_line, error_message FROM reject_errors "
-        "WHERE scan_id = (SELECT min(scan_id) FROM reject_scans) ORDER BY line_byte_position"
+        f"WHERE scan_id = (SELECT min(scan_id) FROM reject_scans) ORDER BY line_byte_position LIMIT {limit}"
     ).fetchall()
     lines = _lines_at(source.text.path, [int(f[0] or 0) for f in found])
     return [
@@ -122,16 +141,15 @@ def of_cells(
     source: Source,
     rows: str,
     faults: Sequence[Fault],
-    *,
-    limit: int | None = None,
+    limit: int,
 ) -> list[Reject]:
-    """Rows (of cells.layered) with a cell that one of the conditions refuses; the first that holds is the reason."""
+    """At most `limit` rows (of cells.layered) with a cell that one of the conditions refuses; the first that holds is the reason."""
     any_fails = " OR ".join(f.condition for f in faults)
     flags = ", ".join(f"({f.condition})" for f in faults)
     every = ", ".join(f"r{i}" for i in range(len(source.header)))
     found_rows = source.connection.execute(
         f"SELECT n, [{flags}], [{every}] FROM (SELECT row_number() OVER () AS n, * FROM {rows}) "
-        f"WHERE {any_fails} ORDER BY n" + (f" LIMIT {limit}" if limit else "")
+        f"WHERE {any_fails} ORDER BY n LIMIT {limit}"
     ).fetchall()
     where = _record_lines(source, [int(r[0]) for r in found_rows])
     found = []
@@ -147,7 +165,7 @@ def _record_lines(source: Source, numbers: list[int]) -> list[int]:
     """Lines of the n-th rows of the right form. Parquet has row numbers only."""
     if source.text is None or not numbers:
         return numbers
-    aside = {r.line for r in of_form(source)}
+    aside = {r.line for r in of_form(source, count_of_form(source))}  # few: checked before
     wanted = iter(numbers)
     target = next(wanted, None)
     lines: list[int] = []

@@ -78,6 +78,19 @@ def detect(path: Path) -> str:
     return "csv"
 
 
+def unpacked(path: Path, workdir: Path, limits: Limits) -> tuple[Path, str]:
+    """The file itself, or what it holds when it is gzip; and what that is: `csv` or `parquet`. Raises RejectedUpload."""
+    kind = detect(path)
+    if kind == "gzip":
+        path = unpack_gzip(path, workdir / "unpacked", limits)
+        kind = detect(path)
+        if kind == "gzip":
+            raise RejectedUpload(
+                "the gzip file holds another gzip file", code="not_a_table", fix="compress it once and upload it again"
+            )
+    return path, kind
+
+
 def unpack_gzip(path: Path, target: Path, limits: Limits) -> Path:
     """Decompress within the byte budget. Raises RejectedUpload when the budget is passed or the data are broken."""
     written = 0

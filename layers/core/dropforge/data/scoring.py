@@ -71,12 +71,16 @@ class ScoringFile:
         read, unreadable = self._type(typed, bad)
         if unreadable and self._decide_formats():  # numbers written in another way than the model's data
             read, unreadable = self._type(typed, bad)
-        form = rejects.of_form(self.source)
-        of_cells = rejects.of_cells(self.source, self._rows(), faults) if unreadable else []
+        malformed = rejects.count_of_form(self.source)
+        self.rows_in, self.rows_used = read + malformed, read - unreadable
+        most = rejects.most(self.rows_in, data.limits)
+        form = rejects.of_form(self.source, most + 1)
+        of_cells = (
+            rejects.of_cells(self.source, self._rows(), faults, most + 1) if unreadable and malformed <= most else []
+        )
         self.rejects = sorted([*form, *of_cells], key=lambda r: r.line)
-        self.rows_in, self.rows_used = read + len(form), read - unreadable
         sources.check_complete(self.source, self.rows_in)
-        self._check(data)
+        self._check(data, malformed + unreadable)
 
     def chunks(self, rows: int) -> Iterator[dict[str, Any]]:
         """The features of the rows used, in file order, at most `rows` at a time.
@@ -222,18 +226,17 @@ class ScoringFile:
         return found.filled(np.datetime64("NaT") if c.kind == "datetime" else None)
 
     # --- what stops a file ---------------------------------------------------------------------------------------------
-    def _check(self, data: DataSettings) -> None:
+    def _check(self, data: DataSettings, unread: int) -> None:
         if self.rows_in > data.limits.max_rows:
             raise sources.over_rows(self.rows_in, data.limits)
         if not self.rows_in:
             raise RejectedUpload(
                 "the file has a header line and no rows", code="no_rows", fix="upload rows below the header"
             )
-        share = data.limits.max_quarantined_share
-        if (len(self.rejects) > share * self.rows_in and len(self.rejects) > 1) or not self.rows_used:
+        if unread > rejects.most(self.rows_in, data.limits) or not self.rows_used:
             first = "; ".join(f"line {r.line}: {r.reason}" for r in self.rejects[:3])
             raise RejectedUpload(
-                f"{len(self.rejects):,} of {self.rows_in:,} rows cannot be read ({first})",
+                f"{unread:,} of {self.rows_in:,} rows cannot be read ({first})",
                 code="too_many_bad_rows",
                 fix="correct the file (delimiter? quotes?), or raise data.limits.max_quarantined_share",
             )

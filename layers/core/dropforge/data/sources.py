@@ -95,14 +95,7 @@ def open_source(
     keep_nested: bool = False,
 ) -> Source:
     """Raises RejectedUpload when the file is no table that can be read; `keep_nested`: not for columns of lists and records."""
-    kind = scan.detect(path)
-    if kind == "gzip":
-        path = scan.unpack_gzip(path, workdir / "unpacked", data.limits)
-        kind = scan.detect(path)
-        if kind == "gzip":
-            raise RejectedUpload(
-                "the gzip file holds another gzip file", code="not_a_table", fix="compress it once and upload it again"
-            )
+    path, kind = scan.unpacked(path, workdir, data.limits)
     if kind == "parquet":
         return _parquet(_inside(path, workdir), connection, data, reference, keep_nested=keep_nested)
     return _csv(_inside(path, workdir), workdir, connection, data, reference)
