@@ -5,15 +5,20 @@ from __future__ import annotations
 import csv
 import io
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dropforge.data import rejects
 from dropforge_cli import quarantine
 
+from ...conftest import repeats
+
 _CELLS = st.text(alphabet="=+-@'.0123456789e, \"ab;", max_size=6).map(str.strip)
 
 
+@pytest.mark.repeated
+@settings(max_examples=repeats(25, 300), deadline=None)
 @given(st.lists(_CELLS, min_size=2, max_size=3).filter(any))
 def test_a_row_comes_back_as_it_was(row: list[str]) -> None:
     """The apostrophes that keep a spreadsheet from running a cell are gone when the row is sent in again."""

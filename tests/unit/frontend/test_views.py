@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dropforge.data import rejects
@@ -16,6 +16,8 @@ from dropforge_ui import batch, cells, form, words
 from dropforge_ui.client import ApiError
 from dropforge_ui.markup import Markup, join, tag
 from dropforge_ui.views import data, live, models, monitoring, predict
+
+from ...conftest import repeats
 
 EVIL = "<script>alert(1)</script>"
 INFO: Any = {
@@ -283,6 +285,8 @@ def test_a_predicted_file_runs_nothing_in_a_spreadsheet(tmp_path: Path, escape: 
         assert told == [["-5", "=1+1", "@b", "@b"], ["+1e3", "'=2", "q", "q"]]
 
 
+@pytest.mark.repeated
+@settings(max_examples=repeats(50, 500), deadline=None)
 @given(st.text(alphabet="=+-@\t\r\n＝＋－＠'.0123456789eE, aß", max_size=8))
 def test_the_web_app_escapes_as_the_core_does(text: str) -> None:
     """Both have the rule in their own words, for the web app imports nothing of the core."""
