@@ -30,6 +30,7 @@ def pages() -> dict[str, str]:
         "cli.md": cli_page(),
         "report.md": report_page(),
         "messages.md": messages_page(),
+        "events.md": events_page(),
     }
 
 
@@ -256,6 +257,30 @@ def messages_page() -> str:
     ]
     for kind in kinds:
         lines += _table(kind)
+    return _MADE + "\n".join(lines)
+
+
+def events_page() -> str:
+    import json
+
+    from dropforge import system_events
+
+    lines = [
+        "# System events",
+        "",
+        "What other systems hear of this one: events on the default bus of Amazon EventBridge, with `source` `dropforge.` and the",
+        "stack's ProjectName. The functions put them when the thing has happened, at least once and in no promised order; an event",
+        "that cannot be put is a warning in the function's log and stops nothing. A rule that matches the end of every upload of",
+        "the project `dropforge`:",
+        "",
+        '    {"source": ["dropforge.dropforge"], "detail-type": ["Upload Ended"]}',
+        "",
+        "The schemas are JSON Schema 2020-12 of `detail`. Unknown fields may be added; anything else changes `schema_version`.",
+        "",
+    ]
+    for kind in system_events.KINDS:
+        lines += [f"## {kind.detail_type}", "", _first(kind.__doc__), "", *_table(kind)[4:]]
+        lines += ["```json", json.dumps(system_events.schema(kind), indent=1), "```", ""]
     return _MADE + "\n".join(lines)
 
 

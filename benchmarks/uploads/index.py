@@ -199,9 +199,9 @@ def _questions(store: Any, book: Any, count: int) -> dict[str, Callable[[], Any]
         }
     from dropforge.steps.recovery import RecoveryPorts, recover
     from dropforge.steps.upload_ports import Ports
-    from dropforge_local.memory_function import MemoryFunction
+    from dropforge_local.memory_function import MemoryEventQueue
 
-    nobody = MemoryFunction(lambda event: event)
+    nobody = MemoryEventQueue()
     ports = RecoveryPorts(Ports(store, workflow, book, lambda _: tracking, "data", "artifacts", log), nobody, nobody)
     asked = browse.HealthPorts(lambda: store, MemoryRegistry, MemoryQueue, lambda: book, "data", log)
     return {

@@ -114,8 +114,12 @@ def _code(configuration: dict[str, Any]) -> tuple[Any, ...]:
 def queues(target: Target) -> Iterator[Finding]:
     """Jobs that wait, jobs and events that died."""
     sqs = target.client("sqs")
-    waiting = _depth(sqs, target.outputs["TrainingQueueUrl"])
-    yield Finding("training queue", "ok", f"{waiting} jobs waiting")
+    for name, key, what in (
+        ("uploads queue", "UploadsQueueUrl", "files wait for their analysis"),
+        ("batch queue", "BatchQueueUrl", "files wait to be scored"),
+        ("training queue", "TrainingQueueUrl", "jobs waiting"),
+    ):
+        yield Finding(name, "ok", f"{_depth(sqs, target.outputs[key])} {what}")
     for name, key, what in (
         ("dead jobs", "TrainingDeadLetterQueueUrl", "no worker could finish them"),
         (

@@ -52,12 +52,18 @@ def redriven(sqs: Any, functions: Any, outputs: Any) -> dict[str, int]:
     """How many events and jobs were sent again. A message is deleted only after its new delivery was accepted."""
 
     def analyse(body: str) -> bool:
-        event = json_module.loads(body).get("requestPayload")
-        if not isinstance(event, dict):
-            return False
-        to_score = any(upload.key.startswith(FOLDERS["batch"]) for upload in uploads_in(event))
-        function = outputs["BatchFunction" if to_score else "AnalyzeFunction"]
-        functions.invoke(FunctionName=function, InvocationType="Event", Payload=json_module.dumps(event))
+        try:
+            message = json_module.loads(body)
+            event = message.get("requestPayload", message)  # Lambda's envelope of a decision, or as the queue had it
+            event["Records" if "Records" in event else "retrain"]
+        except (ValueError, AttributeError, TypeError, KeyError):
+            return False  # not from S3, Lambda or recovery: left for a person
+        payload = json_module.dumps(event)
+        for folder, output in ((FOLDERS["batch"], "BatchQueueUrl"), (FOLDERS["upload"], "UploadsQueueUrl")):
+            if any(upload.key.startswith(folder) for upload in uploads_in(event)):
+                sqs.send_message(QueueUrl=outputs[output], MessageBody=payload)
+                return True
+        functions.invoke(FunctionName=outputs["AnalyzeFunction"], InvocationType="Event", Payload=payload)
         return True
 
     def train(body: str) -> bool:

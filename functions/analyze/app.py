@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
+from logging import Logger
 from typing import Any
 
 from dropforge import bootstrap, events, identity, keys, observability
 from dropforge.steps.analyze import analyze
 from dropforge.steps.attempt import Context, Invocation
 from dropforge.steps.carry_out import carry_out
+from dropforge.steps.deliveries import retried_soon
 from dropforge.steps.monitor import MonitorPorts, monitor
 from dropforge.steps.retrain import resume, retrain
 from dropforge.steps.trigger import due
@@ -21,12 +23,17 @@ def _world() -> bootstrap.World:
 
 
 def handler(event: dict[str, Any], context: Context | None) -> dict[str, Any]:
-    """S3 notification in, upload ids and states out; or one of these in, what was done out:
+    """S3 notification in, by a queue or by itself, upload ids and states out; or one of these in, what was done out:
 
     `{"trigger": {"round": 1}}`, `{"retrain": {}}` or `{"retrain": {"upload_id": …}}` to go on with one, `{"monitor": {}}`.
     """
-    world, invocation = _world(), Invocation.of(context)
+    world, delivered = _world(), events.delivery(event)
     log = world.log("analyze")
+    with retried_soon(delivered, lambda: world.uploads_queue, log):
+        return _handled(delivered.event, Invocation.of(context), world, log)
+
+
+def _handled(event: dict[str, Any], invocation: Invocation, world: bootstrap.World, log: Logger) -> dict[str, Any]:
     ports = Ports(
         store=world.store,
         workflow=world.workflow,
@@ -35,6 +42,7 @@ def handler(event: dict[str, Any], context: Context | None) -> dict[str, Any]:
         data_bucket=world.env.data_bucket,
         artifact_bucket=world.env.artifact_bucket,
         log=log,
+        announce=world.announce,
     )
     if "trigger" in event:
         return {"wait_seconds": due(int(event["trigger"]["round"]), ports)}
@@ -45,7 +53,7 @@ def handler(event: dict[str, Any], context: Context | None) -> dict[str, Any]:
         record = retrain(ports, invocation, cause=str(asked.get("cause", ""))[:80])
         return {"retraining": {record.upload_id: record.state} if record else {}}
     if "monitor" in event:
-        return monitor(MonitorPorts(world.store, world.env.data_bucket, log))
+        return monitor(MonitorPorts(world.store, world.env.data_bucket, log, world.announce))
     states = {}
     for upload in events.uploads_in(event):
         upload_id = identity.upload_id(upload.bucket, upload.key, upload.version)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
+from logging import Logger
 from typing import Any
 
 from dropforge import bootstrap, events, identity, observability
 from dropforge.steps.attempt import Context, Invocation
 from dropforge.steps.batch import BatchPorts, score
+from dropforge.steps.deliveries import retried_soon
 
 
 @cache
@@ -16,9 +18,14 @@ def _world() -> bootstrap.World:
 
 
 def handler(event: dict[str, Any], context: Context | None) -> dict[str, Any]:
-    """S3 notification in, upload ids and their states out."""
-    world, invocation = _world(), Invocation.of(context)
-    log = observability.logger("batch", world.env.log_level)
+    """S3 notification in, by a queue or by itself, upload ids and their states out."""
+    world, delivered = _world(), events.delivery(event)
+    log = world.log("batch")
+    with retried_soon(delivered, lambda: world.batch_queue, log):
+        return _handled(delivered.event, Invocation.of(context), world, log)
+
+
+def _handled(event: dict[str, Any], invocation: Invocation, world: bootstrap.World, log: Logger) -> dict[str, Any]:
     ports = BatchPorts(
         store=world.store,
         book=world.uploads,

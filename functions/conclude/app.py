@@ -7,7 +7,7 @@ from typing import Any
 
 from dropforge import bootstrap, observability
 from dropforge.messages import ConcludeRequest
-from dropforge.steps import promote, publish
+from dropforge.steps import announce, promote, publish
 from dropforge.steps.conclude import conclude
 
 
@@ -34,6 +34,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             bucket=world.env.data_bucket,
             log=log,
         )
+        announce.challenger(conclusion, world.announce)
         promoted = promote.automatically(
             conclusion,
             settings=settings,
@@ -44,6 +45,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             log=log,
             python=bool(world.env.python_function),
             key=world.history_key,
+            announce=world.announce,
         )
         publish.publish_labels(
             settings=settings, store=world.store, registry=world.registry, bucket=world.env.data_bucket

@@ -30,8 +30,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             artifact_bucket=world.env.artifact_bucket,
             log=log,
         ),
-        analyze=world.function(world.env.analyze_function),
-        batch=world.function(world.env.batch_function),
+        uploads=world.uploads_queue,
+        files=world.batch_queue,
     )
     minutes = event.get("older_than_minutes")
     done = recover(

@@ -19,7 +19,7 @@ from dropforge.errors import PermanentError
 from dropforge_local import containers
 from dropforge_local.credentials import ACCESS_KEY, SECRET_KEY
 from dropforge_local.layout import FARGATE, REGION, Config
-from dropforge_local.packaging import package
+from dropforge_local.packaging import leave_out_metric_math, package
 
 _NOTHING = "No updates are to be performed"
 
@@ -60,6 +60,7 @@ def deploy(config: Config) -> str:
         return keys.uri(config.package_bucket, key)
 
     template = package(config.root, put)
+    leave_out_metric_math(template)
     if config.compute == FARGATE:
         containers.adapt(template, config)
     body = json.dumps(template).encode()

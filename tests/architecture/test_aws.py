@@ -32,6 +32,7 @@ FRONTEND = {
     "FrontendSignerArn": f"{BALANCER}:loadbalancer/app/a/1", "FrontendTargetGroupArn": f"{BALANCER}:targetgroup/t/1",
     "FrontendHosts": "forge.example",
 }  # fmt: skip
+CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/1"
 # Sets of parameters that between them switch every condition on and off.
 SETS: dict[str, dict[str, str]] = {
     "defaults": {},
@@ -47,6 +48,16 @@ SETS: dict[str, dict[str, str]] = {
         "MlflowSecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:m", **IMAGE,
     },
     "web app": {**FRONTEND, **SUBNETS, "KmsKeyArn": KEY, "SecretsKmsKeyArn": KEY},
+    "web app behind its own balancer": {
+        **FRONTEND, **SUBNETS, "FrontendSignerArn": "", "FrontendTargetGroupArn": "", "FrontendCertificateArn": CERTIFICATE,
+        "OidcIssuer": "https://i", "OidcAuthorizationEndpoint": "https://i/a", "OidcTokenEndpoint": "https://i/t",
+        "OidcUserInfoEndpoint": "https://i/u", "OidcClientId": "c",
+        "OidcSecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:o",
+    },
+    "own domain, WAF, access logs, budget": {
+        "DomainName": "api.forge.example", "DomainCertificateArn": CERTIFICATE, "HostedZoneId": "Z1", "AccessLogs": "true",
+        "WebAclArn": "arn:aws:wafv2:us-east-1:123456789012:regional/webacl/a/1", "MonthlyBudget": "50", "AlarmEmail": "a@b.c",
+    },
     "gradual, warm, mailed": {
         "GradualDeployment": "true", "PredictProvisioned": "1", "AlarmEmail": "a@b.c", "NoUploadDays": "2", "MoreAlarms": "true",
         "HistoryKey": "kms",
@@ -202,6 +213,36 @@ def test_the_defaults_fit_into_a_new_account(name: str) -> None:
         assert resource["Type"] != "AWS::Lambda::Alias" or "ProvisionedConcurrencyConfig" not in resource["Properties"]
 
 
+def test_a_burst_of_uploads_leaves_concurrency_to_predictions() -> None:
+    """Files reach their functions through queues only, and those take at most half of a new account's concurrency by default.
+
+    Each queue hides a message for six times its function's timeout, or Lambda refuses the mapping or repeats work that goes on;
+    one message an invocation, so that one that fails brings back no other.
+    """
+    resources = _plain("defaults")["Resources"]
+    notified = resources["DataBucket"]["Properties"]["NotificationConfiguration"]
+    direct = [c["Filter"]["S3Key"]["Rules"][0]["Value"] for c in notified["LambdaConfigurations"]]
+    assert direct == ["decisions/"]
+    mappings = [r["Properties"] for r in resources.values() if r["Type"] == "AWS::Lambda::EventSourceMapping"]
+    assert sum(int(m["ScalingConfig"]["MaximumConcurrency"]) for m in mappings) <= NEW_ACCOUNT["concurrency"] / 2
+    fed = {q["Queue"]["Fn::GetAtt"][0] for q in notified["QueueConfigurations"]}
+    assert {m["EventSourceArn"]["Fn::GetAtt"][0] for m in mappings} == fed
+    assert all(PARAMETERS[p]["MinValue"] >= 2 for p in ("UploadsAtOnce", "BatchFilesAtOnce"))  # Lambda's own least
+    for mapping in mappings:
+        queue = resources[mapping["EventSourceArn"]["Fn::GetAtt"][0]]["Properties"]
+        function = resources[mapping["FunctionName"]["Ref"]]["Properties"]
+        assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
+        assert mapping["BatchSize"] == 1
+    # S3 sends a test message to each queue when it is told of them: the queues must let it, and be there first.
+    assert (
+        resources["DataBucket"]["DependsOn"] == ["IngressPolicy"]
+        or "IngressPolicy" in resources["DataBucket"]["DependsOn"]
+    )
+    allow = resources["IngressPolicy"]["Properties"]["PolicyDocument"]["Statement"][0]
+    assert allow["Principal"] == {"Service": "s3.amazonaws.com"}
+    assert {r["Fn::GetAtt"][0] for r in allow["Resource"]} == fed
+
+
 def test_a_stack_without_an_mlflow_server_is_refused() -> None:
     """No default points at the function itself; who brings no server and lets none be made is told before anything is created."""
     assert PARAMETERS["MlflowTrackingUri"]["Default"] == ""
@@ -316,6 +357,7 @@ def _calls() -> Iterator[tuple[str, str, set[str]]]:
         "_sqs": "sqs",
         "_sfn": "stepfunctions",
         "_logs": "logs",
+        "_events": "events",
     }
     for source in (ROOT / "layers" / "core" / "dropforge" / "adapters").glob("*.py"):
         for node in ast.walk(ast.parse(source.read_text())):

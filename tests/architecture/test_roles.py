@@ -19,6 +19,8 @@ RESOURCES: dict[str, Any] = load_template(ROOT / "template.yaml")["Resources"]
 READ, WRITE = "s3:GetObject", "s3:PutObject"
 # Actions that know no resource types; for them `*` is the only resource there is. Nothing else may name it.
 CLOSE = ("s3:DeleteObject", "data/uploads/open/*")  # entries of the index
+# What Lambda needs to poll a function's queue under that function's role; the function itself shortens what failed.
+POLLED = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility")
 WITHOUT_RESOURCES = {
     "states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat",  # the task token is the right
     "ecr:GetAuthorizationToken",
@@ -27,6 +29,7 @@ WITHOUT_RESOURCES = {
 # The reviewed list: what each role may do, and where. A change here is a change of what the system may do.
 REVIEWED: dict[str, set[tuple[str, str]]] = {
     "AnalyzeFunction": {
+        ("events:PutEvents", "bus"),
         (READ, "data/incoming/*"), ("s3:GetObjectVersion", "data/incoming/*"),
         (READ, "data/config/*"), (WRITE, "data/config/settings-*.yaml"), (READ, "data/decisions/*"),
         *((a, f"data/{room}/*") for a in (READ, WRITE) for room in ("datasets", "uploads", "quarantine")),
@@ -34,22 +37,27 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         (READ, "data/serving/active.json"), ("s3:ListBucket", "data"), CLOSE,
         *((a, f"artifacts/{room}/*") for a in (READ, WRITE) for room in ("reports", "mlflow")),
         ("s3:ListBucket", "artifacts"), ("states:StartExecution", "stateMachine"),
+        *((f"sqs:{a}", "UploadsQueue") for a in POLLED),
     },
     "RecoverFunction": {
+        ("events:PutEvents", "bus"),
         (READ, "data/uploads/*"), (WRITE, "data/uploads/*"), CLOSE, (READ, "data/config/settings.yaml"), (READ, "data/datasets/*"),
         ("s3:ListBucket", "data"), ("s3:ListBucketVersions", "data"),
-        ("lambda:InvokeFunction", "AnalyzeFunction"), ("lambda:InvokeFunction", "BatchFunction"),
+        *((f"sqs:{a}", q) for a in ("SendMessage", "GetQueueAttributes") for q in ("UploadsQueue", "BatchQueue")),
         ("states:StartExecution", "stateMachine"), ("states:DescribeExecution", "execution"),
     },
     "BatchFunction": {
+        ("events:PutEvents", "bus"),
         (READ, "data/batch/*"), ("s3:GetObjectVersion", "data/batch/*"), (READ, "data/config/settings.yaml"),
         (READ, "data/serving/active.json"), (READ, "data/uploads/*"),
         (READ, "data/integrity/*"),
         *((WRITE, f"data/{room}/*") for room in ("uploads", "predictions", "quarantine")),
         (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "data"), CLOSE,
         ("s3:ListBucket", "artifacts"), ("lambda:InvokeFunction", "PredictPythonFunction"),
+        *((f"sqs:{a}", "BatchQueue") for a in POLLED),
     },
     "ConcludeFunction": {
+        ("events:PutEvents", "bus"),
         (READ, "data/uploads/*"), (WRITE, "data/uploads/*"), (READ, "data/config/*"), ("s3:ListBucket", "data"), CLOSE,
         (READ, "data/integrity/*"), (WRITE, "data/integrity/*"),  # nobody else writes there
         (READ, "data/serving/*"), (WRITE, "data/serving/*"),  # a switch by promotion.auto_promote
@@ -57,6 +65,7 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         (READ, "artifacts/reports/*/report.html"), (WRITE, "artifacts/reports/*/report.html"),
     },
     "ControlFunction": {
+        ("events:PutEvents", "bus"),
         (WRITE, "data/incoming/*"), (WRITE, "data/batch/*"), (WRITE, "data/labels/*"),
         (READ, "data/decisions/*"), (WRITE, "data/decisions/*"),
         (READ, "data/datasets/history.json"), (READ, "data/datasets/reference.json"),
@@ -151,29 +160,36 @@ REACHES: dict[str, dict[str, set[str]]] = {
     "AnalyzeFunction": {
         "S3Store": {"get", "get_if_changed", "put", "download", "upload", "stat", "list", "delete"},
         "StepFunctionsWorkflow": {"start"},
+        "EventBridgeBus": {"put"},
+        "SqsQueue": {"extend"},
         "Secrets": {"read"},
     },
     "RecoverFunction": {
         "S3Store": {"get", "put", "stat", "list", "versions", "delete"},
         "StepFunctionsWorkflow": {"start", "status"},
-        "LambdaFunction": {"send"},
+        "SqsQueue": {"send", "depth"},
+        "EventBridgeBus": {"put"},
     },
     "ConcludeFunction": {
         "S3Store": {"get", "put", "stat", "list", "delete"},
         "Secrets": {"read"},
         "KmsKey": {"generate", "verify"},
+        "EventBridgeBus": {"put"},
     },
     "ControlFunction": {
         "S3Store": {"get", "get_if_changed", "put", "stat", "list", "presign_get", "presign_post"},
         "SqsQueue": {"depth"},
         "Secrets": {"read"},
         "CloudWatchLogs": {"read"},
+        "EventBridgeBus": {"put"},
         "KmsKey": {"generate", "verify", "created_at"},
     },
     "PredictFunction": {"S3Store": {"get", "get_if_changed", "put"}, "LambdaFunction": {"invoke"}},
     "BatchFunction": {
         "S3Store": {"get", "put", "download", "upload", "stat", "list", "delete"},
         "LambdaFunction": {"invoke"},
+        "SqsQueue": {"extend"},
+        "EventBridgeBus": {"put"},
     },
     "PredictPythonRole": {"S3Store": {"get"}},
     "TrainingRole": {
@@ -198,6 +214,7 @@ SERVICES = {
     "_sfn": "states",
     "_logs": "logs",
     "_kms": "kms",
+    "_events": "events",
 }
 # Methods that no deployed part calls: lifecycle rules are written by `dropforge apply`, with the credentials of whoever runs it.
 NOBODYS = {("BucketLifecycle", "apply")}
@@ -241,6 +258,7 @@ def _place(resource: Any) -> str:
         return found[1]
     ends = {
         ":${Api}/*": "api",
+        ":event-bus/default": "bus",
         ":task-definition/${ProjectName}-training:*": "training tasks",
         ":repository/${ProjectName}-*": "images",
     }

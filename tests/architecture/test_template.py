@@ -162,20 +162,18 @@ class _ManagedPolicies:
 
 
 def test_nothing_the_system_writes_can_start_an_analysis() -> None:
-    """Only `incoming/` and a person's `decisions/` notify, and only the API may write there."""
-    rules = [
-        e["Properties"]["Filter"]["S3Key"]["Rules"]
-        for e in FUNCTIONS["AnalyzeFunction"]["Events"].values()
-        if e["Type"] == "S3"
-    ]
-    assert rules == [[{"Name": "prefix", "Value": prefix}] for prefix in ("incoming/", "decisions/")]
+    """Only `incoming/`, `batch/` and a person's `decisions/` notify, and only the API may write there."""
+    by_queue = RESOURCES["DataBucket"]["Properties"]["NotificationConfiguration"]["QueueConfigurations"]
+    told = [e["Properties"] for p in FUNCTIONS.values() for e in p.get("Events", {}).values() if e["Type"] == "S3"]
+    rules = [e["Filter"]["S3Key"]["Rules"] for e in (*by_queue, *told)]
+    assert rules == [[{"Name": "prefix", "Value": prefix}] for prefix in ("incoming/", "batch/", "decisions/")]
     writers = {
         name
         for name, properties in {**FUNCTIONS, "TrainingRole": RESOURCES["TrainingRole"]["Properties"]}.items()
         for policy in properties["Policies"]
         for statement in policy.get("PolicyDocument", policy)["Statement"]
         if "s3:PutObject" in statement.get("Action", ())
-        and any(f"/{p}/" in json.dumps(statement["Resource"]) for p in ("incoming", "decisions"))
+        and any(f"/{p}/" in json.dumps(statement["Resource"]) for p in ("incoming", "batch", "decisions"))
     }
     assert writers == {"ControlFunction"}
 
@@ -190,7 +188,10 @@ def test_buckets_are_closed_and_encrypted() -> None:
 
 
 def test_a_lost_event_leaves_a_trace() -> None:
-    """Failed analyses go to a queue, and so does a job that no worker could finish."""
+    """Events that failed every time go to a queue, however they came, and so does a job that no worker could finish."""
+    for queue in ("UploadsQueue", "BatchQueue"):
+        redrive = RESOURCES[queue]["Properties"]["RedrivePolicy"]
+        assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["FailedEventsQueue", "Arn"]}
     failure = FUNCTIONS["AnalyzeFunction"]["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]
     assert RESOURCES[failure["Destination"]["Fn::GetAtt"][0]]["Type"] == "AWS::SQS::Queue"
     assert RESOURCES["TrainingQueue"]["Properties"]["RedrivePolicy"]["maxReceiveCount"] >= 2

@@ -21,7 +21,8 @@ import pytest
 from dropforge import retry_limits
 from dropforge.adapters.sqs import SqsQueue
 from dropforge.environment import Environment
-from dropforge.messages import JobResult, TrainingBudget, TrainingJob
+from dropforge.events import notification
+from dropforge.messages import JobResult, TrainingBudget, TrainingJob, UploadEvent
 from dropforge_cli.recovery import redriven
 from dropforge_local.memory import MemoryStore, MemoryWorkflow
 from dropforge_training import worker as module
@@ -71,6 +72,8 @@ class _Queues:
             QueueName=name, Attributes={"VisibilityTimeout": "60", "RedrivePolicy": json.dumps(policy)}
         )["QueueUrl"]
         self.failed = self.sqs.create_queue(QueueName=f"{name}-failed")["QueueUrl"]
+        self.uploads = self.sqs.create_queue(QueueName=f"{name}-uploads")["QueueUrl"]
+        self.files = self.sqs.create_queue(QueueName=f"{name}-batch")["QueueUrl"]
         self.queue = SqsQueue(self.sqs, self.url)
 
     def outputs(self) -> dict[str, str]:
@@ -78,6 +81,8 @@ class _Queues:
             "TrainingQueueUrl": self.url,
             "TrainingDeadLetterQueueUrl": self.dead,
             "FailedEventsQueueUrl": self.failed,
+            "UploadsQueueUrl": self.uploads,
+            "BatchQueueUrl": self.files,
             "AnalyzeFunction": "analyze",
         }
 
@@ -162,8 +167,12 @@ def test_what_gave_up_is_delivered_again(queues: _Queues, times: Times, figure: 
         def invoke(self, *, Payload: str, **_: str) -> None:  # noqa: N803 - boto3's name
             self.got += [record["s3"]["object"]["size"] for record in json.loads(Payload)["Records"]]
 
+    for folder in ("incoming", "batch"):  # as they lay in the queues of analyze and batch
+        upload = UploadEvent(bucket="data", key=f"{folder}/a.csv", version="v")
+        queues.sqs.send_message(QueueUrl=queues.failed, MessageBody=json.dumps(notification(upload)))
     functions = _Functions()
-    assert redriven(queues.sqs, functions, queues.outputs()) == {"events": count, "jobs": count}
+    assert redriven(queues.sqs, functions, queues.outputs()) == {"events": count + 2, "jobs": count}
+    assert [queues.depth(u) for u in (queues.uploads, queues.files)] == [1, 1]
     assert sorted(functions.got) == list(range(count))
     assert [queues.depth(u) for u in (queues.url, queues.dead, queues.failed)] == [count, 0, 0]
     assert redriven(queues.sqs, functions, queues.outputs()) == {"events": 0, "jobs": 0}

@@ -11,7 +11,7 @@ import pytest
 from dropforge import retry_limits
 from dropforge.adapters.s3 import S3Store
 from dropforge.steps.recovery import RecoveryPorts, recover
-from dropforge_local.memory_function import MemoryFunction
+from dropforge_local.memory_function import MemoryEventQueue
 from harness.dying import ProcessFunction
 from harness.processes import s3_store
 from harness.world import World, table
@@ -30,7 +30,7 @@ def test_a_deadly_upload_fails_and_the_younger_ones_finish(
     """
     world = World(s3_store(emulator))
     analyze = ProcessFunction(emulator, how)
-    ports = RecoveryPorts(world.ports, analyze, MemoryFunction(lambda event: event))
+    ports = RecoveryPorts(world.ports, analyze, MemoryEventQueue())
     recover(ports, older_than=timedelta(0))  # what other tests left in this bucket
     analyze.sent.clear()
     seed = 7000 + 50 * ["exit", "kill", "memory"].index(how)
@@ -39,7 +39,7 @@ def test_a_deadly_upload_fails_and_the_younger_ones_finish(
     died = 0
     for number in range(retry_limits.ATTEMPTS + 1):
         recover(ports, older_than=timedelta(0))
-        mine = [p for p in analyze.sent if b"deadly" in p or b"younger" in p]
+        mine = [p for p in analyze.sent if "deadly" in p or "younger" in p]
         analyze.sent = mine
         died += analyze.deliver().count(False)
         if number == 0:

@@ -16,7 +16,6 @@ from dropforge import settings_store
 from dropforge.bootstrap import World
 from dropforge.environment import Environment
 from dropforge_local.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking, MemoryWorkflow
-from dropforge_local.memory_function import MemoryFunction
 
 ROOT = Path(__file__).parents[2]
 DATA = "dropforge-data-000000000000-us-east-1"
@@ -35,8 +34,6 @@ def world() -> World:
         data_bucket=DATA,
         artifact_bucket="artifacts",
         mlflow_tracking_uri="http://127.0.0.1:1",
-        analyze_function="analyze",
-        batch_function="batch",
     )
     made = World(env)
     tracking = MemoryTracking()
@@ -47,8 +44,7 @@ def world() -> World:
         "registry": MemoryRegistry(tracking),
     }
     vars(made).update(fakes)  # where cached_property keeps what it built
-    functions = {name: MemoryFunction(lambda event: event) for name in ("analyze", "batch")}
-    vars(made).update(functions=functions, function=functions.__getitem__)
+    vars(made).update(uploads_queue=MemoryQueue(), batch_queue=MemoryQueue())
     vars(made)["tracking"] = lambda _experiment: tracking
     settings_store.apply(made.store, DATA, (ROOT / "settings.yaml").read_bytes())
     return made

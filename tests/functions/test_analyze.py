@@ -9,14 +9,31 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropforge import identity
+from dropforge import identity, retry_limits
+from dropforge.adapters.memory import MemoryQueue
+from dropforge.errors import InvalidRequest, Unavailable
 from dropforge.events import uploads_in
 from dropforge.uploads import UploadRecord
 
 ROOT = Path(__file__).parents[2]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Unanswered:
+    """A store that is away."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise Unavailable("the store does not answer", code="unavailable")
 
 
 def test_keys_are_decoded(event: Any) -> None:
@@ -64,17 +81,65 @@ def test_a_file_to_be_scored_is_read_from_its_own_event(load: Any, event: Any) -
     assert load("batch").handler(event("s3_test"), None) == {"uploads": {}}
 
 
-def test_recovery_sends_events_to_the_function_that_gets_them(load: Any, event: Any, world: Any) -> None:
+def test_recovery_sends_events_to_the_queue_of_the_function_that_gets_them(load: Any, event: Any, world: Any) -> None:
     """Of an object without a record; what it sends is a notification the function reads, and only that function gets it."""
     world.store.put(f"s3://{world.env.data_bucket}/batch/a.csv", b"x")
     world.store.put(f"s3://{world.env.data_bucket}/incoming/b.csv", b"x")
     done = load("recover").handler({"older_than_minutes": 0}, None)["recovered"]
     assert len(done) == 2
-    for name, key in (("analyze", "incoming/b.csv"), ("batch", "batch/a.csv")):
-        (sent,) = world.functions[name].sent
-        (upload,) = uploads_in(json.loads(sent))
+    for queue, key in ((world.uploads_queue, "incoming/b.csv"), (world.batch_queue, "batch/a.csv")):
+        assert queue.depth() == 1
+        (upload,) = uploads_in(json.loads(queue.receive(wait_seconds=0, visibility_seconds=1).body))
         assert upload.key == key
         assert identity.upload_id(upload.bucket, upload.key, upload.version) in done
+
+
+def _by_queue(body: str, receipt: str = "r", receives: int = 1) -> dict[str, Any]:
+    """What Lambda hands to a function for a message of its queue."""
+    attributes = {"ApproximateReceiveCount": str(receives)}
+    record = {"messageId": "m", "receiptHandle": receipt, "body": body, "attributes": attributes}
+    return {"Records": [{**record, "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:us-east-1:0:q"}]}
+
+
+@pytest.mark.parametrize(("name", "recorded"), [("analyze", "s3_put"), ("batch", "batch_put")])
+def test_an_event_comes_by_a_queue(load: Any, event: Any, name: str, recorded: str) -> None:
+    """Inside a message of SQS it is what it is by itself; the queue's test event is none."""
+    handler = load(name).handler
+    assert handler(_by_queue(json.dumps(event(recorded))), None) == handler(event(recorded), None)
+    assert handler(_by_queue(json.dumps(event("s3_test"))), None) == {"uploads": {}}
+
+
+@pytest.mark.parametrize(("name", "recorded"), [("analyze", "s3_put"), ("batch", "batch_put")])
+def test_an_event_that_fails_comes_again_soon(load: Any, event: Any, world: Any, name: str, recorded: str) -> None:
+    """The error is Lambda's to see, so that the message stays; its time in hiding is a minute, and doubles with each receive."""
+    queue = MemoryQueue(clock := Clock())
+    vars(world).update({"uploads_queue" if name == "analyze" else "batch_queue": queue})
+    queue.send(json.dumps(event(recorded)))
+    del world.store  # what answers no more: the bucket
+    vars(world)["store"] = Unanswered()
+    for receives in (1, 2, 3):
+        message = queue.receive(wait_seconds=0, visibility_seconds=retry_limits.EVENT_HIDDEN_SECONDS)
+        assert message is not None
+        with pytest.raises(Unavailable):
+            load(name).handler(_by_queue(message.body, message.receipt, message.receives), None)
+        pause = 60 * 2 ** (receives - 1)
+        clock.now += pause - 1
+        assert queue.receive(wait_seconds=0, visibility_seconds=1) is None
+        clock.now += 1
+
+
+@pytest.mark.parametrize("body", ["no JSON", "[]", "3"])
+def test_a_message_that_is_no_event_becomes_a_dead_letter(load: Any, body: str) -> None:
+    """It is refused each time it comes, never taken for an empty event, which would be deleted."""
+    with pytest.raises(InvalidRequest):
+        load("analyze").handler(_by_queue(body, receipt=""), None)
+
+
+def test_a_batch_of_messages_is_refused(load: Any, event: Any) -> None:
+    """One that failed would bring those back that were done."""
+    one = _by_queue(json.dumps(event("s3_test")))
+    with pytest.raises(InvalidRequest, match="2 messages"):
+        load("analyze").handler({"Records": one["Records"] * 2}, None)
 
 
 def test_recovery_works_where_the_others_break() -> None:

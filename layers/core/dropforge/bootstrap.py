@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,9 @@ from dropforge import keys, observability
 from dropforge.environment import Environment
 
 if TYPE_CHECKING:
-    from dropforge.ports import Function, Logs, MacKey, ObjectStore, Queue, Registry, Tracking, Workflow
+    from dropforge.ports import EventBus, Function, Logs, MacKey, ObjectStore, Queue, Registry, Tracking, Workflow
     from dropforge.settings import Settings
+    from dropforge.system_events import SystemEvent
     from dropforge.uploads import UploadBook
 
 
@@ -21,6 +23,7 @@ class World:
 
     def __init__(self, env: Environment) -> None:
         self.env = env
+        self._log = logging.getLogger("dropforge")
 
     @cached_property
     def store(self) -> ObjectStore:
@@ -31,11 +34,25 @@ class World:
 
     @cached_property
     def queue(self) -> Queue:
+        """Training jobs."""
+        return self._queue("training_queue_url")
+
+    @cached_property
+    def uploads_queue(self) -> Queue:
+        """Events of uploads."""
+        return self._queue("uploads_queue_url")
+
+    @cached_property
+    def batch_queue(self) -> Queue:
+        """Events of files to be scored."""
+        return self._queue("batch_queue_url")
+
+    def _queue(self, variable: str) -> Queue:
         from dropforge.adapters.aws import client
         from dropforge.adapters.sqs import SqsQueue
 
-        self.env.require("training_queue_url")
-        return SqsQueue(client("sqs", self.env), self.env.training_queue_url)
+        self.env.require(variable)
+        return SqsQueue(client("sqs", self.env), getattr(self.env, variable))
 
     @cached_property
     def workflow(self) -> Workflow:
@@ -63,7 +80,8 @@ class World:
 
     def log(self, service: str) -> logging.Logger:
         """The process's logger, at the level and with the metrics namespace of the environment."""
-        return observability.logger(service, self.env.log_level, self.env.metrics_namespace)
+        self._log = observability.logger(service, self.env.log_level, self.env.metrics_namespace)
+        return self._log
 
     @cached_property
     def logs(self) -> Logs:
@@ -72,6 +90,28 @@ class World:
 
         self.env.require("log_group_prefix")
         return CloudWatchLogs(client("logs", self.env))
+
+    @cached_property
+    def event_bus(self) -> EventBus:
+        """Where system events go."""
+        from dropforge.adapters.aws import client
+        from dropforge.adapters.eventbridge import EventBridgeBus
+
+        return EventBridgeBus(client("events", self.env), f"dropforge.{self.env.project_name}")
+
+    def announce(self, make: Callable[[str], SystemEvent | None]) -> None:
+        """Put the event that `make` gives for the project's name, if any; none where no project is named. Never raises.
+
+        What the event tells of has happened already: it must not be undone, or done twice, because nobody could be told.
+        """
+        if not self.env.project_name:
+            return
+        try:
+            event = make(self.env.project_name)
+            if event is not None:
+                self.event_bus.put(event)
+        except Exception as error:
+            self._log.warning("not announced", extra={"why": f"{type(error).__name__}: {error}"[:500]})
 
     def python_function(self) -> Function | None:
         """The function that runs models without a graph; None when none is deployed. Asked for when such a model is."""
@@ -116,10 +156,11 @@ class World:
 
     @cached_property
     def uploads(self) -> UploadBook:
+        from dropforge.steps import announce
         from dropforge.uploads import UploadBook
 
         self.env.require("data_bucket")
-        return UploadBook(self.store, self.env.data_bucket)
+        return UploadBook(self.store, self.env.data_bucket, lambda record: announce.upload_ended(record, self.announce))
 
     def settings(self, uri: str = "") -> Settings:
         """The settings in force, or those a job names. Read anew on each call: they are data and may change."""

@@ -21,12 +21,13 @@ class Environment:
     mlflow_tracking_uri: str = ""
     mlflow_secret_arn: str = ""
     metrics_namespace: str = ""
+    project_name: str = ""  # of system events; empty: none are put
     state_machine_arn: str = ""
     training_queue_url: str = ""
     training_log_group: str = ""
     log_group_prefix: str = ""
-    analyze_function: str = ""  # gets the events of uploads again, from recovery
-    batch_function: str = ""  # those of files to be scored
+    uploads_queue_url: str = ""  # events of uploads, for analyze
+    batch_queue_url: str = ""  # those of files to be scored, for batch
     python_function: str = ""  # runs the models that Python alone can run; empty: none is deployed
     history_key: str = (
         ""  # of the deployment history: ARN of an HMAC key of KMS, or file:PATH; empty: entries have no MAC

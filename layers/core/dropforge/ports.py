@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:  # messages bring pydantic, which the prediction path does without
     from dropforge.messages import ModelVersion
+    from dropforge.system_events import SystemEvent
 
 REQUESTS_AT_ONCE: Final = 16  # to the store, of one process that reads several objects for one answer
 
@@ -114,14 +115,28 @@ class Queue(Protocol):
         """Approximate number of messages that wait or are in work."""
 
 
+class EventQueue(Protocol):
+    """A queue with a function behind it, as far as those need it who send events."""
+
+    def send(self, body: str) -> None:
+        """JSON in, later: returns when the event is accepted, before the function has seen it. Raises Unavailable."""
+
+    def depth(self) -> int:
+        """Approximate number of events that wait or are in work."""
+
+
+class EventBus(Protocol):
+    """Where other systems hear of this one. At least once, unordered."""
+
+    def put(self, event: SystemEvent) -> None:
+        """Raises Unavailable when the bus does not take it."""
+
+
 class Function(Protocol):
     """Another function of the system."""
 
     def invoke(self, payload: bytes) -> bytes:
         """JSON in, JSON out. Raises Unavailable when it fails, is busy or does not answer in time."""
-
-    def send(self, payload: bytes) -> None:
-        """JSON in, later: returns when the event is accepted, before the function has seen it. Raises Unavailable."""
 
 
 class MacKey(Protocol):

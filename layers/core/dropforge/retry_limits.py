@@ -14,15 +14,22 @@ FUNCTION_SECONDS: Final = 900  # Timeout of the functions: an attempt that began
 RESERVE_SECONDS: Final = 30  # of an invocation, kept for recording why it stopped
 
 # --- one upload --------------------------------------------------------------------------------------------------------
-EVENT_DELIVERIES: Final = 3  # of one event by Lambda: the first and MaximumRetryAttempts
-ATTEMPTS: Final = EVENT_DELIVERIES  # that ended with a defect, out of memory or out of time; then the upload fails
+EVENT_DELIVERIES: Final = 3  # of a decision's or a schedule's event by Lambda: the first and MaximumRetryAttempts
+EVENT_RECEIVES: Final = (
+    5  # of an upload's event from its queue, then it is a dead letter: attempts, and throttled calls
+)
+EVENT_PAUSE_SECONDS: Final = 60  # before the second receive; doubled for each one after it
+EVENT_HIDDEN_SECONDS: Final = 6 * FUNCTION_SECONDS  # of a received event, as Lambda asks of queues it polls
+ATTEMPTS: Final = 3  # that ended with a defect, out of memory or out of time; then the upload fails
 OUTAGES: Final = 60  # attempts ended by a dependency that did not answer; with recovery's pauses more than a day
 EXECUTIONS: Final = 4  # of the training workflow, each of which ended without a conclusion
 
 # --- recovery ----------------------------------------------------------------------------------------------------------
-# Longer than the longest honest chain: three deliveries of 15 minutes with Lambda's pauses of 1 and 2 minutes between them.
+# Longer than the longest honest chain: three attempts of 15 minutes with pauses of 1 and 2 minutes between them.
 RECOVERY_AFTER: Final = timedelta(minutes=60)
-RECOVERED_AT_ONCE: Final = 200  # uploads of each stage that one recovery looks at, the oldest first
+RECOVERED_AT_ONCE: Final = (
+    200  # uploads of each stage that one recovery looks at, the oldest first; events in a queue it fills
+)
 SCANNED_AT_ONCE: Final = (
     20_000  # object versions that one recovery looks at for missed events; the next one goes on there
 )
@@ -35,3 +42,8 @@ REWRITE_PAUSE_SECONDS: Final = 0.02  # times the number of the try, drawn at ran
 JOB_RECEIVES: Final = (
     4  # one less than maxReceiveCount of the training queue: the one after it answers for workers that died
 )
+
+
+def event_pause(receives: int) -> int:
+    """Seconds before an event that failed on its `receives`-th receive is received again."""
+    return min(EVENT_PAUSE_SECONDS * 2 ** (max(receives, 1) - 1), EVENT_HIDDEN_SECONDS)

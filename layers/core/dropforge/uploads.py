@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
@@ -183,9 +183,13 @@ class UploadRecord(BaseModel):
 class UploadBook:
     """Reads and moves state records, and keeps their index. Safe under concurrent writers: the loser re-reads and re-decides."""
 
-    def __init__(self, store: ObjectStore, bucket: str) -> None:
+    def __init__(
+        self, store: ObjectStore, bucket: str, ended: Callable[[UploadRecord], None] = lambda _record: None
+    ) -> None:
+        """`ended` hears of each record after the write that ended it; it must not raise."""
         self._store = store
         self._bucket = bucket
+        self._ended = ended
         self.index = UploadIndex(store, bucket)
 
     def uri(self, upload_id: str) -> str:
@@ -387,6 +391,8 @@ class UploadBook:
             return False
         for uri in before - after:
             self._store.delete(uri)
+        if updated.terminal and not current.terminal:
+            self._ended(updated)
         return True
 
     def _entries(self, record: UploadRecord) -> set[str]:

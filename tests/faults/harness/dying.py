@@ -24,12 +24,12 @@ _PROCESSES = multiprocessing.get_context("forkserver")
 
 
 class ProcessFunction:
-    """A `Function` whose every call is a process; what is sent is delivered by `deliver`, once."""
+    """A queue of events whose function is a process for every call; what is sent is delivered by `deliver`, once."""
 
     def __init__(self, port: int, how: str) -> None:
         self._port = port
         self._how = how
-        self.sent: list[bytes] = []
+        self.sent: list[str] = []
 
     def invoke(self, payload: bytes) -> bytes:
         """Raises Unavailable when the process died, as Lambda says it to a caller."""
@@ -40,17 +40,20 @@ class ProcessFunction:
             raise Unavailable(f"the process ended with {process.exitcode}", code="function_failed")
         return b"null"
 
-    def send(self, payload: bytes) -> None:
-        self.sent.append(payload)
+    def send(self, body: str) -> None:
+        self.sent.append(body)
+
+    def depth(self) -> int:
+        return len(self.sent)
 
     def deliver(self) -> list[bool]:
         """Whether each call came back, in the order sent."""
         sent, self.sent = self.sent, []
-        return [self._returned(payload) for payload in sent]
+        return [self._returned(body) for body in sent]
 
-    def _returned(self, payload: bytes) -> bool:
+    def _returned(self, body: str) -> bool:
         try:
-            self.invoke(payload)
+            self.invoke(body.encode())
         except Unavailable:
             return False
         return True

@@ -14,7 +14,7 @@ from dropforge.steps.analyze import Ports, analyze
 from dropforge.steps.recovery import RecoveryPorts, recover
 from dropforge.uploads import UploadBook, UploadRecord
 from dropforge_local.memory import MemoryStore, MemoryTracking, MemoryWorkflow
-from dropforge_local.memory_function import MemoryFunction
+from dropforge_local.memory_function import MemoryEventQueue
 
 SETTINGS = (
     b"project: demo\ndata: {target: label}\nmodels: [{name: forest, class: a.b:C}, {name: boost, class: a.b:D}]\n"
@@ -61,10 +61,10 @@ class World:
     def recover(self, older_than: timedelta = timedelta(0), ports: Ports | None = None, **how: Any) -> dict[str, str]:
         """Recovery, and what it sent delivered once. `ports`: sick ones."""
         steps = ports or self.ports
-        analyze_function = MemoryFunction(lambda event: [analyze(e, steps).state for e in uploads_in(event)])
-        recovery = RecoveryPorts(steps, analyze_function, MemoryFunction(lambda event: event))
+        uploads = MemoryEventQueue(lambda event: [analyze(e, steps).state for e in uploads_in(event)])
+        recovery = RecoveryPorts(steps, uploads, MemoryEventQueue())
         done = recover(recovery, older_than=older_than, **how)
-        analyze_function.deliver()
+        uploads.deliver()
         return done
 
     def record(self, event: UploadEvent) -> UploadRecord:

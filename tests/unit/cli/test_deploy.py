@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from dropforge import settings
 from dropforge.errors import SettingsError
 from dropforge_cli import deploy, idle_cost
 
@@ -151,3 +152,14 @@ def test_the_schedules_of_the_template_are_counted() -> None:
     assert f"{sum(calls.values()):,.0f} short calls a month" in page
     for what, usd in idle_cost.idle(ROOT, {}).items():
         assert f"| {what} | {usd:.2f} |" in page
+    more = idle_cost.idle(ROOT, {"MoreAlarms": "true"}).keys() - idle_cost.idle(ROOT, {}).keys()
+    assert [f"| with MoreAlarms=true: {what} | 1.90 |" in page for what in more] == [True]
+
+
+def test_the_page_has_the_costs_of_the_template() -> None:
+    """One upload, its training at most and 1,000 predictions, from memory sizes of template.yaml and prices of settings.yaml."""
+    page = (ROOT / "docs" / "aws.md").read_text()
+    shipped = settings.load((ROOT / "settings.yaml").read_bytes())
+    for what, parts in idle_cost.use(ROOT, shipped).items():
+        details = ", ".join(f"{part} {usd:.4f}" for part, usd in sorted(parts.items(), key=lambda p: -p[1]))
+        assert f"| {what} | {sum(parts.values()):.4f} | {details} |" in page

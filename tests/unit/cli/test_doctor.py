@@ -32,7 +32,13 @@ def target(monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
         monkeypatch.setenv(name, "test")
     with mock_aws():
         sqs = boto3.client("sqs", "us-east-1")
-        names = ("TrainingQueueUrl", "TrainingDeadLetterQueueUrl", "FailedEventsQueueUrl")
+        names = (
+            "UploadsQueueUrl",
+            "BatchQueueUrl",
+            "TrainingQueueUrl",
+            "TrainingDeadLetterQueueUrl",
+            "FailedEventsQueueUrl",
+        )
         yield _Amazon({n: sqs.create_queue(QueueName=n)["QueueUrl"] for n in names} | {"StackName": "p"})
 
 
@@ -47,8 +53,9 @@ def test_dead_letters_are_found(target: Target) -> None:
     sqs.send_message(QueueUrl=target.outputs["TrainingQueueUrl"], MessageBody="{}")
     sqs.send_message(QueueUrl=target.outputs["TrainingDeadLetterQueueUrl"], MessageBody="{}")
     found = list(checks.queues(target))
-    assert _levels(found) == {"training queue": "ok", "dead jobs": "bad", "failed events": "ok"}
-    assert target.outputs["TrainingDeadLetterQueueUrl"] in found[1].fix
+    queues = {"uploads queue": "ok", "batch queue": "ok", "training queue": "ok"}
+    assert _levels(found) == {**queues, "dead jobs": "bad", "failed events": "ok"}
+    assert target.outputs["TrainingDeadLetterQueueUrl"] in next(f for f in found if f.check == "dead jobs").fix
 
 
 def test_an_alarm_that_is_on_is_found(target: Target) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dropforge_local.packaging import folder_files, load_template, package, zip_files
+from dropforge_local.packaging import folder_files, leave_out_metric_math, load_template, package, zip_files
 
 TEMPLATE = """
 Resources:
@@ -22,6 +22,20 @@ Resources:
     Type: AWS::Serverless::Function
     Properties: {CodeUri: functions/one, Layers: [!Ref Core], Role: !GetAtt Role.Arn.Part}
 """
+
+
+def test_what_the_emulator_refuses_is_left_out() -> None:
+    """Alarms on expressions, and nothing else: with one of them MiniStack rolls the whole stack back."""
+    plain = {"Type": "AWS::CloudWatch::Alarm", "Properties": {"MetricName": "Errors"}}
+    template = {
+        "Resources": {
+            "A": plain,
+            "B": {"Type": "AWS::CloudWatch::Alarm", "Properties": {"Metrics": []}},
+            "C": {"Type": "X"},
+        }
+    }
+    leave_out_metric_math(template)
+    assert set(template["Resources"]) == {"A", "C"}
 
 
 @pytest.fixture

@@ -111,13 +111,18 @@ def test_the_limits_are_the_templates() -> None:
     loader = yaml.SafeLoader
     loader.add_multi_constructor("!", lambda *_: None)
     resources = yaml.load((ROOT / "template.yaml").read_text(), loader)["Resources"]  # noqa: S506 - a safe loader, see above
-    for name in ("AnalyzeFunction", "BatchFunction"):
-        properties = resources[name]["Properties"]
-        assert properties["Timeout"] == retry_limits.FUNCTION_SECONDS
-        assert properties["EventInvokeConfig"]["MaximumRetryAttempts"] == retry_limits.EVENT_DELIVERIES - 1
-    chain = (
-        retry_limits.EVENT_DELIVERIES * retry_limits.FUNCTION_SECONDS + 60 + 120
-    )  # Lambda's pauses between deliveries
-    assert retry_limits.RECOVERY_AFTER.total_seconds() > chain
+    for name, queue in (("AnalyzeFunction", "UploadsQueue"), ("BatchFunction", "BatchQueue")):
+        assert resources[name]["Properties"]["Timeout"] == retry_limits.FUNCTION_SECONDS
+        ingress = resources[queue]["Properties"]
+        assert ingress["VisibilityTimeout"] == retry_limits.EVENT_HIDDEN_SECONDS
+        assert ingress["RedrivePolicy"]["maxReceiveCount"] == retry_limits.EVENT_RECEIVES > retry_limits.ATTEMPTS
+    decisions = resources["AnalyzeFunction"]["Properties"]["EventInvokeConfig"]
+    assert decisions["MaximumRetryAttempts"] == retry_limits.EVENT_DELIVERIES - 1
+    for deliveries in (
+        retry_limits.ATTEMPTS,
+        retry_limits.EVENT_DELIVERIES,
+    ):  # with Lambda's pauses or ours between them
+        pauses = sum(retry_limits.event_pause(n) for n in range(1, deliveries))
+        assert retry_limits.RECOVERY_AFTER.total_seconds() > deliveries * retry_limits.FUNCTION_SECONDS + pauses
     redrive = resources["TrainingQueue"]["Properties"]["RedrivePolicy"]
     assert redrive["maxReceiveCount"] == retry_limits.JOB_RECEIVES + 1

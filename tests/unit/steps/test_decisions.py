@@ -15,7 +15,7 @@ from dropforge.settings import load
 from dropforge.steps import carry_out, decisions
 from dropforge.steps.recovery import RecoveryPorts, recover
 from dropforge.uploads import UploadRecord
-from dropforge_local.memory_function import MemoryFunction
+from dropforge_local.memory_function import MemoryEventQueue
 
 from .test_analyze import SETTINGS, World, _table
 
@@ -73,7 +73,7 @@ def test_an_upload_that_nobody_approves_trains_nothing(world: World) -> None:
     record = world.drop("poisoned.csv", POISONED)
     assert (record.state, record.verdict) == ("awaiting_approval", "warn")
     assert record.report_uri
-    nobody = MemoryFunction(lambda event: event)
+    nobody = MemoryEventQueue()
     recover(RecoveryPorts(world.ports, nobody, nobody), older_than=timedelta(0))
     assert nobody.sent == []
     assert world.book.get(record.upload_id).state == "awaiting_approval"

@@ -21,7 +21,7 @@ from dropforge.steps.retrain import resume
 from dropforge.steps.upload_ports import Ports
 from dropforge.uploads import RETRAIN, UploadBook, UploadRecord
 from dropforge_local.memory import MemoryStore, MemoryTracking, MemoryWorkflow
-from dropforge_local.memory_function import MemoryFunction
+from dropforge_local.memory_function import MemoryEventQueue
 
 SETTINGS = (
     b"project: demo\ndata: {target: label}\nmodels: [{name: forest, class: a.b:C}]\n"
@@ -51,8 +51,8 @@ class World:
             log=logging.getLogger("test"),
         )
         self.book = self.steps.book
-        self.analyze, self.batch = MemoryFunction(self._handle), MemoryFunction(lambda event: event)
-        self.ports = RecoveryPorts(self.steps, self.analyze, self.batch)
+        self.uploads, self.files = MemoryEventQueue(self._handle), MemoryEventQueue()
+        self.ports = RecoveryPorts(self.steps, self.uploads, self.files)
         self.worked: list[str] = []
 
     def _handle(self, event: Any) -> Any:
@@ -91,7 +91,7 @@ class World:
 
     def recover(self, older_than: timedelta = AT_ONCE) -> dict[str, str]:
         done = recover(self.ports, older_than=older_than)
-        self.analyze.deliver()
+        self.uploads.deliver()
         return done
 
 
@@ -126,7 +126,7 @@ def test_recovery_does_none_of_the_work(world: World) -> None:
     assert list(done.values()) == ["event sent again"]
     assert world.record(event).state == "received"
     assert world.worked == []
-    (sent,) = world.analyze.sent
+    (sent,) = world.uploads.sent
     (upload,) = uploads_in(json.loads(sent))
     assert (upload.bucket, upload.key, upload.version) == (event.bucket, event.key, event.version)
 
@@ -135,14 +135,26 @@ def test_a_file_to_be_scored_is_sent_to_its_own_function(world: World) -> None:
     """By the folder it lies in."""
     world.store.put("s3://data/batch/a.csv", b"x")
     recover(world.ports, older_than=AT_ONCE)
-    assert (len(world.analyze.sent), len(world.batch.sent)) == (0, 1)
+    assert (len(world.uploads.sent), len(world.files.sent)) == (0, 1)
+
+
+def test_recovery_adds_nothing_to_a_queue_that_is_full(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a burst its own event most likely still waits; the upload is on record, and its turn comes when the queue has room."""
+    monkeypatch.setattr(retry_limits, "RECOVERED_AT_ONCE", 2)
+    uploads = [world.put(f"{n}.csv", n) for n in range(4)]
+    for _ in range(3):
+        recover(world.ports, older_than=AT_ONCE)
+        assert len(world.uploads.sent) == 2
+    for _ in range(3):
+        world.recover()
+    assert {world.record(e).state for e in uploads} == {"training"}
 
 
 def test_a_lost_event_of_recovery_is_sent_by_the_next(world: World) -> None:
     """The upload is on record before its event is sent: that nobody got it changes nothing."""
     event = world.put("a.csv")
     recover(world.ports, older_than=AT_ONCE)
-    world.analyze.sent.clear()
+    world.uploads.sent.clear()
     assert world.recover()
     assert world.record(event).state == "training"
 
@@ -286,7 +298,7 @@ def test_a_search_for_lost_events_goes_on_where_it_stopped(world: World, monkeyp
     found: list[str] = []
     for _ in range(4):
         found += [i for i, done in recover(world.ports, older_than=AT_ONCE).items() if done == "event sent again"]
-        world.analyze.deliver()
+        world.uploads.deliver()
     assert sorted(found) == sorted(identity.upload_id(e.bucket, e.key, e.version) for e in events)
 
 

@@ -24,7 +24,7 @@ from dropforge.steps.rounds import Rounds
 from dropforge.steps.upload_ports import Ports
 from dropforge.uploads import UploadBook, UploadRecord
 from dropforge_local.memory import MemoryStore, MemoryTracking, MemoryWorkflow
-from dropforge_local.memory_function import MemoryFunction
+from dropforge_local.memory_function import MemoryEventQueue
 
 QUIET = 10  # seconds
 
@@ -255,7 +255,7 @@ def test_a_wait_that_died_is_started_again_by_recovery() -> None:
     for n in range(2):
         world.accept(n)
     world.workflow.executions["trigger-1"] = "FAILED"
-    nobody = MemoryFunction(lambda event: event)
+    nobody = MemoryEventQueue()
     told = recover(RecoveryPorts(world.ports, nobody, nobody), older_than=timedelta(0))
     assert "started again" in told["waiting"]
     world.wait(QUIET + 1)
@@ -266,7 +266,7 @@ def test_a_wait_that_dies_every_time_ends_with_a_reason() -> None:
     """After a few executions its uploads fail; what comes afterwards has a round of its own."""
     world = World()
     world.accept(0)
-    nobody = MemoryFunction(lambda event: event)
+    nobody = MemoryEventQueue()
     for _ in range(6):
         world.workflow.executions = dict.fromkeys(world.workflow.executions, "FAILED")
         recover(RecoveryPorts(world.ports, nobody, nobody), older_than=timedelta(0))

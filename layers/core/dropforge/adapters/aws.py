@@ -47,10 +47,11 @@ def client(service: str, env: Environment) -> Any:
         # Virtual: a presigned address then names the bucket's region. The global one redirects a new bucket's callers, without CORS.
         s3={"addressing_style": "path" if env.aws_endpoint_url else "virtual"},
         # A function that works too long for its caller is not asked a second time: the caller has no time left.
-        retries={"mode": "standard", "max_attempts": 0 if service == "lambda" else 5},
-        connect_timeout=5,
+        # An event nobody could be told of is no reason to keep a caller waiting.
+        retries={"mode": "standard", "max_attempts": {"lambda": 0, "events": 1}.get(service, 5)},
+        connect_timeout=2 if service == "events" else 5,
         max_pool_connections=REQUESTS_AT_ONCE,  # one more would open a connection, with its handshake, for each request
-        read_timeout={"sqs": 65, "lambda": 18}.get(service, 30),
+        read_timeout={"sqs": 65, "lambda": 18, "events": 2}.get(service, 30),
     )
     return boto3.client(
         service, endpoint_url=env.aws_endpoint_url or None, region_name=env.aws_region or None, config=config

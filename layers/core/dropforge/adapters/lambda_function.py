@@ -29,10 +29,6 @@ class LambdaFunction:
             )
         return body
 
-    def send(self, payload: bytes) -> None:
-        with translated(f"function {self._name}"), self._busy_is_unavailable():
-            self._lambda.invoke(FunctionName=self._name, Payload=payload, InvocationType="Event")
-
     @contextmanager
     def _busy_is_unavailable(self) -> Iterator[None]:
         try:

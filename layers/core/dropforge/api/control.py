@@ -13,6 +13,7 @@ from dropforge.errors import DropforgeError, InvalidRequest, NotFound
 from dropforge.serving import formats
 from dropforge.steps import (
     activity,
+    announce,
     browse,
     candidate,
     decisions,
@@ -72,9 +73,9 @@ def _set_model(w: World, request: http.Request) -> http.Response:
         "key": w.history_key,
     }
     if weight or shadow:
-        return http.Response(candidate.propose(*which, weight=weight, shadow=shadow, **common))
+        return _activated(w, request, candidate.propose(*which, weight=weight, shadow=shadow, **common))
     _publish(w)  # first: when it fails nothing was switched, and the same request can be sent again
-    return http.Response(switch.set_model(*which, **common))
+    return _activated(w, request, switch.set_model(*which, **common))
 
 
 def _beside(body: dict[str, Any]) -> tuple[float, bool]:
@@ -102,7 +103,7 @@ def _candidate(w: World, request: http.Request) -> http.Response:
         python=bool(w.env.python_function),
         key=w.history_key,
     )
-    return http.Response(decided)
+    return _activated(w, request, decided)
 
 
 def _rollback(w: World, request: http.Request) -> http.Response:
@@ -120,7 +121,12 @@ def _rollback(w: World, request: http.Request) -> http.Response:
         python=bool(w.env.python_function),
         key=w.history_key,
     )
-    return http.Response(done)
+    return _activated(w, request, done)
+
+
+def _activated(w: World, request: http.Request, answer: dict[str, Any]) -> http.Response:
+    announce.activation(answer, _by(request), w.announce)
+    return http.Response(answer)
 
 
 def _ledger(w: World, request: http.Request) -> http.Response:

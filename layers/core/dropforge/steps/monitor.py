@@ -34,7 +34,8 @@ from dropforge.errors import BundleRejected, Conflict, DropforgeError, NotFound
 from dropforge.ports import REQUESTS_AT_ONCE, ObjectStore
 from dropforge.serving.manifest import MANIFEST_FILE, BundleManifest
 from dropforge.settings import Settings
-from dropforge.steps import windows
+from dropforge.steps import announce, windows
+from dropforge.steps.announce import Announce, nobody
 from dropforge.steps.windows import Window
 from dropforge.uris import join
 
@@ -48,6 +49,7 @@ class MonitorPorts:
     store: ObjectStore
     data_bucket: str
     log: logging.Logger
+    announce: Announce = nobody
 
 
 def monitor(ports: MonitorPorts, today: date | None = None) -> dict[str, Any]:
@@ -237,9 +239,10 @@ class _Look:
             if w.key[0] != self.today.isoformat() or s["problem"]:
                 continue
             drift = [c["effect"] for c in s["predicted"] if c["effect"] is not None]
+            drifted = [c["name"] for c in s["features"] if c["outcome"] == "drift"]
             measured = {
                 "LiveRows": s["rows"],
-                "LiveDriftedColumns": sum(c["outcome"] == "drift" for c in s["features"]),
+                "LiveDriftedColumns": len(drifted),
                 "PredictionDrift": max(drift, default=None),
                 "LiveAccuracy": (s["score"] or {}).get("accuracy"),
                 "LiveRocAuc": (s["score"] or {}).get("roc_auc"),
@@ -253,6 +256,7 @@ class _Look:
                     "metrics": {k: v for k, v in measured.items() if v is not None},
                 },
             )
+            announce.drift(s["verdict"]["word"], drifted, self.ports.announce, window="/".join(w.key))
 
 
 def _finite(value: float | None) -> float | None:

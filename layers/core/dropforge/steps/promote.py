@@ -10,6 +10,7 @@ from dropforge.ports import MacKey, ObjectStore, Registry
 from dropforge.registry.aliases import CHALLENGER
 from dropforge.settings import Settings
 from dropforge.steps import active_version, switch, versions
+from dropforge.steps.announce import Announce, activation, nobody
 from dropforge.uploads import UploadBook
 
 
@@ -24,6 +25,7 @@ def automatically(
     log: logging.Logger,
     python: bool = True,
     key: MacKey | None = None,
+    announce: Announce = nobody,
 ) -> bool:
     """Label the challenger with the serving alias and switch to it, when `auto_promote` is on and the gate chose one.
 
@@ -38,7 +40,9 @@ def automatically(
     decided = book.get(conclusion.upload_id).promoted
     if decided is not None:
         return decided
-    promoted = _promote(conclusion, challenger.name, settings, store, registry, bucket, log, python=python, key=key)
+    promoted = _promote(
+        conclusion, challenger.name, settings, store, registry, bucket, log, python=python, key=key, announce=announce
+    )
     book.update(conclusion.upload_id, promoted=promoted)
     return promoted
 
@@ -54,6 +58,7 @@ def _promote(
     *,
     python: bool,
     key: MacKey | None,
+    announce: Announce,
 ) -> bool:
     alias = settings.serving.alias
     version = versions.resolve(CHALLENGER, model, settings, registry)
@@ -62,7 +67,7 @@ def _promote(
             store, bucket, active_version.active_of(version, alias, settings), python=python
         )  # before the alias moves
         versions.label(alias, version.name, version.version, settings=settings, registry=registry)
-        switch.set_model(
+        answer = switch.set_model(
             alias,
             model,
             settings=settings,
@@ -78,4 +83,5 @@ def _promote(
     except (BundleRejected, Conflict) as error:
         log.warning("the challenger was not promoted", extra={"code": error.code, "why": error.message})
         return False
+    activation(answer, "auto_promote", announce)
     return True

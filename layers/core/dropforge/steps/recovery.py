@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from dropforge import events, identity, keys, retry_limits, settings_store
 from dropforge.errors import Conflict, DropforgeError, NotFound
 from dropforge.messages import TrainingRequest
-from dropforge.ports import Function, ObjectStat
+from dropforge.ports import EventQueue, ObjectStat
 from dropforge.steps import rounds
 from dropforge.steps.attempt import exhausted, fail_exhausted
 from dropforge.steps.upload_ports import Ports
@@ -36,11 +36,11 @@ _PREFIXES: Final = (*"0123456789a", *(f"b{digit}" for digit in "0123456789abcdef
 
 @dataclass(frozen=True, slots=True)
 class RecoveryPorts:
-    """`analyze` and `batch`: the functions that get the events; the rest is what the steps share."""
+    """`uploads` and `files`: the queues of analyze and batch; the rest is what the steps share."""
 
     steps: Ports
-    analyze: Function
-    batch: Function
+    uploads: EventQueue
+    files: EventQueue
 
     @property
     def book(self) -> UploadBook:
@@ -50,8 +50,8 @@ class RecoveryPorts:
     def log(self) -> logging.Logger:
         return self.steps.log
 
-    def function(self, kind: Kind) -> Function:
-        return self.batch if kind == "batch" else self.analyze
+    def queue(self, kind: Kind) -> EventQueue:
+        return self.files if kind == "batch" else self.uploads
 
 
 class Progress(BaseModel):
@@ -94,8 +94,7 @@ def recover(
     for kind in FOLDERS:
         unknown, progress = _without_event(kind, progress, before, ports)
         for record in unknown:
-            # Opened first: if this event is lost too, the next recovery knows of the upload.
-            _note(done, record.upload_id, lambda record=record: _send(ports.book.open(record), ports), ports)  # type: ignore[misc]
+            _note(done, record.upload_id, lambda record=record: _open(record, ports), ports)  # type: ignore[misc]
     if progress != started:
         _write_progress(ports, progress)
     return done
@@ -136,7 +135,7 @@ def _again(entry: OpenUpload, before: datetime, ports: RecoveryPorts) -> str:
         return _train_again(record, ports)
     if record.stage in {"waiting", "approval"}:
         return ""  # its round is looked after as a whole; a person decides
-    if record.lease and datetime.fromisoformat(record.lease.began) > before:
+    if (record.lease and datetime.fromisoformat(record.lease.began) > before) or _is_full(record.kind, ports):
         return ""
     if exhausted(record):
         stage = "scoring" if record.kind == "batch" else "analysis"
@@ -144,11 +143,22 @@ def _again(entry: OpenUpload, before: datetime, ports: RecoveryPorts) -> str:
     return _send(ports.book.recover(record.upload_id), ports)
 
 
+def _open(record: UploadRecord, ports: RecoveryPorts) -> str:
+    # Opened first: if its event is lost or not sent now, the next recovery knows of the upload.
+    opened = ports.book.open(record)
+    return "" if _is_full(record.kind, ports) else _send(opened, ports)
+
+
+def _is_full(kind: Kind, ports: RecoveryPorts) -> bool:
+    """Whether so many events wait that this one's own may well be among them: recoveries must not pile up copies behind a burst."""
+    return ports.queue(kind).depth() >= retry_limits.RECOVERED_AT_ONCE
+
+
 def _send(record: UploadRecord, ports: RecoveryPorts) -> str:
     if record.key.startswith(RETRAIN):
-        ports.analyze.send(json.dumps({"retrain": {"upload_id": record.upload_id}}).encode())
+        ports.uploads.send(json.dumps({"retrain": {"upload_id": record.upload_id}}))
         return "retraining sent again"
-    ports.function(record.kind).send(json.dumps(events.notification(record.event())).encode())
+    ports.queue(record.kind).send(json.dumps(events.notification(record.event())))
     return "event sent again"
 
 

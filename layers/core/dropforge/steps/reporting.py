@@ -17,6 +17,7 @@ from dropforge.ports import RunInfo, Tracking
 from dropforge.serving.manifest import MANIFEST_FILE, BundleManifest
 from dropforge.serving.pointer import ActivePointer
 from dropforge.settings import Settings
+from dropforge.steps import announce
 from dropforge.steps.upload_ports import Ports
 from dropforge.uploads import UploadRecord
 from dropforge.uris import join
@@ -66,6 +67,7 @@ class Reporting:
         drifted = [c.name for c in report.drifted]
         measured = {"DriftedColumns": len(drifted)}
         self.ports.log.info("reported", extra={"verdict": report.verdict.word, "drifted": drifted, "metrics": measured})
+        announce.drift(report.verdict.word, drifted, self.ports.announce, upload_id=self.upload_id)
         return report, made
 
     def _importance(self) -> dict[str, float]:

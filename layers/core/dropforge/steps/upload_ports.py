@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dropforge.ports import ObjectStore, Tracking, Workflow
+from dropforge.steps.announce import Announce, nobody
 from dropforge.uploads import UploadBook
 
 
@@ -21,3 +22,4 @@ class Ports:
     data_bucket: str
     artifact_bucket: str
     log: logging.Logger
+    announce: Announce = nobody
