@@ -46,4 +46,4 @@ JOB_RECEIVES: Final = (
 
 def event_pause(receives: int) -> int:
     """Seconds before an event that failed on its `receives`-th receive is received again."""
-    return min(EVENT_PAUSE_SECONDS * 2 ** (max(receives, 1) - 1), EVENT_HIDDEN_SECONDS)
+    return min(EVENT_PAUSE_SECONDS << (max(receives, 1) - 1), EVENT_HIDDEN_SECONDS)
