@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,12 @@ def free_ports(count: int) -> list[int]:
     finally:
         for probe in probes:
             probe.close()
+
+
+@pytest.fixture(scope="session")
+def free() -> Callable[[int], list[int]]:
+    """Gives ports that nobody listens on."""
+    return free_ports
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dropforge import __version__
 from dropforge.errors import DropforgeError, Unavailable
 from dropforge_cli import (
     analyze,
+    backup,
     cloud,
     containers,
     cost,
@@ -79,6 +80,7 @@ for part in (
     containers,
     deploy,
     destroy,
+    backup,
     erase,
     doctor,
     events,

@@ -1,0 +1,72 @@
+"""The drill: a backup of the running system, another system with nothing in it, and the same predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dropforge.adapters.mlflow import MlflowRegistry
+from dropforge_cli.archive import Archive
+from dropforge_cli.backup import made, put_back
+from dropforge_local import cloud as local_cloud
+from dropforge_local.layout import Config
+
+pytestmark = pytest.mark.integration
+MODEL, ROWS = "adult-income-xgboost", 1000
+
+
+def _quiet(_what: str, _seconds: float) -> None:
+    """Progress of a start."""
+
+
+@pytest.fixture
+def empty(cloud: Any, tmp_path: Path, free: Callable[[int], list[int]]) -> Iterator[Config]:
+    """A local cloud of the same name in a folder of its own: no upload, no model, no worker."""
+    port, mlflow_port = free(2)
+    config = replace(cloud.config, home=tmp_path / "other", port=port, mlflow_port=mlflow_port, workers=0)
+    try:
+        yield config
+    finally:
+        local_cloud.down(config, _quiet)
+
+
+def _predictions(cloud: Any, rows: list[dict[str, str]]) -> list[Any]:
+    answer = cloud.target.call("POST", "/predict", json={"records": rows})
+    assert answer.status_code == 200, answer.text
+    found: list[Any] = answer.json()["predictions"]
+    return found
+
+
+def test_a_restored_system_answers_the_same(
+    cloud: Any, empty: Config, reference: dict[str, Any], adult_lines: list[str], tmp_path: Path
+) -> None:
+    """1,000 predictions, the deployment history with its key, the report, and MLflow with its aliases: as before, elsewhere."""
+    MlflowRegistry(cloud.outputs["MlflowUrl"]).set_alias(MODEL, "Production", "1")
+    assert cloud.target.call("POST", "/set_model", json={"alias": "Production"}).status_code == 200
+    header = adult_lines[0].split(",")
+    rows = [dict(zip(header, line.split(","), strict=True)) for line in adult_lines[-ROWS:]]
+    before = _predictions(cloud, rows)
+    history = cloud.target.call("GET", "/ledger").json()
+    archive = Archive(tmp_path / "backup")
+    made(cloud.target, archive, cloud.config.home)
+
+    other = type(cloud)(empty, local_cloud.up(empty, _quiet))
+    assert other.target.call("POST", "/predict", json={"records": rows[:1]}).status_code == 409  # no model
+    put_back(other.target, archive, empty.home, local_cloud.mlflow(empty).stop)
+    local_cloud.down(empty, _quiet)
+    other = type(cloud)(empty, local_cloud.up(empty, _quiet))
+
+    assert _predictions(other, rows) == before
+    assert other.target.call("GET", "/ledger").json() == history
+    assert other.target.call("GET", f"/reports/{reference['upload_id']}").status_code == 200
+    aliases = {
+        (v.name, v.version): set(v.aliases) for v in MlflowRegistry(other.outputs["MlflowUrl"]).versions([MODEL])
+    }
+    assert "Production" in aliases[MODEL, "1"]
+    listed = other.target.call("GET", "/uploads").json()["uploads"]
+    assert reference["upload_id"] in {u["upload_id"] for u in listed}
+    assert len(listed) == len(cloud.target.call("GET", "/uploads").json()["uploads"])  # nothing was analyzed once more
