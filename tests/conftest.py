@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -9,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import hypothesis
 import pytest
+from botocore.exceptions import ClientError
 
 from dropforge_cli.example_data import fetch
 from dropforge_cli.target import Target
 from dropforge_local import cloud as local_cloud
-from dropforge_local.layout import Config
+from dropforge_local.layout import Config, external_endpoint, foreign_account
 
 from .watcher import ended_with_this_run
 
@@ -112,12 +115,67 @@ def small_settings(home: Path) -> Path:
     return settings
 
 
+def _external_emulator() -> dict[str, Any]:
+    """Where DROPFORGE_TEST_EMULATOR=external: the emulator at AWS_ENDPOINT_URL, which somebody else started."""
+    if os.environ.get("DROPFORGE_TEST_EMULATOR") != "external":
+        return {}
+    return {"external": external_endpoint(os.environ), "foreign_credentials": foreign_account(os.environ)}
+
+
+def enforces_iam(cloud: Cloud) -> bool:
+    """Whether the emulator refuses a user who has no rights at all."""
+    iam = cloud.client("iam")
+    name = "nobody"
+    with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
+        iam.create_user(UserName=name)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    try:
+        boto3.client(
+            "sqs",
+            endpoint_url=cloud.config.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=key["AccessKeyId"],
+            aws_secret_access_key=key["SecretAccessKey"],
+        ).list_queues()
+    except ClientError:
+        return True
+    finally:
+        iam.delete_access_key(UserName=name, AccessKeyId=key["AccessKeyId"])
+    return False
+
+
+@pytest.fixture(scope="session")
+def capabilities(cloud: Cloud) -> Callable[[str], bool]:
+    """Whether the running emulator has what a marker asks for: `enforces_iam`, or `own_emulator` (ours, behind its gateway)."""
+    external = bool(cloud.config.external)
+    enforcing = enforces_iam(cloud) if external else True
+    return {"enforces_iam": enforcing, "own_emulator": not external}.__getitem__
+
+
+_NEEDS = {
+    "enforces_iam": "this emulator lets every caller do everything",
+    "own_emulator": "the test stops, restarts or attacks the emulator that the local cloud starts itself",
+}
+
+
+@pytest.fixture(autouse=True)
+def _needs(request: pytest.FixtureRequest) -> None:
+    """Skip what the external emulator cannot show."""
+    for marker, reason in _NEEDS.items():
+        if not request.node.get_closest_marker(marker) or os.environ.get("DROPFORGE_TEST_EMULATOR") != "external":
+            continue
+        if not request.getfixturevalue("capabilities")(marker):
+            pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """Emulator, MLflow and worker on free ports, with the real template and small training budgets."""
     port, mlflow_port = free_ports(2)
     home = tmp_path_factory.mktemp("cloud")
-    config = Config(root=ROOT, home=home, port=port, mlflow_port=mlflow_port, settings=small_settings(home))
+    config = Config(
+        root=ROOT, home=home, port=port, mlflow_port=mlflow_port, settings=small_settings(home), **_external_emulator()
+    )
     with ended_with_this_run(config.pids):
         try:
             yield Cloud(config, local_cloud.up(config, lambda _what, _seconds: None))

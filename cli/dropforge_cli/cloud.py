@@ -23,6 +23,13 @@ class Compute(StrEnum):
     FARGATE = "fargate"
 
 
+class Emulator(StrEnum):
+    """Who starts the emulated AWS."""
+
+    OWN = "own"
+    EXTERNAL = "external"
+
+
 Port = Annotated[
     int | None,
     typer.Option(help=f"port of the emulated AWS; that of the last start, else {layout.PORT}", envvar="DROPFORGE_PORT"),
@@ -69,12 +76,24 @@ def config_of(
     no_ui: bool | None = None,
     compute: str | None = None,
     image: str | None = None,
+    emulator: Emulator | None = None,
 ) -> Any:
     """The local cloud of the project we are in. What is not given is as at its last start, else as usual.
 
     `no_ui`: whether the web app is left out; None: as at the last start.
     """
-    from dropforge_local.layout import PROJECT, UI_PORT, Config, checkout, last_compute, last_ports, usual_workers
+    from dropforge_local.layout import (
+        PROJECT,
+        UI_PORT,
+        Config,
+        checkout,
+        external_endpoint,
+        foreign_account,
+        last_compute,
+        last_external,
+        last_ports,
+        usual_workers,
+    )
 
     folder = project_root()
     kept = home(folder)
@@ -83,6 +102,9 @@ def config_of(
     last_port, last_mlflow_port, last_ui_port = last_ports(kept)
     last_where, last_image = last_compute(kept)
     page = ui_port or last_ui_port
+    external = "" if emulator is Emulator.OWN else last_external(kept)
+    if emulator is Emulator.EXTERNAL:
+        external = external_endpoint(os.environ)
     return Config(
         root=checkout(folder),
         home=kept,
@@ -94,6 +116,8 @@ def config_of(
         project=named,
         compute=compute or last_where,
         image=image or last_image,
+        external=external,
+        foreign_credentials=foreign_account(os.environ) if external else {},
     )
 
 
@@ -114,6 +138,12 @@ def up(
     no_ui: NoUi = False,
     compute: ComputeChoice = None,
     image: Annotated[str | None, typer.Option(help="image of training/Dockerfile; fargate only")] = None,
+    emulator: Annotated[
+        Emulator | None,
+        typer.Option(
+            help="external: use the one at AWS_ENDPOINT_URL, start only MLflow and workers; as at the last start"
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="stay, and stop it all at Ctrl-C or SIGTERM")] = False,
     json: Json = False,
 ) -> None:
@@ -121,7 +151,9 @@ def up(
     from dropforge_local import cloud
 
     err.print("starting the local cloud (the MLflow server takes longest)", style="dim")
-    config = config_of(port, mlflow_port, workers, ui_port, no_ui=no_ui, compute=compute, image=image)
+    config = config_of(
+        port, mlflow_port, workers, ui_port, no_ui=no_ui, compute=compute, image=image, emulator=emulator
+    )
     found = cloud.up(config, done)
     if json:
         emit_json(found)

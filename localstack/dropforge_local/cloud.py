@@ -12,10 +12,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from dropforge import keys, settings_store
 from dropforge.adapters import mac
 from dropforge.adapters.s3 import S3Store
-from dropforge.errors import Conflict, DropforgeError, PermanentError
+from dropforge.errors import Conflict, DropforgeError, PermanentError, Unavailable
 from dropforge_local import containers, credentials, deploy, frontend, profiles
 from dropforge_local.emulator import HEALTH
 from dropforge_local.layout import ACCOUNT, FARGATE, REGION, Config
@@ -97,6 +99,7 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
                 "ui_port": config.ui_port,
                 "compute": config.compute,
                 "image": config.image,
+                "external": config.external,
             }
         )
         + "\n"
@@ -207,8 +210,11 @@ def recover(config: Config, outputs: dict[str, str], *, older_than_minutes: floa
 
 
 def start_emulator(config: Config) -> bool:
-    """True when it was started now."""
+    """True when it was started now. One of somebody else is only asked whether it is there. Raises Unavailable."""
     prepare_home(config)
+    if config.external:
+        _require_external(config)
+        return False
     process = emulator(config)
     started = process.pid() is None
     if started:
@@ -239,7 +245,31 @@ def start_emulator(config: Config) -> bool:
 
 def emulator_answers(config: Config) -> bool:
     """Whether an emulator listens at the endpoint, this checkout's or that of a container."""
-    return _answers(f"{config.endpoint}{HEALTH}")
+    return _external_account(config) != "" if config.external else _answers(f"{config.endpoint}{HEALTH}")
+
+
+def _external_account(config: Config) -> str:
+    """Account number that the emulator of somebody else gives; empty when it does not answer."""
+    try:
+        return str(deploy.client(config, "sts", patience=5).get_caller_identity()["Account"])
+    except (BotoCoreError, ClientError):
+        return ""
+
+
+def _require_external(config: Config) -> None:
+    account = _external_account(config)
+    if not account:
+        raise Unavailable(
+            f"no emulator answers at {config.external}",
+            code="emulator_unreachable",
+            fix="start it, and name its address and credentials: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY",
+        )
+    if account != ACCOUNT:
+        raise PermanentError(
+            f"the emulator at {config.external} is account {account}; the local cloud is {ACCOUNT}",
+            code="account_unknown",
+            fix="use credentials of its default account: AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test",
+        )
 
 
 def _start_mlflow(config: Config, progress: Progress) -> None:

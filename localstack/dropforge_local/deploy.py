@@ -15,17 +15,18 @@ from botocore.exceptions import ClientError
 
 from dropforge import keys
 from dropforge.adapters import mac
-from dropforge.errors import PermanentError
+from dropforge.errors import PermanentError, Unavailable
 from dropforge_local import containers
 from dropforge_local.credentials import ACCESS_KEY, SECRET_KEY
 from dropforge_local.layout import FARGATE, REGION, Config
-from dropforge_local.packaging import leave_out_metric_math, package
+from dropforge_local.packaging import expanded, leave_out_metric_math, package
 
+_STACK_SECONDS = 900.0  # of a create or an update
 _NOTHING = "No updates are to be performed"
 
 
-def client(config: Config, service: str, patience: float = 60) -> Any:
-    """A root client of the local cloud; `patience`: seconds it waits for an answer."""
+def client(config: Config, service: str, patience: float = 60, attempts: int = 3) -> Any:
+    """A root client of the local cloud; `patience`: seconds it waits for an answer; `attempts`: how often it asks."""
     return boto3.client(
         service,
         endpoint_url=config.endpoint,
@@ -35,7 +36,7 @@ def client(config: Config, service: str, patience: float = 60) -> Any:
         config=BotoConfig(
             s3={"addressing_style": "path"},
             signature_version="s3v4" if service == "s3" else None,
-            retries={"max_attempts": 3},
+            retries={"total_max_attempts": attempts + 1},
             read_timeout=patience,
         ),
     )
@@ -44,7 +45,8 @@ def client(config: Config, service: str, patience: float = 60) -> Any:
 def deploy(config: Config) -> str:
     """Package and create or update the stack. Returns created | updated | unchanged. Raises PermanentError with the stack's events."""
     s3 = client(config, "s3")
-    cloudformation = client(config, "cloudformation")
+    # Some emulators answer only when the stack is there; asked again meanwhile, they would refuse it as one that exists.
+    cloudformation = client(config, "cloudformation", patience=_STACK_SECONDS, attempts=0)
     # An emulator that was killed finds buckets on disk, and tells so here.
     with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):
         s3.create_bucket(Bucket=config.package_bucket)
@@ -63,6 +65,8 @@ def deploy(config: Config) -> str:
     leave_out_metric_math(template)
     if config.compute == FARGATE:
         containers.adapt(template, config)
+    if config.external:
+        template = expanded(template, _parameters(config))
     body = json.dumps(template).encode()
     key = f"template/{hashlib.sha256(body).hexdigest()[:32]}.json"
     put(key, body)
@@ -72,7 +76,7 @@ def deploy(config: Config) -> str:
         "Parameters": [{"ParameterKey": k, "ParameterValue": v} for k, v in _parameters(config).items()],
         "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
     }
-    status = stack_status(config)
+    status = _settled(config)
     if status.startswith("ROLLBACK") or status in {"CREATE_FAILED", "DELETE_FAILED"}:
         cloudformation.delete_stack(StackName=config.stack)
         status = ""
@@ -161,15 +165,24 @@ def _parameters(config: Config) -> dict[str, str]:
     }
 
 
-def _finished(config: Config, cloudformation: Any, verb: str) -> str:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        status = stack_status(config)
-        if status in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
-            return verb
-        if status.endswith("FAILED") or "ROLLBACK" in status:
-            break
+def _settled(config: Config) -> str:
+    """The stack's status once nothing is under way any more. Raises Unavailable when that takes too long: nothing is wrong yet."""
+    deadline = time.monotonic() + _STACK_SECONDS
+    while (status := stack_status(config)).endswith("IN_PROGRESS"):
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                f"the stack is still {status} after {_STACK_SECONDS:.0f} s",
+                code="deploy_slow",
+                fix="see the emulator's log; `dropforge up` again goes on waiting",
+            )
         time.sleep(0.05)
+    return status
+
+
+def _finished(config: Config, cloudformation: Any, verb: str) -> str:
+    status = _settled(config)
+    if status in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
+        return verb
     events = cloudformation.describe_stack_events(StackName=config.stack)["StackEvents"]
     failed = [
         f"{e['LogicalResourceId']}: {e.get('ResourceStatusReason', '')}"
@@ -177,5 +190,5 @@ def _finished(config: Config, cloudformation: Any, verb: str) -> str:
         if "FAILED" in e["ResourceStatus"]
     ]
     raise PermanentError(
-        f"the stack is {stack_status(config)}: " + "; ".join(failed[:5]), code="deploy_failed", fix="mend template.yaml"
+        f"the stack is {status}: " + "; ".join(failed[:5]), code="deploy_failed", fix="mend template.yaml"
     )

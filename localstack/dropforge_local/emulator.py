@@ -22,6 +22,7 @@ from dropforge_local.credentials import ACCESS_KEY, SECRET_KEY, create, read
 from dropforge_local.emulator_logs import start_trimming
 from dropforge_local.guard import Application, Guard, Receive, Scope, Send, answer, headers_of, loopback_hosts, refuse
 from dropforge_local.relay import HOST_NAME
+from dropforge_local.strict import Strict, may_list
 
 HEALTH, READY = "/_ministack/health", "/_ministack/ready"
 _PUBLIC = frozenset({HEALTH, READY})
@@ -170,10 +171,10 @@ async def _refuse(send: Send, headers: Mapping[str, str], code: str, reason: str
 
 
 def application(root: Mapping[str, str], port: int, origins: Sequence[str] = ()) -> Application:
-    """MiniStack behind the gateway and the guard. `origins`: pages that may post presigned forms."""
+    """MiniStack behind the gateway and the guard, as strict as AWS. `origins`: pages that may post presigned forms."""
     from ministack.app import app
 
-    return Guard(Gateway(app, root), loopback_hosts(port, HOST_NAME), origins)
+    return Guard(Gateway(Strict(app, may_list), root), loopback_hosts(port, HOST_NAME), origins)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,8 +7,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from dropforge.errors import PermanentError
+from dropforge.errors import PermanentError, SettingsError
 from dropforge_local import credentials
 
 ACCOUNT = "000000000000"
@@ -58,6 +59,32 @@ def last_compute(home: Path) -> tuple[str, str]:
         return QUEUE, TRAINING_IMAGE
 
 
+def last_external(home: Path) -> str:
+    """Address of the emulator of somebody else that this local cloud last used; empty when it started its own."""
+    try:
+        return str(json.loads((home / "ports.json").read_text()).get("external", ""))
+    except (OSError, ValueError):
+        return ""
+
+
+def external_endpoint(given: Mapping[str, str]) -> str:
+    """AWS_ENDPOINT_URL of these variables. Raises SettingsError when it is missing or not on this machine."""
+    endpoint = given.get("AWS_ENDPOINT_URL", "").rstrip("/")
+    found = urlsplit(endpoint)
+    if found.hostname not in {"127.0.0.1", "localhost"} or found.port is None:
+        raise SettingsError(
+            f"AWS_ENDPOINT_URL is {endpoint or 'not set'}",
+            code="endpoint_malformed",
+            fix="name the emulator that runs on this machine: export AWS_ENDPOINT_URL=http://127.0.0.1:4566",
+        )
+    return endpoint
+
+
+def foreign_account(given: Mapping[str, str]) -> dict[str, str]:
+    """The credentials by which an emulator of somebody else knows its root account; emulators take `test` where none are set."""
+    return {name: given.get(name, "test") for name in (credentials.ACCESS_KEY, credentials.SECRET_KEY)}
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """`root` is the checkout, `home` holds all state of this local cloud."""
@@ -74,6 +101,7 @@ class Config:
     compute: str = QUEUE
     image: str = TRAINING_IMAGE
     foreign_credentials: Mapping[str, str] = field(default_factory=dict)  # of an emulator that somebody else started
+    external: str = ""  # address of that emulator; empty: the local cloud starts its own
 
     @property
     def credentials_file(self) -> Path:
@@ -96,7 +124,7 @@ class Config:
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return self.external or f"http://127.0.0.1:{self.port}"
 
     @property
     def mlflow_uri(self) -> str:

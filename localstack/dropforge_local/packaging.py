@@ -7,7 +7,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,24 @@ def package(root: Path, put: Callable[[str, bytes], str]) -> dict[str, Any]:
                 definition = definition_json(root / properties["DefinitionUri"])
                 properties["DefinitionUri"] = _stored(put, name, definition, "json")
     return template
+
+
+def expanded(template: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
+    """The template after the SAM transform, for emulators whose CloudFormation does not make it (LocalStack's never ends)."""
+    import os
+
+    from samtranslator.translator.transform import transform
+
+    class NoPolicies:
+        def load(self) -> dict[str, str]:
+            return {}
+
+    os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # the transform asks where it is
+    names = {"AWS::Region": "us-east-1", "AWS::AccountId": "000000000000", "AWS::Partition": "aws"}
+    defaults = {name: str(p.get("Default", "")) for name, p in template["Parameters"].items()}
+    plain: dict[str, Any] = transform(template, {**defaults, **parameters, **names}, NoPolicies())
+    plain.pop("Transform", None)
+    return plain
 
 
 def leave_out_metric_math(template: dict[str, Any]) -> None:

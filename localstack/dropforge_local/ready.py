@@ -6,14 +6,12 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from dropforge import settings_store
 from dropforge.adapters.s3 import S3Store
-from dropforge.errors import DropforgeError, SettingsError
+from dropforge.errors import DropforgeError
 from dropforge_local import deploy
-from dropforge_local.credentials import ACCESS_KEY, SECRET_KEY
-from dropforge_local.layout import MLFLOW_PORT, Config, checkout
+from dropforge_local.layout import MLFLOW_PORT, Config, checkout, external_endpoint, foreign_account
 
 
 def deploy_to(endpoint: str, mlflow_uri: str, root: Path, credentials: Mapping[str, str]) -> str:
@@ -22,16 +20,15 @@ def deploy_to(endpoint: str, mlflow_uri: str, root: Path, credentials: Mapping[s
     `mlflow_uri`: where the functions find MLflow; empty for the usual port of this machine. `credentials`: of the root account,
     by the names of the AWS tools' variables.
     """
-    found = urlsplit(endpoint)
-    if found.hostname not in {"127.0.0.1", "localhost"} or found.port is None:
-        raise SettingsError(
-            f"AWS_ENDPOINT_URL is {endpoint or 'not set'}",
-            code="endpoint_malformed",
-            fix="run it beside the emulator, with its address: http://127.0.0.1:4566",
-        )
+    external = external_endpoint({"AWS_ENDPOINT_URL": endpoint})
     address = {"MlflowTrackingUri": mlflow_uri} if mlflow_uri else {}
     config = Config(
-        root, root / ".dropforge", found.port, MLFLOW_PORT, parameters=address, foreign_credentials=credentials
+        root,
+        root / ".dropforge",
+        mlflow_port=MLFLOW_PORT,
+        parameters=address,
+        foreign_credentials=credentials,
+        external=external,
     )
     done = deploy.deploy(config)
     store = S3Store(deploy.client(config, "s3"))
@@ -43,7 +40,7 @@ def main() -> int:
     """Entry point of the hook. Exit code 1, and the reason on stderr, when the stack is not there afterwards."""
     given = os.environ
     try:
-        account = {name: given.get(name, "test") for name in (ACCESS_KEY, SECRET_KEY)}
+        account = foreign_account(given)
         endpoint, mlflow_uri = given.get("AWS_ENDPOINT_URL", ""), given.get("MLFLOW_TRACKING_URI", "")
         done = deploy_to(endpoint, mlflow_uri, checkout(Path.cwd()), account)
     except DropforgeError as error:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropforge import identity, retry_limits
-from dropforge.adapters.memory import MemoryQueue
+from dropforge_local.memory import MemoryQueue
 from dropforge.errors import InvalidRequest, Unavailable
 from dropforge.events import uploads_in
 from dropforge.uploads import UploadRecord

@@ -15,7 +15,7 @@ from dropforge_cli.backup import made, put_back
 from dropforge_local import cloud as local_cloud
 from dropforge_local.layout import Config
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.own_emulator]
 MODEL, ROWS = "adult-income-xgboost", 1000
 
 

@@ -95,6 +95,7 @@ def test_binary_tensors_pass_the_gateway(cloud: Any, production: str, adult_line
         assert answer.json()["outputs"][0]["data"] == [p["label"] for p in expected]
 
 
+@pytest.mark.enforces_iam
 @pytest.mark.parametrize(("method", "resource"), ACCESS)
 def test_every_route_refuses_whom_it_should(cloud: Any, method: str, resource: str) -> None:
     """Nobody gets in without credentials; the key alone opens no administrative route; nor does a made-up signature."""
@@ -113,6 +114,7 @@ def test_every_route_refuses_whom_it_should(cloud: Any, method: str, resource: s
         assert requests.request(method, url, headers=key, timeout=30).status_code != 403
 
 
+@pytest.mark.enforces_iam
 def test_the_history_names_who_switched(cloud: Any, production: str) -> None:
     """The principal that signed is kept, whatever the client says of itself."""
     told = _api(cloud, "POST", "/set_model", json={"alias": "Production"})

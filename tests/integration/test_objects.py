@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from dropforge.adapters.s3 import S3Store
 
@@ -23,3 +27,28 @@ def test_a_large_version_arrives_byte_for_byte(cloud: Any, tmp_path: Path) -> No
     found = store.download(uri, tmp_path / "out", version)
     assert found.size == len(body)
     assert hashlib.sha256((tmp_path / "out").read_bytes()).digest() == hashlib.sha256(body).digest()
+
+
+@pytest.mark.own_emulator  # the gateway before it is what is strict
+@pytest.mark.parametrize(
+    ("actions", "code"), [(["s3:GetObject"], "AccessDenied"), (["s3:GetObject", "s3:ListBucket"], "NoSuchKey")]
+)
+def test_an_absent_object_tells_only_who_may_list(cloud: Any, actions: list[str], code: str) -> None:
+    """As S3 does: a caller without ListBucket who asks for an object that is not there is refused."""
+    iam, name = cloud.client("iam"), f"reader-{len(actions)}"
+    iam.create_user(UserName=name)
+    statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=policy)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    reader = boto3.client(
+        "s3",
+        endpoint_url=cloud.outputs["EndpointUrl"],
+        region_name="us-east-1",
+        aws_access_key_id=key["AccessKeyId"],
+        aws_secret_access_key=key["SecretAccessKey"],
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    with pytest.raises(ClientError) as refused:
+        reader.get_object(Bucket=cloud.outputs["DataBucket"], Key="datasets/absent.json")
+    assert refused.value.response["Error"]["Code"] == code

@@ -22,7 +22,7 @@ from dropforge_local.rooms import ROOMS
 from ..conftest import free_ports
 from ..watcher import ended_with_this_run
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.own_emulator]
 ROOT = Path(__file__).parents[2]
 ROLES = ("Analyze", "Batch", "Recover", "Conclude", "Control", "Predict", "PredictPython", "Training")
 NOTIFYING = {"incoming", "batch", "decisions"}

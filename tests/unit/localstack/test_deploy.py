@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dropforge.errors import PermanentError
+from dropforge.errors import PermanentError, Unavailable
 from dropforge_local import deploy
 from dropforge_local.layout import Config
 
@@ -58,3 +58,15 @@ def test_a_bucket_of_more_than_a_page_is_cleared(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(deploy, "client", lambda *_: store)
     deploy._clear_leftovers(CONFIG)
     assert (store.keys, store.buckets) == ([], set())
+
+
+def test_a_stack_that_is_still_being_made_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deploy waits until it is settled, and says that it takes long, not that the template is wrong."""
+    states = iter(["CREATE_IN_PROGRESS", "CREATE_IN_PROGRESS", "CREATE_COMPLETE"])
+    monkeypatch.setattr(deploy, "stack_status", lambda _config: next(states))
+    assert deploy._finished(CONFIG, None, "created") == "created"
+    monkeypatch.setattr(deploy, "stack_status", lambda _config: "CREATE_IN_PROGRESS")
+    monkeypatch.setattr(deploy, "_STACK_SECONDS", 0.1)
+    with pytest.raises(Unavailable) as slow:
+        deploy._finished(CONFIG, None, "created")
+    assert (slow.value.code, "goes on waiting" in slow.value.fix) == ("deploy_slow", True)

@@ -12,7 +12,7 @@ import pytest
 
 from dropforge import system_events
 from dropforge.adapters.eventbridge import EventBridgeBus
-from dropforge.adapters.memory import MemoryStore
+from dropforge_local.memory import MemoryStore
 from dropforge.bootstrap import World
 from dropforge.environment import Environment
 from dropforge.errors import Unavailable
