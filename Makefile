@@ -51,6 +51,13 @@ test-browser: .venv/.dev ## The whole way through the web app in Chromium; PICTU
 test-containers: .venv/.dev .venv-sam/.ready ## Build the images and run them beside the local cloud, and every function in sam local; needs Docker and the base images
 	@$(BIN)/pytest tests/containers --containers
 
+.PHONY: test-emulator test-localstack
+test-emulator: .venv/.dev ## The integration suite on the emulator at AWS_ENDPOINT_URL, which runs already
+	@.ci/test_emulator.sh
+
+test-localstack: .venv/.dev ## The integration suite on LocalStack 4.14.0; needs Docker and Python 3.13
+	@PYTHON=$(if $(filter python3,$(PYTHON)),python3.13,$(PYTHON)) .ci/test_localstack.sh
+
 screenshots: .venv/.dev ## Take the documentation's pictures of the web app in the browser tests; writes docs/pictures/web-*.webp
 	@$(BIN)/pytest tests/e2e --browser --pictures .cache/pictures
 	@$(BIN)/python docs/pictures/publish_screenshots.py .cache/pictures

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 
 import boto3
 import pytest
+import requests
 from moto import mock_aws
+from moto.server import ThreadedMotoServer
 
 from dropforge.adapters import managed_mlflow
 from dropforge.adapters.aws import client
@@ -35,24 +38,46 @@ def moto_aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Environment]:
         yield Environment(aws_region=REGION)
 
 
-@pytest.fixture(params=["memory", "moto"])
+@pytest.fixture(scope="session")
+def _server() -> Iterator[str]:
+    """Address of moto as a server of its own, which executes state machines."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def moto_server(_server: str, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """AWS behind an address, as AWS_ENDPOINT_URL names one; empty at the beginning of each test."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("MOTO_PORT", _server.rpartition(":")[2])  # where its state machines find its other services
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    requests.post(f"{_server}/moto-api/reset", timeout=30)
+    requests.post(f"{_server}/moto-api/config", json={"stepfunctions": {"execute_state_machine": True}}, timeout=30)
+    return Environment(aws_region=REGION, aws_endpoint_url=_server)
+
+
+@pytest.fixture(params=["memory", "moto_aws", "moto_server"])
 def store(request: pytest.FixtureRequest) -> ObjectStore:
     """An object store with an empty, versioned bucket named `bucket`."""
     if request.param == "memory":
         return MemoryStore()
-    env = request.getfixturevalue("moto_aws")
+    env = request.getfixturevalue(request.param)
     s3 = client("s3", env)
     s3.create_bucket(Bucket="bucket")
     s3.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
     return S3Store(s3)
 
 
-@pytest.fixture(params=["memory", "moto"])
+@pytest.fixture(params=["memory", "moto_aws", "moto_server"])
 def queue(request: pytest.FixtureRequest) -> Queue:
     """An empty queue."""
     if request.param == "memory":
         return MemoryQueue()
-    env = request.getfixturevalue("moto_aws")
+    env = request.getfixturevalue(request.param)
     sqs = client("sqs", env)
     return SqsQueue(sqs, sqs.create_queue(QueueName="jobs")["QueueUrl"])
 
