@@ -19,7 +19,7 @@ from dropforge.errors import PermanentError, Unavailable
 from dropforge_local import containers
 from dropforge_local.credentials import ACCESS_KEY, SECRET_KEY
 from dropforge_local.layout import FARGATE, REGION, Config
-from dropforge_local.packaging import expanded, leave_out_metric_math, package
+from dropforge_local.packaging import expanded, leave_out_metric_math, number_concurrency, package
 
 _STACK_SECONDS = 900.0  # of a create or an update
 _NOTHING = "No updates are to be performed"
@@ -63,6 +63,7 @@ def deploy(config: Config) -> str:
 
     template = package(config.root, put)
     leave_out_metric_math(template)
+    number_concurrency(template, config.parameters)
     if config.compute == FARGATE:
         containers.adapt(template, config)
     if config.external:

@@ -122,6 +122,15 @@ def expanded(template: dict[str, Any], parameters: Mapping[str, str]) -> dict[st
     return plain
 
 
+def number_concurrency(template: dict[str, Any], parameters: Mapping[str, str]) -> None:
+    """Put numbers where event source mappings refer to a parameter: MiniStack 1.5.33 takes it for text, then polls no queue."""
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Lambda::EventSourceMapping":
+            scaling = resource["Properties"]["ScalingConfig"]
+            name = scaling["MaximumConcurrency"]["Ref"]
+            scaling["MaximumConcurrency"] = int(parameters.get(name, template["Parameters"][name]["Default"]))
+
+
 def leave_out_metric_math(template: dict[str, Any]) -> None:
     """Take away alarms on expressions: MiniStack 1.5.33 refuses an alarm without a MetricName, and with it the stack."""
     resources = template["Resources"]

@@ -16,7 +16,13 @@ from pathlib import Path
 from dropforge.errors import DropforgeError, PermanentError, Unavailable
 from dropforge_local import cloud, containers, deploy
 from dropforge_local.layout import FARGATE, REGION, Config, checkout, last_compute, last_ports
-from dropforge_local.packaging import definition_json, leave_out_metric_math, load_template, without_image
+from dropforge_local.packaging import (
+    definition_json,
+    leave_out_metric_math,
+    load_template,
+    number_concurrency,
+    without_image,
+)
 
 
 def build_folder(root: Path) -> Path:
@@ -45,6 +51,7 @@ def local_template(config: Config) -> Path:
                 code.write_bytes(without_image(config.root, properties))
                 properties["Code"] = code.name
     leave_out_metric_math(template)
+    number_concurrency(template, config.parameters)
     if config.compute == FARGATE:
         containers.adapt(template, config)
     twin = folder / "template-local.json"

@@ -11,7 +11,7 @@ import yaml
 from dropforge.errors import PermanentError
 from dropforge_local import sam
 from dropforge_local.layout import FARGATE, Config
-from dropforge_local.packaging import leave_out_metric_math, load_template, package
+from dropforge_local.packaging import leave_out_metric_math, load_template, number_concurrency, package
 
 ROOT = Path(__file__).parents[3]
 
@@ -37,6 +37,7 @@ def test_the_twin_has_another_definition_and_no_image_and_is_else_the_same(confi
     filled = [path.read_text().replace("${MaxConcurrency}", "3") for path in (twin.parent / uri, ROOT / written)]
     assert json.loads(filled[0]) == yaml.safe_load(filled[1])
     leave_out_metric_math(built)
+    number_concurrency(built, {})
     for template in (adapted, built):
         for key in ("Code", "PackageType", "ImageConfig", "Runtime", "Handler"):
             template["Resources"]["PredictPythonFunction"]["Properties"].pop(key, None)
