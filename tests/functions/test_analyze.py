@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropforge import identity, retry_limits
-from dropforge_local.memory import MemoryQueue
 from dropforge.errors import InvalidRequest, Unavailable
 from dropforge.events import uploads_in
 from dropforge.uploads import UploadRecord
+from dropforge_local.memory import MemoryQueue
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,6 @@ import pytest
 
 from dropforge import system_events
 from dropforge.adapters.eventbridge import EventBridgeBus
-from dropforge_local.memory import MemoryStore
 from dropforge.bootstrap import World
 from dropforge.environment import Environment
 from dropforge.errors import Unavailable
@@ -20,6 +19,7 @@ from dropforge.messages import Conclusion, ModelVersion
 from dropforge.steps import announce
 from dropforge.system_events import SystemEvent
 from dropforge.uploads import Reason, UploadRecord
+from dropforge_local.memory import MemoryStore
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "events.md"
 UPLOAD = UploadRecord(upload_id="a" * 20, bucket="data", key="incoming/a.csv", version="v")
