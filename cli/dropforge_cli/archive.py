@@ -24,6 +24,7 @@ from typing import Any, Final, Literal
 
 from botocore.exceptions import ClientError
 
+from dropforge import keys
 from dropforge.adapters.aws import translated
 from dropforge.errors import Conflict, InvalidRequest, PermanentError
 
@@ -33,14 +34,9 @@ _INDEX, _MANIFEST, _PROGRESS = "objects.jsonl", "manifest.json", "restored.jsonl
 _AT_ONCE: Final = 8  # objects
 _PIECE: Final = 1 << 20
 # Every version of these is an upload of its own; of all other objects the newest version is what readers see.
-_ALL_VERSIONS: Final = ("incoming/", "batch/")
+_ALL_VERSIONS: Final = keys.UPLOADED
 # An object here starts work, which was done: put back under its own name, it would be done once more.
-_SILENT: Final = ("incoming/", "batch/", "decisions/")
-RESTORED: Final = "restored/"
-# How far the searches of recovery are among the versions of the bucket that is left.
-_LEFT_OUT: Final = ("uploads/recovery.json",)
-# Refused by the bucket unless the write says "only if absent"; harmless everywhere else in an empty system.
-_LAST: Final = ("serving/active.json", "uploads/")
+_SILENT: Final = (*keys.UPLOADED, keys.DECISIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +136,7 @@ class Archive:
         """None when the version is gone meanwhile."""
         draft = self.folder / "objects" / f"{hashlib.sha256(f'{role}/{key}/{version}'.encode()).hexdigest()}.part"
         digest, size = hashlib.sha256(), 0
-        with translated(f"s3://{bucket}/{key}"):
+        with translated(keys.uri(bucket, key)):
             try:
                 answer = s3.get_object(Bucket=bucket, Key=key, **({"VersionId": version} if version else {}))
             except ClientError as error:
@@ -179,7 +175,7 @@ class Archive:
         """Artifacts, then data; of an object that was copied twice (the backup went on later) the later copy."""
         newest = {(o.role, o.key, o.version if o.key.startswith(_ALL_VERSIONS) else ""): o for o in self.copied()}
         for role in ("artifacts", "data"):
-            yield from (o for o in newest.values() if o.role == role and o.key not in _LEFT_OUT)
+            yield from (o for o in newest.values() if o.role == role and not keys.is_of_recovery(o.key))
 
     def _put(self, s3: Any, buckets: dict[str, str], one: Copied) -> Copied:
         file = self.file(one.content)
@@ -191,14 +187,14 @@ class Archive:
             )
         key = one.key
         if one.role == "data" and key.startswith(_SILENT):
-            key = f"{RESTORED}{key}" + (f"@{one.version}" if key.startswith(_ALL_VERSIONS) else "")
+            key = f"{keys.RESTORED}{key}" + (f"@{one.version}" if key.startswith(_ALL_VERSIONS) else "")
         bucket = buckets[one.role]
-        if key == "config/settings.yaml" or one.size > 5 * 10**9:
-            with translated(f"s3://{bucket}/{key}"):
+        if keys.is_in_force(key) or one.size > 5 * 10**9:
+            with translated(keys.uri(bucket, key)):
                 s3.upload_file(str(file), bucket, key, ExtraArgs={"ContentType": one.type} if one.type else {})
             return one
         try:
-            with translated(f"s3://{bucket}/{key}"), file.open("rb") as body:
+            with translated(keys.uri(bucket, key)), file.open("rb") as body:
                 s3.put_object(
                     Bucket=bucket,
                     Key=key,
@@ -207,7 +203,7 @@ class Archive:
                     **({"ContentType": one.type} if one.type else {}),
                 )
         except Conflict:
-            with translated(f"s3://{bucket}/{key}"):
+            with translated(keys.uri(bucket, key)):
                 if _content(s3, bucket, key) == one.content:
                     return one  # put there by a run that was interrupted before it could say so
             raise
@@ -219,7 +215,7 @@ def _pages(
 ) -> Iterator[list[tuple[Role, str, str, str]]]:
     """What is to be copied, a page of the listing at a time: pointers and records first."""
     for role, bucket in buckets.items():
-        with translated(f"s3://{bucket}"):
+        with translated(bucket):
             for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
                 yield [
                     (role, bucket, v["Key"], v["VersionId"])
@@ -240,7 +236,7 @@ def _paged(objects: Iterator[Copied], size: int = 500) -> Iterator[list[Copied]]
 
 
 def _is_last(one: Copied) -> bool:
-    return one.role == "data" and one.key.startswith(_LAST)
+    return one.role == "data" and keys.is_entry_point(one.key)
 
 
 def _name(one: Copied) -> str:

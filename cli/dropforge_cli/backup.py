@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from dropforge import keys
 from dropforge.errors import Conflict, InvalidRequest, NotFound
-from dropforge_cli.archive import RESTORED, Archive, Manifest, copy_private, now
+from dropforge_cli.archive import Archive, Manifest, copy_private, now
 from dropforge_cli.output import emit_facts, emit_json, say
 from dropforge_cli.target import Target, home, project_root
 
@@ -137,7 +138,7 @@ def _lines() -> Any:
 def _under_way(archive: Archive) -> list[str]:
     """Ids of uploads that the index had as not ended."""
     return sorted(
-        {c.key.rpartition("/")[2] for c in archive.copied() if c.role == "data" and c.key.startswith("uploads/open/")}
+        {c.key.rpartition("/")[2] for c in archive.copied() if c.role == "data" and keys.is_open_upload(c.key)}
     )
 
 
@@ -157,21 +158,17 @@ def _begin(s3: Any, bucket: str, archive: Archive, manifest: Manifest) -> None:
     """Mark the system as being restored from this backup. Raises Conflict when it holds data of its own, or of another backup."""
     from dropforge.adapters.s3 import S3Store
 
-    store, mark = S3Store(s3), f"s3://{bucket}/{RESTORED}backup.txt"
+    store, mark = S3Store(s3), keys.restored(bucket)
     try:
         if store.get(mark).body == manifest.index.encode():
             return
     except NotFound:
-        if not any(
-            True
-            for prefix in ("uploads/", "datasets/", "serving/")
-            for _ in store.list(f"s3://{bucket}/{prefix}", limit=1)
-        ):
+        if not any(True for folder in keys.of_a_used_system(bucket) for _ in store.list(folder, limit=1)):
             store.put(mark, manifest.index.encode(), content_type="text/plain", if_absent=True)
             archive.forget_progress()  # of a restore into a system that is gone
             return
     raise Conflict(
-        f"s3://{bucket} holds data already",
+        f"the bucket {bucket} holds data already",
         code="system_not_empty",
         fix="restore into an empty system: dropforge down and another DROPFORGE_HOME, or make destroy and make deploy",
     )

@@ -29,6 +29,8 @@ ARTIFACTS: Final = (_REPORTS, _MLFLOW)
 
 UPLOADED: Final = (INCOMING, BATCH)  # written by clients; the other folders by the system
 PRECIOUS: Final = (INCOMING, _UPLOADS, _DATASETS, _MLFLOW)  # lost with the bucket, and nobody can derive them again
+# What `dropforge restore` puts aside because it would start work under its own key; read by people only.
+RESTORED: Final = "restored/"
 # Corrected rows of an upload come in under its id.
 REPLAYED: Final = f"{INCOMING}replayed/"
 BATCH_REPLAYED: Final = f"{BATCH}replayed/"
@@ -37,6 +39,36 @@ BATCH_REPLAYED: Final = f"{BATCH}replayed/"
 def uri(bucket: str, key: str) -> str:
     """An object by its whole key, or a folder by its prefix."""
     return f"s3://{bucket}/{key}"
+
+
+def is_entry_point(key: str) -> bool:
+    """Whether readers begin with it: the pointer to the active model, records and index of uploads."""
+    return key.startswith(_UPLOADS) or key == f"{_SERVING}active.json"
+
+
+def is_open_upload(key: str) -> bool:
+    """Whether it is an entry of the index of uploads that have not ended."""
+    return key.startswith(f"{_UPLOADS}open/")
+
+
+def is_of_recovery(key: str) -> bool:
+    """Whether it says how far recovery has searched the versions of this very bucket."""
+    return key == f"{_UPLOADS}recovery.json"
+
+
+def is_in_force(key: str) -> bool:
+    """Whether it is the settings in force, the one object that `up` and `apply` put into an empty system."""
+    return key == f"{_CONFIG}settings.yaml"
+
+
+def of_a_used_system(bucket: str) -> tuple[str, ...]:
+    """Folders that are empty until something was uploaded or activated."""
+    return tuple(uri(bucket, folder) for folder in (_UPLOADS, _DATASETS, _SERVING))
+
+
+def restored(bucket: str) -> str:
+    """Which backup was restored here."""
+    return uri(bucket, f"{RESTORED}backup.txt")
 
 
 # --- settings ------------------------------------------------------------------------------------------------------------
