@@ -191,6 +191,8 @@ class Archive:
         bucket = buckets[one.role]
         if keys.is_in_force(key) or one.size > 5 * 10**9:
             with translated(keys.uri(bucket, key)):
+                if _content(s3, bucket, key) == one.content:
+                    return one
                 s3.upload_file(str(file), bucket, key, ExtraArgs={"ContentType": one.type} if one.type else {})
             return one
         try:
@@ -244,8 +246,13 @@ def _name(one: Copied) -> str:
 
 
 def _content(s3: Any, bucket: str, key: str) -> str:
+    """sha256 of an object; empty when there is none."""
     digest = hashlib.sha256()
-    for piece in s3.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(_PIECE):
+    try:
+        answer = s3.get_object(Bucket=bucket, Key=key)
+    except s3.exceptions.NoSuchKey:
+        return ""
+    for piece in answer["Body"].iter_chunks(_PIECE):
         digest.update(piece)
     return digest.hexdigest()
 
