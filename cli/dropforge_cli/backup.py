@@ -13,6 +13,7 @@ import typer
 
 from dropforge import keys
 from dropforge.errors import Conflict, InvalidRequest, NotFound
+from dropforge.ports import ObjectStore
 from dropforge_cli.archive import Archive, Manifest, copy_private, now
 from dropforge_cli.output import emit_facts, emit_json, say
 from dropforge_cli.target import Target, home, project_root
@@ -163,7 +164,7 @@ def _begin(s3: Any, bucket: str, archive: Archive, manifest: Manifest) -> None:
         if store.get(mark).body == manifest.index.encode():
             return
     except NotFound:
-        if not any(True for folder in keys.of_a_used_system(bucket) for _ in store.list(folder, limit=1)):
+        if _is_empty(store, bucket):
             store.put(mark, manifest.index.encode(), content_type="text/plain", if_absent=True)
             archive.forget_progress()  # of a restore into a system that is gone
             return
@@ -172,6 +173,12 @@ def _begin(s3: Any, bucket: str, archive: Archive, manifest: Manifest) -> None:
         code="system_not_empty",
         fix="restore into an empty system: dropforge down and another DROPFORGE_HOME, or make destroy and make deploy",
     )
+
+
+def _is_empty(store: ObjectStore, bucket: str) -> bool:
+    """Whether nothing was uploaded or activated. Recovery notes how far it has searched at the first start already."""
+    found = (o for folder in keys.of_a_used_system(bucket) for o in store.list(folder, limit=2))
+    return all(keys.is_of_recovery(o.uri.removeprefix(keys.uri(bucket, ""))) for o in found)
 
 
 def _restore_local(folder: Path, local: Path, manifest: Manifest) -> None:
