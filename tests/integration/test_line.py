@@ -214,6 +214,7 @@ def test_a_bad_file_is_rejected_with_its_reason(
     assert code in page
 
 
+@pytest.mark.own_emulator
 def test_a_bad_row_is_set_aside_and_the_good_rows_are_used(cloud: Any, interrupted: Interrupted) -> None:
     """One row with an extra field: it stands in the quarantine with its line and reason; every other row is trained on."""
     record = interrupted.record
@@ -225,11 +226,13 @@ def test_a_bad_row_is_set_aside_and_the_good_rows_are_used(cloud: Any, interrupt
     assert "16 fields where the header has 15" in first["reason"]
 
 
+@pytest.mark.own_emulator
 def test_a_stopped_worker_hands_its_job_back_at_once(interrupted: Interrupted) -> None:
     """SIGTERM in the middle of a job: it is visible to others right after, not only when its visibility ends."""
     assert interrupted.handed_back in interrupted.visible_jobs
 
 
+@pytest.mark.own_emulator
 def test_an_upload_survives_a_killed_worker_and_a_restart_of_the_whole_cloud(interrupted: Interrupted) -> None:
     """Its execution dies with the emulator; the next start takes it up again, and it concludes with one version of each model."""
     assert "recovery (1 uploads sent on again)" in interrupted.restart_steps
