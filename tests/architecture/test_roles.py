@@ -216,8 +216,6 @@ SERVICES = {
     "_kms": "kms",
     "_events": "events",
 }
-# Methods that no deployed part calls: lifecycle rules are written by `dropforge apply`, with the credentials of whoever runs it.
-NOBODYS = {("BucketLifecycle", "apply")}
 
 
 # Statements that come with a parameter; each has a test of its own.
@@ -382,10 +380,10 @@ def test_a_managed_mlflow_server_is_called_as_reviewed(name: str) -> None:
 
 
 def test_every_aws_call_belongs_to_a_part() -> None:
-    """Each adapter method that calls AWS is reached by a part of the system, or is known to be nobody's."""
+    """Each adapter method that calls AWS is reached by a part of the system."""
     reached = {(c, m) for parts in REACHES.values() for c, methods in parts.items() for m in methods}
-    calling = {key for key in _operations() if key[0] in {c for c, _ in reached | NOBODYS}}
-    assert calling == reached | NOBODYS
+    calling = {key for key in _operations() if key[0] in {c for c, _ in reached}}
+    assert calling == reached
     assert calling == set(_operations()), "an adapter class is not in REACHES"
 
 
