@@ -18,7 +18,7 @@ from dropforge.ports import ObjectStore
 from dropforge.serving.integrity import ModelRecord, ModelRecords
 from dropforge.serving.manifest import BundleManifest
 from dropforge.serving.pointer import Active
-from dropforge_training import export, python_models
+from dropforge_training import export, parity, python_models
 from dropforge_training.models import base
 from dropforge_training.processing import LabelledPipeline
 from dropforge_training.tables import Table, TrainingData
@@ -78,8 +78,8 @@ def bundle(folder: Path, project: str) -> Bundle:
         target="late", markers={}, metrics={}, importance={}, holdout_share=0.2,
     )  # fmt: skip
     manifest = replace(manifest, conformal={"0.9": (0.6, 0.6)})
-    parity, _ = export.check_parity(model, manifest, body, data.heldout, logging.getLogger("test"))
-    assert parity["label_flips"] == 0
+    checked = parity.check(model, manifest, body, data.heldout, logging.getLogger("test"))
+    assert checked.figures["label_flips"] == 0
     return Bundle(model, data.heldout.x, manifest, body)
 
 

@@ -52,13 +52,15 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--many", action="store_true", help="several tables, of columns with 2 to 20,000 values")
     parser.add_argument("--tables", type=Path, default=None, help="folder of CSV files and tables.json")
-    parser.add_argument("--only", nargs="*", default=None, help="names of tables")
+    parser.add_argument("--only", nargs="*", default=None, help="names of tables; the file keeps what it has of others")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.many:
         figures = on_tables(arguments.tables, arguments.only, arguments.runs)
         if arguments.json:
-            recorded.write(arguments.json, figures)
+            before = recorded.read(arguments.json)
+            others = [f for f in before.figures if f["table"] not in (arguments.only or ())] if before else []
+            recorded.write(arguments.json, [*others, *figures] if arguments.only else figures)
         return
     parsed = settings.load((ROOT / "settings.yaml").read_bytes())
     rows = []

@@ -57,8 +57,8 @@ class World:
         return Rows(self.y, (p >= 0.5).astype(np.int64), np.column_stack([1 - p, p]), 1)
 
 
-def decide(served: Rows, candidates: list[Rows], look: int, seed: int) -> tuple[gate.Choice, list[float]]:
-    """The gate's choice, and the p-value of each candidate."""
+def compare(served: Rows, candidates: list[Rows], seed: int) -> tuple[list[JobResult], dict[str, dict[str, Any]]]:
+    """What the candidates' jobs would store."""
     results, compared = [], {}
     for number, rows in enumerate(candidates):
         name = f"m{number}"
@@ -83,6 +83,12 @@ def decide(served: Rows, candidates: list[Rows], look: int, seed: int) -> tuple[
                 metrics={RULE.metric: metrics.score(RULE.metric, rows)},
             )
         )
+    return results, compared
+
+
+def decide(served: Rows, candidates: list[Rows], look: int, seed: int) -> tuple[gate.Choice, list[float]]:
+    """The gate's choice, and the p-value of each candidate."""
+    results, compared = compare(served, candidates, seed)
     judged = gate.judge(results, compared, "active", RULE, look)
     return gate.choose(results, judged, RULE), [c["slices"][0]["p_value"] for c in compared.values()]
 
@@ -116,52 +122,62 @@ def single_looks(draws: int, *, rows: int, positives: float) -> dict[str, float]
 
 
 def power(draws: int, levels: list[int], *, rows: int = 10_000, gain: float = 0.005) -> dict[int, float]:
-    """By look: share of draws in which the one better candidate of three is found. A look changes the level only."""
+    """By look: share of draws in which the one better candidate of three passes the gate."""
     found = dict.fromkeys(levels, 0)
     for seed in range(draws):
         world = World(np.random.default_rng(50_000 + seed), rows, 0.25, common=0.7)
         candidates = [world.model(0.9 + gain), world.model(), world.model()]
-        _, p = decide(world.model(), candidates, 1, seed)
+        results, compared = compare(world.model(), candidates, seed)
         for look in levels:
-            found[look] += p[0] <= gate.error_of_look(RULE, look) / CANDIDATES
+            found[look] += gate.judge(results, compared, "active", RULE, look)["m0"].verdict == "better"
     return {look: n / draws for look, n in found.items()}
+
+
+def histories(count: int, rows: int, *, promotes: bool) -> dict[str, Any]:
+    """Mean and worst of `count` histories."""
+    runs = [history(s, rows=rows, positives=0.25, promotes=promotes) for s in range(count)]
+    return {
+        "active_model": "promotes" if promotes else "stays",
+        "histories": count,
+        "rows": rows,
+        "gate_mean": round(float(np.mean([r["gate"] for r in runs])), 4),
+        "gate_worst": round(max(r["gate"] for r in runs), 4),
+        "per_candidate_mean": round(float(np.mean([r["per_candidate"] for r in runs])), 4),
+        "per_candidate_worst": round(max(r["per_candidate"] for r in runs), 4),
+    }
+
+
+PARTS = ("stays", "promotes", "single", "found")
+
+
+def measure(part: str, given: argparse.Namespace) -> Any:
+    """The figures of one part of the simulation."""
+    if part in {"stays", "promotes"}:
+        return histories(given.histories, given.rows, promotes=part == "promotes")
+    if part == "single":
+        return [
+            {"rows": rows, "positives": share, "draws": given.draws}
+            | single_looks(given.draws, rows=rows, positives=share)
+            for rows, share in ((300, 0.25), (1000, 0.25), (1000, 0.03))
+        ]
+    return {"rows": 10_000, "gain": 0.005, "draws": given.draws, "share_by_look": power(given.draws, [1, 2, 10])}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all of them when left out")
     parser.add_argument("--histories", type=int, default=10)
     parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--rows", type=int, default=1000)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="parts that are not measured keep what the file has of them")
     given = parser.parse_args()
-    told: dict[str, Any] = {"candidates": CANDIDATES, "uploads": UPLOADS}
-    told["histories"] = []
-    for promotes in (False, True):
-        runs = [history(s, rows=given.rows, positives=0.25, promotes=promotes) for s in range(given.histories)]
-        told["histories"].append(
-            {
-                "active_model": "promotes" if promotes else "stays",
-                "rows": given.rows,
-                "gate_mean": round(float(np.mean([r["gate"] for r in runs])), 4),
-                "gate_worst": round(max(r["gate"] for r in runs), 4),
-                "per_candidate_mean": round(float(np.mean([r["per_candidate"] for r in runs])), 4),
-                "per_candidate_worst": round(max(r["per_candidate"] for r in runs), 4),
-            }
-        )
-        print(json.dumps(told["histories"][-1]), flush=True)
-    told["single_looks"] = []
-    for rows, positives in ((300, 0.25), (1000, 0.25), (1000, 0.03)):
-        entry = {"rows": rows, "positives": positives, **single_looks(given.draws, rows=rows, positives=positives)}
-        told["single_looks"].append(entry)
-        print(json.dumps(entry), flush=True)
-    told["found"] = {
-        "rows": 10_000,
-        "gain": 0.005,
-        "share_by_look": power(max(1, given.draws // 8), [1, 2, 10]),
-    }
-    print(json.dumps(told["found"]), flush=True)
-    if given.json:
-        recorded.write(given.json, told)
+    before = recorded.read(given.json) if given.json else None
+    figures: dict[str, Any] = {**(before.figures if before else {}), "candidates": CANDIDATES, "uploads": UPLOADS}
+    for part in given.parts or PARTS:
+        figures[part] = measure(part, given)
+        print(json.dumps({part: figures[part]}), flush=True)
+        if given.json:
+            recorded.write(given.json, figures)
 
 
 if __name__ == "__main__":

@@ -83,11 +83,11 @@ def gate(measured: Recorded) -> str:
     rows += [
         f"| {h['active_model']} | {h['rows']:,} | {h['gate_mean']:.1%}, {h['gate_worst']:.1%} "
         f"| {h['per_candidate_mean']:.1%}, {h['per_candidate_worst']:.1%} |"
-        for h in figures["histories"]
+        for h in (figures["stays"], figures["promotes"])
     ]
     single = [
         f"| {f['rows']:,} | {f['positives']:.0%} | {f['gate']:.1%} | {f['per_candidate']:.1%} |"
-        for f in figures["single_looks"]
+        for f in figures["single"]
     ]
     found = figures["found"]
     shares = ", ".join(f"{share:.0%} at look {look}" for look, share in found["share_by_look"].items())
@@ -95,18 +95,18 @@ def gate(measured: Recorded) -> str:
 ## Promotions
 
 `make bench-gate`: the product's own comparison and gate on simulated models with {figures["candidates"]} candidates an upload.
-{figures["uploads"]} uploads on one held-out set without any gain, in several histories:
+{figures["uploads"]} uploads on one held-out set without any gain, {figures["stays"]["histories"]} histories each:
 
 {chr(10).join(rows)}
 
-First looks at held-out rows of their own, without any gain:
+First looks at held-out rows of their own, without any gain, {figures["single"][0]["draws"]} draws each:
 
 | held-out rows | positives | with a challenger | each candidate at 5 % |
 |---:|---:|---:|---:|
 {chr(10).join(single)}
 
 A true gain of {found["gain"]} AUC (0.9 to {0.9 + found["gain"]:.3f}) in one of the candidates on {found["rows"]:,} held-out
-rows, 25 % positives, 70 % of the models' errors in common, is found by {shares}. {measured.sentence}
+rows, 25 % positives, 70 % of the models' errors in common, is found by {shares} ({found["draws"]} draws). {measured.sentence}
 """
 
 

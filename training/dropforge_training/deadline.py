@@ -15,7 +15,6 @@ _EXPORT: Final = (
     0.35  # seconds of evaluation, export and checks for each second of the last fit: both grow with the trees
 )
 _BASE: Final = 5.0  # seconds of what does not depend on the model's size: reading rows back, the card, MLflow
-_EXACT: Final = 1.05  # a search ends between two rounds, and estimates are no better than this
 _MOST_BASE: Final = 0.25  # of the budget: a small one is not eaten up by what it is meant for
 
 
@@ -54,10 +53,10 @@ class Shares:
     def affordable(self, unit: float, budget: float, left: float) -> Shares:
         """The most that `left` allows: first one out-of-fold fit, then members, then more out-of-fold fits. One member at least."""
         for members in range(self.members, 0, -1):
-            if members == 1 or self.seconds(unit, budget, members=members, folds=min(1, self.folds)) <= left * _EXACT:
+            if members == 1 or self.seconds(unit, budget, members=members, folds=min(1, self.folds)) <= left:
                 break
         folds = self.folds
-        while folds and self.seconds(unit, budget, members=members, folds=folds) > left * _EXACT:
+        while folds and self.seconds(unit, budget, members=members, folds=folds) > left:
             folds -= 1
         return Shares(members, folds, self.fold_rows)
 

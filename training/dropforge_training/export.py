@@ -1,11 +1,9 @@
-"""The fitted pipeline as a serving bundle, proven equal on every held-out row before anybody may serve it."""
+"""The fitted pipeline as a graph, and the manifest that says how to use it."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,17 +25,14 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.pipeline import Pipeline
 from xgboost import XGBClassifier, XGBRegressor
 
-from dropforge.errors import DropforgeError, InvalidRequest, JobFailed
+from dropforge.errors import JobFailed
 from dropforge.serving.manifest import BundleManifest, Feature, GraphInput, PythonModel
-from dropforge.serving.predictor import open_graph, read_manifest
 from dropforge_training import synthetic
 from dropforge_training.forest import split
 from dropforge_training.processing import MISSING_TOKEN, LabelledPipeline, NumberPipeline, TableCleaner
-from dropforge_training.python_models import open_pickle
 from dropforge_training.steps import NO_STEPS
-from dropforge_training.tables import Table, TrainingData
+from dropforge_training.tables import TrainingData
 
-TOLERANCE = 1e-5
 _NUMBERS, _TEXTS = "numbers", "texts"
 
 
@@ -288,111 +283,3 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     plain = value.item() if hasattr(value, "item") else value
     return int(plain) if isinstance(plain, float) and plain.is_integer() and math.fabs(plain) < 2**53 else plain
-
-
-def check_parity(
-    model: LabelledPipeline, manifest: BundleManifest, body: bytes, rows: Table, log: logging.Logger, chunk: int = 2000
-) -> tuple[dict[str, float], np.ndarray]:
-    """Predict every held-out row through the API's own predictor and through the pipeline. `body`: the graph, or the pickle.
-
-    Returns the figures, and the probabilities as the bundle gives them, shape [rows, classes].
-
-    Of a pickle it shows that rows as callers send them, and the model as it comes out of its file, give what training saw.
-
-    Raises JobFailed when a probability differs by more than TOLERANCE or is no number, or when a label flips that is not a
-    tie: such a bundle is never served. Within TOLERANCE of the threshold, or of the second class, either label is right.
-    """
-    try:
-        read = read_manifest(manifest.to_json())
-        predictor = open_pickle(read, body) if read.python else open_graph(read, body)
-    except DropforgeError as error:
-        raise JobFailed(f"the bundle cannot be opened: {error.message}", code="bundle_broken", fix=error.fix) from error
-    differences, flips, probabilities = [], 0, []
-    for start in range(0, len(rows), chunk):
-        part = rows.x.iloc[start : start + chunk]
-        try:
-            served = predictor.predict(records(part))
-        except InvalidRequest as error:
-            raise JobFailed(
-                f"the bundle refuses held-out rows: {error.message}", code="parity", fix=error.fix
-            ) from error
-        expected = model.predict_proba(part)
-        probabilities.append(served.probabilities)
-        differences.append(np.abs(served.probabilities - expected).max())
-        flipped = np.array(served.labels, dtype=object) != model.predict(part)
-        flips += int((flipped & ~_undecided(expected, model)).sum())
-    worst = float(np.max(differences))  # NaN where any difference is: Python's max would drop it
-    log.info("bundle checked", extra={"rows": len(rows), "max_abs_difference": worst, "label_flips": flips})
-    if not worst <= TOLERANCE or flips:
-        raise JobFailed(
-            f"the bundle differs from its pipeline: max |Δp| {worst:.2g} (allowed {TOLERANCE:g}), {flips} of {len(rows)} labels flip",
-            code="parity",
-            fix="a step is not exact in float32 (scaling before trees?); remove it, or use a step with an exact converter"
-            if read.python is None
-            else "a step depends on more than the row's values (types of columns, their order, chance); take numbers as float64",
-        )
-    figures = {"max_abs_difference": worst, "label_flips": float(flips), "rows": float(len(rows))}
-    return figures, np.concatenate(probabilities)
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedNumbers:
-    """A regression's held-out rows as its bundle gives them. `output`: before the inverse transform, `widths`: shape [rows]."""
-
-    figures: dict[str, float]
-    output: np.ndarray
-    widths: np.ndarray
-
-
-def check_number_parity(
-    model: NumberPipeline,
-    manifest: BundleManifest,
-    body: bytes,
-    width_body: bytes,
-    rows: Table,
-    log: logging.Logger,
-    chunk: int = 2000,
-) -> CheckedNumbers:
-    """As check_parity, for a regression: the difference is relative to the larger of the number and the target's standard deviation.
-
-    Raises JobFailed when one differs by more than TOLERANCE or is no number.
-    """
-    try:
-        read = read_manifest(manifest.to_json())
-        predictor = open_pickle(read, body) if read.python else open_graph(read, body, lambda: width_body)
-    except DropforgeError as error:
-        raise JobFailed(f"the bundle cannot be opened: {error.message}", code="bundle_broken", fix=error.fix) from error
-    spread = float(np.std(rows.y)) or 1.0
-    differences, outputs, widths = [], [], []
-    for start in range(0, len(rows), chunk):
-        part = rows.x.iloc[start : start + chunk]
-        try:
-            served = predictor.predict(records(part))
-        except InvalidRequest as error:
-            raise JobFailed(
-                f"the bundle refuses held-out rows: {error.message}", code="parity", fix=error.fix
-            ) from error
-        expected = model.predict(part)
-        size = np.maximum(np.abs(expected), spread)
-        differences.append((np.abs(served.probabilities[:, 0] - expected) / size).max())
-        outputs.append(predictor.raw_run(served.feeds).reshape(-1).astype(np.float64))
-        widths.append(predictor.widths(served.feeds, len(part)))
-    worst = float(np.max(differences))  # NaN where any difference is: Python's max would drop it
-    log.info("bundle checked", extra={"rows": len(rows), "max_relative_difference": worst})
-    if not worst <= TOLERANCE:
-        raise JobFailed(
-            f"the bundle differs from its pipeline: relative difference {worst:.2g} (allowed {TOLERANCE:g})",
-            code="parity",
-            fix="a step is not exact in float32; remove it, or use a step with an exact converter",
-        )
-    figures = {"max_abs_difference": worst, "rows": float(len(rows))}
-    return CheckedNumbers(figures, np.concatenate(outputs), np.concatenate(widths))
-
-
-def _undecided(probabilities: np.ndarray, model: LabelledPipeline) -> np.ndarray:
-    """Which rows lie so near a decision that a difference within TOLERANCE may turn it, shape [rows]."""
-    if model.positive:
-        chance = probabilities[:, list(model.classes_).index(model.positive)]
-        return np.asarray(np.abs(chance - model.threshold) <= TOLERANCE)
-    first, second = np.sort(probabilities, axis=1)[:, :-3:-1].T
-    return np.asarray(first - second <= 2 * TOLERANCE)

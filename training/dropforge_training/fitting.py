@@ -33,45 +33,6 @@ class Fitted:
     out_of_fold: Rows  # what the model would serve for them; no rows where the budget, or the data, allowed no such fit
 
 
-def fit(
-    refit: Callable[[Table], Pipeline],
-    data: TrainingData,
-    settings: Settings,
-    *,
-    seed: int,
-    log: logging.Logger,
-    stop: Callable[[], bool],
-    allows: Callable[[int, float], bool] = lambda _fits, _seconds: True,
-) -> Fitted:
-    """Fit on all training rows; calibrate and choose the threshold on out-of-fold rows.
-
-    `refit` fits the whole pipeline with the tuned parameters on the rows given; it is called once a fold and once for all
-    rows. `allows`: whether time is left for another out-of-fold fit after so many, of which the longest took so many seconds.
-    What settings.yaml asks for by name (a threshold rule, a calibration) gets one such fit in any case.
-    Raises Interrupted when `stop` said so.
-    """
-    needed = settings.training.calibration not in {"auto", "none"} or isinstance(settings.serving.threshold, str)
-    y, probabilities = _out_of_fold(refit, data, seed, stop, lambda n, s: (needed and n == 0) or allows(n, s))
-    choice = calibration.choose(settings.training.calibration, y, probabilities, seed)
-    served = calibrate(choice.calibration, probabilities)
-    at, reason = 0.5, "multiclass: the most probable class"
-    if data.positive:
-        positive = data.classes.index(data.positive)
-        at, reason = thresholds.choose(settings.serving, y == positive, served[:, positive])
-    log.info("calibration and threshold chosen", extra={"calibration": choice.reason, "threshold": f"{at:g}: {reason}"})
-    model = LabelledPipeline(refit(data.train), data.classes, at, data.positive, choice.calibration)
-    labels = decide(served, model.classes_, at, data.positive)
-    guess = np.searchsorted(model.classes_, labels) if len(y) else np.empty(0, dtype=np.int64)
-    positive_code = data.classes.index(data.positive) if data.positive else None
-    return Fitted(model, choice, reason, Rows(y, guess, served, positive_code))
-
-
-def wanted_fits(data: TrainingData, seed: int) -> tuple[int, float]:
-    """How many out-of-fold fits these rows are worth, and the fraction of the training rows each is fitted on."""
-    fold, number = _fold_of(data.train, len(data.classes), seed)
-    return number, float(np.mean(fold != 0)) if number else 0.0
-
-
 @dataclass(frozen=True, slots=True)
 class FittedNumbers:
     """A regression's model; `width`: predicts the logarithm of a row's width from the same columns, None: all rows are alike."""
@@ -81,7 +42,7 @@ class FittedNumbers:
     out_of_fold: Rows  # what the model would serve for them
 
 
-def fit_numbers(
+def fit(
     refit: Callable[[Table], Pipeline],
     data: TrainingData,
     settings: Settings,
@@ -90,13 +51,57 @@ def fit_numbers(
     log: logging.Logger,
     stop: Callable[[], bool],
     allows: Callable[[int, float], bool] = lambda _fits, _seconds: True,
-) -> FittedNumbers:
-    """Fit on all training rows, and a model of how far off it is on the residuals of out-of-fold rows.
+) -> Fitted | FittedNumbers:
+    """Fit on all training rows; learn on out-of-fold rows how the model is to be served: see _labelled and _numbers.
 
-    `refit`, `allows`, errors: see fit.
+    `refit` fits the whole pipeline with the tuned parameters on the rows given; it is called once a fold and once for all
+    rows. `allows`: whether time is left for another out-of-fold fit after so many, of which the longest took so many seconds.
+    What settings.yaml asks for by name (a threshold rule, a calibration) gets one such fit in any case.
+    Raises Interrupted when `stop` said so.
     """
-    places, output = _outside(refit, data, seed, stop, allows)
-    pipeline = refit(data.train)
+    needed = not data.regression and (
+        settings.training.calibration not in {"auto", "none"} or isinstance(settings.serving.threshold, str)
+    )
+    places, output = _outside(refit, data, seed, stop, lambda n, s: (needed and n == 0) or allows(n, s))
+    finish = _numbers if data.regression else _labelled
+    return finish(refit(data.train), data, settings, places, output, seed, log)
+
+
+def _labelled(
+    pipeline: Pipeline,
+    data: TrainingData,
+    settings: Settings,
+    places: np.ndarray,
+    probabilities: np.ndarray,
+    seed: int,
+    log: logging.Logger,
+) -> Fitted:
+    """Calibration and threshold, chosen on the training rows at `places` by their out-of-fold probabilities."""
+    y = data.train.y[places]
+    choice = calibration.choose(settings.training.calibration, y, probabilities, seed)
+    served = calibrate(choice.calibration, probabilities)
+    at, reason = 0.5, "multiclass: the most probable class"
+    if data.positive:
+        positive = data.classes.index(data.positive)
+        at, reason = thresholds.choose(settings.serving, y == positive, served[:, positive])
+    log.info("calibration and threshold chosen", extra={"calibration": choice.reason, "threshold": f"{at:g}: {reason}"})
+    model = LabelledPipeline(pipeline, data.classes, at, data.positive, choice.calibration)
+    labels = decide(served, model.classes_, at, data.positive)
+    guess = np.searchsorted(model.classes_, labels) if len(y) else np.empty(0, dtype=np.int64)
+    positive_code = data.classes.index(data.positive) if data.positive else None
+    return Fitted(model, choice, reason, Rows(y, guess, served, positive_code))
+
+
+def _numbers(
+    pipeline: Pipeline,
+    data: TrainingData,
+    settings: Settings,
+    places: np.ndarray,
+    output: np.ndarray,
+    seed: int,
+    log: logging.Logger,
+) -> FittedNumbers:
+    """A model of how far off a regression is, fitted on the residuals of the training rows at `places`."""
     sizes = intervals.log_widths(data.fitted(data.train.y)[places] - output[:, 0])
     prediction = settings.serving.prediction
     rule = Regression(transform=data.transform, minimum=prediction.minimum, maximum=prediction.maximum)
@@ -108,20 +113,15 @@ def fit_numbers(
         width.steps[-1][1].fit(matrix, sizes)
         rule = replace(rule, width_range=(float(sizes.min()), float(sizes.max())))
     log.info("out-of-fold residuals", extra={"rows": len(places), "widths": width is not None})
-    y = data.train.y[places]
-    return FittedNumbers(NumberPipeline(pipeline, rule), width, of_numbers(y, values(rule, output[:, 0])))
+    return FittedNumbers(
+        NumberPipeline(pipeline, rule), width, of_numbers(data.train.y[places], values(rule, output[:, 0]))
+    )
 
 
-def _out_of_fold(
-    refit: Callable[[Table], Pipeline],
-    data: TrainingData,
-    seed: int,
-    stop: Callable[[], bool],
-    allows: Callable[[int, float], bool],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Codes and probabilities of rows that the model predicting them was not fitted on."""
-    places, probabilities = _outside(refit, data, seed, stop, allows)
-    return data.train.y[places], probabilities
+def wanted_fits(data: TrainingData, seed: int) -> tuple[int, float]:
+    """How many out-of-fold fits these rows are worth, and the fraction of the training rows each is fitted on."""
+    fold, number = _fold_of(data.train, len(data.classes), seed)
+    return number, float(np.mean(fold != 0)) if number else 0.0
 
 
 def _outside(

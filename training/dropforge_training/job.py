@@ -156,8 +156,7 @@ def _fit(
     def allows(fits: int, longest: float) -> bool:
         return fits < allowed.folds and (fits == 0 or deadline.allows_fit(longest))
 
-    fit = fitting.fit_numbers if data.regression else fitting.fit
-    fitted = fit(on, data, settings, seed=job.seed, log=log, stop=stop, allows=allows)
+    fitted = fitting.fit(on, data, settings, seed=job.seed, log=log, stop=stop, allows=allows)
     log.info("fitted on all training rows", extra={"params": tuned.params, "bag": len(members)})
     return fitted, tuned
 
@@ -210,7 +209,7 @@ def _classification(fitted: Fitted, c: _Context) -> _Evaluated:
             metric=metric,
             metrics=metrics,
             importance=ranked,
-            served_probabilities=built.probabilities,
+            served_probabilities=built.checked.output,
             known=known,
             seed=c.job.seed,
             facts={
@@ -229,12 +228,19 @@ def _regression(fitted: FittedNumbers, c: _Context) -> _Evaluated:
     metrics = evaluation.evaluate_numbers(held.y, rows.guess)
     ranked = regression_card.importance(model.predict, held, metric, c.job.seed)
     importance = {i["column"]: i["mean"] for i in ranked}
-    built = bundle.build_numbers(
-        fitted, c.candidate, c.data, c.settings, c.origin, metrics=metrics, importance=importance, log=c.log
+    built = bundle.build(
+        model,
+        c.candidate,
+        c.data,
+        c.settings,
+        c.origin,
+        metrics=metrics,
+        importance=importance,
+        log=c.log,
+        width=fitted.width,
     )
-    assert built.numbers is not None  # noqa: S101 - build_numbers fills it
-    residuals = c.data.fitted(held.y) - built.numbers.output
-    uncertain = regression_card.Calibration(residuals, built.numbers.widths)
+    residuals = c.data.fitted(held.y) - built.checked.output
+    uncertain = regression_card.Calibration(residuals, built.checked.widths)
 
     def made(known: Evidence, facts: dict[str, Any]) -> dict[str, Any]:
         return regression_card.card(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import optuna
 
@@ -19,22 +19,23 @@ class Listener:
 
     _FOLD = 100  # rungs of a fold come before the next fold's
 
-    def __init__(
-        self, trial: optuna.Trial, stop: Callable[[], bool], left: Callable[[], float], *, first: bool
-    ) -> None:
+    def __init__(self, trial: optuna.Trial, stop: Callable[[], bool], left: Sequence[float], *, first: bool) -> None:
+        """left: seconds that the trial may take in all when it ends in its first, second, … fold."""
         self.fold = 0
         self.cut = False
+        self.longest = 0.0  # seconds of a round
         self._trial = trial
         self._stop = stop
-        # Asked once: the time left shrinks by the clock alone while one trial runs.
-        self._deadline = time.monotonic() + left()
+        self._last = time.monotonic()
+        # Of every fold at once, at the start: the time left shrinks by the clock alone while one trial runs.
+        self._deadlines = [self._last + seconds for seconds in left]
         self._rung = 0
         self._first = first
 
     def __call__(self, progress: float, score: float) -> bool:
         if self._stop():
             raise Interrupted
-        if time.monotonic() > self._deadline:
+        if self._late(self.fold):
             self.cut = True
             return True
         if self.fold == 0 and progress >= 2**self._rung:
@@ -48,8 +49,15 @@ class Listener:
         if self._stop():
             raise Interrupted
         self._report(mean, self._FOLD * (fold + 1))
-        self.cut = self.cut or time.monotonic() > self._deadline
+        self.cut = self._late(fold + 1) or self.cut
         return self.cut
+
+    def _late(self, fold: int) -> bool:
+        """Whether another round, as long as the last one, would end after the budget: it is not begun."""
+        now = time.monotonic()
+        step, self._last = now - self._last, now
+        self.longest = max(self.longest, step)
+        return now + step > self._deadlines[fold]
 
     def _report(self, score: float, step: int) -> None:
         if math.isfinite(score):

@@ -29,6 +29,8 @@ from dropforge_training.study_budget import Allowance
 _BARREN_TRIALS = 3  # trials in a row without a finite score after which the search is given up
 _CUT = "cut"  # the budget ended before the trial did; its score is that of the rounds it had
 _SECONDS = "seconds"
+_ROUND = "round_seconds"  # of its longest round
+_FOLDS = "folds"  # that were fitted: a trial which the budget ends leaves the later ones out
 _PARAMS = "params"  # as the candidate gave them to its estimator
 
 
@@ -166,10 +168,14 @@ class _Runner:
         self._stop = stop
 
     def may_start(self) -> bool:
-        """Whether the budget allows another trial. Without any score so far it does, unless somebody else is at work."""
+        """Whether the budget allows another trial, of one round at least.
+
+        Without any score so far it does, unless somebody else is at work.
+        """
         if self._wanted.role != "tune" and not self._study.trials(TrialState.COMPLETE):
             return True
-        return self._wanted.role != "finish" and not self._too_many() and self._left() > 0
+        rounds = (float(t.user_attrs.get(_ROUND, 0.0)) for t in self._study.trials(TrialState.COMPLETE))
+        return self._wanted.role != "finish" and not self._too_many() and self._left() > max(rounds, default=0.0)
 
     def one(self) -> bool | None:
         """Run the next trial; True when it has a score or was pruned, None when others began the last ones meanwhile."""
@@ -183,11 +189,10 @@ class _Runner:
         self._study.publish()
         value: float | None = None
         try:
-            value, rounds, cut = self._fit(trial, params)
+            value, rounds = self._fit(trial, params)
             state = TrialState.COMPLETE if math.isfinite(value) else TrialState.FAIL
             trial.set_user_attr(_PARAMS, params)
             trial.set_user_attr(ROUNDS, rounds)
-            trial.set_user_attr(_CUT, cut)
         except optuna.TrialPruned:
             state = TrialState.PRUNED
         except Exception as error:
@@ -223,25 +228,30 @@ class _Runner:
 
     def _left(self) -> float:
         """Seconds until the search must end, so that everything after it is still within the budget."""
-        unit = _fit_seconds(self._study.best(self._wanted.bag), self._folds)
+        unit = _fit_seconds(self._study.best(_trials_of(self._wanted.bag)), self._folds)
         budget = self._clock.budget
         reserve = self._wanted.after.reserve(unit, budget) if unit else 0.0
         return self._clock.left() - reserve
 
-    def _trial_left(self) -> float:
-        """Seconds for the trial that begins now: none may take what a second one, and what follows the search, need."""
-        trials = min(2, self._wanted.allowance.trials)
-        first = not self._study.trials(TrialState.COMPLETE)
-        ratio = 1 / _fitted_share(self._folds) ** 2 / len(self._folds)
-        longest = self._wanted.after.trial_seconds(
-            self._clock.left(), self._clock.budget, trials if first else 1, ratio
-        )
-        return longest if first else min(longest, self._left())
+    def _trial_left(self, *, first: bool) -> list[float]:
+        """Seconds for the trial that begins now, by the number of folds it ends with.
 
-    def _fit(self, trial: optuna.Trial, params: dict[str, Any]) -> tuple[float, int, bool]:
-        """Mean score over the folds, mean rounds, whether the budget ended it."""
+        None may take what a second one, and what follows the search, need. The fewer folds it has for its time, the longer the
+        fit on all rows takes.
+        """
+        trials = min(2, self._wanted.allowance.trials) if first else 1
+        left, search_left = self._clock.left(), math.inf if first else self._left()
+        ratio = 1 / _fitted_share(self._folds) ** 2
+        return [
+            min(search_left, self._wanted.after.trial_seconds(left, self._clock.budget, trials, ratio / fitted))
+            for fitted in range(1, len(self._folds) + 1)
+        ]
+
+    def _fit(self, trial: optuna.Trial, params: dict[str, Any]) -> tuple[float, int]:
+        """Mean score over the folds, mean rounds."""
         w = self._wanted
-        ear = Listener(trial, self._stop, self._trial_left, first=not self._study.trials(TrialState.COMPLETE))
+        first = not self._study.trials(TrialState.COMPLETE)
+        ear = Listener(trial, self._stop, self._trial_left(first=first), first=first)
         scores, rounds = [], []
         for number, fold in enumerate(self._folds):
             ear.fold = number
@@ -263,7 +273,10 @@ class _Runner:
             rounds.append(made.rounds)
             if number + 1 < len(self._folds) and ear.between(number, float(np.mean(scores))):
                 break
-        return float(np.mean(scores)), round(float(np.mean(rounds))), ear.cut
+        trial.set_user_attr(_ROUND, round(ear.longest, 3))
+        trial.set_user_attr(_FOLDS, len(scores))
+        trial.set_user_attr(_CUT, ear.cut)
+        return float(np.mean(scores)), round(float(np.mean(rounds)))
 
 
 def _refused(wanted: Search, widened: set[str], params: dict[str, Any], error: ValueError) -> SettingsError:
@@ -274,14 +287,13 @@ def _refused(wanted: Search, widened: set[str], params: dict[str, Any], error: V
 
 
 def _fit_seconds(best: Sequence[FrozenTrial], folds: Sequence[Fold]) -> float:
-    """Seconds that one estimator's fit on all rows will take, going by these trials; 0 without any.
+    """Seconds that one estimator's fit on all rows will take, at most, going by these trials; 0 without any.
 
-    A fit on all rows has more rows and more rounds than one of a trial, each in proportion.
+    A fit on all rows has more rows and more rounds than one of a trial, each in proportion. The longest trial counts, not the
+    mean: when a better one takes the place of a short one, no more time is needed than that one or the longest had.
     """
-    if not best:
-        return 0.0
-    each = sum(float(t.user_attrs.get(_SECONDS, 0.0)) for t in best) / len(best) / len(folds)
-    return each / _fitted_share(folds) ** 2
+    each = [float(t.user_attrs.get(_SECONDS, 0.0)) / int(t.user_attrs.get(_FOLDS, len(folds))) for t in best]
+    return max(each, default=0.0) / _fitted_share(folds) ** 2
 
 
 def _tuned(wanted: Search, study: SharedStudy, clock: Deadline, folds: Sequence[Fold]) -> Tuned:
@@ -300,13 +312,13 @@ def _tuned(wanted: Search, study: SharedStudy, clock: Deadline, folds: Sequence[
         money=wanted.allowance.spent(sum(by_worker.values())),
         points=tuple(Point(t.params, float(t.value or 0.0)) for t in best),
         curve=study.curve(),
-        fit_seconds=_fit_seconds(best[: wanted.bag], folds),
+        fit_seconds=_fit_seconds(best[: _trials_of(wanted.bag)], folds),
     )
 
 
 def _members(wanted: Search, best: list[FrozenTrial], share: float) -> tuple[dict[str, Any], ...]:
     """The better half of the bag's size, each as often as needed: other seeds of a good trial beat a lesser trial."""
-    chosen = best[: (wanted.bag + 1) // 2]
+    chosen = best[: _trials_of(wanted.bag)]
     made = []
     for number in range(wanted.bag):
         trial = chosen[number % len(chosen)]
@@ -314,6 +326,11 @@ def _members(wanted: Search, best: list[FrozenTrial], share: float) -> tuple[dic
         counted = {wanted.candidate.rounds: max(1, round(rounds / share))} if rounds else {}
         made.append({**trial.user_attrs[_PARAMS], **counted})
     return tuple(made)
+
+
+def _trials_of(bag: int) -> int:
+    """How many of the best trials a bag of this size is made of."""
+    return (bag + 1) // 2
 
 
 def _fitted_share(folds: Sequence[Fold]) -> float:

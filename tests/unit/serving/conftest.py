@@ -24,7 +24,7 @@ from dropforge.serving.manifest import BundleManifest
 from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.serving.service import PredictService
 from dropforge_local.memory import MemoryStore
-from dropforge_training import explanation, export
+from dropforge_training import explanation, export, parity
 from dropforge_training.models.random_forest import RandomForest
 from dropforge_training.processing import LabelledPipeline
 from dropforge_training.tables import Table, TrainingData
@@ -111,7 +111,7 @@ def bundle() -> Bundle:
         holdout_share=0.2,
         metrics={"roc_auc": 0.9},
     )
-    export.check_parity(model, manifest, onnx, data.heldout, logging.getLogger("test"))
+    parity.check(model, manifest, onnx, data.heldout, logging.getLogger("test"))
     why = explanation.explanation(model, manifest, x, x, logging.getLogger("test"))
     named = {"file": "explain.npz", "sha256": hashlib.sha256(why).hexdigest()}
     told = dataclasses.replace(manifest, explanation=named, conformal={"0.9": (0.5, 0.6)})

@@ -18,7 +18,7 @@ from dropforge import settings as settings_module
 from dropforge.errors import JobFailed
 from dropforge.serving.manifest import BundleManifest, Calibration
 from dropforge.serving.predictor import Prediction
-from dropforge_training import export, folds, tables
+from dropforge_training import export, folds, parity, tables
 from dropforge_training.models import base
 from dropforge_training.processing import LabelledPipeline
 from dropforge_training.tables import Table
@@ -88,8 +88,8 @@ def test_a_bundle_says_what_its_pipeline_says(
             made, data, onnx, output, project="parity", name=model, run_id="r", dataset_id="d", target="label",
             markers={}, metrics={}, importance={}, holdout_share=0.2,
         )  # fmt: skip
-        told, _ = export.check_parity(made, manifest, onnx, data.heldout, logging.getLogger("test"))
-        assert told["max_abs_difference"] <= export.TOLERANCE
+        told = parity.check(made, manifest, onnx, data.heldout, logging.getLogger("test")).figures
+        assert told["max_abs_difference"] <= parity.TOLERANCE
         assert (told["label_flips"], told["rows"]) == (0, len(data.heldout))
 
 
@@ -108,13 +108,13 @@ class _Says:
 
 
 def _checked(monkeypatch: pytest.MonkeyPatch, pipeline: list[float], bundle: list[float]) -> dict[str, float]:
-    monkeypatch.setattr(export, "open_graph", lambda *_: _Says(bundle))
+    monkeypatch.setattr(parity, "open_graph", lambda *_: _Says(bundle))
     model = LabelledPipeline(_Says(pipeline), ["no", "yes"], 0.5, "yes")
     manifest = BundleManifest("p", "m", "r", "d", "t", "y", (), (), "p", ("no", "yes"), "yes", 0.5, "0")
     rows = Table(
         pd.DataFrame({"place": range(len(pipeline))}), np.zeros(len(pipeline), dtype=int), np.arange(len(pipeline))
     )
-    return export.check_parity(model, manifest, b"", rows, logging.getLogger("test"), chunk=2)[0]
+    return parity.check(model, manifest, b"", rows, logging.getLogger("test"), chunk=2).figures
 
 
 def test_a_label_at_the_threshold_may_turn_within_the_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from dropforge.serving.manifest import BundleManifest
 from dropforge.serving.pointer import Active, ActivePointer
 from dropforge_local.memory import MemoryStore
 from dropforge_local.memory_function import MemoryFunction
-from dropforge_training import export, python_models
+from dropforge_training import parity, python_models
 from dropforge_training.processing import LabelledPipeline
 
 OWN = """
@@ -212,5 +212,5 @@ def test_rows_that_only_training_could_read_are_a_failed_parity(bench: Callable[
 
     table = Table(rows, np.zeros(5, dtype=int), np.arange(5, dtype=np.uint64))
     with pytest.raises(JobFailed, match="differs from its pipeline") as failure:
-        export.check_parity(other, manifest, body, table, logging.getLogger("test"))
+        parity.check(other, manifest, body, table, logging.getLogger("test"))
     assert "chance" in failure.value.fix

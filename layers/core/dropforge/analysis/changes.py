@@ -264,7 +264,8 @@ def _gains(
     `values`: text, count then (at most), count now, whether the count then is exact. The smallest of the values' p-values by
     weighted Bonferroni: half of the weight is shared evenly by all different values, half by how often they occur in both
     files together, which the allocation of their rows to the files, all that is tested, does not depend on (Genovese,
-    Roeder & Wasserman 2006). A default that is half of a column need not pay for its thousand rare values.
+    Roeder & Wasserman 2006). Where the count then is not known, that now alone is a weight no larger: the test stays valid.
+    A default that is half of a column need not pay for its thousand rare values.
     """
     n, m = before.present, after.present
     risen = [value for value in values if value[2] >= _FEW and value[2] * n > value[1] * m]
@@ -273,7 +274,7 @@ def _gains(
     even = 0.5 / max(before.distinct, after.distinct, 1)
 
     def weighted(a: int, b: int, *, exact: bool) -> float:
-        return st.hypergeometric_sf(b, a + b, n, m) / (even + (0.5 * (a + b) / (n + m) if exact else 0.0))
+        return st.hypergeometric_sf(b, a + b, n, m) / (even + 0.5 * ((a if exact else 0) + b) / (n + m))
 
     p, value, a, b = min((weighted(a, b, exact=exact), v, a, b) for v, a, b, exact in risen)
     p = min(1.0, p)

@@ -2,16 +2,17 @@
 
 One family of hypotheses: the distribution of every column, the association of every pair, and the single changes of
 dropforge.analysis.changes. The false discovery rate is held over all of them by weighted Benjamini-Hochberg
-(Genovese, Roeder & Wasserman 2006): half of the weight goes to the distributions, a quarter each to pairs and single
-changes, whatever their number, so that three hundred pairs do not hide a column. Without any change the chance of a
-report with any rejection is at most the rate.
+(Genovese, Roeder & Wasserman 2006): half of the weight goes to the distributions, a fifth each to pairs and single
+changes, whatever their number, and a tenth to the labels as a whole, so that three hundred pairs do not hide a column.
+Without any change the chance of a report with any rejection is at most the rate.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dropforge.analysis import changes, compare, pairs, relations
+from dropforge.analysis import changes, compare, labels, pairs, relations
 from dropforge.analysis import statistics as st
 from dropforge.analysis.changes import Tested
 from dropforge.analysis.compare import Test
@@ -19,7 +20,7 @@ from dropforge.analysis.facts import Association, ColumnReport, Finding, Intake
 from dropforge.analysis.profile import Profile
 from dropforge.settings import AnalysisSettings, DataSettings
 
-_WEIGHTS = (0.5, 0.25, 0.25)  # of distributions, pairs, single changes
+_WEIGHTS = (0.5, 0.2, 0.2, 0.1)  # of distributions, pairs, single changes, the labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,9 @@ def compare_profiles(
         details += changes.of_column(before, after, settings)
     tied = pairs.compare(reference.pairs, new.pairs)
     details += relations.presence_changes(reference, new, data, set(names))
-    rejected = decide(
-        [t.p_value for t in tests.values()],
-        [c.p_value for c in tied],
-        [d.p_value for d in details],
-        settings.false_discovery_rate,
-    )
+    noisier = list(labels.weakened(reference.pairs, new.pairs, data.target, set(names)))
+    groups = ([t.p_value for t in tests.values()], [c.p_value for c in tied], [d.p_value for d in details])
+    rejected = decide((*groups, [w.p_value for w in noisier]), settings.false_discovery_rate)
     significant = dict(zip(tests, rejected[0], strict=True))
     columns = [
         compare.column_report(
@@ -68,17 +66,17 @@ def compare_profiles(
     return Comparison(
         columns,
         relations.associations(new, tied, rejected[1], data),
-        [d.finding for d, is_rejected in zip(details, rejected[2], strict=True) if is_rejected],
+        [
+            tested.finding
+            for tested, is_rejected in zip([*details, *noisier], [*rejected[2], *rejected[3]], strict=True)
+            if is_rejected
+        ],
     )
 
 
-def decide(
-    distributions: list[float], relations_: list[float], details: list[float], rate: float
-) -> tuple[list[bool], list[bool], list[bool]]:
+def decide(groups: Sequence[Sequence[float]], rate: float) -> list[list[bool]]:
     """Which p-values of each group are rejected, with the false discovery rate over all of them at most `rate`."""
-    groups = (distributions, relations_, details)
     p_values = [p for group in groups for p in group]
     weights = [w / len(group) for w, group in zip(_WEIGHTS, groups, strict=True) if group for _ in group]
-    rejected = st.weighted_benjamini_hochberg(p_values, weights, rate)
-    first, second = len(distributions), len(distributions) + len(relations_)
-    return rejected[:first], rejected[first:second], rejected[second:]
+    rejected = iter(st.weighted_benjamini_hochberg(p_values, weights, rate))
+    return [[next(rejected) for _ in group] for group in groups]

@@ -165,10 +165,27 @@ def chosen(axes: Sequence[Axis], target: str) -> list[tuple[int, int]]:
 def cramers_v(counts: Sequence[int], width: int) -> float:
     """Cramér's V with Bergsma's bias correction (2013), 0 to 1, over the rows where neither value is missing."""
     rows = [list(counts[k : k + width])[1:] for k in range(width, len(counts), width)]
+    phi2, k, m, n = _phi_squared(rows)
+    if not phi2:
+        return 0.0
+    k_, m_ = k - (k - 1) ** 2 / (n - 1), m - (m - 1) ** 2 / (n - 1)
+    return math.sqrt(phi2 / max(1e-12, min(k_ - 1, m_ - 1)))
+
+
+def phi(counts: Sequence[int], width: int) -> float:
+    """Root of the sum of all squared canonical correlations, missing a value like others: no correlation of two scores exceeds it.
+
+    Bias-corrected as cramers_v.
+    """
+    return math.sqrt(_phi_squared([list(counts[k : k + width]) for k in range(0, len(counts), width)])[0])
+
+
+def _phi_squared(rows: list[list[int]]) -> tuple[float, int, int, int]:
+    """Mean square contingency less what independent columns have on average; rows and columns of the table in use; their count."""
     rows = [r for r in rows if sum(r)]
     columns = [c for c in zip(*rows, strict=True) if sum(c)] if rows else []
     if len(rows) < 2 or len(columns) < 2:
-        return 0.0
+        return 0.0, 0, 0, 0
     table = [list(r) for r in zip(*columns, strict=True)]
     n = sum(map(sum, table))
     down, across = [sum(c) for c in columns], [sum(r) for r in table]
@@ -178,9 +195,7 @@ def cramers_v(counts: Sequence[int], width: int) -> float:
         for c, x in zip(down, row, strict=True)
     )
     k, m = len(table), len(columns)
-    phi2 = max(0.0, chi2 / n - (k - 1) * (m - 1) / (n - 1)) if n > 1 else 0.0
-    k_, m_ = k - (k - 1) ** 2 / (n - 1), m - (m - 1) ** 2 / (n - 1)
-    return math.sqrt(phi2 / max(1e-12, min(k_ - 1, m_ - 1)))
+    return (max(0.0, chi2 / n - (k - 1) * (m - 1) / (n - 1)) if n > 1 else 0.0), k, m, n
 
 
 def agreement(counts: Sequence[int], width: int) -> float:
@@ -246,14 +261,15 @@ def compare(reference: Pairs, new: Pairs) -> list[Change]:
     return found
 
 
-def interaction(a: Sequence[int], b: Sequence[int], width: int) -> tuple[float, float]:
-    """p-value and effect of Change for two tables of counts, row by row, with `width` columns."""
+def fit(a: Sequence[int], b: Sequence[int], width: int) -> tuple[list[float], list[float]]:
+    """Two tables of counts, row by row with `width` columns, as no three-way interaction has them: all two-way margins are kept.
+
+    Iterative proportional fitting; no rows in either table is no table to fit.
+    """
     n, m = sum(a), sum(b)
-    if not n or not m:
-        return 1.0, 0.0
     height = len(a) // width
     totals = [x + y for x, y in zip(a, b, strict=True)]
-    fitted = [[t * n / (n + m) for t in totals], [t * m / (n + m) for t in totals]]
+    fitted = [t * n / (n + m) for t in totals], [t * m / (n + m) for t in totals]
     for _ in range(_ITERATIONS):
         for sample, table in ((0, a), (1, b)):
             _scale(fitted[sample], table, width, height)
@@ -266,7 +282,16 @@ def interaction(a: Sequence[int], b: Sequence[int], width: int) -> tuple[float, 
                 furthest = max(furthest, abs(now - total))
         if furthest < _CLOSE:
             break
-    statistic, used = 0.0, [cell for cell in range(len(totals)) if min(fitted[0][cell], fitted[1][cell]) >= _CELL]
+    return fitted
+
+
+def interaction(a: Sequence[int], b: Sequence[int], width: int) -> tuple[float, float]:
+    """p-value and effect of Change for two tables of counts, row by row, with `width` columns."""
+    n, m = sum(a), sum(b)
+    if not n or not m:
+        return 1.0, 0.0
+    fitted = fit(a, b, width)
+    statistic, used = 0.0, [cell for cell in range(len(a)) if min(fitted[0][cell], fitted[1][cell]) >= _CELL]
     for cell in used:
         for sample, table in ((0, a), (1, b)):
             statistic += (table[cell] - fitted[sample][cell]) ** 2 / fitted[sample][cell]

@@ -1,10 +1,9 @@
-"""What the pairs of columns tell: relations that changed, labels that got noisy, features that leak or repeat each other."""
+"""What the pairs of columns tell: relations that changed, features that leak or repeat each other."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from statistics import median
 from typing import Any
 
 from dropforge.analysis import pairs
@@ -17,8 +16,6 @@ from dropforge.settings import AnalysisSettings, DataSettings
 JOINT_EFFECT = 0.05  # share of rows that must sit elsewhere before a changed relation is worth a word
 _LEAK = 0.95
 _STRONG_PRESENCE = 0.5
-_TELLING = 0.1  # features below this strength tell too little of the target to judge the labels by
-_WEAKER = 0.93  # median of new over old strength
 _KEPT = 40
 _PICTURED = 20
 
@@ -210,7 +207,6 @@ def findings(
     """
     quiet = drifted | {data.target} | set(data.ignore)
     yield from _changed([a for a in found if a.significant and not quiet & {a.first, a.second}])
-    yield from _labels(found, data, settings)
     for a in found:
         if data.target in {a.first, a.second}:
             feature = a.first if a.second == data.target else a.second
@@ -281,32 +277,5 @@ def _changed(changed: list[Association]) -> Iterator[Finding]:
             ),
             suggestion=f"Was {centre} joined, shifted or recoded on its own? Compare a few rows with the source.",
             weight=(4 if first.changed else 1) + min(3.0, 10 * first.effect),
-            change=True,
-        )
-
-
-def _labels(found: list[Association], data: DataSettings, settings: AnalysisSettings) -> Iterator[Finding]:
-    """Labels swapped at random weaken every feature's association with the target alike, and change no column."""
-    telling = [
-        a
-        for a in found
-        if data.target in {a.first, a.second} and (a.strength_reference or 0) >= _TELLING and a.p_value is not None
-    ]
-    if len(telling) < 3:
-        return
-    ratio = median(a.strength / (a.strength_reference or 1.0) for a in telling)
-    rejected = st.benjamini_hochberg([a.p_value or 0.0 for a in telling], settings.false_discovery_rate)
-    if ratio < _WEAKER and sum(rejected) * 2 >= len(telling):
-        yield Finding(
-            kind="labels_weakened",
-            severity="critical",
-            columns=(data.target,),
-            title=f"The labels in {data.target} are noisier than before",
-            evidence=(
-                f"{sum(rejected)} of {len(telling)} telling features are tied to {data.target} differently; "
-                f"the typical tie has {1 - ratio:.0%} less strength than in the reference"
-            ),
-            suggestion=f"Have labels been swapped or filled in? Check {data.target} against its source before training.",
-            weight=8,
             change=True,
         )
