@@ -11,7 +11,7 @@ STACK ?= dropforge
 
 .PHONY: help setup docs tutorial demo up down status test test-browser screenshots check format lock clean deep-clean bench-analysis bench-verdict bench-training bench-workers bench-warm-start bench-publish bench-first-prediction try-datasets deploy destroy verify-aws permissions
 .PHONY: faults faults-mutations soak
-.PHONY: bench-serving bench-gate bench-coverage bench-budget fuzz-api
+.PHONY: bench-serving bench-gate bench-coverage bench-budget bench-intervals fuzz-api
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -125,7 +125,10 @@ bench-coverage: .venv/.dev ## Coverage of prediction sets of exported bundles ov
 	@$(BIN)/python benchmarks/training/coverage.py --json benchmarks/results/coverage.json
 
 bench-budget: .venv/.dev ## Seconds asked and seconds waited; TABLES="FILE.csv:TARGET …", else Adult
-	@$(BIN)/python benchmarks/training/budget.py $(TABLES)
+	@$(BIN)/python benchmarks/training/budget.py $(TABLES) --json benchmarks/results/budget.json
+
+bench-intervals: .venv/.dev ## Coverage and width of regressions' intervals over 50 splits; TABLES="FILE.csv:TARGET …", else made here
+	@$(BIN)/python benchmarks/training/interval_coverage.py $(TABLES) --json benchmarks/results/intervals.json
 
 bench-serving: .venv/.dev ## The prediction function beside `mlflow models serve`; needs `make demo` running; writes benchmarks/results/serving.json
 	@$(BIN)/python benchmarks/serving/compare.py --json benchmarks/results/serving.json

@@ -59,6 +59,10 @@ def pages() -> dict[Path, str]:
         parts.append(section.gate(measured))
     if measured := _results("coverage"):
         parts.append(section.coverage(measured))
+    if measured := _results("intervals"):
+        parts.append(section.intervals(measured))
+    if measured := _results("budget"):
+        parts.append(section.budget(measured))
     files[ROOT / "docs" / "benchmarks.md"] = "\n\n".join(part.strip() for part in parts) + "\n"
     return files
 

@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("tables", nargs="*", help="FILE.csv:TARGET")
     parser.add_argument("--model", nargs="*", choices=MODELS, default=["xgboost"])
     parser.add_argument("--seconds", type=float, nargs="*", default=[60])
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="tables that are not measured keep what the file has of them")
     given = parser.parse_args()
     chosen = []
     for named in given.tables:
@@ -74,7 +74,8 @@ def main() -> None:
                 figures.append(measure(name, table, target, model, seconds))
                 print(json.dumps(figures[-1]), flush=True)
     if given.json:
-        recorded.write(given.json, figures)
+        before, now = recorded.read(given.json), {name for name, _, _ in chosen}
+        recorded.write(given.json, [f for f in (before.figures if before else []) if f["table"] not in now] + figures)
 
 
 if __name__ == "__main__":

@@ -131,6 +131,46 @@ error. {measured.sentence}
 """
 
 
+def intervals(measured: Recorded) -> str:
+    """The part about prediction intervals of regressions."""
+    figures = measured.figures
+    rows = [
+        f"| {t['table']} | {t['rows']:,} | {t['covered']:.1%} ± {t['standard_error']:.1%} | {t['mean_width']:,.4g} "
+        f"| {t['plain_covered']:.1%} | {t['plain_mean_width']:,.4g} | {t['width_of_plain']:.2f} |"
+        for t in figures["tables"]
+    ]
+    return f"""
+## Prediction intervals
+
+`make bench-intervals`: random splits of each table ({figures["tables"][0]["splits"]}), intervals for {figures["coverage"]:.0%} of the exported bundle through the API's
+predictor, on the 30 % of the rows that no part of the training saw. Beside them plain split conformal prediction of the same
+model: one width for all rows. Widths are in units of the target; ± is a standard error. {measured.sentence}
+
+| table | rows | covered | mean width | plain: covered | mean width | width of plain's |
+|---|---:|---:|---:|---:|---:|---:|
+{chr(10).join(rows)}
+"""
+
+
+def budget(measured: Recorded) -> str:
+    """The part about seconds asked for and seconds waited."""
+    rows = [
+        f"| {f['table']} | {f['rows']:,} | {f['classes']} | {f['model']} | {f['seconds_asked']:g} s | {f['seconds_waited']:.1f} s "
+        f"| {f['trials']} | {f['accuracy']:.4f} | {f['roc_auc']:.4f} |"
+        for f in measured.figures
+    ]
+    return f"""
+## Seconds asked for
+
+`make bench-budget`: one training job of the product with `budget.seconds`, from the first row read to the last artifact logged:
+search, out-of-fold fits, last fit, evaluation, importance, export, parity, MLflow. {measured.sentence}
+
+| table | rows | classes | model | asked | waited | trials | accuracy | AUC |
+|---|---:|---:|---|---:|---:|---:|---:|---:|
+{chr(10).join(rows)}
+"""
+
+
 def picture(figures: Sequence[dict[str, Any]]) -> str:
     """AUC over seconds used, a line for each system; a dot where there is one run only."""
     longest = max(f["seconds"] for f in figures)

@@ -100,12 +100,13 @@ def build(
     widths = b""
     if manifest.regression is not None and width is not None and not python:
         widths, width_output = export.to_onnx(width, *shape)
-        named = {
-            "width_file": WIDTH_FILE,
-            "width_sha256": hashlib.sha256(widths).hexdigest(),
-            "width_output": width_output,
-        }
-        manifest = replace(manifest, regression=replace(manifest.regression, **named))
+        rule = replace(
+            manifest.regression,
+            width_file=WIDTH_FILE,
+            width_sha256=hashlib.sha256(widths).hexdigest(),
+            width_output=width_output,
+        )
+        manifest = replace(manifest, regression=rule)
     checked = parity.check(model, manifest, body, data.heldout, log, width=widths)
     manifest = _calibrated(replace(manifest, parity=checked.figures), data, checked)
     why = b"" if python else explanation.explanation(model, manifest, data.train.x, data.heldout.x, log)

@@ -86,7 +86,7 @@ class _Labels:
 
 
 class _Numbers:
-    """Of a regression: every number, relative to the larger of itself and the target's standard deviation."""
+    """Of a regression: every number, relative to the larger of itself and the target's standard deviation; every width is a number."""
 
     def __init__(self, model: NumberPipeline, y: np.ndarray) -> None:
         self.outputs: list[np.ndarray] = []
@@ -98,6 +98,8 @@ class _Numbers:
         expected = self._model.predict(rows)
         self.outputs.append(predictor.raw_run(served.feeds).reshape(-1).astype(np.float64))
         self.widths.append(predictor.widths(served.feeds, len(rows)))
+        if not np.isfinite(self.widths[-1]).all():
+            return float("nan")
         size = np.maximum(np.abs(expected), self._spread)
         return float((np.abs(served.probabilities[:, 0] - expected) / size).max())
 

@@ -11,6 +11,7 @@ from dropforge_ui.markup import Markup, Row, card, chip, empty, facts, frame, jo
 from dropforge_ui.shapes import Beside, Ledger, LedgerEntry, ModelInfo, Version
 
 _ACTIONS = {"set_model": "set", "rollback": "roll back", "candidate": "try", "abort": "give up"}
+_NAMED = 4  # versions that one warning lists
 Card = Mapping[str, Any]  # a model card as GET /models/{name}/{version}/card tells it
 Key = str  # "name/version"
 _LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece", "mae", "rmse", "mape", "median_absolute_error"})
@@ -45,8 +46,21 @@ def leaderboard(found: Sequence[Version], cards: Mapping[Key, Card], at: At) -> 
     return card(
         "Leaderboard",
         table(header, rows, numeric=(2,), caption="versions, best first", wide=(1,)),
+        _warnings(ordered),
         aside=_aside(metric, cards),
     )
+
+
+def _warnings(found: Sequence[Version]) -> list[Markup]:
+    """What to know before the scores are read, once a text with the versions it is about."""
+    about: dict[str, list[str]] = {}
+    for version in found:
+        if text := version.get("warning"):
+            about.setdefault(text, []).append(title(version))
+    return [
+        tag("p", f"{', '.join(named[:_NAMED])}{' and others' if len(named) > _NAMED else ''}: {text}", class_="df-note")
+        for text, named in about.items()
+    ]
 
 
 def ranked(found: Sequence[Version]) -> list[Version]:

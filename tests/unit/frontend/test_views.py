@@ -62,6 +62,16 @@ def test_a_candidate_stands_out_and_its_trial_is_told() -> None:
     assert str(models.leaderboard(versions, {}, at)).count(">tried<") == 1
 
 
+def test_scores_of_few_held_out_rows_carry_their_warning() -> None:
+    """The leaderboard says it below the table, once for all versions that it is about; without a warning it says nothing."""
+    few = "only 11 held-out rows"
+    versions: Any = [{"name": "xgboost", "version": v, "warning": few if v in "12" else ""} for v in "123"]
+    page = str(models.leaderboard(versions, {}, models.At()))
+    assert "xgboost version 1, xgboost version 2: only 11 held-out rows" in page
+    assert page.count("df-note") == 1
+    assert "df-note" not in str(models.leaderboard(versions[2:], {}, models.At()))
+
+
 def test_everything_foreign_is_escaped() -> None:
     """Names, labels, reasons and cells of a hostile table become text, in every view."""
     answer: Any = {
@@ -112,7 +122,7 @@ def _of_models() -> list[str]:
     kept: Any = {"entries": [entry], "active": 1, "verified": {"ok": False, "problems": [EVIL]}}
     told = {"metrics": {EVIL: 0.5}, "intervals": {EVIL: [0.4, 0.6]}}
     return [
-        models.leaderboard([version], {models.key(version): told}, models.At()),
+        models.leaderboard([{**version, "warning": EVIL}], {models.key(version): told}, models.At()),
         models.chosen(version),
         models.active({"model": version, "candidate": {**version, "weight": 0.1, "shadow": True}}, kept),
         models.ledger(kept),
