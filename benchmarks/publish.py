@@ -57,6 +57,7 @@ def pages() -> dict[Path, str]:
         parts.append(section.section(measured.figures, _results("workers"), _results("warm_start"), measured.sentence))
     if measured := _results("gate"):
         parts.append(section.gate(measured))
+        files[ROOT / "docs" / "how-to" / "promote-and-roll-back.md"] = promotion(measured)
     if measured := _results("coverage"):
         parts.append(section.coverage(measured))
     if measured := _results("intervals"):
@@ -94,6 +95,16 @@ def comparison(analysis: Recorded, alarms: Recorded) -> str:
             raise SystemExit(f"docs/comparison.md has no row `{label}`")
         text = line.sub(f"| {label} | {' | '.join(cells)} |", text)
     return text
+
+
+def promotion(measured: Recorded) -> str:
+    """docs/how-to/promote-and-roll-back.md with its measured paragraph written anew; its other text is a person's."""
+    file = ROOT / "docs" / "how-to" / "promote-and-roll-back.md"
+    line = re.compile(r"^Measured on simulated uploads: .*$", re.MULTILINE)
+    text = file.read_text(encoding="utf-8")
+    if not line.search(text):
+        raise SystemExit(f"{file.name} has no line `Measured on simulated uploads: …`")
+    return line.sub(lambda _: section.promotions(measured), text)
 
 
 def clean_samples(measured: Recorded) -> str:

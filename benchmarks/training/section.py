@@ -73,6 +73,18 @@ their first trial. {measured.sentence}
 """
 
 
+def promotions(measured: Recorded) -> str:
+    """What a reader of the gate's rule needs to know of its errors, as one line."""
+    f = measured.figures
+    worst, found = max(f["stays"]["gate_worst"], f["promotes"]["gate_worst"]), f["found"]
+    shares = ", ".join(f"{share:.0%} of the time at look {look}" for look, share in found["share_by_look"].items())
+    return (
+        f"Measured on simulated uploads: of {f['uploads']} uploads without any gain, {f['candidates']} candidates each, at most {worst:.1%} "
+        f"had a challenger in any history ({f['single'][1]['gate']:.1%} of first looks); a true gain of {found['gain']} AUC on "
+        f"{found['rows']:,} held-out rows is found {shares} ([benchmarks](../benchmarks.md#promotions), {measured.day})."
+    )
+
+
 def gate(measured: Recorded) -> str:
     """The part about promotions with and without a gain."""
     figures = measured.figures

@@ -68,11 +68,12 @@ def bootstrap(score: Scorer, rows: int, seed: int, most: int = RESAMPLES) -> np.
     rng = np.random.default_rng(seed)
     resamples = int(np.clip(_DRAWN // rows, min(100, most), most))
     chunk = max(1, _CELLS // rows)
-    found = []
+    found, w = [], np.empty((min(chunk, resamples), rows))
     for start in range(0, resamples, chunk):
         draws = min(chunk, resamples - start)
-        w = np.stack([np.bincount(rng.integers(0, rows, rows), minlength=rows) for _ in range(draws)]).astype(float)
-        found.append(score(w))
+        for k in range(draws):
+            w[k] = np.bincount(rng.integers(0, rows, rows), minlength=rows)
+        found.append(score(w[:draws]))
     values = np.concatenate(found)
     return np.asarray(values[~np.isnan(values)])
 
