@@ -166,9 +166,9 @@ def measure(part: str, given: argparse.Namespace) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all of them when left out")
-    parser.add_argument("--histories", type=int, default=6)
-    parser.add_argument("--draws", type=int, default=400)
-    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--histories", type=int, default=4)
+    parser.add_argument("--draws", type=int, default=200)
+    parser.add_argument("--rows", type=int, default=600)
     parser.add_argument("--json", type=Path, help="parts that are not measured keep what the file has of them")
     given = parser.parse_args()
     before = recorded.read(given.json) if given.json else None

@@ -123,3 +123,12 @@ def test_a_comparison_shows_in_the_page(finished: Callable[..., Any]) -> None:
         page = card_html.render({**kept, "comparison": {**kept["comparison"], "served": served, "slices": [told]}})
         assert words in page
         assert "<script" not in page
+
+
+def test_importance_is_measured_on_every_class_and_weighs_rows_as_all() -> None:
+    """Twenty rows of 5,000 are a rare class: all of them are in the sample, and weights bring back the shares of all rows."""
+    y = np.array([0] * 4_880 + [1] * 100 + [2] * 20)
+    places, weights = card._sample(y, 1_000, np.random.default_rng(3))
+    assert np.bincount(y[places]).tolist() == [976, 30, 20]
+    shares = np.bincount(y[places], weights=weights) / weights.sum()
+    assert shares == pytest.approx(np.bincount(y) / len(y))
