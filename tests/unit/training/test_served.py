@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from dropforge import settings as settings_module
-from dropforge.adapters.memory import MemoryStore
 from dropforge.serving.manifest import BundleManifest, Feature
 from dropforge.serving.pointer import Active
 from dropforge.serving.predictor import Prediction
+from dropforge_local.memory import MemoryStore
 from dropforge_training import served
 from dropforge_training.metrics import Rows
 from dropforge_training.tables import BUCKETS, Table, TrainingData
