@@ -1,9 +1,9 @@
 """Coverage and width of served prediction intervals on fresh rows: python interval_coverage.py [--splits 50] [--json FILE] [TABLE …].
 
 TABLE: FILE.csv:TARGET; tables made here when left out. For each table and random split, 70 % of the rows are an upload: the
-product's own modules split it, choose the target's transform, fit, export to ONNX and calibrate the intervals; the other 30 % go through the
-API's predictor of that bundle. Beside it plain split conformal prediction with the same model and calibration rows: the
-prediction ± one quantile of the absolute residuals, in units of the target.
+product's own modules split it, choose the target's transform, fit, export to ONNX and calibrate the intervals; the other 30 %
+go through the API's predictor of that bundle. Beside it plain split conformal prediction with the same model and calibration
+rows: the prediction ± one quantile of the absolute residuals, in units of the target.
 Every split draws the rows' hashes anew, so that each has calibration rows of its own (see coverage.py).
 """
 
