@@ -81,7 +81,8 @@ def promotions(measured: Recorded) -> str:
     return (
         f"Measured on simulated uploads: of {f['uploads']} uploads without any gain, {f['candidates']} candidates each, at most "
         f"{worst:.1%} had a challenger in any history ({f['single'][1]['gate']:.1%} of first looks); "
-        f"a true gain of {found['gain']} AUC on {found['rows']:,} held-out rows is found {shares} ([benchmarks](../benchmarks.md#promotions), {measured.day})."
+        f"a true gain of {found['gain']} AUC on {found['rows']:,} held-out rows is found {shares} "
+        f"([benchmarks](../benchmarks.md#promotions), {measured.day})."
     )
 
 
@@ -156,7 +157,8 @@ def intervals(measured: Recorded) -> str:
 
 `make bench-intervals`: random splits of each table ({figures["tables"][0]["splits"]}), intervals for {figures["coverage"]:.0%}
 of the exported bundle through the API's predictor, on the 30 % of the rows that no part of the training saw. Beside them plain
-split conformal prediction of the same model: one width for all rows. Widths are in units of the target; ± is a standard error. {measured.sentence}
+split conformal prediction of the same model: one width for all rows.
+Widths are in units of the target; ± is a standard error. {measured.sentence}
 
 | table | rows | covered | mean width | plain: covered | mean width | width of plain's |
 |---|---:|---:|---:|---:|---:|---:|
