@@ -169,6 +169,14 @@ def test_a_unit_error_in_two_per_cent_is_reported(compared: Compare, orders: Any
     assert "in the reference" in found.evidence
 
 
+def test_fractions_in_a_column_of_whole_numbers_are_named_with_their_share(compared: Compare) -> None:
+    """A twentieth of a column of codes was divided by ten: too few to move its distribution, but no code has a fraction."""
+    rng = random.Random(6)
+    rows = [{"code": 11 + 10 * rng.randrange(300), "label": rng.choice("ab")} for _ in range(1000)]
+    found = _of(compared(rows[:600], _with(rows[600:], 0.05, code=lambda r: r["code"] / 10)), "widened", "code")  # type: ignore[operator] # a number
+    assert found.evidence == "20 cells (5.0% of the rows)"
+
+
 def test_hours_moved_by_five_are_reported_as_such(compared: Compare, orders: Any) -> None:
     """One timestamp lost its offset: the hours of the day fit when moved back, and the time between the two changed."""
     reference, new = orders

@@ -201,6 +201,10 @@ def _variants(c: ColumnReport, profile: ColumnProfile) -> Iterator[Finding]:
         )
 
 
+def _cells(count: int, rows: int) -> str:
+    return f"{count:,} cells ({count / rows:.1%} of the rows)" if rows else f"{count:,} cells"
+
+
 def of_rows(reference: Profile | None, new: Profile, intake: Intake, *, repeats: bool = True) -> Iterator[Finding]:
     """Findings about the rows. Without `repeats`: that repeated rows increased is reported already."""
     if intake.rows_quarantined:
@@ -272,6 +276,6 @@ def of_rows(reference: Profile | None, new: Profile, intake: Intake, *, repeats:
                 severity="warn" if note["code"] in _SURPRISING else "info",
                 columns=(column,) if column else (),
                 title=f"{column}: {note['message']}" if column else str(note["message"]).capitalize(),
-                evidence=f"{note['count']:,} cells" if note.get("count") else "the whole file",
+                evidence=_cells(note["count"], intake.rows_in) if note.get("count") else "the whole file",
                 suggestion="Nothing to do unless it surprises you.",
             )
