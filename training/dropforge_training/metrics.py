@@ -108,26 +108,22 @@ def _auc(hit: np.ndarray, chance: np.ndarray) -> Scorer:
 
 
 def _average_precision(hit: np.ndarray, chance: np.ndarray) -> Scorer:
-    """Σ (recall step) · precision, from the most probable row down, tied rows at once."""
-    order, starts = _tied(-chance)
-    hits = hit[order].astype(float)
+    """Σ (recall step) · precision, from the most probable row down, tied rows at once: a sum over the rows that are hits."""
+    order = np.argsort(-chance, kind="stable")
+    down, hits = -chance[order], np.flatnonzero(hit[order])
+    # Rows, and hits, that are as probable as each hit or more.
+    ends, hit_ends = np.searchsorted(down, down[hits], side="right"), np.searchsorted(down[hits], down[hits], "right")
 
     def statistic(w: np.ndarray) -> np.ndarray:
-        drawn = w[:, order]
-        good = np.add.reduceat(drawn * hits, starts, axis=1)
-        taken = np.cumsum(np.add.reduceat(drawn, starts, axis=1), axis=1)
-        found = np.cumsum(good, axis=1)
+        taken, found = np.zeros((len(w), len(order) + 1)), np.zeros((len(w), len(hits) + 1))
+        np.cumsum(w[:, order], axis=1, out=taken[:, 1:])
+        good = w[:, order[hits]]
+        np.cumsum(good, axis=1, out=found[:, 1:])
         with np.errstate(invalid="ignore", divide="ignore"):
-            precision = np.where(taken > 0, found / taken, 0)
-            return np.asarray((good * precision).sum(axis=1) / good.sum(axis=1))
+            precision = np.where(good > 0, found[:, hit_ends] / taken[:, ends], 0)
+            return np.asarray((good * precision).sum(axis=1) / found[:, -1])
 
     return statistic
-
-
-def _tied(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    return order, np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
 
 
 def _f1(rows: Rows) -> Scorer:
