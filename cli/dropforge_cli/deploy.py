@@ -12,7 +12,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +23,8 @@ from dropforge_cli.output import emit_json, say, step
 from dropforge_cli.target import STACK_VARIABLE
 
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{1,20}")  # as AllowedPattern of ProjectName
+_TAG, _TAG_VALUE = re.compile(r"[\w .:/=+\-@]{1,128}"), re.compile(r"[\w .:/=+\-@]{0,256}")
+PROJECT_TAG = "dropforge:project"  # by which costs of several systems of an account are told apart
 # Docker's defaults would push the machine's own architecture, and an image index with a provenance that Lambda refuses.
 IMAGE_FLAGS = ("--platform", "linux/amd64", "--provenance=false")
 Run = Callable[[Sequence[str], str], None]  # a command, and the text for its standard input
@@ -30,12 +32,13 @@ Run = Callable[[Sequence[str], str], None]  # a command, and the text for its st
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Where a system goes, and its parameters; kept in samconfig.toml."""
+    """Where a system goes, its parameters, and the tags that CloudFormation puts on every resource; kept in samconfig.toml."""
 
     environment: str
     region: str
     project: str
     parameters: Mapping[str, str]
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def register(app: typer.Typer) -> None:
@@ -49,6 +52,7 @@ def deploy(
     region: Annotated[str, typer.Option(help="AWS region; asked for when it was never told")] = "",
     project: Annotated[str, typer.Option(help="name of the stack, first part of every name in it")] = "",
     parameters: Annotated[str, typer.Option(help="template parameters: \"Name=value Other='of two words'\"")] = "",
+    tags: Annotated[str, typer.Option(help="tags of every resource: \"Team=ml 'Cost centre'='4711'\"")] = "",
     bootstrapped: Annotated[
         bool, typer.Option("--bootstrapped", help="use the bootstrap stack as it is, as a CI role must")
     ] = False,
@@ -61,6 +65,7 @@ def deploy(
     root = checkout(Path.cwd())
     given = dict(item.partition("=")[::2] for item in shlex.split(parameters))
     plan = planned(root, environment, region, project, given, ask=not yes)
+    plan = replace(plan, tags=plan.tags | tagged(tags))
     for line in costs(root, plan):
         say(line)
     if not yes and not typer.confirm(f"Deploy {plan.project} to {plan.region}?", default=True, err=True):
@@ -101,7 +106,21 @@ def planned(root: Path, environment: str, region: str, project: str, given: Mapp
             code="project_malformed",
             fix="2 to 21 of a-z, 0-9 and -, a letter first",
         )
-    return Plan(environment, region, project, {**known, "ProjectName": project})
+    tags = tagged(stored.get("tags", "")) | {PROJECT_TAG: project}
+    return Plan(environment, region, project, {**known, "ProjectName": project}, tags)
+
+
+def tagged(text: str) -> dict[str, str]:
+    """Tags as they are written on the command line. Raises SettingsError for what CloudFormation would refuse."""
+    tags = dict(item.partition("=")[::2] for item in shlex.split(text))
+    for name, value in tags.items():
+        if not _TAG.fullmatch(name) or not _TAG_VALUE.fullmatch(value) or name.lower().startswith("aws:"):
+            raise SettingsError(
+                f"{name!r}={value!r} is no tag",
+                code="tag_malformed",
+                fix="name=value of letters, digits, spaces and _.:/=+-@, no name that begins with aws:",
+            )
+    return tags
 
 
 def _answers(known: dict[str, str], region: str) -> dict[str, str]:
@@ -170,6 +189,7 @@ def sam_arguments(root: Path, plan: Plan, outputs: Mapping[str, str], parameters
         "--stack-name", plan.project, "--region", plan.region, "--s3-bucket", outputs["PackageBucket"], "--s3-prefix", plan.project,
         "--image-repository", outputs["TrainingRepositoryUri"], "--no-confirm-changeset", "--no-fail-on-empty-changeset",
         "--capabilities", "CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND", *role,
+        *(["--tags", *(f'{name}="{value}"' for name, value in sorted(plan.tags.items()))] if plan.tags else []),
         "--parameter-overrides", *(f'{name}="{value}"' for name, value in sorted(_known(root / "template.yaml", parameters).items())),
     ]  # fmt: skip
 
@@ -187,6 +207,7 @@ def bootstrap(cloudformation: Any, root: Path, plan: Plan) -> None:
             for k, v in _known(root / "bootstrap.yaml", plan.parameters).items()
         ],
         "Capabilities": ["CAPABILITY_IAM"],
+        "Tags": [{"Key": k, "Value": v} for k, v in sorted(plan.tags.items())],
     }
     waiting = {"StackName": name, "WaiterConfig": {"Delay": 3, "MaxAttempts": 200}}
     try:
@@ -244,7 +265,8 @@ def _stored(file: Path, environment: str) -> dict[str, str]:
 def keep(file: Path, plan: Plan) -> None:
     """Write the answers into the environment's section; its other lines and their comments stay."""
     overrides = " ".join(f"{name}={shlex.quote(value)}" for name, value in sorted(plan.parameters.items()))
-    answers = {"region": plan.region, "stack_name": plan.project, "parameter_overrides": overrides}
+    tags = " ".join(f"{shlex.quote(name)}={shlex.quote(value)}" for name, value in sorted(plan.tags.items()))
+    answers = {"region": plan.region, "stack_name": plan.project, "parameter_overrides": overrides, "tags": tags}
     header = f"[{plan.environment}.deploy.parameters]"
     before, _, after = file.read_text(encoding="utf-8").partition(header)
     section, mark, rest = after.partition("\n[")

@@ -6,6 +6,7 @@ import base64
 import shutil
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class _Account:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.parameters: dict[str, str] = {}
+        self.tags: dict[str, str] = {}
         self.stacks: set[str] = set()
 
     def __call__(self, _service: str) -> _Account:
@@ -56,6 +58,7 @@ class _Account:
         self.calls.append("create_stack")
         self.stacks.add(arguments["StackName"])
         self.parameters = {p["ParameterKey"]: p["ParameterValue"] for p in arguments["Parameters"]}
+        self.tags = {t["Key"]: t["Value"] for t in arguments["Tags"]}
 
     def update_stack(self, **_: Any) -> None:
         self.calls.append("update_stack")
@@ -128,6 +131,26 @@ def test_answers_are_asked_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert 'RetrainSchedule="rate(30 days)"' in deploy.sam_arguments(root, first, OUTPUTS, first.parameters)
     deploy.keep(file, first)
     assert tomllib.loads(file.read_text()) == after
+
+
+def test_tags_reach_both_stacks_and_are_kept(root: Path) -> None:
+    """CloudFormation hands them on to every resource; the project's own is always there, so that costs can be told apart."""
+    account, commands = _Account(), list[Sequence[str]]()
+    plan = replace(_plan(root), tags=_plan(root).tags | deploy.tagged("Team=ml 'Cost centre'='47 11'"))
+    deploy.rolled_out(root, plan, account, lambda command, _text: commands.append(command))
+    assert account.tags == {"Team": "ml", "Cost centre": "47 11", "dropforge:project": "forge"}
+    sam = commands[0]
+    given = sam[sam.index("--tags") + 1 : sam.index("--parameter-overrides")]
+    assert list(given) == ['Cost centre="47 11"', 'Team="ml"', 'dropforge:project="forge"']
+    deploy.keep(root / "samconfig.toml", plan)
+    assert _plan(root).tags == plan.tags
+
+
+@pytest.mark.parametrize("text", ["aws:team=x", "Team=<x>", "=x"])
+def test_a_tag_that_aws_refuses_is_told_before_anything_is_made(text: str) -> None:
+    """CloudFormation would roll the whole stack back for it."""
+    with pytest.raises(SettingsError, match="no tag"):
+        deploy.tagged(text)
 
 
 @pytest.mark.parametrize(
