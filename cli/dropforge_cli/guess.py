@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dropforge.data import cells, personal, sources, survey, values
+from dropforge.data import cells, personal, rejects, sources, survey, values
 from dropforge.data.engine import connect, quote
 from dropforge.data.schema import Kind
 from dropforge.data.values import COMMA, DECORATED, GROUPED, PLAIN, NumberFormat
@@ -120,7 +120,9 @@ class _Guessing:
         for i, again in zip(own, self._look(list(own), own), strict=True):
             looks[i] = again
         rows = max((look.cells for look in looks), default=0)
-        if not rows:
+        malformed = rejects.count_of_form(self.source)
+        sources.check_complete(self.source, rows + malformed)
+        if not rows + malformed:
             raise RejectedUpload("the file has a header line and no rows", code="no_rows", fix="give a file with rows")
         facts = self._facts(looks)
         guesses = [self._column(i, looks[i], facts[i], own.get(i, ()), rows) for i in range(len(columns))]

@@ -193,3 +193,12 @@ def test_a_rule_that_refuses_most_rows_is_refused_without_reading_them_all(tmp_p
     parsed = settings.load(text.encode(), "settings.yaml")
     with pytest.raises(RejectedUpload, match=r"^at least 51 of 1,000 rows"):
         _admit(("n,y\n" + "".join(f"{i % 7},{'ab'[i % 2]}\n" for i in range(1000))).encode(), tmp_path, parsed)
+
+
+def test_a_line_that_no_reader_can_pass_is_named(tmp_path: Path) -> None:
+    """Not as rows that were lost, and by both readers: a line longer than the reader's buffer ends the file for it."""
+    body = f"n,t,y\n1,p,a\n2,q,b\n3,{'z' * 40_000_000},a\n4,p,b\n".encode()
+    for read in (_admit, _guess):
+        with pytest.raises(RejectedUpload, match="line 4") as caught:
+            read(body, tmp_path)
+        assert caught.value.code == "line_too_long"

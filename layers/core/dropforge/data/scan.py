@@ -193,6 +193,17 @@ def _check_utf8(path: Path) -> dict[str, int]:
     return counts
 
 
+def long_line(path: Path, limit: int) -> int:
+    """The first line of more than `limit` bytes, from 1; 0 when there is none."""
+    number = 1
+    with path.open("rb") as f:
+        while piece := f.readline(limit + 1):
+            if len(piece) > limit:
+                return number
+            number += 1
+    return 0
+
+
 def has_empty_line(path: Path) -> bool:
     """Some line of a file as TextFacts.path names it has nothing in it."""
     with path.open("rb") as f:

@@ -47,6 +47,7 @@ class Source:
     unheld: str = ""  # the relation of the file itself, where `relation` is a copy
     original: str = ""  # the relation with the file's own types, where it has some (Parquet)
     native: frozenset[int] = frozenset()  # columns that hold numbers, not texts of numbers
+    longest: int = 0  # bytes of a line of a text file that can be read
     nested: Mapping[str, str] = field(default_factory=dict)  # types of the columns whose cells are no single values
 
     @property
@@ -166,6 +167,7 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
         0 if headerless else record.count("\n") or 1,
         notes,
         relation + tolerant,
+        longest=longest,
     )
 
 
@@ -378,6 +380,12 @@ def check_complete(source: Source, rows_in: int) -> None:
     expected = source.expected_rows()
     if expected is None or expected == rows_in or source.text is None:
         return
+    if line := scan.long_line(source.text.path, source.longest):
+        raise RejectedUpload(
+            f"line {line:,} is longer than {source.longest:,} bytes: the reader cannot go on behind it",
+            code="line_too_long",
+            fix="shorten its values or leave the column out; data.limits.max_field_bytes says how long a value may be",
+        )
     if expected < rows_in or not scan.has_empty_line(source.text.path):
         raise RejectedUpload(
             f"the file has {expected:,} lines below its header, but {rows_in:,} rows were read",
