@@ -179,7 +179,15 @@ def measure(port: int, count: int, repeats: int, only: str) -> list[dict[str, An
 
 def _questions(store: Any, book: Any, count: int) -> dict[str, Callable[[], Any]]:
     from dropforge.steps import browse, mend
-    from dropforge_local.memory import MemoryQueue, MemoryRegistry, MemoryTracking, MemoryWorkflow
+    try:
+        from dropforge_local.memory import MemoryQueue, MemoryRegistry, MemoryTracking, MemoryWorkflow
+    except ImportError:  # the older checkout has them in the core
+        from dropforge.adapters.memory import (  # type: ignore[import-not-found,no-redef]
+            MemoryQueue,
+            MemoryRegistry,
+            MemoryTracking,
+            MemoryWorkflow,
+        )
 
     workflow, tracking, log = MemoryWorkflow(), MemoryTracking(), logging.getLogger("benchmark")
     workflow.executions = {f"upload-{n:020x}": "RUNNING" for n in range(count - OPEN, count)}
