@@ -179,6 +179,7 @@ def measure(port: int, count: int, repeats: int, only: str) -> list[dict[str, An
 
 def _questions(store: Any, book: Any, count: int) -> dict[str, Callable[[], Any]]:
     from dropforge.steps import browse, mend
+
     try:
         from dropforge_local.memory import MemoryQueue, MemoryRegistry, MemoryTracking, MemoryWorkflow
     except ImportError:  # the older checkout has them in the core
