@@ -9,7 +9,7 @@ SAM := SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 ENV ?= aws
 STACK ?= dropforge
 
-.PHONY: help setup docs tutorial demo up down status test test-browser screenshots check format lock clean deep-clean bench-analysis bench-verdict bench-training bench-workers bench-warm-start bench-publish bench-first-prediction try-datasets deploy destroy verify-aws permissions
+.PHONY: help setup docs tutorial demo up down status test test-browser screenshots check format lock clean deep-clean bench-analysis bench-verdict bench-training bench-workers bench-warm-start bench-uploads bench-publish bench-first-prediction try-datasets deploy destroy verify-aws permissions
 .PHONY: faults faults-mutations soak
 .PHONY: bench-serving bench-gate bench-coverage bench-budget bench-intervals fuzz-api
 
@@ -137,6 +137,9 @@ fuzz-api: .venv/.dev ## More than 5,000 generated requests over all routes; coun
 	@mkdir -p .cache && rm -f .cache/fuzz-api.tsv
 	@DROPFORGE_FUZZ_EXAMPLES=250 DROPFORGE_FUZZ_LOG=.cache/fuzz-api.tsv $(BIN)/pytest -q --timeout=0 tests/faults/test_fuzz_api.py
 	@awk -F'\t' '{n += $$1; if ($$2 >= 500) bad += $$1} END {printf "%d answers, %d of 500 or more\n", n, bad}' .cache/fuzz-api.tsv
+
+bench-uploads: .venv/.dev ## Requests and seconds of lists of 20,000 uploads; writes benchmarks/results/uploads.json
+	@$(BIN)/python benchmarks/uploads/index.py --json benchmarks/results/uploads.json
 
 bench-publish: .venv/.dev ## Write docs/benchmarks.md and its picture from the results
 	@$(BIN)/python benchmarks/publish.py

@@ -64,6 +64,9 @@ def pages() -> dict[Path, str]:
         parts.append(section.intervals(measured))
     if measured := _results("budget"):
         parts.append(section.budget(measured))
+    if measured := _results("uploads"):
+        parts.append(uploads(measured))
+        files[ROOT / "docs" / "adr" / "0001-upload-index.md"] = upload_index(measured)
     files[ROOT / "docs" / "benchmarks.md"] = "\n\n".join(part.strip() for part in parts) + "\n"
     return files
 
@@ -203,6 +206,42 @@ the file, checks every cell, scores, and writes the file of predictions. Best of
 
 {chr(10).join(table)}
 """
+
+
+def _upload_lines(figures: Sequence[dict[str, Any]]) -> str:
+    table = [
+        "| question | code | uploads | requests to S3 | median | p95 | times asked |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    table += [
+        f"| {f['question']} | {f['code']} | {f['uploads']:,} | {f['requests']:,} | {f['median_ms']:,.0f} ms "
+        f"| {f['p95_ms']:,.0f} ms | {f['repeats']} |"
+        for f in sorted(figures, key=lambda f: (f["question"], f["code"] != "before"))
+    ]
+    return "\n".join(table)
+
+
+def uploads(measured: Recorded) -> str:
+    """The section about lists of many uploads."""
+    return f"""
+## Lists of many uploads
+
+`make bench-uploads`: the product's own functions with the S3 adapter over an emulator on loopback that holds the records; *before* is
+the code without the index (e7b3e57). The emulator is one Python process that answers a few hundred requests a second, so the numbers
+of requests hold elsewhere and the times do not. {measured.sentence}
+
+{_upload_lines(measured.figures)}
+"""
+
+
+def upload_index(measured: Recorded) -> str:
+    """docs/adr/0001-upload-index.md with its measured table written anew; its other text is a person's."""
+    text = (ROOT / "docs" / "adr" / "0001-upload-index.md").read_text(encoding="utf-8")
+    head, begin, rest = text.partition("<!-- measured -->\n")
+    _, end, tail = rest.partition("<!-- /measured -->\n")
+    if not begin or not end:
+        raise SystemExit("docs/adr/0001-upload-index.md has no place for its figures")
+    return f"{head}{begin}{_upload_lines(measured.figures)}\n\n{measured.sentence}\n{end}{tail}"
 
 
 def page(analysis: Recorded, verdicts: Recorded) -> str:

@@ -301,7 +301,7 @@ def main() -> None:
     print(json.dumps(figures, indent=1))
     if given.json:
         known = recorded.read(given.json)
-        replaced = {(given.code, f["question"]) for f in figures}
+        replaced = {(f["code"], f["question"]) for f in figures}
         others = [f for f in known.figures if (f["code"], f["question"]) not in replaced] if known else []
         recorded.write(given.json, sorted([*others, *figures], key=lambda f: f["code"], reverse=True))
 
