@@ -65,7 +65,7 @@ def deploy(
     root = checkout(Path.cwd())
     given = dict(item.partition("=")[::2] for item in shlex.split(parameters))
     plan = planned(root, environment, region, project, given, ask=not yes)
-    plan = replace(plan, tags=plan.tags | tagged(tags))
+    plan = replace(plan, tags={**plan.tags, **tagged(tags)})
     for line in costs(root, plan):
         say(line)
     if not yes and not typer.confirm(f"Deploy {plan.project} to {plan.region}?", default=True, err=True):
