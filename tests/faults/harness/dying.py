@@ -80,9 +80,13 @@ def _run_out_of_memory() -> None:
     """Allocates within a limit of its own until the allocator refuses."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000, resource.RLIM_INFINITY))
-    pieces = []
-    while True:
-        pieces.append(bytearray(20_000_000))
+    pieces: list[bytearray] = []
+    try:
+        while True:
+            pieces.append(bytearray(20_000_000))
+    except MemoryError:
+        pieces.clear()  # the frame lives on in the traceback, and so would they
+        raise
 
 
 _DEATHS: Final[dict[str, Callable[[], object]]] = {
