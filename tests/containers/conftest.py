@@ -25,6 +25,7 @@ from dropforge_local.layout import FARGATE, QUEUE, REGION, Config
 from dropforge_local.relay import bridge, relayed
 
 from ..conftest import ROOT, Cloud, free_ports, small_settings
+from ..watcher import ended_with_this_run
 
 BASE = "python:3.13-slim"
 MOUNTED = Path("/run/dropforge")
@@ -105,10 +106,11 @@ def lone_cloud(training_image: str, tmp_path_factory: pytest.TempPathFactory) ->
         workers=0,
         image=training_image,
     )
-    try:
-        yield Cloud(config, local_cloud.up(config, lambda _what, _seconds: None))
-    finally:
-        local_cloud.down(config, lambda _what, _seconds: None)
+    with ended_with_this_run(config.pids):
+        try:
+            yield Cloud(config, local_cloud.up(config, lambda _what, _seconds: None))
+        finally:
+            local_cloud.down(config, lambda _what, _seconds: None)
 
 
 def deployed(cloud: Cloud, compute: str) -> Cloud:
