@@ -15,8 +15,10 @@ from dropforge_cli.backup import made, put_back
 from dropforge_local import cloud as local_cloud
 from dropforge_local.layout import Config
 
+from ..watcher import ended_with_this_run
+
 pytestmark = [pytest.mark.integration, pytest.mark.own_emulator]
-MODEL, ROWS = "adult-income-xgboost", 1000
+ROWS = 1000
 
 
 def _quiet(_what: str, _seconds: float) -> None:
@@ -28,10 +30,11 @@ def empty(cloud: Any, tmp_path: Path, free: Callable[[int], list[int]]) -> Itera
     """A local cloud of the same name in a folder of its own: no upload, no model, no worker."""
     port, mlflow_port = free(2)
     config = replace(cloud.config, home=tmp_path / "other", port=port, mlflow_port=mlflow_port, workers=0)
-    try:
-        yield config
-    finally:
-        local_cloud.down(config, _quiet)
+    with ended_with_this_run(config.pids):
+        try:
+            yield config
+        finally:
+            local_cloud.down(config, _quiet)
 
 
 def _predictions(cloud: Any, rows: list[dict[str, str]]) -> list[Any]:
@@ -42,11 +45,9 @@ def _predictions(cloud: Any, rows: list[dict[str, str]]) -> list[Any]:
 
 
 def test_a_restored_system_answers_the_same(
-    cloud: Any, empty: Config, reference: dict[str, Any], adult_lines: list[str], tmp_path: Path
+    cloud: Any, empty: Config, reference: dict[str, Any], production: str, adult_lines: list[str], tmp_path: Path
 ) -> None:
     """1,000 predictions, the deployment history with its key, the report, and MLflow with its aliases: as before, elsewhere."""
-    MlflowRegistry(cloud.outputs["MlflowUrl"]).set_alias(MODEL, "Production", "1")
-    assert cloud.target.call("POST", "/set_model", json={"alias": "Production"}).status_code == 200
     header = adult_lines[0].split(",")
     rows = [dict(zip(header, line.split(","), strict=True)) for line in adult_lines[-ROWS:]]
     before = _predictions(cloud, rows)
@@ -64,9 +65,9 @@ def test_a_restored_system_answers_the_same(
     assert other.target.call("GET", "/ledger").json() == history
     assert other.target.call("GET", f"/reports/{reference['upload_id']}").status_code == 200
     aliases = {
-        (v.name, v.version): set(v.aliases) for v in MlflowRegistry(other.outputs["MlflowUrl"]).versions([MODEL])
+        (v.name, v.version): set(v.aliases) for v in MlflowRegistry(other.outputs["MlflowUrl"]).versions([production])
     }
-    assert "Production" in aliases[MODEL, "1"]
+    assert "Production" in aliases[production, "1"]
     listed = other.target.call("GET", "/uploads").json()["uploads"]
     assert reference["upload_id"] in {u["upload_id"] for u in listed}
     assert len(listed) == len(cloud.target.call("GET", "/uploads").json()["uploads"])  # nothing was analyzed once more

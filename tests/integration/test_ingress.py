@@ -18,6 +18,8 @@ from dropforge.adapters.s3 import S3Store
 from dropforge_local import cloud, deploy
 from dropforge_local.layout import Config
 
+from ..watcher import ended_with_this_run
+
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.integration, pytest.mark.own_emulator]
 FILES, AT_ONCE = 8, 2
@@ -28,14 +30,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory, free: Callable[[int], list[i
     """Emulator and stack, settings in force."""
     parameters = {"UploadsAtOnce": str(AT_ONCE)}
     config = Config(ROOT, tmp_path_factory.mktemp("ingress"), *free(2), parameters=parameters)
-    cloud.start_emulator(config)
-    try:
-        deploy.deploy(config)
-        store = S3Store(deploy.client(config, "s3"))
-        settings_store.apply(store, config.data_bucket, (ROOT / "settings.yaml").read_bytes())
-        yield config
-    finally:
-        cloud.down(config, lambda _what, _seconds: None)
+    with ended_with_this_run(config.pids):
+        try:
+            cloud.start_emulator(config)
+            deploy.deploy(config)
+            store = S3Store(deploy.client(config, "s3"))
+            settings_store.apply(store, config.data_bucket, (ROOT / "settings.yaml").read_bytes())
+            yield config
+        finally:
+            cloud.down(config, lambda _what, _seconds: None)
 
 
 def _put(config: Config, key: str, body: bytes) -> str:
