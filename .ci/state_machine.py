@@ -26,6 +26,7 @@ def filled(compute: str) -> str:
         "CapacityProvider": "FARGATE",
         "TrainingQueueUrl": "https://sqs.us-east-1.amazonaws.com/123456789012/jobs",
         "ConcludeFunctionArn": ARN.format("lambda", "function:conclude"),
+        "AnalyzeFunctionArn": ARN.format("lambda", "function:analyze"),
         "ClusterArn": ARN.format("ecs", "cluster/c") if compute == "fargate" else "-",
         "TaskDefinitionArn": ARN.format("ecs", "task-definition/dropforge-training:1") if compute == "fargate" else "-",
         "SubnetIds": "subnet-1,subnet-2" if compute == "fargate" else "",
