@@ -68,6 +68,7 @@ check: .venv/.dev ## Lint, types, import rules, template
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 	@$(BIN)/cfn-lint template.yaml bootstrap.yaml
+	@$(BIN)/cfn-lint --regions us-east-1 -- budget.yaml
 
 deploy: .venv/.runtime .venv-sam/.ready ## Build and deploy (ENV=aws, dev, staging, prod, or local: what `make up` started); asks the first time. SAM_BUILD=--use-container without python3.13
 	@$(SAM) build $(SAM_BUILD)

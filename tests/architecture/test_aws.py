@@ -15,9 +15,11 @@ from typing import Any
 import boto3
 import pytest
 import yaml
+from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 from samtranslator.translator.transform import transform
 
 from dropforge_local.packaging import definition_json, load_template, package
+from dropforge_local.regions import REGIONS
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = load_template(ROOT / "template.yaml")
@@ -54,9 +56,9 @@ SETS: dict[str, dict[str, str]] = {
         "OidcUserInfoEndpoint": "https://i/u", "OidcClientId": "c",
         "OidcSecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:o",
     },
-    "own domain, WAF, access logs, budget": {
+    "own domain, WAF, access logs": {
         "DomainName": "api.forge.example", "DomainCertificateArn": CERTIFICATE, "HostedZoneId": "Z1", "AccessLogs": "true",
-        "WebAclArn": "arn:aws:wafv2:us-east-1:123456789012:regional/webacl/a/1", "MonthlyBudget": "50", "AlarmEmail": "a@b.c",
+        "WebAclArn": "arn:aws:wafv2:us-east-1:123456789012:regional/webacl/a/1",
     },
     "gradual, warm, mailed": {
         "GradualDeployment": "true", "PredictProvisioned": "1", "AlarmEmail": "a@b.c", "NoUploadDays": "2", "MoreAlarms": "true",
@@ -437,3 +439,11 @@ def test_every_action_of_the_bootstrap_exists() -> None:
         )
     }
     assert not unknown
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_every_region_offered_knows_every_type(region: str) -> None:
+    """CloudFormation refuses a template with a type that its region does not know, even under a condition that is false."""
+    types = {r["Type"] for name in SETS for r in _plain(name)["Resources"].values()}
+    types |= {r["Type"] for r in BOOTSTRAP.values()}
+    assert types <= set(PROVIDER_SCHEMA_MANAGER.get_resource_types(region))
