@@ -119,6 +119,9 @@ def expanded(template: dict[str, Any], parameters: Mapping[str, str]) -> dict[st
     defaults = {name: str(p.get("Default", "")) for name, p in template["Parameters"].items()}
     plain: dict[str, Any] = transform(template, {**defaults, **parameters, **names}, NoPolicies())
     plain.pop("Transform", None)
+    for resource in plain["Resources"].values():
+        if isinstance(after := resource.get("DependsOn"), list):
+            after.sort()  # out of a set: in another order by every process, which would be another template
     return plain
 
 
