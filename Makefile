@@ -47,6 +47,10 @@ test-campaigns: .venv/.dev ## Simulations and generated cases with many repeats;
 test-browser: .venv/.dev ## The whole way through the web app in Chromium; PICTURES=folder keeps screenshots
 	@$(BIN)/pytest tests/e2e --browser $(if $(PICTURES),--pictures $(PICTURES))
 
+.PHONY: test-erase
+test-erase: .venv/.dev ## Erase a person from a local cloud that trained on their rows, and look for a byte that is left
+	@$(BIN)/pytest tests/integration/test_erase.py --erase
+
 .PHONY: test-containers
 test-containers: .venv/.dev .venv-sam/.ready ## Build the images and run them beside the local cloud, and every function in sam local; needs Docker and the base images
 	@$(BIN)/pytest tests/containers --containers

@@ -35,6 +35,7 @@ hypothesis.settings.load_profile("dropforge")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--browser", action="store_true", help="run the browser tests (`make test-browser`)")
     parser.addoption("--containers", action="store_true", help="run the tests with Docker (`make test-containers`)")
+    parser.addoption("--erase", action="store_true", help="run the test of `dropforge erase` (`make test-erase`)")
     parser.addoption("--pictures", type=Path, help="folder for the screenshots the browser tests make; none without it")
 
 
@@ -93,6 +94,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("docker") and not containers:
             item.add_marker(pytest.mark.skip(reason="builds images and trains in them: make test-containers"))
+        if item.get_closest_marker("erase") and not config.getoption("--erase"):
+            item.add_marker(
+                pytest.mark.skip(reason="trains twice on a cloud that nothing else may use: make test-erase")
+            )
         if item.get_closest_marker("e2e") and item.path.parent.name == "e2e" and not browser:
             item.add_marker(pytest.mark.skip(reason="browser tests train on a cloud of their own: make test-browser"))
 
