@@ -128,7 +128,11 @@ def probes(config: Config, outputs: dict[str, str]) -> list[Probe]:
 
 def simulated(config: Config) -> str:
     """The state machine and the roles of a task, which nobody but AWS asks."""
-    given = {"TrainingCompute": "fargate", "TrainingImageUri": "x:1", "SubnetIds": "subnet-1", "VpcId": "vpc-1"}
+    given = {
+        "TrainingCompute": "fargate", "TrainingImageUri": "x:1", "SubnetIds": "subnet-1", "VpcId": "vpc-1", "FrontendImageUri": "x:1",
+        **{name: "arn:aws:x:us-east-1:000000000000:x" for name in ("FrontendKeyArn", "FrontendSignerArn", "FrontendTargetGroupArn")},
+        "FrontendHosts": "models.example.com",
+    }  # fmt: skip
     fargate = Config(config.root, config.home, config.port, 0, project="onfargate", parameters=given)
     deploy.deploy(fargate)
     outputs = deploy.outputs(fargate)
@@ -142,6 +146,7 @@ def simulated(config: Config) -> str:
     role = lambda name: f"arn:aws:iam::{account}:role/{arns[name]}"  # noqa: E731 - one expression
     queue = f"arn:aws:sqs:{REGION}:{account}:{outputs['TrainingQueueUrl'].rsplit('/', 1)[-1]}"
     function = f"arn:aws:lambda:{REGION}:{account}:function:"
+    api = f"arn:aws:execute-api:{REGION}:{account}:{outputs['ApiId']}/{outputs['StageName']}/"
     cases = [
         ("TrainingStateMachineRole", "sqs:SendMessage", queue, True),
         ("TrainingStateMachineRole", "sqs:ReceiveMessage", queue, False),
@@ -167,13 +172,19 @@ def simulated(config: Config) -> str:
         ("TrainingRole", "s3:PutObject", f"arn:aws:s3:::{outputs['DataBucket']}/datasets/x", False),
         ("TrainingRole", "sqs:DeleteMessage", queue, True),
         ("TrainingRole", "ecs:RunTask", arns["TrainingTask"], False),
+        ("FrontendRole", "execute-api:Invoke", api + "POST/set_model", True),
+        ("FrontendRole", "execute-api:Invoke", api + "GET/quarantine/0123", True),
+        ("FrontendRole", "execute-api:Invoke", api + "GET/quarantine", False),
+        ("FrontendRole", "execute-api:Invoke", api + "GET/docs", False),
+        ("FrontendRole", "execute-api:Invoke", api.replace(outputs["ApiId"], "another") + "GET/ledger", False),
+        ("FrontendRole", "s3:GetObject", f"arn:aws:s3:::{outputs['DataBucket']}/quarantine/x", False),
     ]
     lines = ["| role | action | on | decision |", "|---|---|---|---|"]
     for name, action, resource, expected in cases:
         decision = decide(fargate, role(name), action, resource)
         if (decision == "allowed") != expected:
             raise SystemExit(f"{name} {action} {resource}: {decision}")
-        lines.append(f"| {name} | `{action}` | `{_short(resource)}` | {decision} |")
+        lines.append(f"| {name} | `{action}` | `{_short(resource).replace(outputs['ApiId'], 'API')}` | {decision} |")
     return "\n".join(lines) + "\n"
 
 

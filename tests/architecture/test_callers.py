@@ -12,9 +12,13 @@ import requests
 from dropforge.api.access import ACCESS
 from dropforge_cli import server
 
+from ..web_app_routes import routes_of_web_app
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "explanation" / "security.md"
-HEADER = "| route | no key | wrong key | API key | unknown signer | signed-in person |"
+# A signed-in person reaches what the pages of the web app call, by its API key or the signature of FrontendRole.
+PERSON = "signed-in person"
+HEADER = f"| route | no key | wrong key | API key | unknown signer | {PERSON} | administrator |"
 # Callers of `dropforge serve`: the header each sends. The administration key stands for a signature there.
 CALLERS: dict[str, dict[str, str]] = {
     "no key": {},
@@ -23,22 +27,24 @@ CALLERS: dict[str, dict[str, str]] = {
     "unknown signer": {
         "authorization": "AWS4-HMAC-SHA256 Credential=AKIAUNKNOWN/20260101/us-east-1/execute-api/aws4_request"
     },
-    "signed-in person": {"x-api-key": "people"},
+    "administrator": {"x-api-key": "people"},
 }
 
 
 def _expected(access: str, caller: str) -> bool:
-    return caller == "signed-in person" or (caller == "API key" and access == "key")
+    return caller == "administrator" or (caller == "API key" and access == "key")
 
 
 def _line(method: str, resource: str, access: str) -> str:
-    cells = ("answered" if _expected(access, caller) else "refused" for caller in CALLERS)
-    return f"| {method} {resource} | {' | '.join(cells)} |"
+    allowed = {caller: _expected(access, caller) for caller in CALLERS}
+    allowed[PERSON] = (method, resource) in routes_of_web_app()
+    columns = HEADER.strip("| ").split(" | ")[1:]
+    return f"| {method} {resource} | {' | '.join('answered' if allowed[c] else 'refused' for c in columns)} |"
 
 
 def test_the_page_has_every_route() -> None:
     """One line a route, in the order of the route table."""
-    expected = [HEADER, "|---|---|---|---|---|---|", *(_line(m, r, a) for (m, r), a in ACCESS.items())]
+    expected = [HEADER, "|---|---|---|---|---|---|---|", *(_line(m, r, a) for (m, r), a in ACCESS.items())]
     assert "\n".join(expected) in PAGE.read_text(encoding="utf-8")
 
 

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from dropforge.api.access import ACCESS
 from dropforge_local.packaging import load_template
+
+from ..web_app_routes import routes_of_web_app
 
 ROOT = Path(__file__).parents[2]
 ADAPTERS = ROOT / "layers" / "core" / "dropforge" / "adapters"
@@ -107,7 +110,10 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         *((f"ecr:{a}", "images") for a in ("BatchCheckLayerAvailability", "GetDownloadUrlForLayer", "BatchGetImage")),
         ("logs:CreateLogStream", "logs/*"), ("logs:PutLogEvents", "logs/*"),
     },
-    "FrontendRole": {("execute-api:Invoke", "api")},
+    "FrontendRole": {
+        ("execute-api:Invoke", f"api/{method}{re.sub(r'{[^}]*}', '*', path)}")
+        for method, path in routes_of_web_app() if ACCESS[method, path] == "iam"
+    },
     "MlflowServerRole": {(READ, "artifacts/mlflow/*"), (WRITE, "artifacts/mlflow/*"), ("s3:ListBucket", "artifacts")},
 }  # fmt: skip
 TRACKING = {
@@ -239,6 +245,18 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+# Resource of a statement (a regular expression) → where that is.
+_PLACES = {
+    r":s3:::\$\{ProjectName\}-(data|artifacts)-\$\{AWS::AccountId\}-\$\{AWS::Region\}(/.+)?$": r"\1\2",
+    r":log-group:/dropforge/\$\{ProjectName\}/(\w+|\*)(:\*)?$": r"logs/\1",
+    r":(stateMachine|execution):\$\{ProjectName\}-training(:\*)?$": r"\1",
+    r":execute-api:\$\{AWS::Region\}:\$\{AWS::AccountId\}:\$\{Api\}/\$\{StageName\}/(.+)$": r"api/\1",
+    r":event-bus/default$": "bus",
+    r":task-definition/\$\{ProjectName\}-training:\*$": "training tasks",
+    r":repository/\$\{ProjectName\}-\*$": "images",
+}
+
+
 def _place(resource: Any) -> str:
     """Where a statement holds, in the words of the reviewed list."""
     if isinstance(resource, str):
@@ -246,21 +264,10 @@ def _place(resource: Any) -> str:
     if "Fn::GetAtt" in resource or "Ref" in resource:
         return str(resource.get("Ref") or resource["Fn::GetAtt"][0])
     text = str(resource["Fn::Sub"])
-    if found := re.search(
-        r":s3:::\$\{ProjectName\}-(data|artifacts)-\$\{AWS::AccountId\}-\$\{AWS::Region\}(/.+)?$", text
-    ):
-        return found[1] + (found[2] or "")
-    if found := re.search(r":log-group:/dropforge/\$\{ProjectName\}/(\w+|\*)(:\*)?$", text):
-        return f"logs/{found[1]}"
-    if found := re.search(r":(stateMachine|execution):\$\{ProjectName\}-training(:\*)?$", text):
-        return found[1]
-    ends = {
-        ":${Api}/*": "api",
-        ":event-bus/default": "bus",
-        ":task-definition/${ProjectName}-training:*": "training tasks",
-        ":repository/${ProjectName}-*": "images",
-    }
-    return next((words for end, words in ends.items() if text.endswith(end)), text)
+    for pattern, words in _PLACES.items():
+        if match := re.search(pattern, text):
+            return match.expand(words)
+    return text
 
 
 def _granted(name: str) -> set[tuple[str, str]]:

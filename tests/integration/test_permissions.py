@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -11,16 +12,22 @@ from typing import Any
 
 import boto3
 import pytest
+import requests
 from botocore.config import Config as BotoConfig
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from dropforge.adapters import signing
+from dropforge.api.access import ACCESS
 from dropforge_local import cloud as local_cloud
 from dropforge_local import deploy
-from dropforge_local.layout import REGION, Config
+from dropforge_local.layout import ACCOUNT, REGION, Config
+from dropforge_local.packaging import load_template
 from dropforge_local.rooms import ROOMS
 
 from ..conftest import free_ports
 from ..watcher import ended_with_this_run
+from ..web_app_routes import routes_of_web_app
 
 pytestmark = [pytest.mark.integration, pytest.mark.own_emulator]
 ROOT = Path(__file__).parents[2]
@@ -310,3 +317,34 @@ def test_nobody_changes_the_system(client: Client, outputs: dict[str, str], role
         lambda: functions.update_function_configuration(FunctionName=outputs["PredictFunction"], Timeout=9)
     )
     assert not _allowed(lambda: client(role, "cloudformation").delete_stack(StackName=outputs["StackName"]))
+
+
+@pytest.fixture(scope="module")
+def web_app(config: Config, outputs: dict[str, str]) -> Credentials:
+    """Credentials of a role with the policy of FrontendRole, whose service has no container here."""
+    role = load_template(ROOT / "template.yaml")["Resources"]["FrontendRole"]["Properties"]
+    values = {
+        "AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": ACCOUNT,
+        "Api": outputs["ApiId"], "StageName": outputs["StageName"],
+    }  # fmt: skip
+    document = role["Policies"][0]["PolicyDocument"]
+    for statement in document["Statement"]:
+        statement["Resource"] = [
+            re.sub(r"\$\{([^}]+)\}", lambda m: values[m[1]], r["Fn::Sub"]) for r in statement["Resource"]
+        ]
+    iam, sts = deploy.client(config, "iam"), deploy.client(config, "sts")
+    arn = iam.create_role(RoleName="web-app", AssumeRolePolicyDocument=json.dumps(role["AssumeRolePolicyDocument"]))
+    iam.put_role_policy(RoleName="web-app", PolicyName="call", PolicyDocument=json.dumps(document))
+    keys = sts.assume_role(RoleArn=arn["Role"]["Arn"], RoleSessionName="web-app")["Credentials"]
+    return Credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
+
+
+@pytest.mark.parametrize(("method", "path"), [route for route, access in ACCESS.items() if access == "iam"])
+def test_the_web_app_calls_what_its_pages_show_and_no_more(
+    web_app: Credentials, outputs: dict[str, str], method: str, path: str
+) -> None:
+    """Under the role of the web app an administrative route is answered exactly when a page of the web app calls it."""
+    url = outputs["ApiUrl"] + re.sub(r"\{[^}]*\}", "x", path)
+    headers = signing.sign(method, url, {}, b"", region=REGION, credentials=web_app)
+    answer = requests.request(method, url, headers=headers, timeout=30)
+    assert (answer.status_code != 403) == ((method, path) in routes_of_web_app()), answer.text
