@@ -130,7 +130,7 @@ def simulated(config: Config) -> str:
     """The state machine and the roles of a task, which nobody but AWS asks."""
     given = {
         "TrainingCompute": "fargate", "TrainingImageUri": "x:1", "SubnetIds": "subnet-1", "VpcId": "vpc-1", "FrontendImageUri": "x:1",
-        **{name: "arn:aws:x:us-east-1:000000000000:x" for name in ("FrontendKeyArn", "FrontendSignerArn", "FrontendTargetGroupArn")},
+        **dict.fromkeys(("FrontendKeyArn", "FrontendSignerArn", "FrontendTargetGroupArn"), "arn:aws:x:us-east-1:000000000000:x"),
         "FrontendHosts": "models.example.com",
     }  # fmt: skip
     fargate = Config(config.root, config.home, config.port, 0, project="onfargate", parameters=given)

@@ -179,8 +179,9 @@ def errors(target: Target) -> Iterator[Finding]:
         wrong = [line for line in lines if line.get("level") == "ERROR"]
         if wrong:
             quiet = False
-            why = str(wrong[-1].get("why") or wrong[-1]["message"])
-            fix = f"dropforge logs {wrong[-1].get('correlation_id', '')} --service {service}"
+            last = wrong[-1]
+            why = f"{last['message']} {last.get('code') or last.get('error', '')}".strip()
+            fix = f"dropforge logs {last.get('correlation_id', '')} --service {service}"
             count = f"{len(wrong)}{'' if read.complete else ' or more'} errors in an hour"
             yield Finding(f"log of {service}", "warn", f"{count}; the last: {why[:120]}", fix)
     if quiet:

@@ -16,7 +16,7 @@ from dropforge_cli.target import Target
 SERVICES = ("analyze", "training", "conclude", "control", "predict", "predict_python")
 _LEVELS = {"ERROR": "red", "WARNING": "yellow", "INFO": "default", "DEBUG": "dim"}
 _LATE_MS = 15_000  # a line may be read so much later than it was written
-_KNOWN = {"level", "timestamp", "service", "message", "correlation_id", "exception"}
+_KNOWN = {"level", "timestamp", "service", "message", "correlation_id", "stack"}
 
 
 def register(app: typer.Typer) -> None:
@@ -115,5 +115,5 @@ def _show(line: dict[str, Any], *, json: bool) -> None:
     text = f"{clock} {who:<12} {line.get('service', ''):<8} {level:<7} {line['message']}"
     out.print(text, style=_LEVELS.get(level, "default"), markup=False, end="  ")
     out.print(extra, style="dim", markup=False)
-    if line.get("exception"):
-        out.print(str(line["exception"]), style="dim", markup=False)
+    for place in line.get("stack", ()):
+        out.print(f"    {place}", style="dim", markup=False)

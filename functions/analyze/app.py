@@ -22,6 +22,7 @@ def _world() -> bootstrap.World:
     return bootstrap.world()
 
 
+@observability.masked
 def handler(event: dict[str, Any], context: Context | None) -> dict[str, Any]:
     """S3 notification in, by a queue or by itself, upload ids and states out; or one of these in, what was done out:
 

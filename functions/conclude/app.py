@@ -16,6 +16,7 @@ def _world() -> bootstrap.World:
     return bootstrap.world()
 
 
+@observability.masked
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """ConcludeRequest in, Conclusion out."""
     world = _world()

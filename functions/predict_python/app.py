@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from dropforge import bootstrap
+from dropforge import bootstrap, observability
 from dropforge_training.python_models import PythonModels
 
 
@@ -15,6 +15,7 @@ def _models() -> PythonModels:
     return PythonModels(world.store, world.env.data_bucket, world.log("predict_python"))
 
 
+@observability.masked
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """A request of dropforge.serving.python_model in, its answer out."""
     return _models().answer(event)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from dropforge import bootstrap, retry_limits
+from dropforge import bootstrap, observability, retry_limits
 from dropforge.steps.recovery import RecoveryPorts, recover, stuck_minutes
 from dropforge.steps.upload_ports import Ports
 
@@ -16,6 +16,7 @@ def _world() -> bootstrap.World:
     return bootstrap.world()
 
 
+@observability.masked
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """`{}` or `{"older_than_minutes": 0}` in, upload ids and what was done out."""
     world = _world()

@@ -6,6 +6,8 @@ import ast
 import json
 import logging
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +167,38 @@ def test_the_runbook_has_a_line_for_each_alarm() -> None:
     assert {name for name, *_ in lines} == alarms
     assert len(lines) == len(alarms)
     assert all(len(cell.split()) >= 4 for _, *cells in lines for cell in cells)
+
+
+PROCESS = """
+import logging, threading, warnings
+import optuna
+from dropforge import bootstrap
+from dropforge_local.memory import MemoryStore
+from dropforge.environment import Environment
+from dropforge.tuning.journal import Journal
+from dropforge_training.studies import SharedStudy
+
+bootstrap.world(Environment(data_bucket="d", artifact_bucket="a"))
+warnings.warn("found unknown category c4n4ry")
+logging.getLogger("sklearn").warning("column has %s", "c4n4ry")
+
+def fail(*_):
+    raise ValueError("could not convert string to float: c4n4ry")
+
+study = SharedStudy(Journal(MemoryStore(), "s3://d/journal"), "s", seed=1, worker=0, workers=1).study
+study.optimize(fail, n_trials=1, catch=(ValueError,))
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+fail()
+"""
+
+
+def test_libraries_and_unhandled_errors_of_a_process_log_no_message() -> None:
+    """A warning, a library's logger, a failed trial of Optuna, a thread and the process itself: who and where, not what."""
+    done = subprocess.run([sys.executable, "-c", PROCESS], capture_output=True, text=True, timeout=120, check=False)
+    lines = [json.loads(line) for line in (done.stdout + done.stderr).splitlines()]
+    assert done.returncode == 1
+    assert {line["logger"].partition(".")[0] for line in lines} == {"py", "sklearn", "optuna", "unhandled"}
+    assert sum(line.get("error") == "ValueError" for line in lines) >= 3
+    assert "c4n4ry" not in done.stdout + done.stderr

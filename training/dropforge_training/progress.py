@@ -11,6 +11,7 @@ from typing import Protocol
 from dropforge.clock import now
 from dropforge.errors import DropforgeError, TransientError
 from dropforge.messages import ModelProgress, Stage, TrainingJob
+from dropforge.observability import failure
 from dropforge.ports import ObjectStore
 from dropforge.tuning import progress
 from dropforge_training.interruption import Interrupted
@@ -61,7 +62,7 @@ class Note:
             try:
                 progress.keep(self._store, self._bucket, self._job.upload_id, self._now)
             except DropforgeError as error:
-                self._log.warning("progress not noted", extra={"why": error.message})
+                self._log.warning("progress not noted", extra=failure(error))
 
 
 class Reporter:
@@ -114,4 +115,4 @@ class Reporter:
             try:
                 self._run.log_progress(newest.trial, figures)
             except DropforgeError as error:
-                self._log.warning("progress not told to MLflow", extra={"why": error.message})
+                self._log.warning("progress not told to MLflow", extra=failure(error))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dropforge.errors import DropforgeError, NotFound, TransientError
+from dropforge.observability import failure
 from dropforge.ports import Function, ObjectStore
 from dropforge.serving.manifest import BundleManifest
 from dropforge.serving.pointer import Active, ActivePointer
@@ -63,7 +64,7 @@ def score(
     except TransientError:
         raise  # another attempt may score it: a store that does not answer must not wave a candidate through
     except DropforgeError as error:
-        log.warning("the served model cannot be scored", extra={"why": error.message})
+        log.warning("the served model cannot be scored", extra=failure(error))
         return Served(active, None, everything, f"the served model cannot be scored on these rows: {error.message}")
     share = manifest.holdout_share or settings.training.holdout_share
     fair = data.heldout.row % np.uint64(BUCKETS) < np.uint64(round(share * BUCKETS))

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dropforge import keys
 from dropforge.errors import NotFound
+from dropforge.observability import mask_library
 from dropforge.ports import ObjectStore
 from dropforge_training.journal import Journal
 
@@ -93,6 +94,7 @@ class SharedStudy:
 
     def __init__(self, journal: Journal, name: str, *, seed: int, worker: int, workers: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        mask_library("optuna")  # it quotes why a trial failed
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self.worker = worker
         self._backend = Backend(journal)

@@ -12,6 +12,7 @@ from typing import Any
 
 from dropforge.adapters.mlflow import KEY_TAG, connect, log_input, translated
 from dropforge.messages import JobResult, TrainingJob
+from dropforge.observability import mask_library
 from dropforge.settings import Settings
 from dropforge_training.processing import LabelledPipeline, NumberPipeline
 
@@ -117,6 +118,7 @@ class JobRun:
         from mlflow.models import infer_signature
 
         logging.getLogger("mlflow.sklearn").setLevel(logging.ERROR)  # its advice for skops; see above
+        mask_library("mlflow")  # it quotes rows that it cannot use
         # Integers as doubles: an integer column cannot say "missing", and MLflow would refuse rows that do.
         example = example.astype(dict.fromkeys(example.select_dtypes("integer").columns, "float64"))
         signature = infer_signature(example, model.predict(example))

@@ -59,7 +59,7 @@ class Worker:
             except Interrupted:
                 break
             except DropforgeError as error:  # even "does not exist": a cloud that restarts has no queue for a moment
-                self._log.warning("the queue does not answer", extra={"why": error.message})
+                self._log.warning("the queue does not answer", extra=observability.failure(error))
                 self.stopping.wait(_PAUSE_SECONDS)
                 continue
             if message is not None:
@@ -99,7 +99,7 @@ class Worker:
                     queue.extend(message.receipt, _BACKOFF_SECONDS[min(message.receives, len(_BACKOFF_SECONDS)) - 1])
             except DropforgeError as error:
                 self._log.warning(
-                    "the queue does not answer; the job reappears by itself", extra={"why": error.message}
+                    "the queue does not answer; the job reappears by itself", extra=observability.failure(error)
                 )
 
     def work(self, job: TrainingJob, *, lost: threading.Event, last: bool = False) -> bool:
@@ -115,12 +115,12 @@ class Worker:
             self._log.info("job handed back" if self.stopping.is_set() else "job dropped: nobody waits for it")
             return not self.stopping.is_set()
         except TransientError as error:
-            self._log.warning("job given back", extra={"code": error.code, "why": error.message, "last": last})
+            self._log.warning("job given back", extra={**observability.failure(error), "last": last})
             if last:
                 self._fail(job.task_token, error)
             return False
         except DropforgeError as error:
-            self._log.error("job failed", extra={"code": error.code, "why": error.message})
+            self._log.error("job failed", extra=observability.failure(error))
             return self._fail(job.task_token, error)
         except Exception as error:
             # A defect must end the job with its reason, not leave its workflow waiting for the timeout.
@@ -157,7 +157,7 @@ class Worker:
             if token:
                 self._world.workflow.fail(token, type(error).__name__, cause)
         except DropforgeError as unheard:
-            self._log.warning("the workflow does not answer", extra={"why": unheard.message})
+            self._log.warning("the workflow does not answer", extra=observability.failure(unheard))
             return False
         return True
 
@@ -177,11 +177,11 @@ class Worker:
             try:
                 queue.extend(message.receipt, 0)
             except DropforgeError as unheard:
-                self._log.warning("the queue does not answer", extra={"why": unheard.message})
+                self._log.warning("the queue does not answer", extra=observability.failure(unheard))
 
     def _refuse(self, message: QueueMessage, queue: Queue, error: InvalidRequest) -> None:
         """Not a job. Left in the queue: after its last receive it moves to the dead-letter queue, where a person finds it."""
-        self._log.error("not a training job", extra={"why": error.message, "receives": message.receives})
+        self._log.error("not a training job", extra={**observability.failure(error), "receives": message.receives})
         try:
             value = json.loads(message.body)
         except ValueError:
@@ -192,7 +192,7 @@ class Worker:
         try:
             queue.extend(message.receipt, _PAUSE_SECONDS)
         except DropforgeError as unheard:
-            self._log.warning("the queue does not answer", extra={"why": unheard.message})
+            self._log.warning("the queue does not answer", extra=observability.failure(unheard))
 
 
 class _Heartbeat:
@@ -231,7 +231,7 @@ class _Heartbeat:
                 self._log.warning("the workflow no longer waits for this job")
                 self.lost.set()
         except DropforgeError as error:
-            self._log.warning("heartbeat failed; trying again", extra={"why": error.message})
+            self._log.warning("heartbeat failed; trying again", extra=observability.failure(error))
 
 
 def main() -> int:

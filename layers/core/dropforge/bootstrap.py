@@ -170,7 +170,11 @@ class World:
 
 
 def world(env: Environment | None = None) -> World:
-    """From the process environment unless one is given. Raises SettingsError when the buckets are not named."""
+    """From the process environment unless one is given; libraries log without values from now on.
+
+    Raises SettingsError when the buckets are not named.
+    """
+    observability.mask_libraries()
     found = env or Environment.read()
     found.require("data_bucket", "artifact_bucket")
     return World(found)

@@ -1,23 +1,31 @@
 """One JSON line per event on stdout, in the shape CloudWatch reads.
 
 Every line carries `correlation_id` (the upload id, or the request id of an API call), so that one upload can be
-followed through analyze, training and conclude. A line logged with `extra={"metrics": {…}}` is a metric as well, in
-CloudWatch's embedded metric format: no call, no agent. Small on purpose: it is on the prediction path.
+followed through analyze, training and conclude. No value of a request, an upload or a model reaches a line: messages of
+exceptions and of libraries quote what they were given, so lines have kinds, codes and places in the code instead.
+
+A line logged with `extra={"metrics": {…}}` is a metric as well, in CloudWatch's embedded metric format: no call, no agent.
+Small on purpose: it is on the prediction path.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import sys
+import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dropforge.errors import DropforgeError, SettingsError
+
+Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 _context: ContextVar[dict[str, Any] | None] = ContextVar("dropforge_log_context", default=None)
 _DEEPEST = 5  # errors of a chain that are told
 _RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "metrics"}
@@ -73,8 +81,8 @@ class JsonFormatter(logging.Formatter):
         measured: dict[str, float] = getattr(record, "metrics", None) or {}
         if measured:
             line |= self._embedded(record.created, measured)
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+        if record.exc_info and record.exc_info[1]:
+            line |= failure(record.exc_info[1])
         return json.dumps(line, default=str, ensure_ascii=False)
 
     def _embedded(self, created: float, measured: dict[str, float]) -> dict[str, Any]:
@@ -117,6 +125,72 @@ def context(**fields: Any) -> Iterator[None]:
         yield
     finally:
         _context.reset(token)
+
+
+class LibraryFormatter(JsonFormatter):
+    """Lines of libraries: who speaks, and where; not what is said, because it quotes rows (`could not convert 'Ada'`)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        place = f"{Path(record.pathname).name}:{record.lineno} {record.funcName}"
+        masked = logging.makeLogRecord(
+            {
+                "name": record.name, "levelname": record.levelname, "levelno": record.levelno, "created": record.created,
+                "msg": "message of a library", "exc_info": record.exc_info, "logger": record.name, "place": place,
+            }
+        )  # fmt: skip
+        return super().format(masked)
+
+
+def mask_libraries() -> None:
+    """Let every other logger of this process, warnings, and exceptions that nobody handles speak through LibraryFormatter.
+
+    For processes of ours alone: called once, where their adapters are built.
+    """
+    formatter, root = LibraryFormatter("library", ""), logging.getLogger()
+    if not root.handlers:
+        root.addHandler(logging.StreamHandler())
+    for handler in root.handlers:  # of the Lambda runtime
+        handler.setFormatter(formatter)
+    logging.captureWarnings(True)
+    unhandled = logging.getLogger("unhandled")
+    sys.excepthook = lambda kind, error, trace: unhandled.critical("", exc_info=(kind, error, trace))
+    threading.excepthook = lambda args: unhandled.critical("", exc_info=args.exc_value)
+
+
+def mask_library(name: str) -> None:
+    """A library that brought a handler of its own writes by the root logger's, as the others do."""
+    log = logging.getLogger(name)
+    for handler in tuple(log.handlers):
+        log.removeHandler(handler)
+    log.propagate = True
+
+
+class FunctionError(Exception):
+    """What the Lambda runtime is given, and logs, instead of an exception that is none of ours: its kind and place."""
+
+
+def masked(handler: Handler) -> Handler:
+    """A Lambda handler whose failures keep their class and code and lose their messages, which the runtime would log."""
+
+    @functools.wraps(handler)
+    def call(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        try:
+            return handler(event, context)
+        except Exception as error:
+            raise without_values(error) from None
+
+    return call
+
+
+def without_values(error: Exception) -> Exception:
+    """The error without what its message, or that of a cause, quotes. Mistakes in settings.yaml are told as they are."""
+    if isinstance(error, SettingsError):
+        return error
+    fields = failure(error)
+    message = f"{fields['error']} at {fields['stack'][-1] if fields['stack'] else 'unknown'}"
+    if isinstance(error, DropforgeError):
+        return type(error)(f"{error.code}: {message}", code=error.code, fix="see the record and the log of this id")
+    return FunctionError(message)
 
 
 def failure(error: BaseException) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import itertools
 import json
 import logging
@@ -19,8 +20,11 @@ from dropforge.api.access import ACCESS
 from dropforge.bootstrap import World
 from dropforge.environment import Environment
 from dropforge.errors import NotFound, PermanentError, Unavailable
+from dropforge.messages import UploadEvent
 from dropforge.observability import JsonFormatter
 from dropforge.serving.service import PredictService
+from dropforge.steps import batch
+from dropforge.uploads import UploadBook
 from dropforge_local.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking
 
 from .conftest import BUCKET
@@ -165,3 +169,27 @@ def test_a_candidate_that_fails_logs_no_row(stored: Any, log: tuple[logging.Logg
     assert CANARY not in json.dumps(fields)
     assert fields["error"] == "ValueError"
     assert list(itertools.islice(fields["stack"], 1))
+
+
+def test_a_file_to_be_scored_logs_no_cell(stored: Any, log: tuple[logging.Logger, Callable[[], str]]) -> None:
+    """Odd files through batch, with a model that answers: what is wrong with them stands in their records alone."""
+    store, activate = stored
+    activate()
+    logger, written = log
+    settings_store.apply(store, BUCKET, (ROOT / "settings.yaml").read_bytes())
+    ports = batch.BatchPorts(store, UploadBook(store, BUCKET), BUCKET, logger)
+    header = ",".join(ROW).encode() + b"\n"
+    good, bad = b"39,cook,true,2021-03-01\n", CANARY.encode()
+    bodies = [
+        header + bad + b",cook,true,2021-03-01\n", header + b"39,cook,true," + bad + b"\n", header + good + bad + b"\n",
+        header + b'39,"' + bad + b"\n", header.replace(b"age", bad) + good, header + b"39," + bad + b"\xff,true,2021-03-01\n", bad,
+        header + b"39," + bad + b"\0,true,2021-03-01\n", header + good.strip() + b"," + bad + b"\n",
+        gzip.compress(header + bad * 99)[:-9],
+    ]  # fmt: skip
+    for number, body in enumerate(bodies):
+        uri = f"s3://{BUCKET}/batch/{number}.csv" + ".gz" * (number == len(bodies) - 1)
+        store.put(uri, body)
+        upload = UploadEvent(bucket=BUCKET, key=uri.partition(f"{BUCKET}/")[2], version=store.get(uri).version)
+        batch.score(upload, ports)
+    assert written().count("level") >= len(bodies)
+    assert CANARY not in written()

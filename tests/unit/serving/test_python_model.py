@@ -31,6 +31,8 @@ from dropforge_local.memory_function import MemoryFunction
 from dropforge_training import export, python_models
 from dropforge_training.models.random_forest import RandomForest
 
+from ...log_lines import log_lines
+
 LOG = logging.getLogger("test")
 BUCKET = "bucket"
 
@@ -312,3 +314,26 @@ def test_a_process_without_the_function_never_unpickles(served: Served, monkeypa
     monkeypatch.undo()
     open_active(served.store, BUCKET, active, lambda: served.function)
     assert served.function.calls > 0
+
+
+class Quoting:
+    """A model's own code that quotes the row it cannot use."""
+
+    def raw(self, rows: Any) -> Any:
+        raise ValueError(f"bad row: {rows.iloc[0].to_dict()}")
+
+
+def test_what_a_models_own_code_quotes_reaches_the_caller_and_no_log(
+    pickled: tuple[BundleManifest, bytes], bundle: Any
+) -> None:
+    """The answer has the message with the row; the lines of predict_python have the kinds of error and the place."""
+    store, canary = MemoryStore(), "c4n4ry"
+    body, named = python_models.dump(Quoting(), RandomForest())  # type: ignore[arg-type] # stands for a class of the project's
+    active = put(store, replace(pickled[0], python=named), body, "1")
+    ActivePointer(store, BUCKET).replace(active, "")
+    function = MemoryFunction(python_models.PythonModels(store, BUCKET, LOG).answer)
+    with log_lines() as lines:
+        answer = told(PredictService(store, BUCKET, LOG, python=lambda: function), body_of({**ROW, "job": canary}))
+    assert (answer["code"], canary in answer["message"]) == ("model_failed", True)
+    assert "InvalidRequest from ValueError" in lines.text
+    assert canary not in lines.text

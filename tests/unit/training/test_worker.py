@@ -26,6 +26,8 @@ from dropforge_training import worker as module
 from dropforge_training.interruption import Interrupted
 from dropforge_training.worker import Worker, work_once
 
+from ...log_lines import log_lines
+
 JOB = TrainingJob(
     task_token="token",
     job_id="u-forest",
@@ -407,3 +409,19 @@ def test_a_worker_keeps_no_s3_clients(monkeypatch: pytest.MonkeyPatch, tmp_path:
             assert world.workflow.answers["token"][0] == "succeeded"
             clients.append(_s3_clients())
     assert max(clients) == clients[0]
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("c4n4ry"), JobFailed("c4n4ry"), Unavailable("c4n4ry")], ids=lambda e: type(e).__name__
+)
+def test_a_failing_job_logs_no_message(error: Exception) -> None:
+    """The workflow hears what a training failed of, for the record; the log has kinds, codes and places."""
+    world = World()
+    with log_lines() as lines:
+        for _ in range(retry_limits.JOB_RECEIVES):
+            deliver(world, Played(world, raising(error)))
+            world.seconds += 1000
+        deliver(world, Played(world, succeed), body='{"c4n4ry": 1}')
+    assert "c4n4ry" in str(world.workflow.answers)
+    assert type(error).__name__ in lines.text
+    assert "c4n4ry" not in lines.text

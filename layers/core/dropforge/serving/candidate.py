@@ -66,24 +66,23 @@ class Loading:
         try:
             predictor = self._open(who)
         except TransientError as error:
-            self._refused(error.code, error.message)
+            self._refused(failure(error))
             return  # the next look tries again
         except DropforgeError as error:
-            self._refused(error.code, error.message)
+            self._refused(failure(error))
         except Exception as error:
             # A library's own error: whatever it is, the active model must go on.
-            self._refused("candidate_broken", str(error))
+            self._refused({"code": "candidate_broken", **failure(error)})
         else:
             if set(predictor.manifest.classes) == set(champion.manifest.classes):
                 self._second = Second(active.number, who, predictor, named.weight, named.shadow)
                 self._log.info("candidate loaded", extra={"model": named.model, "version": named.version})
             else:
-                self._refused("candidate_unlike", "it knows other classes")
+                self._refused({"code": "candidate_unlike"})  # it knows other classes
         self._settled = active.number
 
-    def _refused(self, code: str, why: str) -> None:
-        told = {"code": code, "why": why, "metrics": {"CandidateFailed": 1}}
-        self._log.error("the candidate is left out", extra=told)
+    def _refused(self, fields: dict[str, Any]) -> None:
+        self._log.error("the candidate is left out", extra={**fields, "metrics": {"CandidateFailed": 1}})
 
 
 @dataclass(frozen=True, slots=True)

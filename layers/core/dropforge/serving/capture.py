@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dropforge import keys
 from dropforge.errors import DropforgeError
+from dropforge.observability import failure
 from dropforge.serving.aside import Aside
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Capture(Aside[_Kept]):
             try:
                 self._store.put(uri, body, content_type="application/x-ndjson")
             except DropforgeError as error:
-                self._log.warning("captured rows wait", extra={"code": error.code, "why": error.message})
+                self._log.warning("captured rows wait", extra=failure(error))
                 break
             self._unwritten.pop(0)
             done += rows

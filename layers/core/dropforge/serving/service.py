@@ -187,9 +187,7 @@ class PredictService:
             self._candidate.follow(*self._loaded)
 
     def _keep_old(self, error: DropforgeError) -> None:
-        self._log.error(
-            "the new model is refused; the old one goes on", extra={"code": error.code, "why": error.message}
-        )
+        self._log.error("the new model is refused; the old one goes on", extra=failure(error))
 
 
 class LabelledModels:

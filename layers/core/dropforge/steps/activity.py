@@ -100,13 +100,13 @@ def _quantile(ordered: list[float], share: float) -> float | None:
 
 
 def _problem(line: Mapping[str, Any]) -> dict[str, Any]:
-    why = str(line.get("why") or line.get("message", ""))
+    """Lines have a code or the kind of error, not what it said: that stands in the upload's record."""
     return {
         "at": _iso(line["at"]),
         "part": line["part"],
         "what": str(line.get("message", "")),
         "code": str(line.get("code", "")),
-        "message": why,
+        "message": str(line.get("code") or line.get("error") or line.get("message", "")),
         "id": str(line.get("correlation_id", "")),
     }
 

@@ -175,7 +175,7 @@ class Attempt:
         """The last attempt must leave a terminal state, whatever went wrong: an upload nobody hears of is a lost one."""
         record = self.book.get(upload_id)
         if record.state in ANALYSED:  # the workflow, or recovery, was quicker
-            self.log.info("seen before", extra={"state": record.state, "why": str(error)})
+            self.log.info("seen before", extra={"state": record.state, **observability.failure(error)})
             return record
         if isinstance(error, Conflict):
             self._give_back(upload_id, error, outage=True)
@@ -196,7 +196,7 @@ class Attempt:
         try:
             return self.book.give_back(upload_id, reason_of(error, self.stage), outage=outage)
         except DropforgeError as lost:
-            self.log.warning("the record does not say why", extra={"why": lost.message})
+            self.log.warning("the record does not say why", extra=observability.failure(lost))
             return None
 
     def _out_of_time(self, record: UploadRecord, stage: str) -> None:
@@ -206,7 +206,7 @@ class Attempt:
         try:
             self.book.give_back(record.upload_id, trouble, outage=False)
         except DropforgeError as lost:
-            self.log.warning("the record does not say why", extra={"why": lost.message})
+            self.log.warning("the record does not say why", extra=observability.failure(lost))
 
 
 def exhausted(record: UploadRecord) -> bool:
@@ -225,7 +225,7 @@ def fail_exhausted(record: UploadRecord, book: UploadBook, log: logging.Logger, 
         message = f"{record.failed_attempts} attempts ran out of memory or time and came to no end"
         message += f"; the last known: {last}" if last else "; none of them could say why"
         fix = _SMALLER
-    log.error("failed", extra={"correlation_id": record.upload_id, "code": code, "why": message})
+    log.error("failed", extra={"correlation_id": record.upload_id, "code": code})
     try:
         return book.advance(record.upload_id, "failed", reason=Reason(stage=stage, code=code, message=message, fix=fix))
     except Conflict:  # it came to an end of its own in this very moment

@@ -6,6 +6,7 @@ from dropforge import keys, settings_store
 from dropforge.data.datasets import Datasets
 from dropforge.errors import Conflict, NotFound
 from dropforge.messages import UploadEvent
+from dropforge.observability import failure
 from dropforge.steps import decisions
 from dropforge.steps.analyze import analyze
 from dropforge.steps.decisions import Decision
@@ -66,7 +67,7 @@ def _dataset(decision: Decision, stamp: str, ports: Ports) -> str:
             return "reference changed"
         entry = datasets.revoke(decision.subject, _words(decision) if decision.action == "revoke" else "")
     except (Conflict, NotFound) as error:
-        ports.log.error("a decision was not carried out", extra={"code": error.code, "why": error.message})
+        ports.log.error("a decision was not carried out", extra=failure(error))
         return error.code
     words = "revoked" if entry.revoked else "restored"
     ports.log.info(f"dataset {words}", extra={"dataset_id": decision.subject, "by": decision.by})

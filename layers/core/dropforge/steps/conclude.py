@@ -16,6 +16,7 @@ from dropforge.analysis import outcome
 from dropforge.clock import now
 from dropforge.errors import BundleRejected, Conflict, NotFound
 from dropforge.messages import ConcludeRequest, Conclusion, JobResult, ModelVersion, TrainingRequest
+from dropforge.observability import failure
 from dropforge.ports import ObjectStore, Registry, Tracking
 from dropforge.registry import gate, looks
 from dropforge.registry.aliases import CHALLENGER, NEWEST
@@ -83,12 +84,14 @@ def _decide(
         _set_challenger(challenger, settings, registry)
         log.info(
             "challenger chosen",
-            extra={"model": challenger.name, "version": challenger.version, "why": choice.reasons[0]},
+            extra={"model": challenger.name, "version": challenger.version},
         )
     for model, why in failed.items():
-        log.warning("candidate failed", extra={"model": model, "why": why})
+        log.warning(
+            "candidate failed", extra={"model": model, "code": why.partition(":")[0]}
+        )  # the record has the rest
     if results and not challenger:
-        log.info("the served model stays", extra={"why": choice.reasons})
+        log.info("the served model stays")  # why: gate.json, which may quote an error of a model's own code
     decision = _decision(choice, versions, settings, look)
     return _close(
         message, results=results, versions=versions, challenger=challenger, failed=failed, decision=decision, book=book
@@ -157,7 +160,7 @@ def _served_run(store: ObjectStore, bucket: str, log: logging.Logger) -> str:
     except NotFound:
         return ""
     except BundleRejected as error:  # an end without a challenger is better than none: the models are trained
-        log.error("the active model is unknown", extra={"code": error.code, "why": error.message})
+        log.error("the active model is unknown", extra=failure(error))
         return gate.UNREADABLE
 
 

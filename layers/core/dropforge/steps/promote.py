@@ -6,6 +6,7 @@ import logging
 
 from dropforge.errors import BundleRejected, Conflict
 from dropforge.messages import Conclusion
+from dropforge.observability import failure
 from dropforge.ports import MacKey, ObjectStore, Registry
 from dropforge.registry.aliases import CHALLENGER
 from dropforge.settings import Settings
@@ -81,7 +82,7 @@ def _promote(
             key=key,
         )
     except (BundleRejected, Conflict) as error:
-        log.warning("the challenger was not promoted", extra={"code": error.code, "why": error.message})
+        log.warning("the challenger was not promoted", extra=failure(error))
         return False
     activation(answer, "auto_promote", announce)
     return True

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from dropforge import events, identity, keys, retry_limits, settings_store
 from dropforge.errors import Conflict, DropforgeError, NotFound
 from dropforge.messages import TrainingRequest
+from dropforge.observability import failure
 from dropforge.ports import EventQueue, ObjectStat
 from dropforge.steps import rounds
 from dropforge.steps.attempt import exhausted, fail_exhausted
@@ -115,13 +116,16 @@ def _note(done: dict[str, str], name: str, act: Callable[[], str], ports: Recove
     try:
         result = act()
     except DropforgeError as error:
+        ports.log.warning("recovery failed", extra={"correlation_id": name, **failure(error)})
         result = f"recovery failed: {error.message}"
     except Exception as error:
         # An upload with a defect of its own is looked at again by later recoveries.
         ports.log.exception("recovery failed", extra={"correlation_id": name})
         result = f"recovery failed: {type(error).__name__}: {error}"
+    else:
+        if result:
+            ports.log.warning("recovered", extra={"correlation_id": name, "done": result})
     if result:
-        ports.log.warning("recovered", extra={"correlation_id": name, "done": result})
         done[name] = result
 
 

@@ -13,6 +13,7 @@ from dropforge.clock import now
 from dropforge.data.admission import Admission
 from dropforge.data.datasets import Datasets
 from dropforge.errors import BundleRejected, NotFound
+from dropforge.observability import failure
 from dropforge.ports import RunInfo, Tracking
 from dropforge.serving.manifest import MANIFEST_FILE, BundleManifest
 from dropforge.serving.pointer import ActivePointer
@@ -77,7 +78,7 @@ class Reporting:
             body = self.ports.store.get(join(active.bundle_uri, MANIFEST_FILE)).body
             return dict(BundleManifest.from_json(body).importance)
         except (NotFound, BundleRejected) as error:
-            self.ports.log.info("drift is not weighed by importance", extra={"why": error.message})
+            self.ports.log.info("drift is not weighed by importance", extra=failure(error))
             return {}
 
     def _publish(self, report: Report, profile: Profile, rows: Path, made: RunInfo, tracking: Tracking) -> None:

@@ -20,6 +20,7 @@ from dropforge import settings_store
 from dropforge.data import quarantine
 from dropforge.data.datasets import Datasets
 from dropforge.errors import Conflict, DropforgeError, PermanentError
+from dropforge.observability import failure
 from dropforge.settings import Settings, TriggerSettings
 from dropforge.steps.attempt import reason_of
 from dropforge.steps.rounds import MEMBERS, Round, Rounds, advance_once, announce, waiting_uploads
@@ -154,7 +155,7 @@ def _close(record: UploadRecord, leader: str, settings: Settings, ports: Ports) 
     try:
         ports.tracking(settings.project).finish(record.run_id)
     except DropforgeError as error:  # the run's end is a convenience; the record has ended
-        ports.log.warning("the run was not closed", extra={"correlation_id": record.upload_id, "why": error.message})
+        ports.log.warning("the run was not closed", extra={"correlation_id": record.upload_id, **failure(error)})
 
 
 def _corrected(record: UploadRecord, ports: Ports) -> tuple[str, ...]:
