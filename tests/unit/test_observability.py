@@ -175,7 +175,7 @@ import optuna
 from dropforge import bootstrap
 from dropforge_local.memory import MemoryStore
 from dropforge.environment import Environment
-from dropforge.tuning.journal import Journal
+from dropforge_training.journal import Journal
 from dropforge_training.studies import SharedStudy
 
 bootstrap.world(Environment(data_bucket="d", artifact_bucket="a"))
