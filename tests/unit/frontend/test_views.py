@@ -411,3 +411,25 @@ def test_an_answer_about_another_upload_is_dropped() -> None:
     late = data_tab._look(cast("Any", Slow()), now)
     assert all(update == gr.skip() for update in late)
     assert now.upload_id == "b"
+
+
+@pytest.mark.parametrize(
+    ("verified", "words", "tone"),
+    [
+        ({"ok": True, "key": True, "keyed": 1, "unkeyed": 0}, "verified by key", "good"),
+        ({"ok": True, "key": False, "keyed": 0, "unkeyed": 1}, "chain verified", "good"),
+        (
+            {"ok": False, "key": True, "keyed": 1, "unkeyed": 0, "problems": ["entry 1: its MAC does not match"]},
+            "chain broken",
+            "bad",
+        ),
+    ],
+)
+def test_the_history_says_what_vouches_for_it(verified: Any, words: str, tone: str) -> None:
+    """Authenticated by the key, a chain of hashes alone, or broken: one chip, and the problems in words."""
+    entry: Any = {"number": 1, "at": "2026-01-01T00:00:00+00:00", "by": "ann", "to": {"name": "demo", "version": "1"}}
+    shown = str(models.ledger({"entries": [entry], "active": 1, "verified": verified}))
+    chips = {"verified by key", "chain verified", "chain broken"}
+    assert {c for c in chips if c in shown} == {words}
+    assert f'class="df-chip {tone}"' in shown
+    assert all(problem in shown for problem in verified.get("problems", ()))

@@ -14,9 +14,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from dropforge.errors import PermanentError
-from dropforge_local import credentials
+from dropforge_local import cloud, credentials
 from dropforge_local.emulator import Gateway
 from dropforge_local.guard import Guard, loopback_hosts
+from dropforge_local.layout import Config
 
 PORT = 4566
 URL = f"http://127.0.0.1:{PORT}"
@@ -169,3 +170,14 @@ def test_a_new_key_is_random_and_private(tmp_path: Path) -> None:
         credentials.read(files[0])
     with pytest.raises(PermanentError, match="never started"):
         credentials.read(tmp_path / "none")
+
+
+def test_the_folder_of_a_local_cloud_is_its_owners_alone(tmp_path: Path) -> None:
+    """Rows, keys and models lie in it: mode 0700 even where it stood open before, the keys in it 0600."""
+    home = tmp_path / ".dropforge"
+    home.mkdir()
+    home.chmod(0o755)
+    config = Config(Path(__file__).parents[3], home, 1, 1)
+    cloud.prepare_home(config)
+    modes = {path: path.stat().st_mode & 0o777 for path in (home, config.credentials_file, config.history_key_file)}
+    assert modes == {home: 0o700, config.credentials_file: 0o600, config.history_key_file: 0o600}
