@@ -120,3 +120,20 @@ def test_code_older_than_the_settings_says_so(tmp_path: Path, monkeypatch: pytes
         assert "is older" in told.value.message
         assert told.value.message.endswith(f"in an image built {built}" if built else __version__)
         assert "docker build -f training/Dockerfile" in told.value.fix
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x, x, x, x, x, x, x, x, x]\n"
+        + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(9)),
+        "a: &a [*a]\n",
+        "a: " + "[" * 10_000,
+    ],
+    ids=["laughs", "itself", "nesting"],
+)
+def test_a_file_that_unfolds_without_end_is_refused_at_once(text: str) -> None:
+    """Aliases of aliases are counted as they would be written out, before anything is built of them."""
+    with pytest.raises(SettingsError) as caught:
+        settings.load(f"project: demo\ndata: {{target: y}}\n{text}")
+    assert caught.value.code == "settings_too_large"
