@@ -111,7 +111,7 @@ class World:
             if event is not None:
                 self.event_bus.put(event)
         except Exception as error:
-            self._log.warning("not announced", extra={"why": f"{type(error).__name__}: {error}"[:500]})
+            self._log.warning("not announced", extra=observability.failure(error))
 
     def python_function(self) -> Function | None:
         """The function that runs models without a graph; None when none is deployed. Asked for when such a model is."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dropforge import retry_limits
 from dropforge.errors import DropforgeError
 from dropforge.events import Delivery
+from dropforge.observability import failure
 from dropforge.ports import Queue
 
 
@@ -32,6 +33,6 @@ def _shorten(delivery: Delivery, queue: Callable[[], Queue], log: logging.Logger
     try:
         queue().extend(delivery.receipt, seconds)
     except DropforgeError as error:  # then it comes when its time in hiding is over, or recovery sends another one
-        log.warning("the event comes again later than it could", extra={"why": error.message})
+        log.warning("the event comes again later than it could", extra=failure(error))
     else:
         log.warning("the event comes again", extra={"seconds": seconds, "receives": delivery.receives})
