@@ -17,10 +17,13 @@ _EVERY_SECONDS = 10
 
 def start_trimming() -> threading.Thread:
     """Trim the log groups of this process's MiniStack from time to time, in a daemon thread."""
-    from ministack.services import cloudwatch_logs as service
 
     def run() -> None:
         while not stopped.wait(_EVERY_SECONDS):
+            from ministack.services import (
+                cloudwatch_logs as service,
+            )  # late: MiniStack loads a service when it is asked
+
             with service._log_events_lock:
                 trim(list(service._log_groups._data.values()))
 
