@@ -19,8 +19,9 @@ from dropforge.data.values import COMMA, DECORATED, GROUPED, PLAIN, NumberFormat
 from dropforge.errors import InvalidRequest, RejectedUpload
 from dropforge.metrics import Task
 from dropforge.settings import DataSettings
-from dropforge_cli import guess_target
+from dropforge_cli import guess_split, guess_target
 from dropforge_cli.guess_form import Form, find_form
+from dropforge_cli.guess_split import SplitGuess
 from dropforge_cli.guess_target import ClassCount, shortened
 
 _MARKERS = ("?", "NA", "N/A", "n/a", "na", "#N/A", "<NA>", "NULL", "null", "-", "--", ".")
@@ -28,6 +29,7 @@ _FEW_TEXTS = 3  # a column of numbers with so few different texts among them: th
 _SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, 999.0, 9999.0, 99999.0, 999999.0)
 _MONTH_FIRST = r"[0-9]{1,2}/[0-9]{1,2}/[0-9]{2,4}.*"
 _SENSITIVE = ("sex", "gender", "race", "ethnic", "religion", "nationality", "disab")
+_ORDER_ROWS = 100_000  # rows in which it is looked whether dates rise
 _IDENTIFIER_NAMES = ("id", "uuid", "guid", "key", "index", "rownum", "row", "number", "no", "nr", sources.UNNAMED)
 
 
@@ -79,6 +81,7 @@ class Guess:
     positive_why: str
     checks: tuple[str, ...]
     task: Task = "classification"
+    split: SplitGuess = field(default_factory=SplitGuess)
 
     @property
     def ignored(self) -> tuple[str, ...]:
@@ -144,14 +147,19 @@ class _Guessing:
         else:
             guess_target.check_classes(chosen.name, classes)
         positive, positive_why = guess_target.positive(classes, positive)
+        split = guess_split.choose(self._split_columns(guesses, facts), rows, chosen.name)
         self.checks = [
             *self.form.checks,
             *chosen.checks,
+            *split.checks,
             *self.checks,
             *guess_target.rare(classes),
             *guess_target.alike(classes),
         ]
         final = [self._as_target(c, chosen.why, chosen.task) if c.name == chosen.name else c for c in guesses]
+        if split.by == "group":
+            together = "rows of one value are held out together: no feature"
+            final = [replace(c, use="ignored", why=together) if c.name == split.column else c for c in final]
         if not any(c.use == "feature" for c in final):
             raise InvalidRequest(
                 "; ".join(
@@ -176,7 +184,33 @@ class _Guessing:
             positive_why=positive_why,
             checks=tuple(self.checks),
             task=chosen.task,
+            split=split,
         )
+
+    def _split_columns(self, guesses: Sequence[ColumnGuess], facts: Sequence[_Facts]) -> list[guess_split.Column]:
+        """What guess_split needs to know of every column."""
+        dates = [i for i, c in enumerate(guesses) if c.kind == "datetime"]
+        in_order = dict(zip(dates, self._in_order(dates), strict=True))
+        return [
+            guess_split.Column(c.name, c.kind, c.distinct, c.missing, in_order.get(i, 0.0), f.low, f.high)
+            for i, (c, f) in enumerate(zip(guesses, facts, strict=True))
+        ]
+
+    def _in_order(self, places: Sequence[int]) -> list[float]:
+        """Of each column of dates, the fraction of the first rows' neighbours that rise, or that fall, whichever is larger."""
+        if not places:
+            return []
+        rows = cells.layered(self.source.relation, [cells.Cells(self.source.fields[i], _MARKERS) for i in places])
+        moments = ", ".join(f"{cells.parsed(k, 'datetime')} AS m{k}" for k in range(len(places)))
+        beside = ", ".join(f"m{k}, lag(m{k}) OVER (ORDER BY n) AS p{k}" for k in range(len(places)))
+        counts = ", ".join(
+            f"count(*) FILTER (m{k} >= p{k}), count(*) FILTER (m{k} <= p{k}), count(*) FILTER (m{k} IS NOT NULL AND p{k} IS NOT NULL)"
+            for k in range(len(places))
+        )
+        numbered = f"SELECT *, row_number() OVER () AS n FROM {rows} LIMIT {_ORDER_ROWS}"
+        found = self._all(f"SELECT {counts} FROM (SELECT {beside} FROM (SELECT {moments}, n FROM ({numbered})))")[0]
+        triples = zip(found[::3], found[1::3], found[2::3], strict=True)
+        return [max(up, down) / both if both else 0.0 for up, down, both in triples]
 
     def _as_target(self, c: ColumnGuess, why: str, task: Task) -> ColumnGuess:
         if task == "regression":

@@ -73,7 +73,10 @@ def find_form(path: Path, workdir: Path, connection: Any) -> Form:
             "the file has no header line; its columns are called column_1 … : better names go to data.csv.columns"
         )
         return Form(path, "csv", columns, declared, delimiter, named=False, checks=tuple(checks))
-    header = sources.named(first)[0]
+    header, repeated = sources.numbered(sources.named(first)[0])
+    if repeated:
+        declared = declared.model_copy(update={"duplicate_names": "number"})
+        checks += [said for _, said in repeated]
     return Form(path, "csv", tuple(header), declared, delimiter, checks=tuple(checks))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,31 @@ _NUMBER_NAMES = (
     *("revenue", "profit", "income", "rent", "fare", "duration", "demand", "consumption", "load", "strength", "yield"),
     *("quantity", "count", "quality", "rating", "score", "target", "ridership", "traffic", "mpg", "rings"),
 )
+_ORDERED = (
+    "quality",
+    "rating",
+    "score",
+    "stars",
+    "count",
+    "quantity",
+    "visits",
+    "rings",
+)  # few whole numbers, yet a scale
+_PLACES = (
+    "latitude",
+    "longitude",
+    "lat",
+    "lon",
+    "lng",
+    "year",
+    "month",
+    "day",
+    "hour",
+    "week",
+    "zip",
+    "postcode",
+    "zipcode",
+)
 _YES = ("true", "yes", "y", "t", "positive", "pos", "malignant", "fraud", "default", "churn", "churned", "bad", "died")
 _SURE, _FEW_ROWS, _FEW_CLASSES, _FEW_NUMBERS = 3, 20, 20, 10
 
@@ -55,6 +81,8 @@ class Candidate:
     @property
     def task(self) -> Task:
         """What a model of this column would do: many different numbers are estimated, few are classes."""
+        if self.kind == "integer" and self.distinct > 2 and self.name.lower().strip() in _ORDERED:
+            return "regression"
         many = (self.kind == "number" and self.distinct > _FEW_NUMBERS) or (
             self.kind == "integer" and self.distinct > _FEW_CLASSES
         )
@@ -100,11 +128,20 @@ def choose(candidates: Sequence[Candidate], rows: int, wanted: str, task: str = 
     others = tuple(c.name for _, _, c in scored[1:6])
     why = _reason(best, candidates)
     close = len(scored) > 1 and scored[1][0] > points - 1
+    rival = any(
+        set(_name_words(c.name)) & set(_NUMBER_NAMES) for _, _, c in scored[1:] if c.task == "regression"
+    ) or any(_is_named(c) for _, _, c in scored[1:])
     chosen = _as_task(task) or best.task
     estimated = chosen == "regression"
-    named = best.name.lower().strip() in (_NUMBER_NAMES if estimated else _NAMES)
+    named = _is_named(best)
     checks = [] if task else list(_task_doubt(best))
-    if not named or points < _SURE or close or (not estimated and best.distinct > _FEW_CLASSES):
+    if (
+        not named
+        or points < _SURE
+        or close
+        or (estimated and rival)
+        or (not estimated and best.distinct > _FEW_CLASSES)
+    ):
         second = f"Second choice: {others[0]}" if others else "No other column can be one"
         more = f"; then {', '.join(others[1:])}" if len(others) > 1 else ""
         checks.append(f"the target is a guess: {best.name} ({why}). {second}{more}. Choose with --target")
@@ -115,6 +152,16 @@ def choose(candidates: Sequence[Candidate], rows: int, wanted: str, task: str = 
             f"{best.name} is taken because it has classes. Choose with --target"
         )
     return Choice(best.name, f"{why}; a guess" if checks else why, others, tuple(checks), chosen)
+
+
+def _is_named(c: Candidate) -> bool:
+    """Whether its name alone says that it is what people predict."""
+    return c.name.lower().strip() in (_NUMBER_NAMES if c.task == "regression" else _NAMES)
+
+
+def _name_words(name: str) -> list[str]:
+    """SalePrice and sale-price are sale, price."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|[-. ]", "_", name.strip()).lower().split("_")
 
 
 def _as_task(task: str) -> Task | None:
@@ -152,12 +199,16 @@ def _able(c: Candidate, rows: int) -> bool:
 def _score(c: Candidate, place: int, every: Sequence[Candidate]) -> float:
     points = 0.0
     lowered = c.name.lower().strip()
-    words = lowered.replace("-", "_").replace(" ", "_").split("_")
+    words = _name_words(c.name)
     if c.task == "regression":
         if lowered in _NUMBER_NAMES:
-            points += 2.5 - 0.03 * _NUMBER_NAMES.index(lowered)
+            points += 5 - 0.03 * _NUMBER_NAMES.index(lowered)
+        elif words[-1] in _NUMBER_NAMES:  # sale_price
+            points += 4 - 0.03 * _NUMBER_NAMES.index(words[-1])
         else:
             points += 1.5 if any(w in _NUMBER_NAMES for w in words) else -1
+        if any(w in _PLACES for w in words):
+            points -= 3  # where or when a row is, not what it is worth
     elif lowered in _NAMES:
         points += 5 - 0.05 * _NAMES.index(lowered)
     elif any(w in _NAMES for w in words):

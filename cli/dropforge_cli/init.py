@@ -136,6 +136,7 @@ def _show(found: Any, trial: dict[str, Any], file: Path, folder: Path) -> None:
         say(f"classes  {', '.join(f'{c.label} ({c.rows:,})' for c in found.classes[:10])}")
     if found.positive:
         say(f"positive {found.positive}: {found.positive_why}")
+    say(f"split    {found.split.by}{' (' + found.split.column + ')' if found.split.column else ''}: {found.split.why}")
     say(f"missing  {', '.join(found.markers) or 'empty cells only'}")
     checks = list(found.checks)
     if trial["accepted"]:

@@ -169,11 +169,13 @@ def predict(
     coverage: Annotated[
         float, typer.Option(help="also the classes, or the interval, that hold the truth so often: 0.9")
     ] = 0.0,
+    quantiles: Annotated[str, typer.Option(help="of a regression: also these quantiles: 0.1,0.9")] = "",
     json: Json = False,
 ) -> None:
     """Predict rows with the active model."""
     target = Target.find()
-    query = {"coverage": coverage} if coverage else {}
+    query: dict[str, Any] = {"coverage": coverage} if coverage else {}
+    query |= {"quantiles": quantiles} if quantiles else {}
     if not source:
         example = target.api("GET", "/model_info").json()["example"]
         answer = target.api("POST", "/predict", json={"records": [example]}, params=query).json()
@@ -200,12 +202,17 @@ def predict(
 def _table(predictions: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     """Head and rows: labels and probabilities, or numbers; with sets or intervals where they were asked for."""
     if "prediction" in predictions[0]:
-        wide = [p.get("interval") for p in predictions]
-        rows = [(i, f"{p['prediction']:.6g}") for i, p in enumerate(predictions)]
-        if not all(wide):
-            return ("row", "prediction"), rows
-        ends = [(f"{w['low']:.6g}", f"{w['high']:.6g}") for w in wide if w]
-        return ("row", "prediction", "low", "high"), [(*r, *e) for r, e in zip(rows, ends, strict=True)]
+        head = ["row", "prediction"]
+        rows = [[i, f"{p['prediction']:.6g}"] for i, p in enumerate(predictions)]
+        if "interval" in predictions[0]:
+            head += ["low", "high"]
+            rows = [
+                [*r, *(f"{p['interval'][e]:.6g}" for e in ("low", "high"))]
+                for r, p in zip(rows, predictions, strict=True)
+            ]
+        names = list(predictions[0].get("quantiles", {}))
+        rows = [[*r, *(f"{p['quantiles'][q]:.6g}" for q in names)] for r, p in zip(rows, predictions, strict=True)]
+        return (*head, *(f"quantile {q}" for q in names)), [tuple(r) for r in rows]
     shown = [
         (i, p["label"], "  ".join(f"{k} {v:.4f}" for k, v in p["probabilities"].items()))
         for i, p in enumerate(predictions)

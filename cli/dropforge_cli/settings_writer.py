@@ -28,11 +28,12 @@ def write(guess: Guess, project: str, source: str) -> str:
         "models:                        # each gets this budget of tuning; whichever ends first",
         *_models(guess.rows),
         "",
+        *_split(guess),
+        "",
         "training:",
         "  metric: rmse                 # what tuning optimises: rmse | mae | mape | r2"
         if guess.task == "regression"
         else "  metric: roc_auc              # what tuning optimises: roc_auc | average_precision | log_loss | accuracy | f1",
-        "  holdout_share: 0.2           # rows that no model sees before it is judged",
         "",
         "serving:",
         "  alias: Production            # the version people give this alias is the one that answers",
@@ -70,11 +71,31 @@ def _data(guess: Guess) -> list[str]:
     else:
         lines.append(_line("  columns: {}", "a type you know better: {zip: {type: category}}"))
     csv = guess.form.csv
-    if guess.form.format == "csv" and (csv.delimiter != "auto" or csv.encoding != "utf-8" or csv.columns):
+    if guess.form.format == "csv" and (
+        csv.delimiter != "auto" or csv.encoding != "utf-8" or csv.columns or csv.duplicate_names != "reject"
+    ):
         lines += ["  csv:", f"    delimiter: {text(csv.delimiter)}", f"    encoding: {csv.encoding}"]
         if csv.columns:
             lines.append(_line(f"    columns: {_list(csv.columns)}", "the file has no header line"))
+        if csv.duplicate_names != "reject":
+            lines.append(_line(f"    duplicate_names: {csv.duplicate_names}", "the header names a column twice"))
     return lines
+
+
+def _split(guess: Guess) -> list[str]:
+    found = guess.split
+    held = {
+        "time": "the newest fifth",
+        "group": "a fifth of the groups",
+        "random": "a fifth, the same rows in every run",
+    }
+    lines = [
+        "split:                         # which rows no model sees before it is judged: as the model will be used",
+        _line(f"  by: {found.by}", f"random | time | group ({found.why})"),
+    ]
+    if found.column:
+        lines.append(f"  {found.by}: {text(found.column)}")
+    return [*lines, _line("  holdout: 0.2", f"{held[found.by]}; by time also a span: 30 days")]
 
 
 def _override(guess: Guess, column: ColumnGuess) -> list[str]:

@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 from dropforge.serving.explain import EXPLAIN_FILE
 from dropforge.serving.manifest import MANIFEST_FILE, BundleManifest, PythonModel
 from dropforge.settings import Settings
-from dropforge_training import conformal, explanation, export, intervals, parity, python_models
+from dropforge_training import conformal, explanation, export, intervals, parity, python_models, splits
 from dropforge_training.models.base import Candidate
 from dropforge_training.processing import LabelledPipeline, NumberPipeline
 from dropforge_training.tables import TrainingData
@@ -95,7 +95,7 @@ def build(
         markers=data.markers(settings),
         metrics=metrics,
         importance=importance,
-        holdout_share=settings.training.holdout_share,
+        holdout_share=splits.share(settings),
     )
     widths = b""
     if manifest.regression is not None and width is not None and not python:

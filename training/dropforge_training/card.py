@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn import metrics as sk
 
 from dropforge.messages import Estimate, Evidence
-from dropforge.metrics import sign
+from dropforge.metrics import label, sign
 from dropforge_training import comparison, conformal, contributions, curves, evaluation, metrics
 from dropforge_training.metrics import Rows
 from dropforge_training.processing import LabelledPipeline
@@ -213,7 +213,7 @@ def card(
             "before": curves.reliability(scored.y, raw, scored.positive) if model.calibration else after,
             "after": after,
         },
-        "conformal": conformal.cross_measured(scored.y, served_probabilities, seed),
+        "conformal": conformal.cross_measured(scored.y, served_probabilities, seed, rows.time),
         "slices": found,
         "differences": differences(found),
         "importance": {"metric": metric, "columns": importance},
@@ -225,7 +225,7 @@ def logged(made: dict[str, Any]) -> dict[str, float]:
     """The card's figures as MLflow metrics, beside `heldout.{metric}`."""
     told: dict[str, float] = {}
     for name, (low, high) in made["intervals"].items():
-        told |= {f"heldout.{name}.low": low, f"heldout.{name}.high": high}
+        told |= {f"heldout.{label(name)}.low": low, f"heldout.{label(name)}.high": high}
     for c in made["conformal"]:
         told |= {f"conformal.{c['coverage']:g}.{k}": c[k] for k in ("covered", "mean_size", "mean_width") if k in c}
     for d in made["differences"]:

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from dropforge_training import card_svg
-from dropforge_training.card_style import NAMES, STYLE, interval, table, text
+from dropforge_training.card_style import STYLE, interval, metric_name, table, text
 
 _LINES = ("model", "c1", "c2", "c3", "c4", "c5")
 
@@ -42,6 +42,7 @@ def _classification(card: dict[str, Any]) -> list[str]:
         _decisions(card),
         _honesty(card),
         _sets(card),
+        periods(card),
         slices(card),
         why(card),
         against(card["comparison"]),
@@ -53,7 +54,7 @@ def comparison_verdict(card: dict[str, Any]) -> str:
     """Whether it is better than the served model, as far as its held-out rows can tell."""
     told = card["comparison"]
     everything = next((s for s in told["slices"] if s["slice"] == "all"), None)
-    metric = NAMES.get(told["metric"], told["metric"])
+    metric = metric_name(told["metric"])
     if told["served"] is None:
         tone, head, why = (
             "ref",
@@ -82,7 +83,7 @@ def warning(card: dict[str, Any]) -> str:
     if not card["warning"]:
         return ""
     crossed = "; ".join(
-        f"{NAMES.get(k, k)} {value:.4f}, 95 % interval {low:.4f} to {high:.4f}"
+        f"{metric_name(k)} {value:.4f}, 95 % interval {low:.4f} to {high:.4f}"
         for k, (value, low, high) in card["cross_validated"].items()
     )
     words = f'<b>Few rows</b><p class="soft">{escape(card["warning"])}. Cross-validated: {escape(crossed or "not measured")}.</p>'
@@ -94,7 +95,7 @@ def _tiles(card: dict[str, Any]) -> str:
     for name in ("roc_auc", "average_precision", "accuracy", "log_loss", "ece"):
         low_high = card["intervals"].get(name)
         small = f"{low_high[0]:.4f} – {low_high[1]:.4f}" if low_high else "0 is perfect"
-        tiles.append((f"{card['metrics'][name]:.4f}", NAMES.get(name, name), small))
+        tiles.append((f"{card['metrics'][name]:.4f}", metric_name(name), small))
     tiles.append((f"{card['heldout_rows']:,}", "held-out rows", f"{card['train_rows']:,} for training"))
     cells = "".join(
         f'<div class="box tile"><b>{escape(v)}</b><span>{escape(n)}</span><br><small>{escape(s)}</small></div>'
@@ -147,7 +148,7 @@ def _decisions(card: dict[str, Any]) -> str:
 
 
 def _metrics(card: dict[str, Any], names: Sequence[str]) -> list[tuple[str, ...]]:
-    return [(NAMES.get(k, k), text(card["metrics"][k]), interval(card["intervals"].get(k))) for k in names]
+    return [(metric_name(k), text(card["metrics"][k]), interval(card["intervals"].get(k))) for k in names]
 
 
 def _honesty(card: dict[str, Any]) -> str:
@@ -160,7 +161,7 @@ def _honesty(card: dict[str, Any]) -> str:
     )
     metrics = card["metrics"]
     rows = [
-        (NAMES.get(k, k), text(metrics[f"{k}_uncalibrated"]), text(metrics[k])) for k in ("ece", "log_loss", "brier")
+        (metric_name(k), text(metrics[f"{k}_uncalibrated"]), text(metrics[k])) for k in ("ece", "log_loss", "brier")
     ]
     key = (
         '<p class="soft key"><i style="--c:var(--ref)"></i>before <i style="--c:var(--new)"></i>as served</p>'
@@ -207,6 +208,29 @@ def _sets(card: dict[str, Any]) -> str:
     )
 
 
+def periods(card: dict[str, Any]) -> str:
+    """How the score moves from period to period, where rows were split by time."""
+    found = card.get("periods") or {}
+    if not found.get("entries"):
+        return ""
+    name = metric_name(found["metric"])
+    rows = [
+        (
+            f"{e['from']} to {e['to']}" if e["from"] != e["to"] else e["from"],
+            "held out" if e["held_out"] else "training rows, by fits of the rows before",
+            f"{e['rows']:,}",
+            text(e["score"]),
+            f"{text(e['low'])} to {text(e['high'])}",
+        )
+        for e in found["entries"]
+    ]
+    return (
+        f'<h2>From period to period</h2><p class="soft">Every period is predicted by a model that knows earlier rows only, by '
+        f"{escape(found['column'])}. A score that becomes worse from period to period tells how soon to train again.</p>"
+        + table((found["column"], "rows of", "rows", name, "95 % interval"), rows)
+    )
+
+
 def slices(card: dict[str, Any]) -> str:
     """Scores by the values of sensitive columns."""
     found = card["slices"]
@@ -246,7 +270,7 @@ def why(card: dict[str, Any]) -> str:
     )
     parts = [
         "<h2>Because of what</h2>",
-        f'<div class="box"><h3>{escape(NAMES.get(metric, metric))} lost when a column is shuffled</h3>{shown}</div>',
+        f'<div class="box"><h3>{escape(metric_name(metric))} lost when a column is shuffled</h3>{shown}</div>',
     ]
     found = card["contributions"]
     if found and "swarm" in found:
@@ -299,7 +323,7 @@ def against(told: dict[str, Any]) -> str:
     who = f"{told['served']['model']} version {told['served']['version']}"
     return (
         f'<h2>Against the served model</h2><p class="soft">{escape(who)}, on the same held-out rows; gain in '
-        f"{escape(NAMES.get(told['metric'], told['metric']))}, paired bootstrap. To the right of 0 this model is better.</p>"
+        f"{escape(metric_name(told['metric']))}, paired bootstrap. To the right of 0 this model is better.</p>"
         f'<div class="box" style="margin-bottom:14px">{picture}</div>'
         + table(("slice", "rows", "this model", "served", "gain", "95 % interval"), names)
     )
@@ -321,6 +345,7 @@ def making(card: dict[str, Any]) -> str:
         ("seconds of tuning", f"{tuning['seconds']:.1f}"),
         ("best validation score", f"{tuning['score']:.5f}"),
         ("upload", card["upload_id"]),
+        *([("held out", f"{card['split']['words']} ({card['split']['share']:.0%})")] if "split" in card else []),
     ]
     parameters = [(k, text(v)) for k, v in card["params"].items()]
     checks = [

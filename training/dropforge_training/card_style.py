@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from dropforge.analysis import palette
+from dropforge.metrics import label
 
 _SHARED = ("bg", "card", "ink", "soft", "line", "ref", "new", "warn")
 
@@ -65,6 +66,11 @@ NAMES = {
     "mape": "mean absolute percentage error",
     "r2": "R²",
 }
+
+
+def metric_name(metric: str) -> str:
+    """A metric for people: of one of the project's own the function's name in words."""
+    return NAMES.get(metric, label(metric).replace("_", " "))
 
 
 def interval(low_high: Any, sign: str = "") -> str:

@@ -45,11 +45,17 @@ def rows_by_class(y: np.ndarray, classes: int) -> tuple[int, ...]:
     return tuple(np.bincount(y, minlength=classes).tolist())
 
 
-def cross_measured(y: np.ndarray, probabilities: np.ndarray, seed: int) -> list[dict[str, Any]]:
+def cross_measured(
+    y: np.ndarray, probabilities: np.ndarray, seed: int, time: np.ndarray | None = None
+) -> list[dict[str, Any]]:
     """What sets of these rows hold, measured on rows their limits were not taken from: each half by the other's limits.
 
     The limits of the bundle are of all these rows, so that they cannot be measured on the same ones; halves have wider sets.
+    time: where rows are split by it, the newer half is measured by the limits of the older one.
     """
+    if time is not None:
+        newer = time > np.median(time)
+        return measure(y[newer], probabilities[newer], limits(y[~newer], probabilities[~newer])) if newer.any() else []
     half = _halves(y, seed)
     parts = [(np.flatnonzero(half != h), np.flatnonzero(half == h)) for h in (0, 1)]
     inside = {c: np.zeros(probabilities.shape, dtype=bool) for c in COVERAGES}

@@ -40,7 +40,7 @@ def of(model: LabelledPipeline | NumberPipeline, rows: Table, positive: int | No
         return None
     booster = estimator.get_booster()
     raw = booster.predict(xgboost.DMatrix(matrix), pred_contribs=True)
-    names = [*cleaner.numbers, *cleaner.categories]
+    names = list(dict.fromkeys(source))
     index = np.array([names.index(s) for s in source])
     summed = np.stack([raw[..., :-1][..., index == i].sum(axis=-1) for i in range(len(names))], axis=-1)
     sign = -1.0 if positive == 0 else 1.0
@@ -54,17 +54,20 @@ def of(model: LabelledPipeline | NumberPipeline, rows: Table, positive: int | No
         summed, bias = sign * summed, sign * float(raw[0, -1])
         told["base"] = bias
         told["swarm"] = [_swarm(names[i], summed[:, i], clean[names[i]].to_numpy()) for i in order[:_COLUMNS]]
-        told["examples"] = _examples(summed, bias, names, x, model, rows.y[chosen])
+        shown = x.assign(**{n: clean[n] for n in names if n not in x.columns})  # days between two dates
+        told["examples"] = _examples(summed, bias, names, shown, model, rows.y[chosen])
     return told
 
 
 def _sources(cleaner: Any, preprocessor: ColumnTransformer) -> list[str] | None:
-    """The source column of every column of the matrix."""
+    """The source column of every column of the matrix; of days between two dates their own name."""
+    origin = {d.name: d.sources[0] for d in cleaner.derived if len(d.sources) == 1}
     found: list[str] = []
     for name, step, columns in preprocessor.transformers_:
         if name == "remainder":
             continue
         wanted = [[*cleaner.numbers, *cleaner.categories][i] for i in columns]
+        wanted = [origin.get(c, c) for c in wanted]
         sizes = [len(c) for c in step.categories_] if hasattr(step, "categories_") else [1] * len(wanted)
         found += [c for c, size in zip(wanted, sizes, strict=True) for _ in range(size)]
     return found

@@ -26,7 +26,7 @@ from sklearn.pipeline import Pipeline
 from xgboost import XGBClassifier, XGBRegressor
 
 from dropforge.errors import JobFailed
-from dropforge.serving.manifest import BundleManifest, Feature, GraphInput, PythonModel
+from dropforge.serving.manifest import BundleManifest, Derived, Feature, GraphInput, PythonModel
 from dropforge_training import synthetic
 from dropforge_training.forest import split
 from dropforge_training.processing import MISSING_TOKEN, LabelledPipeline, NumberPipeline, TableCleaner
@@ -219,7 +219,11 @@ def manifest_for(
     inputs = [
         GraphInput(n, dtype, tuple(columns))
         for n, dtype, columns in (
-            (_NUMBERS, "float64" if python else "float32", cleaner.numbers),
+            (
+                _NUMBERS,
+                "float64" if python else "float32",
+                [n for n in cleaner.numbers if not python or n in kinds],  # a pipeline computes the others itself
+            ),
             (_TEXTS, "text" if python else "string", cleaner.categories),
         )
         if columns
@@ -245,6 +249,8 @@ def manifest_for(
         example=records(synthetic.row(data.train.x, kinds))[0],
         holdout_share=holdout_share,
         moved_rows=data.moved,
+        split=data.split,
+        derived=() if python else _fitted_columns(model.pipeline.steps[0][1]),
         calibration=model.calibration if isinstance(model, LabelledPipeline) else None,
         regression=model.rule if isinstance(model, NumberPipeline) else None,
     )
@@ -257,6 +263,10 @@ def _described(cleaner: Any, data: TrainingData) -> TableCleaner:
         return plain
     told = TableCleaner(cleaner.numbers, cleaner.categories, cleaner.markers, steps=cleaner.steps)
     return told.fit(data.train.x)
+
+
+def _fitted_columns(cleaner: Any) -> tuple[Derived, ...]:
+    return getattr(cleaner, "fit_derived_", ())
 
 
 def _seen(raw: Any) -> tuple[float | None, float | None]:

@@ -20,7 +20,8 @@ from dropforge_training.interruption import Interrupted
 from dropforge_training.metrics import Rows, of_numbers
 from dropforge_training.models.base import predicted
 from dropforge_training.processing import LabelledPipeline, NumberPipeline, decide
-from dropforge_training.tables import BUCKETS, Table, TrainingData
+from dropforge_training.splits import BUCKETS
+from dropforge_training.tables import Table, TrainingData
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Fitted:
     calibration: calibration.Choice
     threshold_reason: str
     out_of_fold: Rows  # what the model would serve for them; no rows where the budget, or the data, allowed no such fit
+    places: np.ndarray  # of these rows among the training rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class FittedNumbers:
     model: NumberPipeline
     width: Pipeline | None
     out_of_fold: Rows  # what the model would serve for them
+    places: np.ndarray  # of these rows among the training rows
 
 
 def fit(
@@ -89,7 +92,7 @@ def _labelled(
     labels = decide(served, model.classes_, at, data.positive)
     guess = np.searchsorted(model.classes_, labels) if len(y) else np.empty(0, dtype=np.int64)
     positive_code = data.classes.index(data.positive) if data.positive else None
-    return Fitted(model, choice, reason, Rows(y, guess, served, positive_code))
+    return Fitted(model, choice, reason, Rows(y, guess, served, positive_code, data.train.weights_at(places)), places)
 
 
 def _numbers(
@@ -113,15 +116,19 @@ def _numbers(
         width.steps[-1][1].fit(matrix, sizes)
         rule = replace(rule, width_range=(float(sizes.min()), float(sizes.max())))
     log.info("out-of-fold residuals", extra={"rows": len(places), "widths": width is not None})
+    y = data.train.y[places]
     return FittedNumbers(
-        NumberPipeline(pipeline, rule), width, of_numbers(data.train.y[places], values(rule, output[:, 0]))
+        NumberPipeline(pipeline, rule),
+        width,
+        of_numbers(y, values(rule, output[:, 0]), data.train.weights_at(places)),
+        places,
     )
 
 
 def wanted_fits(data: TrainingData, seed: int) -> tuple[int, float]:
     """How many out-of-fold fits these rows are worth, and the fraction of the training rows each is fitted on."""
-    fold, number = _fold_of(data.train, len(data.classes), seed)
-    return number, float(np.mean(fold != 0)) if number else 0.0
+    parts = _sides(data.train, len(data.classes), seed)
+    return len(parts), float(np.mean([len(inside) for inside, _ in parts]) / len(data.train)) if parts else 0.0
 
 
 def _outside(
@@ -133,36 +140,41 @@ def _outside(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Places of training rows, and what a model that was not fitted on them predicts, as models.base.predicted gives it."""
     rows, classes = data.train, len(data.classes)
-    fold, number = _fold_of(rows, classes, seed)
     output, places, longest = [np.empty((0, max(1, classes)))], [np.empty(0, dtype=np.int64)], 0.0
-    for f in range(number):
+    for number, (inside, outside) in enumerate(_sides(rows, classes, seed)):
         if stop():
             raise Interrupted
-        if not allows(f, longest):
+        if not allows(number, longest):
             break
         started = time.monotonic()
-        outside = np.flatnonzero(fold == f)
-        fitted = refit(_side(rows, fold != f))
+        fitted = refit(rows.at(inside))
         output.append(np.asarray(predicted(fitted, rows.x.iloc[outside]), dtype=np.float64))
         places.append(outside)
         longest = max(longest, time.monotonic() - started)
     return np.concatenate(places), np.concatenate(output)
 
 
-def _fold_of(rows: Table, classes: int, seed: int) -> tuple[np.ndarray, int]:
-    """Fold of each row, and how many folds are worth a fit. Equal rows share a fold: a copy would be no unknown row."""
+def _sides(rows: Table, classes: int, seed: int) -> list[folds.Sides]:
+    """The rows of each out-of-fold fit, and those it is then asked for: by the rule the held-out rows were chosen by."""
     k = 5 if len(rows) < 10_000 else 3
-    asked = k if len(rows) < 50_000 else 1  # a third of many rows is enough
-    if folds.fewest_different(rows) < 2:
+    few = k if len(rows) < 50_000 else 1  # a third of many rows is enough
+    if rows.time is not None:
+        return folds.walk_forward(rows, k, classes)[-few:]
+    fold, number = _fold_of(rows, classes, seed, k, few)
+    found = [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(number)]
+    return folds.learnable(rows, found, classes)
+
+
+def _fold_of(rows: Table, classes: int, seed: int, k: int, asked: int) -> tuple[np.ndarray, int]:
+    """Fold of each row, and how many of the `k` folds are worth a fit. Equal rows share a fold: a copy would be no unknown row."""
+    fewest = folds.fewest_different(rows)
+    if fewest < 2:
         return np.zeros(len(rows), dtype=int), 0
+    hashes = rows.row if rows.group is None else rows.group
     # the held-out share uses the hash modulo this; what is left of it is independent
-    fold = ((rows.row // np.uint64(BUCKETS)) % np.uint64(k)).astype(int)
+    fold = ((hashes // np.uint64(BUCKETS)) % np.uint64(k)).astype(int)
     inside = not classes or all((np.bincount(rows.y[fold != f], minlength=classes) > 0).all() for f in range(k))
     if not inside or len(np.unique(fold)) < k:  # a rare class sits in one fold
-        k = min(k, folds.fewest_different(rows))
+        k = min(k, fewest)
         fold, asked = folds.stratified(rows, k, seed), min(asked, k)
     return fold, asked
-
-
-def _side(rows: Table, side: np.ndarray) -> Table:
-    return Table(rows.x[side].reset_index(drop=True), rows.y[side], rows.row[side])

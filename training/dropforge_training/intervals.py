@@ -39,6 +39,11 @@ def log_widths(residuals: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(size + _SMALLEST * middle))
 
 
+def fewest_rows(coverage: float) -> int:
+    """Held-out rows below which an interval of this coverage has no finite end: the n-th of n scores must suffice."""
+    return math.ceil((1 + coverage) / (1 - coverage) - 1e-9)
+
+
 def limits(residuals: np.ndarray, widths: np.ndarray) -> dict[str, tuple[float, float]]:
     """(below, above) in units of the width by coverage; a coverage that so few rows cannot show is left out.
 
@@ -54,14 +59,22 @@ def limits(residuals: np.ndarray, widths: np.ndarray) -> dict[str, tuple[float, 
     return found
 
 
-def cross_measured(residuals: np.ndarray, widths: np.ndarray, seed: int) -> list[dict[str, Any]]:
+def newer_half(time: np.ndarray) -> np.ndarray:
+    """1 for the rows after the median moment, else 0; shape [rows]."""
+    return np.asarray(time > np.median(time), dtype=int)
+
+
+def cross_measured(
+    residuals: np.ndarray, widths: np.ndarray, seed: int, time: np.ndarray | None = None
+) -> list[dict[str, Any]]:
     """What intervals of these rows hold, measured on rows their limits were not taken from: each half by the other's limits.
+    time: where rows are split by it, the newer half by the limits of the older one.
 
     `covered`: fraction of rows; `mean_width` and `median_width` in units of the transformed target.
     """
-    half = np.random.default_rng(seed).permutation(len(residuals)) % 2
+    half = np.random.default_rng(seed).permutation(len(residuals)) % 2 if time is None else newer_half(time)
     measured: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for h in (0, 1):
+    for h in (0, 1) if time is None else (1,):
         inside = half == h
         for coverage, (below, above) in limits(residuals[~inside], widths[~inside]).items():
             low, high = -below * widths[inside], above * widths[inside]

@@ -20,6 +20,7 @@ from dropforge.data.datasets import load_manifest
 from dropforge.data.manifest import DatasetManifest
 from dropforge.data.schema import ROW_HASH, probability_columns
 from dropforge.messages import Evidence, JobResult, TrainingJob
+from dropforge.metrics import is_own, label
 from dropforge.ports import Function, ObjectStore
 from dropforge.serving.calibration import calibrate
 from dropforge.settings import ModelSettings, Settings
@@ -31,6 +32,7 @@ from dropforge_training import (
     card_html,
     evaluation,
     fitting,
+    periods,
     refit,
     regression_card,
     search_job,
@@ -43,7 +45,7 @@ from dropforge_training import (
 from dropforge_training.deadline import Deadline
 from dropforge_training.fitting import Fitted, FittedNumbers
 from dropforge_training.interruption import Interrupted
-from dropforge_training.metrics import Rows, of_numbers
+from dropforge_training.metrics import Rows, of_numbers, score
 from dropforge_training.models import base
 from dropforge_training.processing import LabelledPipeline, NumberPipeline, decide
 from dropforge_training.progress import Note, Reporter
@@ -189,9 +191,12 @@ def _classification(fitted: Fitted, c: _Context) -> _Evaluated:
     raw = model.raw(held.x)
     probabilities = calibrate(model.calibration, raw)
     codes = np.searchsorted(model.classes_, decide(probabilities, model.classes_, model.threshold, model.positive))
-    rows = Rows(held.y, codes, probabilities, c.data.classes.index(c.data.positive) if c.data.positive else None)
-    metrics = evaluation.evaluate(held.y, probabilities, codes, rows.positive)
-    metrics |= evaluation.uncalibrated(held.y, raw, rows.positive)
+    rows = Rows(
+        held.y, codes, probabilities, c.data.classes.index(c.data.positive) if c.data.positive else None, held.weight
+    )
+    metrics = evaluation.evaluate(held.y, probabilities, codes, rows.positive, held.weight)
+    metrics |= evaluation.uncalibrated(held.y, raw, rows.positive, held.weight)
+    metrics |= _own(c.settings, rows)
     ranked = card.importance(model, held, metric, rows.positive, c.job.seed)
     importance = {i["column"]: i["mean"] for i in ranked}
     built = bundle.build(
@@ -222,10 +227,17 @@ def _classification(fitted: Fitted, c: _Context) -> _Evaluated:
     return _Evaluated(model, built, rows, metrics, made)
 
 
+def _own(settings: Settings, rows: Rows) -> dict[str, float]:
+    """The scores of the rows by the project's own metrics."""
+    names = {settings.training.metric, settings.promotion.metric}
+    return {name: score(name, rows) for name in sorted(names) if is_own(name)}
+
+
 def _regression(fitted: FittedNumbers, c: _Context) -> _Evaluated:
     model, held, metric = fitted.model, c.data.heldout, c.settings.training.metric
-    rows = of_numbers(held.y, model.predict(held.x))
-    metrics = evaluation.evaluate_numbers(held.y, rows.guess)
+    rows = of_numbers(held.y, model.predict(held.x), held.weight)
+    metrics = evaluation.evaluate_numbers(held.y, rows.guess, held.weight)
+    metrics |= _own(c.settings, rows)
     ranked = regression_card.importance(model.predict, held, metric, c.job.seed)
     importance = {i["column"]: i["mean"] for i in ranked}
     built = bundle.build(
@@ -292,6 +304,7 @@ def _finish(
         "dataset_id": manifest.dataset_id,
         "train_rows": len(data.train),
     }
+    metric = settings.training.metric
     made = judged.card(
         known,
         {
@@ -301,6 +314,8 @@ def _finish(
             "upload_id": job.upload_id,
             "target": settings.data.target,
             "heldout_rows": len(data.heldout),
+            "split": periods.rule(data),
+            "periods": periods.scores(metric, data, judged.rows, fitted.out_of_fold, fitted.places, job.seed),
             "params": tuned.params,
             "parity": built.manifest.parity,
             "comparison": compared,
@@ -312,7 +327,7 @@ def _finish(
     run.log_facts(
         {**facts, **tuned.params},
         {
-            **{f"heldout.{k}": v for k, v in judged.metrics.items()},
+            **{f"heldout.{label(k)}": v for k, v in judged.metrics.items()},
             **card.logged(made),
             "tuning.best_score": tuned.score,
             "tuning.seconds": tuned.seconds,

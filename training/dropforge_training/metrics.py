@@ -12,7 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from dropforge.metrics import METRICS, sign
+from dropforge.metrics import METRICS, is_own, sign
+from dropforge_training import own_metrics
 
 Scorer = Callable[[np.ndarray], np.ndarray]  # weights [draws, rows] → scores [draws]
 
@@ -21,17 +22,20 @@ Scorer = Callable[[np.ndarray], np.ndarray]  # weights [draws, rows] → scores 
 class Rows:
     """What a model predicts for rows. y, guess: codes, shape [rows]; probabilities: [rows, classes]; positive: code or None.
 
-    Of a regression y and guess are numbers, and probabilities is guess as a column, shape [rows, 1].
+    Of a regression y and guess are numbers, and probabilities is guess as a column, shape [rows, 1]. `weight`: how much each row
+    counts (data.weight), shape [rows]; None: all alike.
     """
 
     y: np.ndarray
     guess: np.ndarray
     probabilities: np.ndarray
     positive: int | None
+    weight: np.ndarray | None = None
 
     def at(self, rows: np.ndarray) -> Rows:
         """The rows at these places only."""
-        return Rows(self.y[rows], self.guess[rows], self.probabilities[rows], self.positive)
+        weight = None if self.weight is None else self.weight[rows]
+        return Rows(self.y[rows], self.guess[rows], self.probabilities[rows], self.positive, weight)
 
 
 def scorer(metric: str, rows: Rows) -> Scorer:
@@ -41,8 +45,19 @@ def scorer(metric: str, rows: Rows) -> Scorer:
     is the mean over the classes that occur or were predicted. Raises KeyError for a metric without a definition.
     """
     direction = sign(metric)
-    statistic = _STATISTICS[metric](rows)
+    statistic, weight = _statistic(metric, rows), rows.weight
+    if weight is not None:
+        return lambda w: direction * statistic(w * weight)
     return statistic if direction > 0 else lambda w: direction * statistic(w)
+
+
+def _statistic(metric: str, rows: Rows) -> Scorer:
+    """The metric as it is defined, whatever its direction."""
+    if not is_own(metric):
+        return _STATISTICS[metric](rows)
+    function = own_metrics.load(metric)
+    y, predicted = own_metrics.arguments(rows.y, rows.probabilities, rows.positive)
+    return lambda w: np.array([function(y, predicted, weight) for weight in w], dtype=np.float64)
 
 
 def score(metric: str, rows: Rows, weights: np.ndarray | None = None) -> float:
@@ -53,7 +68,7 @@ def score(metric: str, rows: Rows, weights: np.ndarray | None = None) -> float:
 
 def informative_rows(metric: str, y: np.ndarray) -> int:
     """Rows that carry the metric: those of the rarest class where it weighs classes against each other, else all."""
-    if metric in {"log_loss", "accuracy"}:
+    if y.dtype.kind == "f" or metric in {"log_loss", "accuracy"}:
         return len(y)
     counts = np.bincount(y)
     return int(counts[counts > 0].min()) if len(y) else 0
@@ -140,9 +155,9 @@ def _f1(rows: Rows) -> Scorer:
     return statistic
 
 
-def of_numbers(y: np.ndarray, predicted: np.ndarray) -> Rows:
-    """Rows of a regression. y, predicted: shape [rows]."""
-    return Rows(y, predicted, predicted[:, None], None)
+def of_numbers(y: np.ndarray, predicted: np.ndarray, weight: np.ndarray | None = None) -> Rows:
+    """Rows of a regression. y, predicted, weight: shape [rows]."""
+    return Rows(y, predicted, predicted[:, None], None, weight)
 
 
 def _mean(losses: np.ndarray) -> Scorer:

@@ -6,14 +6,17 @@ unseen ones become the missing token, so that a model knows one kind of "don't k
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.preprocessing import TargetEncoder
 
+from dropforge.serving import derived as computed
 from dropforge.serving.calibration import calibrate
-from dropforge.serving.manifest import Calibration, Regression
+from dropforge.serving.manifest import Calibration, Derived, Regression
 from dropforge.serving.regression import values
 from dropforge.serving.steps import number_text, shape_numbers
 from dropforge_training.steps import NO_STEPS, Steps
@@ -26,7 +29,7 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
 
     Parameters: names of the columns of each kind; by column the texts read as missing besides the empty one; how many
     categories a column may have: rarer ones are as missing, so that free text does not become ten thousand columns;
-    by column the steps of settings.yaml (steps.Steps).
+    by column the steps of settings.yaml (steps.Steps); the columns of `numbers` that are computed from others.
     """
 
     def __init__(
@@ -36,15 +39,34 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
         markers: dict[str, tuple[str, ...]],
         most_categories: int = 100,
         steps: dict[str, Steps] | None = None,
+        derived: tuple[Derived, ...] = (),
     ) -> None:
         self.numbers = numbers
         self.categories = categories
         self.markers = markers
         self.most_categories = most_categories
         self.steps = steps
+        self.derived = derived
 
-    def fit(self, x: pd.DataFrame, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
-        """Learn which categories there are: the most frequent ones; among equally frequent ones the first by name."""
+    def fit(self, x: pd.DataFrame, y: Any = None) -> Self:
+        """Learn which categories there are: the most frequent ones; among equally frequent ones the first by name.
+
+        y: codes of two classes, or a regression's numbers, for columns of target means; they are 0 without it.
+        """
+        self._learn(x, y)
+        return self
+
+    def _learn(self, x: pd.DataFrame, y: Any) -> dict[str, np.ndarray]:
+        """What fit learns; the target means of these rows out of fold, by column."""
+        outside: dict[str, np.ndarray] = {}
+        derived = []
+        for d in self.derived:
+            if d.part == "target_mean" and y is not None:
+                means, outside[d.name] = self._means(x, d, y)
+                derived.append(replace(d, **means))
+            else:
+                derived.append(d)
+        self.fit_derived_ = tuple(derived)
         self.known_: dict[str, list[str]] = {}
         self.merged_: dict[str, dict[str, str]] = {}
         for c in self.categories:
@@ -57,7 +79,26 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
                 known = [*known, steps.rare_into]
             self.merged_[c] = {**dict(steps.merge), **dict.fromkeys(rare, steps.rare_into)}
             self.known_[c] = sorted(set(known))
-        return self
+        return outside
+
+    def fit_transform(self, x: pd.DataFrame, y: Any = None, **_given: Any) -> pd.DataFrame:
+        """As fit and transform, with target means of the rows out of fold: a row's own target is not in its feature."""
+        if type(self).fit is not TableCleaner.fit:
+            return self.fit(x, y).transform(x)
+        outside = self._learn(x, y)
+        clean = self.transform(x)
+        for name, means in outside.items():
+            clean[name] = means
+        return clean
+
+    def _means(self, x: pd.DataFrame, derived: Derived, y: Any) -> tuple[dict[str, Any], np.ndarray]:
+        """Means by category with the one of all rows, and the values of these rows out of fold, float32 (Micci-Barreca 2001)."""
+        texts = self._texts(x[derived.sources[0]], derived.sources[0]).astype(object)[:, None]
+        kind = "continuous" if np.asarray(y).dtype.kind == "f" else "binary"
+        encoder = TargetEncoder(target_type=kind, random_state=0)
+        outside = np.asarray(encoder.fit_transform(texts, y), dtype=np.float64)[:, 0]
+        means = dict(zip(encoder.categories_[0].tolist(), encoder.encodings_[0].tolist(), strict=True))
+        return {"means": means, "default": float(encoder.target_mean_)}, outside.astype(np.float32)
 
     def known_categories(self) -> list[list[str]]:
         """Categories of each category column in order, the missing token last."""
@@ -69,7 +110,10 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
 
     def transform(self, x: pd.DataFrame) -> pd.DataFrame:
         """Shape [rows, numbers + categories]; float32 and object columns."""
-        columns: dict[str, Any] = {c: self._numbers(x[c], c) for c in self.numbers}
+        derived = {d.name: d for d in self.derived and self.fit_derived_}
+        columns: dict[str, Any] = {
+            c: self._derived(x, derived[c]) if c in derived else self._numbers(x[c], c) for c in self.numbers
+        }
         for c in self.categories:
             texts = self._texts(x[c], c)
             unseen = np.where(texts == MISSING_TOKEN, MISSING_TOKEN, self.unseen(c))
@@ -82,10 +126,15 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
     def _steps(self, column: str) -> Steps:
         return (self.steps or {}).get(column, NO_STEPS)
 
+    def _derived(self, x: pd.DataFrame, derived: Derived) -> np.ndarray:
+        if derived.part in {"target_mean", "phrase"}:
+            codes, distinct = pd.factorize(self._texts(x[derived.sources[0]], derived.sources[0]))
+            return np.asarray(computed.of_texts(derived, list(distinct))[codes])
+        return computed.of_dates(derived, {c: _days(x[c]) for c in derived.sources})
+
     def _numbers(self, values: pd.Series, column: str) -> np.ndarray:
         if pd.api.types.is_datetime64_any_dtype(values):
-            days = (values - pd.Timestamp("1970-01-01")) / pd.Timedelta(days=1)
-            return np.asarray(days, dtype=np.float32)
+            return _days(values).astype(np.float32)
         steps = self._steps(column)
         if steps.cast == "number":  # texts: what is no number is missing
             values = pd.Series(self._texts(values, column), index=values.index)
@@ -101,6 +150,12 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
         merged = dict(steps.merge)
         shown = [MISSING_TOKEN if t in missing else merged.get(t, t) for t in stripped] + [MISSING_TOKEN]
         return np.asarray(np.array(shown, dtype=str)[codes])
+
+
+def _days(values: pd.Series) -> np.ndarray:
+    """Days since 1970-01-01, float64, NaN where missing: by the two divisions of dropforge.data.values.days."""
+    moments = np.asarray(values, dtype="datetime64[us]")
+    return np.asarray(np.where(np.isnat(moments), np.nan, moments.astype(np.int64) / 1e6 / 86_400))
 
 
 class LabelledPipeline:

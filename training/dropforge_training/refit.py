@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from dropforge_training.folds import cleaner_for
-from dropforge_training.models.base import Candidate
+from dropforge_training.models.base import Candidate, prepared, weighted_fit
 from dropforge_training.tables import Table, TrainingData
 
 _SEEDS = 101  # between two members of a bag
@@ -27,12 +27,18 @@ def fit(
 ) -> Pipeline:
     """Processor, preprocessor and estimator fitted on `rows`. Several members become one estimator that gives their mean."""
     cleaner = cleaner_for(candidate, data, markers)
-    clean = cleaner.fit(rows.x).transform(rows.x)
+    clean = cleaner.fit_transform(rows.x, data.fitted(rows.y))
     preprocessor = candidate.preprocessor(cleaner)
     matrix = np.asarray(preprocessor.fit_transform(clean), dtype=np.float32)
+    monotone = data.signs(matrix.shape[1], cleaner.numbers)
     made = [
-        candidate.estimator(params, seed=seed + number * _SEEDS, jobs=jobs, classes=len(data.classes)).fit(
-            matrix, data.fitted(rows.y)
+        weighted_fit(
+            prepared(
+                candidate, params, seed=seed + number * _SEEDS, jobs=jobs, classes=len(data.classes), monotone=monotone
+            ),
+            matrix,
+            data.fitted(rows.y),
+            data.fit_weights(rows),
         )
         for number, params in enumerate(members)
     ]

@@ -65,7 +65,7 @@ def card(
         "predicted_observed": _points(scored, seed),
         "residuals": _histogram(scored.y - scored.guess),
         "by_prediction": _by_prediction(scored),
-        "conformal": intervals.cross_measured(calibration.residuals, calibration.widths, seed),
+        "conformal": intervals.cross_measured(calibration.residuals, calibration.widths, seed, rows.time),
         "slices": slices(scored, groups),
         "differences": [],
         "importance": {"metric": metric, "columns": importance},

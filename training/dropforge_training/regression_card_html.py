@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from dropforge_training import card_html, card_svg
-from dropforge_training.card_style import NAMES, table, text
+from dropforge_training import card_html, card_svg, intervals
+from dropforge_training.card_style import metric_name, table, text
 
 
 def parts(card: dict[str, Any]) -> list[str]:
@@ -17,6 +17,7 @@ def parts(card: dict[str, Any]) -> list[str]:
         _tiles(card),
         _errors(card),
         _intervals(card),
+        card_html.periods(card),
         card_html.slices(card),
         card_html.why(card),
         card_html.against(card["comparison"]),
@@ -30,7 +31,7 @@ def _tiles(card: dict[str, Any]) -> str:
         if name in card["metrics"]:
             low_high = card["intervals"].get(name)
             small = f"{text(low_high[0])} – {text(low_high[1])}" if low_high else ""
-            tiles.append((text(card["metrics"][name]), NAMES.get(name, name), small))
+            tiles.append((text(card["metrics"][name]), metric_name(name), small))
     tiles.append((f"{card['heldout_rows']:,}", "held-out rows", f"{card['train_rows']:,} for training"))
     cells = "".join(
         f'<div class="box tile"><b>{escape(v)}</b><span>{escape(n)}</span><br><small>{escape(s)}</small></div>'
@@ -46,7 +47,7 @@ def _errors(card: dict[str, Any]) -> str:
     shown = card["residuals"]
     histogram = card_svg.histogram(shown["edges"], shown["counts"], x="observed - predicted", told="residuals")
     rows = [
-        (NAMES.get(k, k.replace("_", " ")), text(v), interval_text(card["intervals"].get(k)))
+        (metric_name(k), text(v), interval_text(card["intervals"].get(k)))
         for k, v in card["metrics"].items()
         if k != "rows"
     ]
@@ -69,9 +70,17 @@ def interval_text(low_high: Any) -> str:
     return f"{text(float(low_high[0]))} to {text(float(low_high[1]))}" if low_high else ""
 
 
+def _not_stated(rows: int) -> str:
+    """Which coverages so few held-out rows cannot show, and how many would."""
+    short = [(float(c), intervals.fewest_rows(float(c))) for c in intervals.COVERAGES]
+    words = [f"{c:.0%} (needs {needed:,})" for c, needed in short if needed > rows]
+    return f" {rows:,} held-out rows cannot show intervals of {', '.join(words)}." if words else ""
+
+
 def _intervals(card: dict[str, Any]) -> str:
+    unknown = _not_stated(card["heldout_rows"])
     if not card["conformal"]:
-        return '<h2>Prediction intervals</h2><p class="soft">Too few held-out rows to state any.</p>'
+        return f'<h2>Prediction intervals</h2><p class="soft">Too few held-out rows to measure any.{unknown}</p>'
     rows = [
         (f"{c['coverage']:.0%}", f"{c['covered']:.1%}", text(c["mean_width"]), text(c["median_width"]))
         for c in card["conformal"]
@@ -80,5 +89,5 @@ def _intervals(card: dict[str, Any]) -> str:
     return (
         '<h2>Prediction intervals</h2><p class="soft">Over many rows like these an interval holds the number at least as often as '
         "promised (split conformal prediction, locally weighted, calibrated on the held-out rows; measured here half against half)."
-        f"</p>{table(('coverage promised', 'covered', f'mean width, {unit}', 'median width'), rows)}"
+        f"{unknown}</p>{table(('coverage promised', 'covered', f'mean width, {unit}', 'median width'), rows)}"
     )

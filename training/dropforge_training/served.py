@@ -17,9 +17,9 @@ from dropforge.serving.pointer import Active, ActivePointer
 from dropforge.serving.predictor import Predictor
 from dropforge.serving.service import open_active
 from dropforge.settings import Settings
-from dropforge_training import comparison, export
+from dropforge_training import comparison, export, splits
 from dropforge_training.metrics import Rows, of_numbers
-from dropforge_training.tables import BUCKETS, TrainingData
+from dropforge_training.tables import TrainingData
 
 _CHUNK = 2000
 _MOST_VALUES = 20  # of a sensitive column
@@ -66,9 +66,9 @@ def score(
     except DropforgeError as error:
         log.warning("the served model cannot be scored", extra=failure(error))
         return Served(active, None, everything, f"the served model cannot be scored on these rows: {error.message}")
-    share = manifest.holdout_share or settings.training.holdout_share
-    fair = data.heldout.row % np.uint64(BUCKETS) < np.uint64(round(share * BUCKETS))
-    fair &= ~np.isin(data.heldout.row, np.array(manifest.moved_rows, dtype=np.uint64))
+    assert data.heldout_raw is not None  # noqa: S101 - _unlike looked
+    share = manifest.holdout_share or splits.share(settings)
+    fair = splits.unseen(manifest.split, share, manifest.moved_rows, data.heldout_raw)
     return Served(active, rows, fair)
 
 
@@ -93,12 +93,12 @@ def _classes(predictor: Predictor, data: TrainingData) -> Rows:
     classes = np.array(data.classes, dtype=object)
     guess = np.searchsorted(classes, np.array(labels, dtype=object)).clip(max=len(classes) - 1)
     positive = data.classes.index(data.positive) if data.positive else None
-    return Rows(data.heldout.y, guess, out, positive)
+    return Rows(data.heldout.y, guess, out, positive, data.heldout.weight)
 
 
 def _numbers(predictor: Predictor, data: TrainingData) -> Rows:
     predictions, _ = _predict(predictor, data)
-    return of_numbers(data.heldout.y, predictions[:, 0])
+    return of_numbers(data.heldout.y, predictions[:, 0], data.heldout.weight)
 
 
 def _predict(predictor: Predictor, data: TrainingData) -> tuple[np.ndarray, list[Any]]:
@@ -144,6 +144,8 @@ def compare(served: Served | None, candidate: Rows, data: TrainingData, settings
         )
         slices |= {f"{column} = {v}": texts == v for v in np.unique(texts)[:_MOST_VALUES]}
     fair = np.flatnonzero(served.fair)
+    if not len(fair):
+        return {**told, "reason": "the served model may have been trained on all of these held-out rows"}
     inside = {name: rows[fair] for name, rows in slices.items()}
     found = comparison.compare(
         rule.metric,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,31 +11,52 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dropforge.data.manifest import DatasetManifest
+from dropforge.data.manifest import DatasetManifest, Part
 from dropforge.data.schema import ROW_HASH, Column, Schema
 from dropforge.data.values import BLANKS, FLOAT32_MAX, boolean, moment, number
 from dropforge.errors import JobFailed
 from dropforge.ports import ObjectStore
+from dropforge.serving.manifest import RANDOM, Derived, HoldoutRule
 from dropforge.serving.regression import forward
 from dropforge.serving.steps import number_text
 from dropforge.settings import Settings
-from dropforge_training import steps
+from dropforge_training import derive, splits, steps
 from dropforge_training.steps import Steps
 
 _MOST_CLASSES = 100
-BUCKETS = 10_000  # resolution of the held-out share
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Features with labels as codes, or of a regression with numbers. `row` are the row hashes, shape [rows]."""
+    """Features with labels as codes, or of a regression with numbers. `row` are the row hashes, shape [rows].
+
+    `time`: when each row was, in seconds or in the column's own unit, where rows are split by time; `group`: hash of each row's
+    group, where they are split by group; `weight`: how much each row counts. None of the others: see splits.
+    """
 
     x: pd.DataFrame
     y: np.ndarray
     row: np.ndarray
+    time: np.ndarray | None = None
+    group: np.ndarray | None = None
+    weight: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def is_number(self) -> bool:
+        """Whether y are a regression's numbers."""
+        return bool(self.y.dtype.kind == "f")
+
+    def weights_at(self, rows: np.ndarray) -> np.ndarray | None:
+        """Of the rows at these places; None: all rows count alike."""
+        return None if self.weight is None else self.weight[rows]
+
+    def at(self, rows: np.ndarray) -> Table:
+        """The rows at these places, or where this is true, renumbered."""
+        parts = (None if v is None else v[rows] for v in (self.time, self.group, self.weight))
+        return Table(self.x.iloc[rows].reset_index(drop=True), self.y[rows], self.row[rows], *parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +79,12 @@ class TrainingData:
         default_factory=dict
     )  # by column, numbers beyond float32 that were read as missing
     transform: str = ""  # of a regression's target, see dropforge.serving.regression
+    split: HoldoutRule = RANDOM
+    undated: int = 0  # rows left out because they have no time to be split by
+    unweighted: int = 0  # rows left out because they have no weight
+    class_weights: np.ndarray | None = None  # by code, how much a row of the class counts in fits; None: all alike
+    derived: tuple[Derived, ...] = ()  # columns that models compute from the features (derive)
+    monotone: Mapping[str, int] = field(default_factory=dict)  # by column 1: predictions rise with it, -1: they fall
 
     @property
     def regression(self) -> bool:
@@ -67,6 +94,22 @@ class TrainingData:
     def fitted(self, y: np.ndarray) -> np.ndarray:
         """What a model is fitted on: codes as they are, numbers after the transform."""
         return forward(self.transform, y) if self.regression else y
+
+    def fit_weights(self, rows: Table) -> np.ndarray | None:
+        """How much each row counts in a fit, shape [rows]: its own weight, times its class's. None: all alike."""
+        if self.class_weights is None:
+            return rows.weight
+        by_class = self.class_weights[rows.y]
+        return np.asarray(by_class if rows.weight is None else rows.weight * by_class)
+
+    def signs(self, columns: int, numbers: Sequence[str]) -> tuple[int, ...]:
+        """For each column of a model's matrix how predictions may move with it: 1, -1, or 0 for freely. Numbers come first.
+
+        Of classes it is about the positive one; models predict the one of code 1.
+        """
+        turned = -1 if self.positive and self.classes.index(self.positive) == 0 else 1
+        found = [turned * self.monotone.get(n, 0) for n in numbers]
+        return (*found, *([0] * (columns - len(found)))) if any(found) else ()
 
     def markers(self, settings: Settings) -> dict[str, tuple[str, ...]]:
         return {c.name: markers_of(settings, c.name) for c in self.features}
@@ -81,34 +124,30 @@ def markers_of(settings: Settings, column: str) -> tuple[str, ...]:
 
 
 def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, workdir: Path) -> TrainingData:
-    """Read every part, check its sha256, split by row hash: the same rows are held out in every run.
+    """Read every part, check its sha256, and hold out rows as `split` of settings.yaml says (see splits).
 
-    A class whose rows all fell to one side keeps one on the other (see both_sides); rows of a class that cannot stand on both are
-    left out, and numbers beyond float32 are missing: what an earlier version accepted stops no training. Raises JobFailed when
-    a part was altered, or fewer than two classes are left.
+    A class whose rows all fell to one side keeps one on the other (see splits.both_sides; by time or group, a class that the
+    training rows lack is left out); rows of a class that cannot stand on both are left out, and numbers beyond float32 are
+    missing: what an earlier version accepted stops no training. Raises JobFailed when a part was altered, when fewer than two
+    classes are left, and when the rows cannot be split so.
     """
-    frames = []
-    for place, part in enumerate(manifest.parts):
-        path = workdir / f"part-{place}.parquet"
-        store.download(part.uri, path)
-        with path.open("rb") as f:
-            digest = hashlib.file_digest(f, "sha256").hexdigest()
-        if digest != part.sha256:
-            raise JobFailed(
-                f"{part.uri} is not the file its manifest names",
-                code="part_altered",
-                fix="restore the object's first version",
-            )
-        frames.append(_as_declared(pd.read_parquet(path), manifest.data_schema))
+    frames = [
+        _part(store, part, manifest.data_schema, workdir / f"part-{i}.parquet") for i, part in enumerate(manifest.parts)
+    ]
     table, origin, repeated = _joined(frames)
-    target = settings.data.target
+    target, rows = settings.data.target, len(table)
     known = table[target].notna().to_numpy()
     labelled, origin = table[known], origin[known]
+    dated = splits.has_time(labelled, manifest.data_schema, settings)
+    weighted = _has_weight(labelled, settings)
+    usable = dated & weighted
+    labelled, origin = labelled[usable], origin[usable]
     regression = settings.data.task == "regression"
     dropped: dict[str, int] = {}
     if regression:
-        y, usable = _numbers(labelled[target], target)
-        labelled, origin, classes, positive = labelled[usable], origin[usable], [], ""
+        numbers, finite = _numbers(labelled[target], target)
+        labelled, origin = labelled[finite], origin[finite]
+        codes = np.zeros(len(numbers), dtype=np.int64)
     else:
         labels = _labels(labelled[target], manifest.data_schema.column(target))
         _check_few(sorted(set(labels)), target)
@@ -116,39 +155,144 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
         if dropped:
             learned = ~np.isin(labels, list(dropped))
             labelled, origin, labels = labelled[learned], origin[learned], labels[learned]
+        _check_classes(sorted(set(labels)), target)
+        codes = np.unique(labels, return_inverse=True)[1].astype(np.int64)
+    chosen = splits.hold_out(labelled, codes, settings)
+    held = chosen.held
+    if regression:
+        y, classes, positive = numbers, list[str](), ""
+    else:
+        unknown = held & ~np.isin(
+            labels, labels[~held]
+        )  # by time or group: classes that came later, or in those groups only
+        if unknown.any():
+            names, counts = np.unique(labels[unknown], return_counts=True)
+            dropped |= {str(n): int(c) for n, c in zip(names, counts, strict=True)}
+            labelled, origin, labels, held = (v[~unknown] for v in (labelled, origin, labels, held))
         classes = sorted(set(labels))
         _check_classes(classes, target)
+        splits.check_classes(labels, held, settings)
         positive = _positive(classes, settings)
         y = np.searchsorted(np.array(classes, dtype=object), labels).astype(np.int64)
-    unused = {target, *settings.data.ignore, *steps.dropped(settings.processing)}
+    unused = {target, settings.data.weight, *settings.data.ignore, *steps.dropped(settings.processing)}
     features = tuple(c for c in manifest.data_schema.columns if c.name not in unused)
     if not features:
         raise JobFailed(
             "no column is left to predict from", code="no_features", fix="ignore fewer columns in settings.yaml"
         )
-    hashes = labelled[ROW_HASH].to_numpy(dtype=np.uint64)
-    held = (hashes % np.uint64(BUCKETS)) < np.uint64(round(settings.training.holdout_share * BUCKETS))
-    below, held = held, both_sides(held, hashes, np.zeros(len(y), dtype=np.int64) if regression else y)
     x, beyond = _within_float32(labelled[[c.name for c in features]])
-    sides = [Table(x[side].reset_index(drop=True), y[side], hashes[side]) for side in (~held, held)]
+    every = Table(
+        x,
+        y,
+        labelled[ROW_HASH].to_numpy(dtype=np.uint64),
+        splits.times(labelled, settings),
+        splits.groups(labelled, settings),
+        _weights(labelled, settings),
+    )
     sensitive = [c for c in settings.data.sensitive if c in labelled.columns]
     return TrainingData(
-        sides[0],
-        sides[1],
+        every.at(~held),
+        every.at(held),
         classes,
         positive,
         features,
         int((~known).sum()),
-        len(table),
+        rows,
         steps.by_column(settings.processing, features),
         labelled.loc[held, sensitive].reset_index(drop=True),
         labelled.loc[held].reset_index(drop=True),
         origin[held] == len(frames) - 1 if len(frames) > 1 else None,
         repeated,
-        tuple(np.unique(hashes[below & ~held]).tolist()),
+        chosen.moved,
         dropped,
         beyond,
+        split=chosen.rule,
+        undated=int((~dated).sum()),
+        unweighted=int((~weighted).sum()),
+        class_weights=_class_weights(settings, classes, y[~held]),
+        derived=derive.columns(x[~held], features, settings, two_classes=len(classes) in {0, 2}),
+        monotone=_monotone(settings, features, positive),
     )
+
+
+def _part(store: ObjectStore, part: Part, schema: Schema, path: Path) -> pd.DataFrame:
+    """One part of the dataset with the kinds of `schema`. Raises JobFailed when it is not the file that its manifest names."""
+    store.download(part.uri, path)
+    with path.open("rb") as f:
+        digest = hashlib.file_digest(f, "sha256").hexdigest()
+    if digest != part.sha256:
+        raise JobFailed(
+            f"{part.uri} is not the file its manifest names",
+            code="part_altered",
+            fix="restore the object's first version",
+        )
+    return _as_declared(pd.read_parquet(path), schema)
+
+
+def _weights(table: pd.DataFrame, settings: Settings) -> np.ndarray | None:
+    """How much each row counts, float64, shape [rows]; None: all alike. Raises JobFailed for a column that has no weights."""
+    column = settings.data.weight
+    if column is None:
+        return None
+    if column not in table.columns:
+        raise JobFailed(
+            f"data.weight: there is no column {column!r}",
+            code="weight_column",
+            fix=f"name one of {', '.join(map(str, table.columns[:20]))}",
+        )
+    weights = np.asarray(pd.to_numeric(table[column], errors="coerce"), dtype=np.float64)
+    if (weights < 0).any() or not np.nansum(weights) > 0:
+        raise JobFailed(
+            f"data.weight: {column!r} holds {'numbers below 0' if (weights < 0).any() else 'no number above 0'}",
+            code="weight_invalid",
+            fix="a weight says how much a row counts: 0 or more; correct the column, or name another one",
+        )
+    return weights
+
+
+def _class_weights(settings: Settings, classes: list[str], y: np.ndarray) -> np.ndarray | None:
+    """By code. `balanced`: rows / (classes · rows of the class), as scikit-learn has it. Raises JobFailed for an unknown class."""
+    given = settings.training.class_weights
+    if given is None or not classes:
+        return None
+    if given == "balanced":
+        counts = np.bincount(y, minlength=len(classes))
+        return np.asarray(len(y) / (len(classes) * np.maximum(counts, 1)))
+    assert isinstance(given, dict)  # noqa: S101 - settings allow nothing else
+    unknown = set(given) - set(classes)
+    if unknown:
+        raise JobFailed(
+            f"training.class_weights: {', '.join(sorted(unknown))} is no class of the target",
+            code="class_weights",
+            fix=f"classes are {', '.join(classes[:20])}",
+        )
+    return np.array([given.get(c, 1.0) for c in classes])
+
+
+def _monotone(settings: Settings, features: Sequence[Column], positive: str) -> dict[str, int]:
+    """Raises JobFailed for a column that is no number the models see, and for a target of more than two classes."""
+    given = settings.data.monotone
+    kinds = {c.name: c.kind for c in features}
+    for column in given:
+        if kinds.get(column) not in {"integer", "number", "datetime", "boolean"}:
+            raise JobFailed(
+                f"data.monotone: {column!r} is {'a column of texts' if column in kinds else 'no column the models see'}",
+                code="monotone_column",
+                fix="name columns of numbers or dates that are not ignored",
+            )
+    if given and settings.data.task == "classification" and not positive:
+        raise JobFailed(
+            "data.monotone: the target has more than two classes, of which no probability can be held to a direction",
+            code="monotone_classes",
+            fix="remove data.monotone, or choose a target with two classes or a number",
+        )
+    return {c: 1 if way == "increasing" else -1 for c, way in given.items()}
+
+
+def _has_weight(table: pd.DataFrame, settings: Settings) -> np.ndarray:
+    """Whether each row has a weight, shape [rows]."""
+    weights = _weights(table, settings)
+    return np.ones(len(table), dtype=bool) if weights is None else np.isfinite(weights) & (weights > 0)
 
 
 def _as_declared(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
@@ -211,23 +355,6 @@ def _within_float32(x: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
             beyond[c] = int(far.sum())
             x = x.assign(**{c: x[c].where(~far)})
     return x, beyond
-
-
-def both_sides(chosen: np.ndarray, hashes: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """`chosen` with every class on both sides, shape [rows]: of a class on one side alone, the row of the smallest hash changes.
-
-    Equal rows have one hash and stay together, lest a model be scored on what it was fitted on. A class without two different
-    rows is left out of what is chosen.
-    """
-    chosen = chosen.copy()
-    for code in np.unique(codes):
-        rows = np.flatnonzero(codes == code)
-        its = hashes[rows]
-        if its.min() == its.max():
-            chosen[rows] = False
-        elif chosen[rows].all() or not chosen[rows].any():
-            chosen[rows[its == its.min()]] ^= True
-    return chosen
 
 
 def _joined(frames: list[pd.DataFrame]) -> tuple[pd.DataFrame, np.ndarray, int]:

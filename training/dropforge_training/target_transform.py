@@ -11,7 +11,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from dropforge.serving.regression import LOG1P, forward, inverse
 from dropforge.settings import TrainingSettings
 from dropforge_training import metrics
-from dropforge_training.tables import TrainingData
+from dropforge_training.tables import Table, TrainingData
 
 _ROWS = 5_000  # of the trial: a second of fitting
 _SKEWED = 1.0  # skewness of the target from which the logarithm is worth a trial
@@ -21,7 +21,8 @@ def with_transform(data: TrainingData, training: TrainingSettings) -> TrainingDa
     """The data with the transform its target is fitted after; a classification as it is.
 
     `auto`: a quick booster is fitted both ways on one half of the training rows (at most 5,000) and scored on the other, in units
-    of the target; the logarithm must win. The held-out rows are not touched.
+    of the target; the logarithm must win. The held-out rows are not touched. Time and groups part the halves as they
+    part the held-out rows.
     """
     if not data.regression or training.target_transform == "none":
         return data
@@ -36,7 +37,9 @@ def _wins(data: TrainingData, training: TrainingSettings) -> bool:
         return False
     chosen = np.random.default_rng(training.seed).permutation(len(y))[:_ROWS]
     x, y = _matrix(data.train.x.iloc[chosen]), y[chosen]
-    half = np.arange(len(y)) % 2 == 0
+    half = _half(data.train.at(chosen))
+    if half.all() or not half.any():
+        return False
     scores = {}
     for transform in ("", LOG1P):
         booster = HistGradientBoostingRegressor(max_iter=80, early_stopping=False, random_state=training.seed)
@@ -44,6 +47,13 @@ def _wins(data: TrainingData, training: TrainingSettings) -> bool:
         predicted = inverse(transform, booster.predict(x[~half]))
         scores[transform] = metrics.score(training.metric, metrics.of_numbers(y[~half], predicted))
     return bool(scores[LOG1P] > scores[""])
+
+
+def _half(table: Table) -> np.ndarray:
+    """Which rows are fitted on, about half of them, shape [rows]: the older ones, or whole groups, where rows are split so."""
+    if table.time is not None:
+        return np.asarray(table.time <= np.median(table.time))
+    return np.arange(len(table)) % 2 == 0 if table.group is None else np.asarray(table.group % np.uint64(2) == 0)
 
 
 def _skewness(y: np.ndarray) -> float:

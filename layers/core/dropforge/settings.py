@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import re
 from datetime import date
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from dropforge import metrics
 from dropforge.errors import SettingsError
@@ -22,9 +23,21 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 NumberFormat = Literal["1234.5", "1,234.5", "1.234,5"]  # as dropforge.data.values has it
 ColumnType = Literal["integer", "number", "category", "text", "boolean", "datetime"]
 ThresholdRule = Literal["max_f1", "max_youden", "max_mcc", "cost"]
-Metric = Literal[
+MetricName = Literal[
     "roc_auc", "average_precision", "log_loss", "accuracy", "f1", "rmse", "mae", "mape", "r2"
 ]  # the last four: of a regression
+
+
+def _known_metric(value: Any) -> Any:
+    if value not in get_args(MetricName) and not (isinstance(value, str) and metrics.is_own(value)):
+        known = ", ".join(get_args(MetricName))
+        raise ValueError(
+            f"{value!r} is no metric; use one of {known}, or a function of your own: package.module:function"
+        )
+    return value
+
+
+Metric = Annotated[str, BeforeValidator(_known_metric)]
 
 
 class ColumnOverride(Frozen):
@@ -51,6 +64,9 @@ class CsvSettings(Frozen):
         description="of text files: a name that Python knows, such as cp1252, cp1250, cp1251, latin-1, shift_jis",
     )
     columns: tuple[str, ...] = ()
+    duplicate_names: Literal["reject", "number"] = Field(
+        "reject", description="a header that names a column twice is rejected, or the second one is called name_2"
+    )
     escape_formulas: bool = Field(
         True, description="an apostrophe before texts of written CSV files that a spreadsheet would run (=, +, -, @ …)"
     )
@@ -84,7 +100,16 @@ class DataSettings(Frozen):
     positive_class: str | None = None
     missing_markers: tuple[str, ...] = ()
     sensitive: tuple[str, ...] = ()
+    weight: str | None = Field(
+        None,
+        min_length=1,
+        description="column of numbers that says how much a row counts, in fits and in scores; no feature then",
+    )
     ignore: tuple[str, ...] = ()
+    monotone: dict[str, Literal["increasing", "decreasing"]] = Field(
+        default_factory=dict,
+        description="columns with which the prediction, or the positive class's probability, may only rise, or only fall",
+    )
     columns: dict[str, ColumnOverride] = Field(default_factory=dict)
     csv: CsvSettings = CsvSettings()
     reference: str = Field("first", pattern=r"^(first|[0-9a-f]{16})$")
@@ -96,6 +121,8 @@ class DataSettings(Frozen):
     def _target_is_kept(self) -> DataSettings:
         if self.target in self.ignore:
             raise ValueError("the target cannot be in `ignore`")
+        if self.target == self.weight:
+            raise ValueError("the target cannot be the `weight` of its rows")
         if self.task == "regression" and self.positive_class is not None:
             raise ValueError("a regression has no positive_class; remove it, or set task: classification")
         return self
@@ -200,11 +227,73 @@ class TriggerSettings(Frozen):
     )
 
 
+class SplitSettings(Frozen):
+    """Which rows no model sees before it is judged, and how tuning splits the others. It shall be as the model will be used."""
+
+    by: Literal["random", "time", "group"] = Field(
+        "random",
+        description="random: rows by their hash; time: the newest rows are held out; group: whole groups are held out",
+    )
+    time: str | None = Field(
+        None, min_length=1, description="column that orders the rows (dates or numbers), for by: time"
+    )
+    group: str | None = Field(None, min_length=1, description="column whose equal values stay together, for by: group")
+    holdout: float | str | None = Field(
+        None, description='fraction of the rows (of groups: of the groups), or by time also a span such as "30 days"'
+    )
+
+    @field_validator("holdout", mode="before")
+    @classmethod
+    def _fraction_or_span(cls, value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 0.9
+        span = isinstance(value, str) and re.fullmatch(r"[1-9][0-9]{0,4} (minutes|hours|days|weeks)", value)
+        if value is not None and not number and not span:
+            raise ValueError(
+                f"{value!r} is neither a fraction between 0 and 0.9 nor a span of minutes, hours, days or weeks such as '30 days'"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _columns_fit(self) -> SplitSettings:
+        if self.by != "random" and getattr(self, self.by) is None:
+            raise ValueError(f"by: {self.by} needs `{self.by}`, the name of a column")
+        for column in ("time", "group"):
+            if self.by != column and getattr(self, column) is not None:
+                raise ValueError(f"`{column}` has no effect with by: {self.by}; remove it, or set by: {column}")
+        if isinstance(self.holdout, str) and self.by != "time":
+            raise ValueError(f"holdout {self.holdout!r} is a span of time; set by: time, or a fraction such as 0.2")
+        return self
+
+    @property
+    def column(self) -> str | None:
+        """The column that orders or groups the rows."""
+        return self.time or self.group
+
+
 class TrainingSettings(Frozen):
-    metric: Metric = Field("roc_auc", description="what tuning optimises; of a regression rmse unless set")
-    holdout_share: float = Field(0.2, gt=0.0, lt=0.9)
+    metric: Metric = Field(
+        "roc_auc",
+        description="what tuning optimises; of a regression rmse unless set; also package.module:function of your own",
+    )
+    holdout_share: float = Field(
+        0.2, gt=0.0, lt=0.9, description="older name of `split.holdout`, which goes first where it is set"
+    )
     seed: int = 20260101
     calibration: Literal["auto", "none", "temperature", "sigmoid", "isotonic"] = "auto"
+    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = Field(
+        None,
+        description="how much a row of each class counts in fits: balanced, or {class: weight}; scores count rows alike",
+    )
+    derived_columns: bool = Field(
+        True,
+        description="whether models also get parts of dates, days between dates, target means of many-valued categories",
+    )
+    phrases: int = Field(
+        50,
+        ge=0,
+        le=500,
+        description="columns for words and pairs of words of texts, over all text columns that are not ignored",
+    )
     target_transform: Literal["auto", "none", "log1p"] = Field(
         "auto",
         description="of a regression: fit on sign(y)·ln(1 + |y|) (log1p), on the target (none), or what scores better (auto)",
@@ -317,6 +406,7 @@ class Settings(Frozen):
     analysis: AnalysisSettings = AnalysisSettings()
     processing: tuple[ProcessingStep, ...] = ()
     models: tuple[ModelSettings, ...] = Field(min_length=1)
+    split: SplitSettings = SplitSettings()
     training: TrainingSettings = TrainingSettings()
     promotion: PromotionSettings = PromotionSettings()
     serving: ServingSettings = ServingSettings()
@@ -328,6 +418,14 @@ class Settings(Frozen):
     def place(self, *path: str | int) -> str:
         """Where a key stands, for errors found after reading: `settings.yaml:12: models.0.search.max_depth`."""
         return f"{self._location.source}:{self._location.line(path)}: {dotted(path)}"
+
+    @model_validator(mode="after")
+    def _target_does_not_split(self) -> Settings:
+        if self.split.column == self.data.target:
+            raise ValueError(
+                f"split.{self.split.by}: {self.data.target} is the target; rows cannot be split by what is predicted"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -346,8 +444,8 @@ class Settings(Frozen):
     @model_validator(mode="after")
     def _metrics_fit_the_task(self) -> Settings:
         for part, metric in (("training", self.training.metric), ("promotion", self.promotion.metric)):
-            if metrics.METRICS[metric].task != self.data.task:
-                known = ", ".join(n for n in get_args(Metric) if metrics.METRICS[n].task == self.data.task)
+            if not metrics.fits(metric, self.data.task):
+                known = ", ".join(n for n in get_args(MetricName) if metrics.fits(n, self.data.task))
                 raise ValueError(
                     f"{part}.metric {metric} is not of a {self.data.task}; choose one of {known}, or correct data.task"
                 )

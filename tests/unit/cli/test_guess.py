@@ -204,3 +204,42 @@ def test_personal_data_is_flagged_for_a_person_to_decide(guessed: Guessed) -> No
     found = guessed(("contact,visits,left\n" + "\n".join(lines) + "\n").encode())
     assert {c.name: c.personal for c in found.columns} == {"contact": "e-mail addresses", "visits": "", "left": ""}
     assert any("contact looks like personal data (e-mail addresses)" in check for check in found.checks)
+
+
+@pytest.mark.parametrize(
+    ("header", "target"),
+    [
+        ("Sale_Price,area,Longitude,Latitude", "Sale_Price"),
+        ("Demand,Temperature,area,Holiday", "Demand"),
+        ("total,color,payment,borough", "total"),
+        ("AtBat,Hits,Salary,NewLeague", "Salary"),
+    ],
+)
+def test_a_number_with_a_name_of_money_or_amounts_is_the_target(guessed: Guessed, header: str, target: str) -> None:
+    """Neither coordinates nor a class in the last column go before it."""
+    rng = random.Random(3)
+    classes = {"Holiday", "color", "payment", "borough", "NewLeague"}
+    lines = [
+        ",".join(rng.choice(["a", "b"]) if c in classes else f"{rng.uniform(1, 900):.4f}" for c in header.split(","))
+        for _ in range(200)
+    ]
+    found = guessed("\n".join([header, *lines]).encode())
+    assert (found.target, found.task) == (target, "regression")
+
+
+def test_whole_numbers_of_a_scale_are_estimated_and_marked(guessed: Guessed) -> None:
+    """A quality from 3 to 9 is ordered; the other reading stands under `To check`."""
+    rng = random.Random(3)
+    found = guessed(b"acid,quality\n" + b"".join(b"%.3f,%d\n" % (rng.random(), rng.randint(3, 9)) for _ in range(200)))
+    assert (found.target, found.task) == ("quality", "regression")
+    assert any("--task classification" in c for c in found.checks)
+
+
+def test_a_header_that_names_a_column_twice_is_numbered_and_said(guessed: Guessed) -> None:
+    """The second one gets a number; what `init` writes reads the file so."""
+    found = guessed(
+        b"size,size,kind\n" + b"".join(b"%d,%d,%s\n" % (i, i * 7 % 50, b"ab"[i % 2 : i % 2 + 1]) for i in range(60))
+    )
+    assert [c.name for c in found.columns] == ["size", "size_2", "kind"]
+    assert found.form.csv.duplicate_names == "number"
+    assert any("twice" in c for c in found.checks)

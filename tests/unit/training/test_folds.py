@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from dropforge_training import folds
-from dropforge_training.tables import BUCKETS, Table
+from dropforge_training.splits import BUCKETS
+from dropforge_training.tables import Table
 
 
 @pytest.mark.parametrize(("rows", "folds_wanted"), [(600, 5), (3000, 3), (8000, 1)])

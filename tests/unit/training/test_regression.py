@@ -18,12 +18,15 @@ from sklearn import metrics as sk
 
 from dropforge import settings as settings_module
 from dropforge.data.schema import ROW_HASH
-from dropforge.errors import JobFailed, SettingsError
+from dropforge.errors import InvalidRequest, JobFailed, SettingsError
+from dropforge.serving.answer import answer
 from dropforge.serving.explain import EXPLAIN_FILE
 from dropforge.serving.explain import load as load_explainer
 from dropforge.serving.manifest import BundleManifest
+from dropforge.serving.options import Options
+from dropforge.serving.pointer import Active
 from dropforge.serving.predictor import Predictor, open_graph
-from dropforge_training import export, intervals, metrics, tables
+from dropforge_training import export, intervals, metrics, regression_card_html, tables
 from dropforge_training.evaluation import evaluate_numbers
 from dropforge_training.target_transform import with_transform
 
@@ -280,3 +283,48 @@ def test_a_model_of_classes_alone_is_refused(bench: Bench, table: Callable[..., 
     made = bench(frame=_prices(table, 100), kinds=KINDS, target="price", text=text)
     with pytest.raises(SettingsError, match=r"data\.task is regression"):
         made.run(made.job("ridge", upload="wrongtask"))
+
+
+def test_quantiles_are_the_ends_of_the_intervals(trained: Callable[[str], Trained]) -> None:
+    """Each by itself, in order; the median, and quantiles that no coverage ends at, are refused with those that are stated."""
+    done = trained("xgboost")
+    rows = done.predictor.predict(export.records(_plain(done.frame).iloc[:50]))
+    low, high = done.predictor.intervals(rows.feeds, 0.8)
+    np.testing.assert_array_equal(done.predictor.quantile(rows.feeds, 0.1), low)
+    np.testing.assert_array_equal(done.predictor.quantile(rows.feeds, 0.9), high)
+    assert (done.predictor.quantile(rows.feeds, 0.05) <= low).all()
+    with pytest.raises(InvalidRequest, match=r"no quantile 0\.5") as refused:
+        done.predictor.quantile(rows.feeds, 0.5)
+    assert "0.1, 0.25, 0.75, 0.9" in refused.value.fix
+
+
+@pytest.mark.parametrize("given", ["", "a", "0", "1", "0.1,", "0.1,1.5", ",".join(["0.1"] * 21)])
+def test_quantiles_that_are_none_are_refused(given: str) -> None:
+    """With an example."""
+    with pytest.raises(InvalidRequest) as refused:
+        Options.read({"quantiles": given})
+    assert refused.value.code == "quantiles_invalid"
+    assert Options.read({"quantiles": "0.1,0.9"}).quantiles == (0.1, 0.9)
+
+
+def test_an_answer_carries_the_quantiles_asked_for(trained: Callable[[str], Trained]) -> None:
+    """By name, beside the prediction."""
+    done = trained("xgboost")
+    result = done.predictor.predict([done.manifest.example])
+    active = Active("m", "1", "Production", "r", "s3://a/b", "h")
+    made = answer(active, done.predictor, result, Options(quantiles=(0.1, 0.9)), "id")
+    [one] = made["predictions"]
+    assert list(one["quantiles"]) == ["0.1", "0.9"]
+    assert one["quantiles"]["0.1"] < one["quantiles"]["0.9"]
+
+
+@pytest.mark.parametrize("coverage", intervals.COVERAGES)
+def test_the_card_says_which_coverage_so_few_rows_cannot_show(coverage: str) -> None:
+    """One row fewer than it says, and the bundle states no such interval."""
+    needed = intervals.fewest_rows(float(coverage))
+    rng = np.random.default_rng(1)
+    for rows, stated in ((needed, True), (needed - 1, False)):
+        found = intervals.limits(rng.normal(size=rows), np.ones(rows))
+        assert (coverage in found) == stated
+        words = regression_card_html._not_stated(rows)
+        assert (f"{float(coverage):.0%} (needs {needed:,})" in words) != stated

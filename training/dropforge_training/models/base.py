@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
+from sklearn.utils.validation import has_fit_parameter
 
 from dropforge.errors import SettingsError
 from dropforge.metrics import Task
@@ -30,8 +31,9 @@ class Fold:
     """Preprocessed training rows and the validation rows a trial is scored on.
 
     x, x_valid: shape [rows, features after preprocessing] (float32); y, y_valid: class codes. `positive`: code of the class
-    that a binary metric is about. Of a regression y and y_valid are numbers after `transform`. `kept`: what a candidate makes of
-    the rows once (its own matrix form), shared by all trials.
+    that a binary metric is about. Of a regression y and y_valid are numbers after `transform`. `weight`, `weight_valid`: how much
+    each row counts, shape [rows]; None: all alike. `monotone`: see Candidate.constrained; empty: no constraint. `kept`: what a
+    candidate makes of the rows once (its own matrix form), shared by all trials.
     """
 
     x: np.ndarray
@@ -40,6 +42,9 @@ class Fold:
     y_valid: np.ndarray
     positive: int = 1
     transform: str = ""
+    weight: np.ndarray | None = None
+    weight_valid: np.ndarray | None = None
+    monotone: tuple[int, ...] = ()
     kept: dict[str, Any] = field(default_factory=dict)
 
 
@@ -76,6 +81,17 @@ class Candidate(ABC):
     def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:
         """An unfitted scikit-learn classifier; of 0 classes a regressor."""
 
+    def constrained(self, estimator: Any, monotone: tuple[int, ...]) -> Any:  # noqa: ARG002 - for models that can
+        """The unfitted estimator with predictions (of a classifier: of code 1) that only rise (1) or fall (-1) with a matrix column.
+
+        monotone: one sign a column, 0 for no constraint. Raises SettingsError for a model that cannot hold to it.
+        """
+        raise SettingsError(
+            f"{type(self).__name__} cannot hold predictions to a direction, which data.monotone asks for",
+            code="monotone_model",
+            fix="remove the model, or data.monotone; xgboost, hist_gradient_boosting and random_forest can",
+        )
+
     rounds: str = ""  # the parameter of the estimator that counts boosting rounds, when `train` finds their number
 
     def first(self) -> dict[str, Any]:
@@ -99,8 +115,8 @@ class Candidate(ABC):
         watch: Watch,  # noqa: ARG002
     ) -> Trained:
         """One fit of a trial. A model fitted in rounds overrides this: it asks `watch` between rounds and stops early."""
-        fitted = self.estimator(params, seed=seed, jobs=jobs, classes=classes).fit(fold.x, fold.y)
-        return Trained(predicted(fitted, fold.x_valid))
+        unfitted = prepared(self, params, seed=seed, jobs=jobs, classes=classes, monotone=fold.monotone)
+        return Trained(predicted(weighted_fit(unfitted, fold.x, fold.y, fold.weight), fold.x_valid))
 
     def blend(self, fitted: list[Any]) -> Any:
         """One estimator that gives the mean of these, which differ in parameters and seed; `blends` tells who can.
@@ -135,6 +151,27 @@ class Candidate(ABC):
         """One column a category; dense, because some models read the zeros of a sparse matrix as missing."""
         known = [np.array(v, dtype=object) for v in cleaner.known_categories()]
         return OneHotEncoder(categories=known, handle_unknown="ignore", sparse_output=False, dtype=np.float32)
+
+
+def prepared(
+    candidate: Candidate, params: dict[str, Any], *, seed: int, jobs: int, classes: int, monotone: tuple[int, ...]
+) -> Any:
+    """The candidate's unfitted estimator, held to `monotone` where that is not empty (see Candidate.constrained)."""
+    made = candidate.estimator(params, seed=seed, jobs=jobs, classes=classes)
+    return candidate.constrained(made, monotone) if any(monotone) else made
+
+
+def weighted_fit(estimator: Any, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> Any:
+    """The estimator fitted; with sample weights where there are any. Raises SettingsError for one that takes none."""
+    if weight is None:
+        return estimator.fit(x, y)
+    if not has_fit_parameter(estimator, "sample_weight"):
+        raise SettingsError(
+            f"{type(estimator).__name__} takes no sample weights, which data.weight or training.class_weights asks for",
+            code="weight_model",
+            fix="remove the model, or the weights",
+        )
+    return estimator.fit(x, y, sample_weight=weight)
 
 
 def predicted(fitted: Any, x: Any) -> np.ndarray:

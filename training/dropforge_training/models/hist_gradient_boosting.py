@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from dropforge_training.models.base import Candidate, Fold, Score, Trained, Watch, predicted
+from dropforge_training.models.base import Candidate, Fold, Score, Trained, Watch, predicted, prepared, weighted_fit
 
 if TYPE_CHECKING:
     import optuna
@@ -55,11 +55,12 @@ class HistGradientBoosting(Candidate):
         score: Score,
         watch: Watch,
     ) -> Trained:
-        booster = self.estimator(params, seed=seed, jobs=jobs, classes=classes).set_params(warm_start=True)
+        booster = prepared(self, params, seed=seed, jobs=jobs, classes=classes, monotone=fold.monotone)
+        booster.set_params(warm_start=True)
         best, at = float("-inf"), 0
         kept = np.empty((0, max(1, classes)))
         for rounds in range(_STEP, _ROUNDS + 1, _STEP):
-            booster.set_params(max_iter=rounds).fit(fold.x, fold.y)
+            weighted_fit(booster.set_params(max_iter=rounds), fold.x, fold.y, fold.weight)
             probabilities = predicted(booster, fold.x_valid)
             value = score(probabilities)
             if value > best or not at:
@@ -67,6 +68,9 @@ class HistGradientBoosting(Candidate):
             if watch(rounds * params["learning_rate"], best) or rounds - at >= _PATIENCE * _STEP:
                 break
         return Trained(kept, at)
+
+    def constrained(self, estimator: Any, monotone: tuple[int, ...]) -> Any:
+        return estimator.set_params(monotonic_cst=list(monotone))
 
     def number_step(self) -> Any:
         return "passthrough"

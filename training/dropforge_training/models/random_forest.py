@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-from dropforge_training.models.base import Candidate, Fold, Score, Trained, Watch, predicted
+from dropforge_training.models.base import Candidate, Fold, Score, Trained, Watch, predicted, prepared, weighted_fit
 
 if TYPE_CHECKING:
     import optuna
@@ -37,6 +37,9 @@ class RandomForest(Candidate):
         kind = RandomForestClassifier if classes else RandomForestRegressor
         return kind(**params, random_state=seed, n_jobs=jobs)
 
+    def constrained(self, estimator: Any, monotone: tuple[int, ...]) -> Any:
+        return estimator.set_params(monotonic_cst=list(monotone))
+
     def train(
         self,
         params: dict[str, Any],
@@ -50,10 +53,11 @@ class RandomForest(Candidate):
         watch: Watch,
     ) -> Trained:
         wanted = int(params["n_estimators"])
-        forest = self.estimator({**params, "n_estimators": 0}, seed=seed, jobs=jobs, classes=classes)
+        none = {**params, "n_estimators": 0}
+        forest = prepared(self, none, seed=seed, jobs=jobs, classes=classes, monotone=fold.monotone)
         forest.set_params(warm_start=True)
         for trees in [*range(_STEP, wanted, _STEP), wanted]:
-            forest.set_params(n_estimators=trees).fit(fold.x, fold.y)
+            weighted_fit(forest.set_params(n_estimators=trees), fold.x, fold.y, fold.weight)
             if trees < wanted and watch(trees / _STEP, score(predicted(forest, fold.x_valid))):
                 return Trained(predicted(forest, fold.x_valid), trees)  # all trees would take the last fit longer, too
         return Trained(predicted(forest, fold.x_valid))

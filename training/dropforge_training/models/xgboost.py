@@ -86,6 +86,8 @@ class XGBoost(Candidate):
             given["eval_metric"] = name
         if classes > 2:
             given["num_class"] = classes
+        if fold.monotone:
+            given["monotone_constraints"] = str(fold.monotone)
         limit = int(given.pop("n_estimators", _ROUNDS))
         ear = _Ear(watch, name, 1.0 if larger else -1.0, float(params.get("learning_rate", 0.3)))
         booster = xgboost.train(
@@ -101,6 +103,9 @@ class XGBoost(Candidate):
         if classes == 2:
             p = np.column_stack([1 - p, p])
         return Trained(p if classes else p.reshape(-1, 1), ear.best_round + 1)
+
+    def constrained(self, estimator: Any, monotone: tuple[int, ...]) -> Any:
+        return estimator.set_params(monotone_constraints=str(monotone))
 
     def number_step(self) -> Any:
         return "passthrough"
@@ -144,6 +149,8 @@ def _objective(classes: int) -> str:
 def _matrices(fold: Fold) -> tuple[Any, Any]:
     """Quantised once for a fold: binning costs as much as dozens of rounds."""
     if "rows" not in fold.kept:
-        fold.kept["rows"] = xgboost.QuantileDMatrix(fold.x, fold.y)
-        fold.kept["valid"] = xgboost.QuantileDMatrix(fold.x_valid, fold.y_valid, ref=fold.kept["rows"])
+        fold.kept["rows"] = xgboost.QuantileDMatrix(fold.x, fold.y, weight=fold.weight)
+        fold.kept["valid"] = xgboost.QuantileDMatrix(
+            fold.x_valid, fold.y_valid, weight=fold.weight_valid, ref=fold.kept["rows"]
+        )
     return fold.kept["rows"], fold.kept["valid"]

@@ -49,6 +49,11 @@ _COVERAGE = Parameter(
     {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
     "adds the labels that cannot be ruled out at this confidence; /model_info says which the model states",
 )
+_QUANTILES = Parameter(
+    "quantiles",
+    {"type": "string", "pattern": r"^[0-9.]+(,[0-9.]+){0,19}$"},
+    "of a regression: adds these quantiles (0.1,0.9); those at the ends of the coverages that the model states",
+)
 _EXPLAIN = Parameter("explain", {"type": "boolean"}, "adds what each feature contributed; at most 50 rows")
 _PAGE = (
     Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 200}, "uploads of a page; 50"),
@@ -60,11 +65,12 @@ _BOTH = ("application/json", "text/csv")
 ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "POST", "/predict", "predictions", "Predict rows with the active model", p.PredictAnswer, p.PredictRequest,
-        media=_BOTH, query=(_MODEL, _ALIAS, _COVERAGE, _EXPLAIN), refuses=_PREDICTING,
+        media=_BOTH, query=(_MODEL, _ALIAS, _COVERAGE, _QUANTILES, _EXPLAIN), refuses=_PREDICTING,
     ),
     Route(
         "POST", "/invocations", "predictions", "The same as MLflow's scoring server and SageMaker speak it",
-        p.InvocationsAnswer, p.PredictRequest, media=_BOTH, query=(_MODEL, _ALIAS, _COVERAGE, _EXPLAIN), refuses=_PREDICTING,
+        p.InvocationsAnswer, p.PredictRequest, media=_BOTH, query=(_MODEL, _ALIAS, _COVERAGE, _QUANTILES, _EXPLAIN),
+        refuses=_PREDICTING,
         details="The word NaN in the body is read as null, because MLflow's client writes it for missing cells.",
     ),
     Route("GET", "/ping", "predictions", "Whether a model is loaded", p.Ping, refuses=(409,)),

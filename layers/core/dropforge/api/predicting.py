@@ -96,9 +96,11 @@ def _model_ready(service: PredictService, request: http.Request) -> http.Respons
 
 def _infer(service: PredictService, request: http.Request) -> http.Response:
     asked = _named(request)
-    if asked.explain or asked.coverage:
+    if asked.explain or asked.coverage or asked.quantiles:
         raise InvalidRequest(
-            "explain and coverage have no place in this protocol", code="parameter_invalid", fix="ask POST /predict"
+            "explain, coverage and quantiles have no place in this protocol",
+            code="parameter_invalid",
+            fix="ask POST /predict",
         )
     chosen = service.chosen(asked)
     body: Any = binary_tensors.read(request.headers, request.body, chosen[0].max_body_bytes)

@@ -124,6 +124,9 @@ class OneNumber(Shape):
 
     prediction: float
     interval: Interval | None = None
+    quantiles: dict[str, float] | None = Field(
+        None, description="by quantile the number that is not exceeded with this probability"
+    )
     explanation: Explained | None = None
 
 
@@ -141,6 +144,7 @@ class InvocationsAnswer(Shape):
     probabilities: list[dict[str, Share]] | None = Field(None, description="of a classification")
     prediction_set: list[PredictionSet] | None = None
     interval: list[Interval] | None = Field(None, description="of a regression")
+    quantiles: list[dict[str, float]] | None = Field(None, description="of a regression")
     explanation: list[Explained] | None = None
     model: Identity
     threshold: Share | None

@@ -137,6 +137,9 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
     notes = list(text.notes)
     header, unnamed = named(header)
     notes += unnamed
+    if data.csv.duplicate_names == "number":
+        header, repeated = numbered(header)
+        notes += repeated
     _check_header(header, data.limits)
     if text.quotes % 2 and (line := scan.unclosed_quote_line(text.path, delimiter)):
         raise RejectedUpload(
@@ -186,6 +189,21 @@ def named(header: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
     return names, notes
 
 
+def numbered(header: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The header with a number behind each name that stands in it already (size, size_2), and what was done as notes."""
+    names, notes, taken = list[str](), list[tuple[str, str]](), {c.lower() for c in header}
+    seen: set[str] = set()
+    for place, given in enumerate(header, 1):
+        called, number = given, 2
+        while (given and called.lower() in seen) or (called != given and called.lower() in taken):
+            called, number = f"{given}_{number}", number + 1
+        if called != given:
+            notes.append(("duplicate_name", f"the header names {given!r} twice; column {place} is called {called}"))
+        seen.add(called.lower())
+        names.append(called)
+    return names, notes
+
+
 def _check_rows(text: scan.TextFacts, data: DataSettings) -> None:
     """Before anything is read into memory: a small gzip file may hold a hundred million lines."""
     rows = scan.lines_with_text(text.path) - (not data.csv.columns)
@@ -220,7 +238,7 @@ def _check_header(header: list[str], limits: Limits) -> None:
             raise RejectedUpload(
                 f"the header names {c!r} {said} (again as column {i})",
                 code="duplicate_header",
-                fix="give every column its own name",
+                fix="give every column its own name, or set data.csv.duplicate_names: number",
             )
         seen[c.lower()] = c
     if ROW_HASH in seen:

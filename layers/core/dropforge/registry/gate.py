@@ -20,8 +20,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dropforge import metrics
 from dropforge.messages import JobResult
-from dropforge.metrics import METRICS, sign
+from dropforge.metrics import sign
 from dropforge.settings import PromotionSettings
 
 Verdict = Literal["better", "not_better", "no_model_served", "not_comparable", "no_metric"]
@@ -164,7 +165,8 @@ def _untested(
 
 def _tolerated(part: Mapping[str, Any], rule: PromotionSettings) -> float:
     """What a slice may lose, in units of the metric: of an error in units of the target a fraction of the served model's."""
-    in_units = METRICS[rule.metric].in_target_units
+    known = metrics.of(rule.metric)
+    in_units = known is not None and known.in_target_units
     return rule.maximum_slice_loss * (abs(float(part["served"])) if in_units else 1.0)
 
 

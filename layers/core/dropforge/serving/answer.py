@@ -28,7 +28,9 @@ def answer(
     predictions = _numbers(result) if manifest.regression else _classes(manifest.classes, result)
     if options.coverage and manifest.regression:
         _add_intervals(predictions, predictor, result, options.coverage)
-    elif options.coverage:
+    if options.quantiles:
+        _add_quantiles(predictions, predictor, result, options.quantiles)
+    if options.coverage and not manifest.regression:
         _add_sets(predictions, result.probabilities, predictor, options.coverage)
     return {
         "predictions": predictions,
@@ -56,6 +58,14 @@ def _add_intervals(
     low, high = predictor.intervals(result.feeds, coverage)
     for prediction, lower, upper in zip(predictions, low.tolist(), high.tolist(), strict=True):
         prediction["interval"] = {"coverage": coverage, "low": lower, "high": upper}
+
+
+def _add_quantiles(
+    predictions: list[dict[str, Any]], predictor: Predictor, result: Prediction, quantiles: tuple[float, ...]
+) -> None:
+    columns = {f"{q:g}": predictor.quantile(result.feeds, q).tolist() for q in quantiles}
+    for row, prediction in enumerate(predictions):
+        prediction["quantiles"] = {q: values[row] for q, values in columns.items()}
 
 
 def _add_sets(

@@ -16,7 +16,8 @@ import numpy as np
 
 from dropforge.data.values import FLOAT32_MAX
 from dropforge.errors import InvalidRequest
-from dropforge.serving.manifest import Feature
+from dropforge.serving import derived as computed
+from dropforge.serving.manifest import Derived, Feature
 from dropforge.serving.predictor import Predictor, is_text, not_of_kind
 from dropforge.serving.steps import shape_numbers
 
@@ -103,11 +104,26 @@ def _read(predictor: Predictor, columns: Mapping[str, Values]) -> _Read:
     read = _Read({}, {}, Counter())
     for tensor in predictor.manifest.inputs:
         for name in tensor.features:
-            if is_text(tensor):
+            derived = predictor.derived(name)
+            if derived is not None:
+                # Beside the features: rows that float32 rounds to one date may differ in its hour.
+                read.values[name] = _derived(predictor, derived, [features[s] for s in derived.sources], columns)
+            elif is_text(tensor):
                 read.tokens[name], read.values[name] = _texts(predictor, features[name], columns[name], read.warnings)
             else:
                 read.values[name] = _numbers(predictor, features[name], columns[name], read.warnings)
     return read
+
+
+def _derived(
+    predictor: Predictor, derived: Derived, sources: Sequence[Feature], columns: Mapping[str, Values]
+) -> np.ndarray:
+    """A computed column, float32, shape [rows]."""
+    if sources[0].kind == "datetime":
+        return computed.of_dates(derived, {f.name: _doubles(predictor, f, columns[f.name]) for f in sources})
+    distinct, codes, first = _coded(columns[sources[0].name])
+    texts = [predictor.plain_text(sources[0], v) if first[i] < len(codes) else "" for i, v in enumerate(distinct)]
+    return np.asarray(computed.of_texts(derived, texts)[codes])
 
 
 def _distinct(read: _Read, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -140,14 +156,7 @@ def _bits(column: np.ndarray) -> np.ndarray:
 
 
 def _numbers(predictor: Predictor, feature: Feature, values: Values, warnings: Counter[tuple[str, str]]) -> np.ndarray:
-    wide = _wide(feature, values)
-    if wide is None:
-        distinct, codes, first = _coded(values)
-        read = np.full(len(distinct), np.nan)
-        for i, value in enumerate(distinct):
-            if first[i] < len(codes):
-                read[i] = predictor.number(feature, value, int(first[i]))
-        wide = read[codes]
+    wide = _doubles(predictor, feature, values)
     beyond = np.abs(wide) > FLOAT32_MAX
     if beyond.any():
         row = int(np.argmax(beyond))
@@ -165,6 +174,19 @@ def _numbers(predictor: Predictor, feature: Feature, values: Values, warnings: C
     if feature.log or feature.low is not None or feature.high is not None:
         return shape_numbers(wide, feature.low, feature.high, log=feature.log)
     return wide.astype(np.float32)
+
+
+def _doubles(predictor: Predictor, feature: Feature, values: Values) -> np.ndarray:
+    """Every value in double precision, NaN where missing; shape [rows]. Raises InvalidRequest as the predictor does."""
+    wide = _wide(feature, values)
+    if wide is not None:
+        return wide
+    distinct, codes, first = _coded(values)
+    read = np.full(len(distinct), np.nan)
+    for i, value in enumerate(distinct):
+        if first[i] < len(codes):
+            read[i] = predictor.number(feature, value, int(first[i]))
+    return np.asarray(read[codes])
 
 
 def _wide(feature: Feature, values: Values) -> np.ndarray | None:

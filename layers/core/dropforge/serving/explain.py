@@ -82,17 +82,17 @@ class Encoder:
         self._fill, self._center, self._scale = fill, center, scale
         self._numbers = next((i for i in manifest.inputs if i.dtype != "string"), None)
         self._texts = next((i for i in manifest.inputs if i.dtype == "string"), None)
-        names = [*(self._numbers.features if self._numbers else ())]
-        feature_of = list(range(len(names)))
+        # A part of a date, a category's mean, a phrase belong to the column they come from; days between two dates to neither.
+        origin = {d.name: d.sources[0] for d in manifest.derived if len(d.sources) == 1}
+        column_of = [origin.get(n, n) for n in (self._numbers.features if self._numbers else ())]
         kinds = {f.name: f for f in manifest.features}
         self._codes: list[dict[str, int]] = []
         for name in self._texts.features if self._texts else ():
             known = (*kinds[name].categories, manifest.missing_token)
-            self._codes.append({c: len(feature_of) + i for i, c in enumerate(known)})
-            feature_of += [len(names)] * len(known)
-            names.append(name)
-        self.features = tuple(names)
-        self.feature_of = np.array(feature_of, dtype=np.int64)
+            self._codes.append({c: len(column_of) + i for i, c in enumerate(known)})
+            column_of += [name] * len(known)
+        self.features = tuple(dict.fromkeys(column_of))
+        self.feature_of = np.array([self.features.index(n) for n in column_of], dtype=np.int64)
 
     def matrix(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
         """float32, shape [rows, columns]."""

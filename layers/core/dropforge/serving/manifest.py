@@ -51,6 +51,18 @@ class GraphInput:
 
 
 @dataclass(frozen=True, slots=True)
+class Derived:
+    """A column of the graph's numbers that is computed from features (dropforge.serving.derived)."""
+
+    name: str
+    part: str  # hour, weekday, month, day_of_year or elapsed of dates; target_mean or phrase of a text
+    sources: tuple[str, ...]  # features; of elapsed the earlier one first
+    means: dict[str, float] = field(default_factory=dict)  # of target_mean, by category
+    default: float = 0.0  # of a category that training did not see
+    phrase: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """What dropforge.serving.calibration does to the graph's probabilities."""
 
@@ -61,6 +73,23 @@ class Calibration:
     knots: tuple[
         tuple[tuple[float, ...], tuple[float, ...]], ...
     ] = ()  # (from, to), rising; one pair a class, binary: one
+
+
+@dataclass(frozen=True, slots=True)
+class HoldoutRule:
+    """Which rows the model was not trained on (dropforge_training.splits). `by`: random, time or group.
+
+    random: hashes below the manifest's holdout_share; time: rows whose `column` is `start` (seconds since 1970-01-01, or the
+    column's own numbers) or later; group: rows whose group's hash is below `limit`.
+    """
+
+    by: str = "random"
+    column: str = ""
+    start: float = 0.0
+    limit: int = 0
+
+
+RANDOM: Final = HoldoutRule()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +153,8 @@ class BundleManifest:
     moved_rows: tuple[
         int, ...
     ] = ()  # hashes below that share which it was trained on all the same, to have every class
+    split: HoldoutRule = RANDOM
+    derived: tuple[Derived, ...] = ()  # their names stand among the columns of `inputs`
     calibration: Calibration | None = None  # applied to the graph's output; None: it is served as it is
     python: PythonModel | None = None  # `serve: python` in settings.yaml; None: the bundle has a graph
     regression: Regression | None = None  # None: the target is a class
@@ -168,6 +199,8 @@ class BundleManifest:
             value["conformal"] = {k: tuple(v) for k, v in value.get("conformal", {}).items()}
             value["conformal_rows"] = tuple(value.get("conformal_rows", ()))
             value["moved_rows"] = tuple(value.get("moved_rows", ()))
+            value["derived"] = tuple(Derived(**{**d, "sources": tuple(d["sources"])}) for d in value.get("derived", ()))
+            value["split"] = HoldoutRule(**value.get("split", {}))
             value["calibration"] = _calibration(value.get("calibration"))
             value["python"] = PythonModel(**value["python"]) if value.get("python") else None
             value["regression"] = _regression(value.get("regression"))

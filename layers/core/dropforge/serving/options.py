@@ -11,7 +11,8 @@ from dropforge.errors import InvalidRequest
 
 _NAME = re.compile(r"[A-Za-z][\w.-]{0,127}")
 _FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
-PARAMETERS: Final = ("model", "alias", "coverage", "explain")
+PARAMETERS: Final = ("model", "alias", "coverage", "quantiles", "explain")
+_MOST_QUANTILES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Options:
     alias: str = ""
     coverage: float = 0.0
     explain: bool = False
+    quantiles: tuple[float, ...] = ()  # of a regression
 
     @classmethod
     def read(cls, query: Mapping[str, str]) -> Options:
@@ -35,7 +37,9 @@ class Options:
                 code="parameter_unknown",
                 fix=f"known are {', '.join(PARAMETERS)}",
             )
-        return cls(_name(query, "model"), _name(query, "alias"), _coverage(query), _flag(query, "explain"))
+        return cls(
+            _name(query, "model"), _name(query, "alias"), _coverage(query), _flag(query, "explain"), _quantiles(query)
+        )
 
 
 DEFAULT: Final = Options()
@@ -70,6 +74,22 @@ def _coverage(query: Mapping[str, str]) -> float:
             fix="a number between 0 and 1: 0.9",
         )
     return share
+
+
+def _quantiles(query: Mapping[str, str]) -> tuple[float, ...]:
+    if "quantiles" not in query:
+        return ()
+    try:
+        given = tuple(float(q) for q in query["quantiles"].split(",", _MOST_QUANTILES + 1))
+    except ValueError:
+        given = ()
+    if not given or len(given) > _MOST_QUANTILES or not all(0 < q < 1 for q in given):
+        raise InvalidRequest(
+            f"quantiles {query['quantiles'][:60]!r} are not numbers between 0 and 1",
+            code="quantiles_invalid",
+            fix=f"at most {_MOST_QUANTILES} numbers with commas between them: 0.1,0.9",
+        )
+    return given
 
 
 def _flag(query: Mapping[str, str], key: str) -> bool:

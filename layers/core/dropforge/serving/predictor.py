@@ -17,9 +17,10 @@ import numpy as np
 from dropforge.data import values
 from dropforge.environment import Environment
 from dropforge.errors import BundleRejected, InvalidRequest
+from dropforge.serving import derived as computed
 from dropforge.serving import regression
 from dropforge.serving.calibration import calibrate
-from dropforge.serving.manifest import BundleManifest, Feature, GraphInput
+from dropforge.serving.manifest import BundleManifest, Derived, Feature, GraphInput
 from dropforge.serving.steps import number_text, shape_numbers
 
 
@@ -48,6 +49,9 @@ class Predictor:
         self._features = {f.name: f for f in manifest.features}
         self._known = {f.name: frozenset(f.categories) for f in manifest.features}
         self._missing = {f.name: frozenset(("", *f.missing_markers)) for f in manifest.features}
+        self._derived = {d.name: d for d in manifest.derived}
+        self._encoded = {d.sources[0]: d.means for d in manifest.derived if d.part == "target_mean"}
+        self._names = {n: known | self._encoded.get(n, {}).keys() for n, known in self._known.items()}
         # A graph gets what the first step would make of a value; a pipeline does that step itself.
         self.raw = manifest.python is not None
         self.read_text = self.given_text if self.raw else self.text
@@ -74,6 +78,9 @@ class Predictor:
                 (len(records), len(tensor.features)), dtype=object if text else self.number_dtype
             )
             for k, name in enumerate(tensor.features):
+                if name in self._derived:
+                    table[:, k] = self._derive(self._derived[name], records)
+                    continue
                 feature = self._features[name]
                 read = self.read_text if text else self._number
                 for i, record in enumerate(records):
@@ -88,6 +95,27 @@ class Predictor:
             return Prediction(decided, probabilities, warnings, feeds)
         classes = self.manifest.classes
         return Prediction([classes[i] for i in decided], probabilities, warnings, feeds)
+
+    def _derive(self, derived: Derived, records: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """A computed column, float32, shape [rows]."""
+        sources = [self._features[s] for s in derived.sources]
+        if sources[0].kind == "datetime":
+            days = {f.name: np.array([self.number(f, r[f.name], i) for i, r in enumerate(records)]) for f in sources}
+            return computed.of_dates(derived, days)
+        return computed.of_texts(derived, [self.plain_text(sources[0], r[sources[0].name]) for r in records])
+
+    def derived(self, name: str) -> Derived | None:
+        """How the column `name` of the graph is computed; None for a feature."""
+        return self._derived.get(name)
+
+    def plain_text(self, feature: Feature, value: Any) -> str:
+        """The text as training read it before rare categories became missing; the missing token for a missing one."""
+        if feature.cast == "category" and value is not None and not isinstance(value, bool):
+            value = number_text(value)
+        text = category_text(value, self._names[feature.name], feature.merge)
+        text = feature.merge.get(text, text)
+        missing = text in self._missing[feature.name] or text.lower() == "nan"
+        return self.manifest.missing_token if missing else text
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
         """Calibrated probabilities of shape [rows, classes] for the graph's inputs by name; of a regression numbers [rows, 1]."""
@@ -110,6 +138,30 @@ class Predictor:
         assert rule is not None  # noqa: S101 - without one `stated` raises
         output = self.raw_run(feeds).reshape(-1)
         return regression.interval(rule, output, self.widths(feeds, len(output)), limits)
+
+    def quantile(self, feeds: Mapping[str, np.ndarray], quantile: float) -> np.ndarray:
+        """The number below which a regression's true number lies with this probability, shape [rows].
+
+        It is the end of the interval whose side leaves out as much: the lower one for less than a half, else the upper one.
+        Raises InvalidRequest for a quantile that no stated coverage has an end for, and for a model of classes.
+        """
+        rule = self.manifest.regression
+        if rule is None:
+            raise InvalidRequest(
+                "the model predicts classes, which have no quantiles",
+                code="quantiles_of_classes",
+                fix="ask for coverage",
+            )
+        known = sorted({q for c in rule.intervals for q in (0.5 - float(c) / 2, 0.5 + float(c) / 2)})
+        if not any(abs(q - quantile) < 1e-9 for q in known):
+            shown = ", ".join(f"{q:g}" for q in known)
+            raise InvalidRequest(
+                f"the model states no quantile {quantile:g}",
+                code="quantile_unknown",
+                fix=f"ask for {shown}" if known else "train again: this version states none",
+            )
+        low, high = self.intervals(feeds, abs(2 * quantile - 1))
+        return low if quantile < 0.5 else high
 
     def widths(self, feeds: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
         """Of a regression: how uncertain each row is beside the others, shape [rows], in units of the transformed target."""
@@ -205,6 +257,8 @@ class Predictor:
         if text in self._missing[feature.name] or text.lower() == "nan":
             warnings.append({"code": "missing", "row": row, "field": feature.name, "message": "treated as missing"})
             return token
+        if text in self._encoded.get(feature.name, ()):
+            return feature.unseen or token  # too rare for a column of its own, but its mean is known
         told = f"{text!r} was not seen in training; treated as {feature.unseen or 'missing'}"
         warnings.append({"code": "unseen_category", "row": row, "field": feature.name, "message": told})
         return feature.unseen or token
