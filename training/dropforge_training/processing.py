@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.preprocessing import TargetEncoder
 
 from dropforge.serving import derived as computed
@@ -94,8 +95,9 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
     def _means(self, x: pd.DataFrame, derived: Derived, y: Any) -> tuple[dict[str, Any], np.ndarray]:
         """Means by category with the one of all rows, and the values of these rows out of fold, float32 (Micci-Barreca 2001)."""
         texts = self._texts(x[derived.sources[0]], derived.sources[0]).astype(object)[:, None]
-        kind = "continuous" if np.asarray(y).dtype.kind == "f" else "binary"
-        encoder = TargetEncoder(target_type=kind, random_state=0)
+        number = np.asarray(y).dtype.kind == "f"
+        folds = (KFold if number else StratifiedKFold)(5, shuffle=True, random_state=0)
+        encoder = TargetEncoder(target_type="continuous" if number else "binary", cv=folds)
         outside = np.asarray(encoder.fit_transform(texts, y), dtype=np.float64)[:, 0]
         means = dict(zip(encoder.categories_[0].tolist(), encoder.encodings_[0].tolist(), strict=True))
         return {"means": means, "default": float(encoder.target_mean_)}, outside.astype(np.float32)

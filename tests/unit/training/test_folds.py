@@ -54,7 +54,7 @@ def test_copies_of_a_row_share_a_fold_at_every_size(rows: int, number: int) -> N
     """No row that a trial is fitted on is scored as well, and every fold has each class in its share."""
     hashes = np.repeat(_hashes(rows // 2), 2)
     y = (np.arange(rows) // 2 % 10 == 0).astype(int)
-    split = list(folds._split(_table(hashes, y), seed=1))
+    split = folds.sides(_table(hashes, y), 2, seed=1)
     assert len(split) == number
     for fit, valid in split:
         assert not np.isin(hashes[valid], hashes[fit]).any()
