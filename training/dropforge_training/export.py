@@ -287,7 +287,7 @@ def records(x: Any) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    if value is None or value != value:  # noqa: PLR0124 - NaN and NaT
+    if value is None or value is pd.NA or value != value:  # noqa: PLR0124 - NaN and NaT
         return None
     if hasattr(value, "isoformat"):
         return value.isoformat()

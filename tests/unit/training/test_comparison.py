@@ -10,7 +10,7 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from dropforge.metrics import METRICS as KNOWN
-from dropforge.settings import Metric
+from dropforge.settings import MetricName
 from dropforge_training import comparison, evaluation, metrics
 from dropforge_training.metrics import Rows
 
@@ -63,7 +63,7 @@ def test_f1_of_a_slice_without_a_class_is_scikit_learns() -> None:
 def test_every_metric_of_the_settings_has_one_definition() -> None:
     """What settings.yaml may name is computed, and its direction is known."""
     tuned = {*metrics.TUNED, *metrics.TUNED_REGRESSION}
-    assert tuned == set(get_args(Metric))
+    assert tuned == set(get_args(MetricName))
     assert tuned <= set(KNOWN)
 
 

@@ -11,13 +11,15 @@ import pandas as pd
 import pytest
 
 from dropforge import settings as settings_module
+from dropforge.data.schema import ROW_HASH
 from dropforge.serving.manifest import BundleManifest, Feature
 from dropforge.serving.pointer import Active
 from dropforge.serving.predictor import Prediction
 from dropforge_local.memory import MemoryStore
 from dropforge_training import served
 from dropforge_training.metrics import Rows
-from dropforge_training.tables import BUCKETS, Table, TrainingData
+from dropforge_training.splits import BUCKETS
+from dropforge_training.tables import Table, TrainingData
 
 SETTINGS = settings_module.load(
     "project: demo\ndata: {target: y}\ntraining: {holdout_share: 0.2}\nmodels: [{name: m, class: 'a.b:C'}]\n"
@@ -43,7 +45,7 @@ def _score(monkeypatch: pytest.MonkeyPatch, share: float, moved: tuple[int, ...]
     x = pd.DataFrame({"x": [0.1, 0.9, 0.8, 0.2, 0.7]})
     heldout = Table(x, np.array([0, 1, 1, 0, 1]), HASHES)
     data = TrainingData(
-        heldout, heldout, ["no", "yes"], "yes", (), 0, 5, {}, pd.DataFrame(index=range(5)), heldout_raw=x
+        heldout, heldout, ["no", "yes"], "yes", (), 0, 5, {}, pd.DataFrame(index=range(5)), heldout_raw=x.assign(**{ROW_HASH: HASHES})
     )  # fmt: skip
     active = Active("p-m", "1", "Production", "r", "s3://b/k", "0")
     monkeypatch.setattr(served, "ActivePointer", lambda *_: SimpleNamespace(read=lambda: (active, "etag")))
