@@ -89,6 +89,11 @@ verify-aws: .venv/.dev .venv-sam/.ready .venv-checkov/.ready .ci/tools/asl/node_
 	@$(SAM) build $(SAM_BUILD)
 	@$(BIN)/python .ci/verify_aws.py
 
+.PHONY: walk-deploy
+walk-deploy: .venv/.dev .venv-sam/.ready ## Record the first deploy on an emulator with nothing in it; writes docs/deploy-walk.md
+	@$(SAM) build $(SAM_BUILD)
+	@$(BIN)/python .ci/walk_deploy.py
+
 permissions: .venv/.dev ## Measure what each role may do on the local cloud; writes docs/permissions.md
 	@$(BIN)/python .ci/permissions.py
 

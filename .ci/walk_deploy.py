@@ -97,6 +97,8 @@ def page(recorded: str, config: Config) -> str:
     """The recording between its explanation and its end. Ports, ids and times differ from run to run and are left as they were."""
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", recorded).replace(config.endpoint, "http://127.0.0.1:4566")
     lines = [re.sub(r".*\r", "", line).rstrip() for line in text.splitlines()]
+    # Of the progress of an upload, which a terminal overwrites, the end alone.
+    lines = [line for line in lines if "Uploading to" not in line or "(100.00%)" in line]
     body = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
     return f"""<!-- made by `make walk-deploy`: nothing here is edited by hand -->
 # The first deploy, word for word
