@@ -67,7 +67,7 @@ def _lines(page: Path) -> list[str]:
     shown = [line.strip() for line in text.splitlines() if line.startswith("    ")]
     shown += [line for block in re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S) for line in block.splitlines()]
     shown += re.findall(r"`(dropforge [^`\n]+)`", text)
-    return [m.group(0) for line in shown for m in re.finditer(r"(?<![=\w/.-])dropforge [a-z-]+[^#&|;]*", line)]
+    return [m.group(0) for line in shown for m in re.finditer(r"(?<![=\w/.-])dropforge [a-z-]+[^#&|;`]*", line)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -16,7 +16,7 @@ from dropforge.clock import now
 from dropforge.data.datasets import Datasets, Entry
 from dropforge.data.manifest import DatasetManifest, Part
 from dropforge.data.schema import Schema
-from dropforge.errors import Unavailable
+from dropforge.errors import Conflict, Unavailable
 from dropforge.messages import TrainingRequest
 from dropforge.steps import trigger
 from dropforge.steps.recovery import RecoveryPorts, recover
@@ -66,9 +66,11 @@ class World:
         self.datasets.accept(Entry(dataset_id=dataset_id, upload_id=upload_id, accepted_at=now(), part=part))
         if self.book.get(upload_id).state != "received":
             return self.book.get(upload_id)
-        record = self.book.advance(
-            upload_id, "analysed", dataset_id=dataset_id, run_id=run.run_id, rows_in=rows, rows_used=rows
-        )
+        facts: dict[str, Any] = {"dataset_id": dataset_id, "run_id": run.run_id, "rows_in": rows, "rows_used": rows}
+        try:
+            record = self.book.advance(upload_id, "analysed", **facts)
+        except Conflict:  # another delivery of the same event was quicker
+            return self.book.get(upload_id)
         settings, uri = settings_store.in_force(self.store, "data")
         return trigger.accepted(record, settings, uri, self.ports)
 
