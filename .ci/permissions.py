@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 
 from dropforge_local import cloud, deploy
 from dropforge_local.layout import REGION, Config
-from dropforge_local.rooms import ROOMS
+from dropforge_local.prefixes import PREFIXES
 
 ROOT = Path(__file__).parents[1]
 DENIED = {"AccessDenied", "AccessDeniedException"}
@@ -56,12 +56,12 @@ def main() -> int:
 def roles(config: Config, outputs: dict[str, str]) -> dict[str, str]:
     """Name → ARN, of everything that acts: each function and the training role."""
     functions = deploy.client(config, "lambda")
-    found = {
+    matches = {
         key.removesuffix("Function"): functions.get_function_configuration(FunctionName=name)["Role"]
         for key, name in outputs.items()
         if key.endswith("Function")
     }
-    return {**found, "Training": outputs["TrainingRoleArn"]}
+    return {**matches, "Training": outputs["TrainingRoleArn"]}
 
 
 def table(config: Config) -> str:
@@ -78,12 +78,12 @@ def table(config: Config) -> str:
 
 def probes(config: Config, outputs: dict[str, str]) -> list[Probe]:
     buckets = {"data": config.data_bucket, "artifacts": config.artifact_bucket}
-    found: list[Probe] = []
-    for kind, rooms in ROOMS.items():
+    matches: list[Probe] = []
+    for kind, rooms in PREFIXES.items():
         name = buckets[kind]
         for room in rooms:
             deploy.client(config, "s3").put_object(Bucket=name, Key=f"{room}/probe", Body=b"x")
-            found += [
+            matches += [
                 (
                     "s3:GetObject",
                     f"{kind}/{room}/",
@@ -100,12 +100,12 @@ def probes(config: Config, outputs: dict[str, str]) -> list[Probe]:
                     lambda c, b=name, r=room: c("s3").delete_object(Bucket=b, Key=f"{r}/none"),
                 ),
             ]
-        found.append(("s3:ListBucket", kind, lambda c, b=name: c("s3").list_objects_v2(Bucket=b, MaxKeys=1)))
+        matches.append(("s3:ListBucket", kind, lambda c, b=name: c("s3").list_objects_v2(Bucket=b, MaxKeys=1)))
     queue, machine, function = outputs["TrainingQueueUrl"], outputs["StateMachineArn"], outputs["PredictFunction"]
     group, other = config.training_log_group, f"/dropforge/{config.project}/predict"
     execution = machine.replace(":stateMachine:", ":execution:") + ":none"
     stream = lambda c, g: c("logs").create_log_stream(logGroupName=g, logStreamName=str(uuid.uuid4()))  # noqa: E731 - one call
-    found += [
+    matches += [
         ("s3:ListAllMyBuckets", "account", lambda c: c("s3").list_buckets()),
         ("sqs:ReceiveMessage", "training queue", lambda c: c("sqs").receive_message(QueueUrl=queue)),
         ("sqs:SendMessage", "training queue", lambda c: c("sqs").send_message(QueueUrl=queue, MessageBody="{}")),
@@ -123,7 +123,7 @@ def probes(config: Config, outputs: dict[str, str]) -> list[Probe]:
         ("secretsmanager:GetSecretValue", "any", lambda c: c("secretsmanager").get_secret_value(SecretId="probe")),
         ("cloudformation:DeleteStack", "the stack", lambda c: c("cloudformation").delete_stack(StackName=config.stack)),
     ]  # fmt: skip
-    return found
+    return matches
 
 
 def simulated(config: Config) -> str:
@@ -176,7 +176,7 @@ def simulated(config: Config) -> str:
         ("FrontendRole", "execute-api:Invoke", api + "GET/quarantine/0123", True),
         ("FrontendRole", "execute-api:Invoke", api + "GET/quarantine", False),
         ("FrontendRole", "execute-api:Invoke", api + "GET/docs", False),
-        ("FrontendRole", "execute-api:Invoke", api.replace(outputs["ApiId"], "another") + "GET/ledger", False),
+        ("FrontendRole", "execute-api:Invoke", api.replace(outputs["ApiId"], "another") + "GET/history", False),
         ("FrontendRole", "s3:GetObject", f"arn:aws:s3:::{outputs['DataBucket']}/quarantine/x", False),
     ]
     lines = ["| role | action | on | decision |", "|---|---|---|---|"]

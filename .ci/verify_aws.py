@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from dropforge.errors import PermanentError
-from dropforge_cli.destroy import empty, remains
+from dropforge_cli.commands.destroy import empty, remains
+from dropforge_cli.commands.models import label
+from dropforge_cli.commands.uploads import follow_upload, put
 from dropforge_cli.example_data import fetch
-from dropforge_cli.models import label
 from dropforge_cli.target import HOME_VARIABLE, Target
-from dropforge_cli.uploads import follow_upload, put
 from dropforge_local import cloud, containers
 from dropforge_local.layout import FARGATE, REGION, Config
 from dropforge_local.packaging import load_template
@@ -132,10 +132,10 @@ def _free_ports(count: int) -> list[int]:
     probes = [socket.socket() for _ in range(count)]
     for probe in probes:
         probe.bind(("127.0.0.1", 0))
-    found = [int(p.getsockname()[1]) for p in probes]
+    matches = [int(p.getsockname()[1]) for p in probes]
     for probe in probes:
         probe.close()
-    return found
+    return matches
 
 
 def _say(what: str, seconds: float) -> None:

@@ -28,10 +28,10 @@ _BLOCK = re.compile(r"^## Your own table\n+```\n(.*?)^```$", re.MULTILINE | re.D
 
 def commands(text: str) -> list[str]:
     """Each line of the README's block, without its remark."""
-    found = _BLOCK.search(text)
-    if found is None:
+    result = _BLOCK.search(text)
+    if result is None:
         raise SystemExit("error: README.md has no block under `## Your own table`")
-    return [line.partition("  #")[0].strip() for line in found[1].splitlines()]
+    return [line.partition("  #")[0].strip() for line in result[1].splitlines()]
 
 
 def main() -> None:
@@ -43,12 +43,12 @@ def main() -> None:
     given = parser.parse_args()
     table = fetch(ROOT / ".cache" / "data").reference
     with tempfile.TemporaryDirectory(prefix="dropforge-first-") as folder:
-        told = _run(given.source, Path(folder), table, cold=given.cold)
-    text = json.dumps(told, indent=2) + "\n"
+        result = _run(given.source, Path(folder), table, cold=given.cold)
+    text = json.dumps(result, indent=2) + "\n"
     sys.stdout.write(text)
     if given.json:
         given.json.write_text(text, encoding="utf-8")
-    sys.exit(told["exit"])
+    sys.exit(result["exit"])
 
 
 def _run(source: Path, folder: Path, table: Path, *, cold: bool) -> dict[str, Any]:
@@ -90,13 +90,15 @@ def _run(source: Path, folder: Path, table: Path, *, cold: bool) -> dict[str, An
 def _environment(folder: Path, *, cold: bool) -> dict[str, str]:
     """Ports may be given, an active environment and a project's own state not."""
     left_out = {"DROPFORGE_HOME", "DROPFORGE_STACK", "VIRTUAL_ENV"}
-    kept = {k: v for k, v in os.environ.items() if k not in left_out}
-    kept["PATH"] = os.pathsep.join(p for p in kept["PATH"].split(os.pathsep) if Path(p) != Path(sys.executable).parent)
+    stored = {k: v for k, v in os.environ.items() if k not in left_out}
+    stored["PATH"] = os.pathsep.join(
+        p for p in stored["PATH"].split(os.pathsep) if Path(p) != Path(sys.executable).parent
+    )
     if cold:
-        kept |= {
+        stored |= {
             name: str(folder / "cache" / name.lower()) for name in ("PIP_CACHE_DIR", "UV_CACHE_DIR", "XDG_CACHE_HOME")
         }
-    return kept
+    return stored
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ not an error. Limits: `serving.max_rows` rows and `serving.max_body_bytes` bytes
 def page() -> str:
     """Routes, query parameters and types."""
     from dropforge.api import openapi
-    from dropforge.api.catalogue import ROUTES
+    from dropforge.api.openapi_operations import ROUTES
 
     document = openapi.document()
     lines = [_HEAD]
@@ -39,12 +39,12 @@ def page() -> str:
             "|---|---|---|---|---|---|",
         ]
         for route in (r for r in ROUTES if r.tag == tag):
-            told = document["paths"][route.path][route.method.lower()]
+            output = document["paths"][route.path][route.method.lower()]
             does = ". ".join(p for p in (route.summary, route.details.rstrip(".")) if p)
             refuses = ", ".join(map(str, route.refuses))
             lines.append(
-                f"| `{route.method} {route.path}` | {route.access} | {does} | {_content(told.get('requestBody', {}))} "
-                f"| {_content(told['responses']['200'])} | {refuses} |"
+                f"| `{route.method} {route.path}` | {route.access} | {does} | {_content(output.get('requestBody', {}))} "
+                f"| {_content(output['responses']['200'])} | {refuses} |"
             )
         lines.append("")
     lines += ["## Query parameters", "", "| route | parameter | type | meaning |", "|---|---|---|---|"]
@@ -59,8 +59,8 @@ def page() -> str:
 
 def _content(told: Mapping[str, Any]) -> str:
     """What a body is, by media type; JSON is not named where it is the only one."""
-    found = told.get("content", {})
-    kinds = [_kind(v["schema"]) if m.endswith("json") else f"`{m}`" for m, v in found.items()]
+    result = told.get("content", {})
+    kinds = [_kind(v["schema"]) if m.endswith("json") else f"`{m}`" for m, v in result.items()]
     return " or ".join(dict.fromkeys(kinds))
 
 
@@ -74,13 +74,13 @@ def _type(name: str, schema: Mapping[str, Any]) -> Iterator[str]:
         return
     yield from ("| field | type | meaning |", "|---|---|---|")
     required = set(schema.get("required", ()))
-    for field, told in fields.items():
-        kind = _kind(told)
-        if field not in required and "default" in told and told["default"] not in (None, "", [], {}):
-            kind += f", `{told['default']}` when left out"
+    for field, output in fields.items():
+        kind = _kind(output)
+        if field not in required and "default" in output and output["default"] not in (None, "", [], {}):
+            kind += f", `{output['default']}` when left out"
         elif field not in required:
             kind += ", may be left out"
-        yield f"| `{field}` | {kind} | {' '.join(told.get('description', '').split())} |"
+        yield f"| `{field}` | {kind} | {' '.join(output.get('description', '').split())} |"
     yield ""
 
 

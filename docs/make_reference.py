@@ -46,7 +46,7 @@ def undocumented() -> list[str]:
 
 # --- settings ----------------------------------------------------------------------------------------------------------------
 def settings_page() -> str:
-    from dropforge import settings
+    from dropforge.config import settings
 
     lines = [
         "# settings.yaml",
@@ -84,17 +84,17 @@ def _grouped() -> Iterator[tuple[str, list[tuple[str, str, str, str]]]]:
     groups: dict[str, list[tuple[str, str, str, str]]] = {}
     for path, kind, default, words in _settings():
         top = path.split(".")[0].removesuffix("[]")
-        told = "names of findings" if path in {"analysis.warn_on", "analysis.block_on"} else kind
-        groups.setdefault(top, []).append((path, told, default, words))
+        output = "names of findings" if path in {"analysis.warn_on", "analysis.block_on"} else kind
+        groups.setdefault(top, []).append((path, output, default, words))
     yield from groups.items()
 
 
 def _settings() -> Iterator[tuple[str, str, str, str]]:
     """(key path, type, default, meaning) of every key."""
-    from dropforge import settings, settings_text
+    from dropforge.config import settings, yaml_errors
 
     raw = (ROOT / "settings.yaml").read_bytes()
-    _, lines = settings_text.parse_with_lines(raw, "settings.yaml")
+    _, lines = yaml_errors.parse_with_lines(raw, "settings.yaml")
     text = raw.decode().splitlines()
     remarks: dict[str, str] = {}
     for path, line in lines.items():
@@ -136,8 +136,8 @@ def _default(field: Any) -> str:
 def api_page() -> str:
     import runpy
 
-    made: str = runpy.run_path(str(ROOT / "docs" / "api_reference.py"))["page"]()
-    return _MADE + made
+    created: str = runpy.run_path(str(ROOT / "docs" / "api_reference.py"))["page"]()
+    return _MADE + created
 
 
 # --- command line ------------------------------------------------------------------------------------------------------------
@@ -226,16 +226,16 @@ def _paragraphs(text: str) -> str:
 
 # --- report and messages -------------------------------------------------------------------------------------------------------
 def report_page() -> str:
-    from dropforge.analysis import facts
+    from dropforge.analysis import report_model
 
     lines = [
         "# The report as JSON",
         "",
         "`GET /reports/{upload_id}` with `accept: application/json`, the artifact `report.json` of the MLflow run, and",
-        f"`dropforge analyze A B --json` are this value (schema version {facts.SCHEMA_VERSION}). The HTML page renders it and",
+        f"`dropforge analyze A B --json` are this value (schema version {report_model.SCHEMA_VERSION}). The HTML page renders it and",
         "computes nothing.",
         "",
-        *_types(facts.Report),
+        *_types(report_model.Report),
     ]
     return _MADE + "\n".join(lines)
 

@@ -23,12 +23,12 @@ FOLDER = "../dropforge-tutorial"
 
 def commands(text: str) -> list[tuple[str, int]]:
     """Each command of the page's `sh` blocks, and the exit code it must have."""
-    found = []
+    matches = []
     for block in _BLOCK.findall(text):
         for line in block.splitlines():
             wanted = _EXIT.search(line)
-            found.append((_EXIT.sub("", line), int(wanted[1]) if wanted else 0))
-    return found
+            matches.append((_EXIT.sub("", line), int(wanted[1]) if wanted else 0))
+    return matches
 
 
 def main() -> None:

@@ -21,11 +21,11 @@ _FLAGS = (
 @contextmanager
 def chromium(*flags: str) -> Iterator[Browser]:
     """The system's Chromium, headless, with further flags; the test is skipped with a reason where there is none."""
-    found = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
-    if not found:
+    result = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
+    if not result:
         pytest.skip("no Chromium: apt-get install chromium")
     expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=[*_FLAGS, *flags])
+        opened = playwright.chromium.launch(executable_path=result, args=[*_FLAGS, *flags])
         yield opened
         opened.close()

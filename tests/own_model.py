@@ -13,26 +13,26 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from dropforge.data.schema import Column
+from dropforge.datasets.table_schema import Column
+from dropforge.deployment.active_model import Active
+from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
+from dropforge.inference.bundle_manifest import BundleManifest
 from dropforge.ports import ObjectStore
-from dropforge.serving.integrity import ModelRecord, ModelRecords
-from dropforge.serving.manifest import BundleManifest
-from dropforge.serving.pointer import Active
-from dropforge_training import export, parity, python_models
-from dropforge_training.models import base
-from dropforge_training.processing import LabelledPipeline
-from dropforge_training.tables import Table, TrainingData
+from dropforge_training.data.training_table import Table, TrainingData
+from dropforge_training.export import onnx_graph, parity, pickled_pipeline
+from dropforge_training.models import model_spec
+from dropforge_training.preprocessing.cleaner import LabelledPipeline
 
 OWN = """
 from sklearn.preprocessing import FunctionTransformer
-from dropforge_training.models.base import Candidate
+from dropforge_training.models.model_spec import ModelSpec
 
 
 def squared(x):
     return x * x
 
 
-class Own(Candidate):
+class Own(ModelSpec):
     def search_space(self, trial):
         return {}
 
@@ -70,10 +70,10 @@ def bundle(folder: Path, project: str) -> Bundle:
     sys.path.insert(0, str(folder))
     try:
         model, data, candidate = _trained(folder)
-        body, named = python_models.dump(model, candidate)
+        body, named = pickled_pipeline.dump(model, candidate)
     finally:
         sys.path.remove(str(folder))
-    manifest = export.manifest_for(
+    manifest = onnx_graph.manifest_for(
         model, data, body, "probabilities", python=named, project=project, name="own", run_id="r1", dataset_id="d1",
         target="late", markers={}, metrics={}, importance={}, holdout_share=0.2,
     )  # fmt: skip
@@ -83,13 +83,13 @@ def bundle(folder: Path, project: str) -> Bundle:
     return Bundle(model, data.heldout.x, manifest, body)
 
 
-def _trained(folder: Path) -> tuple[LabelledPipeline, TrainingData, base.Candidate]:
+def _trained(folder: Path) -> tuple[LabelledPipeline, TrainingData, model_spec.ModelSpec]:
     """A model whose step no converter knows, fitted on rows of two columns."""
     (folder / "models").mkdir()
     (folder / "models" / "integration.py").write_text(OWN, encoding="utf-8")
     for name in [n for n in sys.modules if n.split(".")[0] == "models"]:
         del sys.modules[name]
-    candidate = base.load("models.integration:Own")
+    candidate = model_spec.load("models.integration:Own")
     rng = np.random.default_rng(1)
     x = pd.DataFrame({"hours": rng.normal(0, 2, 300), "kind": rng.choice(["air", "sea"], 300).astype(object)})
     y = ((x["hours"] ** 2 + 2 * (x["kind"] == "sea")) > 4).to_numpy().astype(int)

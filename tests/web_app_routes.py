@@ -7,7 +7,7 @@ import inspect
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dropforge.api.access import ACCESS
+from dropforge.api.routes import ACCESS
 from dropforge_ui.client import Api
 from dropforge_ui.config import Options
 

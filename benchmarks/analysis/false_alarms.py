@@ -8,7 +8,7 @@ With `--many`: tables of columns with 2 to 20,000 values (tables.py; or a folder
 No drift: reference and new rows are disjoint random samples of the same table (5,000 reference rows). Share of reports with
 any flagged column; a relation between columns counts as well. Power: the new rows' `age` shifted by half a standard deviation.
 Evidently's rule (reference over 1,000 rows): numeric columns of more than five values Wasserstein / standard deviation >= 0.1,
-others Jensen-Shannon distance >= 0.1, as dropforge.analysis.rivals has it, on the same counts.
+others Jensen-Shannon distance >= 0.1, as dropforge.analysis.other_tools_rules has it, on the same counts.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from dropforge import settings
-from dropforge.analysis import measure, run
-from dropforge.analysis.facts import Intake, Provenance
-from dropforge.analysis.profile import Profile
-from dropforge.data.admission import admit
-from dropforge.data.engine import connect, name, quote
-from dropforge.data.schema import Schema
+from dropforge.analysis import profile_queries
+from dropforge.analysis.data_profile import Profile
+from dropforge.analysis.report import build_report
+from dropforge.analysis.report_model import Intake, Provenance
+from dropforge.config import settings
+from dropforge.datasets.table_schema import Schema
+from dropforge.ingest.duckdb_connection import connect, name, quote
+from dropforge.ingest.ingest_file import admit
 from dropforge_cli.example_data import fetch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -76,13 +77,13 @@ def main() -> None:
                 old = _sample(connection, work, admission.schema, REFERENCE_ROWS, 0, seed, 0.0, None)
                 new = _sample(connection, work, admission.schema, size, REFERENCE_ROWS, seed, 0.0, old)
                 intake = Intake(key="new", format="csv", rows_in=size, rows_used=size, rows_quarantined=0)
-                found = run.report(old, new, intake, parsed, Provenance())
-                reports = found.columns
+                result = build_report.report(old, new, intake, parsed, Provenance())
+                reports = result.columns
                 counts["columns"] += any(c.outcome == "drift" for c in reports)
-                counts["relations"] += any(f.kind in CHANGES for f in found.findings)
+                counts["relations"] += any(f.kind in CHANGES for f in result.findings)
                 counts["evidently"] += any(c.others.get("Evidently") for c in reports)
                 moved = _sample(connection, work, admission.schema, size, REFERENCE_ROWS, seed, std / 2, old)
-                shifted = run.report(old, moved, intake, parsed, Provenance()).columns
+                shifted = build_report.report(old, moved, intake, parsed, Provenance()).columns
                 counts["found"] += next(c.outcome for c in shifted if c.name == "age") == "drift"
             rows.append(
                 {"new_rows": size, "runs": arguments.runs, **{k: v / arguments.runs for k, v in counts.items()}}
@@ -150,9 +151,9 @@ def _on_table(table: tables.Table, connection: Any, schema: Schema, seeds: range
         for nominal, size in sizes.items():
             new = _profile(connection, schema, f"rowid BETWEEN {reference} AND {reference + size - 1}", old)
             intake = Intake(key="new", format="csv", rows_in=size, rows_used=size, rows_quarantined=0)
-            found = run.report(old, new, intake, table.settings, Provenance())
-            notes = [f for f in found.findings if f.change]
-            counts[nominal] += Counter({"flagged": bool(found.drifted), "any_change": bool(notes)})
+            result = build_report.report(old, new, intake, table.settings, Provenance())
+            notes = [f for f in result.findings if f.change]
+            counts[nominal] += Counter({"flagged": bool(result.drifted), "any_change": bool(notes)})
             for f in notes:
                 print(f"  {table.name} {size}: {f.severity} {f.kind}: {f.title} | {f.evidence}", flush=True)
     return [
@@ -167,7 +168,7 @@ def _on_table(table: tables.Table, connection: Any, schema: Schema, seeds: range
 
 def _profile(connection: Any, schema: Schema, where: str, like: Profile | None) -> Profile:
     connection.execute(f"CREATE OR REPLACE TABLE part AS SELECT * FROM shuffled WHERE {where}")
-    return measure.build(connection, "part", schema, like)
+    return profile_queries.build(connection, "part", schema, like)
 
 
 def _sample(connection, work, schema, rows, skip, seed, shift, like) -> Profile:  # type: ignore[no-untyped-def] # a script's helper
@@ -176,7 +177,7 @@ def _sample(connection, work, schema, rows, skip, seed, shift, like) -> Profile:
     order = f"hash(rowid + {seed} * 1000003)"
     chosen = f"SELECT * FROM everything ORDER BY {order} LIMIT {rows} OFFSET {skip}"
     connection.execute(f"COPY (SELECT {columns}, __row FROM ({chosen})) TO {quote(str(file))} (FORMAT parquet)")
-    return measure.build(connection, measure.in_memory(connection, file), schema, like)
+    return profile_queries.build(connection, profile_queries.in_memory(connection, file), schema, like)
 
 
 if __name__ == "__main__":

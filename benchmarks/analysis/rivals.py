@@ -93,19 +93,19 @@ def tasks(only: list[str] | None) -> list[Task]:
     everyone = ("dropforge", *PROGRAMS)
     wanted = only or ["adult", "million", "kdd", "ten_million"]
     adult = fetch(ROOT / ".cache" / "data")
-    made = []
+    created = []
     if "adult" in wanted:
-        made.append(Task("adult", adult.reference, adult.new, 48_842, ROOT / "settings.yaml", everyone))
+        created.append(Task("adult", adult.reference, adult.new, 48_842, ROOT / "settings.yaml", everyone))
     if "million" in wanted:
         old, new = resampled(adult.reference, 1_000_000, 1), resampled(adult.reference, 1_000_000, 2)
-        made.append(Task("adult_2x1m", old, new, 2_000_000, ROOT / "settings.yaml", everyone))
+        created.append(Task("adult_2x1m", old, new, 2_000_000, ROOT / "settings.yaml", everyone))
     if "kdd" in wanted:
         old, new, settings = kdd.files(ROOT / ".cache" / "data")
-        made.append(Task("census_kdd", old, new, 299_285, settings, everyone))
+        created.append(Task("census_kdd", old, new, 299_285, settings, everyone))
     if "ten_million" in wanted:
         old, new = resampled(adult.reference, 10_000_000, 3), resampled(adult.reference, 1_000_000, 2)
-        made.append(Task("adult_10m_1m", old, new, 11_000_000, ROOT / "settings.yaml", ("dropforge",)))
-    return made
+        created.append(Task("adult_10m_1m", old, new, 11_000_000, ROOT / "settings.yaml", ("dropforge",)))
+    return created
 
 
 def resampled(source: Path, rows: int, seed: int) -> Path:

@@ -24,10 +24,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from dropforge.analysis import run
-from dropforge.analysis.facts import Finding, Provenance, Report
-from dropforge.data.admission import Admission, admit
-from dropforge.data.schema import Schema
+from dropforge.analysis.report import build_report
+from dropforge.analysis.report_model import Finding, Provenance, Report
+from dropforge.datasets.table_schema import Schema
+from dropforge.ingest.ingest_file import Admission, admit
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -298,13 +298,15 @@ class Comparison:
     def __init__(self, work: Path, table: Table, old: list[Row]) -> None:
         self.work, self.table = work, table
         self.reference = self._admitted(write(work / "old.csv", table.header, old), None)
-        self.profile = run.profile_of(self.reference, work, None)
+        self.profile = build_report.profile_of(self.reference, work, None)
 
     def report(self, new: list[Row], extra: str = "") -> Report:
         header = (*self.table.header, extra) if extra else self.table.header
         fresh = self._admitted(write(self.work / "new.csv", header, new), self.reference.schema)
-        profile = run.profile_of(fresh, self.work, self.profile)
-        return run.report(self.profile, profile, run.intake_of(fresh, "new.csv"), self.table.settings, Provenance())
+        profile = build_report.profile_of(fresh, self.work, self.profile)
+        return build_report.report(
+            self.profile, profile, build_report.intake_of(fresh, "new.csv"), self.table.settings, Provenance()
+        )
 
     def _admitted(self, file: Path, schema: Schema | None) -> Admission:
         folder = Path(tempfile.mkdtemp(dir=self.work))
@@ -353,8 +355,8 @@ def changed_files(piece: tuple[Path | None, str, list[str]]) -> list[dict[str, A
             except NotApplicable:
                 continue
             beside = same if draft.old == old else Comparison(Path(tempfile.mkdtemp(dir=work)), table, draft.old)
-            found = reported(beside.report(draft.new, draft.extra).findings, draft, kinds, seen)
-            lines.append(_line(change.__name__, draft, found))
+            result = reported(beside.report(draft.new, draft.extra).findings, draft, kinds, seen)
+            lines.append(_line(change.__name__, draft, result))
     return lines
 
 

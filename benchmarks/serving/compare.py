@@ -99,19 +99,19 @@ def dropforge(target: Target, rows: list[dict[str, Any]], seconds: float, starts
             _checked(api.invoke(one)[1])
             colds.append(time.perf_counter() - started)
     api = RuntimeApi()
-    found = []
+    matches = []
     with ExitStack() as stack:
         process = stack.enter_context(function(api, folder, env))
         for event, count in ((one, 1), (hundred, len(rows))):
             figure = _measured("dropforge", count, 1, [lambda e=event: api.invoke(e)[0]], seconds)
-            found.append({**figure, "cold_s": statistics.median(colds[1:]), "rss_mb": resident_mb(process.pid)})
+            matches.append({**figure, "cold_s": statistics.median(colds[1:]), "rss_mb": resident_mb(process.pid)})
         others = [stack.enter_context(function(api, folder, env)) for _ in range(CALLERS - 1)]
         for _ in range(CALLERS * 20):
             api.invoke(one)
         figure = _measured("dropforge", 1, CALLERS, [lambda: api.invoke(one)[0]] * CALLERS, seconds)
         memory = sum(resident_mb(p.pid) for p in (process, *others))
-        found.append({**figure, "cold_s": statistics.median(colds[1:]), "rss_mb": memory})
-    return found
+        matches.append({**figure, "cold_s": statistics.median(colds[1:]), "rss_mb": memory})
+    return matches
 
 
 def _checked(body: bytes) -> None:
@@ -130,14 +130,14 @@ def mlflow(target: Target, rows: list[dict[str, Any]], seconds: float, starts: i
         with _server(target, uri) as (port, _process):
             _until(lambda p=port: _posted(p, one))
             colds.append(time.perf_counter() - started)
-    found = []
+    matches = []
     with _server(target, uri) as (port, process):
         _until(lambda: _posted(port, one))
         for body, count, callers in ((one, 1, 1), (hundred, len(rows), 1), (one, 1, CALLERS)):
             calls = [_http(f"http://127.0.0.1:{port}/invocations", body, {}) for _ in range(callers)]
             figure = _measured("mlflow models serve", count, callers, calls, seconds)
-            found.append({**figure, "cold_s": statistics.median(colds), "rss_mb": resident_mb(process.pid)})
-    return found
+            matches.append({**figure, "cold_s": statistics.median(colds), "rss_mb": resident_mb(process.pid)})
+    return matches
 
 
 @contextmanager
@@ -175,7 +175,7 @@ def gateway(target: Target, rows: list[dict[str, Any]], seconds: float) -> list[
     One caller with a pause between requests: without it even one meets the usage plan's limit, as it should.
     """
     headers = {"x-api-key": target.outputs["ApiKey"]}
-    found = []
+    matches = []
     for given in (rows[:1], rows):
         ask = _http(f"{target.outputs['ApiUrl']}/predict", {"records": given}, headers)
 
@@ -184,8 +184,8 @@ def gateway(target: Target, rows: list[dict[str, Any]], seconds: float) -> list[
             return ask()
 
         figure = _measured("dropforge, emulated API Gateway", len(given), 1, [call], seconds)
-        found.append({**figure, "cold_s": None, "rss_mb": None})
-    return found
+        matches.append({**figure, "cold_s": None, "rss_mb": None})
+    return matches
 
 
 def _http(url: str, body: Any, headers: dict[str, str]) -> Call:

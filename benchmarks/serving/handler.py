@@ -60,12 +60,12 @@ def main() -> None:
         started = time.perf_counter()
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
         wall = time.perf_counter() - started
-        found = json.loads(done.stdout.splitlines()[-1])
+        document = json.loads(done.stdout.splitlines()[-1])
         if run == 0:
             continue  # warms the file cache and the bytecode
         if not calls:
             colds.append(wall)
-        result = found
+        result = document
     took = sorted(result["took"])  # type: ignore[arg-type] # the list of the last run
     figures = {
         "cold_s": statistics.median(colds),

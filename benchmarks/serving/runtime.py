@@ -57,7 +57,7 @@ class RuntimeApi:
 
     def _serve(self, connection: socket.socket) -> None:
         """One client: asks for the next event, answers it, asks again."""
-        held: tuple[str, float, queue.Queue[tuple[float, bytes]]] | None = None
+        current: tuple[str, float, queue.Queue[tuple[float, bytes]]] | None = None
         buffer = b""
         while True:
             while b"\r\n\r\n" not in buffer:
@@ -81,13 +81,13 @@ class RuntimeApi:
             if method == "GET":
                 event, answered = self._next(connection)
                 identity = str(uuid.uuid4())
-                told = (
+                output = (
                     f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(event)}\r\n"
                     f"Lambda-Runtime-Aws-Request-Id: {identity}\r\nLambda-Runtime-Deadline-Ms: {int(time.time() * 1000) + 60_000}\r\n"
                     f"Lambda-Runtime-Invoked-Function-Arn: {_ARN}\r\n\r\n"
                 ).encode() + event
-                held = (identity, time.perf_counter(), answered)
-                connection.sendall(told)
+                current = (identity, time.perf_counter(), answered)
+                connection.sendall(output)
                 continue
             ended = time.perf_counter()
             connection.sendall(
@@ -95,10 +95,10 @@ class RuntimeApi:
                 + b'{"status":"OK"}'
             )
             if path.endswith("/error"):
-                (held[2] if held else self._next(connection)[1]).put((-1.0, body))
-            elif held:
-                held[2].put((ended - held[1], body))
-            held = None
+                (current[2] if current else self._next(connection)[1]).put((-1.0, body))
+            elif current:
+                current[2].put((ended - current[1], body))
+            current = None
 
     def _next(self, connection: socket.socket) -> tuple[bytes, queue.Queue[tuple[float, bytes]]]:
         item = self._events.get()
@@ -150,17 +150,17 @@ def resident_mb(pid: int) -> float:
     for entry in (pid, *_children(pid)):
         status = Path(f"/proc/{entry}/status")
         if status.exists():
-            found = [line for line in status.read_text().splitlines() if line.startswith("VmRSS")]
-            total += int(found[0].split()[1]) / 1024 if found else 0
+            matches = [line for line in status.read_text().splitlines() if line.startswith("VmRSS")]
+            total += int(matches[0].split()[1]) / 1024 if matches else 0
     return total
 
 
 def _children(pid: int) -> list[int]:
-    found: list[int] = []
+    matches: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in map(int, task.read_text().split()):
-            found += [child, *_children(child)]
-    return found
+            matches += [child, *_children(child)]
+    return matches
 
 
 def event_of(body: Any) -> bytes:

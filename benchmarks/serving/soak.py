@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from dropforge.errors import DropforgeError
+from dropforge_cli.commands.uploads import follow_upload, put
 from dropforge_cli.example_data import fetch
 from dropforge_cli.target import Target
-from dropforge_cli.uploads import follow_upload, put
 from dropforge_local import cloud
 from dropforge_local.layout import Config
 
@@ -66,29 +66,29 @@ def client(target: Target, rows: list[dict[str, str]], pause: float, seen: Seen,
     url, headers = target.outputs["ApiUrl"] + "/predict", {"x-api-key": target.outputs["ApiKey"]}
     k = 0
     while not stop.is_set():
-        asked, k = time.monotonic(), k + 1
+        requested, k = time.monotonic(), k + 1
         try:
             got = session.post(url, json={"records": [rows[k % len(rows)]]}, headers=headers, timeout=35)
             model = got.json()["model"] if got.status_code == 200 else None
             error = "" if model else f"{got.status_code}: {got.text[:200]}"
-            found = Answer(asked, time.monotonic(), (model["name"], model["version"]) if model else None, error)
+            result = Answer(requested, time.monotonic(), (model["name"], model["version"]) if model else None, error)
         except (requests.RequestException, ValueError, KeyError) as failure:
-            found = Answer(asked, time.monotonic(), None, repr(failure)[:200])
+            result = Answer(requested, time.monotonic(), None, repr(failure)[:200])
         with seen.lock:
-            seen.answers.append(found)
-        stop.wait(max(0.0, asked + pause - time.monotonic()))
+            seen.answers.append(result)
+        stop.wait(max(0.0, requested + pause - time.monotonic()))
 
 
 def change(target: Target, seen: Seen, path: str, body: dict[str, Any]) -> None:
     """One switch, timed; a refusal is kept, it changes nothing."""
-    asked = time.monotonic()
+    requested = time.monotonic()
     try:
-        told = target.api("POST", path, json=body).json()
+        response = target.api("POST", path, json=body).json()
     except DropforgeError as error:
         seen.refused.append(f"{path}: {error.code}: {error.message}"[:200])
         return
-    model = (told["model"]["name"], told["model"]["version"])
-    seen.changes.append(Change(asked, time.monotonic(), model, path))
+    model = (response["model"]["name"], response["model"]["version"])
+    seen.changes.append(Change(requested, time.monotonic(), model, path))
 
 
 def wrong(seen: Seen) -> list[Answer]:
@@ -117,7 +117,7 @@ def soak(config: Config, minutes: float, clients: int, switches: int) -> dict[st
         raise SystemExit(f"the first upload ended as {record['state']}: {record['reason']}")
     models = [m["name"] for m in record["models"] if "version" in m]
     for name in models:
-        target.api("POST", "/label", json={"alias": f"soak-{name}", "model": name})
+        target.api("POST", "/aliases", json={"alias": f"soak-{name}", "model": name})
     seen, stop = Seen(), threading.Event()
     change(target, seen, "/set_model", {"alias": f"soak-{models[0]}", "model": models[0]})
     names = header.split(",")
@@ -141,7 +141,7 @@ def soak(config: Config, minutes: float, clients: int, switches: int) -> dict[st
         if mlflow_down and cloud.mlflow(config).pid() is None and time.monotonic() >= back_at:
             cloud.up(config, lambda _what, _seconds: None)
         if n % 3 == 0 or cloud.mlflow(config).pid() is None:
-            # The ledger alone is asked: this works while MLflow is down.
+            # The deployment history alone is asked: this works while MLflow is down.
             change(target, seen, "/rollback", {"to": 1 + n % 2} if n > 3 else {})
         else:
             chosen = models[n % len(models)]
@@ -156,7 +156,7 @@ def soak(config: Config, minutes: float, clients: int, switches: int) -> dict[st
 
 
 def _told(seen: Seen, target: Target, minutes: float, outage: float, training: str) -> dict[str, Any]:
-    ledger = target.api("GET", "/ledger").json()
+    ledger = target.api("GET", "/history").json()
     failed = [a for a in seen.answers if a.error]
     misled = wrong(seen)
     back = [c.done - c.asked for c in seen.changes if c.action == "/rollback"]
@@ -197,13 +197,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="dropforge-soak-") as home:
         config = Config(root=ROOT, home=Path(home), port=given.port, mlflow_port=given.mlflow_port, project="soak")
         try:
-            found = soak(config, given.minutes, given.clients, given.switches)
+            result = soak(config, given.minutes, given.clients, given.switches)
         finally:
             cloud.down(config, lambda _what, _seconds: None)
-    print(json.dumps(found, indent=1))
+    print(json.dumps(result, indent=1))
     if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
-    good = not found["failed"] and not found["of_a_model_not_active_within_5_s"] and found["ledger_holds"]
+        given.json.write_text(json.dumps(result, indent=1) + "\n")
+    good = not result["failed"] and not result["of_a_model_not_active_within_5_s"] and result["ledger_holds"]
     return 0 if good else 1
 
 

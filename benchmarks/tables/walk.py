@@ -28,23 +28,25 @@ import numpy as np
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from dropforge import settings_store
-from dropforge.data.datasets import load_manifest
+from dropforge.config import settings_store
+from dropforge.config.settings import Settings
+from dropforge.datasets.dataset_store import load_manifest
+from dropforge.deployment.active_model import Active, ActivePointer
+from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
+from dropforge.inference.bundle_manifest import BundleManifest
 from dropforge.messages import JobResult, TrainingBudget, TrainingRequest, UploadEvent
 from dropforge.metrics import DEFAULT, sign
-from dropforge.serving.integrity import ModelRecord, ModelRecords
-from dropforge.serving.manifest import BundleManifest
-from dropforge.serving.options import Options
-from dropforge.serving.pointer import Active, ActivePointer
-from dropforge.serving.service import PredictService
-from dropforge.settings import Settings
-from dropforge.steps.analyze import analyze
-from dropforge.steps.upload_ports import Ports
-from dropforge.uploads import UploadBook
+from dropforge.serving.prediction_service import PredictService
+from dropforge.serving.query_options import Options
+from dropforge.uploads.analyze_upload import analyze
+from dropforge.uploads.upload_ports import Ports
+from dropforge.uploads.upload_repository import UploadRepository
 from dropforge_local.memory import MemoryStore, MemoryTracking, MemoryWorkflow
-from dropforge_training import evaluation, export, metrics, tables
-from dropforge_training.job import run_job
-from dropforge_training.tables import TrainingData
+from dropforge_training.data import training_table
+from dropforge_training.data.training_table import TrainingData
+from dropforge_training.evaluate import held_out, metrics
+from dropforge_training.export import onnx_graph
+from dropforge_training.worker.train_job import run_job
 
 LOG = logging.getLogger("walk")
 DROPFORGE = Path(sys.executable).parent / "dropforge"
@@ -103,8 +105,8 @@ def _init(file: Path, project: Path, *named: str) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=clean)
     if done.returncode:
         raise SystemExit(f"init: {done.stdout}{done.stderr}")
-    made: dict[str, Any] = json.loads(done.stdout)
-    return made
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def upload(file: Path, text: bytes) -> Uploaded:
     ports = Ports(
         store=store,
         workflow=workflow,
-        book=UploadBook(store, "data"),
+        book=UploadRepository(store, "data"),
         tracking=lambda _experiment: tracking,
         data_bucket="data",
         artifact_bucket="artifacts",
@@ -182,7 +184,7 @@ def serve(store: MemoryStore, result: JobResult) -> PredictService:
 def ask(service: PredictService, manifest: BundleManifest, data: TrainingData, stored: pd.DataFrame) -> dict[str, Any]:
     """`/predict` with the example of the bundle and with held-out rows, beside what training stored for those rows."""
     example = service.predict(json.dumps({"records": [manifest.example]}).encode(), "application/json")
-    rows = export.records(data.heldout.x.iloc[:_ASKED])
+    rows = onnx_graph.records(data.heldout.x.iloc[:_ASKED])
     options = replace(Options(), coverage=0.8) if _states(manifest, "0.8") else Options()
     started = time.perf_counter()
     answers = service.predict(json.dumps({"records": rows}).encode(), "application/json", options)["predictions"]
@@ -215,11 +217,11 @@ def baseline(data: TrainingData, metric: str, seed: int) -> dict[str, float]:
     categorical = [c.name for c in data.features if c.kind in {"category", "text"}]
     columns = {c: _codes(joined[c]) if c in categorical else _floats(joined[c]) for c in names}
     matrix = np.column_stack([columns[c] for c in names])
-    train, held = matrix[: len(data.train)], matrix[len(data.train) :]
+    train, current = matrix[: len(data.train)], matrix[len(data.train) :]
     few = [i for i, c in enumerate(names) if c in categorical and np.nanmax(columns[c], initial=0) < 255]
     kind = HistGradientBoostingRegressor if data.regression else HistGradientBoostingClassifier
     fitted = kind(categorical_features=few, random_state=seed).fit(train, data.train.y)
-    scores = {"hist_gradient_boosting": _score(metric, data, fitted, held)}
+    scores = {"hist_gradient_boosting": _score(metric, data, fitted, current)}
     try:
         import catboost  # type: ignore[import-not-found] # optional
     except ImportError:
@@ -238,7 +240,7 @@ def _score(metric: str, data: TrainingData, fitted: Any, held: Any) -> float:
         return sign(metric) * metrics.score(metric, metrics.of_numbers(data.heldout.y, numbers))
     probabilities = np.asarray(fitted.predict_proba(held))
     positive = data.classes.index(data.positive) if data.positive else 1
-    return sign(metric) * evaluation.score(metric, data.heldout.y, probabilities, positive)
+    return sign(metric) * held_out.score(metric, data.heldout.y, probabilities, positive)
 
 
 def _codes(values: pd.Series) -> np.ndarray:
@@ -259,8 +261,8 @@ def walk(known: Known, seconds: float, model: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="dropforge-walk-") as temporary:
         folder = Path(temporary)
         try:
-            made, facts = init(known, folder / "project")
-            line |= {**facts, "target": made["target"], "task": made["task"], "seconds_init": _since(started)}
+            created, facts = init(known, folder / "project")
+            line |= {**facts, "target": created["target"], "task": created["task"], "seconds_init": _since(started)}
             done = upload(known.file, (folder / "project" / "settings.yaml").read_bytes())
             line |= {**done.facts, "split": done.settings.split.model_dump(exclude_none=True, exclude_defaults=True)}
             line["seconds_upload"] = _since(started)
@@ -277,7 +279,7 @@ def _judge(done: Uploaded, results: list[JobResult], folder: Path) -> dict[str, 
     metric = DEFAULT[settings.data.task] if not settings.training.metric else settings.training.metric
     known = sorted((r for r in results if metric in r.metrics), key=lambda r: -sign(metric) * r.metrics[metric])
     best = known[0]
-    data = tables.load(done.store, load_manifest(done.store, done.request.dataset_uri), settings, folder)
+    data = training_table.load(done.store, load_manifest(done.store, done.request.dataset_uri), settings, folder)
     manifest = BundleManifest.from_json((Path(best.bundle_uri) / "manifest.json").read_bytes())
     stored = pd.read_parquet(best.predictions_uri)
     beside = baseline(data, metric, settings.training.seed)

@@ -22,10 +22,13 @@ import pandas as pd
 import product_job
 from sklearn.datasets import load_breast_cancer, load_digits, make_classification
 
-from dropforge import settings as settings_module
-from dropforge.serving.predictor import open_bundle
-from dropforge_training import bundle, conformal, evaluation, export, fitting, refit, tables
-from dropforge_training.models import base
+from dropforge.config import settings as settings_module
+from dropforge.inference.predictor import open_bundle
+from dropforge_training.data import training_table
+from dropforge_training.evaluate import held_out
+from dropforge_training.export import bundle_builder, onnx_graph
+from dropforge_training.fit import conformal, out_of_fold, refit
+from dropforge_training.models import model_spec
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import recorded
@@ -67,10 +70,10 @@ def split(table: pd.DataFrame, target: str, model: str, seed: int) -> dict[str, 
     _, first = np.unique(product_job.row_hashes(upload), return_inverse=True)
     hashes = rng.integers(0, 2**64, first.max() + 1, dtype=np.uint64)[first]
     with tempfile.TemporaryDirectory() as folder:
-        data = tables.load(*product_job.stored(upload, target, hashes), settings, Path(folder))
-    candidate = base.load(settings.models[0].import_path)
+        data = training_table.load(*product_job.stored(upload, target, hashes), settings, Path(folder))
+    candidate = model_spec.load(settings.models[0].import_path)
     markers = data.markers(settings)
-    fitted = fitting.fit(
+    fitted = out_of_fold.fit(
         lambda rows: refit.fit(candidate, data, rows, markers, [params], seed=seed, jobs=1),
         data,
         settings,
@@ -79,24 +82,24 @@ def split(table: pd.DataFrame, target: str, model: str, seed: int) -> dict[str, 
         stop=lambda: False,
         allows=lambda fits, _seconds: fits == 0,  # calibration needs no more, and the sets need none
     )
-    built = bundle.build(
+    built = bundle_builder.build(
         fitted.model,
         candidate,
         data,
         settings,
-        bundle.Origin(model, "r", "d"),
+        bundle_builder.Origin(model, "r", "d"),
         metrics={},
         importance={},
         log=LOG,
     )
     served = open_bundle(built.manifest.to_json(), built.model, built.sha256)
-    answer = served.predict(export.records(test[[c.name for c in data.features]]))
+    answer = served.predict(onnx_graph.records(test[[c.name for c in data.features]]))
     codes = np.searchsorted(data.classes, test[target].astype(str))
     figures = conformal.measure(codes, answer.probabilities, served.manifest.conformal)
     by_coverage = {f"{f['coverage']:g}": f for f in figures}
     weights = np.bincount(codes, minlength=len(data.classes)) / len(codes)
     return {
-        "accuracy": evaluation.score("accuracy", codes, answer.probabilities),
+        "accuracy": held_out.score("accuracy", codes, answer.probabilities),
         **{
             c: {
                 "covered": by_coverage[c]["covered"],
@@ -124,7 +127,7 @@ def main() -> None:
     if given.tables:
         named = [t.rpartition(":") for t in given.tables]
         chosen = {Path(f).stem: (pd.read_csv(f), target, given.model) for f, _, target in named}
-    told: dict[str, Any] = {"splits": given.splits, "tables": []}
+    document: dict[str, Any] = {"splits": given.splits, "tables": []}
     for name, (table, target, model) in chosen.items():
         runs = [split(table, target, model, seed) for seed in range(given.splits)]
         for coverage in COVERAGES:
@@ -140,10 +143,10 @@ def main() -> None:
                 "mean_size": round(float(np.mean([r[coverage]["mean_size"] for r in runs])), 3),
                 "accuracy": round(float(np.mean([r["accuracy"] for r in runs])), 4),
             }
-            told["tables"].append(entry)
+            document["tables"].append(entry)
             print(json.dumps(entry), flush=True)
     if given.json:
-        recorded.write(given.json, told)
+        recorded.write(given.json, document)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
+from dropforge.config.settings import PromotionSettings
 from dropforge.messages import JobResult
-from dropforge.registry import gate, looks
-from dropforge.settings import PromotionSettings
+from dropforge.registry import gate_looks, promotion_gate
 from dropforge_local.memory import MemoryStore
-from dropforge_training import comparison, metrics
-from dropforge_training.metrics import Rows
+from dropforge_training.evaluate import metrics, paired_bootstrap
+from dropforge_training.evaluate.metrics import Rows
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import recorded
@@ -36,7 +36,7 @@ CANDIDATES = 3
 UPLOADS = 300
 
 
-class World:
+class AppContext:
     """A held-out set and models of a wanted AUC on it: score = signal + common + own, a normal variate each.
 
     With d' = Φ⁻¹(AUC)·√2 between the classes in units of the noise; `common` is the part of the noise's variance that all
@@ -62,7 +62,7 @@ def compare(served: Rows, candidates: list[Rows], seed: int) -> tuple[list[JobRe
     results, compared = [], {}
     for number, rows in enumerate(candidates):
         name = f"m{number}"
-        slices = comparison.compare(
+        slices = paired_bootstrap.compare(
             RULE.metric, rows, served, {}, confidence=RULE.confidence, seed=seed, minimum_gain=RULE.minimum_gain
         )
         compared[name] = {
@@ -86,51 +86,51 @@ def compare(served: Rows, candidates: list[Rows], seed: int) -> tuple[list[JobRe
     return results, compared
 
 
-def decide(served: Rows, candidates: list[Rows], look: int, seed: int) -> tuple[gate.Choice, list[float]]:
+def decide(served: Rows, candidates: list[Rows], look: int, seed: int) -> tuple[promotion_gate.Choice, list[float]]:
     """The gate's choice, and the p-value of each candidate."""
     results, compared = compare(served, candidates, seed)
-    judged = gate.judge(results, compared, "active", RULE, look)
-    return gate.choose(results, judged, RULE), [c["slices"][0]["p_value"] for c in compared.values()]
+    judged = promotion_gate.judge(results, compared, "active", RULE, look)
+    return promotion_gate.choose(results, judged, RULE), [c["slices"][0]["p_value"] for c in compared.values()]
 
 
 def history(seed: int, *, rows: int, positives: float, promotes: bool) -> dict[str, float]:
     """Shares of UPLOADS uploads without a gain that had a challenger, by the gate and by the uncorrected rule."""
     rng = np.random.default_rng(seed)
-    world, store = World(rng, rows, positives, common=0.7), MemoryStore()
-    active, run, found, uncorrected = world.model(), 0, 0, 0
+    world, store = AppContext(rng, rows, positives, common=0.7), MemoryStore()
+    active, run, result, uncorrected = world.model(), 0, 0, 0
     for number in range(UPLOADS):
-        look = looks.take(store, "b", f"run{run}", f"upload{number}", world.sketch)
+        look = gate_looks.take(store, "b", f"run{run}", f"upload{number}", world.sketch)
         candidates = [world.model() for _ in range(CANDIDATES)]
         choice, p = decide(active, candidates, look, seed)
         uncorrected += min(p) <= 1 - RULE.confidence
         if choice.winner is not None:
-            found += 1
+            result += 1
             if promotes:
                 active, run = candidates[int(choice.winner.model[1:])], run + 1
-    return {"gate": found / UPLOADS, "per_candidate": uncorrected / UPLOADS}
+    return {"gate": result / UPLOADS, "per_candidate": uncorrected / UPLOADS}
 
 
 def single_looks(draws: int, *, rows: int, positives: float) -> dict[str, float]:
     """Shares of first looks, each at rows of its own, with a challenger though nothing is gained."""
-    found = uncorrected = 0
+    result = uncorrected = 0
     for seed in range(draws):
-        world = World(np.random.default_rng(10_000 + seed), rows, positives, common=0.7)
+        world = AppContext(np.random.default_rng(10_000 + seed), rows, positives, common=0.7)
         choice, p = decide(world.model(), [world.model() for _ in range(CANDIDATES)], 1, seed)
-        found += choice.winner is not None
+        result += choice.winner is not None
         uncorrected += min(p) <= 1 - RULE.confidence
-    return {"gate": found / draws, "per_candidate": uncorrected / draws}
+    return {"gate": result / draws, "per_candidate": uncorrected / draws}
 
 
 def power(draws: int, levels: list[int], *, rows: int = 10_000, gain: float = 0.005) -> dict[int, float]:
     """By look: share of draws in which the one better candidate of three passes the gate."""
-    found = dict.fromkeys(levels, 0)
+    matches = dict.fromkeys(levels, 0)
     for seed in range(draws):
-        world = World(np.random.default_rng(50_000 + seed), rows, 0.25, common=0.7)
+        world = AppContext(np.random.default_rng(50_000 + seed), rows, 0.25, common=0.7)
         candidates = [world.model(0.9 + gain), world.model(), world.model()]
         results, compared = compare(world.model(), candidates, seed)
         for look in levels:
-            found[look] += gate.judge(results, compared, "active", RULE, look)["m0"].verdict == "better"
-    return {look: n / draws for look, n in found.items()}
+            matches[look] += promotion_gate.judge(results, compared, "active", RULE, look)["m0"].verdict == "better"
+    return {look: n / draws for look, n in matches.items()}
 
 
 def histories(count: int, rows: int, *, promotes: bool) -> dict[str, Any]:

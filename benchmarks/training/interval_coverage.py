@@ -23,10 +23,12 @@ import pandas as pd
 import product_job
 from sklearn.datasets import load_diabetes, make_friedman1
 
-from dropforge import settings as settings_module
-from dropforge.serving.predictor import open_graph
-from dropforge_training import bundle, export, fitting, refit, tables, target_transform
-from dropforge_training.models import base
+from dropforge.config import settings as settings_module
+from dropforge.inference.predictor import open_graph
+from dropforge_training.data import training_table
+from dropforge_training.export import bundle_builder, onnx_graph
+from dropforge_training.fit import out_of_fold, refit, target_transform
+from dropforge_training.models import model_spec
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import recorded
@@ -40,8 +42,8 @@ def shipped() -> dict[str, tuple[pd.DataFrame, str]]:
     """Table and target by name: one that scikit-learn ships, one whose noise grows with a column."""
     x, y = make_friedman1(3000, 8, noise=0.0, random_state=5)
     noise = np.random.default_rng(5).normal(0, 1, len(y)) * (0.3 + 4 * x[:, 5])
-    made = pd.DataFrame(x, columns=[f"x{i}" for i in range(8)]).assign(target=y + noise)
-    return {"diabetes": (load_diabetes(as_frame=True).frame, "target"), "noise that grows": (made, "target")}
+    created = pd.DataFrame(x, columns=[f"x{i}" for i in range(8)]).assign(target=y + noise)
+    return {"diabetes": (load_diabetes(as_frame=True).frame, "target"), "noise that grows": (created, "target")}
 
 
 def split(table: pd.DataFrame, target: str, seed: int) -> dict[str, float]:
@@ -57,10 +59,10 @@ def split(table: pd.DataFrame, target: str, seed: int) -> dict[str, float]:
     _, first = np.unique(product_job.row_hashes(upload), return_inverse=True)
     hashes = rng.integers(0, 2**64, first.max() + 1, dtype=np.uint64)[first]
     with tempfile.TemporaryDirectory() as folder:
-        loaded = tables.load(*product_job.stored(upload, target, hashes), settings, Path(folder))
+        loaded = training_table.load(*product_job.stored(upload, target, hashes), settings, Path(folder))
     data = target_transform.with_transform(loaded, settings.training)
-    candidate, markers = base.load(settings.models[0].import_path, "regression"), data.markers(settings)
-    fitted = fitting.fit(
+    candidate, markers = model_spec.load(settings.models[0].import_path, "regression"), data.markers(settings)
+    fitted = out_of_fold.fit(
         lambda rows: refit.fit(candidate, data, rows, markers, [PARAMS], seed=seed, jobs=1),
         data,
         settings,
@@ -68,21 +70,21 @@ def split(table: pd.DataFrame, target: str, seed: int) -> dict[str, float]:
         log=LOG,
         stop=lambda: False,
     )
-    if not isinstance(fitted, fitting.FittedNumbers):
+    if not isinstance(fitted, out_of_fold.FittedNumbers):
         raise SystemExit(f"{target} is no number to estimate")
-    built = bundle.build(
+    built = bundle_builder.build(
         fitted.model,
         candidate,
         data,
         settings,
-        bundle.Origin("xgboost", "r", "d"),
+        bundle_builder.Origin("xgboost", "r", "d"),
         metrics={},
         importance={},
         log=LOG,
         width=fitted.width,
     )
     served = open_graph(built.manifest, built.model, lambda: built.width)
-    answer = served.predict(export.records(test[[c.name for c in data.features]]))
+    answer = served.predict(onnx_graph.records(test[[c.name for c in data.features]]))
     low, high = served.intervals(answer.feeds, COVERAGE)
     y, predicted = np.asarray(test[target], dtype=float), answer.probabilities[:, 0]
     residuals = np.sort(np.abs(data.heldout.y - fitted.model.predict(data.heldout.x)))

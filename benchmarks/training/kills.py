@@ -15,12 +15,12 @@ import signal
 import time
 from typing import Any
 
-from dropforge import identity
-from dropforge.adapters.s3 import S3Store
+from dropforge import ids
+from dropforge.adapters.s3_store import S3Store
 from dropforge_cli.target import Target
 from dropforge_local import cloud as local_cloud
 from dropforge_local.layout import Config
-from dropforge_training.journal import Journal
+from dropforge_training.search.study_journal import Journal
 
 _TERMINAL = {"concluded", "rejected", "blocked", "failed", "skipped"}
 _FINISHED = (1, 2)  # optuna's TrialState COMPLETE and PRUNED
@@ -74,7 +74,7 @@ def _drop(target: Target, number: int, lines: list[str]) -> str:
     body = "\n".join([lines[0], *lines[start : start + ROWS]]) + "\n"
     bucket, key = target.outputs["DataBucket"], f"incoming/part-{number}.csv"
     answer = target.client("s3").put_object(Bucket=bucket, Key=key, Body=body.encode())
-    return identity.upload_id(bucket, key, answer["VersionId"])
+    return ids.upload_id(bucket, key, answer["VersionId"])
 
 
 def _state(target: Target, upload_id: str) -> str:
@@ -97,12 +97,12 @@ def _finished_trials(target: Target) -> dict[Key, Any]:
     store = S3Store(target.client("s3"))
     root = f"s3://{target.outputs['DataBucket']}/tuning/"
     studies = {o.uri[len(root) :].split("/")[0] for o in store.list(root)} - {"best"}
-    found: dict[Key, Any] = {}
+    matches: dict[Key, Any] = {}
     for study in studies:
         for entry in Journal(store, root + study).read(0):
             if entry["op_code"] == 6 and entry["state"] in _FINISHED:
-                found.setdefault((study, entry["trial_id"]), entry["values"])
-    return found
+                matches.setdefault((study, entry["trial_id"]), entry["values"])
+    return matches
 
 
 def _versions(target: Target) -> list[tuple[str, str]]:

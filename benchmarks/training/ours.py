@@ -14,8 +14,8 @@ from pathlib import Path
 import adult
 import product_job
 
-from dropforge.serving.predictor import open_bundle
-from dropforge_training import export
+from dropforge.inference.predictor import open_bundle
+from dropforge_training.export import onnx_graph
 
 CLASSES = ("<=50K", ">50K")
 SETTINGS = """
@@ -38,7 +38,7 @@ def main(seconds: float, bag: int = 4, seed: int = 20260101) -> None:
     result, taken = product_job.run(table, SETTINGS.format(seed=seed, seconds=seconds, bag=int(bag)), "xgboost")
     folder = Path(result.bundle_uri)
     predictor = open_bundle((folder / "manifest.json").read_bytes(), (folder / "model.onnx").read_bytes())
-    p = predictor.predict(export.records(test[0])).probabilities[:, 1]
+    p = predictor.predict(onnx_graph.records(test[0])).probabilities[:, 1]
     card = json.loads((folder.parent / "model_card.json").read_text())
     now = time.monotonic()
     adult.tell(now - taken, test[1], p, ended=now, trials=card["trials"], validation=round(card["tuning"]["score"], 5))

@@ -10,14 +10,14 @@ import adult
 import numpy as np
 import pandas as pd
 
-from dropforge.data.schema import Column
+from dropforge.datasets.table_schema import Column
 from dropforge_local.memory import MemoryStore
-from dropforge_training import tuning
-from dropforge_training.journal import Journal
-from dropforge_training.models.base import Fold
+from dropforge_training.data.training_table import Table, TrainingData
+from dropforge_training.models.model_spec import Fold
 from dropforge_training.models.xgboost import XGBoost
-from dropforge_training.study_budget import Allowance
-from dropforge_training.tables import Table, TrainingData
+from dropforge_training.search import tuner
+from dropforge_training.search.study_budget import TuningBudget
+from dropforge_training.search.study_journal import Journal
 
 CLASSES = ["<=50K", ">50K"]
 CANDIDATE = XGBoost()
@@ -39,16 +39,16 @@ def markers(given: TrainingData) -> dict[str, tuple[str, ...]]:
 
 def tune(
     rows: list[Fold],
-    allowance: Allowance,
+    allowance: TuningBudget,
     *,
     seed: int,
     name: str,
     bag: int = 1,
     start: Sequence[dict[str, Any]] = (),
-    tell: Callable[[tuning.Progress], None] = lambda _: None,
-) -> tuning.Tuned:
+    tell: Callable[[tuner.Progress], None] = lambda _: None,
+) -> tuner.Tuned:
     """One study of its own that begins with the points of `start`."""
-    wanted = tuning.Search(
+    wanted = tuner.Search(
         candidate=CANDIDATE,
         model="xgboost",
         metric="roc_auc",
@@ -62,7 +62,7 @@ def tune(
         start=start,
     )
     journal = Journal(MemoryStore(), f"s3://bench/tuning/{name}")
-    return tuning.tune(wanted, rows, journal, name, log=logging.getLogger("bench"), stop=lambda: False, tell=tell)
+    return tuner.tune(wanted, rows, journal, name, log=logging.getLogger("bench"), stop=lambda: False, tell=tell)
 
 
 def _hashes(x: pd.DataFrame, y: np.ndarray) -> np.ndarray:

@@ -15,9 +15,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dropforge import keys, settings_store
-from dropforge.data.manifest import DatasetManifest, Part
-from dropforge.data.schema import ROW_HASH, Column, Kind, Schema
+from dropforge import keys
+from dropforge.config import settings_store
+from dropforge.datasets.dataset_manifest import DatasetManifest, Part
+from dropforge.datasets.table_schema import ROW_HASH, Column, Kind, Schema
 from dropforge.messages import JobResult, TrainingBudget, TrainingJob
 from dropforge_local.memory import MemoryStore
 
@@ -59,7 +60,7 @@ def run(table: pd.DataFrame, text: str, model: str, folder: str | None = None) -
     """
     import mlflow
 
-    from dropforge_training.job import run_job
+    from dropforge_training.worker.train_job import run_job
 
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     home = Path(folder or tempfile.mkdtemp(prefix="product-job-"))

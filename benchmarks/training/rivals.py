@@ -132,8 +132,8 @@ def measure(system: str, budget: int) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     if done.returncode:
         raise SystemExit(f"{system} failed: {done.stderr[-2000:]}")
-    told = json.loads(done.stdout[done.stdout.rindex('{"seconds"') :])
-    return {"system": system, "dataset": "adult", "budget": budget, **told}
+    document = json.loads(done.stdout[done.stdout.rindex('{"seconds"') :])
+    return {"system": system, "dataset": "adult", "budget": budget, **document}
 
 
 def interpreter() -> Path:

@@ -76,12 +76,12 @@ their first trial. {measured.sentence}
 def promotions(measured: Recorded) -> str:
     """What a reader of the gate's rule needs to know of its errors, as one line."""
     f = measured.figures
-    worst, found = max(f["stays"]["gate_worst"], f["promotes"]["gate_worst"]), f["found"]
-    shares = ", ".join(f"{share:.0%} of the time at look {look}" for look, share in found["share_by_look"].items())
+    worst, result = max(f["stays"]["gate_worst"], f["promotes"]["gate_worst"]), f["found"]
+    shares = ", ".join(f"{share:.0%} of the time at look {look}" for look, share in result["share_by_look"].items())
     return (
         f"Measured on simulated uploads: of {f['uploads']} uploads without any gain, {f['candidates']} candidates each, at most "
         f"{worst:.1%} had a challenger in any history ({f['single'][1]['gate']:.1%} of first looks); "
-        f"a true gain of {found['gain']} AUC on {found['rows']:,} held-out rows is found {shares} "
+        f"a true gain of {result['gain']} AUC on {result['rows']:,} held-out rows is found {shares} "
         f"([benchmarks](../benchmarks.md#promotions), {measured.day})."
     )
 
@@ -102,8 +102,8 @@ def gate(measured: Recorded) -> str:
         f"| {f['rows']:,} | {f['positives']:.0%} | {f['gate']:.1%} | {f['per_candidate']:.1%} |"
         for f in figures["single"]
     ]
-    found = figures["found"]
-    shares = ", ".join(f"{share:.0%} at look {look}" for look, share in found["share_by_look"].items())
+    result = figures["found"]
+    shares = ", ".join(f"{share:.0%} at look {look}" for look, share in result["share_by_look"].items())
     return f"""
 ## Promotions
 
@@ -118,8 +118,8 @@ First looks at held-out rows of their own, without any gain, {figures["single"][
 |---:|---:|---:|---:|
 {chr(10).join(single)}
 
-A true gain of {found["gain"]} AUC (0.9 to {0.9 + found["gain"]:.3f}) in one of the candidates on {found["rows"]:,} held-out
-rows, 25 % positives, 70 % of the models' errors in common, is found by {shares} ({found["draws"]} draws). {measured.sentence}
+A true gain of {result["gain"]} AUC (0.9 to {0.9 + result["gain"]:.3f}) in one of the candidates on {result["rows"]:,} held-out
+rows, 25 % positives, 70 % of the models' errors in common, is found by {shares} ({result["draws"]} draws). {measured.sentence}
 """
 
 

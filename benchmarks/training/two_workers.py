@@ -19,13 +19,13 @@ import optuna
 import pandas as pd
 from sklearn.tree import DecisionTreeClassifier
 
-from dropforge.adapters.s3 import S3Store
+from dropforge.adapters.s3_store import S3Store
 from dropforge_cli.target import Target
-from dropforge_training import tuning
-from dropforge_training.journal import Journal
-from dropforge_training.models.base import Candidate, Fold, Trained
-from dropforge_training.studies import SharedStudy
-from dropforge_training.study_budget import Allowance
+from dropforge_training.models.model_spec import Fold, ModelSpec, Trained
+from dropforge_training.search import tuner
+from dropforge_training.search.study import SharedStudy
+from dropforge_training.search.study_budget import TuningBudget
+from dropforge_training.search.study_journal import Journal
 
 WAIT = 0.5
 TRIALS = 24
@@ -33,7 +33,7 @@ SEEDS = range(1, 6)
 ROWS = 4000
 
 
-class WaitingTree(Candidate):
+class WaitingTree(ModelSpec):
     """A decision tree whose fit takes its time elsewhere."""
 
     def search_space(self, trial: Any) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def work(
     ready: Any,
 ) -> None:
     """One worker's process; all begin together, when the last of them has imported what it needs."""
-    wanted = tuning.Search(
+    wanted = tuner.Search(
         candidate=WaitingTree(),
         model="tree",
         metric="roc_auc",
@@ -73,14 +73,14 @@ def work(
         seed=seed,
         jobs=1,
         ranges={},
-        allowance=Allowance(trials, 600, workers=workers),
+        allowance=TuningBudget(trials, 600, workers=workers),
         start=start,
         worker=worker,
         role="tune",
     )
     journal, log = _journal(outputs, name), logging.getLogger("bench")
     ready.wait()
-    tuning.tune(wanted, [fold], journal, name, log=log, stop=lambda: False, tell=lambda _: None)
+    tuner.tune(wanted, [fold], journal, name, log=log, stop=lambda: False, tell=lambda _: None)
 
 
 def measure(outputs: dict[str, str], adult: str) -> dict[str, Any]:
@@ -120,21 +120,21 @@ def _run(
     ]
     spawn = multiprocessing.get_context("spawn")
     ready = spawn.Barrier(workers)
-    made = [
+    created = [
         spawn.Process(target=work, args=(outputs, name, fold, seed, n, workers, trials, points, ready))
         for n in range(1, workers + 1)
     ]
-    for p in made:
+    for p in created:
         p.start()
     watched = _study(outputs, name)
-    while any(p.is_alive() for p in made):
+    while any(p.is_alive() for p in created):
         time.sleep(1)
         # Asking costs one request and one for each new entry: whoever watches must not slow what is watched.
         watched.refresh()
         if target is not None and any((t.value or 0) >= target for t in _finished(watched)):
-            for p in made:
+            for p in created:
                 p.terminate()
-    for p in made:
+    for p in created:
         p.join()
     watched.refresh()
     done = _finished(watched)

@@ -3,9 +3,9 @@
 python benchmarks/training/warm_start.py [--trials 40] [--seeds 5] [--json FILE]
 
 First a study on 20,000 rows of Adult drawn at random; then a retrain's first trial on the same rows; then, with 5,000 more as
-an accepted upload would add them, one study that starts as a retrain does (see dropforge_training.search_job) and has a tenth of
+an accepted upload would add them, one study that starts as a retrain does (see search/job_search.py) and has a tenth of
 the trials, and one that knows nothing. All are scored on one yardstick, the first study's validation rows: a retrain fits on
-none of them, because a row's hash alone says on which side it is (dropforge_training.folds). Other rows move a score by more
+none of them, because a row's hash alone says on which side it is (search/validation_folds.py). Other rows move a score by more
 than tuning gains.
 A study from scratch begins with points drawn at random: the model class's own first point was chosen on tables like this
 one, and would hide what the last study taught. As in the product, a retrain has the seed of the study before it (training.seed).
@@ -27,9 +27,9 @@ import own_search
 import pandas as pd
 
 from dropforge_cli.example_data import fetch
-from dropforge_training import folds
-from dropforge_training.models.base import Fold
-from dropforge_training.study_budget import Allowance
+from dropforge_training.models.model_spec import Fold
+from dropforge_training.search import validation_folds
+from dropforge_training.search.study_budget import TuningBudget
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import recorded
@@ -71,25 +71,25 @@ def main() -> None:
         )
         print(json.dumps(runs[-1]), flush=True)
     reached = [r["warm_trials_to_earlier_best"] for r in runs]
-    told = {
+    document = {
         "trials": given.trials,
         "runs": runs,
         "reached_at_once_on_the_same_rows": sum(r["same_rows_first_trial"] >= r["earlier_best"] for r in runs),
         "reached_within_a_tenth": sum(n is not None for n in reached),
         "median_warm_trials": statistics.median(n or given.trials for n in reached),
     }
-    print(json.dumps({k: v for k, v in told.items() if k != "runs"}))
+    print(json.dumps({k: v for k, v in document.items() if k != "runs"}))
     if given.json:
-        recorded.write(given.json, told)
+        recorded.write(given.json, document)
 
 
 def _folds(rows: tuple[pd.DataFrame, np.ndarray], count: int) -> list[Fold]:
     """The first `count` rows as a trial gets them, scored on the validation rows among the first ROWS."""
     part = rows[0].iloc[:count], rows[1][:count]
     data = own_search.data(part, part)
-    made = folds.make(own_search.CANDIDATE, data, own_search.markers(data), 20260101)
-    known = int(folds.validation(data.train)[:ROWS].sum())
-    return [dataclasses.replace(f, x_valid=f.x_valid[:known], y_valid=f.y_valid[:known]) for f in made]
+    created = validation_folds.make(own_search.CANDIDATE, data, own_search.markers(data), 20260101)
+    known = int(validation_folds.validation(data.train)[:ROWS].sum())
+    return [dataclasses.replace(f, x_valid=f.x_valid[:known], y_valid=f.y_valid[:known]) for f in created]
 
 
 def _study(rows: list[Fold], seed: int, trials: int, start: list[dict[str, Any]]) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _study(rows: list[Fold], seed: int, trials: int, start: list[dict[str, Any]]
     scores: list[float] = []
     done = own_search.tune(
         rows,
-        Allowance(trials, 3600),
+        TuningBudget(trials, 3600),
         seed=seed,
         name=f"warm-{seed}",
         start=start,

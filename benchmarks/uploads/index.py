@@ -98,13 +98,13 @@ def record(number: int, count: int) -> dict[str, Any]:
 
 def seed(port: int, count: int) -> None:
     """Records and, where the checkout has one, their index; written as the product names them."""
-    from dropforge.adapters.s3 import S3Store
-    from dropforge.uploads import UploadBook, UploadRecord
+    from dropforge.adapters.s3_store import S3Store
+    from dropforge.uploads.upload_repository import UploadRecord, UploadRepository
 
     s3 = client("s3", port)
     s3.create_bucket(Bucket="data")
     s3.put_bucket_versioning(Bucket="data", VersioningConfiguration={"Status": "Enabled"})
-    book = UploadBook(S3Store(s3), "data")
+    book = UploadRepository(S3Store(s3), "data")
 
     # One connection without boto3: the emulator is one thread, and 80,000 requests through the client take minutes.
     connection = http.client.HTTPConnection("127.0.0.1", port)
@@ -136,8 +136,8 @@ def seed(port: int, count: int) -> None:
 
 def measure(port: int, count: int, repeats: int, only: str) -> list[dict[str, Any]]:
     """Requests by operation and seconds (median, 95th percentile) of each question."""
-    from dropforge.adapters.s3 import S3Store
-    from dropforge.uploads import UploadBook
+    from dropforge.adapters.s3_store import S3Store
+    from dropforge.uploads.upload_repository import UploadRepository
 
     s3, calls = client("s3", port), Counter[str]()
 
@@ -148,7 +148,7 @@ def measure(port: int, count: int, repeats: int, only: str) -> list[dict[str, An
 
     s3.meta.events.register("before-send.s3.*", count_request)
     store = S3Store(s3)
-    book = UploadBook(store, "data")
+    book = UploadRepository(store, "data")
     s3.head_bucket(Bucket="data")  # the client's own first call takes most of a second
     figures: list[dict[str, Any]] = []
     for name, question in _questions(store, book, count).items():
@@ -178,7 +178,7 @@ def measure(port: int, count: int, repeats: int, only: str) -> list[dict[str, An
 
 
 def _questions(store: Any, book: Any, count: int) -> dict[str, Callable[[], Any]]:
-    from dropforge.steps import browse, mend
+    from dropforge.uploads import resubmit, upload_queries
 
     try:
         from dropforge_local.memory import MemoryQueue, MemoryRegistry, MemoryTracking, MemoryWorkflow
@@ -195,29 +195,29 @@ def _questions(store: Any, book: Any, count: int) -> dict[str, Callable[[], Any]
     if not hasattr(book, "index"):
         from dropforge.steps.sweep import sweep  # type: ignore[import-not-found]  # of the checkout that is measured
 
-        from dropforge.steps.reporting import Ports as OldPorts
+        from dropforge.uploads.publish_report import Ports as OldPorts
 
         old = OldPorts(store, workflow, book, lambda _: tracking, "data", "artifacts", log)
         parts = {"store": store, "registry": MemoryRegistry(), "queue": MemoryQueue(), "book": book, "bucket": "data"}
         return {
-            "GET /health": lambda: browse.health(**parts),
-            "GET /uploads (= dropforge uploads)": lambda: browse.uploads(book),
-            "GET /uploads?key=": lambda: browse.uploads(book, "incoming/7.csv"),
-            "GET /quarantine": lambda: mend.listed(book),  # type: ignore[call-arg]  # of the older checkout
+            "GET /health": lambda: upload_queries.health(**parts),
+            "GET /uploads (= dropforge uploads)": lambda: upload_queries.uploads(book),
+            "GET /uploads?key=": lambda: upload_queries.uploads(book, "incoming/7.csv"),
+            "GET /quarantine": lambda: resubmit.listed(book),  # type: ignore[call-arg]  # of the older checkout
             "recovery": lambda: sweep(old, older_than=timedelta(minutes=20)),
         }
-    from dropforge.steps.recovery import RecoveryPorts, recover
-    from dropforge.steps.upload_ports import Ports
+    from dropforge.uploads.recovery import RecoveryPorts, recover
+    from dropforge.uploads.upload_ports import Ports
     from dropforge_local.memory_function import MemoryEventQueue
 
     nobody = MemoryEventQueue()
     ports = RecoveryPorts(Ports(store, workflow, book, lambda _: tracking, "data", "artifacts", log), nobody, nobody)
-    asked = browse.HealthPorts(lambda: store, MemoryRegistry, MemoryQueue, lambda: book, "data", log)
+    requested = upload_queries.HealthPorts(lambda: store, MemoryRegistry, MemoryQueue, lambda: book, "data", log)
     return {
-        "GET /health": lambda: browse.health(asked),
-        "GET /uploads (= dropforge uploads)": lambda: browse.uploads(book),
-        "GET /uploads?key=": lambda: browse.uploads(book, "incoming/7.csv"),
-        "GET /quarantine": lambda: mend.listed(book, browse.PAGE),
+        "GET /health": lambda: upload_queries.health(requested),
+        "GET /uploads (= dropforge uploads)": lambda: upload_queries.uploads(book),
+        "GET /uploads?key=": lambda: upload_queries.uploads(book, "incoming/7.csv"),
+        "GET /quarantine": lambda: resubmit.listed(book, upload_queries.PAGE),
         "recovery": lambda: recover(ports),
     }
 

@@ -25,7 +25,7 @@ from typing import Any, Final, Literal
 from botocore.exceptions import ClientError
 
 from dropforge import keys
-from dropforge.adapters.aws import translated
+from dropforge.adapters.aws_client import translated
 from dropforge.errors import Conflict, InvalidRequest, PermanentError
 
 VERSION: Final = 1
@@ -75,8 +75,8 @@ class Archive:
     def manifest(self) -> Manifest:
         """Raises InvalidRequest for a folder that is no finished backup, or one that was changed since."""
         try:
-            found = json.loads((self.folder / _MANIFEST).read_text(encoding="utf-8"))
-            manifest = Manifest(**{**found, "under_way": tuple(found["under_way"])})
+            document = json.loads((self.folder / _MANIFEST).read_text(encoding="utf-8"))
+            manifest = Manifest(**{**document, "under_way": tuple(document["under_way"])})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InvalidRequest(
                 f"{self.folder} holds no finished backup: {error}",

@@ -49,14 +49,14 @@ def ports(numbers: dict[str, int]) -> Iterator[Finding]:
     for option, port in numbers.items():
         with socket.socket() as probe:
             taken = probe.connect_ex(("127.0.0.1", port)) == 0
-        found = f"port {port} is {'taken by another program' if taken else 'free'}"
+        result = f"port {port} is {'taken by another program' if taken else 'free'}"
         fix = f"stop that program, or: dropforge up {option} {port + 1}" if taken else ""
-        yield Finding("ports", "bad" if taken else "ok", found, fix)
+        yield Finding("ports", "bad" if taken else "ok", result, fix)
 
 
 def settings_file(root: Path, in_force: bytes | None) -> Iterator[Finding]:
     """The file's mistakes by line; whether what is in force is this file."""
-    from dropforge import settings
+    from dropforge.config import settings
 
     text = (root / "settings.yaml").read_bytes()
     try:
@@ -81,8 +81,8 @@ def local_parts(parts: dict[str, str]) -> Iterator[Finding]:
 
 def stack(target: Target) -> Iterator[Finding]:
     """CloudFormation's word on the stack."""
-    found = target.client("cloudformation").describe_stacks(StackName=target.outputs["StackName"])["Stacks"][0]
-    status = str(found["StackStatus"])
+    result = target.client("cloudformation").describe_stacks(StackName=target.outputs["StackName"])["Stacks"][0]
+    status = str(result["StackStatus"])
     good = status in {"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"}
     busy = status.endswith("IN_PROGRESS")
     fix = (
@@ -101,9 +101,9 @@ def served_version(target: Target) -> Iterator[Finding]:
     newest = functions.get_function_configuration(FunctionName=name)
     live = functions.get_function_configuration(FunctionName=name, Qualifier="live")
     same = _code(newest) == _code(live)
-    told = f"version {live['Version']} of predict answers{'' if same else ', older than what was deployed'}"
+    output = f"version {live['Version']} of predict answers{'' if same else ', older than what was deployed'}"
     yield Finding(
-        "predict", "ok" if same else "bad", told, "" if same else "deploy again: make deploy, or dropforge up"
+        "predict", "ok" if same else "bad", output, "" if same else "deploy again: make deploy, or dropforge up"
     )
 
 
@@ -140,13 +140,13 @@ def _depth(sqs: Any, url: str) -> int:
 
 def health(target: Target) -> Iterator[Finding]:
     """What the API says of its parts."""
-    for part, told in target.api("GET", "/health").json()["parts"].items():
-        if "error" not in told:
-            words = ", ".join(f"{k} {v}" for k, v in told.items() if v is not None and not isinstance(v, dict))
+    for part, output in target.api("GET", "/health").json()["parts"].items():
+        if "error" not in output:
+            words = ", ".join(f"{k} {v}" for k, v in output.items() if v is not None and not isinstance(v, dict))
             yield Finding(part.replace("_", " "), "ok", words or "yes")
         else:
             level: Level = "warn" if part == "active_model" else "bad"
-            yield Finding(part.replace("_", " "), level, told["message"], told["fix"])
+            yield Finding(part.replace("_", " "), level, output["message"], output["fix"])
 
 
 def failures(target: Target) -> Iterator[Finding]:
@@ -155,8 +155,8 @@ def failures(target: Target) -> Iterator[Finding]:
     lost = [u for u in listed if u["state"] in {"failed", "rejected", "blocked"}]
     for u in lost[:3]:
         fix = f"dropforge logs {u['upload_id']}; the record's own fix: dropforge watch {u['upload_id']}"
-        told = f"{u['upload_id']} {u['key'].rpartition('/')[2]} {u['state']}: {u['reason'][:120]}"
-        yield Finding("upload", "warn", told, fix)
+        output = f"{u['upload_id']} {u['key'].rpartition('/')[2]} {u['state']}: {u['reason'][:120]}"
+        yield Finding("upload", "warn", output, fix)
     if not lost:
         yield Finding("uploads", "ok", f"none of the last {len(listed)} failed" if listed else "none yet")
 
@@ -164,7 +164,7 @@ def failures(target: Target) -> Iterator[Finding]:
 def errors(target: Target) -> Iterator[Finding]:
     """ERROR lines of the last hour, by service. A log that cannot be read is a finding of its own: nothing is known of it."""
     from dropforge.adapters.cloudwatch_reader import CloudWatchLogs
-    from dropforge_cli.logs import SERVICES, parse
+    from dropforge_cli.commands.logs import SERVICES, parse
 
     since = int((time.time() - _HOUR) * 1000)
     reader, quiet = CloudWatchLogs(target.client("logs")), True
@@ -175,7 +175,7 @@ def errors(target: Target) -> Iterator[Finding]:
             quiet = False
             yield Finding(f"log of {service}", "bad", f"cannot be read: {error.message}", error.fix)
             continue
-        lines = [line for line in map(parse, (found.text for found in read.lines)) if line is not None]
+        lines = [line for line in map(parse, (result.text for result in read.lines)) if line is not None]
         wrong = [line for line in lines if line.get("level") == "ERROR"]
         if wrong:
             quiet = False
@@ -194,24 +194,24 @@ def alarms(target: Target) -> Iterator[Finding]:
     pages = target.client("cloudwatch").get_paginator("describe_alarms")
     listed = [a for page in pages.paginate(AlarmNamePrefix=prefix, StateValue="ALARM") for a in page["MetricAlarms"]]
     # An emulator may leave the filters out.
-    found = [a for a in listed if a["StateValue"] == "ALARM" and a["AlarmName"].startswith(prefix)]
-    for alarm in found:
+    matches = [a for a in listed if a["StateValue"] == "ALARM" and a["AlarmName"].startswith(prefix)]
+    for alarm in matches:
         yield Finding("alarm", "bad", alarm["AlarmName"].removeprefix(prefix), alarm["AlarmDescription"])
-    if not found:
+    if not matches:
         yield Finding("alarms", "ok", "none is on")
 
 
 def asked(name: str, check: Iterator[Finding]) -> list[Finding]:
     """The check's findings; a check that cannot be asked is a finding itself."""
-    found: list[Finding] = []
+    matches: list[Finding] = []
     try:
-        found.extend(check)
+        matches.extend(check)
     except DropforgeError as error:
-        found.append(Finding(name, "bad", error.message, error.fix))
+        matches.append(Finding(name, "bad", error.message, error.fix))
     except Exception as error:
-        found.append(
+        matches.append(
             Finding(
                 name, "bad", f"could not be asked: {error}", "see the findings above; credentials, network, permissions"
             )
         )
-    return found
+    return matches

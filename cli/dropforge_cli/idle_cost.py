@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dropforge.settings import Settings
+    from dropforge.config.settings import Settings
 
 # us-east-1, CloudWatch, KMS and Lambda price lists, 2026-11: a month of an alarm metric, a dashboard, a key; a GB-second, a request.
 ALARM, DASHBOARD, KMS_KEY, GB_SECOND, REQUEST = 0.10, 3.00, 1.00, 0.0000166667, 0.0000002
@@ -70,15 +70,19 @@ def idle(root: Path, parameters: Mapping[str, str]) -> dict[str, float]:
 
 def use(root: Path, settings: Settings) -> dict[str, dict[str, float]]:
     """What one upload without its training, its training at most, and 1,000 predictions cost, by part; in USD."""
-    from dropforge import cost
+    from dropforge.config import cost_estimate
 
     resources = _template(root)["Resources"]
-    used = {name: cost.Usage(ms, resources[name]["Properties"]["MemorySize"]) for name, ms in MEASURED_MS.items()}
-    training = {m.name: cost.job_limit(m, settings.cost) for m in settings.models}
+    used = {
+        name: cost_estimate.Usage(ms, resources[name]["Properties"]["MemorySize"]) for name, ms in MEASURED_MS.items()
+    }
+    training = {m.name: cost_estimate.job_limit(m, settings.cost) for m in settings.models}
     return {
-        "one upload, without training": cost.upload(settings, used["AnalyzeFunction"], used["ConcludeFunction"]),
+        "one upload, without training": cost_estimate.upload(
+            settings, used["AnalyzeFunction"], used["ConcludeFunction"]
+        ),
         "its training on Fargate, at most": training,
-        "1,000 predictions": cost.predictions(settings, used["PredictFunction"]),
+        "1,000 predictions": cost_estimate.predictions(settings, used["PredictFunction"]),
     }
 
 

@@ -13,7 +13,7 @@ import typer
 
 from dropforge import __version__
 from dropforge.errors import DropforgeError, Unavailable
-from dropforge_cli import (
+from dropforge_cli.commands import (
     analyze,
     backup,
     cloud,
@@ -36,16 +36,16 @@ from dropforge_cli import (
     switching,
     uploads,
 )
-from dropforge_cli.output import tell_error
+from dropforge_cli.output import print_error
 
 _TOUR = """
 Drop a table into a bucket; get a report, trained models and a served prediction API.
 
-From a file to a model that answers:
+From a file to a prediction:
 
-    dropforge init my.csv                look at it, write my/settings.yaml
+    dropforge init my.csv                inspect it, write my/settings.yaml
     cd my && dropforge up                start the local cloud
-    dropforge upload ../my.csv --serve   report, train, let the best answer
+    dropforge upload ../my.csv --serve   report, train, activate the best
     dropforge predict                    ask it
 
 New data later: dropforge upload new.csv --watch, then dropforge report last.
@@ -118,7 +118,7 @@ def main() -> None:
 def _end(error: DropforgeError) -> None:
     if "--json" in sys.argv:
         sys.stdout.write(json.dumps(error.as_dict()) + "\n")
-    tell_error(error.message, error.fix)
+    print_error(error.message, error.fix)
     sys.exit(3 if error.retryable else 2)
 
 

@@ -86,7 +86,7 @@ def done(what: str, seconds: float) -> None:
     err.print(Text.assemble(("✓ ", "green"), what, (f" {seconds:.1f} s", "dim")))
 
 
-def tell_error(message: str, fix: str) -> None:
+def print_error(message: str, fix: str) -> None:
     """What went wrong and what to do, on stderr; both may hold a user's own text."""
     from rich.text import Text
 

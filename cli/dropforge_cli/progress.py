@@ -41,13 +41,13 @@ def seconds_left(p: ModelProgress) -> float | None:
 def trainings(target: Target) -> list[dict[str, Any]]:
     """Of each upload in training its id, its key and how far each model is, newest first. Raises what the API raises."""
     listed = target.api("GET", "/uploads").json()["uploads"]
-    found = [_training(target, u) for u in listed if u["state"] == "training"]
-    return [f for f in found if f["models"]]
+    matches = [_training(target, u) for u in listed if u["state"] == "training"]
+    return [f for f in matches if f["models"]]
 
 
 def _training(target: Target, listed: Mapping[str, Any]) -> dict[str, Any]:
-    told = target.api("GET", f"/uploads/{listed['upload_id']}").json()["progress"]  # empty when it ended meanwhile
-    models = [{**p, "seconds_left": seconds_left(p)} for p in told]
+    response = target.api("GET", f"/uploads/{listed['upload_id']}").json()["progress"]  # empty when it ended meanwhile
+    models = [{**p, "seconds_left": seconds_left(p)} for p in response]
     return {"upload_id": listed["upload_id"], "key": listed["key"], "models": models}
 
 

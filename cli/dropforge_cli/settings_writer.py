@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-from dropforge.data.values import PLAIN
-from dropforge_cli.guess import ColumnGuess, Guess
+from dropforge.value_formats import PLAIN
+from dropforge_cli.infer_settings import ColumnGuess, Guess
 
 _UNQUOTED = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*$")
 _WORDS = {"yes", "no", "true", "false", "on", "off", "null", "y", "n"}  # YAML reads these as something else than text
@@ -15,7 +15,7 @@ _WIDTH = 30
 
 
 def write(guess: Guess, project: str, source: str) -> str:
-    """The whole text; `dropforge.settings.load` accepts it."""
+    """The whole text; `dropforge.config.settings.load` accepts it."""
     lines = [
         f"# Made by `dropforge init` from {source}: {guess.rows:,} rows, {len(guess.columns)} columns ({guess.form.words}).",
         "# Only what differs from the default is written; docs/reference/settings.md lists every key.",
@@ -83,19 +83,19 @@ def _data(guess: Guess) -> list[str]:
 
 
 def _split(guess: Guess) -> list[str]:
-    found = guess.split
-    held = {
+    result = guess.split
+    heldout = {
         "time": "the newest fifth",
         "group": "a fifth of the groups",
         "random": "a fifth, the same rows in every run",
     }
     lines = [
         "split:                         # which rows no model sees before it is judged: as the model will be used",
-        _line(f"  by: {found.by}", f"random | time | group ({found.why})"),
+        _line(f"  by: {result.by}", f"random | time | group ({result.why})"),
     ]
-    if found.column:
-        lines.append(f"  {found.by}: {text(found.column)}")
-    return [*lines, _line("  holdout: 0.2", f"{held[found.by]}; by time also a span: 30 days")]
+    if result.column:
+        lines.append(f"  {result.by}: {text(result.column)}")
+    return [*lines, _line("  holdout: 0.2", f"{heldout[result.by]}; by time also a span: 30 days")]
 
 
 def _override(guess: Guess, column: ColumnGuess) -> list[str]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dropforge.adapters import signing
-from dropforge.api import access
+from dropforge.adapters import sigv4
+from dropforge.api import routes
 from dropforge.environment import Environment
 from dropforge.errors import Conflict, DropforgeError, InvalidRequest, NotFound, PermanentError, Unavailable
 
@@ -118,7 +118,7 @@ class Target:
         answer = self.call(method, path, **arguments)
         if answer.status_code < 400:
             return answer
-        raise _told(answer)
+        raise _error_of(answer)
 
     def call(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """The API's answer, whatever it is; asked with the key where that is enough, else signed. Raises Unavailable."""
@@ -136,27 +136,29 @@ class Target:
             ) from None
 
     def _authorise(self, call: requests.PreparedRequest, path: str) -> None:
-        if access.needed(str(call.method), path) == "key":
+        if routes.needed(str(call.method), path) == "key":
             call.headers["x-api-key"] = self.outputs["ApiKey"]
             return
         given = call.body if isinstance(call.body, bytes) else (call.body or "").encode()
-        who = signing.credentials(*self.account.values())
+        who = sigv4.credentials(*self.account.values())
         call.headers.update(
-            signing.sign(str(call.method), str(call.url), {}, given, region=self.outputs["Region"], credentials=who)
+            sigv4.sign(str(call.method), str(call.url), {}, given, region=self.outputs["Region"], credentials=who)
         )
 
 
-def _told(answer: requests.Response) -> DropforgeError:
+def _error_of(answer: requests.Response) -> DropforgeError:
     try:
-        told = answer.json()
+        response = answer.json()
     except ValueError:
-        told = {}
+        response = {}
     kind = {404: NotFound, 409: Conflict}.get(
         answer.status_code, InvalidRequest if answer.status_code < 500 else Unavailable
     )
-    message = told.get("message") or f"the API answered {answer.status_code}: {answer.text[:200]}"
+    message = response.get("message") or f"the API answered {answer.status_code}: {answer.text[:200]}"
     return kind(
-        message, code=told.get("code", f"http_{answer.status_code}"), fix=told.get("fix", "see `dropforge logs`")
+        message,
+        code=response.get("code", f"http_{answer.status_code}"),
+        fix=response.get("fix", "see `dropforge logs`"),
     )
 
 
@@ -164,8 +166,8 @@ def _stack_outputs(stack: str) -> dict[str, str]:
     import boto3
 
     described = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
-    found = {o["OutputKey"]: o["OutputValue"] for o in described.get("Outputs", ())}
-    return {**found, "ApiKey": _api_key(stack), "FrontendUrl": "", "EndpointUrl": "", "StackName": stack}
+    matches = {o["OutputKey"]: o["OutputValue"] for o in described.get("Outputs", ())}
+    return {**matches, "ApiKey": _api_key(stack), "FrontendUrl": "", "EndpointUrl": "", "StackName": stack}
 
 
 def _api_key(stack: str) -> str:

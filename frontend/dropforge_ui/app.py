@@ -13,12 +13,15 @@ import uvicorn
 from dropforge_ui import login, theme
 from dropforge_ui.client import Api, ApiError
 from dropforge_ui.config import Options
+from dropforge_ui.pages import page
+from dropforge_ui.pages.data import controls
+from dropforge_ui.pages.models import controls as models
+from dropforge_ui.pages.monitoring import controls as monitoring
+from dropforge_ui.pages.parts import html
+from dropforge_ui.pages.predict import controls as predict
+from dropforge_ui.pages.predict import markup as views
 from dropforge_ui.perimeter import LIVE, Perimeter
 from dropforge_ui.shapes import ModelInfo
-from dropforge_ui.tabs import data, models, monitoring, predict
-from dropforge_ui.tabs.parts import html
-from dropforge_ui.views import page
-from dropforge_ui.views import predict as views
 
 _WIDE_ENOUGH = 40  # callers at the same time; each waits for the API, none computes
 
@@ -40,7 +43,7 @@ def build(api: Api) -> Any:
                 return event(lambda now: _asked(api, now), info, shown, show_progress="hidden", **given)
 
             with gr.Tab("Data", id="data") as data_tab:
-                look_data = data.build(api)
+                look_data = controls.build(api)
             with gr.Tab("Models", id="models") as models_tab:
                 look_models = models.build(api, look)
             with gr.Tab("Monitoring", id="monitoring") as monitoring_tab:
@@ -67,12 +70,12 @@ def _asked(api: Api, now: ModelInfo | None) -> tuple[Any, ...]:
     except ApiError as error:
         return page.header(None), gr.skip(), gr.update(value=page.error(error), visible=True)
     try:
-        found = api.model_info()
+        result = api.model_info()
     except ApiError as error:
         nothing = views.no_model() if error.status in {404, 409} else page.error(error)
         return page.header(health), None, gr.update(value=nothing, visible=True)
-    same = now is not None and now["model"] == found["model"]
-    return page.header(health), gr.skip() if same else found, gr.update(visible=False)
+    same = now is not None and now["model"] == result["model"]
+    return page.header(health), gr.skip() if same else result, gr.update(visible=False)
 
 
 def _rest(blocks: Any) -> None:

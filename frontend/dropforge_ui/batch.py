@@ -32,7 +32,10 @@ def predict_file(
     Raises ApiError: the API's, with the line of the file it speaks of, or one for a file that is no CSV table.
     """
     summary, written = Summary(), harmless if escape else str
-    with source.open(newline="", encoding="utf-8-sig") as given, target.open("w", newline="", encoding="utf-8") as made:
+    with (
+        source.open(newline="", encoding="utf-8-sig") as given,
+        target.open("w", newline="", encoding="utf-8") as created,
+    ):
         try:
             reader = csv.DictReader(given, delimiter=_delimiter(given.readline(), given), strict=True)
             writer: Any = None
@@ -40,11 +43,11 @@ def predict_file(
                 answer = _ask(api, rows, summary.rows + 2)
                 for row, one in zip(rows, answer["predictions"], strict=True):
                     shares = {f"probability_{k}": f"{p:.6f}" for k, p in one.get("probabilities", {}).items()}
-                    told = {**row, "prediction": one.get("label", one.get("prediction")), **shares}
+                    document = {**row, "prediction": one.get("label", one.get("prediction")), **shares}
                     if writer is None:
-                        writer = csv.writer(made)
-                        writer.writerow(written(name) for name in told)
-                    writer.writerow(written(str(value)) for value in told.values())
+                        writer = csv.writer(created)
+                        writer.writerow(written(name) for name in document)
+                    writer.writerow(written(str(value)) for value in document.values())
                     if "label" in one:
                         summary.labels[str(one["label"])] += 1
                 summary.rows += len(rows)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-# As dropforge/data/values.py has them; the web app imports nothing of the core. A test holds both to the same answers.
+# As dropforge/value_formats.py has them; the web app imports nothing of the core. A test holds both to the same answers.
 _FORMULA_STARTS: Final = frozenset("=+-@\t\r\n＝＋－＠")
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
@@ -23,10 +23,10 @@ def split(raw: str, delimiter: str) -> list[str]:
     """The fields of a row; a row with broken quotes is cut at every delimiter, so that a person can see and mend it."""
     delimiter = delimiter or ","
     try:
-        found = list(csv.reader(io.StringIO(raw, newline=""), delimiter=delimiter, strict=True))
+        matches = list(csv.reader(io.StringIO(raw, newline=""), delimiter=delimiter, strict=True))
     except csv.Error:
         return raw.split(delimiter)
-    return found[0] if len(found) == 1 else raw.replace("\n", " ").split(delimiter)
+    return matches[0] if len(matches) == 1 else raw.replace("\n", " ").split(delimiter)
 
 
 def together(cells: Sequence[str], delimiter: str) -> str:

@@ -17,8 +17,8 @@ from dropforge_ui.multipart import FormBody
 from dropforge_ui.shapes import (
     Activity,
     DatasetLine,
+    DeploymentHistory,
     Health,
-    Ledger,
     ModelInfo,
     Monitoring,
     Prediction,
@@ -63,14 +63,14 @@ class Api:
 
     def explained(self, record: Record) -> Prediction:
         """One row with its reasons and its prediction set, as far as this model states them."""
-        asked = {"explain": "true", "coverage": "0.9"}
+        requested = {"explain": "true", "coverage": "0.9"}
         while True:
             try:
-                return self.predict([record], **asked)
+                return self.predict([record], **requested)
             except ApiError as error:
-                if _UNSTATED.get(error.code) not in asked:
+                if _UNSTATED.get(error.code) not in requested:
                     raise
-                del asked[_UNSTATED[error.code]]
+                del requested[_UNSTATED[error.code]]
 
     # --- data ----------------------------------------------------------------------------------------------------------
     def send_file(self, path: Path, name: str) -> str:
@@ -92,10 +92,10 @@ class Api:
 
     def uploads(self, key: str = "") -> list[UploadLine]:
         """Newest first; of one key when it is given."""
-        found: list[UploadLine] = self._json("GET", "/uploads" + (f"?{urlencode({'key': key})}" if key else ""))[
+        result: list[UploadLine] = self._json("GET", "/uploads" + (f"?{urlencode({'key': key})}" if key else ""))[
             "uploads"
         ]
-        return found
+        return result
 
     def upload(self, upload_id: str) -> Upload:
         return cast("Upload", self._json("GET", f"/uploads/{quote(upload_id)}"))
@@ -112,8 +112,8 @@ class Api:
 
     def datasets(self) -> list[DatasetLine]:
         """Accepted datasets, newest first."""
-        found: list[DatasetLine] = self._json("GET", "/datasets")["datasets"]
-        return found
+        result: list[DatasetLine] = self._json("GET", "/datasets")["datasets"]
+        return result
 
     def report_html(self, upload_id: str) -> str:
         return self._call("GET", f"/reports/{quote(upload_id)}", accept="text/html").text
@@ -132,8 +132,8 @@ class Api:
 
     # --- models --------------------------------------------------------------------------------------------------------
     def models(self) -> list[Version]:
-        found: list[Version] = self._json("GET", "/models")["models"]
-        return found
+        result: list[Version] = self._json("GET", "/models")["models"]
+        return result
 
     def card(self, name: str, version: str) -> dict[str, Any]:
         """The facts of a version's model card."""
@@ -145,14 +145,14 @@ class Api:
     def label(self, alias: str, model: str, version: str) -> dict[str, Any]:
         """Put an alias on a version; it leaves the version that had it."""
         return cast(
-            "dict[str, Any]", self._json("POST", "/label", {"alias": alias, "model": model, "version": version})
+            "dict[str, Any]", self._json("POST", "/aliases", {"alias": alias, "model": model, "version": version})
         )
 
     def set_model(self, alias: str, model: str = "", why: str = "") -> dict[str, Any]:
         """Make the version behind the alias the one that answers."""
         return cast("dict[str, Any]", self._json("POST", "/set_model", {"alias": alias, "model": model, "why": why}))
 
-    def try_beside(self, alias: str, model: str, share: float, *, shadow: bool, why: str = "") -> dict[str, Any]:
+    def start_rollout(self, alias: str, model: str, share: float, *, shadow: bool, why: str = "") -> dict[str, Any]:
         """Put the version behind the alias beside the active model: for a share of requests, 0 to below 1, or in the shadow."""
         body: dict[str, Any] = {"alias": alias, "model": model, "shadow": shadow, "why": why}
         if share:
@@ -166,10 +166,10 @@ class Api:
 
     def decide(self, action: str, why: str = "") -> dict[str, Any]:
         """`promote` makes the candidate the one that answers, `abort` gives it up."""
-        return cast("dict[str, Any]", self._json("POST", "/candidate", {"action": action, "why": why}))
+        return cast("dict[str, Any]", self._json("POST", "/rollout", {"action": action, "why": why}))
 
-    def ledger(self, limit: int = 50) -> Ledger:
-        return cast("Ledger", self._json("GET", f"/ledger?limit={limit}"))
+    def ledger(self, limit: int = 50) -> DeploymentHistory:
+        return cast("DeploymentHistory", self._json("GET", f"/history?limit={limit}"))
 
     def health(self) -> Health:
         return cast("Health", self._json("GET", "/health"))
@@ -200,7 +200,7 @@ class Api:
             headers |= self._signature(method, url, data)
         answer = self._send(method, url, data=data, headers=headers)
         if answer.status_code >= 400:
-            raise _told(answer)
+            raise _error_of(answer)
         return answer
 
     def _signature(self, method: str, url: str, body: bytes) -> dict[str, str]:
@@ -227,20 +227,20 @@ def _card(name: str, version: str) -> str:
     return f"/models/{quote(name, safe='')}/{quote(version, safe='')}/card"
 
 
-def _told(answer: requests.Response) -> ApiError:
+def _error_of(answer: requests.Response) -> ApiError:
     """Errors of the API have code, message and fix; those of the gateway in front of it have a message only."""
     try:
-        told = answer.json()
+        output = answer.json()
     except ValueError:
-        told = {}
-    told = told if isinstance(told, dict) else {}
-    said = told.get("message") or told.get("Message") or f"the API answered {answer.status_code}"
-    fix = told.get("fix") or {
+        output = {}
+    output = output if isinstance(output, dict) else {}
+    predicted = output.get("message") or output.get("Message") or f"the API answered {answer.status_code}"
+    fix = output.get("fix") or {
         403: "the API key or the AWS credentials of the web app are not accepted: set DROPFORGE_API_KEY and AWS_PROFILE",
         429: "too many requests: wait a moment",
         413: "send less at once",
     }.get(answer.status_code, "try again; if it stays, `dropforge logs` tells more")
-    request_id = str(told.get("request_id", ""))
+    request_id = str(output.get("request_id", ""))
     return ApiError(
-        str(told.get("code") or f"http_{answer.status_code}"), str(said), fix, answer.status_code, request_id
+        str(output.get("code") or f"http_{answer.status_code}"), str(predicted), fix, answer.status_code, request_id
     )

@@ -109,12 +109,12 @@ def _password(file: Path | None, env: Mapping[str, str]) -> str:
     if file is None:
         return env.get("DROPFORGE_UI_PASSWORD", "")
     try:
-        found = file.read_text(encoding="utf-8").strip()
+        result = file.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error}", "name a file that holds the password") from None
-    if not found:
+    if not result:
         raise ConfigError(f"{file} is empty", "write a password into it")
-    return found
+    return result
 
 
 def _identity(signer: str, region: str) -> Identity | None:
@@ -137,7 +137,7 @@ def _outputs(path: Path | None) -> dict[str, str]:
     if path is None:
         return {}
     try:
-        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}", "dropforge outputs --json > FILE") from None
-    return found
+    return document

@@ -60,8 +60,8 @@ def record(features: Sequence[Feature], given: Sequence[Any]) -> dict[str, Any]:
 def sweep(feature: Feature, present: Any) -> list[Any]:
     """The values of a what-if: evenly over the training range (and the present value), or every category."""
     if feature["kind"] == "category":
-        found: list[Any] = list(feature.get("categories", ()))[:_MOST_CATEGORIES]
-        return found if present is None or present in found else [present, *found]
+        matches: list[Any] = list(feature.get("categories", ()))[:_MOST_CATEGORIES]
+        return matches if present is None or present in matches else [present, *matches]
     if feature["kind"] == "boolean":
         return ["true", "false"]
     low, high = feature.get("minimum"), feature.get("maximum")

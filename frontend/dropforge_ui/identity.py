@@ -49,5 +49,5 @@ def public_key(keys_url: str, key_id: str) -> str:
     if not key_id or not all(c.isalnum() or c == "-" for c in key_id):
         raise ValueError("no key id")
     with urllib.request.urlopen(f"{keys_url}/{key_id}", timeout=5) as answer:  # noqa: S310 - https, from the configuration
-        found: str = answer.read(_KEY_BYTES).decode("ascii")
-    return found
+        result: str = answer.read(_KEY_BYTES).decode("ascii")
+    return result

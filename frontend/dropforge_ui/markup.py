@@ -114,9 +114,9 @@ def table(
         return " ".join(n for n, on in (("n", i in right), ("lead", i == lead), ("wide", i in broad)) if on) or None
 
     def line(row: Sequence[Part] | Row) -> Markup:
-        made = row if isinstance(row, Row) else Row(row)
-        cells = [tag("td", c, class_=classes(i), data_label=header[i]) for i, c in enumerate(made.cells)]
-        return tag("tr", cells, class_=made.class_ or None)
+        created = row if isinstance(row, Row) else Row(row)
+        cells = [tag("td", c, class_=classes(i), data_label=header[i]) for i, c in enumerate(created.cells)]
+        return tag("tr", cells, class_=created.class_ or None)
 
     named = tag("caption", caption, class_="sr") if caption else None
     head = tag("tr", [tag("th", h, class_="n" if i in right else None, scope="col") for i, h in enumerate(header)])

@@ -32,9 +32,9 @@ class FormBody:
     def read(self, size: int = -1) -> bytes:
         """The next bytes; empty at the end."""
         while self._parts:
-            found = self._parts[0].read(size)
-            if found:
-                return found
+            result = self._parts[0].read(size)
+            if result:
+                return result
             self._parts.pop(0)
         return b""
 

@@ -70,9 +70,9 @@ class Perimeter:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         limit = self._upload_bytes if scope["path"] == _UPLOAD else _MESSAGE_BYTES
-        refused = self._refusal(scope, headers, limit)
-        if refused:
-            await _answer(_with_headers(send), *refused)
+        error = self._refusal(scope, headers, limit)
+        if error:
+            await _answer(_with_headers(send), *error)
         else:
             await self._app(scope, _limited(receive, limit), _with_headers(send))
 
@@ -127,8 +127,8 @@ def _with_headers(send: Send) -> Send:
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             own = {name for name, _ in _HEADERS}
-            kept = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in own]
-            message = {**message, "headers": [*kept, *_HEADERS]}
+            stored = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in own]
+            message = {**message, "headers": [*stored, *_HEADERS]}
         await send(message)
 
     return sending

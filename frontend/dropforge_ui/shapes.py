@@ -135,8 +135,8 @@ class Version(TypedDict, total=False):
     warning: str
 
 
-LedgerEntry = TypedDict(
-    "LedgerEntry",
+HistoryEntry = TypedDict(
+    "HistoryEntry",
     {
         "number": int,
         "at": str,
@@ -151,8 +151,8 @@ LedgerEntry = TypedDict(
 )
 
 
-class Ledger(TypedDict, total=False):
-    entries: list[LedgerEntry]
+class DeploymentHistory(TypedDict, total=False):
+    entries: list[HistoryEntry]
     active: int
     complete: bool
     verified: dict[str, Any]

@@ -19,9 +19,9 @@ def sign(method: str, url: str, body: bytes, region: str) -> dict[str, str]:
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
 
-    found = _credentials()
-    if found is None:
+    result = _credentials()
+    if result is None:
         return {}
     request = AWSRequest(method=method, url=url, data=body)
-    SigV4Auth(found.get_frozen_credentials(), "execute-api", region).add_auth(request)
+    SigV4Auth(result.get_frozen_credentials(), "execute-api", region).add_auth(request)
     return dict(request.headers.items())

@@ -45,7 +45,7 @@ def pick_script() -> str:
 
 @cache
 def quarantine_script() -> str:
-    """For the rows set aside: hands the corrected ones over."""
+    """For the rows quarantined: hands the corrected ones over."""
     return _read("quarantine.js")
 
 

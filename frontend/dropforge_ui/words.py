@@ -32,10 +32,10 @@ def who(by: str) -> str:
 def moment(text: str) -> datetime | None:
     """An ISO 8601 time of the API; None for anything else."""
     try:
-        found = datetime.fromisoformat(text)
+        result = datetime.fromisoformat(text)
     except (TypeError, ValueError):
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return result if result.tzinfo else result.replace(tzinfo=UTC)
 
 
 def ago(text: str, now: datetime | None = None) -> str:

@@ -6,20 +6,21 @@ from functools import cache
 from logging import Logger
 from typing import Any
 
-from dropforge import bootstrap, events, identity, keys, observability
-from dropforge.steps.analyze import analyze
-from dropforge.steps.attempt import Context, Invocation
-from dropforge.steps.carry_out import carry_out
-from dropforge.steps.deliveries import retried_soon
-from dropforge.steps.monitor import MonitorPorts, monitor
-from dropforge.steps.retrain import resume, retrain
-from dropforge.steps.trigger import due
-from dropforge.steps.upload_ports import Ports
+from dropforge import app_context, ids, keys, observability
+from dropforge.monitoring.monitor_run import MonitorPorts, monitor
+from dropforge.uploads import s3_events
+from dropforge.uploads.analyze_upload import analyze
+from dropforge.uploads.apply_decision import carry_out
+from dropforge.uploads.event_deliveries import retried_soon
+from dropforge.uploads.retrain import resume, retrain
+from dropforge.uploads.retrain_trigger import due
+from dropforge.uploads.upload_attempt import Context, Invocation
+from dropforge.uploads.upload_ports import Ports
 
 
 @cache
-def _world() -> bootstrap.World:
-    return bootstrap.world()
+def _app_context() -> app_context.AppContext:
+    return app_context.create()
 
 
 @observability.masked
@@ -28,13 +29,15 @@ def handler(event: dict[str, Any], context: Context | None) -> dict[str, Any]:
 
     `{"trigger": {"round": 1}}`, `{"retrain": {}}` or `{"retrain": {"upload_id": …}}` to go on with one, `{"monitor": {}}`.
     """
-    world, delivered = _world(), events.delivery(event)
+    world, delivered = _app_context(), s3_events.delivery(event)
     log = world.log("analyze")
     with retried_soon(delivered, lambda: world.uploads_queue, log):
         return _handled(delivered.event, Invocation.of(context), world, log)
 
 
-def _handled(event: dict[str, Any], invocation: Invocation, world: bootstrap.World, log: Logger) -> dict[str, Any]:
+def _handled(
+    event: dict[str, Any], invocation: Invocation, world: app_context.AppContext, log: Logger
+) -> dict[str, Any]:
     ports = Ports(
         store=world.store,
         workflow=world.workflow,
@@ -48,16 +51,16 @@ def _handled(event: dict[str, Any], invocation: Invocation, world: bootstrap.Wor
     if "trigger" in event:
         return {"wait_seconds": due(int(event["trigger"]["round"]), ports)}
     if "retrain" in event:
-        asked = event["retrain"] if isinstance(event["retrain"], dict) else {}
-        if upload_id := asked.get("upload_id", ""):
+        requested = event["retrain"] if isinstance(event["retrain"], dict) else {}
+        if upload_id := requested.get("upload_id", ""):
             return {"retraining": {upload_id: resume(ports.book.get(upload_id), ports, invocation).state}}
-        record = retrain(ports, invocation, cause=str(asked.get("cause", ""))[:80])
+        record = retrain(ports, invocation, cause=str(requested.get("cause", ""))[:80])
         return {"retraining": {record.upload_id: record.state} if record else {}}
     if "monitor" in event:
         return monitor(MonitorPorts(world.store, world.env.data_bucket, log, world.announce))
     states = {}
-    for upload in events.uploads_in(event):
-        upload_id = identity.upload_id(upload.bucket, upload.key, upload.version)
+    for upload in s3_events.uploads_in(event):
+        upload_id = ids.upload_id(upload.bucket, upload.key, upload.version)
         if upload.key.startswith(keys.DECISIONS):
             log.info("decision received", extra={"key": upload.key, "done": carry_out(upload, ports)})
             continue

@@ -6,27 +6,30 @@ from functools import cache
 from logging import Logger
 from typing import Any
 
-from dropforge import bootstrap, events, identity, observability
-from dropforge.steps.attempt import Context, Invocation
-from dropforge.steps.batch import BatchPorts, score
-from dropforge.steps.deliveries import retried_soon
+from dropforge import app_context, ids, observability
+from dropforge.batch.score_file import BatchPorts, score
+from dropforge.uploads import s3_events
+from dropforge.uploads.event_deliveries import retried_soon
+from dropforge.uploads.upload_attempt import Context, Invocation
 
 
 @cache
-def _world() -> bootstrap.World:
-    return bootstrap.world()
+def _app_context() -> app_context.AppContext:
+    return app_context.create()
 
 
 @observability.masked
 def handler(event: dict[str, Any], context: Context | None) -> dict[str, Any]:
     """S3 notification in, by a queue or by itself, upload ids and their states out."""
-    world, delivered = _world(), events.delivery(event)
+    world, delivered = _app_context(), s3_events.delivery(event)
     log = world.log("batch")
     with retried_soon(delivered, lambda: world.batch_queue, log):
         return _handled(delivered.event, Invocation.of(context), world, log)
 
 
-def _handled(event: dict[str, Any], invocation: Invocation, world: bootstrap.World, log: Logger) -> dict[str, Any]:
+def _handled(
+    event: dict[str, Any], invocation: Invocation, world: app_context.AppContext, log: Logger
+) -> dict[str, Any]:
     ports = BatchPorts(
         store=world.store,
         book=world.uploads,
@@ -35,8 +38,8 @@ def _handled(event: dict[str, Any], invocation: Invocation, world: bootstrap.Wor
         python=world.python_function,
     )
     states = {}
-    for upload in events.uploads_in(event):
-        upload_id = identity.upload_id(upload.bucket, upload.key, upload.version)
+    for upload in s3_events.uploads_in(event):
+        upload_id = ids.upload_id(upload.bucket, upload.key, upload.version)
         with observability.context(correlation_id=upload_id):
             log.info("file received", extra={"key": upload.key, "size": upload.size})
             states[upload_id] = score(upload, ports, invocation).state

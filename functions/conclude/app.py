@@ -5,21 +5,22 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from dropforge import bootstrap, observability
+from dropforge import announce, app_context, observability
+from dropforge.deployment import publish_alias_index
 from dropforge.messages import ConcludeRequest
-from dropforge.steps import announce, promote, publish
-from dropforge.steps.conclude import conclude
+from dropforge.uploads import auto_promote
+from dropforge.uploads.conclude_upload import conclude
 
 
 @cache
-def _world() -> bootstrap.World:
-    return bootstrap.world()
+def _app_context() -> app_context.AppContext:
+    return app_context.create()
 
 
 @observability.masked
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """ConcludeRequest in, Conclusion out."""
-    world = _world()
+    world = _app_context()
     log = world.log("conclude")
     message = ConcludeRequest.parse(event)
     with observability.context(correlation_id=message.request.upload_id):
@@ -36,7 +37,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             log=log,
         )
         announce.challenger(conclusion, world.announce)
-        promoted = promote.automatically(
+        promoted = auto_promote.automatically(
             conclusion,
             settings=settings,
             store=world.store,
@@ -48,7 +49,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             key=world.history_key,
             announce=world.announce,
         )
-        publish.publish_labels(
+        publish_alias_index.publish_alias_index(
             settings=settings, store=world.store, registry=world.registry, bucket=world.env.data_bucket
         )
         log.info(

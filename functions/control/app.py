@@ -5,19 +5,19 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from dropforge import bootstrap
-from dropforge.api import control, http, routes
+from dropforge import app_context
+from dropforge.api import control, proxy_event, resolver
 
 
 @cache
-def _world() -> bootstrap.World:
-    return bootstrap.world()
+def _app_context() -> app_context.AppContext:
+    return app_context.create()
 
 
-def _act(request: http.Request) -> http.Response:
-    return routes.dispatch(request, control.ROUTES, _world)
+def _act(request: proxy_event.Request) -> proxy_event.Response:
+    return resolver.dispatch(request, control.ROUTES, _app_context)
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """API Gateway proxy event in, proxy response out."""
-    return http.respond(event, _world().log("control"), _act)
+    return proxy_event.respond(event, _app_context().log("control"), _act)

@@ -6,10 +6,10 @@ import logging
 from functools import cache
 from typing import Any
 
-from dropforge import bootstrap, observability
-from dropforge.api import http, predicting, routes
+from dropforge import app_context, observability
+from dropforge.api import predict, proxy_event, resolver
 from dropforge.environment import Environment
-from dropforge.serving.service import PredictService
+from dropforge.serving.prediction_service import PredictService
 
 
 @cache
@@ -20,15 +20,15 @@ def _log() -> logging.Logger:
 
 @cache
 def _service() -> PredictService:
-    world = bootstrap.world()
+    world = app_context.create()
     return PredictService(world.store, world.env.data_bucket, _log(), python=world.python_function)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """API Gateway proxy event in, proxy response out."""
-    left = context.get_remaining_time_in_millis() / 1000 if context else predicting.SETTLE_SECONDS
+    left = context.get_remaining_time_in_millis() / 1000 if context else predict.SETTLE_SECONDS
 
-    def act(request: http.Request) -> http.Response:
-        return predicting.settled(routes.dispatch(request, predicting.ROUTES, _service), _service(), left)
+    def act(request: proxy_event.Request) -> proxy_event.Response:
+        return predict.settled(resolver.dispatch(request, predict.ROUTES, _service), _service(), left)
 
-    return http.respond(event, _log(), act, latency="PredictLatency")
+    return proxy_event.respond(event, _log(), act, latency="PredictLatency")

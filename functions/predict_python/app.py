@@ -5,17 +5,17 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from dropforge import bootstrap, observability
-from dropforge_training.python_models import PythonModels
+from dropforge import app_context, observability
+from dropforge_training.export.pickled_pipeline import PythonModels
 
 
 @cache
 def _models() -> PythonModels:
-    world = bootstrap.world()
+    world = app_context.create()
     return PythonModels(world.store, world.env.data_bucket, world.log("predict_python"))
 
 
 @observability.masked
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """A request of dropforge.serving.python_model in, its answer out."""
+    """A request of dropforge.serving.remote_python in, its answer out."""
     return _models().answer(event)

@@ -6,20 +6,20 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from dropforge import bootstrap, observability, retry_limits
-from dropforge.steps.recovery import RecoveryPorts, recover, stuck_minutes
-from dropforge.steps.upload_ports import Ports
+from dropforge import app_context, observability, retry_limits
+from dropforge.uploads.recovery import RecoveryPorts, recover, stuck_minutes
+from dropforge.uploads.upload_ports import Ports
 
 
 @cache
-def _world() -> bootstrap.World:
-    return bootstrap.world()
+def _app_context() -> app_context.AppContext:
+    return app_context.create()
 
 
 @observability.masked
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """`{}` or `{"older_than_minutes": 0}` in, upload ids and what was done out."""
-    world = _world()
+    world = _app_context()
     log = world.log("recover")
     ports = RecoveryPorts(
         Ports(

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dropforge import keys, settings_store
-from dropforge.adapters import mac
-from dropforge.adapters.s3 import S3Store
+from dropforge import keys
+from dropforge.adapters import history_mac
+from dropforge.adapters.s3_store import S3Store
+from dropforge.config import settings_store
 from dropforge.errors import Conflict, DropforgeError, PermanentError, Unavailable
 from dropforge_local import containers, credentials, deploy, frontend, profiles
 from dropforge_local.emulator import HEALTH
@@ -117,17 +118,17 @@ def prepare_home(config: Config) -> None:
     config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     config.home.chmod(0o700)
     (config.home / "tmp").mkdir(exist_ok=True)
-    mac.create(config.history_key_file)
+    history_mac.create(config.history_key_file)
     if credentials.create(config.credentials_file):
         down(config, lambda _what, _seconds: None)
 
 
 def _same_project(config: Config) -> None:
     """Raises Conflict when this state belongs to a project of another name: its buckets and models would be left behind."""
-    kept = config.home / "project"
-    if not kept.exists():
-        kept.write_text(config.project + "\n")
-    elif (before := kept.read_text().strip()) != config.project:
+    stored = config.home / "project"
+    if not stored.exists():
+        stored.write_text(config.project + "\n")
+    elif (before := stored.read_text().strip()) != config.project:
         raise Conflict(
             f"{config.home} holds the data of project {before!r}; settings.yaml now says {config.project!r}",
             code="project_renamed",
@@ -163,10 +164,10 @@ def status(config: Config) -> dict[str, str]:
 def read_outputs(config: Config) -> dict[str, str]:
     """What `up` wrote. Raises PermanentError when the local cloud does not run."""
     try:
-        found: dict[str, str] = json.loads(config.outputs_file.read_text())
+        document: dict[str, str] = json.loads(config.outputs_file.read_text())
     except OSError:
         raise PermanentError("the local cloud does not run", code="not_running", fix="start it: dropforge up") from None
-    return found
+    return document
 
 
 def start_frontend(config: Config, outputs: dict[str, str]) -> None:
@@ -196,7 +197,7 @@ def start_worker(config: Config, outputs: dict[str, str], number: int = 1) -> No
         "OMP_WAIT_POLICY": "PASSIVE",  # as in the image: workers share cores, and idle threads that spin slow all of them tenfold
         "PYTHONPATH": str(config.settings_file.parent.resolve()),  # models of the project's own lie beside its settings
     }
-    process.start([sys.executable, "-m", "dropforge_training.worker"], env, config.home)
+    process.start([sys.executable, "-m", "dropforge_training.worker.queue_worker"], env, config.home)
 
 
 def recover(config: Config, outputs: dict[str, str], *, older_than_minutes: float) -> str:
@@ -312,8 +313,8 @@ def _worker_status(config: Config) -> str:
 
 def _clean_environment(config: Config) -> dict[str, str]:
     """Nothing of the user's environment but what programs need: functions inherit it, and it may hold secrets."""
-    kept = {k: os.environ[k] for k in ("PATH", "HOME", "LANG", "LC_ALL", "TZ") if k in os.environ}
-    return {**kept, "TMPDIR": str(config.home / "tmp"), "PYTHONUNBUFFERED": "1", "AWS_EC2_METADATA_DISABLED": "true"}
+    stored = {k: os.environ[k] for k in ("PATH", "HOME", "LANG", "LC_ALL", "TZ") if k in os.environ}
+    return {**stored, "TMPDIR": str(config.home / "tmp"), "PYTHONUNBUFFERED": "1", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 def _answers(url: str) -> bool:

@@ -14,7 +14,7 @@ from botocore.config import Config as BotoConfig
 from botocore.exceptions import ClientError
 
 from dropforge import keys
-from dropforge.adapters import mac
+from dropforge.adapters import history_mac
 from dropforge.errors import PermanentError, Unavailable
 from dropforge_local import containers
 from dropforge_local.credentials import ACCESS_KEY, SECRET_KEY
@@ -131,11 +131,11 @@ def stack_status(config: Config) -> str:
 def outputs(config: Config) -> dict[str, str]:
     """Outputs of the running stack, in the form people and tools use."""
     stack = client(config, "cloudformation").describe_stacks(StackName=config.stack)["Stacks"][0]
-    found = {o["OutputKey"]: o["OutputValue"] for o in stack.get("Outputs", ())}
+    matches = {o["OutputKey"]: o["OutputValue"] for o in stack.get("Outputs", ())}
     keys = client(config, "apigateway").get_api_keys(includeValues=True)["items"]
     return {
-        **found,
-        "ApiUrl": f"{config.endpoint}/_aws/execute-api/{found['ApiId']}/{found['StageName']}",
+        **matches,
+        "ApiUrl": f"{config.endpoint}/_aws/execute-api/{matches['ApiId']}/{matches['StageName']}",
         "ApiKey": keys[0]["value"] if keys else "",
         "MlflowUrl": config.mlflow_uri,
         "FrontendUrl": config.ui_url,
@@ -159,7 +159,7 @@ def _parameters(config: Config) -> dict[str, str]:
         "RequireTls": "false",  # there is none on loopback, and a policy that asks for it shuts the functions out
         "Tracing": "PassThrough",  # nobody collects traces here
         # An emulator that somebody else started runs functions where this file may not be.
-        "HistoryKey": "none" if config.foreign_credentials else f"{mac.FILE}{config.history_key_file}",
+        "HistoryKey": "none" if config.foreign_credentials else f"{history_mac.FILE}{config.history_key_file}",
         "TrainingImageUri": config.image,  # as a function it becomes a zip (packaging.py): no image is needed
         **(containers.parameters(config.image, client(config, "ec2")) if config.compute == FARGATE else {}),
         **config.parameters,

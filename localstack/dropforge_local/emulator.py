@@ -89,24 +89,24 @@ class Gateway:
         if "AWSAccessKeyId" in query or headers.get("authorization", "").startswith("AWS "):
             return f"sign with {_ALGORITHM} (boto3: signature_version='s3v4')"
         presigned = not headers.get("authorization")
-        found = sigv4.parse_query_signature(query) if presigned else sigv4.parse_header_signature(headers)
-        if not isinstance(found, sigv4.HeaderSignature):
-            return str(found[1])
+        result = sigv4.parse_query_signature(query) if presigned else sigv4.parse_header_signature(headers)
+        if not isinstance(result, sigv4.HeaderSignature):
+            return str(result[1])
         algorithm = (
             (query.get("X-Amz-Algorithm") or [""])[0] if presigned else headers["authorization"].partition(" ")[0]
         )
-        if found.access_key_id != self._key or algorithm != _ALGORITHM or found.date_stamp != found.amz_date[:8]:
+        if result.access_key_id != self._key or algorithm != _ALGORITHM or result.date_stamp != result.amz_date[:8]:
             return f"sign with {_ALGORITHM}, key and date of one day"
-        if "host" not in found.signed_headers.split(";"):
+        if "host" not in result.signed_headers.split(";"):
             return "Host must be signed"
-        if stale := _stale(sigv4, found, query, presigned=presigned):
+        if stale := _stale(sigv4, result, query, presigned=presigned):
             return stale
         raw_path = (scope.get("raw_path") or quote(scope["path"]).encode()).decode("latin-1")
         _, text = sigv4.header_signing_documents(
-            found, scope["method"], raw_path, query, headers, body, presigned=presigned
+            result, scope["method"], raw_path, query, headers, body, presigned=presigned
         )
-        expected = sigv4.calculate_signature(self._secret, found.date_stamp, found.region, found.service, text)
-        return "" if hmac.compare_digest(expected.encode(), found.signature.encode()) else "the secret is another one"
+        expected = sigv4.calculate_signature(self._secret, result.date_stamp, result.region, result.service, text)
+        return "" if hmac.compare_digest(expected.encode(), result.signature.encode()) else "the secret is another one"
 
 
 def _stale(sigv4: Any, found: Any, query: dict[str, list[str]], *, presigned: bool) -> str:

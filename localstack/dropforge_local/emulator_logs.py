@@ -36,11 +36,11 @@ def start_trimming() -> threading.Thread:
 def trim(groups: Iterable[dict[str, Any]], streams: int = STREAMS, lines: int = LINES) -> None:
     """Leave the newest `streams` of each of MiniStack's log groups, and the newest `lines` of each stream."""
     for group in groups:
-        held: dict[str, dict[str, Any]] = group["streams"]
-        if len(held) > streams:
-            oldest_first = sorted(held, key=lambda name: held[name]["lastEventTimestamp"] or 0)
-            for name in oldest_first[: len(held) - streams]:
-                held.pop(name, None)
-        for stream in list(held.values()):
+        current: dict[str, dict[str, Any]] = group["streams"]
+        if len(current) > streams:
+            oldest_first = sorted(current, key=lambda name: current[name]["lastEventTimestamp"] or 0)
+            for name in oldest_first[: len(current) - streams]:
+                current.pop(name, None)
+        for stream in list(current.values()):
             if len(stream["events"]) > lines:
                 del stream["events"][:-lines]

@@ -21,9 +21,9 @@ def start(config: Config, outputs: Mapping[str, str], environment: Mapping[str, 
 
     Raises PermanentError for a taken port, Unavailable when it ends at start.
     """
-    process, kept = frontend(config), config.pids / "frontend.address"
+    process, stored = frontend(config), config.pids / "frontend.address"
     address = _fingerprint(outputs, config.ui_port)
-    if process.pid() is not None and kept.exists() and kept.read_text() != address:
+    if process.pid() is not None and stored.exists() and stored.read_text() != address:
         process.stop()  # it serves another port, or speaks to a stack that was replaced
     if process.pid() is None:
         require_free(config.ui_port, "the web app", "--ui-port")
@@ -35,7 +35,7 @@ def start(config: Config, outputs: Mapping[str, str], environment: Mapping[str, 
             "DROPFORGE_REGION": REGION,
         }
         process.start([sys.executable, "-m", "dropforge_ui", "--port", str(config.ui_port)], env, config.home)
-        kept.write_text(address)
+        stored.write_text(address)
     wait_until(process, lambda: answers(config), 60)
 
 

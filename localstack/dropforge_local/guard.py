@@ -28,11 +28,11 @@ def loopback_hosts(port: int, *names: str) -> frozenset[str]:
 
 def headers_of(scope: Scope) -> dict[str, str]:
     """Names in lower case; a header that comes twice has both values, so that none of them can hide the other."""
-    found: dict[str, str] = {}
+    matches: dict[str, str] = {}
     for raw_name, raw_value in scope.get("headers", ()):
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        found[name] = f"{found[name]}, {value}" if name in found else value
-    return found
+        matches[name] = f"{matches[name]}, {value}" if name in matches else value
+    return matches
 
 
 class Guard:

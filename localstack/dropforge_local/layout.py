@@ -26,9 +26,9 @@ def checkout(folder: Path) -> Path:
 
     Raises PermanentError when the package was installed without one.
     """
-    for found in (folder, Path(__file__).parents[2]):
-        if (found / "template.yaml").exists():
-            return found
+    for result in (folder, Path(__file__).parents[2]):
+        if (result / "template.yaml").exists():
+            return result
     raise PermanentError(
         "the installed package has no template.yaml beside it",
         code="no_template",
@@ -39,8 +39,8 @@ def checkout(folder: Path) -> Path:
 def last_ports(home: Path) -> tuple[int, int, int]:
     """Ports of the emulator, of MLflow and of the web app (0: none) at the last start of this local cloud, else the usual ones."""
     try:
-        kept = json.loads((home / "ports.json").read_text())
-        return int(kept["port"]), int(kept["mlflow_port"]), int(kept.get("ui_port", UI_PORT))
+        document = json.loads((home / "ports.json").read_text())
+        return int(document["port"]), int(document["mlflow_port"]), int(document.get("ui_port", UI_PORT))
     except (OSError, ValueError, KeyError):
         return PORT, MLFLOW_PORT, UI_PORT
 
@@ -53,8 +53,8 @@ def usual_workers() -> int:
 def last_compute(home: Path) -> tuple[str, str]:
     """Where the local cloud trained at its last start, and the image of its containers; else the usual ones."""
     try:
-        kept = json.loads((home / "ports.json").read_text())
-        return str(kept["compute"]), str(kept["image"])
+        document = json.loads((home / "ports.json").read_text())
+        return str(document["compute"]), str(document["image"])
     except (OSError, ValueError, KeyError):
         return QUEUE, TRAINING_IMAGE
 
@@ -70,8 +70,8 @@ def last_external(home: Path) -> str:
 def external_endpoint(given: Mapping[str, str]) -> str:
     """AWS_ENDPOINT_URL of these variables. Raises SettingsError when it is missing or not on this machine."""
     endpoint = given.get("AWS_ENDPOINT_URL", "").rstrip("/")
-    found = urlsplit(endpoint)
-    if found.hostname not in {"127.0.0.1", "localhost"} or found.port is None:
+    result = urlsplit(endpoint)
+    if result.hostname not in {"127.0.0.1", "localhost"} or result.port is None:
         raise SettingsError(
             f"AWS_ENDPOINT_URL is {endpoint or 'not set'}",
             code="endpoint_malformed",

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from dropforge.adapters.aws import translated
+from dropforge.adapters.aws_client import translated
 
 _OURS: Final = "retention-"
 
@@ -45,9 +45,9 @@ class BucketLifecycle:
 
     def _rules(self, bucket: str) -> list[dict[str, Any]]:
         try:
-            found: list[dict[str, Any]] = self._s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+            result: list[dict[str, Any]] = self._s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
         except ClientError as error:
             if error.response["Error"]["Code"] == "NoSuchLifecycleConfiguration":
                 return []
             raise
-        return found
+        return result

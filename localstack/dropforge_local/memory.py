@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dropforge import uris
+from dropforge import s3_uri
 from dropforge.errors import Conflict, NotFound
 from dropforge.messages import ModelVersion
 from dropforge.ports import LogLines, ObjectStat, PresignedPost, QueueMessage, RunInfo, StoredObject
@@ -29,19 +29,19 @@ class MemoryStore:
         self._numbers = itertools.count(1)
 
     def get(self, uri: str, version: str = "") -> StoredObject:
-        uris.split(uri)
-        kept = self._objects.get(uri, [])
+        s3_uri.split(uri)
+        stored = self._objects.get(uri, [])
         if version:
-            found = next((o for o in reversed(kept) if o.version == version), None)
+            result = next((o for o in reversed(stored) if o.version == version), None)
         else:
-            found = kept[-1] if kept and uri not in self._deleted else None
-        if found is None:
+            result = stored[-1] if stored and uri not in self._deleted else None
+        if result is None:
             raise NotFound(f"no object {uri}", code="object_missing", fix="check the address")
-        return found
+        return result
 
     def get_if_changed(self, uri: str, etag: str) -> StoredObject | None:
-        found = self.get(uri)
-        return None if found.etag == etag else found
+        result = self.get(uri)
+        return None if result.etag == etag else result
 
     def put(
         self,
@@ -52,10 +52,10 @@ class MemoryStore:
         if_absent: bool = False,
         if_match: str = "",
     ) -> str:
-        uris.split(uri)
+        s3_uri.split(uri)
         with self._lock:
-            kept = self._objects.get(uri, [])
-            current = kept[-1] if kept and uri not in self._deleted else None
+            stored_object = self._objects.get(uri, [])
+            current = stored_object[-1] if stored_object and uri not in self._deleted else None
             if (if_absent and current) or (if_match and (current is None or current.etag != if_match)):
                 raise Conflict(
                     f"{uri} was written by somebody else", code="write_conflict", fix="read it again and decide anew"
@@ -67,9 +67,9 @@ class MemoryStore:
             return stored.etag
 
     def download(self, uri: str, path: Path, version: str = "") -> ObjectStat:
-        found = self.get(uri, version)
-        path.write_bytes(found.body)
-        return self._stat(uri, found)
+        result = self.get(uri, version)
+        path.write_bytes(result.body)
+        return self._stat(uri, result)
 
     def upload(
         self, path: Path, uri: str, *, content_type: str = "application/octet-stream", if_absent: bool = False
@@ -92,29 +92,29 @@ class MemoryStore:
 
     def list(self, prefix: str, *, after: str = "", limit: int = 0) -> Iterator[ObjectStat]:
         with self._lock:
-            found = sorted(u for u in self._objects if u.startswith(prefix) and u > after and u not in self._deleted)
-        for uri in found[: limit or None]:
+            matches = sorted(u for u in self._objects if u.startswith(prefix) and u > after and u not in self._deleted)
+        for uri in matches[: limit or None]:
             yield self._stat(uri, self._objects[uri][-1])
 
     def versions(self, prefix: str, *, after: tuple[str, str] = ("", ""), limit: int = 0) -> Iterator[ObjectStat]:
         with self._lock:
-            found = [
+            matches = [
                 (uri, o)
                 for uri in sorted(self._objects)
                 if uri.startswith(prefix)
                 for o in reversed(self._objects[uri])
             ]
         if after[0]:  # of one key the newest version comes first, as on S3
-            first = next((n for n, (u, o) in enumerate(found) if (u, o.version) == after), None)
-            found = found[first + 1 :] if first is not None else [f for f in found if f[0] > after[0]]
-        for uri, stored in found[: limit or None]:
+            first = next((n for n, (u, o) in enumerate(matches) if (u, o.version) == after), None)
+            matches = matches[first + 1 :] if first is not None else [f for f in matches if f[0] > after[0]]
+        for uri, stored in matches[: limit or None]:
             yield self._stat(uri, stored)
 
     def presign_get(self, uri: str, seconds: int) -> str:
         return f"memory://{uri.removeprefix('s3://')}?seconds={seconds}"
 
     def presign_post(self, uri: str, *, max_bytes: int, seconds: int) -> PresignedPost:
-        bucket, key = uris.split(uri)
+        bucket, key = s3_uri.split(uri)
         return PresignedPost(f"memory://{bucket}", {"key": key, "max_bytes": str(max_bytes), "seconds": str(seconds)})
 
 
@@ -293,13 +293,13 @@ class MemoryRegistry:
         self._aliases: dict[str, dict[str, str]] = {}
 
     def register(self, name: str, *, source: str, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
-        kept = self._versions.setdefault(name, [])
-        for version in kept:
+        stored = self._versions.setdefault(name, [])
+        for version in stored:
             if version.run_id == run_id:
                 return self._with_aliases(version)
-        made = ModelVersion(name=name, version=str(len(kept) + 1), run_id=run_id, source=source, tags=dict(tags))
-        kept.append(made)
-        return made
+        created = ModelVersion(name=name, version=str(len(stored) + 1), run_id=run_id, source=source, tags=dict(tags))
+        stored.append(created)
+        return created
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         if not any(v.version == version for v in self._versions.get(name, [])):
@@ -324,7 +324,7 @@ class MemoryRegistry:
 
     def artifact_uri(self, run_id: str, path: str = "") -> str:
         self.run_tags(run_id)
-        return uris.join(f"s3://artifacts/mlflow/1/{run_id}/artifacts", *([path] if path else []))
+        return s3_uri.join(f"s3://artifacts/mlflow/1/{run_id}/artifacts", *([path] if path else []))
 
     def _with_aliases(self, version: ModelVersion) -> ModelVersion:
         aliases = tuple(sorted(a for a, v in self._aliases.get(version.name, {}).items() if v == version.version))

@@ -28,11 +28,11 @@ class Process:
     def pid(self) -> int | None:
         """The pid when the process we started still lives; None otherwise (a reused pid has another start time)."""
         try:
-            kept = json.loads(self.pid_file.read_text())
+            document = json.loads(self.pid_file.read_text())
         except (OSError, ValueError):
             return None
-        alive = kept["started"] and _started_at(kept["pid"]) == kept["started"]
-        return int(kept["pid"]) if alive else None
+        alive = document["started"] and _started_at(document["pid"]) == document["started"]
+        return int(document["pid"]) if alive else None
 
     def start(self, command: Sequence[str], env: Mapping[str, str], cwd: Path) -> int:
         """Start detached in a session of its own, output appended to the log."""

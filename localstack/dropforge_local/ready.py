@@ -7,8 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dropforge import settings_store
-from dropforge.adapters.s3 import S3Store
+from dropforge.adapters.s3_store import S3Store
+from dropforge.config import settings_store
 from dropforge.errors import DropforgeError
 from dropforge_local import deploy
 from dropforge_local.layout import MLFLOW_PORT, Config, checkout, external_endpoint, foreign_account

@@ -33,9 +33,9 @@ def bridge() -> Bridge:
     import docker
 
     try:
-        found = docker.from_env(timeout=10).networks.get("bridge").attrs["IPAM"]["Config"][0]
-        subnet = ipaddress.IPv4Network(found["Subnet"])
-        return Bridge(found.get("Gateway") or str(next(subnet.hosts())), subnet)
+        result = docker.from_env(timeout=10).networks.get("bridge").attrs["IPAM"]["Config"][0]
+        subnet = ipaddress.IPv4Network(result["Subnet"])
+        return Bridge(result.get("Gateway") or str(next(subnet.hosts())), subnet)
     except (docker.errors.DockerException, OSError, LookupError, ValueError) as error:
         raise PermanentError(
             f"Docker's bridge is not known: {error}", code="docker_missing", fix="start Docker, then try again"

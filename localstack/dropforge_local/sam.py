@@ -83,8 +83,8 @@ def sam_deploy(config: Config) -> str:
     if config.compute == FARGATE:
         own |= containers.parameters(config.image, deploy.client(config, "ec2"))
     file = config.root / "samconfig.toml"
-    kept = tomllib.loads(file.read_text())["local"]["deploy"]["parameters"]["parameter_overrides"]
-    overrides = " ".join((kept, *(f"{k}={v}" for k, v in own.items())))
+    stored = tomllib.loads(file.read_text())["local"]["deploy"]["parameters"]["parameter_overrides"]
+    overrides = " ".join((stored, *(f"{k}={v}" for k, v in own.items())))
     where = ["--config-file", str(file), "--config-env", "local", "--template-file", str(local_template(config))]
     sam(config, "deploy", *where, "--parameter-overrides", overrides)
     return f"by sam deploy, TrainingCompute={config.compute}"

@@ -144,8 +144,8 @@ def _payload(*fields: str) -> Callable[[Mapping[str, Any]], _Refusal]:
 
 def _definition(body: Mapping[str, Any]) -> _Refusal:
     """https://docs.aws.amazon.com/step-functions/latest/apireference/API_CreateStateMachine.html, InvalidDefinition."""
-    if found := sorted(unreachable(_json(str(body.get("definition", "{}")).encode()))):
-        return "InvalidDefinition", f"MISSING_TRANSITION_TARGET: State {found[0]} is not reachable"
+    if matches := sorted(unreachable(_json(str(body.get("definition", "{}")).encode()))):
+        return "InvalidDefinition", f"MISSING_TRANSITION_TARGET: State {matches[0]} is not reachable"
     return None
 
 

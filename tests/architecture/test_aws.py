@@ -118,11 +118,11 @@ def _plain(name: str) -> dict[str, Any]:
             return given[value["Ref"]]
         return {k: r for k, v in value.items() if (r := resolved(v)) != {"Ref": "AWS::NoValue"}}
 
-    kept = {n: r for n, r in plain["Resources"].items() if "Condition" not in r or holds(conditions[r["Condition"]])}
+    stored = {n: r for n, r in plain["Resources"].items() if "Condition" not in r or holds(conditions[r["Condition"]])}
     outputs = {
         n: o for n, o in plain.get("Outputs", {}).items() if "Condition" not in o or holds(conditions[o["Condition"]])
     }
-    return {"Resources": resolved(kept), "Outputs": resolved(outputs)}
+    return {"Resources": resolved(stored), "Outputs": resolved(outputs)}
 
 
 @pytest.fixture(autouse=True)
@@ -205,7 +205,7 @@ def test_the_defaults_fit_into_a_new_account(name: str) -> None:
         assert properties["MemorySize"] <= NEW_ACCOUNT["memory_mb"], function
         assert properties["Timeout"] <= NEW_ACCOUNT["timeout"], function
         assert properties.get("EphemeralStorage", {}).get("Size", 512) <= NEW_ACCOUNT["ephemeral_mb"], function
-        # With ten concurrent executions in the account none can be set aside: Lambda keeps 10 unreserved (100 in older accounts).
+        # With ten concurrent executions in the account none can be quarantined: Lambda keeps 10 unreserved (100 in older accounts).
         assert "ReservedConcurrentExecutions" not in properties, function
     for resource in _plain(name)["Resources"].values():
         if resource["Type"] == "AWS::ECS::TaskDefinition":

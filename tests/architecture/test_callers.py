@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from dropforge.api.access import ACCESS
-from dropforge_cli import server
+from dropforge.api.routes import ACCESS
+from dropforge_cli import local_server
 
 from ..web_app_routes import routes_of_web_app
 
@@ -55,7 +55,7 @@ def url() -> Iterator[str]:
     def handler(_event: dict[str, Any], _context: object) -> dict[str, Any]:
         return {"statusCode": 200, "headers": {}, "body": "{}"}
 
-    running = server.Server(
+    running = local_server.Server(
         ("127.0.0.1", 0), {"predict": handler, "control": handler}, {"key": "callers", "admin": "people"}
     )
     thread = running.start()

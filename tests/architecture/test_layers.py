@@ -27,9 +27,15 @@ IMPORT = "import sys; sys.path[:0] = sys.argv[1:]; import app; assert callable(a
 
 # What the code imports from each layer, some of it only when first used: importing a handler does not reach it.
 ON_FIRST_USE = {
-    "CoreLayer": ("aws_lambda_powertools.logging", "pydantic", "yaml", "dropforge.bootstrap", "dropforge.adapters.s3"),
+    "CoreLayer": (
+        "aws_lambda_powertools.logging",
+        "pydantic",
+        "yaml",
+        "dropforge.app_context",
+        "dropforge.adapters.s3_store",
+    ),
     "AnalysisLayer": ("duckdb", "jinja2"),
-    "RegistryLayer": ("mlflow", "mlflow.tracking", "dropforge.adapters.mlflow"),
+    "RegistryLayer": ("mlflow", "mlflow.tracking", "dropforge.adapters.mlflow_registry"),
     "ServingLayer": ("numpy", "onnxruntime"),
 }
 

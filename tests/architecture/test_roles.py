@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dropforge.api.access import ACCESS
+from dropforge.api.routes import ACCESS
 from dropforge_local.packaging import load_template
 
 from ..web_app_routes import routes_of_web_app
@@ -287,12 +287,12 @@ def _roles() -> set[str]:
 
 def _operations() -> dict[tuple[str, str], set[str]]:
     """(class, method) → the IAM actions of the boto3 operations it reaches, through private helpers too."""
-    found: dict[tuple[str, str], set[str]] = {}
+    matches: dict[tuple[str, str], set[str]] = {}
     for source in ADAPTERS.glob("*.py"):
         for node in ast.parse(source.read_text()).body:
             if isinstance(node, ast.ClassDef):
-                found |= _of_class(node)
-    return found
+                matches |= _of_class(node)
+    return matches
 
 
 def _of_class(node: ast.ClassDef) -> dict[tuple[str, str], set[str]]:
@@ -382,8 +382,8 @@ def test_a_managed_mlflow_server_is_called_as_reviewed(name: str) -> None:
     ] * (name in OF_MANAGED_MLFLOW)
     given = [s for condition, s in _statements(name) if condition == "WithMlflowServer"]
     assert all(s["Resource"]["Fn::Sub"].endswith(":mlflow-tracking-server/${ProjectName}") for s in given)
-    made = {f"sagemaker-mlflow:{action}" for action in OF_MANAGED_MLFLOW.get(name, ())}
-    assert {action for s in given for action in _listed(s["Action"])} == made
+    created = {f"sagemaker-mlflow:{action}" for action in OF_MANAGED_MLFLOW.get(name, ())}
+    assert {action for s in given for action in _listed(s["Action"])} == created
 
 
 def test_every_aws_call_belongs_to_a_part() -> None:

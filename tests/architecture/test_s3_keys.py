@@ -16,8 +16,8 @@ FOLDERS = {f.rstrip("/") for f in (*keys.DATA, *keys.ARTIFACTS)}
 # keys.py builds addresses, uris.py takes them apart, the adapter names what S3 lists.
 BUILDERS = {
     "layers/core/dropforge/keys.py",
-    "layers/core/dropforge/uris.py",
-    "layers/core/dropforge/adapters/s3.py",
+    "layers/core/dropforge/s3_uri.py",
+    "layers/core/dropforge/adapters/s3_store.py",
     "localstack/dropforge_local/memory.py",
 }
 SOURCES = sorted(

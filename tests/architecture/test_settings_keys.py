@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from dropforge.settings import Settings
+from dropforge.config.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("layers/core/dropforge", "training/dropforge_training", "cli/dropforge_cli")
@@ -39,7 +39,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 @cache
 def _reads() -> dict[str, set[str]]:
     """Attribute → names of what it is read from: `limits.max_rows` and `self.data.limits.max_rows` give max_rows: {limits}."""
-    found: dict[str, set[str]] = defaultdict(set)
+    result: dict[str, set[str]] = defaultdict(set)
     for folder in PRODUCT:
         for file in (ROOT / folder).rglob("*.py"):
             if file.name in PARSING:
@@ -49,10 +49,10 @@ def _reads() -> dict[str, set[str]]:
                     owner = node.value
                     while isinstance(owner, ast.Subscript | ast.Call):  # columns[name].min, columns.get(name).min
                         owner = owner.value if isinstance(owner, ast.Subscript) else owner.func
-                    found[node.attr].add(getattr(owner, "attr", getattr(owner, "id", "")))
+                    result[node.attr].add(getattr(owner, "attr", getattr(owner, "id", "")))
                 elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "getattr":
-                    found["*"] |= {a.value for a in node.args[1:2] if isinstance(a, ast.Constant)}
-    return found
+                    result["*"] |= {a.value for a in node.args[1:2] if isinstance(a, ast.Constant)}
+    return result
 
 
 # What a block is called where its keys are read; its own name is one of them.

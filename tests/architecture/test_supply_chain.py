@@ -15,8 +15,8 @@ DOCKERFILES = sorted(ROOT.glob("*/Dockerfile"))
 
 
 def _jobs(workflow: Path) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(workflow.read_text(encoding="utf-8"))["jobs"]
-    return found
+    result: dict[str, Any] = yaml.safe_load(workflow.read_text(encoding="utf-8"))["jobs"]
+    return result
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda p: p.name)

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from samtranslator.translator.transform import transform
 
-from dropforge.api import control, openapi, predicting
-from dropforge.api.access import ACCESS
+from dropforge.api import control, openapi, predict
+from dropforge.api.routes import ACCESS
 from dropforge.environment import Environment
 from dropforge.messages import ConcludeRequest, JobOutcome, JobResult, Message, TrainingJob, TrainingRequest
 from dropforge_local.packaging import load_template, package
@@ -136,8 +136,10 @@ def test_every_route_has_an_access_decision(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_openapi_document_says_what_the_access_table_says() -> None:
     """Every route is in the document, none is in it alone, and each says the access it needs."""
     scheme = {"key": [{"api_key": []}], "iam": [{"aws_sigv4": []}]}
-    told = {(m.upper(), p): o["security"] for p, verbs in openapi.document()["paths"].items() for m, o in verbs.items()}
-    assert told == {route: scheme[access] for route, access in ACCESS.items()}
+    document = {
+        (m.upper(), p): o["security"] for p, verbs in openapi.document()["paths"].items() for m, o in verbs.items()
+    }
+    assert document == {route: scheme[access] for route, access in ACCESS.items()}
 
 
 def test_what_the_code_answers_is_what_the_template_routes() -> None:
@@ -151,7 +153,7 @@ def test_what_the_code_answers_is_what_the_template_routes() -> None:
         for name, p in FUNCTIONS.items()
     }
     assert routed["ControlFunction"] == set(control.ROUTES)
-    assert routed["PredictFunction"] == set(predicting.ROUTES)
+    assert routed["PredictFunction"] == set(predict.ROUTES)
 
 
 class _ManagedPolicies:
@@ -164,8 +166,8 @@ class _ManagedPolicies:
 def test_nothing_the_system_writes_can_start_an_analysis() -> None:
     """Only `incoming/`, `batch/` and a person's `decisions/` notify, and only the API may write there."""
     by_queue = RESOURCES["DataBucket"]["Properties"]["NotificationConfiguration"]["QueueConfigurations"]
-    told = [e["Properties"] for p in FUNCTIONS.values() for e in p.get("Events", {}).values() if e["Type"] == "S3"]
-    rules = [e["Filter"]["S3Key"]["Rules"] for e in (*by_queue, *told)]
+    messages = [e["Properties"] for p in FUNCTIONS.values() for e in p.get("Events", {}).values() if e["Type"] == "S3"]
+    rules = [e["Filter"]["S3Key"]["Rules"] for e in (*by_queue, *messages)]
     assert rules == [[{"Name": "prefix", "Value": prefix}] for prefix in ("incoming/", "batch/", "decisions/")]
     writers = {
         name
@@ -219,9 +221,9 @@ def test_the_container_gets_the_same_job() -> None:
 @pytest.mark.parametrize("state", ["Trained", "Failed"])
 def test_each_branch_ends_as_an_outcome(state: str) -> None:
     """What a branch hands back is made of fields of JobOutcome and can be parsed as one."""
-    made = STATES[state]["Parameters"]
-    assert _keys(made) <= set(JobOutcome.model_fields)
-    assert set(JobOutcome.model_fields) - _keys(made) <= {
+    created = STATES[state]["Parameters"]
+    assert _keys(created) <= set(JobOutcome.model_fields)
+    assert set(JobOutcome.model_fields) - _keys(created) <= {
         n for n, f in JobOutcome.model_fields.items() if not f.is_required()
     }
 

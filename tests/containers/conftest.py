@@ -18,7 +18,7 @@ from docker import DockerClient
 from docker.errors import DockerException, ImageNotFound
 from docker.models.containers import Container
 
-from dropforge_cli.containers import for_sam
+from dropforge_cli.commands.containers import for_sam
 from dropforge_local import cloud as local_cloud
 from dropforge_local import profiles
 from dropforge_local.layout import FARGATE, QUEUE, REGION, Config

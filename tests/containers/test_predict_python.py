@@ -16,15 +16,15 @@ import requests
 from docker import DockerClient
 from docker.models.containers import Container
 
-from dropforge import keys, uris
-from dropforge.adapters.s3 import S3Store
+from dropforge import keys, s3_uri
+from dropforge.adapters.s3_store import S3Store
+from dropforge.deployment.active_model import Active
 from dropforge.errors import BundleRejected
 from dropforge.ports import Function
-from dropforge.serving.pointer import Active
-from dropforge.serving.python_model import open_remote
+from dropforge.serving.remote_python import open_remote
 from dropforge_local.layout import REGION
 from dropforge_local.packaging import load_template
-from dropforge_training.export import records
+from dropforge_training.export.onnx_graph import records
 
 from ..conftest import ROOT, Cloud, free_ports
 from ..own_model import Bundle, bundle
@@ -58,8 +58,8 @@ class Invoked:
 
     def invoke(self, payload: bytes) -> bytes:
         self.event.write_bytes(payload)
-        told = sam("local", "invoke", "PredictPythonFunction", "-e", str(self.event), *self.options)
-        return told.strip().splitlines()[-1].encode()
+        output = sam("local", "invoke", "PredictPythonFunction", "-e", str(self.event), *self.options)
+        return output.strip().splitlines()[-1].encode()
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def active(lone_cloud: Cloud, stored: Active) -> Iterator[None]:
     """It answers; whatever answered before does so again afterwards."""
     s3, where = (
         lone_cloud.client("s3"),
-        {"Bucket": lone_cloud.outputs["DataBucket"], "Key": uris.split(keys.active("b"))[1]},
+        {"Bucket": lone_cloud.outputs["DataBucket"], "Key": s3_uri.split(keys.active("b"))[1]},
     )
     try:
         before = s3.get_object(**where)["Body"].read()
@@ -103,13 +103,13 @@ def rights(lone_cloud: Cloud) -> dict[str, str]:
     )
     role, iam = deployed["Role"], lone_cloud.client("iam")
     name = role.rsplit("/", 1)[1]
-    kept = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+    retained = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
     root = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": role.split(":")[4]}}
-    iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps({**kept, "Statement": [root]}))
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps({**retained, "Statement": [root]}))
     try:
         given = lone_cloud.client("sts").assume_role(RoleArn=role, RoleSessionName="container")["Credentials"]
     finally:
-        iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(kept))
+        iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(retained))
     return {
         "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
         "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
@@ -124,8 +124,8 @@ def emulated(
     daemon: DockerClient, lone_cloud: Cloud, training_image: str, rights: dict[str, str]
 ) -> Iterator[Function]:
     """The image as a function: another user than the image's, nothing to write on but /tmp, the template's memory."""
-    found = sorted(SAM.parents[1].glob("lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-x86_64"))
-    if not found:
+    matches = sorted(SAM.parents[1].glob("lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-x86_64"))
+    if not matches:
         pytest.skip("no runtime interface emulator, which comes with the SAM CLI: make test-containers sets it up")
     port, runtime_port = free_ports(2)
     command = [*FUNCTION["ImageConfig"]["EntryPoint"], *FUNCTION["ImageConfig"]["Command"]]
@@ -144,7 +144,7 @@ def emulated(
         read_only=True,
         tmpfs={"/tmp": "size=512m"},  # noqa: S108 - the container's
         mem_limit=f"{FUNCTION['MemorySize']}m",
-        volumes=[f"{found[0]}:{MOUNTED_EMULATOR}:ro"],
+        volumes=[f"{matches[0]}:{MOUNTED_EMULATOR}:ro"],
         environment={
             **rights,
             "AWS_LAMBDA_FUNCTION_TIMEOUT": str(FUNCTION["Timeout"]),
@@ -209,11 +209,13 @@ def test_predict_in_sam_local_asks_the_deployed_one(
     rows = own.rows.iloc[:3]
     event = json.loads((ROOT / "events" / "predict.json").read_text())
     (tmp_path / "event.json").write_text(json.dumps({**event, "body": json.dumps({"records": records(rows)})}))
-    told = sam("local", "invoke", "PredictFunction", "-e", str(tmp_path / "event.json"), *options)
-    answer = json.loads(told.strip().splitlines()[-1])
+    output = sam("local", "invoke", "PredictFunction", "-e", str(tmp_path / "event.json"), *options)
+    answer = json.loads(output.strip().splitlines()[-1])
     assert answer["statusCode"] == 200, answer
-    found = [[p["probabilities"][c] for c in own.manifest.classes] for p in json.loads(answer["body"])["predictions"]]
-    assert np.array(found) == pytest.approx(own.model.predict_proba(rows), abs=1e-9)
+    document = [
+        [p["probabilities"][c] for c in own.manifest.classes] for p in json.loads(answer["body"])["predictions"]
+    ]
+    assert np.array(document) == pytest.approx(own.model.predict_proba(rows), abs=1e-9)
 
 
 def test_its_role_opens_bundles_and_nothing_else(stored: Active, emulated: Function) -> None:

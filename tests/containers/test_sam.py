@@ -14,8 +14,8 @@ import pytest
 import requests
 from botocore.config import Config as ClientConfig
 
-from dropforge import identity
-from dropforge_cli.uploads import follow_upload
+from dropforge import ids
+from dropforge_cli.commands.uploads import follow_upload
 from dropforge_local.layout import FARGATE, REGION
 from dropforge_local.packaging import load_template
 
@@ -98,7 +98,7 @@ def _arrived(cloud: Cloud, example: str, key: str, body: bytes) -> tuple[dict[st
     event = _event(example)
     event["Records"][0]["s3"]["bucket"]["name"] = bucket
     event["Records"][0]["s3"]["object"] |= {"key": key, "size": len(body), "versionId": version}
-    return event, identity.upload_id(bucket, key, version)
+    return event, ids.upload_id(bucket, key, version)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def served(lone_cloud: Cloud, analysed: dict[str, Any]) -> Cloud:
     assert analysed["state"] == "concluded", analysed
     version = next(m["version"] for m in analysed["models"] if m["model"] == "xgboost")
     labels = {"model": "adult-income-xgboost", "alias": "Production"}
-    lone_cloud.target.api("POST", "/label", json={**labels, "version": version})
+    lone_cloud.target.api("POST", "/aliases", json={**labels, "version": version})
     lone_cloud.target.api("POST", "/set_model", json=labels)
     return lone_cloud
 
@@ -175,8 +175,8 @@ def test_every_event_file_is_answered(served: Cloud, invoke: Callable[..., Any])
 
 def test_one_invocation_predicts(served: Cloud, options: list[str]) -> None:
     """`sam local invoke` with the event file says what the API says."""
-    told = sam("local", "invoke", "PredictFunction", "-e", "events/predict.json", *options)
-    answer = json.loads(told.strip().splitlines()[-1])
+    output = sam("local", "invoke", "PredictFunction", "-e", "events/predict.json", *options)
+    answer = json.loads(output.strip().splitlines()[-1])
     assert answer["statusCode"] == 200, answer
     row = json.loads(_event("predict")["body"])
     expected = served.target.api("POST", "/predict", json=row).json()["predictions"]

@@ -10,7 +10,7 @@ import pytest
 import requests
 from docker.models.containers import Container
 
-from dropforge_cli.uploads import follow_upload, put
+from dropforge_cli.commands.uploads import follow_upload, put
 
 from ..conftest import Cloud, free_ports
 
@@ -38,7 +38,7 @@ def served(on_fargate: Cloud, adult_lines: list[str], tmp_path: Path) -> Cloud:
         file.write_text("\n".join(adult_lines[: ROWS + 1]) + "\n", encoding="utf-8")
         assert follow_upload(target, put(target, file), patience=900)["state"] == "concluded"
         labels = {"model": "adult-income-xgboost", "alias": "Production"}
-        target.api("POST", "/label", json=labels)
+        target.api("POST", "/aliases", json=labels)
         target.api("POST", "/set_model", json=labels)
     return on_fargate
 

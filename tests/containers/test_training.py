@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from docker.models.containers import Container
 
-from dropforge_cli.uploads import follow_upload, put
+from dropforge_cli.commands.uploads import follow_upload, put
 from dropforge_local import deploy
 
 from ..conftest import Cloud
@@ -36,10 +36,10 @@ def _registered(cloud: Cloud, record: dict[str, Any]) -> set[str]:
 
 
 def _messages(cloud: Cloud, queue: str) -> int:
-    asked = cloud.client("sqs").get_queue_attributes(
+    requested = cloud.client("sqs").get_queue_attributes(
         QueueUrl=cloud.outputs[queue], AttributeNames=["ApproximateNumberOfMessages"]
     )
-    return int(asked["Attributes"]["ApproximateNumberOfMessages"])
+    return int(requested["Attributes"]["ApproximateNumberOfMessages"])
 
 
 def _tasks(cloud: Cloud) -> dict[str, dict[str, Any]]:
@@ -54,11 +54,11 @@ def _tasks(cloud: Cloud) -> dict[str, dict[str, Any]]:
 def _ended(cloud: Cloud, tasks: set[str]) -> dict[str, dict[str, Any]]:
     """These tasks, when all have ended: a task ends after it has told its workflow."""
     for _ in range(300):
-        found = {name: task for name, task in _tasks(cloud).items() if name in tasks}
-        if all(t["lastStatus"] == "STOPPED" for t in found.values()):
-            return found
+        matches = {name: task for name, task in _tasks(cloud).items() if name in tasks}
+        if all(t["lastStatus"] == "STOPPED" for t in matches.values()):
+            return matches
         time.sleep(0.1)
-    raise AssertionError(found)
+    raise AssertionError(matches)
 
 
 def test_a_container_takes_jobs_from_the_queue(
@@ -94,7 +94,7 @@ def test_each_job_is_a_task_of_its_own(on_fargate: Cloud, adult_lines: list[str]
 
     version = next(m["version"] for m in record["models"] if m["model"] == "xgboost")
     labels = {"model": "adult-income-xgboost", "alias": "Production"}
-    on_fargate.target.api("POST", "/label", json={**labels, "version": version})
+    on_fargate.target.api("POST", "/aliases", json={**labels, "version": version})
     on_fargate.target.api("POST", "/set_model", json=labels)
     row = on_fargate.target.api("GET", "/model_info").json()["example"]
     answer = on_fargate.target.api("POST", "/predict", json={"records": [row]}).json()

@@ -12,11 +12,11 @@ import requests
 from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
-from dropforge.adapters import managed_mlflow
-from dropforge.adapters.aws import client
-from dropforge.adapters.mlflow import MlflowRegistry, MlflowTracking, connect
-from dropforge.adapters.s3 import S3Store
-from dropforge.adapters.sqs import SqsQueue
+from dropforge.adapters import sagemaker_mlflow
+from dropforge.adapters.aws_client import client
+from dropforge.adapters.mlflow_registry import MlflowRegistry, MlflowTracking, connect
+from dropforge.adapters.s3_store import S3Store
+from dropforge.adapters.sqs_queue import SqsQueue
 from dropforge.environment import Environment
 from dropforge.ports import ObjectStore, Queue, Registry, Tracking
 from dropforge_local.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking
@@ -93,8 +93,8 @@ def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 def managed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, managed.Checked]]:
     """A real MLflow server that answers signed requests only."""
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    with managed.running(tmp_path_factory.mktemp("managed")) as found:
-        yield found
+    with managed.running(tmp_path_factory.mktemp("managed")) as result:
+        yield result
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def managed_uri(
     """The ARN of that server, with credentials it knows."""
     address, checked = managed_server
     checked.secret = boto3.Session().get_credentials().secret_key
-    monkeypatch.setattr(managed_mlflow, "endpoint", lambda _arn: address)
+    monkeypatch.setattr(sagemaker_mlflow, "endpoint", lambda _arn: address)
     return managed.ARN
 
 

@@ -93,19 +93,19 @@ class Checked:
 
     def _signed(self, environ: dict[str, Any], body: bytes) -> bool:
         headers = {k[5:].replace("_", "-").lower(): v for k, v in environ.items() if k.startswith("HTTP_")}
-        told = _AUTHORIZATION.fullmatch(headers.get("authorization", ""))
+        output = _AUTHORIZATION.fullmatch(headers.get("authorization", ""))
         arn = next((arn for arn, (_, header) in PROTOCOLS.items() if headers.get(header) == arn), None)
-        if told is None or arn is None:
+        if output is None or arn is None:
             return False
         service, header = PROTOCOLS[arn]
-        if (told["region"], told["service"]) != ("us-east-1", service):
+        if (output["region"], output["service"]) != ("us-east-1", service):
             return False
-        if not {"host", "x-amz-date", "x-amz-content-sha256", header} <= set(told["names"].split(";")):
+        if not {"host", "x-amz-date", "x-amz-content-sha256", header} <= set(output["names"].split(";")):
             return False
         given = (environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["QUERY_STRING"])
-        wanted = expected_signature(self.secret, *given, headers, body, told)
+        wanted = expected_signature(self.secret, *given, headers, body, output)
         return (
-            hmac.compare_digest(wanted, told["signature"])
+            hmac.compare_digest(wanted, output["signature"])
             and headers["x-amz-content-sha256"] == hashlib.sha256(body).hexdigest()
         )
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dropforge.adapters.aws import client
+from dropforge.adapters.aws_client import client
 from dropforge.adapters.lambda_function import LambdaFunction
+from dropforge.deployment.active_model import Active
 from dropforge.environment import Environment
 from dropforge.errors import InvalidRequest, Unavailable
+from dropforge.inference.bundle_manifest import BundleManifest, Feature, GraphInput, PythonModel
 from dropforge.ports import Function
-from dropforge.serving import python_model
-from dropforge.serving.manifest import BundleManifest, Feature, GraphInput, PythonModel
-from dropforge.serving.pointer import Active
+from dropforge.serving import remote_python
 from dropforge_local.memory_function import MemoryFunction
 
 ACTIVE = Active("demo-own", "1", "Production", "r1", "s3://artifacts/b", "ab" * 32)
@@ -134,26 +134,26 @@ def test_a_function_without_room_is_worth_another_try() -> None:
 
 def test_the_request_is_the_golden_one(make: Make) -> None:
     """Names and shapes between predict and predict_python stay: each may be deployed before the other."""
-    asked: list[Any] = []
+    requests_seen: list[Any] = []
 
     def handler(event: Any) -> Any:
-        asked.append(event)
+        requests_seen.append(event)
         return golden["answer"] if event["feeds"] else golden["loaded"]
 
     golden = json.loads((GOLDEN / "python_model.json").read_text())
-    session = python_model.RemoteSession(MANIFEST, ACTIVE, make(handler))
+    session = remote_python.RemoteSession(MANIFEST, ACTIVE, make(handler))
     session.load()
     feeds = {"numbers": np.array([[40.5], [np.nan]]), "texts": np.array([["cook"], [None]], dtype=object)}
-    (found,) = session.run(["probabilities"], feeds)
-    assert asked == [golden["load"], golden["request"]]
-    assert found.tolist() == golden["answer"]["probabilities"]
+    (result,) = session.run(["probabilities"], feeds)
+    assert requests_seen == [golden["load"], golden["request"]]
+    assert result.tolist() == golden["answer"]["probabilities"]
 
 
 def test_an_error_keeps_its_kind_and_words(make: Make) -> None:
     """What the function refuses is raised again by whoever asked."""
     golden = json.loads((GOLDEN / "python_model.json").read_text())
-    session = python_model.RemoteSession(MANIFEST, ACTIVE, make(lambda _event: golden["refused"]))
+    session = remote_python.RemoteSession(MANIFEST, ACTIVE, make(lambda _event: golden["refused"]))
     with pytest.raises(InvalidRequest) as failure:
         session.load()
     assert {"error": {"kind": "InvalidRequest", **failure.value.as_dict()}} == golden["refused"]
-    assert python_model.refusal(failure.value) == golden["refused"]
+    assert remote_python.refusal(failure.value) == golden["refused"]

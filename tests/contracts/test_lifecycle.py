@@ -8,7 +8,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from dropforge.settings import load
+from dropforge.config.settings import load
 from dropforge_local.lifecycle import BucketLifecycle
 
 TEMPLATE_RULE = {"ID": "captured", "Status": "Enabled", "Filter": {"Prefix": "captured/"}, "Expiration": {"Days": 90}}

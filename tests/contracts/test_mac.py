@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dropforge.adapters import mac
-from dropforge.adapters.aws import client
-from dropforge.bootstrap import World
+from dropforge.adapters import history_mac
+from dropforge.adapters.aws_client import client
+from dropforge.app_context import AppContext
 from dropforge.environment import Environment
 from dropforge.errors import DropforgeError, PermanentError
 from dropforge.ports import MacKey
@@ -19,7 +19,7 @@ from dropforge.ports import MacKey
 def _made(name: str, request: pytest.FixtureRequest, folder: Path) -> str:
     """What HISTORY_KEY says of a new key."""
     if name == "file":
-        mac.create(folder / "history.key")
+        history_mac.create(folder / "history.key")
         return f"file:{folder / 'history.key'}"
     kms = client("kms", request.getfixturevalue("moto_aws"))
     return str(kms.create_key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")["KeyMetadata"]["Arn"])
@@ -28,12 +28,12 @@ def _made(name: str, request: pytest.FixtureRequest, folder: Path) -> str:
 @pytest.fixture(params=["file", "kms"])
 def keys(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[MacKey, MacKey]:
     """Two different keys of one kind, as a process gets them from its environment."""
-    made = []
+    created = []
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         named = _made(request.param, request, tmp_path / folder)
-        made.append(World(Environment(aws_region="us-east-1", history_key=named)).history_key)
-    one, two = made
+        created.append(AppContext(Environment(aws_region="us-east-1", history_key=named)).history_key)
+    one, two = created
     assert one is not None
     assert two is not None
     return one, two
@@ -66,7 +66,7 @@ def test_a_key_that_is_gone_is_an_error(tmp_path: Path, request: pytest.FixtureR
     gone = {"file": f"file:{tmp_path / 'none'}", "kms": "arn:aws:kms:us-east-1:123456789012:key/0"}
     request.getfixturevalue("moto_aws")
     for named in gone.values():
-        key = World(Environment(aws_region="us-east-1", history_key=named)).history_key
+        key = AppContext(Environment(aws_region="us-east-1", history_key=named)).history_key
         assert key is not None
         with pytest.raises(DropforgeError) as caught:
             key.generate(b"message")
@@ -75,7 +75,7 @@ def test_a_key_that_is_gone_is_an_error(tmp_path: Path, request: pytest.FixtureR
 
 def test_no_key_is_configured_by_default() -> None:
     """A process that was given none has none."""
-    assert World(Environment()).history_key is None
+    assert AppContext(Environment()).history_key is None
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"key": "ab", "created_at": "2026-01-01T00:00:00+00:00"}', "[1]"])
@@ -84,16 +84,16 @@ def test_a_damaged_key_file_is_an_error(tmp_path: Path, text: str) -> None:
     file = tmp_path / "history.key"
     file.write_text(text)
     with pytest.raises(PermanentError) as caught:
-        mac.FileKey(file).generate(b"message")
+        history_mac.FileKey(file).generate(b"message")
     assert caught.value.code == "history_key_missing"
 
 
 def test_a_key_file_is_its_owners_and_written_once(tmp_path: Path) -> None:
     """Mode 0600, also where it had another one; a second `up` keeps the key."""
     file = tmp_path / "history.key"
-    assert mac.create(file)
-    code = mac.FileKey(file).generate(b"message")
+    assert history_mac.create(file)
+    code = history_mac.FileKey(file).generate(b"message")
     file.chmod(0o644)
-    assert not mac.create(file)
+    assert not history_mac.create(file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert mac.FileKey(file).verify(b"message", code)
+    assert history_mac.FileKey(file).verify(b"message", code)

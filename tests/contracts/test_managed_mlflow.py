@@ -16,14 +16,14 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from sklearn.linear_model import LogisticRegression
 
-from dropforge import settings
-from dropforge.adapters import managed_mlflow
-from dropforge.adapters.mlflow import MlflowRegistry, MlflowTracking, connect
-from dropforge.adapters.s3 import S3Store
+from dropforge.adapters import sagemaker_mlflow
+from dropforge.adapters.mlflow_registry import MlflowRegistry, MlflowTracking, connect
+from dropforge.adapters.s3_store import S3Store
+from dropforge.config import settings
 from dropforge.errors import PermanentError, SettingsError
 from dropforge.messages import JobResult, TrainingJob
 from dropforge_local.packaging import load_template
-from dropforge_training.tracking import JobRun
+from dropforge_training.worker.mlflow_run import JobRun
 
 from . import managed
 
@@ -44,9 +44,9 @@ def test_a_request_is_signed_as_botocore_signs_it(
     """At one moment, with the same headers covered, the signature is the one of botocore's own signer."""
     moment = datetime.datetime(2026, 11, 24, 12, 0, 0, tzinfo=datetime.UTC)
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda **_: moment)
-    ours = requests.Request(method, url, data=body, auth=managed_mlflow.ServerSignature(arn, KEYS)).prepare()
+    ours = requests.Request(method, url, data=body, auth=sagemaker_mlflow.ServerSignature(arn, KEYS)).prepare()
     service, header = managed.PROTOCOLS[arn]
-    covered = {name: ours.headers[name] for name in (header, managed_mlflow.BODY_HEADER)}
+    covered = {name: ours.headers[name] for name in (header, sagemaker_mlflow.BODY_HEADER)}
     theirs = AWSRequest(method=method, url=url, data=body or b"", headers=covered)
     SigV4Auth(KEYS, service, "us-east-1").add_auth(theirs)
     assert ours.headers["X-Amz-Date"] == "20261124T120000Z"
@@ -57,8 +57,8 @@ def test_a_request_is_signed_as_botocore_signs_it(
 def test_a_space_in_a_query_keeps_the_signature_right(managed_uri: str) -> None:
     """A name with a space and a plus goes by the query, and the server still finds its own signature."""
     client = connect(managed_uri)
-    made = client.create_experiment("of spaces + pluses", artifact_location="s3://artifacts/mlflow")
-    assert client.get_experiment_by_name("of spaces + pluses").experiment_id == made
+    created = client.create_experiment("of spaces + pluses", artifact_location="s3://artifacts/mlflow")
+    assert client.get_experiment_by_name("of spaces + pluses").experiment_id == created
 
 
 def test_each_part_calls_what_its_role_allows(
@@ -124,7 +124,7 @@ def test_what_is_not_signed_for_the_server_is_refused(managed_server: tuple[str,
     url = f"{managed_server[0]}/api/2.0/mlflow/experiments/search"
     arn = managed.ARN.replace("dropforge", "other") if change == "server" else managed.ARN
     secret = "another" if change == "secret" else managed_server[1].secret
-    auth = None if change == "none" else managed_mlflow.ServerSignature(arn, Credentials("testing", secret))
+    auth = None if change == "none" else sagemaker_mlflow.ServerSignature(arn, Credentials("testing", secret))
     request = requests.Request("POST", url, json={"max_results": 1}, auth=auth).prepare()
     if change == "body":
         request.body = b'{"max_results": 2}'
@@ -143,28 +143,28 @@ def test_what_is_not_signed_for_the_server_is_refused(managed_server: tuple[str,
 )
 def test_another_arn_is_told(arn: str) -> None:
     """An ARN of something else, or of a partition without the service, is an error that shows the right form."""
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as error:
         connect(arn)
-    assert (told.value.code, "mlflow-tracking-server/NAME" in told.value.fix) == ("mlflow_arn_malformed", True)
+    assert (error.value.code, "mlflow-tracking-server/NAME" in error.value.fix) == ("mlflow_arn_malformed", True)
 
 
 def test_without_credentials_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Missing credentials are told by name before the first request, not as a server that does not answer."""
     monkeypatch.setattr("boto3.Session.get_credentials", lambda _session: None)
-    with pytest.raises(PermanentError) as told:
+    with pytest.raises(PermanentError) as error:
         connect(managed.ARN.replace("dropforge", "nobody"))
-    assert told.value.code == "no_credentials"
+    assert error.value.code == "no_credentials"
 
 
 def test_the_address_is_that_of_the_region() -> None:
     """The managed servers of a region share one address, and so do its apps."""
     arn = "arn:aws:sagemaker:eu-west-1:123456789012:"
-    assert managed_mlflow.endpoint(f"{arn}mlflow-tracking-server/x") == "https://eu-west-1.experiments.sagemaker.aws"
-    assert managed_mlflow.endpoint(f"{arn}mlflow-app/app-x") == "https://mlflow.sagemaker.eu-west-1.app.aws"
+    assert sagemaker_mlflow.endpoint(f"{arn}mlflow-tracking-server/x") == "https://eu-west-1.experiments.sagemaker.aws"
+    assert sagemaker_mlflow.endpoint(f"{arn}mlflow-app/app-x") == "https://mlflow.sagemaker.eu-west-1.app.aws"
 
 
 def test_an_app_is_called_as_a_server_is(managed_uri: str) -> None:
     """The same client works with the ARN of a serverless MLflow App: its header, its service, the same API."""
     client = connect(managed.APP_ARN if managed_uri else "")
-    made = client.create_experiment("of an app", artifact_location="s3://artifacts/mlflow")
-    assert client.get_experiment_by_name("of an app").experiment_id == made
+    created = client.create_experiment("of an app", artifact_location="s3://artifacts/mlflow")
+    assert client.get_experiment_by_name("of an app").experiment_id == created

@@ -10,7 +10,7 @@ from threading import Barrier
 
 import pytest
 
-from dropforge.adapters.mlflow import MlflowRegistry, connect
+from dropforge.adapters.mlflow_registry import MlflowRegistry, connect
 from dropforge.errors import NotFound
 from dropforge.ports import Registry, Tracking
 
@@ -69,8 +69,8 @@ def test_an_alias_points_to_one_version(books: Books) -> None:
         run = tracking.ensure_run(f"a{i}", name="m", tags={}).run_id
         registry.register(name, source=f"runs:/{run}/model", run_id=run, tags={})
         registry.set_alias(name, "Production", str(i))
-    found = registry.resolve("Production", [name])
-    assert [(v.name, v.version, v.aliases) for v in found] == [(name, "2", ("Production",))]
+    result = registry.resolve("Production", [name])
+    assert [(v.name, v.version, v.aliases) for v in result] == [(name, "2", ("Production",))]
     assert registry.resolve("Nobody", [name]) == []
     registry.drop_alias(name, "Production")
     registry.drop_alias(name, "Production")

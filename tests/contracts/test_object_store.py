@@ -16,9 +16,9 @@ KEY = "s3://bucket/folder/object.json"
 def test_a_finished_write_is_read(store: ObjectStore) -> None:
     """What was put comes back, with an etag."""
     etag = store.put(KEY, b"one", content_type="application/json")
-    found = store.get(KEY)
-    assert found.body == b"one"
-    assert found.etag == etag
+    stored = store.get(KEY)
+    assert stored.body == b"one"
+    assert stored.etag == etag
 
 
 def test_an_absent_object_is_not_found(store: ObjectStore) -> None:
@@ -104,11 +104,11 @@ def test_a_listing_goes_on_behind_a_key_and_ends_at_its_limit(store: ObjectStore
     uris = [f"s3://bucket/b/{n}" for n in range(7)]
     for uri in (*uris, "s3://bucket/a", "s3://bucket/c"):
         store.put(uri, b"x")
-    found, after = [], ""
+    result, after = [], ""
     while page := [o.uri for o in store.list("s3://bucket/b/", after=after, limit=3)]:
-        found.append(page)
+        result.append(page)
         after = page[-1]
-    assert found == [uris[:3], uris[3:6], uris[6:]]
+    assert result == [uris[:3], uris[3:6], uris[6:]]
     assert [o.uri for o in store.list("s3://bucket/b/", limit=100)] == uris
 
 
@@ -133,13 +133,13 @@ def test_versions_go_on_behind_a_version(store: ObjectStore) -> None:
     for key in ("a", "b", "c"):
         for n in range(3):
             store.put(f"s3://bucket/v/{key}", f"{key}{n}".encode())
-    found: list[tuple[str, str]] = []
+    matches: list[tuple[str, str]] = []
     after = ("", "")
     while page := [(o.uri, o.version) for o in store.versions("s3://bucket/v/", after=after, limit=2)]:
         assert len(page) <= 2
-        found += page
+        matches += page
         after = page[-1]
-    assert sorted(store.get(uri, version).body for uri, version in found) == sorted(
+    assert sorted(store.get(uri, version).body for uri, version in matches) == sorted(
         f"{key}{n}".encode() for key in "abc" for n in range(3)
     )
 

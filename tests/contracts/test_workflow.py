@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from dropforge.adapters.aws import client
-from dropforge.adapters.sqs import SqsQueue
-from dropforge.adapters.stepfunctions import StepFunctionsWorkflow
+from dropforge.adapters.aws_client import client
+from dropforge.adapters.sqs_queue import SqsQueue
+from dropforge.adapters.step_functions import StepFunctionsWorkflow
 from dropforge.environment import Environment
 from dropforge.messages import ConcludeRequest, JobResult, TrainingJob, TrainingRequest, TuneResult
 from dropforge_local.packaging import definition_json

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 
-from dropforge.api.access import ACCESS
+from dropforge.api.routes import ACCESS
 from dropforge_cli.main import app
 
 ROOT = Path(__file__).parents[2]
@@ -98,15 +98,15 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_the_tutorial_is_read_as_it_is_run() -> None:
     """Its commands are found, with the exit codes it promises."""
-    found = _load("run_tutorial").commands((ROOT / "docs" / "tutorial.md").read_text())
-    assert len(found) > 25
-    assert [c for c, code in found if code] == ["dropforge upload ../no-age.csv --watch"]
+    result = _load("run_tutorial").commands((ROOT / "docs" / "tutorial.md").read_text())
+    assert len(result) > 25
+    assert [c for c, code in result if code] == ["dropforge upload ../no-age.csv --watch"]
 
 
 def test_the_way_to_a_first_prediction_is_measured_as_it_is_told() -> None:
     """The benchmark runs the commands that the README shows for a table of one's own, and the last of them predicts."""
-    found = _load("../benchmarks/first_prediction").commands((ROOT / "README.md").read_text())
-    own = [c.rpartition("&& ")[2] for c in found]
+    result = _load("../benchmarks/first_prediction").commands((ROOT / "README.md").read_text())
+    own = [c.rpartition("&& ")[2] for c in result]
     assert own[1:] == [
         "dropforge init my.csv",
         "dropforge up",

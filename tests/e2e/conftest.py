@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from dropforge import settings_store
-from dropforge.adapters.s3 import S3Store
+from dropforge.adapters.s3_store import S3Store
+from dropforge.config import settings_store
 from dropforge.errors import DropforgeError
-from dropforge_cli.models import serve_best
-from dropforge_cli.uploads import put
+from dropforge_cli.commands.models import serve_best
+from dropforge_cli.commands.uploads import put
 from dropforge_local import cloud as local_cloud
 from dropforge_local.frontend import frontend
 
@@ -57,9 +57,9 @@ def served(
     upload_id = put(cloud.target, file)
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
-        found = [u for u in cloud.target.api("GET", "/uploads").json()["uploads"] if u["upload_id"] == upload_id]
-        if found and found[0]["state"] in TERMINAL:
-            assert found[0]["state"] in {"concluded", "skipped"}, found
+        response = [u for u in cloud.target.api("GET", "/uploads").json()["uploads"] if u["upload_id"] == upload_id]
+        if response and response[0]["state"] in TERMINAL:
+            assert response[0]["state"] in {"concluded", "skipped"}, response
             if request.config.getoption("--pictures"):
                 store, bucket = S3Store(cloud.client("s3")), cloud.outputs["DataBucket"]
                 settings_store.apply(store, bucket, (ROOT / "settings.yaml").read_bytes())
@@ -122,9 +122,9 @@ class Visit:
 
 @pytest.fixture
 def visit(browser: Browser, app: str, request: pytest.FixtureRequest) -> Iterator[Visit]:
-    made = Visit(browser, app, request.config.getoption("--pictures"))
-    yield made
-    made.close()
+    created = Visit(browser, app, request.config.getoption("--pictures"))
+    yield created
+    created.close()
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ import pytest
 from playwright.sync_api import Page, expect
 from typer.testing import CliRunner
 
-from dropforge import identity, settings_store
-from dropforge.adapters.s3 import S3Store
-from dropforge.data.datasets import load_manifest
+from dropforge import ids
+from dropforge.adapters.s3_store import S3Store
+from dropforge.config import settings_store
+from dropforge.datasets.dataset_store import load_manifest
 from dropforge.messages import TrainingRequest
-from dropforge.steps import requests
+from dropforge.uploads import training_request
 from dropforge_cli.main import app as command_line
 
 from ..conftest import ROOT, Cloud
@@ -47,7 +48,7 @@ class Decisions:
             )
         key = f"incoming/{name}"
         version = self.cloud.client("s3").put_object(Bucket=self.bucket, Key=key, Body=body)["VersionId"]
-        return identity.upload_id(self.bucket, key, version)
+        return ids.upload_id(self.bucket, key, version)
 
     def state(self, upload_id: str) -> str:
         listed = {u["upload_id"]: u["state"] for u in self.api("/uploads")["uploads"]}
@@ -79,7 +80,7 @@ class Decisions:
     def parts(self, upload_id: str) -> set[str]:
         """Ids of the datasets that the training of this upload read."""
         dataset = self.api(f"/uploads/{upload_id}")["dataset_id"]
-        request = TrainingRequest.parse(self.store.get(requests.uri(self.bucket, dataset, upload_id)).body)
+        request = TrainingRequest.parse(self.store.get(training_request.uri(self.bucket, dataset, upload_id)).body)
         return {p.dataset_id for p in load_manifest(self.store, request.dataset_uri).parts}
 
     def versions(self) -> set[tuple[str, str]]:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from campaign import ROOT, SETTINGS, TERMINAL, Campaign, Sent, free_ports, say
-from dropforge import identity
-from dropforge.adapters.mlflow import MlflowRegistry
+from dropforge import ids as identity
+from dropforge.adapters.mlflow_registry import MlflowRegistry
 from dropforge_local import cloud
 from dropforge_local.layout import Config
 
@@ -112,8 +112,11 @@ class Burst(Campaign):
     def replay(self, order: Sequence[Sent]) -> None:
         """Every event once more; analyze has answered all of them when this returns."""
         for sent in order:
-            told = {"bucket": {"name": self.config.data_bucket}, "object": {"key": sent.key, "versionId": sent.version}}
-            event = {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": told}]}
+            document = {
+                "bucket": {"name": self.config.data_bucket},
+                "object": {"key": sent.key, "versionId": sent.version},
+            }
+            event = {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": document}]}
             answer = self.client("lambda").invoke(
                 FunctionName=self.outputs["AnalyzeFunction"], Payload=json.dumps(event)
             )

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dropforge import identity
+from dropforge import ids
 from dropforge.errors import DropforgeError
 from dropforge_cli.example_data import fetch
 from dropforge_local import cloud, deploy
@@ -112,15 +112,15 @@ class Campaign:
         bucket, key = self.config.data_bucket, f"incoming/{name}"
         put = lambda: self.client("s3").put_object(Bucket=bucket, Key=key, Body=body)  # noqa: E731
         version = self.patiently(put)["VersionId"]
-        sent = Sent(identity.upload_id(bucket, key, version), key, version, kind, rows)
+        sent = Sent(ids.upload_id(bucket, key, version), key, version, kind, rows)
         self.sent.append(sent)
         for _ in range(self.replays - 1):
             self.patiently(lambda: self.deliver(sent))
 
     def deliver(self, sent: Sent) -> None:
         """The event once more, as S3 itself may."""
-        told = {"bucket": {"name": self.config.data_bucket}, "object": {"key": sent.key, "versionId": sent.version}}
-        event = {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": told}]}
+        document = {"bucket": {"name": self.config.data_bucket}, "object": {"key": sent.key, "versionId": sent.version}}
+        event = {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": document}]}
         self.client("lambda").invoke(
             FunctionName=self.outputs["AnalyzeFunction"], InvocationType="Event", Payload=json.dumps(event)
         )
@@ -182,7 +182,7 @@ class Campaign:
 
     def judge(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """What was promised, counted."""
-        from dropforge.adapters.mlflow import MlflowRegistry
+        from dropforge.adapters.mlflow_registry import MlflowRegistry
 
         versions = MlflowRegistry(self.config.mlflow_uri).versions()
         by_upload = Counter((v.name, v.tags.get("upload_id")) for v in versions)

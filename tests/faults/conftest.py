@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from dropforge.adapters.s3 import S3Store
+from dropforge.adapters.s3_store import S3Store
 from harness.processes import bare_emulator, s3_store
-from harness.world import World
+from harness.world import AppContext
 
 from ..conftest import FULL, repeats
 from ..watcher import ended_with_this_run
@@ -48,8 +48,8 @@ def times() -> Callable[[int, int], int]:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> AppContext:
+    return AppContext()
 
 
 @pytest.fixture(scope="session")

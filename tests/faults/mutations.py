@@ -35,9 +35,9 @@ MUTATIONS = (
         1,
         "test_events.py::test_five_deliveries_of_each_event_are_one_run",
         (  # the first is a shortcut of the second
-            Edit(f"{CORE}/steps/attempt.py", "if opened.state in ANALYSED:", "if False:"),
+            Edit(f"{CORE}/uploads/upload_attempt.py", "if opened.state in ANALYSED:", "if False:"),
             Edit(
-                f"{CORE}/uploads.py",
+                f"{CORE}/uploads/upload_repository.py",
                 "if current.state in ANALYSED or current.lease_of_another(holder):",
                 "if current.lease_of_another(holder):",
             ),
@@ -48,9 +48,9 @@ MUTATIONS = (
         "test_events.py::test_a_delivery_that_broke_off_after_the_start_is_no_second_run",
         (
             Edit(
-                f"{CORE}/steps/start_training.py",
-                "identity.execution_name(record.upload_id)",
-                "identity.execution_name(record.upload_id, record.attempts)",
+                f"{CORE}/uploads/start_training.py",
+                "ids.execution_name(record.upload_id)",
+                "ids.execution_name(record.upload_id, record.attempts)",
             ),
         ),
     ),
@@ -58,9 +58,11 @@ MUTATIONS = (
         10,
         "test_events.py::test_deliveries_at_the_same_moment_are_one_execution",
         (
-            Edit(f"{CORE}/steps/attempt.py", "if opened.lease_of_another(self.invocation.holder):", "if False:"),
             Edit(
-                f"{CORE}/uploads.py",
+                f"{CORE}/uploads/upload_attempt.py", "if opened.lease_of_another(self.invocation.holder):", "if False:"
+            ),
+            Edit(
+                f"{CORE}/uploads/upload_repository.py",
                 "if current.state in ANALYSED or current.lease_of_another(holder):",
                 "if current.state in ANALYSED:",
             ),
@@ -71,7 +73,7 @@ MUTATIONS = (
         "test_events.py::test_the_newest_version_of_a_key_wins",
         (
             Edit(
-                f"{CORE}/steps/analyze.py",
+                f"{CORE}/uploads/analyze_upload.py",
                 "if self.record.version in {newest.version, newest.etag.strip('\"')}:",
                 "if True:",
             ),
@@ -80,19 +82,31 @@ MUTATIONS = (
     Mutation(
         3,
         "test_events.py::test_any_key_survives_its_encoding",
-        (Edit(f"{CORE}/events.py", 'unquote_plus(record["s3"]["object"]["key"])', 'record["s3"]["object"]["key"]'),),
+        (
+            Edit(
+                f"{CORE}/uploads/s3_events.py",
+                'unquote_plus(record["s3"]["object"]["key"])',
+                'record["s3"]["object"]["key"]',
+            ),
+        ),
     ),
     Mutation(
         6,
         "test_events.py::test_uploads_without_an_event_are_found",
-        (Edit(f"{CORE}/uploads.py", "if self._store.stat(self.uri(upload_id)) is not None:", "if True:"),),
+        (
+            Edit(
+                f"{CORE}/uploads/upload_repository.py",
+                "if self._store.stat(self.uri(upload_id)) is not None:",
+                "if True:",
+            ),
+        ),
     ),
     Mutation(
         9,
         "test_queue.py::test_what_gave_up_is_delivered_again",
         (
             Edit(
-                "cli/dropforge_cli/recovery.py",
+                "cli/dropforge_cli/commands/recovery.py",
                 'sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])',
                 "pass",
             ),
@@ -101,29 +115,31 @@ MUTATIONS = (
     Mutation(
         11,
         "test_store.py::test_a_body_that_breaks_off_is_read_again",
-        (Edit(f"{CORE}/adapters/s3.py", "_READS = 10", "_READS = 1"),),
+        (Edit(f"{CORE}/adapters/s3_store.py", "_READS = 10", "_READS = 1"),),
     ),
     Mutation(
         14,
         "test_store.py::test_a_write_whose_answer_is_lost_is_made_once",
-        (Edit(f"{CORE}/adapters/s3.py", "if not tries:", "if True:"),),
+        (Edit(f"{CORE}/adapters/s3_store.py", "if not tries:", "if True:"),),
     ),
     Mutation(
         24,
         "test_models.py::test_one_flipped_byte_is_refused",
-        (Edit(f"{CORE}/serving/predictor.py", "if manifest_sha256 and", "if False and"),),
+        (Edit(f"{CORE}/inference/predictor.py", "if manifest_sha256 and", "if False and"),),
     ),
     Mutation(
         25,
         "test_inputs.py::test_no_payload_reads_elsewhere_or_calls_out",
-        (Edit(f"{CORE}/api/control.py", "if not identity.is_upload_id(given):", "if False:"),),
+        (Edit(f"{CORE}/api/control.py", "if not ids.is_upload_id(given):", "if False:"),),
     ),
     Mutation(
         7,
         "test_queue.py::test_a_slow_job_is_never_done_twice_at_once",
         (
             Edit(
-                "training/dropforge_training/worker.py", "self._queue.extend(self._receipt, VISIBILITY_SECONDS)", "pass"
+                "training/dropforge_training/worker/queue_worker.py",
+                "self._queue.extend(self._receipt, VISIBILITY_SECONDS)",
+                "pass",
             ),
         ),
     ),
@@ -132,7 +148,7 @@ MUTATIONS = (
         "test_events.py::test_no_row_is_lost_whatever_the_file",
         (
             Edit(
-                f"{CORE}/steps/analyze.py",
+                f"{CORE}/uploads/analyze_upload.py",
                 "rows_quarantined=admission.rows_quarantined,\n            quarantine_uri",
                 "rows_quarantined=0,\n            quarantine_uri",
             ),

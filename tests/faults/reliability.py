@@ -41,29 +41,29 @@ class Tried:
 
 def read(junit: Path) -> dict[int, Tried]:
     """What the tests of each promise showed."""
-    found = {p.number: Tried() for p in (*PROMISES, *FAULTS)}
+    matches = {p.number: Tried() for p in (*PROMISES, *FAULTS)}
     for case in ET.parse(junit).iter("testcase"):  # noqa: S314 - as above
         name = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name', '')}"
         properties = [(p.get("name"), p.get("value", "")) for p in case.iter("property")]
         numbers = {int(v) for n, v in properties if n == "promise"}
         numbers |= {p.number for p in (*PROMISES, *FAULTS) if any(name.startswith(t) for t in p.tests)}
-        for number in numbers & set(found):
+        for number in numbers & set(matches):
             if case.find("failure") is not None or case.find("error") is not None:
-                found[number].broken.append(name)
+                matches[number].broken.append(name)
             elif case.find("skipped") is None:
-                found[number].passed += 1
-                found[number].figures += [v for n, v in properties if n == "figure"]
-    return found
+                matches[number].passed += 1
+                matches[number].figures += [v for n, v in properties if n == "figure"]
+    return matches
 
 
 def line(promise: Promise, tried: Tried, day: str) -> str:
     if tried.broken:
-        told = f"**broken**: {', '.join(tried.broken)}"
+        output = f"**broken**: {', '.join(tried.broken)}"
     elif not tried.passed:
-        told = "**not tried**"
+        output = "**not tried**"
     else:
-        told = "; ".join([*dict.fromkeys(tried.figures), f"{tried.passed} test{'s' * (tried.passed > 1)} passed"])
-    return f"| {promise.number} | {promise.words} | {promise.tried} | {told} | {day} |"
+        output = "; ".join([*dict.fromkeys(tried.figures), f"{tried.passed} test{'s' * (tried.passed > 1)} passed"])
+    return f"| {promise.number} | {promise.words} | {promise.tried} | {output} | {day} |"
 
 
 def table(promises: tuple[Promise, ...], found: dict[int, Tried], day: str) -> list[str]:
@@ -83,7 +83,7 @@ def kills(result: dict[str, Any]) -> list[str]:
         "|---|---|",
         f"| uploads without a terminal state | {result['not_terminal']} of {result['uploads']} |",
         f"| ends | {', '.join(f'{n} {s}' for s, n in result['states'].items())} |",
-        f"| rows in = used + set aside | {result['rows_in']:,} = {result['rows_used']:,} + {result['rows_quarantined']:,} |",
+        f"| rows in = used + quarantined | {result['rows_in']:,} = {result['rows_used']:,} + {result['rows_quarantined']:,} |",
         f"| rows lost | {result['rows_lost']} |",
         f"| versions, of which double | {result['versions']}, {result['duplicate_versions']} |",
         f"| reasons | {', '.join(f'{n} {c}' for c, n in result['codes'].items() if c != '-')} |",
@@ -143,19 +143,19 @@ def main() -> int:
             parser.error("nothing to write: give JUNIT.xml, or --soak")
         PAGE.write_text(soak_anew(PAGE.read_text(), json.loads(given.soak.read_text()), day))
         return 0
-    found = read(given.junit)
-    lines = [HEAD, "## Promises", "", *table(PROMISES, found, day), "", "## Faults of the infrastructure", ""]
-    lines += [*table(FAULTS, found, day), ""]
-    for path, told in ((given.kills, kills), (given.soak, soak)):
+    result = read(given.junit)
+    lines = [HEAD, "## Promises", "", *table(PROMISES, result, day), "", "## Faults of the infrastructure", ""]
+    lines += [*table(FAULTS, result, day), ""]
+    for path, output in ((given.kills, kills), (given.soak, soak)):
         if path and path.exists():
-            lines += told(json.loads(path.read_text()))
-            number = 31 if told is kills else 29
-            found[number].passed += 1
+            lines += output(json.loads(path.read_text()))
+            number = 31 if output is kills else 29
+            result[number].passed += 1
     if given.soak and given.soak.exists():
         lines = [x.replace("**not tried**", "see the soak") if x.startswith("| 29 |") else x for x in lines]
     lines += ["## Not proven off AWS", "", *(f"- {text}" for text in NOT_PROVEN), ""]
     PAGE.write_text("\n".join(lines))
-    bad = [n for n, t in found.items() if t.broken or not t.passed]
+    bad = [n for n, t in result.items() if t.broken or not t.passed]
     sys.stderr.write(f"{PAGE.relative_to(ROOT)} written" + (f"; broken or not tried: {bad}\n" if bad else "\n"))
     return 1 if bad else 0
 

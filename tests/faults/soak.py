@@ -23,8 +23,8 @@ from typing import Any
 import requests
 
 from campaign import ROOT, SETTINGS, Campaign, free_ports, say
-from dropforge.adapters.s3 import S3Store
-from dropforge.serving.pointer import ActivePointer
+from dropforge.adapters.s3_store import S3Store
+from dropforge.deployment.active_model import ActivePointer
 from dropforge_cli.target import Target
 from dropforge_local import cloud
 from dropforge_local.layout import Config
@@ -41,16 +41,16 @@ def family(pid: int) -> list[int]:
         except OSError:
             continue
         parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found, queue = [], [pid]
+    result, queue = [], [pid]
     while queue:
-        found.append(queue.pop())
-        queue += parents.get(found[-1], [])
-    return found
+        result.append(queue.pop())
+        queue += parents.get(result[-1], [])
+    return result
 
 
 def sample(config: Config) -> dict[str, tuple[float, int]]:
     """Part → resident MB and open files, summed over its processes."""
-    told = {}
+    document = {}
     for name, process in (("emulator", cloud.emulator), ("mlflow", cloud.mlflow), ("worker", cloud.worker)):
         pid = process(config).pid()
         memory, files = 0.0, 0
@@ -59,24 +59,24 @@ def sample(config: Config) -> dict[str, tuple[float, int]]:
                 memory, files = memory + resident_mb(member), files + open_files(member)
             except OSError:
                 continue  # it ended while it was looked at
-        told[name] = (memory, files)
+        document[name] = (memory, files)
         if name == "emulator" and pid:
-            told |= functions(pid)
-    return told
+            document |= functions(pid)
+    return document
 
 
 def functions(emulator: int) -> dict[str, tuple[float, int]]:
     """The same of the oldest process of each function that is called all the time. Others come and go with the load."""
-    found: dict[str, tuple[float, int]] = {}
+    matches: dict[str, tuple[float, int]] = {}
     for member in sorted(family(emulator)):
         try:
             command = Path(f"/proc/{member}/cmdline").read_text()
             for part in ("Predict", "Control"):
-                if f"-{part}Function-" in command and part.lower() not in found:
-                    found[part.lower()] = (resident_mb(member), open_files(member))
+                if f"-{part}Function-" in command and part.lower() not in matches:
+                    matches[part.lower()] = (resident_mb(member), open_files(member))
         except OSError:
             continue  # it ended while it was looked at
-    return found
+    return matches
 
 
 def slope(points: list[tuple[float, float]]) -> float:
@@ -116,8 +116,8 @@ class Soak:
                 self.told[f"lost: {answer.status_code}"] += 1
                 continue
             self.latencies.append(time.perf_counter() - begun)
-            said = value["predictions"][0]["probabilities"]["yes"]
-            right = abs(said - int(value["model"]["version"]) / 1000) < 1e-6
+            predicted = value["predictions"][0]["probabilities"]["yes"]
+            right = abs(predicted - int(value["model"]["version"]) / 1000) < 1e-6
             self.told["right" if right else "wrong"] += 1
 
     def run(self, seconds: float, campaign: Campaign, switch_every: float, upload_every: float) -> dict[str, Any]:

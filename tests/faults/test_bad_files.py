@@ -8,9 +8,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from dropforge.data.admission import Admission, admit
+from dropforge.config.settings import load
 from dropforge.errors import RejectedUpload
-from dropforge.settings import load
+from dropforge.ingest.ingest_file import Admission, admit
 
 HEAD = "age,city,label"
 GOOD = [f"{20 + i % 50},{('Bern', 'Oslo', 'Rome')[i % 3]},{('no', 'yes')[i % 2]}" for i in range(100)]
@@ -151,7 +151,7 @@ def test_decimal_commas_are_understood_beside_semicolons(tmp_path: Path) -> None
     ],
 )
 def test_one_bad_row_is_kept_with_its_line(tmp_path: Path, row: str, code: str) -> None:
-    """The hundred good rows are used; the bad one is set aside with line 52 and a reason."""
+    """The hundred good rows are used; the bad one is quarantined with line 52 and a reason."""
     body = "\n".join([HEAD, *GOOD[:50], row, *GOOD[50:]])
     admission = _admit(tmp_path, body.encode())
     assert (admission.rows_in, admission.rows_used, admission.rows_quarantined) == (101, 100, 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dropforge.api.access import ACCESS
+from dropforge.api.routes import ACCESS
 
 Ask = Callable[..., tuple[int, Any]]
 ROW = {"age": 39, "job": "cook", "member": True, "joined": "2021-03-01"}
@@ -71,12 +71,12 @@ def test_28_numbers_that_are_none(serving: Ask, number: str) -> None:
     """NaN, infinities and overflow are 422; only MLflow's dialect reads NaN, as missing, because its own client writes it so."""
     body = '{"instances": [' + json.dumps(ROW).replace("39", number) + "]}"
     _refused(serving("POST", "/predict", body), 422, "not_finite")
-    status, told = serving("POST", "/invocations", body)
+    status, output = serving("POST", "/invocations", body)
     if number == "NaN":
         assert status == 200
-        assert told["warnings"][0]["code"] == "missing"
+        assert output["warnings"][0]["code"] == "missing"
     else:
-        _refused((status, told), 422, "not_finite")
+        _refused((status, output), 422, "not_finite")
 
 
 def test_28_a_key_given_twice(serving: Ask) -> None:
@@ -88,13 +88,13 @@ def test_28_a_key_given_twice(serving: Ask) -> None:
 def test_29_missing_and_extra_columns(serving: Ask) -> None:
     """A missing column is named; one too many is ignored and told."""
     short = {k: v for k, v in ROW.items() if k != "job"}
-    found = serving("POST", "/predict", {"records": [ROW, short]})
-    _refused(found, 422, "missing_column")
-    assert "record 1" in found[1]["message"]
-    assert "'job'" in found[1]["message"]
-    status, told = serving("POST", "/predict", {"records": [{**ROW, "bought": "yes"}]})
+    result = serving("POST", "/predict", {"records": [ROW, short]})
+    _refused(result, 422, "missing_column")
+    assert "record 1" in result[1]["message"]
+    assert "'job'" in result[1]["message"]
+    status, output = serving("POST", "/predict", {"records": [{**ROW, "bought": "yes"}]})
     assert status == 200
-    assert [(w["code"], w["field"]) for w in told["warnings"]] == [("extra_column", "bought")]
+    assert [(w["code"], w["field"]) for w in output["warnings"]] == [("extra_column", "bought")]
 
 
 def test_30_an_unseen_category(serving: Ask) -> None:
@@ -108,9 +108,9 @@ def test_30_an_unseen_category(serving: Ask) -> None:
 @pytest.mark.parametrize("value", [[], {}, [1], {"a": 1}, "forty", "1_0", True])
 def test_30_a_value_of_another_kind(serving: Ask, value: Any) -> None:
     """A number column wants a number: 422 that names row and column."""
-    found = serving("POST", "/predict", {"records": [{**ROW, "age": value}]})
-    _refused(found, 422, "invalid_value")
-    assert "record 0: age" in found[1]["message"]
+    result = serving("POST", "/predict", {"records": [{**ROW, "age": value}]})
+    _refused(result, 422, "invalid_value")
+    assert "record 0: age" in result[1]["message"]
 
 
 def test_31_too_many_rows_and_bytes(serving: Ask) -> None:
@@ -127,13 +127,13 @@ def test_31_too_many_rows_and_bytes(serving: Ask) -> None:
 def test_32_a_path_as_a_name(serving: Ask, stored: Any, name: str) -> None:
     """A path or address for a model's name is refused before anything is read."""
     serving("POST", "/predict", {"records": [ROW]})
-    store, asked = stored[0], []
+    store, requested = stored[0], []
     real = store.get
-    store.get = lambda uri, version="": asked.append(uri) or real(uri, version)
+    store.get = lambda uri, version="": requested.append(uri) or real(uri, version)
     _refused(serving("POST", "/predict", {"records": [ROW]}, model=name), 422, "name_invalid")
     _refused(serving("POST", "/predict", {"records": [ROW]}, alias=name), 422, "name_invalid")
     _refused(serving("GET", "/v2/models/{model}", named=name), 422, "name_invalid")
-    assert asked == []
+    assert requested == []
 
 
 def test_33_an_unknown_version(serving: Ask) -> None:
@@ -153,9 +153,9 @@ def test_34_another_content_type(serving: Ask, resource: str, named: str, kind: 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD"])
 def test_34_another_method(serving: Ask, method: str) -> None:
     """405 that names the right one; a path that is none is 404."""
-    found = serving(method, "/predict")
-    _refused(found, 405, "method_not_allowed")
-    assert "POST" in found[1]["fix"]
+    result = serving(method, "/predict")
+    _refused(result, 405, "method_not_allowed")
+    assert "POST" in result[1]["fix"]
     _refused(serving(method, "/nowhere"), 404, "path_unknown")
 
 

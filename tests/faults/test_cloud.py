@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from dropforge import identity
+from dropforge import ids
 from dropforge_local import cloud as local_cloud
 from harness.processes import paused
 from harness.world import table
@@ -24,7 +24,7 @@ Figure = Callable[[str], None]
 def _drop(cloud: Any, name: str, body: bytes) -> str:
     bucket, key = cloud.outputs["DataBucket"], f"incoming/{name}"
     version = cloud.client("s3").put_object(Bucket=bucket, Key=key, Body=body)["VersionId"]
-    return identity.upload_id(bucket, key, version)
+    return ids.upload_id(bucket, key, version)
 
 
 def _record(cloud: Any, upload_id: str) -> dict[str, Any]:
@@ -38,10 +38,10 @@ def _record(cloud: Any, upload_id: str) -> dict[str, Any]:
 
 def _until(holds: Callable[[], Any], what: str, seconds: float = 240) -> Any:
     deadline = time.monotonic() + seconds
-    while not (found := holds()):
+    while not (result := holds()):
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.2)
-    return found
+    return result
 
 
 def _rows(lines: list[str], first: int, count: int) -> bytes:
@@ -63,8 +63,8 @@ def test_mlflow_answers_its_own_host_only(cloud: Any, figure: Figure) -> None:
     requests.post(f"{api}/registered-models/create", json={"name": "probe"}, timeout=30)
     sources = ["file:///etc", "../../etc", "http://169.254.169.254/latest", "/etc/passwd"]
     for source in sources:
-        told = requests.post(f"{api}/model-versions/create", json={"name": "probe", "source": source}, timeout=30)
-        assert 400 <= told.status_code < 500, source
+        response = requests.post(f"{api}/model-versions/create", json={"name": "probe", "source": source}, timeout=30)
+        assert 400 <= response.status_code < 500, source
     figure(f"{len(hosts)} foreign hosts, 1 foreign origin, {len(sources)} sources outside: all refused")
 
 
@@ -76,18 +76,18 @@ def test_every_failed_event_is_kept(cloud: Any, figure: Figure) -> None:
         functions.invoke(
             FunctionName=cloud.outputs["AnalyzeFunction"], InvocationType="Event", Payload=json.dumps(event)
         )
-    kept: set[int] = set()
+    stored: set[int] = set()
 
     def all_there() -> bool:
-        found = sqs.receive_message(
+        result = sqs.receive_message(
             QueueUrl=cloud.outputs["FailedEventsQueueUrl"], MaxNumberOfMessages=10, VisibilityTimeout=1
         )
-        for message in found.get("Messages", []):
-            kept.add(json.loads(message["Body"])["requestPayload"]["Records"][0]["number"])
-        return len(kept) == count
+        for message in result.get("Messages", []):
+            stored.add(json.loads(message["Body"])["requestPayload"]["Records"][0]["number"])
+        return len(stored) == count
 
     _until(all_there, "the failure records")
-    figure(f"{count} events that always fail: {len(kept)} failure records")
+    figure(f"{count} events that always fail: {len(stored)} failure records")
 
 
 def test_a_paused_worker_ends_as_failed(cloud: Any, adult_lines: list[str], figure: Figure) -> None:
@@ -101,23 +101,23 @@ def test_a_paused_worker_ends_as_failed(cloud: Any, adult_lines: list[str], figu
     with paused(pid):
         upload_id = _drop(cloud, "paused.csv", _rows(adult_lines, 20_000, 400))
         record = _until(lambda: (r := _record(cloud, upload_id))["state"] == "training" and r, "the training to start")
-        told = machines.describe_state_machine(stateMachineArn=cloud.outputs["StateMachineArn"])
-        definition = json.loads(told["definition"])
+        output = machines.describe_state_machine(stateMachineArn=cloud.outputs["StateMachineArn"])
+        definition = json.loads(output["definition"])
         branch = definition["States"]["TrainModels"]["ItemProcessor"]["States"]
         for state in branch.values():
             if "TimeoutSeconds" in state:
                 state["TimeoutSeconds"] = 10
         short = machines.create_state_machine(
-            name="short-deadline", definition=json.dumps(definition), roleArn=told["roleArn"]
+            name="short-deadline", definition=json.dumps(definition), roleArn=output["roleArn"]
         )["stateMachineArn"]
         key = f"datasets/{record['dataset_id']}/requests/{upload_id}.json"
-        asked = cloud.client("s3").get_object(Bucket=cloud.outputs["DataBucket"], Key=key)["Body"].read().decode()
+        stored = cloud.client("s3").get_object(Bucket=cloud.outputs["DataBucket"], Key=key)["Body"].read().decode()
         begun = time.monotonic()
-        machines.start_execution(stateMachineArn=short, name=f"short-{upload_id}", input=asked)
+        machines.start_execution(stateMachineArn=short, name=f"short-{upload_id}", input=stored)
         ended = _until(lambda: (r := _record(cloud, upload_id))["state"] == "failed" and r, "the deadline", 120)
         took = time.monotonic() - begun
     assert "Timeout" in ended["reason"]["message"]
-    name = identity.execution_name(upload_id)
+    name = ids.execution_name(upload_id)
     arn = f"{cloud.outputs['StateMachineArn'].replace(':stateMachine:', ':execution:')}:{name}"
     _until(lambda: machines.describe_execution(executionArn=arn)["status"] != "RUNNING", "the worker to go on")
     assert _record(cloud, upload_id)["state"] == "failed"

@@ -115,15 +115,15 @@ class Planted:
     def places(self) -> list[str]:
         """Where the value still is: plain or compressed, in any encoding, in any object version, in the database, in files."""
         forms = [VALUE.encode(code) for code in ("utf-8", "latin-1", "utf-16-le")] + [json.dumps(VALUE)[1:-1].encode()]
-        found = []
+        matches = []
         for place, body in self.versions():
             texts = [body, gzip.decompress(body) if place.endswith(".gz") else b""]
             texts.append(
                 str(pq.read_table(io.BytesIO(body)).to_pydict()).encode() if place.endswith(".parquet") else b""
             )
-            found += [place for text in texts if any(f in text for f in forms)]
-        found += [str(p) for p in self.home.rglob("*") if p.is_file() and any(f in p.read_bytes() for f in forms)]
-        return found
+            matches += [place for text in texts if any(f in text for f in forms)]
+        matches += [str(p) for p in self.home.rglob("*") if p.is_file() and any(f in p.read_bytes() for f in forms)]
+        return matches
 
     def body(self, bucket: str, key: str) -> bytes:
         return bytes(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
@@ -131,12 +131,12 @@ class Planted:
 
 @pytest.fixture
 def planted(emulator: int, tmp_path: Path) -> Iterator[Planted]:
-    made = Planted(emulator, tmp_path)
-    yield made
+    created = Planted(emulator, tmp_path)
+    yield created
     for bucket in ("data", "artifacts"):
-        for page in made.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        for page in created.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
             for v in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
-                made.s3.delete_object(Bucket=bucket, Key=v["Key"], VersionId=v["VersionId"])
+                created.s3.delete_object(Bucket=bucket, Key=v["Key"], VersionId=v["VersionId"])
 
 
 def test_no_byte_of_a_person_is_left(planted: Planted) -> None:
@@ -162,8 +162,8 @@ def test_a_dataset_can_still_be_trained_on(planted: Planted) -> None:
     (part,) = json.loads(planted.body("data", "datasets/00112233445566ff/manifest.json"))["parts"]
     assert (part["rows"], part["sha256"]) == (2, hashlib.sha256(left).hexdigest())
     assert pq.read_table(io.BytesIO(left))["customer_id"].to_pylist() == [OTHER, OTHER]
-    kept = pq.read_table(io.BytesIO(planted.body("artifacts", "mlflow/1/r/artifacts/evaluation/heldout.parquet")))
-    assert kept["__row"].to_pylist() == [2**63]
+    stored = pq.read_table(io.BytesIO(planted.body("artifacts", "mlflow/1/r/artifacts/evaluation/heldout.parquet")))
+    assert stored["__row"].to_pylist() == [2**63]
 
 
 def test_a_dry_run_changes_nothing(planted: Planted) -> None:
@@ -195,9 +195,9 @@ def test_the_model_in_use_goes_on_until_another_one_is(planted: Planted) -> None
 )
 def test_what_would_erase_too_much_is_refused(where: str, code: str) -> None:
     """A condition that cannot be read, or a value so short that it is everywhere."""
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(InvalidRequest) as error:
         erasing.person(where)
-    assert refused.value.code == code
+    assert error.value.code == code
 
 
 def test_a_condition_is_read_as_it_is_written() -> None:

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dropforge.errors import Unavailable
-from dropforge.events import uploads_in
-from dropforge.steps.analyze import analyze
+from dropforge.uploads.analyze_upload import analyze
+from dropforge.uploads.s3_events import uploads_in
 from dropforge_local.memory import MemoryWorkflow
-from harness.world import World, table
+from harness.world import AppContext, table
 
 ROOT = Path(__file__).parents[2]
 Times = Callable[[int, int], int]
@@ -27,7 +27,7 @@ Figure = Callable[[str], None]
 
 
 @pytest.mark.promise(1, 10)
-def test_five_deliveries_of_each_event_are_one_run(world: World, times: Times, figure: Figure) -> None:
+def test_five_deliveries_of_each_event_are_one_run(world: AppContext, times: Times, figure: Figure) -> None:
     """Uploads, each delivered five times, shuffled, four at a time: one execution and one report for each."""
     count = times(6, 200)
     world.deliver(world.put("reference.csv", table(9999)))
@@ -45,7 +45,9 @@ def test_five_deliveries_of_each_event_are_one_run(world: World, times: Times, f
 
 
 @pytest.mark.promise(1, 40)
-def test_a_delivery_that_broke_off_after_the_start_is_no_second_run(world: World, times: Times, figure: Figure) -> None:
+def test_a_delivery_that_broke_off_after_the_start_is_no_second_run(
+    world: AppContext, times: Times, figure: Figure
+) -> None:
     """The workflow starts and its answer is lost: the deliveries that follow start it no second time."""
 
     class Unheard(MemoryWorkflow):
@@ -64,7 +66,7 @@ def test_a_delivery_that_broke_off_after_the_start_is_no_second_run(world: World
 
 
 @pytest.mark.promise(10)
-def test_deliveries_at_the_same_moment_are_one_execution(world: World, times: Times, figure: Figure) -> None:
+def test_deliveries_at_the_same_moment_are_one_execution(world: AppContext, times: Times, figure: Figure) -> None:
     """One event delivered by many threads at once: one of them works, the others leave it alone, one execution starts."""
     count = times(8, 50)
     event = world.put("a.csv", table(1))
@@ -77,7 +79,7 @@ def test_deliveries_at_the_same_moment_are_one_execution(world: World, times: Ti
 
 
 @pytest.mark.promise(2)
-def test_the_newest_version_of_a_key_wins(world: World, times: Times, figure: Figure) -> None:
+def test_the_newest_version_of_a_key_wins(world: AppContext, times: Times, figure: Figure) -> None:
     """Overwrites whose events arrive in any order: the newest version of each key is trained on, every other is skipped."""
     count, keys = times(40, 500), times(4, 50)
     world.deliver(world.put("reference.csv", table(9999)))
@@ -119,13 +121,13 @@ def test_any_key_survives_its_encoding(times: Times, figure: Figure) -> None:
 @pytest.mark.promise(4)
 def test_the_test_event_is_no_upload() -> None:
     """`s3:TestEvent`, an empty event and events of other kinds name no upload and raise nothing."""
-    told = json.loads((ROOT / "events" / "s3_test.json").read_text())
+    document = json.loads((ROOT / "events" / "s3_test.json").read_text())
     removed = {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectRemoved:Delete", "s3": {}}]}
-    assert [uploads_in(e) for e in (told, {}, {"Records": []}, removed)] == [[], [], [], []]
+    assert [uploads_in(e) for e in (document, {}, {"Records": []}, removed)] == [[], [], [], []]
 
 
 @pytest.mark.promise(6)
-def test_uploads_without_an_event_are_found(world: World, times: Times, figure: Figure) -> None:
+def test_uploads_without_an_event_are_found(world: AppContext, times: Times, figure: Figure) -> None:
     """Events that never came: recovery finds every object version and brings each one on, overwritten ones too."""
     count = times(5, 20)
     world.deliver(world.put("reference.csv", table(9999)))
@@ -139,13 +141,13 @@ def test_uploads_without_an_event_are_found(world: World, times: Times, figure: 
 
 
 @pytest.mark.promise(12)
-def test_payloads_do_not_grow_with_the_table(world: World, times: Times, figure: Figure) -> None:
+def test_payloads_do_not_grow_with_the_table(world: AppContext, times: Times, figure: Figure) -> None:
     """Columns and rows travel as an address: what the workflow is given is as small for a wide table as for a narrow one."""
     width = times(150, 1000)
     line = ",".join(["1"] * (width - 1))
     header = ",".join([*(f"column_{n:05d}" for n in range(width - 1)), "label"])
     wide = "\n".join([header, *(f"{line},{'yes' if n % 2 else 'no'}" for n in range(10))]).encode()
-    other = World()
+    other = AppContext()
     states = [world.deliver(world.put("a.csv", table(1))).state, other.deliver(other.put("a.csv", wide)).state]
     assert states == ["training", "training"]
     narrow, broad = (len(next(iter(w.workflow.payloads.values()))) for w in (world, other))
@@ -154,7 +156,7 @@ def test_payloads_do_not_grow_with_the_table(world: World, times: Times, figure:
 
 
 @pytest.mark.promise(40)
-def test_an_event_of_a_deleted_object_ends_skipped(world: World) -> None:
+def test_an_event_of_a_deleted_object_ends_skipped(world: AppContext) -> None:
     """The object is gone before it is read: a terminal state that says so, and nothing is trained."""
     event = world.put("a.csv", table(1)).model_copy(update={"key": "incoming/gone.csv"})
     record = world.deliver(event)
@@ -164,7 +166,7 @@ def test_an_event_of_a_deleted_object_ends_skipped(world: World) -> None:
 
 @pytest.mark.promise(40)
 @pytest.mark.parametrize("hours", [-48, 48])
-def test_a_clock_that_jumps_makes_no_duplicate(world: World, hours: int) -> None:
+def test_a_clock_that_jumps_makes_no_duplicate(world: AppContext, hours: int) -> None:
     """Recovery's clock is two days off in either direction: running work is not done twice, ended work stays ended."""
     running = world.deliver(world.put("a.csv", table(1)))
     ended = world.deliver(world.put("b.csv", table(2)))
@@ -177,8 +179,8 @@ def test_a_clock_that_jumps_makes_no_duplicate(world: World, hours: int) -> None
 
 
 @pytest.mark.promise(31)
-def test_no_row_is_lost_whatever_the_file(world: World, times: Times, figure: Figure) -> None:
-    """Files with a random share of broken rows: what was used and what was set aside add up to what came in, always."""
+def test_no_row_is_lost_whatever_the_file(world: AppContext, times: Times, figure: Figure) -> None:
+    """Files with a random share of broken rows: what was used and what was quarantined add up to what came in, always."""
     count, rng = times(8, 60), random.Random(31)
     world.deliver(world.put("reference.csv", table(9999)))
     totals: Counter[str] = Counter()
@@ -193,4 +195,4 @@ def test_no_row_is_lost_whatever_the_file(world: World, times: Times, figure: Fi
         assert record.rows_in == record.rows_used + record.rows_quarantined
         totals.update({"in": record.rows_in, "used": record.rows_used, "aside": record.rows_quarantined})
     assert totals["aside"] > 0
-    figure(f"{totals['in']:,} rows in = {totals['used']:,} used + {totals['aside']:,} set aside, over {count} files")
+    figure(f"{totals['in']:,} rows in = {totals['used']:,} used + {totals['aside']:,} quarantined, over {count} files")

@@ -24,15 +24,15 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.config import SchemathesisConfig
 
-from dropforge import settings_store
-from dropforge.api import catalogue, control, http, predicting, routes
-from dropforge.api.access import ACCESS, needed
-from dropforge.bootstrap import World
+from dropforge.api import control, openapi_operations, predict, proxy_event, resolver
+from dropforge.api.routes import ACCESS, needed
+from dropforge.app_context import AppContext
+from dropforge.config import settings_store
+from dropforge.deployment.active_model import Active, ActivePointer
+from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
 from dropforge.environment import Environment
-from dropforge.serving.integrity import ModelRecord, ModelRecords
-from dropforge.serving.pointer import Active, ActivePointer
-from dropforge.serving.service import PredictService
-from dropforge.uploads import UploadRecord
+from dropforge.serving.prediction_service import PredictService
+from dropforge.uploads.upload_repository import UploadRecord
 from dropforge_local.memory import (
     MemoryLogs,
     MemoryQueue,
@@ -45,7 +45,7 @@ from dropforge_local.memory import (
 ROOT = Path(__file__).parents[2]
 EXAMPLES = int(os.environ.get("DROPFORGE_FUZZ_EXAMPLES", "2"))
 BUCKET, ID = "bucket", "0123456789abcdef0123"
-PATTERNS = {r.path: re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", r.path) + "$") for r in catalogue.ROUTES}
+PATTERNS = {r.path: re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", r.path) + "$") for r in openapi_operations.ROUTES}
 
 load_all_checks()
 # Not among them: that every valid body is accepted. Which columns a row needs is the active model's matter, not the document's.
@@ -68,15 +68,15 @@ SETTINGS = hypothesis.settings(
 class Gateway:
     """API Gateway as a WSGI application: request to event, the handler's answer to response. Counts what it answers."""
 
-    def __init__(self, world: World, service: PredictService) -> None:
+    def __init__(self, world: AppContext, service: PredictService) -> None:
         self._service = service
-        self._world = world
+        self._app_context = world
         self.answered: Counter[tuple[str, str, int]] = Counter()
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
         path = unquote(environ.get("PATH_INFO", "/").encode("latin-1").decode("utf-8", "replace"))
-        found = [(p, m) for p, pattern in PATTERNS.items() if (m := pattern.match(path))]
-        resource, matched = found[0] if found else (path, None)
+        matches = [(p, m) for p, pattern in PATTERNS.items() if (m := pattern.match(path))]
+        resource, matched = matches[0] if matches else (path, None)
         length = int(environ.get("CONTENT_LENGTH") or 0)
         body = environ["wsgi.input"].read(length) if length else b""
         headers = {k[5:].replace("_", "-"): v for k, v in environ.items() if k.startswith("HTTP_")}
@@ -93,7 +93,7 @@ class Gateway:
         }
         wanted = "x-api-key" if needed(event["httpMethod"], resource) == "key" else "authorization"
         if (
-            found
+            matches
             and (event["httpMethod"], resource) in ACCESS
             and not {k.lower(): v for k, v in headers.items()}.get(wanted)
         ):
@@ -101,13 +101,13 @@ class Gateway:
             return [b'{"message": "Forbidden"}']
         log = logging.getLogger("fuzz")
         log.setLevel(logging.CRITICAL)
-        predicts = resource in {r for _, r in predicting.ROUTES}
+        predicts = resource in {r for _, r in predict.ROUTES}
         act = (
-            partial(routes.dispatch, routes=predicting.ROUTES, subject=lambda: self._service)
+            partial(resolver.dispatch, routes=predict.ROUTES, subject=lambda: self._service)
             if predicts
-            else partial(routes.dispatch, routes=control.ROUTES, subject=lambda: self._world)
+            else partial(resolver.dispatch, routes=control.ROUTES, subject=lambda: self._app_context)
         )
-        answer = http.respond(event, log, act)
+        answer = proxy_event.respond(event, log, act)
         self.answered[event["httpMethod"], resource, answer["statusCode"]] += 1
         text = answer["body"].encode()
         start(f"{answer['statusCode']} .", [*answer["headers"].items(), ("Content-Length", str(len(text)))])
@@ -124,7 +124,7 @@ def gateway(bundle: Any) -> Iterator[Gateway]:
     ActivePointer(store, BUCKET).replace(active, "")
     ModelRecords(store, BUCKET).write(ModelRecord.of(active, serve="onnx", by="test"))
     env = Environment(data_bucket=BUCKET, artifact_bucket="artifacts", mlflow_tracking_uri="http://127.0.0.1:1")
-    world, tracking = World(env), MemoryTracking()
+    world, tracking = AppContext(env), MemoryTracking()
     fakes = {"store": store, "queue": MemoryQueue(), "workflow": MemoryWorkflow(), "registry": MemoryRegistry(tracking)}
     vars(world).update(fakes, logs=MemoryLogs())
     settings_store.apply(store, BUCKET, (ROOT / "settings.yaml").read_bytes())
@@ -136,19 +136,19 @@ def gateway(bundle: Any) -> Iterator[Gateway]:
     store.put(f"{folder}/reasons.json", b'{"header": ["age", "note", "label"], "delimiter": ","}')
     facts = {"report_uri": "s3://artifacts/r.html", "report_json_uri": "s3://artifacts/r.json"}
     world.uploads.update(ID, **facts, rows_quarantined=1, quarantine_uri=folder)
-    made = Gateway(world, PredictService(store, BUCKET, logging.getLogger("fuzz")))
-    yield made
+    created = Gateway(world, PredictService(store, BUCKET, logging.getLogger("fuzz")))
+    yield created
     if "DROPFORGE_FUZZ_EXAMPLES" in os.environ:
         with Path(os.environ["DROPFORGE_FUZZ_LOG"]).open("a") as out:
-            out.writelines(f"{n}\t{status}\t{m}\t{p}\n" for (m, p, status), n in made.answered.items())
+            out.writelines(f"{n}\t{status}\t{m}\t{p}\n" for (m, p, status), n in created.answered.items())
 
 
 @pytest.fixture(scope="module")
 def described(gateway: Gateway) -> Any:
     """The document as the API gives it, and half of the ids and names in paths made to be there."""
     # Not 5xx, which the default takes for a refusal; and 413, which it does not.
-    refused = SchemathesisConfig.from_dict({"checks": {"negative_data_rejection": {"expected-statuses": ["4xx"]}}})
-    schema = schemathesis.openapi.from_wsgi("/openapi.json", gateway, config=refused, headers={"x-api-key": "fuzz"})
+    error = SchemathesisConfig.from_dict({"checks": {"negative_data_rejection": {"expected-statuses": ["4xx"]}}})
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", gateway, config=error, headers={"x-api-key": "fuzz"})
     turns = iter(range(10**9))
 
     @schema.hook
@@ -162,7 +162,7 @@ def described(gateway: Gateway) -> Any:
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["valid", "invalid"])
-@pytest.mark.parametrize(("method", "path"), [(r.method, r.path) for r in catalogue.ROUTES])
+@pytest.mark.parametrize(("method", "path"), [(r.method, r.path) for r in openapi_operations.ROUTES])
 def test_no_generated_request_breaks_the_api(described: Any, method: str, path: str, mode: GenerationMode) -> None:
     """Below 500, as documented, and what the document forbids is refused."""
     operation = described[path][method]

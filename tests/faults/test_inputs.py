@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from dropforge import observability, settings_store
-from dropforge.api import control, http, routes
-from dropforge.bootstrap import World as Parts
+from dropforge import observability
+from dropforge.api import control, proxy_event, resolver
+from dropforge.app_context import AppContext as Parts
+from dropforge.config import settings_store
 from dropforge.environment import Environment
 from dropforge.errors import Unavailable
 from dropforge_local.memory import MemoryLogs, MemoryQueue, MemoryRegistry, MemoryStore
-from harness.world import SETTINGS, World, table
+from harness.world import SETTINGS, AppContext, table
 
 Figure = Callable[[str], None]
 PATHS = [
@@ -52,10 +53,12 @@ class _Watched(MemoryStore):
 
 @pytest.fixture
 def parts() -> Parts:
-    made = Parts(Environment(data_bucket="data", artifact_bucket="artifacts", mlflow_tracking_uri="http://127.0.0.1:1"))
-    vars(made).update(store=_Watched(), registry=MemoryRegistry(), queue=MemoryQueue(), logs=MemoryLogs())
-    settings_store.apply(made.store, "data", SETTINGS)
-    return made
+    created = Parts(
+        Environment(data_bucket="data", artifact_bucket="artifacts", mlflow_tracking_uri="http://127.0.0.1:1")
+    )
+    vars(created).update(store=_Watched(), registry=MemoryRegistry(), queue=MemoryQueue(), logs=MemoryLogs())
+    settings_store.apply(created.store, "data", SETTINGS)
+    return created
 
 
 def _ask(
@@ -72,8 +75,8 @@ def _ask(
         "body": base64.b64encode(json.dumps(body).encode()).decode() if body is not None else None,
         "isBase64Encoded": body is not None,
     }
-    return http.respond(
-        event, logging.getLogger("faults"), lambda request: routes.dispatch(request, control.ROUTES, lambda: parts)
+    return proxy_event.respond(
+        event, logging.getLogger("faults"), lambda request: resolver.dispatch(request, control.ROUTES, lambda: parts)
     )
 
 
@@ -89,7 +92,7 @@ def test_no_payload_reads_elsewhere_or_calls_out(parts: Parts, figure: Figure, m
         asks: list[tuple[str, str, dict[str, Any]]] = [
             ("POST", "/set_model", {"body": {"alias": payload}}),
             ("POST", "/set_model", {"body": {"alias": "Production", "model": payload}}),
-            ("POST", "/label", {"body": {"model": payload, "version": payload, "alias": payload}}),
+            ("POST", "/aliases", {"body": {"model": payload, "version": payload, "alias": payload}}),
             ("POST", "/rollback", {"body": {"to": payload}}),
             ("POST", "/upload_data", {"body": {"filename": payload}}),
             ("GET", "/uploads", {"query": {"key": payload}}),
@@ -141,18 +144,20 @@ def test_no_secret_of_a_failing_dependency_is_logged(parts: Parts, figure: Figur
             "requestContext": {"requestId": "r", "identity": {"apiKey": canary, "accessKey": canary}},
             "body": json.dumps({"alias": "Production", "password": canary}),
         }
-        answer = http.respond(event, log, lambda request: routes.dispatch(request, control.ROUTES, lambda: parts))
+        answer = proxy_event.respond(
+            event, log, lambda request: resolver.dispatch(request, control.ROUTES, lambda: parts)
+        )
         failures += answer["statusCode"] >= 500
         assert canary not in answer["body"]
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     assert failures == 100
-    assert canary not in told.out + told.err
-    assert told.out.count("\n") >= 100
-    figure(f"a canary secret in {failures} failures: 0 times in {told.out.count(chr(10))} log lines and answers")
+    assert canary not in output.out + output.err
+    assert output.out.count("\n") >= 100
+    figure(f"a canary secret in {failures} failures: 0 times in {output.out.count(chr(10))} log lines and answers")
 
 
 @pytest.mark.promise(25)
-def test_pages_and_tables_are_harmless(world: World, figure: Figure) -> None:
+def test_pages_and_tables_are_harmless(world: AppContext, figure: Figure) -> None:
     """Scripts and formulas in cells, headers and file names: escaped in the report, disarmed in the quarantine's CSV."""
     world.deliver(world.put("reference.csv", table(9999)))
     script = "<script>alert(1)</script>"
@@ -163,8 +168,8 @@ def test_pages_and_tables_are_harmless(world: World, figure: Figure) -> None:
     assert record.state == "training", record.reason
     page = world.store.get(record.report_uri).body.decode()
     assert "<script>alert" not in page
-    kept = world.store.get(f"{record.quarantine_uri}/rows.csv").body.decode()
-    cells = [c for row in csv.reader(io.StringIO(kept)) for c in row]
+    stored = world.store.get(f"{record.quarantine_uri}/rows.csv").body.decode()
+    cells = [c for row in csv.reader(io.StringIO(stored)) for c in row]
     assert record.rows_quarantined >= 5
     assert [c for c in cells if c[:1] in {"=", "+", "@", "\t"} or c.startswith("-1+")] == []
     bad = world.deliver(world.put("x.csv", f"{script},b,label\n1,2,yes\n".encode()))

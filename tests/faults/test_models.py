@@ -20,12 +20,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from dropforge.adapters.s3 import S3Store
+from dropforge.adapters.s3_store import S3Store
+from dropforge.deployment.active_model import ActivePointer
 from dropforge.errors import BundleRejected
-from dropforge.serving import service as serving
-from dropforge.serving.pointer import ActivePointer
-from dropforge.serving.predictor import open_bundle
-from dropforge.serving.service import PredictService
+from dropforge.inference.predictor import open_bundle
+from dropforge.serving import prediction_service as serving
+from dropforge.serving.prediction_service import PredictService
 from dropforge_local.memory import MemoryStore
 from harness import bundles
 from harness.processes import s3_store
@@ -50,14 +50,14 @@ def _external(location: str) -> bytes:
     """A graph whose weights stand in another file."""
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1, 2], data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value=location)
-    made = helper.make_graph(
+    created = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["p"])],
         "outside",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 1])],
         [helper.make_tensor_value_info("p", TensorProto.FLOAT, [None, 2])],
         [tensor],
     )
-    return bundles.serialised(made)
+    return bundles.serialised(created)
 
 
 def _foreign_operator() -> bytes:
@@ -143,13 +143,13 @@ def test_no_prediction_is_lost_or_wrong_while_models_switch(
     Every request is answered, and its probability is the one of the version that it names. MLflow is not there at all.
     """
     switches = times(10, 100)
-    monkeypatch.setattr(serving, "LOOK_EVERY_SECONDS", 0.02)
+    monkeypatch.setattr(serving, "REFRESH_INTERVAL_SECONDS", 0.02)
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.01)
     place = f"faults/{uuid.uuid4().hex}"
     actives = [bundles.keep(s3, f"s3://artifacts/{place}", n, f"data/{place}") for n in range(1, switches + 2)]
     pointer = ActivePointer(s3, f"data/{place}")
     pointer.replace(actives[0], "")
-    stop, told, latencies = threading.Event(), Counter[str](), list[float]()
+    stop, output, latencies = threading.Event(), Counter[str](), list[float]()
     faults = {"unavailable": 0.1, "refused": 0.05, "cut": 0.1}
 
     def call(service: PredictService) -> None:
@@ -158,13 +158,13 @@ def test_no_prediction_is_lost_or_wrong_while_models_switch(
             try:
                 answer = service.predict(bundles.BODY, "application/json")
             except Exception as error:  # whatever it is, the caller got no prediction
-                told[f"lost: {type(error).__name__}"] += 1
+                output[f"lost: {type(error).__name__}"] += 1
                 continue
             latencies.append(time.perf_counter() - begun)
             right = (
                 abs(answer["predictions"][0]["probabilities"]["yes"] - int(answer["model"]["version"]) / 1000) < 1e-6
             )
-            told["right" if right else "wrong"] += 1
+            output["right" if right else "wrong"] += 1
             seen.add(answer["model"]["version"])
 
     seen: set[str] = set()
@@ -183,12 +183,12 @@ def test_no_prediction_is_lost_or_wrong_while_models_switch(
         stop.set()
         for caller in callers:
             caller.join()
-    assert set(told) == {"right"}, told
+    assert set(output) == {"right"}, output
     assert actives[-1].version in seen
     spoiled = proxy.done.total() - proxy.done["none"]
     p50, p95, p99 = (sorted(latencies)[int(len(latencies) * q)] * 1000 for q in (0.5, 0.95, 0.99))
     figure(
-        f"{switches} switches, {told['right']:,} predictions, {spoiled} store faults: 0 lost, 0 wrong;"
+        f"{switches} switches, {output['right']:,} predictions, {spoiled} store faults: 0 lost, 0 wrong;"
         f" in process p50 {p50:.2f}, p95 {p95:.2f}, p99 {p99:.2f} ms"
     )
 
@@ -196,21 +196,21 @@ def test_no_prediction_is_lost_or_wrong_while_models_switch(
 @pytest.mark.promise(20)
 def test_ready_means_that_the_model_was_checked(tmp_path: Path) -> None:
     """Health tells ready only when a model is active; without one the system lives and is not ready."""
-    from dropforge.steps import browse
-    from dropforge.uploads import UploadBook
+    from dropforge.uploads import upload_queries
+    from dropforge.uploads.upload_repository import UploadRepository
     from dropforge_local.memory import MemoryQueue, MemoryRegistry
 
     store = MemoryStore()
     store.put("s3://data/config/settings.yaml", b"x")
-    ports = browse.HealthPorts(
+    ports = upload_queries.HealthPorts(
         store=lambda: store,
         registry=MemoryRegistry,
         queue=MemoryQueue,
-        book=lambda: UploadBook(store, "data"),
+        book=lambda: UploadRepository(store, "data"),
         bucket="data",
         log=logging.getLogger("faults"),
     )
-    told = json.loads(json.dumps(browse.health(ports)))
-    assert (told["live"], told["ready"]) == (True, False)
+    document = json.loads(json.dumps(upload_queries.health(ports)))
+    assert (document["live"], document["ready"]) == (True, False)
     ActivePointer(store, "data").replace(bundles.keep(store, "s3://artifacts", 1), "")
-    assert browse.health(ports)["ready"]
+    assert upload_queries.health(ports)["ready"]

@@ -19,14 +19,14 @@ from typing import Any
 import pytest
 
 from dropforge import retry_limits
-from dropforge.adapters.sqs import SqsQueue
+from dropforge.adapters.sqs_queue import SqsQueue
 from dropforge.environment import Environment
-from dropforge.events import notification
 from dropforge.messages import JobResult, TrainingBudget, TrainingJob, UploadEvent
-from dropforge_cli.recovery import redriven
+from dropforge.uploads.s3_events import notification
+from dropforge_cli.commands.recovery import redriven
 from dropforge_local.memory import MemoryStore, MemoryWorkflow
-from dropforge_training import worker as module
-from dropforge_training.worker import Worker
+from dropforge_training.worker import queue_worker as module
+from dropforge_training.worker.queue_worker import Worker
 from harness.processes import aws
 
 Times = Callable[[int, int], int]
@@ -88,8 +88,8 @@ class _Queues:
 
     def depth(self, url: str) -> int:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-        return sum(int(found[n]) for n in names)
+        result = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return sum(int(result[n]) for n in names)
 
 
 class _World:
@@ -138,7 +138,7 @@ def test_poison_among_good_jobs_stops_nothing(queues: _Queues, times: Times, fig
             message = worker._receive()
             empty = 0 if message else empty + 1
             if message:
-                worker.take(message, worker._world.queue)
+                worker.take(message, worker._app_context.queue)
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(drain, workers))
@@ -194,15 +194,15 @@ def test_a_slow_job_is_never_done_twice_at_once(
     work = threading.Thread(target=slow.take, args=(message, queues.queue))
     work.start()
     other = _Quick(_World(queues.queue), done)
-    asked = 0
+    requested = 0
     while work.is_alive():
         assert other._receive() is None
-        asked += 1
+        requested += 1
         time.sleep(0.05)
     work.join()
     assert done == {"j1": 1}
     assert queues.depth(queues.url) == 0
-    figure(f"a job of 3 s under a visibility of 1 s: asked for {asked} times, done once")
+    figure(f"a job of 3 s under a visibility of 1 s: asked for {requested} times, done once")
 
 
 @pytest.mark.promise(15)
@@ -247,10 +247,10 @@ def test_a_full_disk_or_memory_ends_the_job_with_its_reason(limit: str, tmp_path
     script = tmp_path / "run.py"
     script.write_text(_LIMITED)
     assert resource.RLIMIT_FSIZE
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, str(script), limit], capture_output=True, text=True, timeout=120, check=True, cwd=tmp_path
     ).stdout
-    answers = json.loads(told.splitlines()[-1])
+    answers = json.loads(result.splitlines()[-1])
     assert answers["first"][0] == "failed"
     assert answers["first"][1] in {"OSError", "MemoryError"}
     assert answers["second"][0] == "succeeded"
@@ -263,7 +263,7 @@ from pathlib import Path
 from dropforge_local.memory import MemoryQueue, MemoryStore, MemoryWorkflow
 from dropforge.environment import Environment
 from dropforge.messages import JobResult, TrainingBudget, TrainingJob
-from dropforge_training.worker import Worker
+from dropforge_training.worker.queue_worker import Worker
 
 
 class World:

@@ -9,12 +9,12 @@ from datetime import timedelta
 import pytest
 
 from dropforge import retry_limits
-from dropforge.adapters.s3 import S3Store
-from dropforge.steps.recovery import RecoveryPorts, recover
+from dropforge.adapters.s3_store import S3Store
+from dropforge.uploads.recovery import RecoveryPorts, recover
 from dropforge_local.memory_function import MemoryEventQueue
 from harness.dying import ProcessFunction
 from harness.processes import s3_store
-from harness.world import World, table
+from harness.world import AppContext, table
 
 Times = Callable[[int, int], int]
 Figure = Callable[[str], None]
@@ -28,7 +28,7 @@ def test_a_deadly_upload_fails_and_the_younger_ones_finish(
     """Real processes die of it, by os._exit, by SIGKILL or for want of memory; recovery ends it after its attempts, the others long
     before. The last attempt that can still speak says why itself.
     """
-    world = World(s3_store(emulator))
+    world = AppContext(s3_store(emulator))
     analyze = ProcessFunction(emulator, how)
     ports = RecoveryPorts(world.ports, analyze, MemoryEventQueue())
     recover(ports, older_than=timedelta(0))  # what other tests left in this bucket

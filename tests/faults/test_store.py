@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from dropforge import identity
-from dropforge.adapters.s3 import S3Store
+from dropforge import ids
+from dropforge.adapters.s3_store import S3Store
+from dropforge.deployment.active_model import Active, ActivePointer
 from dropforge.errors import Conflict, DropforgeError, TransientError
-from dropforge.serving.pointer import Active, ActivePointer
-from dropforge_training.journal import Journal
+from dropforge_training.search.study_journal import Journal
 from harness.processes import s3_store
 from harness.proxy import KINDS, FaultProxy
-from harness.world import World, table
+from harness.world import AppContext, table
 
 Times = Callable[[int, int], int]
 Figure = Callable[[str], None]
@@ -121,8 +121,8 @@ def test_of_racing_switches_one_wins(s3: S3Store, times: Times, figure: Figure) 
         return str(n)
 
     with ThreadPoolExecutor(count) as pool:
-        told = list(pool.map(switch, range(count)))
-    winners = [w for w in told if w != "conflict"]
+        messages = list(pool.map(switch, range(count)))
+    winners = [w for w in messages if w != "conflict"]
     assert len(winners) == 1
     assert pointer.read()[0].version == winners[0]
     figure(f"{count} racing switches: 1 winner, {count - 1} conflicts, 0 torn")
@@ -134,8 +134,8 @@ def test_an_upload_comes_through_every_kind_of_fault(emulator: int, kind: str, t
     """Analysis over a store that fails one call in five, the event delivered three times and then recovered: it trains, once."""
     count = times(1, 8)
     with FaultProxy(emulator, {kind: 0.2}, seed=6) as proxy:
-        world = World(s3_store(emulator))
-        sick = World.__new__(World)
+        world = AppContext(s3_store(emulator))
+        sick = AppContext.__new__(AppContext)
         vars(sick).update(vars(world))
         sick.store = s3_store(proxy.port)
         sick.ports = world.with_(store=sick.store, book=type(world.book)(sick.store, "data"))
@@ -150,7 +150,7 @@ def test_an_upload_comes_through_every_kind_of_fault(emulator: int, kind: str, t
     states = Counter(world.record(e).state for e in events)
     assert states == {"training": count}
     # By name: recovery also starts anew what the tests before left in this bucket, whose workflows are gone.
-    own = {identity.execution_name(world.record(e).upload_id) for e in events}
+    own = {ids.execution_name(world.record(e).upload_id) for e in events}
     assert own <= set(world.workflow.executions)
     assert len(own) == count
     figure(f"{kind}: {count} of {count} analysed through {proxy.done[kind]} faults")

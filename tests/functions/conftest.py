@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from dropforge import settings_store
-from dropforge.bootstrap import World
+from dropforge.app_context import AppContext
+from dropforge.config import settings_store
 from dropforge.environment import Environment
 from dropforge_local.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking, MemoryWorkflow
 
@@ -28,14 +28,14 @@ def event() -> Callable[[str], dict[str, Any]]:
 
 
 @pytest.fixture
-def world() -> World:
+def world() -> AppContext:
     """Fakes instead of adapters; the shipped settings in force."""
     env = Environment(
         data_bucket=DATA,
         artifact_bucket="artifacts",
         mlflow_tracking_uri="http://127.0.0.1:1",
     )
-    made = World(env)
+    created = AppContext(env)
     tracking = MemoryTracking()
     fakes: dict[str, Any] = {
         "store": MemoryStore(),
@@ -43,15 +43,15 @@ def world() -> World:
         "workflow": MemoryWorkflow(),
         "registry": MemoryRegistry(tracking),
     }
-    vars(made).update(fakes)  # where cached_property keeps what it built
-    vars(made).update(uploads_queue=MemoryQueue(), batch_queue=MemoryQueue())
-    vars(made)["tracking"] = lambda _experiment: tracking
-    settings_store.apply(made.store, DATA, (ROOT / "settings.yaml").read_bytes())
-    return made
+    vars(created).update(fakes)  # where cached_property keeps what it built
+    vars(created).update(uploads_queue=MemoryQueue(), batch_queue=MemoryQueue())
+    vars(created)["tracking"] = lambda _experiment: tracking
+    settings_store.apply(created.store, DATA, (ROOT / "settings.yaml").read_bytes())
+    return created
 
 
 @pytest.fixture
-def load(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+def load(world: AppContext, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     """The module of a function, its world replaced."""
 
     def module(name: str) -> ModuleType:
@@ -60,10 +60,10 @@ def load(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Modul
         assert spec.loader is not None
         loaded = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(loaded)
-        if hasattr(loaded, "_world"):
-            monkeypatch.setattr(loaded, "_world", lambda: world)
+        if hasattr(loaded, "_app_context"):
+            monkeypatch.setattr(loaded, "_app_context", lambda: world)
         else:
-            from dropforge.serving.service import PredictService
+            from dropforge.serving.prediction_service import PredictService
 
             service = PredictService(world.store, DATA, logging.getLogger("test"))
             monkeypatch.setattr(loaded, "_service", lambda: service)

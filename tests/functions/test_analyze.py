@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropforge import identity, retry_limits
+from dropforge import ids, retry_limits
 from dropforge.errors import InvalidRequest, Unavailable
-from dropforge.events import uploads_in
-from dropforge.uploads import UploadRecord
+from dropforge.uploads.s3_events import uploads_in
+from dropforge.uploads.upload_repository import UploadRecord
 from dropforge_local.memory import MemoryQueue
 
 ROOT = Path(__file__).parents[2]
@@ -38,8 +38,8 @@ class Unanswered:
 
 def test_keys_are_decoded(event: Any) -> None:
     """Spaces arrive as plus signs, everything else percent-encoded; the version is the object's."""
-    found = uploads_in(event("s3_put"))
-    assert [(u.key, u.version, u.size) for u in found] == [
+    result = uploads_in(event("s3_put"))
+    assert [(u.key, u.version, u.size) for u in result] == [
         ("incoming/sp ace ünï+plus&.csv", "096fKKXTRTtl3on89fVO.nfljtsv6qko", 1024)
     ]
 
@@ -91,7 +91,7 @@ def test_recovery_sends_events_to_the_queue_of_the_function_that_gets_them(load:
         assert queue.depth() == 1
         (upload,) = uploads_in(json.loads(queue.receive(wait_seconds=0, visibility_seconds=1).body))
         assert upload.key == key
-        assert identity.upload_id(upload.bucket, upload.key, upload.version) in done
+        assert ids.upload_id(upload.bucket, upload.key, upload.version) in done
 
 
 def _by_queue(body: str, receipt: str = "r", receives: int = 1) -> dict[str, Any]:
@@ -157,5 +157,5 @@ def test_a_retraining_is_gone_on_with_by_its_id(load: Any, event: Any, world: An
     world.uploads.open(
         UploadRecord(upload_id="c" * 20, bucket="b", key="retrain/2026-01-01", version="v", dataset_id="d")
     )
-    told = load("analyze").handler({"retrain": {"upload_id": "c" * 20}}, None)
-    assert told == {"retraining": {"c" * 20: "failed"}}
+    output = load("analyze").handler({"retrain": {"upload_id": "c" * 20}}, None)
+    assert output == {"retraining": {"c" * 20: "failed"}}

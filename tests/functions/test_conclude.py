@@ -12,27 +12,28 @@ from typing import Any
 
 import pytest
 
-from dropforge import keys, settings_store
-from dropforge.adapters import mac
-from dropforge.bootstrap import World
+from dropforge import keys
+from dropforge.adapters import history_mac
+from dropforge.app_context import AppContext
+from dropforge.config import settings_store
+from dropforge.deployment import rollback
+from dropforge.deployment.alias_index import AliasIndex
 from dropforge.errors import Unavailable
-from dropforge.serving.labels import Labels
-from dropforge.steps import rollback
-from dropforge.uploads import UploadRecord
+from dropforge.uploads.upload_repository import UploadRecord
 
 ROOT = Path(__file__).parents[2]
 Concluded = Callable[[], dict[str, Any]]
 
 
-def _published(world: World) -> dict[str, str]:
+def _published(world: AppContext) -> dict[str, str]:
     """Alias → version in the index that /predict?alias= reads."""
-    found = Labels(world.store, world.env.data_bucket).read_if_changed("")
-    assert found is not None
-    return {a.alias: a.version for a in found[0]}
+    result = AliasIndex(world.store, world.env.data_bucket).read_if_changed("")
+    assert result is not None
+    return {a.alias: a.version for a in result[0]}
 
 
 @pytest.fixture
-def concluded(load: Callable[[str], ModuleType], event: Any, world: World) -> Concluded:
+def concluded(load: Callable[[str], ModuleType], event: Any, world: AppContext) -> Concluded:
     """Concludes one upload with one real candidate; `Production` is on version 1, trained earlier."""
     text = (ROOT / "settings.yaml").read_text().replace("auto_promote: false", "auto_promote: true")
     settings = settings_store.apply(world.store, world.env.data_bucket, text.encode())
@@ -43,7 +44,7 @@ def concluded(load: Callable[[str], ModuleType], event: Any, world: World) -> Co
     request, result = message["request"], message["outcomes"][0]["result"]
     request["settings_uri"] = keys.settings_copy(world.env.data_bucket, settings.sha256)
     request["parent_run_id"] = tracking.ensure_run("parent", name="analysis", tags={}).run_id
-    result["run_id"] = tracking.ensure_run("candidate", name="xgboost", tags={}).run_id
+    result["run_id"] = tracking.ensure_run("rollout", name="xgboost", tags={}).run_id
     graph = b"graph"
     manifest = json.dumps(
         {
@@ -70,16 +71,16 @@ def concluded(load: Callable[[str], ModuleType], event: Any, world: World) -> Co
     return lambda: dict(app.handler(message, None))
 
 
-def test_the_alias_index_follows_a_promotion(concluded: Concluded, world: World) -> None:
+def test_the_alias_index_follows_a_promotion(concluded: Concluded, world: AppContext) -> None:
     """After auto_promote moved `Production`, a request that names the alias gets the new version, and `newest` is known too."""
     answer = concluded()
     assert answer["challenger"]["version"] == "2"
     assert _published(world) == {"Production": "2", "newest": "2", "challenger": "2"}
 
 
-def test_a_promotion_is_authenticated_in_the_history(concluded: Concluded, world: World, tmp_path: Path) -> None:
+def test_a_promotion_is_authenticated_in_the_history(concluded: Concluded, world: AppContext, tmp_path: Path) -> None:
     """The function that promotes by itself signs its entry with the key it is given, and the history verifies it."""
-    assert mac.create(tmp_path / "history.key")
+    assert history_mac.create(tmp_path / "history.key")
     world.env = replace(world.env, history_key=f"file:{tmp_path / 'history.key'}")
     concluded()
     history = rollback.shown(world.store, world.env.data_bucket, 10, world.history_key)
@@ -89,7 +90,7 @@ def test_a_promotion_is_authenticated_in_the_history(concluded: Concluded, world
 
 
 def test_a_conclusion_whose_aliases_cannot_be_published_is_tried_again(
-    concluded: Concluded, world: World, monkeypatch: pytest.MonkeyPatch
+    concluded: Concluded, world: AppContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store that fails at the last write is an error for the workflow to retry; the retry leaves the index up to date."""
     with monkeypatch.context() as patched:
@@ -97,7 +98,7 @@ def test_a_conclusion_whose_aliases_cannot_be_published_is_tried_again(
         def away(*_: object, **__: object) -> None:
             raise Unavailable("S3 is away", code="store_away")
 
-        patched.setattr(Labels, "publish", away)
+        patched.setattr(AliasIndex, "publish", away)
         with pytest.raises(Unavailable):
             concluded()
     concluded()

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+from dropforge.deployment.active_model import Active
+from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
 from dropforge.errors import SettingsError
+from dropforge.inference.bundle_manifest import BundleManifest
 from dropforge.messages import ModelProgress
-from dropforge.serving.integrity import ModelRecord, ModelRecords
-from dropforge.serving.manifest import BundleManifest
-from dropforge.serving.pointer import Active
-from dropforge.tuning import progress
-from dropforge.uploads import UploadRecord
+from dropforge.training import progress
+from dropforge.uploads.upload_repository import UploadRecord
 
 ID = "0123456789abcdef0123"
 
@@ -60,10 +60,10 @@ def test_a_hostile_file_name_is_made_safe(load: Any, event: Any, name: str) -> N
 )
 def test_a_wrong_body_is_the_callers_mistake(load: Any, event: Any, body: str | None) -> None:
     """422 with code, message, fix and the request's id."""
-    status, told = _call(load, {**event("upload_data"), "body": body})
+    status, output = _call(load, {**event("upload_data"), "body": body})
     assert status == 422
-    assert set(told) == {"code", "message", "fix", "request_id"}
-    assert told["request_id"] == "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
+    assert set(output) == {"code", "message", "fix", "request_id"}
+    assert output["request_id"] == "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
 
 
 def test_a_body_that_claims_to_be_base64_must_be(load: Any, event: Any) -> None:
@@ -79,8 +79,8 @@ def test_uploads_are_listed_and_found_by_key(load: Any, event: Any, world: Any) 
     _upload(world)
     assert [u["upload_id"] for u in _call(load, event("uploads"))[1]["uploads"]] == [ID]
     for limit in ("0", "201", "x", "-1"):
-        refused = {**event("uploads"), "multiValueQueryStringParameters": {"limit": [limit]}}
-        assert _call(load, refused)[0] == 422
+        error = {**event("uploads"), "multiValueQueryStringParameters": {"limit": [limit]}}
+        assert _call(load, error)[0] == 422
     other = {**event("uploads"), "multiValueQueryStringParameters": {"key": ["incoming/other.csv"]}}
     assert _call(load, other)[1] == {"uploads": [], "next": ""}
 
@@ -120,8 +120,8 @@ def test_a_training_that_runs_tells_how_far_each_model_is(load: Any, event: Any,
 def test_a_report_is_html_or_json_by_accept(load: Any, event: Any, world: Any) -> None:
     """404 with the state while there is none."""
     _upload(world)
-    status, told = _call(load, event("report"))
-    assert (status, told["code"]) == (404, "no_report")
+    status, output = _call(load, event("report"))
+    assert (status, output["code"]) == (404, "no_report")
     world.store.put("s3://artifacts/r.html", b"<!doctype html>")
     world.store.put("s3://artifacts/r.json", b'{"verdict": 1}')
     world.uploads.update(ID, report_uri="s3://artifacts/r.html", report_json_uri="s3://artifacts/r.json")
@@ -131,9 +131,9 @@ def test_a_report_is_html_or_json_by_accept(load: Any, event: Any, world: Any) -
 
 def test_health_says_what_is_wrong(load: Any, event: Any) -> None:
     """Always 200 with each part; without an active model the system is live and not ready."""
-    status, told = _call(load, event("health"))
-    assert (status, told["live"], told["ready"], told["status"]) == (200, True, False, "not_ready")
-    assert told["parts"]["active_model"]["error"] == "no_active_model"
+    status, output = _call(load, event("health"))
+    assert (status, output["live"], output["ready"], output["status"]) == (200, True, False, "not_ready")
+    assert output["parts"]["active_model"]["error"] == "no_active_model"
 
 
 @pytest.mark.parametrize("part", ["store", "registry", "queue", "uploads"])
@@ -151,24 +151,24 @@ def test_health_answers_whatever_cannot_be_built(
 
     setattr(Broken, part, property(build))
     world.__class__ = Broken
-    status, told = _call(load, event("health"))
-    assert (status, told["status"] in {"degraded", "not_ready"}) == (200, True)
-    assert "secret-canary" not in json.dumps(told)
+    status, output = _call(load, event("health"))
+    assert (status, output["status"] in {"degraded", "not_ready"}) == (200, True)
+    assert "secret-canary" not in json.dumps(output)
 
 
 def test_nothing_active_is_409(load: Any, event: Any) -> None:
     """With the way out; and an alias nobody carries is 404."""
     assert _call(load, event("model_info"))[0] == 409
-    status, told = _call(load, event("set_model"))
-    assert (status, told["code"]) == (404, "alias_unknown")
+    status, output = _call(load, event("set_model"))
+    assert (status, output["code"]) == (404, "alias_unknown")
     assert _call(load, {**event("set_model"), "body": '{"alias": 7}'})[0] == 422
     assert _call(load, event("models")) == (200, {"models": []})
 
 
 def test_a_wrong_method_is_405_and_an_unknown_path_404(load: Any, event: Any) -> None:
     """405 names the methods there are."""
-    status, told = _call(load, {**event("set_model"), "httpMethod": "DELETE"})
-    assert (status, told["fix"]) == (405, "use POST")
+    status, output = _call(load, {**event("set_model"), "httpMethod": "DELETE"})
+    assert (status, output["fix"]) == (405, "use POST")
     assert _call(load, {**event("health"), "resource": "/nope"})[0] == 404
 
 
@@ -181,9 +181,9 @@ def test_a_defect_tells_the_caller_nothing_but_the_request_id(
         raise ZeroDivisionError("secret detail")
 
     monkeypatch.setattr(world.store, "list", broken)
-    status, told = _call(load, event("uploads"))
-    assert (status, told["code"]) == (500, "internal_error")
-    assert "secret" not in json.dumps(told)
+    status, output = _call(load, event("uploads"))
+    assert (status, output["code"]) == (500, "internal_error")
+    assert "secret" not in json.dumps(output)
 
 
 def _quarantined(world: Any) -> None:
@@ -227,57 +227,57 @@ def test_a_wrong_replay_is_the_callers_mistake(load: Any, event: Any, world: Any
     """Told with its fix, and nothing is put into the bucket."""
     _upload(world, rows_quarantined=1, quarantine_uri="s3://d/quarantine/x")
     _quarantined(world)
-    status, told = _call(load, event("replay") | {"body": body})
+    status, output = _call(load, event("replay") | {"body": body})
     assert 400 <= status < 500
-    assert told["fix"]
+    assert output["fix"]
     assert not list(world.store.list(f"s3://{world.env.data_bucket}/incoming/"))
 
 
 def test_the_ledger_and_the_way_back_are_answers_of_the_api(load: Any, event: Any) -> None:
     """Empty at first; nothing to go back to is 409; a wrong number, limit or alias is the caller's mistake."""
-    status, shown = _call(load, event("ledger"))
+    status, shown = _call(load, event("history"))
     assert (status, shown["entries"], shown["verified"]["ok"]) == (200, [], True)
     assert _call(load, event("rollback"))[0] == 409
     assert _call(load, {**event("rollback"), "body": '{"to": 0}'})[0] == 422
     assert _call(load, {**event("rollback"), "body": '{"to": 4}'})[0] == 409
-    assert _call(load, event("ledger") | {"multiValueQueryStringParameters": {"limit": ["0"]}})[0] == 422
-    status, told = _call(load, event("label"))
-    assert (status, told["code"]) == (404, "no_challenger")
-    assert _call(load, event("label") | {"body": '{"alias": "v1", "model": "xgboost"}'})[0] == 422
+    assert _call(load, event("history") | {"multiValueQueryStringParameters": {"limit": ["0"]}})[0] == 422
+    status, output = _call(load, event("aliases"))
+    assert (status, output["code"]) == (404, "no_challenger")
+    assert _call(load, event("aliases") | {"body": '{"alias": "v1", "model": "xgboost"}'})[0] == 422
 
 
 def test_a_label_is_an_answer_of_the_api(load: Any, event: Any, world: Any) -> None:
     """The version that has the alias now, and whose it was before."""
     world.registry.register("adult-income-xgboost", source="m", run_id="r", tags={"upload_id": ID})
     world.registry.set_alias("adult-income-xgboost", "challenger", "1")
-    status, told = _call(load, event("label"))
-    assert (status, told["name"], told["version"], told["previous"]) == (200, "adult-income-xgboost", "1", None)
+    status, output = _call(load, event("aliases"))
+    assert (status, output["name"], output["version"], output["previous"]) == (200, "adult-income-xgboost", "1", None)
 
 
 def test_who_signed_a_request_is_who_did_it(load: Any, event: Any, world: Any) -> None:
     """The history names the signer's ARN, with the person it acts for; a name that nobody signed for is no name."""
-    from dropforge.api import control, http
+    from dropforge.api import control, proxy_event
 
     signed = event("set_model")
     signed["requestContext"]["identity"]["userArn"] = "arn:aws:iam::000000000000:user/ann"
     signed["headers"]["x-dropforge-user"] = "bob"
-    assert control._by(http.read(signed)) == "bob via arn:aws:iam::000000000000:user/ann"
+    assert control._by(proxy_event.read(signed)) == "bob via arn:aws:iam::000000000000:user/ann"
     signed["headers"]["x-dropforge-user"] = " \n\x00"
-    assert control._by(http.read(signed)) == "arn:aws:iam::000000000000:user/ann"
-    assert control._by(http.read(event("set_model") | {"headers": {"x-dropforge-user": "bob"}})) == "api"
+    assert control._by(proxy_event.read(signed)) == "arn:aws:iam::000000000000:user/ann"
+    assert control._by(proxy_event.read(event("set_model") | {"headers": {"x-dropforge-user": "bob"}})) == "api"
 
 
 def test_a_label_is_set_and_published(load: Any, event: Any, world: Any) -> None:
-    """POST /label answers the version; predict finds it under serving/labels.json without asking MLflow."""
+    """POST /aliases answers the version; predict finds it under serving/labels.json without asking MLflow."""
     tags = {"bundle_uri": "s3://artifacts/b", "bundle_sha256": "0" * 64}
     world.registry.register("adult-income-xgboost", source="m", run_id="r", tags=tags)
     concluded = Active("adult-income-xgboost", "1", "", "r", tags["bundle_uri"], tags["bundle_sha256"])
     ModelRecords(world.store, world.env.data_bucket).write(ModelRecord.of(concluded, serve="onnx", by="conclude"))
     body = json.dumps({"alias": "Staging", "model": "xgboost"})
-    status, told = _call(load, {**event("label"), "body": body})
-    assert (status, told["name"], told["version"]) == (200, "adult-income-xgboost", "1")
-    kept = json.loads(world.store.get(f"s3://{world.env.data_bucket}/serving/labels.json").body)
-    assert [(x["model"], x["version"], x["alias"]) for x in kept["labels"]] == [
+    status, output = _call(load, {**event("aliases"), "body": body})
+    assert (status, output["name"], output["version"]) == (200, "adult-income-xgboost", "1")
+    stored = json.loads(world.store.get(f"s3://{world.env.data_bucket}/serving/labels.json").body)
+    assert [(x["model"], x["version"], x["alias"]) for x in stored["labels"]] == [
         ("adult-income-xgboost", "1", "Staging")
     ]
 
@@ -296,8 +296,8 @@ def test_a_model_card_is_html_or_json_by_accept(load: Any, event: Any, world: An
     world.store.put(f"{folder}/model_card.html", b"<!doctype html>")
     world.store.put(f"{folder}/model_card.json", b'{"model": "xgboost"}')
     assert _call(load, event("card")) == (200, "<!doctype html>")
-    asked = {**event("card"), "headers": {"accept": "application/json"}}
-    assert _call(load, asked) == (200, {"model": "xgboost"})
+    requested = {**event("card"), "headers": {"accept": "application/json"}}
+    assert _call(load, requested) == (200, {"model": "xgboost"})
     other = {**event("card"), "pathParameters": {"name": "nobody", "version": "1"}}
     assert _call(load, other)[1]["code"] == "model_unknown"
 
@@ -305,23 +305,23 @@ def test_a_model_card_is_html_or_json_by_accept(load: Any, event: Any, world: An
 def test_activity_wants_a_span_of_minutes(load: Any, event: Any) -> None:
     """0, more than a day and words are the caller's mistake."""
     for minutes in ("0", "1441", "x", "-5"):
-        asked = {**event("activity"), "multiValueQueryStringParameters": {"minutes": [minutes]}}
-        assert _call(load, asked)[0] == 422
+        requested = {**event("activity"), "multiValueQueryStringParameters": {"minutes": [minutes]}}
+        assert _call(load, requested)[0] == 422
 
 
 def _labelled(event: Any, *labels: Any) -> dict[str, Any]:
-    return {**event("labels"), "body": json.dumps({"labels": list(labels)})}
+    return {**event("ground_truth"), "body": json.dumps({"labels": list(labels)})}
 
 
 def test_labels_are_kept_once_however_often_they_are_sent(load: Any, event: Any, world: Any) -> None:
     """The same request again leaves one object; the answer counts rows, a repeated one once."""
     one = {"prediction_id": "a-1", "row": 3, "label": "yes"}
     for _ in range(2):
-        status, told = _call(load, _labelled(event, one, one, {"prediction_id": "b", "label": 1}))
-        assert (status, told["accepted"]) == (200, 2)
-    kept = list(world.store.list("s3://dropforge-data-000000000000-us-east-1/labels/"))
-    assert len(kept) == 1
-    lines = [json.loads(line) for line in world.store.get(kept[0].uri).body.splitlines()]
+        status, output = _call(load, _labelled(event, one, one, {"prediction_id": "b", "label": 1}))
+        assert (status, output["accepted"]) == (200, 2)
+    stored = list(world.store.list("s3://dropforge-data-000000000000-us-east-1/labels/"))
+    assert len(stored) == 1
+    lines = [json.loads(line) for line in world.store.get(stored[0].uri).body.splitlines()]
     assert [(x["prediction_id"], x["row"], x["label"]) for x in lines] == [("a-1", 3, "yes"), ("b", 0, "1")]
 
 
@@ -365,8 +365,8 @@ def test_a_share_that_is_none_is_refused(load: Any, event: Any, body: str) -> No
 
 def test_a_decision_needs_a_candidate(load: Any, event: Any) -> None:
     """Without an active model or a candidate it is 409; another action than the two is 422."""
-    assert _call(load, event("candidate"))[0] == 409
-    assert _call(load, {**event("candidate"), "body": '{"action": "delete"}'})[0] == 422
+    assert _call(load, event("rollout"))[0] == 409
+    assert _call(load, {**event("rollout"), "body": '{"action": "delete"}'})[0] == 422
 
 
 def test_monitoring_is_empty_before_there_is_traffic(load: Any, event: Any) -> None:
@@ -376,8 +376,8 @@ def test_monitoring_is_empty_before_there_is_traffic(load: Any, event: Any) -> N
         {"windows": [], "looked_at": None, "labels": 0, "labels_unmatched": 0},
     )
     for limit in ("0", "366", "x"):
-        asked = {**event("monitoring"), "multiValueQueryStringParameters": {"limit": [limit]}}
-        assert _call(load, asked)[0] == 422
+        requested = {**event("monitoring"), "multiValueQueryStringParameters": {"limit": [limit]}}
+        assert _call(load, requested)[0] == 422
 
 
 @pytest.fixture
@@ -394,9 +394,9 @@ def versions(world: Any) -> int:
         world.store.put(f"{uri}/manifest.json", manifest)
         world.store.put(f"{uri}/model.onnx", b"graph")
         tags = {"bundle_uri": uri, "bundle_sha256": hashlib.sha256(manifest).hexdigest()}
-        made = world.registry.register("adult-income-xgboost", source="s", run_id=run, tags=tags)
-        world.registry.set_alias(made.name, f"V{i}", made.version)
-        concluded = Active(made.name, made.version, "", run, uri, tags["bundle_sha256"])
+        created = world.registry.register("adult-income-xgboost", source="s", run_id=run, tags=tags)
+        world.registry.set_alias(created.name, f"V{i}", created.version)
+        concluded = Active(created.name, created.version, "", run, uri, tags["bundle_sha256"])
         ModelRecords(world.store, world.env.data_bucket).write(ModelRecord.of(concluded, serve="onnx", by="conclude"))
     return 8
 
@@ -418,15 +418,15 @@ def test_of_switches_at_the_same_moment_one_wins(
 
     def switch(i: int) -> tuple[int, str]:
         answer = app.handler({**event("set_model"), "body": json.dumps({"alias": f"V{i}"})}, None)
-        told = json.loads(answer["body"])
-        return answer["statusCode"], told.get("code") or told["model"]["alias"]
+        document = json.loads(answer["body"])
+        return answer["statusCode"], document.get("code") or document["model"]["alias"]
 
     with ThreadPoolExecutor(versions) as pool:
         answers = sorted(pool.map(switch, range(versions)))
     assert [status for status, _ in answers] == [200] + [409] * (versions - 1)
     assert {code for status, code in answers if status == 409} == {"switch_conflict"}
     monkeypatch.setattr(world.store, "put", put)
-    ledger = _call(load, event("ledger"))[1]
+    ledger = _call(load, event("history"))[1]
     assert len(ledger["entries"]) == 1
     assert ledger["verified"]["ok"]
     assert _call(load, event("model_info"))[1]["model"]["alias"] == answers[0][1]

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from dropforge import identity
-from dropforge.bootstrap import World
-from dropforge.data.datasets import Datasets, Entry
-from dropforge.steps import carry_out
-from dropforge.uploads import UploadRecord
+from dropforge import ids
+from dropforge.app_context import AppContext
+from dropforge.datasets.dataset_store import DatasetStore, Entry
+from dropforge.uploads import apply_decision
+from dropforge.uploads.upload_repository import UploadRecord
 
 ID = "0123456789abcdef0123"
 Load = Callable[[str], ModuleType]
 
 
 @pytest.fixture
-def waiting(world: World) -> World:
+def waiting(world: AppContext) -> AppContext:
     """An upload that was analysed and waits for approval."""
     bucket = world.env.data_bucket
     world.uploads.open(UploadRecord(upload_id=ID, bucket=bucket, key="incoming/x.csv", version="1"))
@@ -34,19 +34,19 @@ def _call(load: Load, event: dict[str, Any], **body: str) -> tuple[int, Any]:
     return answer["statusCode"], json.loads(answer["body"])
 
 
-def _event(event: Any, world: World, key: str) -> dict[str, Any]:
-    made = event("s3_put")
-    made["Records"][0]["s3"]["object"] |= {"key": key, "versionId": "1"}
-    made["Records"][0]["s3"]["bucket"]["name"] = world.env.data_bucket
-    return dict(made)
+def _event(event: Any, world: AppContext, key: str) -> dict[str, Any]:
+    created = event("s3_put")
+    created["Records"][0]["s3"]["object"] |= {"key": key, "versionId": "1"}
+    created["Records"][0]["s3"]["bucket"]["name"] = world.env.data_bucket
+    return dict(created)
 
 
-def test_a_rejection_reaches_the_upload(load: Load, event: Any, waiting: World) -> None:
+def test_a_rejection_reaches_the_upload(load: Load, event: Any, waiting: AppContext) -> None:
     """POST /uploads/{id} records it, the object's event ends the upload; a second request gets 409."""
     signed = event("decide_upload")
     signed["requestContext"]["identity"]["userArn"] = "arn:aws:iam::000000000000:user/ann"
-    status, told = _call(load, signed, action="reject", why="fraud")
-    assert (status, told["by"]) == (200, "arn:aws:iam::000000000000:user/ann")
+    status, output = _call(load, signed, action="reject", why="fraud")
+    assert (status, output["by"]) == (200, "arn:aws:iam::000000000000:user/ann")
     app = load("analyze")
     assert app.handler(_event(event, waiting, f"decisions/uploads/{ID}.json"), None) == {"uploads": {}}
     record = waiting.uploads.get(ID)
@@ -61,25 +61,23 @@ def test_a_rejection_reaches_the_upload(load: Load, event: Any, waiting: World) 
     [({"action": "delete"}, 422, "malformed_request"), ({"action": ""}, 422, "malformed_request")],
 )
 def test_another_action_is_refused(
-    load: Load, event: Any, waiting: World, body: dict[str, str], status: int, code: str
+    load: Load, event: Any, waiting: AppContext, body: dict[str, str], status: int, code: str
 ) -> None:
     """422 with the actions there are, for uploads and for datasets."""
     for name in ("decide_upload", "decide_dataset"):
-        got, told = _call(load, event(name), **body)
-        assert (got, told["code"]) == (status, code)
+        got, output = _call(load, event(name), **body)
+        assert (got, output["code"]) == (status, code)
 
 
-def test_a_revoked_dataset_is_shown_as_such(load: Load, event: Any, world: World, monkeypatch: Any) -> None:
+def test_a_revoked_dataset_is_shown_as_such(load: Load, event: Any, world: AppContext, monkeypatch: Any) -> None:
     """GET /datasets afterwards; 404 for one that is not there. The retraining that follows is tested with the steps."""
-    monkeypatch.setattr(carry_out, "retrain", lambda *_arguments, **_named: None)
-    datasets = Datasets(world.store, world.env.data_bucket)
+    monkeypatch.setattr(apply_decision, "retrain", lambda *_arguments, **_named: None)
+    datasets = DatasetStore(world.store, world.env.data_bucket)
     for dataset_id in ("0" * 15 + "1", "0123456789abcdef"):
-        datasets.accept(
-            Entry(dataset_id=dataset_id, upload_id=identity.upload_id("b", dataset_id, "1"), accepted_at="x")
-        )
+        datasets.accept(Entry(dataset_id=dataset_id, upload_id=ids.upload_id("b", dataset_id, "1"), accepted_at="x"))
     datasets.claim_reference("0" * 15 + "1")
-    status, told = _call(load, event("decide_dataset"), action="revoke", why="poisoned")
-    assert (status, told["action"], told["subject"]) == (200, "revoke", "0123456789abcdef")
+    status, output = _call(load, event("decide_dataset"), action="revoke", why="poisoned")
+    assert (status, output["action"], output["subject"]) == (200, "revoke", "0123456789abcdef")
     root = f"s3://{world.env.data_bucket}/"
     key = next(o.uri for o in world.store.list(f"{root}decisions/datasets/")).removeprefix(root)
     load("analyze").handler(_event(event, world, key), None)

@@ -8,9 +8,10 @@ from typing import Any, NoReturn
 
 import pytest
 
-from dropforge import identity, settings_store
-from dropforge.bootstrap import World
-from dropforge.events import uploads_in
+from dropforge import ids
+from dropforge.app_context import AppContext
+from dropforge.config import settings_store
+from dropforge.uploads.s3_events import uploads_in
 
 from .conftest import DATA
 
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(("function", "prefix"), [("analyze", "incoming"), ("batch", "batch")])
 def test_an_object_over_the_limit_is_refused_by_its_size_and_never_downloaded(
-    world: World, monkeypatch: pytest.MonkeyPatch, function: str, prefix: str
+    world: AppContext, monkeypatch: pytest.MonkeyPatch, function: str, prefix: str
 ) -> None:
     """The size comes from the object's metadata; the record names the limit and the setting that holds it."""
     text = (ROOT / "settings.yaml").read_text().replace("max_bytes: 2_000_000_000", "max_bytes: 100")
@@ -47,10 +48,10 @@ def test_an_object_over_the_limit_is_refused_by_its_size_and_never_downloaded(
     assert spec.loader is not None
     app = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(app)
-    monkeypatch.setattr(app, "_world", lambda: world)
+    monkeypatch.setattr(app, "_app_context", lambda: world)
     app.handler(event, None)
     (upload,) = uploads_in(event)
-    record = world.uploads.get(identity.upload_id(upload.bucket, upload.key, upload.version))
+    record = world.uploads.get(ids.upload_id(upload.bucket, upload.key, upload.version))
     assert record.state == "rejected"
     assert record.reason is not None
     assert (record.reason.code, "max_bytes" in record.reason.fix) == ("over_byte_budget", True)

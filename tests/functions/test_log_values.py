@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dropforge import identity
-from dropforge.bootstrap import World
+from dropforge import ids as identity
+from dropforge.app_context import AppContext
 from dropforge.errors import JobFailed, PermanentError, RejectedUpload, Unavailable
-from dropforge.events import uploads_in
-from dropforge.uploads import UploadRecord
+from dropforge.uploads.s3_events import uploads_in
+from dropforge.uploads.upload_repository import UploadRecord
 
 from ..log_lines import log_lines
 from .conftest import DATA
@@ -73,18 +73,18 @@ ODD: dict[str, bytes] = {
 }
 
 
-def _load(name: str, world: World, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def _load(name: str, world: AppContext, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"app_{name}", ROOT / "functions" / name / "app.py")
     assert spec is not None
     assert spec.loader is not None
     app = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(app)
-    if hasattr(app, "_world"):
-        monkeypatch.setattr(app, "_world", lambda: world)
+    if hasattr(app, "_app_context"):
+        monkeypatch.setattr(app, "_app_context", lambda: world)
     return app
 
 
-def _event(world: World, key: str, body: bytes) -> dict[str, Any]:
+def _event(world: AppContext, key: str, body: bytes) -> dict[str, Any]:
     world.store.put(f"s3://{DATA}/{key}", body)
     version = world.store.get(f"s3://{DATA}/{key}").version
     described = {"bucket": {"name": DATA}, "object": {"key": key, "size": len(body), "versionId": version}}
@@ -100,7 +100,7 @@ def _runtime(app: ModuleType, event: dict[str, Any]) -> str:
     return ""
 
 
-def test_no_cell_of_an_odd_file_is_logged(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_cell_of_an_odd_file_is_logged(world: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each odd file through analyze: lines name upload, state and code, and no line has the cell. Records may quote it."""
     app, ids = _load("analyze", world, monkeypatch), list[str]()
     world.log("analyze")  # its logger exists before lines are collected
@@ -116,7 +116,7 @@ def test_no_cell_of_an_odd_file_is_logged(world: World, monkeypatch: pytest.Monk
     assert quoted, "no file was odd enough to be quoted at all"
 
 
-def _conclusion(event: Any, world: World) -> dict[str, Any]:
+def _conclusion(event: Any, world: AppContext) -> dict[str, Any]:
     """What the workflow hands to conclude after a training that failed with a message of somebody's code."""
     message: dict[str, Any] = event("conclude")
     outcome = message["outcomes"][0]
@@ -136,7 +136,7 @@ def _record(upload_id: str) -> UploadRecord:
 
 
 def test_the_failure_of_a_training_is_in_the_record_and_in_no_line_of_conclude(
-    world: World, event: Any, monkeypatch: pytest.MonkeyPatch
+    world: AppContext, event: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cause that quotes a row ends in the upload's record; the log has the class of the error."""
     app, message = _load("conclude", world, monkeypatch), _conclusion(event, world)
@@ -165,7 +165,7 @@ CALLS = {
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
 @pytest.mark.parametrize("function", CALLS)
 def test_a_function_that_fails_tells_the_runtime_no_message(
-    world: World, event: Any, monkeypatch: pytest.MonkeyPatch, function: str, error: Exception
+    world: AppContext, event: Any, monkeypatch: pytest.MonkeyPatch, function: str, error: Exception
 ) -> None:
     """The Lambda runtime logs what a handler raises: the class and our code reach it, the message and its causes do not."""
     app = _load(function, world, monkeypatch)

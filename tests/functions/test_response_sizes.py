@@ -8,27 +8,29 @@ from typing import Any
 
 import pytest
 
-from dropforge.api import control, http, predicting
-from dropforge.data.rejects import Reject, write_csv
+from dropforge.api import control, predict, proxy_event
+from dropforge.ingest.rejected_rows import Reject, write_csv
 from dropforge.serving.warning_groups import MOST_GROUPS, grouped
-from dropforge.steps import mend
-from dropforge.uploads import UploadRecord
+from dropforge.uploads import resubmit
+from dropforge.uploads.upload_repository import UploadRecord
 from dropforge_local.memory import MemoryStore
 
 ID = "0123456789abcdef0123"
 LAMBDA_BYTES = 6 * 1024 * 1024  # of the whole response as JSON
 
 
-def _respond(body: Any, kind: str = http.JSON, resource: str = "/uploads") -> dict[str, Any]:
+def _respond(body: Any, kind: str = proxy_event.JSON, resource: str = "/uploads") -> dict[str, Any]:
     event = {"httpMethod": "GET", "resource": resource, "path": resource}
-    return http.respond(event, logging.getLogger("test"), lambda _request: http.Response(body, content_type=kind))
+    return proxy_event.respond(
+        event, logging.getLogger("test"), lambda _request: proxy_event.Response(body, content_type=kind)
+    )
 
 
 def _size(answer: dict[str, Any]) -> int:
     return len(json.dumps(answer, ensure_ascii=False).encode())
 
 
-ROUTES = sorted({resource for _, resource in (*control.ROUTES, *predicting.ROUTES)})
+ROUTES = sorted({resource for _, resource in (*control.ROUTES, *predict.ROUTES)})
 
 
 @pytest.mark.parametrize(
@@ -42,9 +44,9 @@ def test_a_response_that_lambda_would_not_deliver_is_told(resource: str, charact
     answer = _respond(character * fits, "text/html", resource)
     assert (answer["statusCode"], len(answer["body"])) == (200, fits)
     assert _size(answer) < LAMBDA_BYTES
-    refused = _respond(character * over, "text/html", resource)
-    assert refused["statusCode"] == 413
-    error = json.loads(refused["body"])
+    rejection = _respond(character * over, "text/html", resource)
+    assert rejection["statusCode"] == 413
+    error = json.loads(rejection["body"])
     assert error["code"] == "response_too_large"
     assert error["fix"]
 
@@ -56,20 +58,20 @@ def test_a_thousand_rows_of_missing_values_are_answered_briefly() -> None:
         for row in range(1000)
         for column in range(80)
     ]
-    found = grouped(missing)
-    assert len(found) == 80
-    assert found[0] == {"code": "missing", "row": 0, "rows": 1000, "field": "c0", "message": "treated as missing"}
+    result = grouped(missing)
+    assert len(result) == 80
+    assert result[0] == {"code": "missing", "row": 0, "rows": 1000, "field": "c0", "message": "treated as missing"}
 
 
 def test_warnings_have_a_bound_whatever_is_sent() -> None:
     """Names and values as long as a request, and more columns than anybody has: the first thousand, cut, and how many are left."""
     long = "x" * 100_000
     sent = [{"code": "extra_column", "field": f"{n}{long}", "message": f"{n}{long}"} for n in range(1200)]
-    found = grouped(sent)
-    assert len(found) == MOST_GROUPS + 1
-    assert found[-1]["code"] == "more_warnings"
-    assert "200" in found[-1]["message"]
-    assert len(json.dumps(found)) < 1_000_000
+    result = grouped(sent)
+    assert len(result) == MOST_GROUPS + 1
+    assert result[-1]["code"] == "more_warnings"
+    assert "200" in result[-1]["message"]
+    assert len(json.dumps(result)) < 1_000_000
 
 
 def _quarantine(store: MemoryStore, tmp_path: Any, rows: list[Reject]) -> None:
@@ -88,7 +90,7 @@ def test_quarantine_pages_hold_every_row_once(count: int, characters: int, tmp_p
     store, seen, offset = MemoryStore(), list[int](), 0
     _quarantine(store, tmp_path, _rejects(count, characters))
     while offset is not None:
-        page = mend.rows(store, "data", ID, offset=offset)
+        page = resubmit.rows(store, "data", ID, offset=offset)
         assert _size(_respond(page)) < LAMBDA_BYTES
         assert _respond(page)["statusCode"] == 200
         assert not any(row["truncated"] for row in page["rows"])
@@ -102,7 +104,7 @@ def test_a_row_that_fills_a_page_is_cut_and_linked(tmp_path: Any) -> None:
     """A quarantined row of 5 MB is shown in part, says so, and the page links the whole."""
     store = MemoryStore()
     _quarantine(store, tmp_path, _rejects(1, 5_000_000))
-    page = mend.rows(store, "data", ID)
+    page = resubmit.rows(store, "data", ID)
     assert page["rows"][0]["truncated"]
     assert f"quarantine/{ID}/rows.csv" in page["links"]["rows_csv"]
     assert _respond(page)["statusCode"] == 200

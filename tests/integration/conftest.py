@@ -15,9 +15,10 @@ from urllib.parse import urlparse
 import pytest
 from localstack_client.session import Session
 
-from dropforge import identity, settings_store
-from dropforge.adapters.s3 import S3Store
-from dropforge_cli.logs import events
+from dropforge import ids
+from dropforge.adapters.s3_store import S3Store
+from dropforge.config import settings_store
+from dropforge_cli.commands.logs import events
 from dropforge_local import cloud as local_cloud
 
 Drop = Callable[[str, bytes], str]
@@ -53,7 +54,7 @@ def drop(reference: dict[str, Any], aws: Callable[[str], Any], cloud: Any) -> Dr
 def _put(aws: Callable[[str], Any], cloud: Any, name: str, body: bytes) -> str:
     bucket, key = cloud.outputs["DataBucket"], f"incoming/{name}"
     answer = aws("s3").put_object(Bucket=bucket, Key=key, Body=body)
-    return identity.upload_id(bucket, key, answer["VersionId"])
+    return ids.upload_id(bucket, key, answer["VersionId"])
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +91,7 @@ def reference(cloud: Any, aws: Callable[[str], Any], wait: Wait, adult_lines: li
 @pytest.fixture
 def production(cloud: Any, reference: dict[str, Any]) -> str:
     """Version 1 of xgboost carries the alias `Production` and is active; its registered name."""
-    from dropforge.adapters.mlflow import MlflowRegistry
+    from dropforge.adapters.mlflow_registry import MlflowRegistry
 
     name = "adult-income-xgboost"
     MlflowRegistry(cloud.outputs["MlflowUrl"]).set_alias(name, "Production", "1")

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from dropforge.adapters.mlflow import MlflowRegistry
+from dropforge.adapters.mlflow_registry import MlflowRegistry
 from dropforge_cli.archive import Archive
-from dropforge_cli.backup import made, put_back
+from dropforge_cli.commands.backup import made, put_back
 from dropforge_local import cloud as local_cloud
 from dropforge_local.layout import Config
 
@@ -40,8 +40,8 @@ def empty(cloud: Any, tmp_path: Path, free: Callable[[int], list[int]]) -> Itera
 def _predictions(cloud: Any, rows: list[dict[str, str]]) -> list[Any]:
     answer = cloud.target.call("POST", "/predict", json={"records": rows})
     assert answer.status_code == 200, answer.text
-    found: list[Any] = answer.json()["predictions"]
-    return found
+    response: list[Any] = answer.json()["predictions"]
+    return response
 
 
 def test_a_restored_system_answers_the_same(
@@ -51,7 +51,7 @@ def test_a_restored_system_answers_the_same(
     header = adult_lines[0].split(",")
     rows = [dict(zip(header, line.split(","), strict=True)) for line in adult_lines[-ROWS:]]
     before = _predictions(cloud, rows)
-    history = cloud.target.call("GET", "/ledger").json()
+    history = cloud.target.call("GET", "/history").json()
     archive = Archive(tmp_path / "backup")
     made(cloud.target, archive, cloud.config.home)
 
@@ -62,7 +62,7 @@ def test_a_restored_system_answers_the_same(
     other = type(cloud)(empty, local_cloud.up(empty, _quiet))
 
     assert _predictions(other, rows) == before
-    assert other.target.call("GET", "/ledger").json() == history
+    assert other.target.call("GET", "/history").json() == history
     assert other.target.call("GET", f"/reports/{reference['upload_id']}").status_code == 200
     aliases = {
         (v.name, v.version): set(v.aliases) for v in MlflowRegistry(other.outputs["MlflowUrl"]).versions([production])

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dropforge import settings_store
-from dropforge.adapters.s3 import S3Store
+from dropforge.adapters.s3_store import S3Store
+from dropforge.config import settings_store
 
 from .conftest import with_model
 

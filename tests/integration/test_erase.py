@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from dropforge import settings_store
-from dropforge.adapters.s3 import S3Store
+from dropforge.adapters.s3_store import S3Store
+from dropforge.config import settings_store
 from dropforge_cli.main import app
 
 from ..conftest import ROOT
@@ -59,21 +59,21 @@ class Person:
 
     def places(self) -> list[str]:
         """Object versions (also within gzip and Parquet), files of MLflow's database, log files and log events with the value."""
-        needle, found = VALUE.encode(), []
+        needle, result = VALUE.encode(), []
         for place, body in self.versions():
             inner = gzip.decompress(body) if place.endswith(".gz") else b""
             if place.endswith(".parquet"):
                 inner = str(pq.read_table(io.BytesIO(body)).to_pydict()).encode()
             if needle in body or needle in inner or needle in place.encode():
-                found.append(place)
+                result.append(place)
         home = self.cloud.config.home
         files = [*home.glob("mlflow.db*"), *(home / "logs").rglob("*.log")]
-        found += [f"file {p.name}" for p in files if needle in p.read_bytes()]
+        result += [f"file {p.name}" for p in files if needle in p.read_bytes()]
         logs = self.cloud.client("logs")
         for group in logs.describe_log_groups()["logGroups"]:
             events = logs.filter_log_events(logGroupName=group["logGroupName"])["events"]
-            found += [f"log {group['logGroupName']}" for e in events if VALUE in e["message"]]
-        return found
+            result += [f"log {group['logGroupName']}" for e in events if VALUE in e["message"]]
+        return result
 
     def prefixes(self) -> set[str]:
         """The kinds of places: first parts of keys in the data bucket, endings of artifacts, the others by name."""
@@ -105,8 +105,8 @@ def person(cloud: Any, adult_lines: list[str], monkeypatch: pytest.MonkeyPatch) 
 def _until(true: Callable[[], Any], what: str, seconds: float = 90) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if found := true():
-            return found
+        if result := true():
+            return result
         time.sleep(0.2)
     raise AssertionError(what)
 
@@ -114,9 +114,9 @@ def _until(true: Callable[[], Any], what: str, seconds: float = 90) -> Any:
 def _activate(record: dict[str, Any]) -> None:
     """The last upload's version of a model becomes the active one, by the documented commands."""
     newest = record["models"][0]
-    _cli("label", newest["model"], "Production", "--version", str(newest["version"]))
-    told = _cli("set-model", "Production")
-    assert told["model"]["version"] == str(newest["version"])
+    _cli("alias", newest["model"], "Production", "--version", str(newest["version"]))
+    output = _cli("set-model", "Production")
+    assert output["model"]["version"] == str(newest["version"])
 
 
 def _spread(person: Person, drop: Any, wait: Any) -> None:
@@ -129,7 +129,7 @@ def _spread(person: Person, drop: Any, wait: Any) -> None:
     rows = [{k: v for k, v in person.row(n).items() if k != "income"} for n in (1, 2)]
     answer = person.cloud.target.api("POST", "/predict", json={"records": rows}).json()
     truth = [{"prediction_id": answer["prediction_id"], "row": 0, "label": "<=50K"}]
-    person.cloud.target.api("POST", "/labels", json={"labels": truth})
+    person.cloud.target.api("POST", "/ground_truth", json={"labels": truth})
     person.s3.put_object(Bucket=person.data, Key="batch/people.csv", Body=person.table(person.row(1)))
     _until(lambda: "predictions" in person.prefixes(), "the batch was not answered")
     _until(lambda: _cli("monitor")["windows"] and "monitoring" in person.prefixes(), "nothing was monitored")

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from dropforge import identity, settings_store
-from dropforge.adapters.s3 import S3Store
+from dropforge import ids as identity
+from dropforge.adapters.s3_store import S3Store
+from dropforge.config import settings_store
 from dropforge_local import cloud, deploy
 from dropforge_local.layout import Config
 
@@ -67,8 +68,8 @@ def _until(found: Callable[[], Any], seconds: float = 120) -> Any:
 def _attributes(config: Config, output: str) -> dict[str, int]:
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     url = deploy.outputs(config)[output]
-    found = deploy.client(config, "sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-    return {n.removeprefix("ApproximateNumberOfMessages"): int(found[n]) for n in names}
+    result = deploy.client(config, "sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+    return {n.removeprefix("ApproximateNumberOfMessages"): int(result[n]) for n in names}
 
 
 def test_a_burst_is_worked_on_a_few_at_a_time(stack: Config) -> None:
@@ -100,8 +101,10 @@ def test_an_event_that_fails_is_visible_again_soon(stack: Config) -> None:
     group, logs = f"/dropforge/{stack.project}/analyze", deploy.client(stack, "logs")
 
     def told() -> list[Any]:
-        found: list[Any] = logs.filter_log_events(logGroupName=group, filterPattern='"the event comes again"')["events"]
-        return found
+        result: list[Any] = logs.filter_log_events(logGroupName=group, filterPattern='"the event comes again"')[
+            "events"
+        ]
+        return result
 
     line = json.loads(_until(told)[0]["message"])
     assert (line["seconds"], line["receives"]) == (60, 1)

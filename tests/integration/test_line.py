@@ -13,10 +13,10 @@ import pytest
 import requests
 from typer.testing import CliRunner
 
-from dropforge.adapters import signing
-from dropforge.api.access import ACCESS
+from dropforge.adapters import sigv4
+from dropforge.api.routes import ACCESS
 from dropforge_cli import target as target_module
-from dropforge_cli.events import Message, for_analyze, for_conclude, newest
+from dropforge_cli.commands.events import Message, for_analyze, for_conclude, newest
 from dropforge_cli.main import app
 
 from .conftest import REFERENCE_ROWS, Interrupted, csv_of, versions
@@ -43,8 +43,8 @@ def test_the_report_opens(cloud: Any, reference: dict[str, Any]) -> None:
     facts = _api(cloud, "GET", f"/reports/{reference['upload_id']}", headers={"accept": "application/json"})
     assert page.text.startswith("<!doctype html>")
     assert facts.json()["provenance"]["dataset_id"] == reference["dataset_id"]
-    kept = cloud.client("s3").list_objects_v2(Bucket=cloud.outputs["ArtifactBucket"], Prefix="mlflow/")["Contents"]
-    assert any(o["Key"].endswith(f"{reference['run_id']}/artifacts/report.html") for o in kept)
+    stored = cloud.client("s3").list_objects_v2(Bucket=cloud.outputs["ArtifactBucket"], Prefix="mlflow/")["Contents"]
+    assert any(o["Key"].endswith(f"{reference['run_id']}/artifacts/report.html") for o in stored)
 
 
 def test_a_labelled_version_is_served(cloud: Any, production: str, adult_lines: list[str]) -> None:
@@ -103,8 +103,8 @@ def test_every_route_refuses_whom_it_should(cloud: Any, method: str, resource: s
         upload_id="0" * 20, dataset_id="0" * 16, model="nobody", name="nobody", version="1"
     )
     key = {"x-api-key": cloud.outputs["ApiKey"]}
-    made_up = signing.credentials("AKIAIOSFODNN7EXAMPLE", "made-up")
-    false = signing.sign(method, url, {}, b"{}", region=cloud.outputs["Region"], credentials=made_up)
+    made_up = sigv4.credentials("AKIAIOSFODNN7EXAMPLE", "made-up")
+    false = sigv4.sign(method, url, {}, b"{}", region=cloud.outputs["Region"], credentials=made_up)
     assert requests.request(method, url, timeout=30).status_code == 403
     assert requests.request(method, url, headers={"x-api-key": "made-up"}, timeout=30).status_code == 403
     assert requests.request(method, url, headers=false, data=b"{}", timeout=30).status_code == 403
@@ -117,8 +117,8 @@ def test_every_route_refuses_whom_it_should(cloud: Any, method: str, resource: s
 @pytest.mark.enforces_iam
 def test_the_history_names_who_switched(cloud: Any, production: str) -> None:
     """The principal that signed is kept, whatever the client says of itself."""
-    told = _api(cloud, "POST", "/set_model", json={"alias": "Production"})
-    assert told.status_code == 200, told.text
+    response = _api(cloud, "POST", "/set_model", json={"alias": "Production"})
+    assert response.status_code == 200, response.text
     assert _api(cloud, "GET", "/model_info").json()["set_by"] == "arn:aws:iam::000000000000:root"
 
 
@@ -131,11 +131,11 @@ def test_an_event_of_a_real_upload_can_be_sent_again(cloud: Any, reference: dict
         answer = cloud.client("lambda").invoke(
             FunctionName=cloud.outputs[f"{function}Function"], Payload=json.dumps(message)
         )
-        told = json.loads(answer["Payload"].read())
+        document = json.loads(answer["Payload"].read())
         if function == "Conclude":
-            assert {r["version"] for r in told["registered"]} == {m["version"] for m in reference["models"]}
+            assert {r["version"] for r in document["registered"]} == {m["version"] for m in reference["models"]}
         else:
-            assert told["uploads"] == {reference["upload_id"]: "concluded"}
+            assert document["uploads"] == {reference["upload_id"]: "concluded"}
     assert versions(cloud) == before
 
 
@@ -151,20 +151,20 @@ def test_status_of_a_stack_on_aws(cloud: Any, production: str, monkeypatch: pyte
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # made by earlier tests, with what they knew
-    found = target_module._stack_outputs
+    result = target_module._stack_outputs
     given = {"ApiUrl": cloud.outputs["ApiUrl"]}
-    monkeypatch.setattr(target_module, "_stack_outputs", lambda stack: {**found(stack), **given})
-    told = CliRunner().invoke(app, ["status", "--json"])
-    assert told.exit_code == 0, told.output
-    parts = json.loads(told.stdout)
+    monkeypatch.setattr(target_module, "_stack_outputs", lambda stack: {**result(stack), **given})
+    completed = CliRunner().invoke(app, ["status", "--json"])
+    assert completed.exit_code == 0, completed.output
+    parts = json.loads(completed.stdout)
     assert parts["stack"] in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}
     assert (parts["api"], parts["mlflow"]) == ("ok", "running")
     assert parts["model"] == f"{production}/1"
     assert parts["dead letters"] == "0"
     assert parts["trainings"] == []
     given["ApiUrl"] = "http://127.0.0.1:9"
-    told = CliRunner().invoke(app, ["status", "--json"])
-    assert (told.exit_code, json.loads(told.stdout)["api"]) == (1, "stopped")
+    completed = CliRunner().invoke(app, ["status", "--json"])
+    assert (completed.exit_code, json.loads(completed.stdout)["api"]) == (1, "stopped")
 
 
 def test_the_same_file_twice_trains_once(
@@ -220,8 +220,8 @@ def test_a_bad_row_is_set_aside_and_the_good_rows_are_used(cloud: Any, interrupt
     record = interrupted.record
     assert (record["rows_in"], record["rows_used"], record["rows_quarantined"]) == (2001, 2000, 1)
     key = f"quarantine/{record['upload_id']}/reasons.json"
-    kept = cloud.client("s3").get_object(Bucket=cloud.outputs["DataBucket"], Key=key)
-    first = json.loads(kept["Body"].read())["first"][0]
+    stored = cloud.client("s3").get_object(Bucket=cloud.outputs["DataBucket"], Key=key)
+    first = json.loads(stored["Body"].read())["first"][0]
     assert (first["line"], first["code"]) == (2002, "too_many_fields")
     assert "16 fields where the header has 15" in first["reason"]
 
@@ -238,10 +238,10 @@ def test_an_upload_survives_a_killed_worker_and_a_restart_of_the_whole_cloud(int
     assert "recovery (1 uploads sent on again)" in interrupted.restart_steps
     record = interrupted.record
     assert (record["state"], record["attempt"]) == ("concluded", 2), record
-    made = {(f"adult-income-{m['model']}", m["version"]) for m in record["models"]}
-    assert {name for name, _ in made} == {"adult-income-random_forest", "adult-income-xgboost"}
-    assert len(made) == 2
-    assert not made & interrupted.versions_before
+    created = {(f"adult-income-{m['model']}", m["version"]) for m in record["models"]}
+    assert {name for name, _ in created} == {"adult-income-random_forest", "adult-income-xgboost"}
+    assert len(created) == 2
+    assert not created & interrupted.versions_before
 
 
 def test_a_corrected_row_is_sent_in_again(corrected: dict[str, Any]) -> None:
@@ -251,7 +251,7 @@ def test_a_corrected_row_is_sent_in_again(corrected: dict[str, Any]) -> None:
 
 def test_one_upload_is_followed_through_every_part(cloud: Any, reference: dict[str, Any]) -> None:
     """analyze, training and conclude log under the upload's id as correlation id."""
-    from dropforge_cli.logs import events
+    from dropforge_cli.commands.logs import events
 
     client, prefix = cloud.client("logs"), cloud.outputs["LogGroupPrefix"]
     for service in ("analyze", "training", "conclude"):
@@ -262,11 +262,11 @@ def test_one_upload_is_followed_through_every_part(cloud: Any, reference: dict[s
 
 def test_training_data_are_found_by_run(cloud: Any, reference: dict[str, Any], tmp_path: Any) -> None:
     """The run's dataset names its parts, and the parts hold the rows that were trained on."""
-    from dropforge.adapters.mlflow import MlflowRegistry
-    from dropforge.adapters.s3 import S3Store
-    from dropforge.data.datasets import Datasets
+    from dropforge.adapters.mlflow_registry import MlflowRegistry
+    from dropforge.adapters.s3_store import S3Store
+    from dropforge.datasets.dataset_store import DatasetStore
 
     run_id = reference["models"][0]["run_id"]
     tags = MlflowRegistry(cloud.outputs["MlflowUrl"]).run_tags(run_id)
-    manifest = Datasets(S3Store(cloud.client("s3")), cloud.outputs["DataBucket"]).manifest(tags["dataset_id"])
+    manifest = DatasetStore(S3Store(cloud.client("s3")), cloud.outputs["DataBucket"]).manifest(tags["dataset_id"])
     assert manifest.rows == REFERENCE_ROWS

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from dropforge import keys, settings_store
-from dropforge.adapters.s3 import S3Store
+from dropforge import keys
+from dropforge.adapters.s3_store import S3Store
+from dropforge.config import settings_store
 from dropforge_cli import target as target_module
 from dropforge_cli.main import app
 
@@ -26,7 +27,7 @@ def capturing(cloud: Any, production: str) -> Iterator[list[str]]:
     assert b"sample: 0 " in before
     settings_store.apply(store, bucket, before.replace(b"sample: 0 ", b"sample: 1 "))
     served = {"alias": "Production", "model": production}
-    for path, body in (("/label", {**served, "version": "1"}), ("/set_model", served)):
+    for path, body in (("/aliases", {**served, "version": "1"}), ("/set_model", served)):
         answer = cloud.target.call("POST", path, json=body)
         assert answer.status_code == 200, answer.text
     yield [production, "1"]
@@ -45,7 +46,7 @@ def test_what_was_asked_is_judged_and_scored(
     rows = [dict(zip(header, line.split(","), strict=True)) for line in adult_lines[-300:]]
     answer = cloud.target.call("POST", "/predict", json={"records": rows}).json()
     truth = [{"prediction_id": answer["prediction_id"], "row": i, "label": row["income"]} for i, row in enumerate(rows)]
-    sent = cloud.target.call("POST", "/labels", json={"labels": truth})
+    sent = cloud.target.call("POST", "/ground_truth", json={"labels": truth})
     assert sent.status_code == 200, sent.text
     for _ in range(2):
         window = _window(capturing, len(rows))
@@ -61,10 +62,10 @@ def _window(model: list[str], wanted: int) -> dict[str, Any]:
     while True:
         done = CliRunner().invoke(app, ["monitor", "--json"])
         assert done.exit_code == 0, done.output
-        found = [
+        document = [
             w for w in json.loads(done.stdout)["windows"] if [w["model"]["name"], str(w["model"]["version"])] == model
         ]
-        if found and found[0]["rows"] >= wanted:
-            return dict(found[0])
+        if document and document[0]["rows"] >= wanted:
+            return dict(document[0])
         assert time.monotonic() < deadline, done.stdout
         time.sleep(1)

@@ -12,7 +12,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from dropforge.adapters.s3 import S3Store
+from dropforge.adapters.s3_store import S3Store
 
 pytestmark = pytest.mark.integration
 
@@ -24,8 +24,8 @@ def test_a_large_version_arrives_byte_for_byte(cloud: Any, tmp_path: Path) -> No
     store.put(uri, body)
     version = store.get(uri).version
     store.put(uri, b"overwritten")
-    found = store.download(uri, tmp_path / "out", version)
-    assert found.size == len(body)
+    result = store.download(uri, tmp_path / "out", version)
+    assert result.size == len(body)
     assert hashlib.sha256((tmp_path / "out").read_bytes()).digest() == hashlib.sha256(body).digest()
 
 
@@ -49,6 +49,6 @@ def test_an_absent_object_tells_only_who_may_list(cloud: Any, actions: list[str]
         aws_secret_access_key=key["SecretAccessKey"],
         config=Config(s3={"addressing_style": "path"}),
     )
-    with pytest.raises(ClientError) as refused:
+    with pytest.raises(ClientError) as error:
         reader.get_object(Bucket=cloud.outputs["DataBucket"], Key="datasets/absent.json")
-    assert refused.value.response["Error"]["Code"] == code
+    assert error.value.response["Error"]["Code"] == code

@@ -17,13 +17,13 @@ from botocore.config import Config as BotoConfig
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from dropforge.adapters import signing
-from dropforge.api.access import ACCESS
+from dropforge.adapters import sigv4
+from dropforge.api.routes import ACCESS
 from dropforge_local import cloud as local_cloud
 from dropforge_local import deploy
 from dropforge_local.layout import ACCOUNT, REGION, Config
 from dropforge_local.packaging import load_template
-from dropforge_local.rooms import ROOMS
+from dropforge_local.prefixes import PREFIXES
 
 from ..conftest import free_ports
 from ..watcher import ended_with_this_run
@@ -83,12 +83,12 @@ WRITES = {
 }
 # `analyze` keeps the immutable copies of the settings under config/.
 UNDECIDED = {("Analyze", "data", "config")}
-READ_CASES = [(role, b, room, room in READS[role][b]) for role in ROLES for b in ROOMS for room in ROOMS[b]]
+READ_CASES = [(role, b, room, room in READS[role][b]) for role in ROLES for b in PREFIXES for room in PREFIXES[b]]
 WRITE_CASES = [
     (role, b, room, room in WRITES[role][b])
     for role in ROLES
-    for b in ROOMS
-    for room in ROOMS[b]
+    for b in PREFIXES
+    for room in PREFIXES[b]
     if (role, b, room) not in UNDECIDED
 ]
 Client = Callable[[str, str], Any]
@@ -199,8 +199,8 @@ def test_who_writes_what(client: Client, buckets: dict[str, str], config: Config
         arn = client(role, "sts").get_caller_identity()["Arn"].split("/")[1]
         source = deploy.client(config, "iam").get_role(RoleName=arn)["Role"]["Arn"]
         target = f"arn:aws:s3:::{buckets[bucket]}/{room}/x"
-        found = function(PolicySourceArn=source, ActionNames=["s3:PutObject"], ResourceArns=[target])
-        assert (found["EvaluationResults"][0]["EvalDecision"] == "allowed") == allowed
+        result = function(PolicySourceArn=source, ActionNames=["s3:PutObject"], ResourceArns=[target])
+        assert (result["EvaluationResults"][0]["EvalDecision"] == "allowed") == allowed
         return
     key = f"{room}/write-{role}"
     answer = _answer(lambda: client(role, "s3").put_object(Bucket=buckets[bucket], Key=key, Body=b"x"))
@@ -217,8 +217,8 @@ def test_the_gate_reads_what_is_served_and_keeps_its_decision(
     for role in ("Conclude", "Training"):
         s3 = client(role, "s3")
         assert _answer(lambda s3=s3: s3.get_object(Bucket=buckets["data"], Key=pointer)) == "ok"
-        told = _answer(lambda s3=s3: s3.put_object(Bucket=buckets["data"], Key=pointer, Body=b"{}"))
-        assert told == ("ok" if role == "Conclude" else "AccessDenied")
+        output = _answer(lambda s3=s3: s3.put_object(Bucket=buckets["data"], Key=pointer, Body=b"{}"))
+        assert output == ("ok" if role == "Conclude" else "AccessDenied")
     write = client("Conclude", "s3").put_object
     assert _answer(lambda: write(Bucket=buckets["artifacts"], Key=decision, Body=b"{}")) == "ok"
     other = "mlflow/1/run/artifacts/model.onnx"
@@ -345,6 +345,6 @@ def test_the_web_app_calls_what_its_pages_show_and_no_more(
 ) -> None:
     """Under the role of the web app an administrative route is answered exactly when a page of the web app calls it."""
     url = outputs["ApiUrl"] + re.sub(r"\{[^}]*\}", "x", path)
-    headers = signing.sign(method, url, {}, b"", region=REGION, credentials=web_app)
+    headers = sigv4.sign(method, url, {}, b"", region=REGION, credentials=web_app)
     answer = requests.request(method, url, headers=headers, timeout=30)
     assert (answer.status_code != 403) == ((method, path) in routes_of_web_app()), answer.text

@@ -15,14 +15,15 @@ import pandas as pd
 import pytest
 import requests
 
-from dropforge import identity, settings_store
-from dropforge.adapters.s3 import S3Store
-from dropforge.serving.pointer import ActivePointer
+from dropforge import ids
+from dropforge.adapters.s3_store import S3Store
+from dropforge.config import settings_store
+from dropforge.deployment.active_model import ActivePointer
 from dropforge_local import cloud as local_cloud
 from dropforge_local import deploy
 from dropforge_local.layout import Config
-from dropforge_training import export
-from dropforge_training.processing import LabelledPipeline
+from dropforge_training.export import onnx_graph
+from dropforge_training.preprocessing.cleaner import LabelledPipeline
 
 from ..conftest import ROOT, free_ports
 from ..own_model import bundle
@@ -54,7 +55,7 @@ class Running:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """An emulator with the stack, and this model active; neither MLflow nor a worker."""
-    made = bundle(tmp_path_factory.mktemp("own"), "pymodel")
+    created = bundle(tmp_path_factory.mktemp("own"), "pymodel")
     config = Config(ROOT, tmp_path_factory.mktemp("pymodel"), free_ports(1)[0], 1, project="pymodel", workers=0)
     with ended_with_this_run(config.pids):
         try:
@@ -64,9 +65,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             store = S3Store(deploy.client(config, "s3"))
             settings_store.apply(store, config.data_bucket, SETTINGS)
             ActivePointer(store, config.data_bucket).replace(
-                made.put(store, config.artifact_bucket, config.data_bucket), ""
+                created.put(store, config.artifact_bucket, config.data_bucket), ""
             )
-            yield Running(outputs, store, made.model, made.rows)
+            yield Running(outputs, store, created.model, created.rows)
         finally:
             local_cloud.down(config, lambda _what, _seconds: None)
 
@@ -74,10 +75,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def test_the_api_answers_with_the_models_own_code(running: Running) -> None:
     """Through gateway, predict and predict_python: labels, probabilities and identity; a caller's mistakes are 4xx as ever."""
     rows = running.rows.iloc[:50]
-    status, answer = running.ask(export.records(rows), "?coverage=0.9")
+    status, answer = running.ask(onnx_graph.records(rows), "?coverage=0.9")
     assert status == 200, answer
-    found = [[p["probabilities"][c] for c in ("no", "yes")] for p in answer["predictions"]]
-    assert np.array(found) == pytest.approx(running.model.predict_proba(rows), abs=1e-9)
+    matches = [[p["probabilities"][c] for c in ("no", "yes")] for p in answer["predictions"]]
+    assert np.array(matches) == pytest.approx(running.model.predict_proba(rows), abs=1e-9)
     assert [p["label"] for p in answer["predictions"]] == list(running.model.predict(rows))
     assert answer["model"] == {"name": "pymodel-own", "version": "1", "alias": "Production", "run_id": "r1"}
     assert all(p["prediction_set"]["labels"] for p in answer["predictions"])
@@ -86,7 +87,7 @@ def test_the_api_answers_with_the_models_own_code(running: Running) -> None:
     # missing numbers reach code that cannot take them: told, not a fault of the service
     status, answer = running.ask([{"hours": None, "kind": "air"}])
     assert (status, answer["code"]) == (422, "model_failed")
-    status, answer = running.ask(export.records(rows.iloc[:1]), "?explain=true")
+    status, answer = running.ask(onnx_graph.records(rows.iloc[:1]), "?explain=true")
     assert (status, answer["code"]) == (422, "not_explainable")
 
 
@@ -95,11 +96,11 @@ def test_a_batch_file_is_scored_by_it(running: Running) -> None:
     bucket = running.outputs["DataBucket"]
     uri = f"s3://{bucket}/batch/rows.csv"
     running.store.put(uri, running.rows.to_csv(index=False).encode())
-    upload_id = identity.upload_id(bucket, "batch/rows.csv", running.store.get(uri).version)
+    upload_id = ids.upload_id(bucket, "batch/rows.csv", running.store.get(uri).version)
     deadline, record = time.monotonic() + 60, {}
     while time.monotonic() < deadline and record.get("state") not in {"scored", "failed", "rejected"}:
-        kept = running.store.stat(f"s3://{bucket}/uploads/{upload_id}.json")
-        record = json.loads(running.store.get(kept.uri).body) if kept else {}
+        stored = running.store.stat(f"s3://{bucket}/uploads/{upload_id}.json")
+        record = json.loads(running.store.get(stored.uri).body) if stored else {}
         time.sleep(0.1)
     assert record["state"] == "scored", record
     answer = list(csv.DictReader(io.StringIO(running.store.get(record["predictions_uri"]).body.decode(), newline="")))

@@ -50,8 +50,8 @@ def test_the_hook_deploys_the_stack(emulator: Config) -> None:
     assert (first.returncode, first.stdout) == (0, "stack created\n"), first.stderr
     assert _run(emulator.endpoint, "http://127.0.0.1:5599", **emulator.credentials).stdout == "stack unchanged\n"
     assert deploy.stack_status(emulator) == "CREATE_COMPLETE"
-    kept = deploy.client(emulator, "s3").get_object(Bucket=emulator.data_bucket, Key="config/settings.yaml")
-    assert kept["Body"].read() == (ROOT / "settings.yaml").read_bytes()
+    stored = deploy.client(emulator, "s3").get_object(Bucket=emulator.data_bucket, Key="config/settings.yaml")
+    assert stored["Body"].read() == (ROOT / "settings.yaml").read_bytes()
     functions = deploy.client(emulator, "lambda")
     name = deploy.outputs(emulator)["ControlFunction"]
     variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
@@ -60,5 +60,5 @@ def test_the_hook_deploys_the_stack(emulator: Config) -> None:
 
 def test_another_address_is_told() -> None:
     """The hook speaks to an emulator on this machine and to nothing else."""
-    told = _run("https://sts.amazonaws.com")
-    assert (told.returncode, "http://127.0.0.1:4566" in told.stderr) == (1, True)
+    result = _run("https://sts.amazonaws.com")
+    assert (result.returncode, "http://127.0.0.1:4566" in result.stderr) == (1, True)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dropforge.adapters.s3 import S3Store
-from dropforge_cli.logs import events
+from dropforge.adapters.s3_store import S3Store
+from dropforge_cli.commands.logs import events
 
 pytestmark = pytest.mark.integration
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dropforge import observability
-from dropforge.api import http
+from dropforge.api import proxy_event
 from dropforge.observability import METRICS, JsonFormatter
 from dropforge_local.packaging import load_template
 
@@ -70,14 +70,18 @@ def test_a_line_without_metrics_declares_none(kept: tuple[logging.Logger, list[d
 def test_every_request_is_one_line_with_its_metrics(kept: tuple[logging.Logger, list[dict[str, Any]]]) -> None:
     """Latency and counters of a request are in its one line; a refused one is counted; counters that are zero are left out."""
     log, lines = kept
-    answers = [http.Response({}), http.Response({}, metrics={"UnseenCategory": 2}), http.Response({}, status=422)]
+    answers = [
+        proxy_event.Response({}),
+        proxy_event.Response({}, metrics={"UnseenCategory": 2}),
+        proxy_event.Response({}, status=422),
+    ]
     for answer in answers:
-        http.respond({}, log, lambda _request, answer=answer: answer, latency="PredictLatency")
+        proxy_event.respond({}, log, lambda _request, answer=answer: answer, latency="PredictLatency")
     assert len(lines) == 3
     assert all(line["PredictLatency"] > 0 for line in lines)
     assert [line.get("UnseenCategory") for line in lines] == [None, 2, None]
     assert [line.get("Rejected4xx") for line in lines] == [None, None, 1]
-    http.respond({}, log, lambda _request: answers[0])
+    proxy_event.respond({}, log, lambda _request: answers[0])
     assert "PredictLatency" not in lines[-1]
 
 
@@ -172,13 +176,13 @@ def test_the_runbook_has_a_line_for_each_alarm() -> None:
 PROCESS = """
 import logging, threading, warnings
 import optuna
-from dropforge import bootstrap
+from dropforge import app_context as bootstrap
 from dropforge_local.memory import MemoryStore
 from dropforge.environment import Environment
-from dropforge_training.journal import Journal
-from dropforge_training.studies import SharedStudy
+from dropforge_training.search.study_journal import Journal
+from dropforge_training.search.study import SharedStudy
 
-bootstrap.world(Environment(data_bucket="d", artifact_bucket="a"))
+bootstrap.create(Environment(data_bucket="d", artifact_bucket="a"))
 warnings.warn("found unknown category c4n4ry")
 logging.getLogger("sklearn").warning("column has %s", "c4n4ry")
 

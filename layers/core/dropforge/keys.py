@@ -223,7 +223,7 @@ def aliases(bucket: str) -> str:
 
 
 def deployments_folder(bucket: str) -> str:
-    """The ledger of changes of the pointer."""
+    """The deployment history of changes of the pointer."""
     return uri(bucket, f"{_SERVING}history/")
 
 

@@ -1,6 +1,6 @@
 """The metrics a model is tuned, compared and ranked by: one entry for each, with the kind of target and the direction.
 
-How a metric is computed, for the rows as they are and for a bootstrap's draws, stands in dropforge_training.metrics.
+How a metric is computed, for the rows as they are and for a bootstrap's draws, stands in dropforge_training.evaluate.metrics.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ OWN: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # a metric of the proj
 
 
 def is_own(metric: str) -> bool:
-    """Whether the metric is a function of the project's own (dropforge_training.own_metrics)."""
+    """Whether the metric is a function of the project's own (dropforge_training.evaluate.own_metrics)."""
     return OWN.fullmatch(metric) is not None
 
 

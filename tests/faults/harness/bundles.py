@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from dropforge.deployment.active_model import Active
+from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
+from dropforge.inference.bundle_manifest import BundleManifest, Feature, GraphInput
 from dropforge.ports import ObjectStore
-from dropforge.serving.integrity import ModelRecord, ModelRecords
-from dropforge.serving.manifest import BundleManifest, Feature, GraphInput
-from dropforge.serving.pointer import Active
 
 BODY = b'{"records": [{"x": 1.0}]}'
 
@@ -27,14 +27,14 @@ def graph(version: int) -> bytes:
         numpy_helper.from_array(np.zeros((1, 2), dtype=np.float32), "zero"),
         numpy_helper.from_array(np.array([1 - share, share], dtype=np.float32), "answer"),
     ]
-    made = helper.make_graph(
+    created = helper.make_graph(
         nodes,
         "constant",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 1])],
         [helper.make_tensor_value_info("p", TensorProto.FLOAT, [None, 2])],
         constants,
     )
-    return bytes(serialised(made))
+    return bytes(serialised(created))
 
 
 def serialised(made: onnx.GraphProto) -> bytes:

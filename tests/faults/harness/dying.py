@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from dropforge.bootstrap import World
+from dropforge.app_context import AppContext
 from dropforge.environment import Environment
 from dropforge.errors import Unavailable
 from dropforge_local.memory import MemoryTracking, MemoryWorkflow
@@ -68,10 +68,10 @@ def handle(port: int, payload: bytes, how: str) -> None:
     app = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = app
     spec.loader.exec_module(app)
-    world: Any = World(Environment(data_bucket="data", artifact_bucket="artifacts"))
+    world: Any = AppContext(Environment(data_bucket="data", artifact_bucket="artifacts"))
     tracking = MemoryTracking()
     vars(world).update(store=s3_store(port), workflow=MemoryWorkflow(), tracking=lambda _experiment: tracking)
-    app._world = lambda: world
+    app._app_context = lambda: world
     _arm(how)
     app.handler(json.loads(payload), None)
 
@@ -97,13 +97,13 @@ _DEATHS: Final[dict[str, Callable[[], object]]] = {
 
 
 def _arm(how: str) -> None:
-    from dropforge.steps import analyze
+    from dropforge.uploads import analyze_upload
 
-    admit = analyze.admit
+    admit = analyze_upload.admit
 
     def armed(file: Path, **rest: Any) -> Any:
         if b"poison" in file.read_bytes()[:200]:
             _DEATHS[how]()
         return admit(file, **rest)
 
-    analyze.admit = armed
+    analyze_upload.admit = armed

@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from dropforge.adapters.s3 import S3Store
+from dropforge.adapters.s3_store import S3Store
 from dropforge_local.processes import Process, wait_until
 
 REGION = "us-east-1"

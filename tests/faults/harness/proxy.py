@@ -70,15 +70,15 @@ class FaultProxy:
         """The fault of the next request; empty for none."""
         with self._lock:
             number = self._random.random()
-            found = ""
+            result = ""
             if self._only in path:
                 for kind, share in self.faults.items():
                     if number < share:
-                        found = kind
+                        result = kind
                         break
                     number -= share
-            self.done[found or "none"] += 1
-            return found
+            self.done[result or "none"] += 1
+            return result
 
     def ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, list[Any], bytes]:
         """Status, headers and body as the service answered."""

@@ -6,13 +6,14 @@ import logging
 from datetime import timedelta
 from typing import Any
 
-from dropforge import identity, settings_store
-from dropforge.events import uploads_in
+from dropforge import ids
+from dropforge.config import settings_store
 from dropforge.messages import UploadEvent
 from dropforge.ports import ObjectStore
-from dropforge.steps.analyze import Ports, analyze
-from dropforge.steps.recovery import RecoveryPorts, recover
-from dropforge.uploads import UploadBook, UploadRecord
+from dropforge.uploads.analyze_upload import Ports, analyze
+from dropforge.uploads.recovery import RecoveryPorts, recover
+from dropforge.uploads.s3_events import uploads_in
+from dropforge.uploads.upload_repository import UploadRecord, UploadRepository
 from dropforge_local.memory import MemoryStore, MemoryTracking, MemoryWorkflow
 from dropforge_local.memory_function import MemoryEventQueue
 
@@ -30,13 +31,13 @@ def table(number: int, rows: int = 40) -> bytes:
     return b"age,city,label\n" + "".join(lines).encode()
 
 
-class World:
+class AppContext:
     """`store` may be another one than memory's; its bucket `data` must exist and be versioned."""
 
     def __init__(self, store: ObjectStore | None = None) -> None:
         self.store = store or MemoryStore()
         self.workflow, self.tracking = MemoryWorkflow(), MemoryTracking()
-        self.book = UploadBook(self.store, "data")
+        self.book = UploadRepository(self.store, "data")
         self.ports = Ports(
             store=self.store,
             workflow=self.workflow,
@@ -68,7 +69,7 @@ class World:
         return done
 
     def record(self, event: UploadEvent) -> UploadRecord:
-        return self.book.get(identity.upload_id(event.bucket, event.key, event.version))
+        return self.book.get(ids.upload_id(event.bucket, event.key, event.version))
 
     def with_(self, **ports: Any) -> Ports:
         """The ports with some replaced by sick ones."""

@@ -10,10 +10,10 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import ANY, Stubber
 
-from dropforge.adapters.aws import client, translated
-from dropforge.adapters.cloudwatch_logs import CloudWatchHandler
-from dropforge.adapters.s3 import S3Store
-from dropforge.adapters.stepfunctions import StepFunctionsWorkflow
+from dropforge.adapters.aws_client import client, translated
+from dropforge.adapters.cloudwatch_handler import CloudWatchHandler
+from dropforge.adapters.s3_store import S3Store
+from dropforge.adapters.step_functions import StepFunctionsWorkflow
 from dropforge.environment import Environment
 from dropforge.errors import Conflict, Unavailable
 from dropforge.ports import REQUESTS_AT_ONCE
@@ -112,8 +112,8 @@ class _Logs:
 
 def test_readers_at_once_share_their_connections() -> None:
     """With fewer in the pool, each request beyond them opens one of its own."""
-    made = client("s3", Environment(data_bucket="d", artifact_bucket="a", aws_region="us-east-1"))
-    assert made.meta.config.max_pool_connections >= REQUESTS_AT_ONCE
+    created = client("s3", Environment(data_bucket="d", artifact_bucket="a", aws_region="us-east-1"))
+    assert created.meta.config.max_pool_connections >= REQUESTS_AT_ONCE
 
 
 def test_log_lines_arrive_in_the_order_of_time() -> None:

@@ -29,10 +29,10 @@ class _Group:
         at = int(nextToken)
         if at < self._empty:
             return {"events": [], "nextToken": str(at + 1)}
-        found = [t for t in self._times if startTime <= t <= endTime]
+        matches = [t for t in self._times if startTime <= t <= endTime]
         begin = (at - self._empty) * self._page
-        events = [{"timestamp": t, "message": str(t)} for t in found[begin : begin + self._page]]
-        return {"events": events, **({"nextToken": str(at + 1)} if begin + self._page < len(found) else {})}
+        events = [{"timestamp": t, "message": str(t)} for t in matches[begin : begin + self._page]]
+        return {"events": events, **({"nextToken": str(at + 1)} if begin + self._page < len(matches) else {})}
 
 
 def _reader(group: Any) -> CloudWatchLogs:
@@ -48,25 +48,25 @@ def test_the_newest_lines_are_read(lines: int, empty_pages: int) -> None:
     """Of however many lines in an hour, spread evenly, the newest 100 come in order of time, within 24 requests."""
     times = [NOW_MS - n * HOUR // max(lines, 1) for n in range(lines)]
     group = _Group(times, 100, empty_pages=empty_pages)
-    found = _reader(group).read("g", NOW_MS - HOUR, "", 100)
-    assert [line.at for line in found.lines] == sorted(times)[-100:]
-    assert found.complete == (lines <= 100)
+    result = _reader(group).read("g", NOW_MS - HOUR, "", 100)
+    assert [line.at for line in result.lines] == sorted(times)[-100:]
+    assert result.complete == (lines <= 100)
     assert group.calls <= 24
 
 
 def test_lines_of_one_burst_long_ago_are_found() -> None:
     """A group that was busy in the span's first minute alone is read up to there."""
     times = [NOW_MS - HOUR + n for n in range(300)]
-    found = _reader(_Group(times, 100)).read("g", NOW_MS - HOUR, "", 1000)
-    assert [line.at for line in found.lines] == times
-    assert found.complete
+    result = _reader(_Group(times, 100)).read("g", NOW_MS - HOUR, "", 1000)
+    assert [line.at for line in result.lines] == times
+    assert result.complete
 
 
 def test_more_than_can_be_read_is_said_to_be_incomplete() -> None:
     """With more lines in a second than all the requests bring, the reading ends, and says that something is left out."""
     group = _Group([NOW_MS - n % 1000 for n in range(5000)], 1)
-    found = _reader(group).read("g", NOW_MS - HOUR, "", 10_000)
-    assert not found.complete
+    result = _reader(group).read("g", NOW_MS - HOUR, "", 10_000)
+    assert not result.complete
     assert group.calls <= 24
 
 

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from dropforge.bootstrap import World
+from dropforge.app_context import AppContext
 from dropforge.environment import Environment
 from dropforge.errors import NotFound, SettingsError
 
@@ -29,8 +29,8 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield boto3.client("secretsmanager", "us-east-1")
 
 
-def _world(arn: str) -> World:
-    return World(Environment(mlflow_tracking_uri="https://mlflow", mlflow_secret_arn=arn, aws_region="us-east-1"))
+def _app_context(arn: str) -> AppContext:
+    return AppContext(Environment(mlflow_tracking_uri="https://mlflow", mlflow_secret_arn=arn, aws_region="us-east-1"))
 
 
 def _stored(secrets: Any, value: Any) -> str:
@@ -40,7 +40,7 @@ def _stored(secrets: Any, value: Any) -> str:
 @pytest.mark.parametrize("given", [{"username": "u", "password": "p"}, {"token": "t"}])
 def test_the_mlflow_client_gets_its_credentials(secrets: Any, given: dict[str, str]) -> None:
     """Asking for the server's address puts exactly the secret's values where the MLflow client reads them."""
-    assert _world(_stored(secrets, given)).mlflow_uri == "https://mlflow"
+    assert _app_context(_stored(secrets, given)).mlflow_uri == "https://mlflow"
     assert {k: os.environ[k] for k in NAMES if k in os.environ} == {
         f"MLFLOW_TRACKING_{k.upper()}": v for k, v in given.items()
     }
@@ -48,14 +48,14 @@ def test_the_mlflow_client_gets_its_credentials(secrets: Any, given: dict[str, s
 
 def test_without_a_secret_nothing_is_read() -> None:
     """A server that asks for nothing needs no Secrets Manager."""
-    assert _world("").mlflow_uri == "https://mlflow"
+    assert _app_context("").mlflow_uri == "https://mlflow"
 
 
 @pytest.mark.parametrize("wrong", [{"user": "u"}, ["a"], "text", {"token": 1}, {"token": "t", "username": "u"}])
 def test_a_secret_of_another_form_is_told_without_its_value(secrets: Any, wrong: Any) -> None:
     """The error names the form that is wanted, not what was in the secret."""
     with pytest.raises(SettingsError) as caught:
-        _ = _world(_stored(secrets, wrong)).mlflow_uri
+        _ = _app_context(_stored(secrets, wrong)).mlflow_uri
     assert '"token"' in caught.value.fix
 
 
@@ -63,4 +63,4 @@ def test_a_secret_that_is_gone_is_told(secrets: Any) -> None:
     """A wrong ARN is an error with the ARN in it."""
     assert secrets
     with pytest.raises(NotFound):
-        _ = _world("arn:aws:secretsmanager:us-east-1:123456789012:secret:none").mlflow_uri
+        _ = _app_context("arn:aws:secretsmanager:us-east-1:123456789012:secret:none").mlflow_uri

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dropforge.analysis import run
-from dropforge.analysis.facts import Provenance, Report
-from dropforge.data.admission import Admission, admit
-from dropforge.settings import Settings, load
+from dropforge.analysis.report import build_report
+from dropforge.analysis.report_model import Provenance, Report
+from dropforge.config.settings import Settings, load
+from dropforge.ingest.ingest_file import Admission, admit
 
 Row = dict[str, object]
 
@@ -82,13 +82,18 @@ def compared(tmp_path: Path, references: References) -> Callable[..., Report]:
         if reference is not None:
             key = (_csv(reference), parsed.data.model_dump_json())
             if key not in references:
-                made, folder = admitted(reference, None, parsed)
-                references[key] = (made, run.profile_of(made, folder, None))
+                created, folder = admitted(reference, None, parsed)
+                references[key] = (created, build_report.profile_of(created, folder, None))
             before, profile = references[key]  # type: ignore[assignment] # a pair of both
         fresh, folder = admitted(new, before, parsed)
-        now = run.profile_of(fresh, folder, profile)  # type: ignore[arg-type] # as above
-        return run.report(
-            profile, now, run.intake_of(fresh, "incoming/new.csv"), parsed, Provenance(upload_id="u"), importance
+        now = build_report.profile_of(fresh, folder, profile)  # type: ignore[arg-type] # as above
+        return build_report.report(
+            profile,
+            now,
+            build_report.intake_of(fresh, "incoming/new.csv"),
+            parsed,
+            Provenance(upload_id="u"),
+            importance,
         )  # type: ignore[arg-type] # as above
 
     return report

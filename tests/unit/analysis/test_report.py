@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from dropforge.analysis import render
-from dropforge.analysis.facts import Report
+from dropforge.analysis.report import html_report
+from dropforge.analysis.report_model import Report
 from dropforge.errors import RejectedUpload
 
 from ...conftest import repeats
@@ -49,13 +49,13 @@ def test_chance_is_not_drift(compared: Compare, table: Any, rows: int) -> None:
 @pytest.mark.repeated
 def test_a_shift_of_half_a_deviation_is_found(compared: Compare, table: Any) -> None:
     """In at least nineteen of twenty uploads of 500 rows, and in that column only."""
-    reference, found, uploads = table(3000, 1), 0, repeats(5, 20)
+    reference, result, uploads = table(3000, 1), 0, repeats(5, 20)
     for i in range(uploads):
         rows = [{**r, "age": r["age"] + 6} for r in table(500, 200 + i)]
         report = compared(reference, rows)
-        found += _outcome(report, "age") == "drift"
+        result += _outcome(report, "age") == "drift"
         assert _outcome(report, "city") != "drift"
-    assert found >= uploads - uploads // 20
+    assert result >= uploads - uploads // 20
 
 
 def test_fifty_rows_cannot_show_a_moderate_change(compared: Compare, table: Any) -> None:
@@ -143,7 +143,7 @@ class _Parser(html.parser.HTMLParser):
 
 def test_the_page_is_one_file_with_one_script_of_its_own(compared: Compare, table: Any) -> None:
     """No address elsewhere, small; every column has its picture; the content policy allows that script and no other."""
-    page = render.html(compared(table(3000, 1), table(500, 2)))
+    page = html_report.html(compared(table(3000, 1), table(500, 2)))
     parser = _Parser()
     parser.feed(page)
     assert parser.tags.count("script") == 1
@@ -162,11 +162,11 @@ def test_hostile_values_are_text(compared: Compare, table: Any) -> None:
         for r in table(200, 1)
     ]
     rows[0]["city"] = "fine"
-    page = render.html(compared(None, rows))
+    page = html_report.html(compared(None, rows))
     assert "<script>alert" not in page
     assert "<b>job" not in page
     assert "&lt;script&gt;" in page
-    rejected = render.rejection("<script>x</script>", RejectedUpload("<img src=x>", fix="none"))
+    rejected = html_report.rejection("<script>x</script>", RejectedUpload("<img src=x>", fix="none"))
     assert "<script>" not in rejected
     assert "<img" not in rejected
 

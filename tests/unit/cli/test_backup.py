@@ -16,7 +16,7 @@ from moto import mock_aws
 
 from dropforge.errors import Conflict, InvalidRequest, PermanentError, Unavailable
 from dropforge_cli.archive import Archive
-from dropforge_cli.backup import made, put_back
+from dropforge_cli.commands.backup import made, put_back
 from dropforge_cli.target import Target
 
 DATA, ARTIFACTS = "p-data-1-r", "p-artifacts-1-r"
@@ -108,11 +108,11 @@ def home(tmp_path: Path) -> Path:
 
 def _objects(bucket: str) -> dict[str, list[bytes]]:
     s3 = boto3.client("s3", "us-east-1")
-    found: dict[str, list[bytes]] = {}
+    matches: dict[str, list[bytes]] = {}
     for v in s3.list_object_versions(Bucket=bucket).get("Versions", []):
         body = s3.get_object(Bucket=bucket, Key=v["Key"], VersionId=v["VersionId"])["Body"].read()
-        found.setdefault(v["Key"], []).append(body)
-    return found
+        matches.setdefault(v["Key"], []).append(body)
+    return matches
 
 
 def _nothing() -> None:
@@ -129,9 +129,9 @@ def test_what_is_restored_is_what_was_there(full: _Local, system: Any, home: Pat
         database.commit()
     (home / "history.key").write_text("another")
     target, stopped = system(), list[int]()
-    told = put_back(target, archive, home, lambda: stopped.append(1))
+    output = put_back(target, archive, home, lambda: stopped.append(1))
     assert stopped == [1]
-    assert told["objects"] == manifest.objects - 1  # how far recovery had searched is the new system's own affair
+    assert output["objects"] == manifest.objects - 1  # how far recovery had searched is the new system's own affair
     data = _objects(DATA)
     assert not [k for k in data if k.startswith(("incoming/", "batch/", "decisions/"))]
     raw = [body for key, (body,) in data.items() if key.startswith("restored/incoming/a b.csv@")]
@@ -163,9 +163,9 @@ def test_an_interrupted_backup_is_none_and_goes_on(full: _Local, system: Any, tm
         archive.copy(_Failing("get_object", 4), {"data": DATA, "artifacts": ARTIFACTS}, lambda *_: None)
     with (tmp_path / "b" / "objects.jsonl").open("a") as index:
         index.write('{"role": "data", "key": "cut o')
-    with pytest.raises(InvalidRequest, match="no finished backup") as refused:
+    with pytest.raises(InvalidRequest, match="no finished backup") as error:
         put_back(full, archive, None, _nothing)
-    assert f"dropforge backup {tmp_path / 'b'}" in refused.value.fix
+    assert f"dropforge backup {tmp_path / 'b'}" in error.value.fix
     before = sum(1 for _ in archive.copied())
     manifest = made(full, archive, None)
     assert sum(1 for _ in archive.copied()) == manifest.objects == len(RECORDS) + 4

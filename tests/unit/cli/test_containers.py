@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dropforge.environment import Environment
-from dropforge_cli import serve
-from dropforge_cli.containers import for_api, for_sam, for_shell, for_worker
+from dropforge_cli.commands import serve
+from dropforge_cli.commands.containers import for_api, for_sam, for_shell, for_worker
 from dropforge_cli.target import Target
 
 LOCAL = {

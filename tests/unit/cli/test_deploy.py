@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from dropforge import settings
+from dropforge.config import settings
 from dropforge.errors import SettingsError
-from dropforge_cli import deploy, idle_cost
+from dropforge_cli import idle_cost
+from dropforge_cli.commands import deploy
 
 ROOT = Path(__file__).parents[3]
 OUTPUTS = {
@@ -161,9 +162,9 @@ def test_what_cannot_be_deployed_is_told_before_anything_is_made(
     root: Path, region: str, project: str, code: str
 ) -> None:
     """A region that lacks a resource type, a name that no bucket may have."""
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(SettingsError) as error:
         deploy.planned(root, "aws", region, project, {}, ask=False)
-    assert refused.value.code == code
+    assert error.value.code == code
 
 
 def test_the_schedules_of_the_template_are_counted() -> None:

@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from dropforge_cli import destroy
-from dropforge_cli.destroy import empty, remains, versions
+from dropforge_cli.commands import destroy
+from dropforge_cli.commands.destroy import empty, remains, versions
 
 
 class _NoStacks:
@@ -140,13 +140,13 @@ def test_trainings_end_before_their_stack_does(client: Any) -> None:
     """Running executions are stopped, and revisions of the task that a deploy left registered are taken away; others' stay."""
     role = "arn:aws:iam::123456789012:role/x"
     definition = '{"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 60, "End": true}}}'
-    made = client("stepfunctions").create_state_machine(name="p-training", definition=definition, roleArn=role)
-    started = client("stepfunctions").start_execution(stateMachineArn=made["stateMachineArn"], input="{}")
+    created = client("stepfunctions").create_state_machine(name="p-training", definition=definition, roleArn=role)
+    started = client("stepfunctions").start_execution(stateMachineArn=created["stateMachineArn"], input="{}")
     for family in ("p-training", "p-training", "p-training-other"):
         client("ecs").register_task_definition(
             family=family, containerDefinitions=[{"name": "c", "image": "i", "memory": 64}]
         )
-    destroy.stop_trainings(client, made["stateMachineArn"], "p")
+    destroy.stop_trainings(client, created["stateMachineArn"], "p")
     execution = client("stepfunctions").describe_execution(executionArn=started["executionArn"])
     assert execution["status"] == "ABORTED"
     left = client("ecs").list_task_definitions()["taskDefinitionArns"]

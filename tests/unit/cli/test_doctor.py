@@ -52,10 +52,10 @@ def test_dead_letters_are_found(target: Target) -> None:
     assert set(_levels(list(checks.queues(target))).values()) == {"ok"}
     sqs.send_message(QueueUrl=target.outputs["TrainingQueueUrl"], MessageBody="{}")
     sqs.send_message(QueueUrl=target.outputs["TrainingDeadLetterQueueUrl"], MessageBody="{}")
-    found = list(checks.queues(target))
+    matches = list(checks.queues(target))
     queues = {"uploads queue": "ok", "batch queue": "ok", "training queue": "ok"}
-    assert _levels(found) == {**queues, "dead jobs": "bad", "failed events": "ok"}
-    assert target.outputs["TrainingDeadLetterQueueUrl"] in next(f for f in found if f.check == "dead jobs").fix
+    assert _levels(matches) == {**queues, "dead jobs": "bad", "failed events": "ok"}
+    assert target.outputs["TrainingDeadLetterQueueUrl"] in next(f for f in matches if f.check == "dead jobs").fix
 
 
 def test_an_alarm_that_is_on_is_found(target: Target) -> None:
@@ -69,8 +69,8 @@ def test_an_alarm_that_is_on_is_found(target: Target) -> None:
     assert [f.level for f in checks.alarms(target)] == ["ok"]
     for name in ("p-JobsDeadAlarm-1", "other-Alarm"):
         watch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="test")
-    (found,) = checks.alarms(target)
-    assert (found.level, found.found, found.fix) == ("bad", "JobsDeadAlarm-1", "read the queue")
+    (result,) = checks.alarms(target)
+    assert (result.level, result.found, result.fix) == ("bad", "JobsDeadAlarm-1", "read the queue")
 
 
 def test_a_taken_port_is_found() -> None:
@@ -79,9 +79,9 @@ def test_a_taken_port_is_found() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        (found,) = checks.ports({"--port": port})
-    assert found.level == "bad"
-    assert f"--port {port + 1}" in found.fix
+        (result,) = checks.ports({"--port": port})
+    assert result.level == "bad"
+    assert f"--port {port + 1}" in result.fix
 
 
 def test_mistakes_in_the_settings_are_found(tmp_path: Path) -> None:
@@ -91,16 +91,16 @@ def test_mistakes_in_the_settings_are_found(tmp_path: Path) -> None:
     assert _levels(list(checks.settings_file(tmp_path, text))) == {"settings": "ok"}
     assert _levels(list(checks.settings_file(tmp_path, b"other"))) == {"settings": "warn"}
     (tmp_path / "settings.yaml").write_bytes(text.replace(b"history: append", b"history: keep"))
-    (found,) = checks.settings_file(tmp_path, text)
-    assert found.level == "bad"
-    assert "data.history" in found.found
+    (result,) = checks.settings_file(tmp_path, text)
+    assert result.level == "bad"
+    assert "data.history" in result.found
 
 
 def test_a_part_that_is_down_is_found() -> None:
     """A stopped worker is bad and says how it is started."""
-    found = list(checks.local_parts({"emulator": "running", "mlflow": "running", "worker": "stopped"}))
-    assert _levels(found) == {"emulator": "ok", "mlflow": "ok", "worker": "bad"}
-    assert "dropforge up" in found[2].fix
+    matches = list(checks.local_parts({"emulator": "running", "mlflow": "running", "worker": "stopped"}))
+    assert _levels(matches) == {"emulator": "ok", "mlflow": "ok", "worker": "bad"}
+    assert "dropforge up" in matches[2].fix
 
 
 def test_a_full_disk_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +121,6 @@ def test_a_check_that_breaks_is_a_finding(error: Exception) -> None:
         yield checks.Finding("first", "ok", "fine")
         raise error
 
-    found = checks.asked("second", check())
-    assert _levels(found) == {"first": "ok", "second": "bad"}
-    assert found[1].fix
+    result = checks.asked("second", check())
+    assert _levels(result) == {"first": "ok", "second": "bad"}
+    assert result[1].fix

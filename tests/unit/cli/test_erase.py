@@ -14,7 +14,7 @@ import pytest
 from moto import mock_aws
 from typer.testing import CliRunner
 
-from dropforge.serving.pointer import Active
+from dropforge.deployment.active_model import Active
 from dropforge_cli.main import app
 from dropforge_cli.target import Target
 
@@ -51,18 +51,18 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setenv(name, "testing")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     with mock_aws():
-        made = boto3.client("s3", "us-east-1")
+        created = boto3.client("s3", "us-east-1")
         for bucket in ("data", "artifacts"):
-            made.create_bucket(Bucket=bucket)
-            made.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+            created.create_bucket(Bucket=bucket)
+            created.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         rows = io.BytesIO()
         pq.write_table(pa.table({"customer_id": [VALUE, "other"]}), rows)
-        made.put_object(Bucket="data", Key="datasets/00aa/data.parquet", Body=rows.getvalue())
-        made.put_object(Bucket="artifacts", Key="reports/1/report.html", Body=f"<td>{VALUE}</td>".encode())
-        made.put_object(
+        created.put_object(Bucket="data", Key="datasets/00aa/data.parquet", Body=rows.getvalue())
+        created.put_object(Bucket="artifacts", Key="reports/1/report.html", Body=f"<td>{VALUE}</td>".encode())
+        created.put_object(
             Bucket="artifacts", Key=BUNDLE, Body=b"\x00\x19" + VALUE.encode() + b"J\x04"
         )  # as protobuf ends it
-        yield made
+        yield created
 
 
 @pytest.fixture
@@ -74,10 +74,10 @@ def analyze() -> Analyze:
 def run(s3: Any, analyze: Analyze, monkeypatch: pytest.MonkeyPatch) -> Run:
     """The command on a stack on AWS; exit code and output."""
     target = Target(OUTPUTS)
-    found = Target.client
+    result = Target.client
 
     def client(self: Target, service: str, *, patience: int = 0) -> Any:
-        return analyze if service == "lambda" else found(self, service, patience=patience)
+        return analyze if service == "lambda" else result(self, service, patience=patience)
 
     monkeypatch.setattr(Target, "client", client)
     monkeypatch.setattr(Target, "find", lambda: target)
@@ -91,12 +91,12 @@ def run(s3: Any, analyze: Analyze, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def _bodies(s3: Any) -> dict[str, list[bytes]]:
     """Key → bodies of all its versions."""
-    found: dict[str, list[bytes]] = {}
+    matches: dict[str, list[bytes]] = {}
     for bucket in ("data", "artifacts"):
         for v in s3.list_object_versions(Bucket=bucket).get("Versions", ()):
             body = s3.get_object(Bucket=bucket, Key=v["Key"], VersionId=v["VersionId"])["Body"].read()
-            found.setdefault(v["Key"], []).append(body)
-    return found
+            matches.setdefault(v["Key"], []).append(body)
+    return matches
 
 
 def _receipts(s3: Any) -> list[dict[str, Any]]:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dropforge import settings
+from dropforge.config import settings
 from dropforge.errors import Conflict, PermanentError
-from dropforge_cli import cloud, settings_writer
-from dropforge_cli.init import project_name
+from dropforge_cli import settings_writer
+from dropforge_cli.commands import cloud
+from dropforge_cli.commands.init import project_name
 from dropforge_cli.main import app
 from dropforge_cli.target import project_root
 
@@ -37,13 +38,13 @@ def _run(*arguments: str) -> str:
 
 def test_init_writes_settings_that_hold(table: Path) -> None:
     """Commented, valid, with every name as the file has it; the file is accepted under them."""
-    told = json.loads(_run("init", table.name, "--json"))
-    made = table.parent / "my-table-1" / "settings.yaml"
-    parsed = settings.load(made.read_bytes())
+    result = json.loads(_run("init", table.name, "--json"))
+    created = table.parent / "my-table-1" / "settings.yaml"
+    parsed = settings.load(created.read_bytes())
     assert (parsed.project, parsed.data.target, parsed.data.positive_class) == ("my-table-1", "yes", "1")
-    assert told["trial"] == {"accepted": True, "rows_used": 90, "rows_quarantined": 0, "notes": []}
-    assert "# to be predicted" in made.read_text()
-    assert (made.parent / ".gitignore").read_text() == ".dropforge/\n"
+    assert result["trial"] == {"accepted": True, "rows_used": 90, "rows_quarantined": 0, "notes": []}
+    assert "# to be predicted" in created.read_text()
+    assert (created.parent / ".gitignore").read_text() == ".dropforge/\n"
 
 
 def test_init_overwrites_nothing_unasked(table: Path) -> None:

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
 from dropforge_cli import checks
-from dropforge_cli import logs as logs_command
+from dropforge_cli.commands import logs as logs_command
 from dropforge_cli.main import app
 from dropforge_cli.target import Target
 
@@ -77,6 +77,6 @@ def test_following_reads_what_is_new(client: _Logs, monkeypatch: pytest.MonkeyPa
 def test_doctor_tells_a_log_that_it_cannot_read(client: _Logs) -> None:
     """A denied log is a finding of its own, not "no error in the last hour"."""
     client.code = "AccessDeniedException"
-    found = list(checks.errors(Target.find()))
-    assert {f.level for f in found} == {"bad"}
-    assert all("FilterLogEvents" in f.fix for f in found)
+    matches = list(checks.errors(Target.find()))
+    assert {f.level for f in matches} == {"bad"}
+    assert all("FilterLogEvents" in f.fix for f in matches)

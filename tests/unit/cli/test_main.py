@@ -36,8 +36,8 @@ def test_an_error_is_told_in_words_with_its_fix(tmp_path: Path) -> None:
 
 def test_an_error_is_json_when_asked(tmp_path: Path) -> None:
     """One document on stdout with code, message and fix."""
-    told = json.loads(_run(tmp_path, "status", "--json").stdout)
-    assert (told["code"], set(told)) == ("no_project", {"code", "message", "fix"})
+    result = json.loads(_run(tmp_path, "status", "--json").stdout)
+    assert (result["code"], set(result)) == ("no_project", {"code", "message", "fix"})
 
 
 @pytest.mark.parametrize("colour", [{}, {"FORCE_COLOR": "1"}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dropforge_cli import models
+from dropforge_cli.commands import models
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from dropforge_cli import models
     ],
 )
 def test_a_version_is_named_as_it_is_shown(given: tuple[str, str], asked: tuple[str, str]) -> None:
-    """`model/3`, as every table and the ledger write it, is a model and its version."""
+    """`model/3`, as every table and the deployment history write it, is a model and its version."""
     bodies: list[dict[str, Any]] = []
 
     def api(*_: Any, json: dict[str, Any], **__: Any) -> Any:
@@ -28,7 +28,7 @@ def test_a_version_is_named_as_it_is_shown(given: tuple[str, str], asked: tuple[
         return SimpleNamespace(json=dict)
 
     model, version = given
-    models.set_label(SimpleNamespace(api=api), model, "Staging", version)  # type: ignore[arg-type]
+    models.set_alias(SimpleNamespace(api=api), model, "Staging", version)  # type: ignore[arg-type]
     assert bodies == [{"alias": "Staging", "model": asked[0], "version": asked[1]}]
 
 
@@ -46,7 +46,7 @@ def test_few_held_out_rows_are_told_beside_the_score(
     monkeypatch.setattr(models.Target, "find", lambda: target)
     monkeypatch.setenv("COLUMNS", "200")
     models.models(SimpleNamespace(invoked_subcommand=None))  # type: ignore[arg-type]
-    told = capsys.readouterr()
-    assert "1.0000 (0.7100 to 1.0000)" in told.out
-    assert "0.8300 (0.7400 to 0.9100)" in told.out
-    assert "demo-forest/1: only 3 held-out rows" in told.err
+    output = capsys.readouterr()
+    assert "1.0000 (0.7100 to 1.0000)" in output.out
+    assert "0.8300 (0.7400 to 0.9100)" in output.out
+    assert "demo-forest/1: only 3 held-out rows" in output.err

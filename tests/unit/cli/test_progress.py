@@ -73,25 +73,25 @@ def test_a_follower_tells_each_step_once(capsys: pytest.CaptureFixture[str]) -> 
     follower.tell(1.0, [_told(), SEARCHING])
     follower.tell(2.0, [_told(), SEARCHING])
     follower.tell(3.0, [{**SEARCHING, "trials": 4}])
-    told = capsys.readouterr().err
-    assert (told.count("trial 3 of 8"), told.count("trial 4 of 8"), told.count("waits")) == (1, 1, 0)
+    output = capsys.readouterr().err
+    assert (output.count("trial 3 of 8"), output.count("trial 4 of 8"), output.count("waits")) == (1, 1, 0)
 
 
 def test_status_tells_how_far_each_training_is(asked: None) -> None:
     """Every model of every upload in training, in words; an upload that has just ended is none."""
-    told = CliRunner().invoke(app, ["status"])
-    assert told.exit_code == 0, told.output
-    assert "trainings  1\n\nnew  new.csv\n" in told.stdout
-    assert "  xgboost: trial 3 of 8, best roc_auc 0.9201, 12 of 60 s, about 20 s left\n" in told.stdout
-    assert "  random_forest: waits for a worker; up to 8 trials in 60 s\n" in told.stdout
-    assert "old" not in told.stdout
+    result = CliRunner().invoke(app, ["status"])
+    assert result.exit_code == 0, result.output
+    assert "trainings  1\n\nnew  new.csv\n" in result.stdout
+    assert "  xgboost: trial 3 of 8, best roc_auc 0.9201, 12 of 60 s, about 20 s left\n" in result.stdout
+    assert "  random_forest: waits for a worker; up to 8 trials in 60 s\n" in result.stdout
+    assert "old" not in result.stdout
 
 
 def test_status_tells_programs_the_same(asked: None) -> None:
     """`--json` has each model's progress as the API tells it, and the seconds left, null while it does not search."""
-    told = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
-    assert (told["stack"], [t["upload_id"] for t in told["trainings"]]) == ("CREATE_COMPLETE", ["new"])
-    searching, waiting = told["trainings"][0]["models"]
+    result = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
+    assert (result["stack"], [t["upload_id"] for t in result["trainings"]]) == ("CREATE_COMPLETE", ["new"])
+    searching, waiting = result["trainings"][0]["models"]
     assert {k: searching[k] for k in SEARCHING} == SEARCHING
     assert (searching["seconds_left"], waiting["seconds_left"]) == (20.0, None)
 
@@ -103,6 +103,6 @@ def test_status_without_an_answer_tells_the_parts_all_the_same(asked: None, monk
         raise Unavailable("the API does not answer", code="api_unreachable", fix="")
 
     monkeypatch.setattr(Target, "api", silent)
-    told = CliRunner().invoke(app, ["status"])
-    assert (told.exit_code, told.stdout.splitlines()[-1]) == (0, "trainings  unknown")
+    result = CliRunner().invoke(app, ["status"])
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "trainings  unknown")
     assert json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)["trainings"] is None

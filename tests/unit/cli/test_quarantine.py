@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dropforge.data import rejects
-from dropforge_cli import quarantine
+from dropforge.ingest import rejected_rows
+from dropforge_cli.commands import quarantine
 
 from ...conftest import repeats
 
@@ -22,7 +22,7 @@ _CELLS = st.text(alphabet="=+-@'.0123456789e, \"ab;", max_size=6).map(str.strip)
 @given(st.lists(_CELLS, min_size=2, max_size=3).filter(any))
 def test_a_row_comes_back_as_it_was(row: list[str]) -> None:
     """The apostrophes that keep a spreadsheet from running a cell are gone when the row is sent in again."""
-    shown = [rejects.harmless(cell) for cell in row]
+    shown = [rejected_rows.harmless(cell) for cell in row]
     text = io.StringIO()
     csv.writer(text, delimiter=";", lineterminator="\n").writerow(shown)
     sent = quarantine._without_apostrophes(text.getvalue().encode(), ";").decode()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dropforge.uploads import UploadRecord
-from dropforge_cli import uploads
+from dropforge.uploads.upload_repository import UploadRecord
+from dropforge_cli.commands import uploads
 
 
 def test_a_model_that_failed_beside_others_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -15,6 +15,6 @@ def test_a_model_that_failed_beside_others_is_told(capsys: pytest.CaptureFixture
         upload_id="0" * 20, bucket="b", key="incoming/a.csv", version="1", state="concluded", models=models
     )
     uploads.finish({**record.model_dump(mode="json"), "run_url": ""}, json=False)
-    told = capsys.readouterr().err
-    assert "own was not trained: JobFailed: no ONNX converter for MyStep" in told
-    assert "good" not in told
+    output = capsys.readouterr().err
+    assert "own was not trained: JobFailed: no ONNX converter for MyStep" in output
+    assert "good" not in output

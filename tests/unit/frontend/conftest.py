@@ -25,8 +25,10 @@ class Server:
             def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
                 outer.asked.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body))
-                status, told = outer.answers.get((self.command, self.path.partition("?")[0]), (404, {"message": "no"}))
-                raw = told if isinstance(told, bytes) else json.dumps(told).encode()
+                status, output = outer.answers.get(
+                    (self.command, self.path.partition("?")[0]), (404, {"message": "no"})
+                )
+                raw = output if isinstance(output, bytes) else json.dumps(output).encode()
                 self.send_response(status)
                 self.send_header("content-length", str(len(raw)))
                 self.end_headers()
@@ -43,12 +45,12 @@ class Server:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    made = Server()
-    thread = threading.Thread(target=made.http.serve_forever, daemon=True)
+    created = Server()
+    thread = threading.Thread(target=created.http.serve_forever, daemon=True)
     thread.start()
-    yield made
-    made.http.shutdown()
-    made.http.server_close()
+    yield created
+    created.http.shutdown()
+    created.http.server_close()
     thread.join()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dropforge.api.access import ACCESS
+from dropforge.api.routes import ACCESS
 from dropforge_ui.access import signed
 from dropforge_ui.client import Api, ApiError
 from dropforge_ui.config import ConfigError, Options, read
@@ -43,8 +43,8 @@ def test_reasons_are_left_out_where_the_model_has_none(api: Api, server: Server)
 def test_a_trial_names_a_share_only_when_there_is_one(api: Api, server: Server) -> None:
     """The API refuses a share of 0: a shadow alone is asked for without it."""
     server.answers["POST", "/set_model"] = (200, {})
-    api.try_beside("Staging", "xgboost", 0.25, shadow=False, why="trial")
-    api.try_beside("Staging", "xgboost", 0, shadow=True)
+    api.start_rollout("Staging", "xgboost", 0.25, shadow=False, why="trial")
+    api.start_rollout("Staging", "xgboost", 0, shadow=True)
     first, second = (json.loads(body) for _, _, _, body in server.asked)
     assert first == {"alias": "Staging", "model": "xgboost", "canary": 0.25, "shadow": False, "why": "trial"}
     assert second == {"alias": "Staging", "model": "xgboost", "shadow": True, "why": ""}

@@ -37,7 +37,7 @@ def test_only_what_can_be_done_is_offered(
 ) -> None:
     """A button stands there exactly when the API would carry it out."""
     server.answers["GET", "/datasets"] = (200, {"datasets": [dataset] if dataset else []})
-    from dropforge_ui.tabs import decisions
+    from dropforge_ui.pages.data import decisions
 
     updates = decisions.for_record(api, {"state": state, "upload_id": UPLOAD, "dataset_id": DATASET})
     panel, *buttons = (u["visible"] for u in updates)
@@ -52,23 +52,23 @@ def test_a_click_is_a_decision_with_its_reason(api: Api, server: Server, action:
     path = f"/uploads/{UPLOAD}" if action in {"approve", "reject"} else f"/datasets/{DATASET}"
     server.answers["POST", path] = (200, {"action": action})
     server.answers["GET", f"/uploads/{UPLOAD}"] = (200, {"upload_id": UPLOAD, "dataset_id": DATASET})
-    from dropforge_ui.tabs import data, decisions
+    from dropforge_ui.pages.data import controls, decisions
 
-    told, why = decisions._decide(api, action)(data.Chosen(upload_id=UPLOAD), "looked at it")
-    method, asked, headers, body = server.asked[-1]
-    assert (method, asked, json.loads(body)) == ("POST", path, {"action": action, "why": "looked at it"})
+    output, why = decisions._decide(api, action)(controls.Chosen(upload_id=UPLOAD), "looked at it")
+    method, requested, headers, body = server.asked[-1]
+    assert (method, requested, json.loads(body)) == ("POST", path, {"action": action, "why": "looked at it"})
     assert headers["authorization"].startswith("AWS4-HMAC-SHA256")
-    assert (told["visible"], why) == (True, "")
+    assert (output["visible"], why) == (True, "")
 
 
 def test_a_refused_decision_is_told_and_its_reason_kept(api: Api, server: Server) -> None:
     """Message and fix of the API stand on the page; what was typed stays."""
-    refused = {"code": "decided_before", "message": "was decided before", "fix": "revoke it"}
-    server.answers["POST", f"/uploads/{UPLOAD}"] = (409, refused)
+    error = {"code": "decided_before", "message": "was decided before", "fix": "revoke it"}
+    server.answers["POST", f"/uploads/{UPLOAD}"] = (409, error)
     import gradio as gr
 
-    from dropforge_ui.tabs import data, decisions
+    from dropforge_ui.pages.data import controls, decisions
 
-    told, why = decisions._decide(api, "approve")(data.Chosen(upload_id=UPLOAD), "x")
-    assert "was decided before" in str(told["value"])
+    output, why = decisions._decide(api, "approve")(controls.Chosen(upload_id=UPLOAD), "x")
+    assert "was decided before" in str(output["value"])
     assert why == gr.skip()

@@ -62,8 +62,8 @@ def test_the_page_says_what_to_do_and_does_it(server: Server, address: str) -> N
     """Without a model it says how to get one; with one there is a form from the schema, a refusal with its fix, an answer."""
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 390, "height": 800})
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
+        requests_seen: list[str] = []
+        page.on("request", lambda request: requests_seen.append(request.url))
         page.goto(address)
         expect(page.locator("#notice")).to_contain_text("No model is active")
         expect(page.locator("#predict")).to_have_count(0)
@@ -97,16 +97,20 @@ def test_the_page_says_what_to_do_and_does_it(server: Server, address: str) -> N
         assert sent[0] == {"records": [{"age": 200, "work": "State", "member": "true", "note": "hello"}]}
         assert sent[-1] == {"records": [{"age": None, "work": "State", "member": "true", "note": "hello"}]}
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        assert {url.partition("//")[2].partition(":")[0] for url in asked if url.startswith("http")} == {"127.0.0.1"}
+        assert {url.partition("//")[2].partition(":")[0] for url in requests_seen if url.startswith("http")} == {
+            "127.0.0.1"
+        }
 
 
 def test_opening_the_page_and_a_tab_at_once_makes_one_form() -> None:
     """One event asks which model the form is for, once at a time: buttons of a form made before would do nothing."""
     from dropforge_ui.app import build
 
-    made = build(Api(Options("http://127.0.0.1:9", "key"))).get_config_file()
-    header = next(c["id"] for c in made["components"] if c["props"].get("elem_id") == "header")
+    created = build(Api(Options("http://127.0.0.1:9", "key"))).get_config_file()
+    header = next(c["id"] for c in created["components"] if c["props"].get("elem_id") == "header")
     opens = [
-        d for d in made["dependencies"] if header in d["outputs"] and {e for _, e in d["targets"]} & {"load", "select"}
+        d
+        for d in created["dependencies"]
+        if header in d["outputs"] and {e for _, e in d["targets"]} & {"load", "select"}
     ]
     assert [(len(d["targets"]), d["trigger_mode"]) for d in opens] == [(5, "once")]

@@ -137,9 +137,9 @@ def test_answers_name_no_path_of_this_machine(page: TestClient) -> None:
 def test_a_page_for_others_asks_who_they_are(tmp_path: Path) -> None:
     """An address that others reach is served with a login only; a password is in a file or the environment, never in a flag."""
     for host in ("0.0.0.0", "10.0.0.7", "::"):  # noqa: S104 - refused
-        with pytest.raises(ConfigError, match="sign in") as told:
+        with pytest.raises(ConfigError, match="sign in") as error:
             read([*API, "--host", host], {})
-        assert "DROPFORGE_UI_PASSWORD" in told.value.fix
+        assert "DROPFORGE_UI_PASSWORD" in error.value.fix
         assert read([*API, "--host", host], {"DROPFORGE_UI_PASSWORD": "open"}).password == "open"
         identity = read(
             [*API, "--host", host], {"DROPFORGE_UI_OIDC_SIGNER": "arn:lb", "DROPFORGE_REGION": "eu-west-1"}
@@ -201,7 +201,7 @@ def balancer() -> Iterator[tuple[ec.EllipticCurvePrivateKey, Identity]]:
     listening.server_close()
 
 
-class Asked:
+class RequestModel:
     """A request with one header."""
 
     def __init__(self, token: str) -> None:
@@ -220,14 +220,14 @@ def test_only_the_load_balancers_token_names_a_person(balancer: tuple[ec.Ellipti
         given = {"signer": "arn:lb", "kid": "key-1", **header}
         return jwt.encode(claims, signed_by, algorithm=algorithm, headers=given)
 
-    assert person(Asked(token())) == "ada@example.org"
-    assert person(Asked(token({"sub": "1234", "exp": time.time() + 60}))) == "1234"
-    refused = [
+    assert person(RequestModel(token())) == "ada@example.org"
+    assert person(RequestModel(token({"sub": "1234", "exp": time.time() + 60}))) == "1234"
+    error = [
         "", "x.y.z", token(signer="arn:other"), token(kid="key-2"), token(kid="../key-1"), token(good | {"exp": time.time() - 1}),
         token({"sub": "1234"}), token(signed_by=ec.generate_private_key(ec.SECP256R1())),
         token(signed_by="a secret of thirty-two bytes and more", algorithm="HS256"), token(signed_by=None, algorithm="none"),
     ]  # fmt: skip
-    assert [person(Asked(given)) for given in refused] == [None] * len(refused)
+    assert [person(RequestModel(given)) for given in error] == [None] * len(error)
 
 
 def test_a_persons_name_fits_into_a_header() -> None:

@@ -11,11 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dropforge.data import rejects
+from dropforge.ingest import rejected_rows
 from dropforge_ui import batch, cells, form, words
 from dropforge_ui.client import ApiError
 from dropforge_ui.markup import Markup, join, tag
-from dropforge_ui.views import data, live, models, monitoring, predict
+from dropforge_ui.pages.data import markup
+from dropforge_ui.pages.models import markup as models
+from dropforge_ui.pages.monitoring import live
+from dropforge_ui.pages.monitoring import markup as monitoring
+from dropforge_ui.pages.predict import markup as predict
 
 from ...conftest import repeats
 
@@ -41,19 +45,19 @@ def test_a_training_shows_the_budget_that_is_further_used_up() -> None:
     }  # fmt: skip
     waiting = {"model": "random_forest", "stage": "waiting", "trials_budget": 10, "seconds_budget": 45.0}
     upload: Any = {"upload_id": "1", "key": "k", "state": "training", "progress": [tuning, waiting]}
-    drawn = str(data.training(upload))
+    drawn = str(markup.training(upload))
     assert "best ROC AUC 0.9123, 2 of 20 trials, 30 of 60 s" in drawn
     assert "width:50.67%" in drawn
     assert 'aria-valuenow="51"' in drawn
     assert "up to 10 trials in 45 s" in drawn
-    assert data.training({**upload, "state": "concluded"}) is None
+    assert markup.training({**upload, "state": "concluded"}) is None
 
 
 def test_a_candidate_stands_out_and_its_trial_is_told() -> None:
     """A fraction of a percent is not rounded away; the leaderboard marks the version that is tried."""
     candidate: Any = {"name": "xgboost", "version": "2", "weight": 0.005, "shadow": True}
-    told = models.tried(candidate)
-    assert told == "xgboost version 2 answers 0.5% of the requests and is scored in the shadow"
+    output = models.tried(candidate)
+    assert output == "xgboost version 2 answers 0.5% of the requests and is scored in the shadow"
     assert models.tried(None) == ""
     info: Any = {"model": {"name": "xgboost", "version": "1"}, "candidate": candidate}
     at = models.stand(info, "xgboost/2")
@@ -103,11 +107,11 @@ def test_everything_foreign_is_escaped() -> None:
         predict.what_if(EVIL, [EVIL, "b"], [0.1, 0.2], EVIL, EVIL, 0.5),
         predict.batch_done(1, {EVIL: 1}, 1, 1.0),
         predict.no_model(),
-        data.listing([upload], ""),
-        data.detail(upload),
-        data.quarantine(quarantined),
-        data.report(EVIL, "javascript:alert(1)"),
-        data.expected(EVIL),
+        markup.listing([upload], ""),
+        markup.detail(upload),
+        markup.quarantine(quarantined),
+        markup.report(EVIL, "javascript:alert(1)"),
+        markup.expected(EVIL),
         *_of_models(),
         *_of_monitoring(),
     )
@@ -119,14 +123,14 @@ def test_everything_foreign_is_escaped() -> None:
 def _of_models() -> list[str]:
     version: Any = {"name": EVIL, "version": EVIL, "aliases": [EVIL], "heldout": {EVIL: 0.5}, "dataset_id": EVIL}
     entry: Any = {"number": 2, "at": EVIL, "by": EVIL, "action": EVIL, "why": EVIL, "from": version, "to": version}
-    kept: Any = {"entries": [entry], "active": 1, "verified": {"ok": False, "problems": [EVIL]}}
-    told = {"metrics": {EVIL: 0.5}, "intervals": {EVIL: [0.4, 0.6]}}
+    stored: Any = {"entries": [entry], "active": 1, "verified": {"ok": False, "problems": [EVIL]}}
+    document = {"metrics": {EVIL: 0.5}, "intervals": {EVIL: [0.4, 0.6]}}
     return [
-        models.leaderboard([{**version, "warning": EVIL}], {models.key(version): told}, models.At()),
+        models.leaderboard([{**version, "warning": EVIL}], {models.key(version): document}, models.At()),
         models.chosen(version),
-        models.active({"model": version, "candidate": {**version, "weight": 0.1, "shadow": True}}, kept),
-        models.ledger(kept),
-        models.comparison(told, told),
+        models.active({"model": version, "candidate": {**version, "weight": 0.1, "shadow": True}}, stored),
+        models.ledger(stored),
+        models.comparison(document, document),
         models.model_card(EVIL, EVIL),
         models.question(EVIL),
     ]
@@ -135,7 +139,7 @@ def _of_models() -> list[str]:
 def _of_monitoring() -> list[str]:
     upload: Any = {"upload_id": "1", "key": EVIL, "verdict": EVIL, "received_at": EVIL}
     route = {"route": EVIL, "requests": 1, "refused": 1, "failed": 1, "median_ms": 1.0, "p95_ms": 2.0}
-    found: Any = {
+    matches: Any = {
         "traffic": [{"at": EVIL, "requests": 1, "refused": 0, "failed": 0}],
         "routes": [route],
         "problems": [{"at": EVIL, "part": EVIL, "what": EVIL, "code": EVIL, "message": EVIL, "id": EVIL}],
@@ -150,8 +154,8 @@ def _of_monitoring() -> list[str]:
         live.traffic({"windows": [window], "looked_at": EVIL}),
         live.traffic({"windows": [{**window, "problem": EVIL}]}),
         monitoring.health(health),
-        monitoring.traffic(found),
-        monitoring.problems(found),
+        monitoring.traffic(matches),
+        monitoring.problems(matches),
         monitoring.drift([upload], {"1": report}),
     ]
 
@@ -162,11 +166,11 @@ def _of_monitoring() -> list[str]:
 def test_a_long_latency_is_told_in_seconds(milliseconds: float, told: str) -> None:
     """Milliseconds up to a second."""
     route: Any = {"route": "GET /health", "requests": 1, "refused": 0, "failed": 0, "p95_ms": milliseconds}
-    found: Any = {
+    matches: Any = {
         "traffic": [{"at": "", "requests": 1, "refused": 0, "failed": 0}],
         "routes": [{**route, "median_ms": None}],
     }
-    assert f">{told}<" in monitoring.traffic(found)
+    assert f">{told}<" in monitoring.traffic(matches)
 
 
 def test_an_upload_of_few_rows_shows_no_drift() -> None:
@@ -185,9 +189,9 @@ def test_an_upload_of_few_rows_shows_no_drift() -> None:
 @given(st.text(), st.text())
 def test_a_tag_escapes_text_and_attributes(text: str, value: str) -> None:
     """Whatever the text, the markup has the tag's own angle brackets and quotes and no others."""
-    made = tag("p", text, title=value)
-    assert made.count("<") == 2
-    assert made.count('"') == 2
+    created = tag("p", text, title=value)
+    assert created.count("<") == 2
+    assert created.count('"') == 2
 
 
 def test_markup_is_not_escaped_twice() -> None:
@@ -232,20 +236,24 @@ def test_the_way_names_what_goes_on_and_what_is_to_come() -> None:
         {"state": "analysed", "at": "2026-01-01T00:00:02+00:00"},
         {"state": "training", "at": "2026-01-01T00:00:03+00:00"},
     ]
-    running = data.way({"history": history, "state": "training"})
+    running = markup.way({"history": history, "state": "training"})
     assert running.count("<li") == 4
     assert 'aria-current="step"><b>training' in running
     assert "2.0 s" in running
-    ended = data.way({"history": [*history, {"state": "failed", "at": "2026-01-01T00:02:05+00:00"}], "state": "failed"})
+    ended = markup.way(
+        {"history": [*history, {"state": "failed", "at": "2026-01-01T00:02:05+00:00"}], "state": "failed"}
+    )
     assert 'class="bad"><b>failed</b><small>after 2 min 05 s' in ended
 
 
 def test_a_row_of_the_wrong_width_shows_what_is_too_much() -> None:
     """Surplus fields stand apart and can be emptied; absent ones are empty fields."""
-    found: Any = {"header": ["a", "b"], "delimiter": ",", "rows_quarantined": 2}
-    wide = data.quarantine({**found, "rows": [{"line": 3, "column": "", "code": "", "reason": "r", "raw": "1,2,3"}]})
+    matches: Any = {"header": ["a", "b"], "delimiter": ",", "rows_quarantined": 2}
+    wide = markup.quarantine(
+        {**matches, "rows": [{"line": 3, "column": "", "code": "", "reason": "r", "raw": "1,2,3"}]}
+    )
     assert wide.count("data-surplus") == 1
-    narrow = data.quarantine({**found, "rows": [{"line": 4, "column": "", "code": "", "reason": "r", "raw": "1"}]})
+    narrow = markup.quarantine({**matches, "rows": [{"line": 4, "column": "", "code": "", "reason": "r", "raw": "1"}]})
     assert narrow.count("<input") == 2
 
 
@@ -259,8 +267,8 @@ class _Echo:
         self.sizes.append(len(records))
         if any(r["x"] == "bad" for r in records):
             raise ApiError("invalid_value", "record 1: x: 'bad' is not a number", "send a number")
-        told = [{"label": r["y"], "probabilities": {"p": 0.25, "q": 0.75}} for r in records]
-        return {"predictions": told, "warnings": [{"row": 0, "rows": 1}]}
+        messages = [{"label": r["y"], "probabilities": {"p": 0.25, "q": 0.75}} for r in records]
+        return {"predictions": messages, "warnings": [{"row": 0, "rows": 1}]}
 
 
 def test_a_file_is_predicted_in_pieces_and_keeps_its_columns(tmp_path: Path) -> None:
@@ -271,8 +279,8 @@ def test_a_file_is_predicted_in_pieces_and_keeps_its_columns(tmp_path: Path) -> 
     done = batch.predict_file(api, source, target, seen.append)  # type: ignore[arg-type]
     assert api.sizes == [500, 500, 200]
     assert seen == [500, 1000, 1200]
-    with target.open(newline="") as made:
-        rows = list(csv.DictReader(made))
+    with target.open(newline="") as created:
+        rows = list(csv.DictReader(created))
     assert [r["x"] for r in rows] == [str(i) for i in range(1200)]
     assert all(r["prediction"] == r["y"] and r["probability_q"] == "0.750000" for r in rows)
     assert (done.rows, done.labels["q"], done.warned) == (1200, 400, 3)
@@ -284,15 +292,15 @@ def test_a_predicted_file_runs_nothing_in_a_spreadsheet(tmp_path: Path, escape: 
     source, target = tmp_path / "in.csv", tmp_path / "out.csv"
     source.write_text("x,=a,y\n-5,=1+1,@b\n+1e3,'=2,q\n")
     batch.predict_file(_Echo(), source, target, lambda _n: None, escape=escape)  # type: ignore[arg-type]
-    with target.open(newline="") as made:
-        head, *rows = list(csv.reader(made))
-    told = [r[:4] for r in rows]
+    with target.open(newline="") as created:
+        head, *rows = list(csv.reader(created))
+    messages = [r[:4] for r in rows]
     if escape:
         assert head[:3] == ["x", "'=a", "y"]
-        assert told == [["-5", "'=1+1", "'@b", "'@b"], ["+1e3", "''=2", "q", "q"]]
+        assert messages == [["-5", "'=1+1", "'@b", "'@b"], ["+1e3", "''=2", "q", "q"]]
     else:
         assert head[:3] == ["x", "=a", "y"]
-        assert told == [["-5", "=1+1", "@b", "@b"], ["+1e3", "'=2", "q", "q"]]
+        assert messages == [["-5", "=1+1", "@b", "@b"], ["+1e3", "'=2", "q", "q"]]
 
 
 @pytest.mark.repeated
@@ -300,7 +308,7 @@ def test_a_predicted_file_runs_nothing_in_a_spreadsheet(tmp_path: Path, escape: 
 @given(st.text(alphabet="=+-@\t\r\n＝＋－＠'.0123456789eE, aß", max_size=8))
 def test_the_web_app_escapes_as_the_core_does(text: str) -> None:
     """Both have the rule in their own words, for the web app imports nothing of the core."""
-    assert cells.harmless(text) == rejects.harmless(text)
+    assert cells.harmless(text) == rejected_rows.harmless(text)
 
 
 @pytest.mark.parametrize(
@@ -327,7 +335,7 @@ def test_live_traffic_is_told_as_the_api_tells_it() -> None:
     """The contract's example: its day, what drifted, scores beside the held-out ones, the finding; and how to begin."""
     golden = Path(__file__).parents[2] / "contracts" / "golden" / "Monitoring.json"
     page = str(live.traffic(json.loads(golden.read_text())))
-    for told in (
+    for output in (
         "2026-03-05",
         "demo-forest version 1",
         ">age<",
@@ -335,7 +343,7 @@ def test_live_traffic_is_told_as_the_api_tells_it() -> None:
         "1.000<small>0.900",
         "mean 44.71",
     ):
-        assert told in page, told
+        assert output in page, output
     assert "leaves the reference" not in page  # only what asks for attention
     assert "1 label of rows that were not kept" in page
     assert "serving.capture.sample" in str(live.traffic({"windows": [], "looked_at": None}))
@@ -344,10 +352,10 @@ def test_live_traffic_is_told_as_the_api_tells_it() -> None:
 def test_times_are_told_as_people_say_them() -> None:
     """Seconds, minutes, hours, then the date; no time stays as it is."""
     now = words.moment("2026-03-04T12:00:00+00:00")
-    told = [
+    messages = [
         words.ago(t, now) for t in ("2026-03-04T11:59:20+00:00", "2026-03-04T11:20:00+00:00", "2026-03-04T02:00:00Z")
     ]
-    assert [t.replace("\N{NO-BREAK SPACE}", " ") for t in told] == ["40 s ago", "40 min ago", "10 h ago"]
+    assert [t.replace("\N{NO-BREAK SPACE}", " ") for t in messages] == ["40 s ago", "40 min ago", "10 h ago"]
     assert words.ago("2026-01-04T12:00:00+00:00", now) == "04 Jan 2026"
     assert words.ago("x") == "x"
 
@@ -375,8 +383,8 @@ def test_the_way_back_is_the_one_the_system_goes() -> None:
         return {"number": number, "to": {"name": "m", "version": version}, "restores": restores}
 
     def goes_to(*entries: Any) -> int | None:
-        found = models.previous({"entries": list(reversed(entries)), "active": entries[-1]["number"]})
-        return found["number"] if found else None
+        result = models.previous({"entries": list(reversed(entries)), "active": entries[-1]["number"]})
+        return result["number"] if result else None
 
     first, second, third = entry(1, "1"), entry(2, "2"), entry(3, "3")
     assert goes_to(first) is None
@@ -388,16 +396,16 @@ def test_the_way_back_is_the_one_the_system_goes() -> None:
 
 def test_a_close_call_does_not_contradict_the_answer() -> None:
     """When the only plausible label is not the likelier one, the page says so."""
-    told = {"label": "no", "prediction_set": {"coverage": 0.9, "labels": ["yes"]}}
-    assert "A close call" in str(predict.prediction_set(told))
-    assert "close call" not in str(predict.prediction_set({**told, "label": "yes"}))
+    document = {"label": "no", "prediction_set": {"coverage": 0.9, "labels": ["yes"]}}
+    assert "A close call" in str(predict.prediction_set(document))
+    assert "close call" not in str(predict.prediction_set({**document, "label": "yes"}))
 
 
 def test_an_answer_about_another_upload_is_dropped() -> None:
     """Somebody chooses a second upload while the first is asked for: the late answer changes nothing on the page."""
     import gradio as gr
 
-    from dropforge_ui.tabs import data as data_tab
+    from dropforge_ui.pages.data import controls as data_tab
 
     class Slow:
         def uploads(self) -> Any:

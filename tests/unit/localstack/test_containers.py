@@ -25,8 +25,8 @@ def test_a_task_shares_the_hosts_network_and_assumes_the_training_role(tmp_path:
     assert task["NetworkMode"] == "host"
     assert task["Volumes"][0]["Host"]["SourcePath"] == str(config.task_profile)
     given = {v["Name"]: v["Value"] for v in task["ContainerDefinitions"][0]["Environment"]}
-    kept = {v["Name"]: v["Value"] for v in before["ContainerDefinitions"][0]["Environment"]}
-    assert given.items() >= kept.items()
+    stored = {v["Name"]: v["Value"] for v in before["ContainerDefinitions"][0]["Environment"]}
+    assert given.items() >= stored.items()
     mounted = task["ContainerDefinitions"][0]["MountPoints"][0]["ContainerPath"]
     assert given["AWS_CONFIG_FILE"] == f"{mounted}/config"
     assert not {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} & set(given)
@@ -47,9 +47,9 @@ def test_a_profile_is_private_unless_a_containers_user_must_read_it(
 def test_without_docker_the_fix_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing daemon is an error in words before anything is started."""
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-    with pytest.raises(PermanentError) as told:
+    with pytest.raises(PermanentError) as error:
         containers.require_image("dropforge-training")
-    assert (told.value.code, "--compute queue" in told.value.fix) == ("docker_missing", True)
+    assert (error.value.code, "--compute queue" in error.value.fix) == ("docker_missing", True)
 
 
 def test_where_training_runs_is_remembered(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ class _Store:
     def paginate(self, *, Bucket: str, Prefix: str) -> list[dict[str, Any]]:  # noqa: N803 - botocore's names
         if Bucket not in self.buckets:
             raise self.exceptions.NoSuchBucket
-        found = [{"Key": k, "VersionId": "1"} for k in self.keys if k.startswith(Prefix)]
-        return [{"Versions": found[i : i + 2]} for i in range(0, len(found), 2)] + [{}]
+        matches = [{"Key": k, "VersionId": "1"} for k in self.keys if k.startswith(Prefix)]
+        return [{"Versions": matches[i : i + 2]} for i in range(0, len(matches), 2)] + [{}]
 
     def delete_object(self, *, Bucket: str, Key: str, VersionId: str) -> None:  # noqa: N803 - botocore's names
         assert (Bucket in self.buckets, VersionId) == (True, "1")
@@ -47,9 +47,9 @@ def test_data_on_a_later_page_is_not_deleted(monkeypatch: pytest.MonkeyPatch) ->
     """A bucket with uploads behind a page of other keys holds data: the deploy stops, and nothing is deleted."""
     store = _Store(["config/1", "config/2", "config/3", "uploads/1.json"])
     monkeypatch.setattr(deploy, "client", lambda *_: store)
-    with pytest.raises(PermanentError) as refused:
+    with pytest.raises(PermanentError) as error:
         deploy._clear_leftovers(CONFIG)
-    assert (refused.value.code, len(store.keys)) == ("stack_lost", 4)
+    assert (error.value.code, len(store.keys)) == ("stack_lost", 4)
 
 
 def test_a_bucket_of_more_than_a_page_is_cleared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,13 +158,13 @@ def test_a_new_key_is_random_and_private(tmp_path: Path) -> None:
     """Two projects have two keys, files are for their owner alone, a key stays once written, damage is told with its fix."""
     files = [tmp_path / name for name in ("one", "two")]
     assert [credentials.create(f) for f in files] == [True, True]
-    found = [credentials.read(f) for f in files]
-    assert found[0] != found[1]
-    assert len(found[0][credentials.SECRET_KEY]) >= 40
+    matches = [credentials.read(f) for f in files]
+    assert matches[0] != matches[1]
+    assert len(matches[0][credentials.SECRET_KEY]) >= 40
     assert {f.stat().st_mode & 0o777 for f in files} == {0o600}
     files[0].chmod(0o644)
     assert not credentials.create(files[0])
-    assert (credentials.read(files[0]), files[0].stat().st_mode & 0o777) == (found[0], 0o600)
+    assert (credentials.read(files[0]), files[0].stat().st_mode & 0o777) == (matches[0], 0o600)
     files[0].write_text("[default]\n")
     with pytest.raises(PermanentError, match="holds no access key"):
         credentials.read(files[0])

@@ -19,9 +19,9 @@ ADDRESS = "http://127.0.0.1:1"  # nobody listens there
 @pytest.mark.parametrize("given", ["", "https://sts.amazonaws.com", "http://10.0.0.7:4566", "127.0.0.1:4566"])
 def test_only_an_emulator_of_this_machine_is_taken(given: str) -> None:
     """The error shows the variable as it should be set."""
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(SettingsError) as error:
         external_endpoint({"AWS_ENDPOINT_URL": given})
-    assert "export AWS_ENDPOINT_URL=http://127.0.0.1:4566" in refused.value.fix
+    assert "export AWS_ENDPOINT_URL=http://127.0.0.1:4566" in error.value.fix
 
 
 def test_its_address_and_account_are_the_ones_given(tmp_path: Path) -> None:

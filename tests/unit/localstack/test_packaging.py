@@ -143,8 +143,8 @@ def test_a_function_of_an_image_becomes_a_zip_of_its_code(project: Path) -> None
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text("")
     packed, stored = _packed(project)
-    made = packed["Resources"]["Heavy"]  # type: ignore[index]
-    assert made["Condition"] == "C"
-    code = made["Properties"].pop("Code")
-    assert made["Properties"] == {"Role": "r", "Runtime": "python3.13", "Handler": "app.handler"}
+    created = packed["Resources"]["Heavy"]  # type: ignore[index]
+    assert created["Condition"] == "C"
+    code = created["Properties"].pop("Code")
+    assert created["Properties"] == {"Role": "r", "Runtime": "python3.13", "Handler": "app.handler"}
     assert _names(stored[code["S3Key"]]) == ["app.py", "dropforge/a.py", "dropforge_training/b.py"]

@@ -32,9 +32,9 @@ SAVING = (
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[Process]:
     """A process that is not started yet, and is stopped whatever the test does."""
-    made = Process("the sleeper", tmp_path / "run" / "sleeper.json", tmp_path / "logs" / "sleeper.log")
-    yield made
-    made.stop(patience=0)
+    created = Process("the sleeper", tmp_path / "run" / "sleeper.json", tmp_path / "logs" / "sleeper.log")
+    yield created
+    created.stop(patience=0)
 
 
 @pytest.fixture

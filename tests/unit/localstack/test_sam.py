@@ -54,9 +54,9 @@ def test_a_function_of_an_image_is_deployed_as_dropforge_up_deploys_it(config: C
 
     upped = package(ROOT, put)["Resources"]["PredictPythonFunction"]["Properties"]
     twin = sam.local_template(config)
-    made = json.loads(twin.read_text())["Resources"]["PredictPythonFunction"]["Properties"]
-    assert (twin.parent / made.pop("Code")).read_bytes() == stored[upped.pop("Code")["S3Key"]]
-    assert made == upped
+    document = json.loads(twin.read_text())["Resources"]["PredictPythonFunction"]["Properties"]
+    assert (twin.parent / document.pop("Code")).read_bytes() == stored[upped.pop("Code")["S3Key"]]
+    assert document == upped
 
 
 def test_a_task_of_the_twin_can_be_started_by_the_emulator(config: Config) -> None:
@@ -67,9 +67,9 @@ def test_a_task_of_the_twin_can_be_started_by_the_emulator(config: Config) -> No
 
 def test_without_a_build_the_fix_is_told(tmp_path: Path) -> None:
     """Nothing is deployed that was not built."""
-    with pytest.raises(PermanentError) as told:
+    with pytest.raises(PermanentError) as error:
         sam.local_template(Config(tmp_path, tmp_path))
-    assert (told.value.code, "make deploy" in told.value.fix) == ("not_built", True)
+    assert (error.value.code, "make deploy" in error.value.fix) == ("not_built", True)
 
 
 def test_without_a_cloud_the_fix_is_told(

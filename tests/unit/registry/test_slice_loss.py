@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dropforge.registry import gate
-from dropforge.settings import PromotionSettings
+from dropforge.config.settings import PromotionSettings
+from dropforge.registry import promotion_gate
 
 
 @pytest.mark.parametrize(
@@ -14,4 +14,4 @@ from dropforge.settings import PromotionSettings
 def test_a_loss_in_units_of_the_target_is_relative(metric: str, tolerated: float) -> None:
     """2 % of an error of 5,000 is 100; 0.02 of an AUC is 0.02."""
     rule = PromotionSettings(metric=metric)  # type: ignore[arg-type] # each is one of the metrics
-    assert gate._tolerated({"served": 5000.0}, rule) == pytest.approx(tolerated)
+    assert promotion_gate._tolerated({"served": 5000.0}, rule) == pytest.approx(tolerated)

@@ -17,17 +17,18 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline
 
-from dropforge.api import http, predicting, routes
-from dropforge.data.schema import Column
-from dropforge.serving.integrity import ModelRecord, ModelRecords
-from dropforge.serving.manifest import BundleManifest
-from dropforge.serving.pointer import Active, ActivePointer
-from dropforge.serving.service import PredictService
+from dropforge.api import predict, proxy_event, resolver
+from dropforge.datasets.table_schema import Column
+from dropforge.deployment.active_model import Active, ActivePointer
+from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
+from dropforge.inference.bundle_manifest import BundleManifest
+from dropforge.serving.prediction_service import PredictService
 from dropforge_local.memory import MemoryStore
-from dropforge_training import explanation, export, parity
+from dropforge_training.data.training_table import Table, TrainingData
+from dropforge_training.explain import explanation_file
+from dropforge_training.export import onnx_graph, parity
 from dropforge_training.models.random_forest import RandomForest
-from dropforge_training.processing import LabelledPipeline
-from dropforge_training.tables import Table, TrainingData
+from dropforge_training.preprocessing.cleaner import LabelledPipeline
 
 BUCKET = "bucket"
 
@@ -95,8 +96,8 @@ def bundle() -> Bundle:
         0.4,
         "yes",
     )
-    onnx, output = export.to_onnx(model.pipeline, 3, 1)
-    manifest = export.manifest_for(
+    onnx, output = onnx_graph.to_onnx(model.pipeline, 3, 1)
+    manifest = onnx_graph.manifest_for(
         model,
         data,
         onnx,
@@ -112,10 +113,10 @@ def bundle() -> Bundle:
         metrics={"roc_auc": 0.9},
     )
     parity.check(model, manifest, onnx, data.heldout, logging.getLogger("test"))
-    why = explanation.explanation(model, manifest, x, x, logging.getLogger("test"))
+    why = explanation_file.explanation(model, manifest, x, x, logging.getLogger("test"))
     named = {"file": "explain.npz", "sha256": hashlib.sha256(why).hexdigest()}
-    told = dataclasses.replace(manifest, explanation=named, conformal={"0.9": (0.5, 0.6)})
-    return Bundle(told, onnx, model, x, why)
+    answer_text = dataclasses.replace(manifest, explanation=named, conformal={"0.9": (0.5, 0.6)})
+    return Bundle(answer_text, onnx, model, x, why)
 
 
 @pytest.fixture
@@ -183,8 +184,8 @@ def ask(stored: tuple[MemoryStore, Callable[..., Active]]) -> Ask:
             "body": base64.b64encode(raw).decode() if raw is not None else None,
             "isBase64Encoded": raw is not None,
         }
-        answer = http.respond(
-            event, logging.getLogger("test"), lambda r: routes.dispatch(r, predicting.ROUTES, lambda: service)
+        answer = proxy_event.respond(
+            event, logging.getLogger("test"), lambda r: resolver.dispatch(r, predict.ROUTES, lambda: service)
         )
         return answer["statusCode"], json.loads(answer["body"])
 

@@ -7,10 +7,10 @@ import threading
 
 import pytest
 
-from dropforge.serving.aside import Aside
+from dropforge.background_worker import BackgroundWorker
 
 
-class _Gate(Aside[str]):
+class _Gate(BackgroundWorker[str]):
     """Its work waits for `gate`, and fails first where `fails` says so."""
 
     def __init__(self, fails: int = 0) -> None:

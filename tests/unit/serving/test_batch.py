@@ -1,4 +1,4 @@
-"""Files to be scored (dropforge.steps.batch), with a real bundle."""
+"""Files to be scored (dropforge.batch.score_file), with a real bundle."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 import duckdb
 import pytest
 
-from dropforge import settings_store
+from dropforge.batch import score_file
+from dropforge.config import settings_store
 from dropforge.errors import Unavailable
+from dropforge.inference.predictor import open_bundle
 from dropforge.messages import UploadEvent
-from dropforge.serving.predictor import open_bundle
-from dropforge.steps import batch
-from dropforge.uploads import UploadBook, UploadRecord
+from dropforge.uploads.upload_repository import UploadRecord, UploadRepository
 from dropforge_local.memory import MemoryStore
-from dropforge_training import export
+from dropforge_training.export import onnx_graph
 
 SETTINGS = b"project: demo\ndata: {target: bought}\nmodels: [{name: forest, class: a.b:C}]\n"
 
@@ -30,7 +30,9 @@ class Batch:
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
         settings_store.apply(store, "bucket", SETTINGS)
-        self.ports = batch.BatchPorts(store, UploadBook(store, "bucket"), "bucket", logging.getLogger("test"))
+        self.ports = score_file.BatchPorts(
+            store, UploadRepository(store, "bucket"), "bucket", logging.getLogger("test")
+        )
 
     def put(self, body: bytes, name: str = "rows.csv") -> UploadEvent:
         uri = f"s3://bucket/batch/{name}"
@@ -38,7 +40,7 @@ class Batch:
         return UploadEvent(bucket="bucket", key=f"batch/{name}", version=self.store.get(uri).version)
 
     def score(self, body: bytes, name: str = "rows.csv") -> UploadRecord:
-        return batch.score(self.put(body, name), self.ports)
+        return score_file.score(self.put(body, name), self.ports)
 
     def answer(self, record: UploadRecord) -> list[dict[str, str]]:
         return list(csv.DictReader(io.StringIO(self.store.get(record.predictions_uri).body.decode(), newline="")))
@@ -62,12 +64,12 @@ def test_every_row_gets_the_answer_a_request_would_get(
     scoring: Batch, bundle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the file's order, over several chunks; ids and the target come out as they went in."""
-    monkeypatch.setattr(batch, "CHUNK", 64)
+    monkeypatch.setattr(score_file, "CHUNK", 64)
     ids = [f"id {i:04d}" for i in range(len(bundle.rows))]
     record = scoring.score(_csv(bundle.rows, id=ids, bought="no"))
     assert (record.state, record.kind, record.rows_in, record.rows_used) == ("scored", "batch", 300, 300)
     answer = scoring.answer(record)
-    served = open_bundle(bundle.manifest.to_json(), bundle.onnx).predict(export.records(bundle.rows))
+    served = open_bundle(bundle.manifest.to_json(), bundle.onnx).predict(onnx_graph.records(bundle.rows))
     assert [a["id"] for a in answer] == ids
     assert [a["prediction"] for a in answer] == served.labels
     assert [float(a["probability_yes"]) for a in answer] == pytest.approx(served.probabilities[:, 1].tolist(), abs=1e-6)
@@ -83,10 +85,10 @@ def test_parquet_is_answered_with_parquet(scoring: Batch, bundle: Any, tmp_path:
     bundle.rows.to_parquet(tmp_path / "rows.parquet")
     record = scoring.score((tmp_path / "rows.parquet").read_bytes(), "rows.parquet")
     (tmp_path / "out.parquet").write_bytes(scoring.store.get(record.predictions_uri).body)
-    found = duckdb.sql(f"SELECT prediction, member, joined FROM '{tmp_path}/out.parquet'")
-    assert [str(t) for t in found.types] == ["VARCHAR", "BOOLEAN", "TIMESTAMP"]
+    rows = duckdb.sql(f"SELECT prediction, member, joined FROM '{tmp_path}/out.parquet'")
+    assert [str(t) for t in rows.types] == ["VARCHAR", "BOOLEAN", "TIMESTAMP"]
     by_csv = scoring.answer(scoring.score(_csv(bundle.rows)))
-    assert [r[0] for r in found.fetchall()] == [a["prediction"] for a in by_csv]
+    assert [r[0] for r in rows.fetchall()] == [a["prediction"] for a in by_csv]
 
 
 def test_rows_that_cannot_be_read_are_set_aside(scoring: Batch, bundle: Any) -> None:
@@ -133,10 +135,10 @@ def test_a_bad_file_is_rejected_with_its_reason(scoring: Batch, body: bytes, cod
 def test_a_replayed_event_changes_nothing(scoring: Batch, bundle: Any) -> None:
     """Not even when another model has become active."""
     event = scoring.put(_csv(bundle.rows))
-    first = batch.score(event, scoring.ports)
-    kept = scoring.store.get(first.predictions_uri).version
-    assert batch.score(event, scoring.ports) == first
-    assert scoring.store.get(first.predictions_uri).version == kept
+    first = score_file.score(event, scoring.ports)
+    stored = scoring.store.get(first.predictions_uri).version
+    assert score_file.score(event, scoring.ports) == first
+    assert scoring.store.get(first.predictions_uri).version == stored
 
 
 def test_without_an_active_model_it_fails_with_the_way_out(stored: Any, bundle: Any) -> None:
@@ -156,7 +158,7 @@ def test_an_altered_bundle_scores_nothing(stored: Any, bundle: Any) -> None:
 def test_a_deleted_object_is_skipped(scoring: Batch) -> None:
     """Gone before it was read."""
     event = UploadEvent(bucket="bucket", key="batch/gone.csv", version="9")
-    assert batch.score(event, scoring.ports).state == "skipped"
+    assert score_file.score(event, scoring.ports).state == "skipped"
 
 
 def test_an_outage_is_tried_again(scoring: Batch, bundle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,14 +170,14 @@ def test_an_outage_is_tried_again(scoring: Batch, bundle: Any, monkeypatch: pyte
 
     monkeypatch.setattr(scoring.store, "upload", down)
     with pytest.raises(Unavailable):
-        batch.score(event, scoring.ports)
+        score_file.score(event, scoring.ports)
     monkeypatch.undo()
     record = scoring.ports.book.newest()
     assert record is not None
     assert (record.state, record.attempts, record.outages) == ("received", 1, 1)
     assert record.trouble is not None
     assert record.trouble.message == "down"
-    assert batch.score(event, scoring.ports).state == "scored"
+    assert score_file.score(event, scoring.ports).state == "scored"
 
 
 def test_a_defect_ends_failed_after_the_last_delivery(
@@ -187,8 +189,8 @@ def test_a_defect_ends_failed_after_the_last_delivery(
     def broken(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(batch, "open_active", broken)
+    monkeypatch.setattr(score_file, "open_active", broken)
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
-            batch.score(event, scoring.ports)
-    assert batch.score(event, scoring.ports).state == "failed"
+            score_file.score(event, scoring.ports)
+    assert score_file.score(event, scoring.ports).state == "failed"

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from dropforge import background_worker
+from dropforge.deployment.active_model import Active, ActivePointer, Candidate
 from dropforge.errors import InvalidRequest, Unavailable
-from dropforge.serving import aside
-from dropforge.serving.options import Options
-from dropforge.serving.pointer import Active, ActivePointer, Candidate
-from dropforge.serving.predictor import Predictor
-from dropforge.serving.service import LOOK_EVERY_SECONDS, PredictService
+from dropforge.inference.predictor import Predictor
+from dropforge.serving.prediction_service import REFRESH_INTERVAL_SECONDS, PredictService
+from dropforge.serving.query_options import Options
 
 BODY = json.dumps({"records": [{"age": 40, "job": "cook", "member": True, "joined": "2021-05-01"}]}).encode()
 IDS = [f"id-{i}" for i in range(400)]
@@ -48,14 +48,14 @@ class Beside:
         pointer.replace(replace(active, number=5, candidate=named, capture=capture), etag)
 
     def versions(self, options: Options = Options()) -> list[str]:  # noqa: B008 - frozen
-        made = [self.service.predict(BODY, "application/json", options, i) for i in IDS]
-        return [m["model"]["version"] for m in made]
+        created = [self.service.predict(BODY, "application/json", options, i) for i in IDS]
+        return [m["model"]["version"] for m in created]
 
 
 @pytest.fixture
 def beside(stored: Any, monkeypatch: pytest.MonkeyPatch) -> Beside:
     """Work beside the answers is done when the test asks for it."""
-    monkeypatch.setattr(aside.Aside, "_run", lambda _self: None)
+    monkeypatch.setattr(background_worker.BackgroundWorker, "_run", lambda _self: None)
     return Beside(stored)
 
 
@@ -86,7 +86,7 @@ def test_a_broken_candidate_is_left_out(beside: Beside, how: str, caplog: Any) -
         beside.store.get = lambda uri, version="": get(uri.replace("/2/", "/none/"), version)
     with caplog.at_level(logging.INFO):
         assert set(beside.versions()) == {"1"}
-        beside.now += LOOK_EVERY_SECONDS
+        beside.now += REFRESH_INTERVAL_SECONDS
         assert set(beside.versions()) == {"1"}
     assert _metrics(caplog) == [{"CandidateFailed": 1}]
 
@@ -129,7 +129,7 @@ def test_a_candidate_is_loaded_once_the_store_is_back(beside: Beside, monkeypatc
     monkeypatch.setattr(beside.store, "get", away)
     assert set(beside.versions()) == {"1"}
     monkeypatch.setattr(beside.store, "get", get)
-    beside.now += LOOK_EVERY_SECONDS
+    beside.now += REFRESH_INTERVAL_SECONDS
     assert "2" in beside.versions()
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from dropforge.api import http, predicting, routes
+from dropforge import background_worker
+from dropforge.api import predict, proxy_event, resolver
+from dropforge.deployment.active_model import Active
 from dropforge.errors import Unavailable
-from dropforge.serving import aside, capture
-from dropforge.serving.options import DEFAULT
-from dropforge.serving.pointer import Active
-from dropforge.serving.service import PredictService
+from dropforge.monitoring import capture
+from dropforge.serving.prediction_service import PredictService
+from dropforge.serving.query_options import DEFAULT
 from dropforge_local.memory import MemoryStore
 
 ROW = {"age": 40, "job": "cook", "member": True, "joined": "2021-05-01"}
@@ -35,20 +36,20 @@ def service(stored: Any, monkeypatch: pytest.MonkeyPatch) -> PredictService:
 
 
 def _lines(store: MemoryStore) -> list[dict[str, Any]]:
-    found = store.list("s3://bucket/captured/")
-    return [json.loads(line) for o in found for line in store.get(o.uri).body.splitlines()]
+    result = store.list("s3://bucket/captured/")
+    return [json.loads(line) for o in result for line in store.get(o.uri).body.splitlines()]
 
 
 def test_a_request_is_kept_with_its_answer(service: PredictService, stored: Any) -> None:
     """One line a row, under the model's name and version: the id of the answer, the features as sent, what was answered."""
-    made = service.predict(_body(2), "application/json", DEFAULT, "id-1")
+    created = service.predict(_body(2), "application/json", DEFAULT, "id-1")
     assert _lines(stored[0]) == []  # answered before anything is written
     assert service.capture.flush()
     first, second = _lines(stored[0])
-    assert (first["prediction_id"], first["row"], second["row"]) == (made["prediction_id"], 0, 1)
+    assert (first["prediction_id"], first["row"], second["row"]) == (created["prediction_id"], 0, 1)
     assert first["features"] == ROW
-    assert first["label"] == made["predictions"][0]["label"]
-    assert first["probabilities"] == made["predictions"][0]["probabilities"]
+    assert first["label"] == created["predictions"][0]["label"]
+    assert first["probabilities"] == created["predictions"][0]["probabilities"]
     uris = [o.uri for o in stored[0].list("s3://bucket/captured/")]
     assert len(uris) == 1
     assert uris[0].startswith("s3://bucket/captured/20")
@@ -58,13 +59,13 @@ def test_a_request_is_kept_with_its_answer(service: PredictService, stored: Any)
 def test_a_share_is_chosen_by_id_alone() -> None:
     """The same request falls the same way every time, about as many as asked for fall, and purposes do not go together."""
     ids = [f"request-{i}" for i in range(4000)]
-    kept = {i for i in ids if capture.falls(i, 0.25, "capture")}
-    assert kept == {i for i in ids if capture.falls(i, 0.25, "capture")}
-    assert 0.22 < len(kept) / len(ids) < 0.28
-    both = [i for i in kept if capture.falls(i, 0.25, "canary")]
-    assert 0.2 < len(both) / len(kept) < 0.3
-    assert not [i for i in ids if capture.falls(i, 0.0, "capture")]
-    assert all(capture.falls(i, 1.0, "capture") for i in ids)
+    stored = {i for i in ids if capture.is_sampled(i, 0.25, "capture")}
+    assert stored == {i for i in ids if capture.is_sampled(i, 0.25, "capture")}
+    assert 0.22 < len(stored) / len(ids) < 0.28
+    both = [i for i in stored if capture.is_sampled(i, 0.25, "canary")]
+    assert 0.2 < len(both) / len(stored) < 0.3
+    assert not [i for i in ids if capture.is_sampled(i, 0.0, "capture")]
+    assert all(capture.is_sampled(i, 1.0, "capture") for i in ids)
 
 
 def test_an_outage_of_the_store_loses_no_row(service: PredictService, stored: Any, monkeypatch: Any) -> None:
@@ -150,7 +151,7 @@ def lambda_like(stored: Any) -> tuple[PredictService, _Frozen]:
     return PredictService(frozen, "bucket", logging.getLogger("test")), frozen  # type: ignore[arg-type] # a store as far as it is used
 
 
-def _call(service: PredictService, request_id: str, left: float = 10.0) -> http.Response:
+def _call(service: PredictService, request_id: str, left: float = 10.0) -> proxy_event.Response:
     """One request as the Lambda handler serves it."""
     event = {
         "httpMethod": "POST",
@@ -159,8 +160,8 @@ def _call(service: PredictService, request_id: str, left: float = 10.0) -> http.
         "requestContext": {"requestId": request_id},
     }
     event["headers"] = {"content-type": "application/json"}
-    answered = routes.dispatch(http.read(event), predicting.ROUTES, lambda: service)
-    return predicting.settled(answered, service, left)
+    answered = resolver.dispatch(proxy_event.read(event), predict.ROUTES, lambda: service)
+    return predict.settled(answered, service, left)
 
 
 def test_a_sparse_request_is_written_before_its_answer(
@@ -179,7 +180,7 @@ def test_what_a_frozen_process_holds_is_counted(lambda_like: tuple[PredictServic
     service, _ = lambda_like
     _call(service, "a")
     assert _call(service, "b").metrics["CapturePending"] == 1
-    service.capture._done_at -= aside.SETTLE_SECONDS  # a second later
+    service.capture._done_at -= background_worker.SETTLE_SECONDS  # a second later
     assert "CapturePending" not in _call(service, "c").metrics
     assert sorted(line["prediction_id"] for line in _lines(stored[0])) == ["a", "b", "c"]
 

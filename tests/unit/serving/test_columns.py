@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from dropforge.data.values import FLOAT32_MAX
 from dropforge.errors import InvalidRequest
-from dropforge.serving import columns
-from dropforge.serving.manifest import BundleManifest, Feature, GraphInput, PythonModel
-from dropforge.serving.predictor import Predictor, open_bundle
-from dropforge_training import export
+from dropforge.inference import column_predictor
+from dropforge.inference.bundle_manifest import BundleManifest, Feature, GraphInput, PythonModel
+from dropforge.inference.predictor import Predictor, open_bundle
+from dropforge.value_formats import FLOAT32_MAX
+from dropforge_training.export import onnx_graph
 
 FEATURES = (
     Feature("age", "integer", minimum=18, maximum=80),
@@ -96,21 +96,21 @@ ROW = st.fixed_dictionaries(
 )
 
 
-def _as_columns(rows: list[dict[str, Any]], coded: bool) -> dict[str, columns.Values]:
+def _as_columns(rows: list[dict[str, Any]], coded: bool) -> dict[str, column_predictor.Values]:
     """As a file's reader hands them over: doubles with NaN, dates with NaT, texts plain or as values and codes."""
-    made: dict[str, columns.Values] = {}
+    created: dict[str, column_predictor.Values] = {}
     for f in FEATURES:
         values = [r[f.name] for r in rows]
         if f.name == "joined":
-            made[f.name] = np.array(["NaT" if v is None else v.isoformat() for v in values], dtype="datetime64[us]")
+            created[f.name] = np.array(["NaT" if v is None else v.isoformat() for v in values], dtype="datetime64[us]")
         elif f.kind in {"integer", "number", "boolean"}:
-            made[f.name] = np.array([np.nan if v is None else float(v) for v in values])
+            created[f.name] = np.array([np.nan if v is None else float(v) for v in values])
         elif coded:
             distinct: list[Any] = [*dict.fromkeys(values), "never there"]
-            made[f.name] = (distinct, np.array([distinct.index(v) for v in values]))
+            created[f.name] = (distinct, np.array([distinct.index(v) for v in values]))
         else:
-            made[f.name] = np.array(values, dtype=object)
-    return made
+            created[f.name] = np.array(values, dtype=object)
+    return created
 
 
 @pytest.mark.parametrize("manifest", [MANIFEST, RAW], ids=["graph", "python"])
@@ -119,15 +119,15 @@ def _as_columns(rows: list[dict[str, Any]], coded: bool) -> dict[str, columns.Va
 def test_columns_and_records_are_fed_alike(manifest: BundleManifest, rows: list[dict[str, Any]], coded: bool) -> None:
     """To the last bit, with every processing step (for a pipeline: with none), and with the same warnings by field."""
     single, whole = _Graph(), _Graph()
-    told = [{**r, "joined": r["joined"].replace(tzinfo=UTC).isoformat() if r["joined"] else None} for r in rows]
+    messages = [{**r, "joined": r["joined"].replace(tzinfo=UTC).isoformat() if r["joined"] else None} for r in rows]
     # A float column holds floats: 7 and 7.0 are one value of it, as in a JSON request.
-    told = [{k: float(v) if isinstance(v, int) and k != "member" else v for k, v in r.items()} for r in told]
-    by_record = Predictor(manifest, single).predict(told)
+    messages = [{k: float(v) if isinstance(v, int) and k != "member" else v for k, v in r.items()} for r in messages]
+    by_record = Predictor(manifest, single).predict(messages)
     given_columns = _as_columns(rows, coded)
-    fed = columns.feeds(Predictor(manifest, whole), given_columns)
+    fed = column_predictor.feeds(Predictor(manifest, whole), given_columns)
     assert single.fed["numbers"].tobytes() == fed["numbers"].tobytes()
     assert single.fed["texts"].tolist() == fed["texts"].tolist()
-    by_column = columns.predict(Predictor(manifest, whole), given_columns)
+    by_column = column_predictor.predict(Predictor(manifest, whole), given_columns)
     assert by_column.warnings == Counter((w["code"], w["field"]) for w in by_record.warnings)
     assert [manifest.classes[i] for i in by_column.labels] == by_record.labels
 
@@ -138,7 +138,7 @@ def test_equal_rows_are_scored_once_and_answered_each(
 ) -> None:
     """The answers are those of every row on its own, in pieces and threads too."""
     predictor = open_bundle(bundle.manifest.to_json(), bundle.onnx)
-    monkeypatch.setattr(columns, "PIECE", 40)
+    monkeypatch.setattr(column_predictor, "PIECE", 40)
     rows = bundle.rows.sample(2000, replace=True, random_state=3)
     ran: list[int] = []
     run = predictor.run
@@ -150,9 +150,9 @@ def test_equal_rows_are_scored_once_and_answered_each(
     monkeypatch.setattr(predictor, "run", counted)
     given = {c: rows[c].to_numpy(dtype=object) for c in ("job", "member")}
     given |= {"age": rows["age"].to_numpy(), "joined": rows["joined"].to_numpy()}
-    scores = columns.predict(predictor, given, threads=threads)
+    scores = column_predictor.predict(predictor, given, threads=threads)
     assert sum(ran) <= 300
-    expected = open_bundle(bundle.manifest.to_json(), bundle.onnx).predict(export.records(rows))
+    expected = open_bundle(bundle.manifest.to_json(), bundle.onnx).predict(onnx_graph.records(rows))
     assert scores.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
     assert [predictor.manifest.classes[i] for i in scores.labels] == expected.labels
 
@@ -160,9 +160,9 @@ def test_equal_rows_are_scored_once_and_answered_each(
 def test_a_real_bundle_answers_alike(bundle: Any) -> None:
     """Probabilities (to the rounding of float32 sums) and labels of both paths are equal."""
     predictor = open_bundle(bundle.manifest.to_json(), bundle.onnx)
-    by_record = predictor.predict(export.records(bundle.rows))
+    by_record = predictor.predict(onnx_graph.records(bundle.rows))
     rows = bundle.rows
-    by_column = columns.predict(
+    by_column = column_predictor.predict(
         predictor,
         {
             "age": rows["age"].to_numpy(),
@@ -183,17 +183,17 @@ def test_what_a_record_may_not_hold_a_column_may_not(value: Any) -> None:
     with pytest.raises(InvalidRequest) as by_record:
         Predictor(MANIFEST, _Graph()).predict(rows)
     with pytest.raises(InvalidRequest) as by_column:
-        columns.predict(Predictor(MANIFEST, _Graph()), given)
+        column_predictor.predict(Predictor(MANIFEST, _Graph()), given)
     assert by_column.value.as_dict() == by_record.value.as_dict()
 
 
 def test_a_missing_column_is_named_and_an_extra_one_ignored() -> None:
     """422 with the names."""
     given = _as_columns([{f.name: None for f in FEATURES}], coded=False)
-    columns.predict(Predictor(MANIFEST, _Graph()), {**given, "id": np.array([1])})
+    column_predictor.predict(Predictor(MANIFEST, _Graph()), {**given, "id": np.array([1])})
     del given["age"], given["job"]
     with pytest.raises(InvalidRequest) as caught:
-        columns.predict(Predictor(MANIFEST, _Graph()), given)
+        column_predictor.predict(Predictor(MANIFEST, _Graph()), given)
     assert "'age', 'job'" in caught.value.message
 
 

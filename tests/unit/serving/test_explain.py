@@ -15,19 +15,19 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 
 from dropforge.errors import BundleRejected
-from dropforge.serving import explain
-from dropforge.serving.manifest import BundleManifest, Feature, GraphInput
-from dropforge_training import explanation
-from dropforge_training.models import base
+from dropforge.inference import explanation as explain
+from dropforge.inference.bundle_manifest import BundleManifest, Feature, GraphInput
+from dropforge_training.explain import explanation_file
+from dropforge_training.models import model_spec
 from dropforge_training.models.hist_gradient_boosting import HistGradientBoosting
 from dropforge_training.models.logistic_regression import LogisticRegression
 from dropforge_training.models.random_forest import RandomForest
 from dropforge_training.models.xgboost import XGBoost
-from dropforge_training.processing import LabelledPipeline
+from dropforge_training.preprocessing.cleaner import LabelledPipeline
 
 LOG = logging.getLogger("test")
 NUMBERS, TEXTS = ["age", "hours", "gain"], ["job", "town"]
-CANDIDATES: dict[str, tuple[base.Candidate, dict[str, Any]]] = {
+CANDIDATES: dict[str, tuple[model_spec.ModelSpec, dict[str, Any]]] = {
     "xgboost": (XGBoost(), {"n_estimators": 30, "max_depth": 4, "learning_rate": 0.3}),
     "forest": (RandomForest(), {"n_estimators": 12, "max_depth": 6}),
     "two small trees": (RandomForest(), {"n_estimators": 2, "max_depth": 3}),
@@ -85,7 +85,7 @@ def _feeds(model: LabelledPipeline, x: pd.DataFrame) -> dict[str, np.ndarray]:
 def test_the_same_as_xgboosts_own(classes: int) -> None:
     """Every contribution and the base within 1e-4 of pred_contribs, missing cells and all; one-hot columns summed."""
     model, manifest, x = _made("xgboost", classes, "c1" if classes == 2 else "")
-    explainer = explain.load(explanation.explanation(model, manifest, x, x, LOG), manifest)
+    explainer = explain.load(explanation_file.explanation(model, manifest, x, x, LOG), manifest)
     _, preprocessor, estimator = (s for _, s in model.pipeline.steps)
     clean = model.pipeline.steps[0][1].transform(x.iloc[:80])
     matrix = xgboost.DMatrix(np.asarray(preprocessor.transform(clean), dtype=np.float32))
@@ -93,11 +93,11 @@ def test_the_same_as_xgboosts_own(classes: int) -> None:
     widths = [1, 1, 1, *(len(f.categories) + 1 for f in manifest.features[3:])]
     edges = np.cumsum([0, *widths[:-1]])
     for k, label in enumerate(manifest.classes if classes > 2 else ["c1"]):
-        found = explainer.explain(_feeds(model, x.iloc[:80]), [label] * 80)
+        result = explainer.explain(_feeds(model, x.iloc[:80]), [label] * 80)
         wanted = np.add.reduceat(own[:, k, :-1], edges, axis=1)
-        assert np.abs(found.contributions - wanted).max() <= 1e-4
-        assert np.abs(found.base - own[:, k, -1]).max() <= 1e-4
-        assert found.space == ("log_odds" if classes == 2 else "score")
+        assert np.abs(result.contributions - wanted).max() <= 1e-4
+        assert np.abs(result.base - own[:, k, -1]).max() <= 1e-4
+        assert result.space == ("log_odds" if classes == 2 else "score")
 
 
 @pytest.mark.parametrize("positive", ["c0", "c1", ""], ids=["first", "second", "three classes"])
@@ -106,15 +106,15 @@ def test_they_add_up_to_the_prediction(name: str, positive: str) -> None:
     """Base and contributions sum to the model's output for the class explained, whichever class is the positive one."""
     classes = 2 if positive else 3
     model, manifest, x = _made(name, classes, positive)
-    explainer = explain.load(explanation.explanation(model, manifest, x, x, LOG), manifest)
+    explainer = explain.load(explanation_file.explanation(model, manifest, x, x, LOG), manifest)
     rows, probabilities = x.iloc[:40], model.pipeline.predict_proba(x.iloc[:40])
     outputs = []
     for label in [positive] if positive else manifest.classes:
-        found = explainer.explain(_feeds(model, rows), [label] * 40)
-        assert set(found.classes) == {label}
-        outputs.append(found.base + found.contributions.sum(axis=1))
+        result = explainer.explain(_feeds(model, rows), [label] * 40)
+        assert set(result.classes) == {label}
+        outputs.append(result.base + result.contributions.sum(axis=1))
     table = np.stack(outputs, axis=1)
-    if found.space == "probability":
+    if result.space == "probability":
         wanted = probabilities[:, [manifest.classes.index(positive)]] if positive else probabilities
     elif positive:
         table, wanted = 1 / (1 + np.exp(-table)), probabilities[:, [manifest.classes.index(positive)]]
@@ -127,8 +127,8 @@ def test_a_forests_contributions_are_shapley_values_by_definition() -> None:
     """For a few trees and every subset of columns: the average over all orders of what a column adds to the expectation."""
     model, manifest, x = _made("two small trees", 2, "c1")
     forest = model.pipeline.steps[-1][1]
-    explainer = explain.load(explanation.explanation(model, manifest, x, x, LOG), manifest)
-    found = explainer.explain(_feeds(model, x.iloc[:3]), ["c1"] * 3)
+    explainer = explain.load(explanation_file.explanation(model, manifest, x, x, LOG), manifest)
+    result = explainer.explain(_feeds(model, x.iloc[:3]), ["c1"] * 3)
     clean = model.pipeline.steps[0][1].transform(x.iloc[:3])
     matrix = np.asarray(model.pipeline.steps[1][1].transform(clean), dtype=np.float32)
     feature_of = [0, 1, 2, *[3] * (len(manifest.features[3].categories) + 1), *[4] * 3]
@@ -143,7 +143,7 @@ def test_a_forests_contributions_are_shapley_values_by_definition() -> None:
                     for known in combinations(rest, size):
                         gain = _expected(tree, 0, row, {*known, column}) - _expected(tree, 0, row, set(known))
                         wanted[feature_of[column]] += weight * gain / 2
-        assert np.allclose(found.contributions[i], wanted, atol=1e-7)
+        assert np.allclose(result.contributions[i], wanted, atol=1e-7)
 
 
 def _expected(tree: Any, node: int, row: np.ndarray, known: set[int]) -> float:
@@ -163,7 +163,7 @@ def test_what_cannot_be_explained_exactly_is_not() -> None:
     cleaner, preprocessor = (s for _, s in model.pipeline.steps[:2])
     matrix = np.asarray(preprocessor.transform(cleaner.transform(x)))
     model.pipeline.steps[-1] = ("estimator", GaussianNB().fit(matrix, np.arange(len(x)) % 2))
-    assert explanation.explanation(model, manifest, x, x, LOG) == b""
+    assert explanation_file.explanation(model, manifest, x, x, LOG) == b""
 
 
 @pytest.mark.parametrize("raw", [b"", b"PK\x03\x04 no", b"x" * 200])

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropforge.data.values import LocalText
 from dropforge.errors import InvalidRequest
-from dropforge.serving import formats
+from dropforge.serving import request_formats
+from dropforge.value_formats import LocalText
 
 RECORDS = [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
 FORMS = [
@@ -27,21 +27,24 @@ FORMS = [
 @pytest.mark.parametrize("form", FORMS, ids=lambda f: next(iter(f)))
 def test_every_form_gives_the_same_records(form: dict[str, Any]) -> None:
     """What clients of other servers already send is understood."""
-    assert formats.parse(json.dumps(form).encode(), "application/json; charset=utf-8", 10) == RECORDS
+    assert request_formats.parse(json.dumps(form).encode(), "application/json; charset=utf-8", 10) == RECORDS
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
 def test_csv_with_the_delimiters_of_uploads(delimiter: str) -> None:
     """Told by the header; cells stay texts that the column's kind reads, and say that a comma is a decimal one there."""
     body = 'a;b\n1,5;x, y\n-2;"z"\n'.replace(";", delimiter).encode()
-    rows = formats.parse(body, "text/csv", 10)
+    rows = request_formats.parse(body, "text/csv", 10)
     assert rows == [{"a": "1,5", "b": "x, y"}, {"a": "-2", "b": "z"}]
     assert all(isinstance(v, LocalText) for row in rows for v in row.values())
 
 
 def test_csv_is_read_as_text_cells() -> None:
     """The predictor turns them into numbers."""
-    assert formats.parse(b"a,b\r\n1,x\r\n2,y\r\n", "text/csv", 10) == [{"a": "1", "b": "x"}, {"a": "2", "b": "y"}]
+    assert request_formats.parse(b"a,b\r\n1,x\r\n2,y\r\n", "text/csv", 10) == [
+        {"a": "1", "b": "x"},
+        {"a": "2", "b": "y"},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +80,7 @@ def test_csv_is_read_as_text_cells() -> None:
 def test_a_callers_mistake_has_a_code_and_a_fix(body: bytes, kind: str, status: int, code: str) -> None:
     """A stable code, words, and how to mend it; never anything but InvalidRequest."""
     with pytest.raises(InvalidRequest) as caught:
-        formats.parse(body, kind, 2)
+        request_formats.parse(body, kind, 2)
     assert (caught.value.status, caught.value.code) == (status, code)
     assert caught.value.fix
 
@@ -85,7 +88,7 @@ def test_a_callers_mistake_has_a_code_and_a_fix(body: bytes, kind: str, status: 
 def test_a_body_over_the_limit_is_413() -> None:
     """Size is checked before anything is parsed."""
     with pytest.raises(InvalidRequest) as caught:
-        formats.check_size(b"x" * 11, 10)
+        request_formats.check_size(b"x" * 11, 10)
     assert caught.value.status == 413
 
 
@@ -94,7 +97,7 @@ def test_no_bytes_raise_anything_else(body: bytes) -> None:
     """Whatever is sent is either records or InvalidRequest."""
     for kind in ("application/json", "text/csv"):
         try:
-            assert formats.parse(body, kind, 5)
+            assert request_formats.parse(body, kind, 5)
         except InvalidRequest:
             continue
 
@@ -109,6 +112,6 @@ _json = st.recursive(
 def test_no_json_raises_anything_else(value: Any) -> None:
     """Nor does any JSON of another shape."""
     try:
-        assert formats.parse(json.dumps(value).encode(), "application/json", 5)
+        assert request_formats.parse(json.dumps(value).encode(), "application/json", 5)
     except InvalidRequest:
         return

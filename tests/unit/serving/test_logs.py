@@ -14,17 +14,17 @@ from typing import Any
 
 import pytest
 
-from dropforge import settings_store
-from dropforge.api import control, http, predicting, routes
-from dropforge.api.access import ACCESS
-from dropforge.bootstrap import World
+from dropforge.api import control, predict, proxy_event, resolver
+from dropforge.api.routes import ACCESS
+from dropforge.app_context import AppContext
+from dropforge.batch import score_file
+from dropforge.config import settings_store
 from dropforge.environment import Environment
 from dropforge.errors import NotFound, PermanentError, Unavailable
 from dropforge.messages import UploadEvent
 from dropforge.observability import JsonFormatter
-from dropforge.serving.service import PredictService
-from dropforge.steps import batch
-from dropforge.uploads import UploadBook
+from dropforge.serving.prediction_service import PredictService
+from dropforge.uploads.upload_repository import UploadRepository
 from dropforge_local.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking
 
 from .conftest import BUCKET
@@ -79,14 +79,16 @@ def _settings() -> dict[str, bytes]:
     return {o.uri: store.get(o.uri).body for o in store.list(f"s3://{BUCKET}/")}
 
 
-def _world(logger: logging.Logger) -> World:
+def _app_context(logger: logging.Logger) -> AppContext:
     store = MemoryStore()
     for uri, body in _settings().items():
         store.put(uri, body)
-    made = World(Environment(data_bucket=BUCKET, artifact_bucket="artifacts", mlflow_tracking_uri="http://127.0.0.1:1"))
-    vars(made).update({"store": store, "queue": MemoryQueue(), "registry": MemoryRegistry(MemoryTracking())})
-    vars(made)["log"] = lambda _service: logger
-    return made
+    created = AppContext(
+        Environment(data_bucket=BUCKET, artifact_bucket="artifacts", mlflow_tracking_uri="http://127.0.0.1:1")
+    )
+    vars(created).update({"store": store, "queue": MemoryQueue(), "registry": MemoryRegistry(MemoryTracking())})
+    vars(created)["log"] = lambda _service: logger
+    return created
 
 
 def _event(method: str, resource: str, kind: str, body: bytes) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def test_no_value_of_a_request_is_logged(
     """Whatever is wrong with the request, with or without an active model: its line names route, status and code alone."""
     logger, written = log
     store, activate = stored
-    service, world = PredictService(store, BUCKET, logger), _world(logger)
+    service, world = PredictService(store, BUCKET, logger), _app_context(logger)
     statuses = set()
     for active in (False, True):
         if active:
@@ -120,10 +122,10 @@ def test_no_value_of_a_request_is_logged(
                 event = _event(method, resource, kind, body)
                 if not query:
                     event["multiValueQueryStringParameters"] = None
-                for table, subject in ((control.ROUTES, world), (predicting.ROUTES, service)):
+                for table, subject in ((control.ROUTES, world), (predict.ROUTES, service)):
                     if (method, resource) in table or resource == f"/{CANARY}":
-                        act = lambda r, t=table, s=subject: routes.dispatch(r, t, lambda: s)  # noqa: E731 - one expression
-                        statuses.add(http.respond(event, logger, act)["statusCode"])
+                        act = lambda r, t=table, s=subject: resolver.dispatch(r, t, lambda: s)  # noqa: E731 - one expression
+                        statuses.add(proxy_event.respond(event, logger, act)["statusCode"])
     assert max(statuses, default=404) < 600
     assert written().count('"answered"') >= len(BODIES) or method == CANARY
     assert CANARY not in written()
@@ -141,19 +143,19 @@ def test_a_failure_is_logged_by_its_kind_and_place(
     """Messages of exceptions quote what was sent, those of their causes too: the log has the kinds, our code and the lines of code."""
     logger, written = log
 
-    def act(_request: http.Request) -> http.Response:
+    def act(_request: proxy_event.Request) -> proxy_event.Response:
         try:
             raise RuntimeError(CANARY)
         except RuntimeError as cause:
             raise error from cause
 
-    answer = http.respond(_event("GET", "/models", "text/plain", b""), logger, act)
+    answer = proxy_event.respond(_event("GET", "/models", "text/plain", b""), logger, act)
     assert CANARY not in written()
     lines = [json.loads(line) for line in written().splitlines()]
     if answer["statusCode"] >= 500:
-        told = next(line for line in lines if "stack" in line)
-        assert told["error"].startswith(type(error).__name__)
-        assert any("test_logs.py" in place for place in told["stack"])
+        output = next(line for line in lines if "stack" in line)
+        assert output["error"].startswith(type(error).__name__)
+        assert any("test_logs.py" in place for place in output["stack"])
     else:
         assert lines[-1]["code"] == "gone"
 
@@ -177,7 +179,7 @@ def test_a_file_to_be_scored_logs_no_cell(stored: Any, log: tuple[logging.Logger
     activate()
     logger, written = log
     settings_store.apply(store, BUCKET, (ROOT / "settings.yaml").read_bytes())
-    ports = batch.BatchPorts(store, UploadBook(store, BUCKET), BUCKET, logger)
+    ports = score_file.BatchPorts(store, UploadRepository(store, BUCKET), BUCKET, logger)
     header = ",".join(ROW).encode() + b"\n"
     good, bad = b"39,cook,true,2021-03-01\n", CANARY.encode()
     bodies = [
@@ -190,6 +192,6 @@ def test_a_file_to_be_scored_logs_no_cell(stored: Any, log: tuple[logging.Logger
         uri = f"s3://{BUCKET}/batch/{number}.csv" + ".gz" * (number == len(bodies) - 1)
         store.put(uri, body)
         upload = UploadEvent(bucket=BUCKET, key=uri.partition(f"{BUCKET}/")[2], version=store.get(uri).version)
-        batch.score(upload, ports)
+        score_file.score(upload, ports)
     assert written().count("level") >= len(bodies)
     assert CANARY not in written()

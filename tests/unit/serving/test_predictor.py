@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from dropforge.errors import BundleRejected, InvalidRequest
-from dropforge.serving.manifest import BundleManifest
-from dropforge.serving.predictor import Predictor, open_bundle
-from dropforge_training import export
+from dropforge.inference.bundle_manifest import BundleManifest
+from dropforge.inference.predictor import Predictor, open_bundle
+from dropforge_training.export import onnx_graph
 
 ROW = {"age": 40, "job": "cook", "member": True, "joined": "2021-05-01"}
 
@@ -28,7 +28,7 @@ def _p(predictor: Predictor, **changes: Any) -> float:
 
 def test_it_equals_the_pipeline_on_every_row(bundle: Any, predictor: Predictor) -> None:
     """Probabilities within 1e-5 and the same labels, missing values and dates included."""
-    served = predictor.predict(export.records(bundle.rows))
+    served = predictor.predict(onnx_graph.records(bundle.rows))
     assert np.abs(served.probabilities - bundle.model.predict_proba(bundle.rows)).max() <= 1e-5
     assert served.labels == bundle.model.predict(bundle.rows).tolist()
 
@@ -149,5 +149,5 @@ def test_a_bundle_without_prediction_sets_still_loads_and_one_with_them_keeps_th
     older = json.loads(bundle.manifest.to_json())
     del older["conformal"]
     assert BundleManifest.from_json(json.dumps(older).encode()).conformal == {}
-    told = replace(bundle.manifest, conformal={"0.9": (0.25, 0.75)})
-    assert BundleManifest.from_json(told.to_json()) == told
+    output = replace(bundle.manifest, conformal={"0.9": (0.25, 0.75)})
+    assert BundleManifest.from_json(output.to_json()) == output

@@ -9,7 +9,7 @@ from typing import Any
 
 PROCESS = """
 import pathlib, sys, time
-from dropforge.serving.predictor import open_bundle
+from dropforge.inference.predictor import open_bundle
 folder = pathlib.Path(sys.argv[1])
 predictor = open_bundle((folder / "manifest.json").read_bytes(), (folder / "model.onnx").read_bytes())
 predictor.predict([{"age": 40.0, "job": "nurse", "member": True, "joined": "2021-01-01"}])

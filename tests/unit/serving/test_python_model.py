@@ -15,20 +15,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dropforge import settings_store
+from dropforge.batch import score_file
+from dropforge.config import settings_store
+from dropforge.deployment import activate
+from dropforge.deployment.active_model import Active, ActivePointer
+from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
 from dropforge.errors import BundleRejected, DropforgeError, Unavailable
+from dropforge.inference.bundle_manifest import BundleManifest, GraphInput, PythonModel
 from dropforge.messages import UploadEvent
-from dropforge.serving import python_model
-from dropforge.serving.integrity import ModelRecord, ModelRecords
-from dropforge.serving.manifest import BundleManifest, GraphInput, PythonModel
-from dropforge.serving.options import Options
-from dropforge.serving.pointer import Active, ActivePointer
-from dropforge.serving.service import PredictService, open_active
-from dropforge.steps import batch, switch
-from dropforge.uploads import UploadBook
+from dropforge.serving import remote_python
+from dropforge.serving.prediction_service import PredictService, open_active
+from dropforge.serving.query_options import Options
+from dropforge.uploads.upload_repository import UploadRepository
 from dropforge_local.memory import MemoryStore
 from dropforge_local.memory_function import MemoryFunction
-from dropforge_training import export, python_models
+from dropforge_training.export import onnx_graph, pickled_pipeline
 from dropforge_training.models.random_forest import RandomForest
 
 from ...log_lines import log_lines
@@ -48,8 +49,8 @@ class Served:
     point: Callable[[str], Active]
 
     def service(self, *, deployed: bool = True) -> PredictService:
-        made = (lambda: self.function) if deployed else (lambda: None)
-        return PredictService(self.store, BUCKET, LOG, clock=lambda: 0.0, python=made)
+        created = (lambda: self.function) if deployed else (lambda: None)
+        return PredictService(self.store, BUCKET, LOG, clock=lambda: 0.0, python=created)
 
 
 def put(store: MemoryStore, manifest: BundleManifest, body: bytes, version: str) -> Active:
@@ -67,7 +68,7 @@ def put(store: MemoryStore, manifest: BundleManifest, body: bytes, version: str)
 @pytest.fixture(scope="session")
 def pickled(bundle: Any) -> tuple[BundleManifest, bytes]:
     """The forest's bundle as `serve: python` makes it."""
-    body, named = python_models.dump(bundle.model, RandomForest())
+    body, named = pickled_pipeline.dump(bundle.model, RandomForest())
     kinds = {"float32": "float64", "string": "text"}
     inputs = tuple(GraphInput(i.name, kinds[i.dtype], i.features) for i in bundle.manifest.inputs)
     return replace(bundle.manifest, python=named, inputs=inputs, onnx_sha256="", explanation={}), body
@@ -83,7 +84,7 @@ def served(bundle: Any, pickled: tuple[BundleManifest, bytes]) -> Served:
         pointer.replace(versions[version], pointer.etag())
         return versions[version]
 
-    return Served(store, MemoryFunction(python_models.PythonModels(store, BUCKET, LOG).answer), *pickled, point)
+    return Served(store, MemoryFunction(pickled_pipeline.PythonModels(store, BUCKET, LOG).answer), *pickled, point)
 
 
 def told(service: PredictService, body: str, content_type: str = "application/json", **options: Any) -> Any:
@@ -118,15 +119,15 @@ REQUESTS = {
 @pytest.mark.parametrize("coverage", [0.0, 0.9, 0.5])
 def test_answers_are_those_of_the_graph(served: Served, name: str, coverage: float) -> None:
     """Labels, sets, warnings, threshold, errors and identity are equal; probabilities to float32."""
-    made = []
+    created = []
     for version in ("1", "2"):
         served.point(version)
-        made.append(told(served.service(), REQUESTS[name], coverage=coverage))
-    graph, python = made
-    for one in made:
+        created.append(told(served.service(), REQUESTS[name], coverage=coverage))
+    graph, python = created
+    for one in created:
         if "model" in one:
             one["model"].pop("version")
-    chances = [[p.pop("probabilities") for p in one.get("predictions", [])] for one in made]
+    chances = [[p.pop("probabilities") for p in one.get("predictions", [])] for one in created]
     assert python == graph
     for ours, theirs in zip(*chances, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-6)
@@ -179,7 +180,7 @@ def test_an_altered_pickle_is_never_loaded(served: Served) -> None:
     answer = told(served.service(), REQUESTS["plain"])
     assert (answer["status"], answer["code"]) == (409, "bundle_altered")
     with pytest.raises(BundleRejected, match=r"pipeline\.pkl was altered"):
-        switch.check_bundle(served.store, BUCKET, active)
+        activate.check_bundle(served.store, BUCKET, active)
     assert not Bomb.went_off
     pickle.loads(pickle.dumps(Bomb()))  # noqa: S301 - the test's own: the trace is real
     assert Bomb.went_off
@@ -189,7 +190,7 @@ def test_an_altered_pickle_is_never_loaded(served: Served) -> None:
 def test_a_bundle_that_nobody_registered_is_never_loaded(served: Served, sha256: str) -> None:
     """The function loads only what the caller names by the hash that was registered."""
     active = served.point("2")
-    models = python_models.PythonModels(served.store, BUCKET, LOG)
+    models = pickled_pipeline.PythonModels(served.store, BUCKET, LOG)
     named = {k: getattr(active, k) for k in ("model", "version", "run_id", "bundle_uri")}
     answer = models.answer({**named, "bundle_sha256": sha256, "feeds": None})
     assert answer["error"]["kind"] == "BundleRejected"
@@ -200,9 +201,9 @@ def test_another_version_is_refused(served: Served, name: str) -> None:
     """A pickle of another Python or scikit-learn is not tried: the error names both and the way out."""
     assert served.manifest.python is not None
     other = replace(served.manifest.python, versions={**served.manifest.python.versions, name: "1.0"})
-    with pytest.raises(BundleRejected, match=f"{name} 1.0") as refused:
-        python_models.open_pickle(replace(served.manifest, python=other), served.pickled)
-    assert "train again" in refused.value.fix
+    with pytest.raises(BundleRejected, match=f"{name} 1.0") as error:
+        pickled_pipeline.open_pickle(replace(served.manifest, python=other), served.pickled)
+    assert "train again" in error.value.fix
 
 
 @pytest.mark.parametrize(("most_bytes", "most_values", "calls"), [(10**9, 10**9, 1), (2000, 10**9, 8), (10**9, 100, 6)])
@@ -210,23 +211,23 @@ def test_many_rows_go_in_several_calls(
     served: Served, bundle: Any, monkeypatch: pytest.MonkeyPatch, most_bytes: int, most_values: int, calls: int
 ) -> None:
     """What is larger than one call takes is split; rows come back in their order."""
-    monkeypatch.setattr(python_model, "MOST_BYTES", most_bytes)
-    monkeypatch.setattr(python_model, "MOST_VALUES", most_values)
+    monkeypatch.setattr(remote_python, "MOST_BYTES", most_bytes)
+    monkeypatch.setattr(remote_python, "MOST_VALUES", most_values)
     active = served.point("2")
-    predictor = python_model.open_remote(served.manifest, active, served.function)
+    predictor = remote_python.open_remote(served.manifest, active, served.function)
     before = served.function.calls
-    found = predictor.predict(export.records(bundle.rows))
+    result = predictor.predict(onnx_graph.records(bundle.rows))
     assert served.function.calls - before == calls
-    assert found.probabilities == pytest.approx(bundle.model.predict_proba(bundle.rows), abs=1e-9)
-    assert found.labels == list(bundle.model.predict(bundle.rows))
+    assert result.probabilities == pytest.approx(bundle.model.predict_proba(bundle.rows), abs=1e-9)
+    assert result.labels == list(bundle.model.predict(bundle.rows))
 
 
 def test_what_goes_over_comes_back_bit_for_bit(served: Served) -> None:
     """Doubles, missing numbers and texts, and their shapes survive the way."""
     numbers = np.array([[0.1, np.nan, 1e300], [-0.0, 2**53, 5e-324]])
     texts = np.array([['é\n"x'], [None]], dtype=object)
-    fed = python_model.decode(
-        served.manifest, json.loads(json.dumps(python_model.encode({"numbers": numbers, "texts": texts})))
+    fed = remote_python.decode(
+        served.manifest, json.loads(json.dumps(remote_python.encode({"numbers": numbers, "texts": texts})))
     )
     assert fed["numbers"].tobytes() == numbers.tobytes()
     assert fed["texts"].tolist() == texts.tolist()
@@ -239,13 +240,13 @@ def test_a_batch_file_gets_the_answers_of_requests(served: Served, bundle: Any) 
         served.store, BUCKET, b"project: demo\ndata: {target: bought}\nmodels: [{name: forest, class: a.b:C}]\n"
     )
     served.store.put(f"s3://{BUCKET}/batch/rows.csv", bundle.rows.to_csv(index=False).encode())
-    ports = batch.BatchPorts(
-        served.store, UploadBook(served.store, BUCKET), BUCKET, LOG, python=lambda: served.function
+    ports = score_file.BatchPorts(
+        served.store, UploadRepository(served.store, BUCKET), BUCKET, LOG, python=lambda: served.function
     )
     event = UploadEvent(
         bucket=BUCKET, key="batch/rows.csv", version=served.store.get(f"s3://{BUCKET}/batch/rows.csv").version
     )
-    record = batch.score(event, ports)
+    record = score_file.score(event, ports)
     assert (record.state, record.rows_used) == ("scored", 300)
     rows = list(csv.DictReader(io.StringIO(served.store.get(record.predictions_uri).body.decode(), newline="")))
     expected = bundle.model.predict_proba(bundle.rows)[:, 1]
@@ -260,11 +261,11 @@ def test_a_batch_file_without_the_function_ends_with_the_way_out(served: Served,
         served.store, BUCKET, b"project: demo\ndata: {target: bought}\nmodels: [{name: forest, class: a.b:C}]\n"
     )
     served.store.put(f"s3://{BUCKET}/batch/rows.csv", bundle.rows.to_csv(index=False).encode())
-    ports = batch.BatchPorts(served.store, UploadBook(served.store, BUCKET), BUCKET, LOG)
+    ports = score_file.BatchPorts(served.store, UploadRepository(served.store, BUCKET), BUCKET, LOG)
     event = UploadEvent(
         bucket=BUCKET, key="batch/rows.csv", version=served.store.get(f"s3://{BUCKET}/batch/rows.csv").version
     )
-    record = batch.score(event, ports)
+    record = score_file.score(event, ports)
     assert record.state == "failed"
     assert record.reason is not None
     assert record.reason.code == "python_not_served"
@@ -272,7 +273,7 @@ def test_a_batch_file_without_the_function_ends_with_the_way_out(served: Served,
 
 def test_the_error_of_an_unreachable_function_is_retryable() -> None:
     """Errors keep their kind on the way: what may be tried again stays so."""
-    answer = python_model.refusal(Unavailable("no", code="x", fix="y"))
+    answer = remote_python.refusal(Unavailable("no", code="x", fix="y"))
     assert answer == {"error": {"kind": "Unavailable", "code": "x", "message": "no", "fix": "y"}}
 
 
@@ -282,7 +283,7 @@ def test_a_pickle_that_settings_did_not_declare_is_never_loaded(served: Served, 
     active = replace(served.point("2"), version="3")
     evil = pickle.dumps(Bomb())
     manifest = replace(
-        served.manifest, python=PythonModel(hashlib.sha256(evil).hexdigest(), python_models.versions())
+        served.manifest, python=PythonModel(hashlib.sha256(evil).hexdigest(), pickled_pipeline.versions())
     ).to_json()
     served.store.put(f"{active.bundle_uri}/manifest.json", manifest)
     served.store.put(f"{active.bundle_uri}/pipeline.pkl", evil)
@@ -295,7 +296,7 @@ def test_a_pickle_that_settings_did_not_declare_is_never_loaded(served: Served, 
         assert told(served.service(), REQUESTS["plain"])["code"] == "python_not_declared"
     else:
         ask = {k: getattr(active, k) for k in ("model", "version", "run_id", "bundle_uri", "bundle_sha256")}
-        answer = python_models.PythonModels(served.store, BUCKET, LOG).answer({**ask, "feeds": None})
+        answer = pickled_pipeline.PythonModels(served.store, BUCKET, LOG).answer({**ask, "feeds": None})
         assert answer["error"]["code"] == "python_not_declared"
     assert not Bomb.went_off
 
@@ -307,10 +308,10 @@ def test_a_process_without_the_function_never_unpickles(served: Served, monkeypa
     def forbidden(*_: object) -> None:
         raise AssertionError("a pickle was opened in this process")
 
-    monkeypatch.setattr(python_models, "open_pickle", forbidden)
-    with pytest.raises(BundleRejected) as refused:
+    monkeypatch.setattr(pickled_pipeline, "open_pickle", forbidden)
+    with pytest.raises(BundleRejected) as error:
         open_active(served.store, BUCKET, active)
-    assert refused.value.code == "python_not_served"
+    assert error.value.code == "python_not_served"
     monkeypatch.undo()
     open_active(served.store, BUCKET, active, lambda: served.function)
     assert served.function.calls > 0
@@ -328,10 +329,10 @@ def test_what_a_models_own_code_quotes_reaches_the_caller_and_no_log(
 ) -> None:
     """The answer has the message with the row; the lines of predict_python have the kinds of error and the place."""
     store, canary = MemoryStore(), "c4n4ry"
-    body, named = python_models.dump(Quoting(), RandomForest())  # type: ignore[arg-type] # stands for a class of the project's
+    body, named = pickled_pipeline.dump(Quoting(), RandomForest())  # type: ignore[arg-type] # stands for a class of the project's
     active = put(store, replace(pickled[0], python=named), body, "1")
     ActivePointer(store, BUCKET).replace(active, "")
-    function = MemoryFunction(python_models.PythonModels(store, BUCKET, LOG).answer)
+    function = MemoryFunction(pickled_pipeline.PythonModels(store, BUCKET, LOG).answer)
     with log_lines() as lines:
         answer = told(PredictService(store, BUCKET, LOG, python=lambda: function), body_of({**ROW, "job": canary}))
     assert (answer["code"], canary in answer["message"]) == ("model_failed", True)

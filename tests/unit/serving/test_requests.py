@@ -12,46 +12,46 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dropforge.serving.integrity import ModelRecord, ModelRecords
-from dropforge.serving.labels import Labels
-from dropforge_training import export
+from dropforge.deployment.alias_index import AliasIndex
+from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
+from dropforge_training.export import onnx_graph
 
 Ask = Callable[..., tuple[int, Any]]
 
 
 @pytest.fixture
 def rows(bundle: Any) -> list[dict[str, Any]]:
-    return export.records(bundle.rows.iloc[:20])
+    return onnx_graph.records(bundle.rows.iloc[:20])
 
 
 def test_an_answer_says_everything(ask: Ask, stored: Any, rows: list[dict[str, Any]]) -> None:
     """Label and probabilities a row, threshold, model, warnings with their row, and the prediction's id."""
     stored[1]()
-    status, told = ask("POST", "/predict", {"records": [rows[0], {**rows[1], "age": 200, "job": "smith"}]})
+    status, output = ask("POST", "/predict", {"records": [rows[0], {**rows[1], "age": 200, "job": "smith"}]})
     assert status == 200
-    assert set(told) == {"predictions", "model", "threshold", "warnings", "prediction_id", "request_id"}
-    assert told["prediction_id"] == told["request_id"] == "the-request"
-    assert {w["code"] for w in told["warnings"] if w["row"] == 1} == {"out_of_range", "unseen_category"}
-    assert set(told["predictions"][0]) == {"label", "probabilities"}
+    assert set(output) == {"predictions", "model", "threshold", "warnings", "prediction_id", "request_id"}
+    assert output["prediction_id"] == output["request_id"] == "the-request"
+    assert {w["code"] for w in output["warnings"] if w["row"] == 1} == {"out_of_range", "unseen_category"}
+    assert set(output["predictions"][0]) == {"label", "probabilities"}
 
 
 def test_a_prediction_set_holds_every_class_within_its_limit(ask: Ask, stored: Any, rows: list[dict[str, Any]]) -> None:
     """`no` from 1 − p ≤ 0.5, `yes` from 1 − p ≤ 0.6, as the bundle states; another coverage is 422 and names those there are."""
     stored[1]()
-    _, told = ask("POST", "/predict", {"records": rows}, coverage="0.90")
-    for p in told["predictions"]:
+    _, output = ask("POST", "/predict", {"records": rows}, coverage="0.90")
+    for p in output["predictions"]:
         inside = [c for c, limit in (("no", 0.5), ("yes", 0.6)) if 1 - p["probabilities"][c] <= limit]
         assert p["prediction_set"] == {"coverage": 0.9, "labels": inside}
-    status, told = ask("POST", "/predict", {"records": rows}, coverage="0.8")
-    assert (status, told["code"]) == (422, "coverage_unknown")
-    assert "0.9" in told["fix"]
+    status, output = ask("POST", "/predict", {"records": rows}, coverage="0.8")
+    assert (status, output["code"]) == (422, "coverage_unknown")
+    assert "0.9" in output["fix"]
 
 
 def test_contributions_add_up_to_the_probability(ask: Ask, stored: Any, rows: list[dict[str, Any]]) -> None:
     """For the positive class, the largest first, one for each feature."""
     stored[1]()
-    _, told = ask("POST", "/predict", {"records": rows}, explain="true")
-    for p in told["predictions"]:
+    _, output = ask("POST", "/predict", {"records": rows}, explain="true")
+    for p in output["predictions"]:
         why = p["explanation"]
         assert (why["class"], why["space"]) == ("yes", "probability")
         assert set(why["contributions"]) == {"age", "job", "member", "joined"}
@@ -72,9 +72,9 @@ def test_a_model_without_explanation_says_so(ask: Ask, stored: Any, bundle: Any,
     active = activate("2", manifest=older, point=False)
     old = replace(active, version="3", alias="Old", bundle_sha256=hashlib.sha256(older).hexdigest())
     ModelRecords(store, "bucket").write(ModelRecord.of(old, serve="onnx", by="test"))
-    Labels(store, "bucket").publish(lambda: [old])
-    status, told = ask("POST", "/predict", {"records": rows}, explain="true", alias="Old")
-    assert (status, told["code"]) == (422, "not_explainable")
+    AliasIndex(store, "bucket").publish(lambda: [old])
+    status, output = ask("POST", "/predict", {"records": rows}, explain="true", alias="Old")
+    assert (status, output["code"]) == (422, "not_explainable")
 
 
 def test_labels_lead_to_versions(ask: Ask, stored: Any, rows: list[dict[str, Any]]) -> None:
@@ -87,11 +87,11 @@ def test_labels_lead_to_versions(ask: Ask, stored: Any, rows: list[dict[str, Any
         replace(second, alias="Both"),
         replace(second, model="demo-other", alias="Both"),
     ]
-    Labels(store, "bucket").publish(lambda: listed)
+    AliasIndex(store, "bucket").publish(lambda: listed)
     body = {"records": rows}
     for query in ({"alias": "Staging"}, {"alias": "Staging", "model": "forest"}, {"alias": "Both", "model": "other"}):
-        status, told = ask("POST", "/predict", body, **query)
-        assert (status, told["model"]["version"]) == (200, "2"), query
+        status, output = ask("POST", "/predict", body, **query)
+        assert (status, output["model"]["version"]) == (200, "2"), query
     assert ask("POST", "/predict", body)[1]["model"]["version"] == "1"
 
 
@@ -114,10 +114,10 @@ def test_a_wrong_parameter_is_the_callers_mistake(
     store, activate = stored
     active = activate("1")
     both = [replace(active, alias="Both"), replace(active, model="demo-other", alias="Both")]
-    Labels(store, "bucket").publish(lambda: both)
-    found, told = ask("POST", "/predict", {"records": rows}, **query)
-    assert (found, told["code"]) == (status, code)
-    assert told["fix"]
+    AliasIndex(store, "bucket").publish(lambda: both)
+    result, output = ask("POST", "/predict", {"records": rows}, **query)
+    assert (result, output["code"]) == (status, code)
+    assert output["fix"]
 
 
 def test_mlflows_own_client_is_understood(ask: Ask, stored: Any, bundle: Any) -> None:
@@ -127,16 +127,16 @@ def test_mlflows_own_client_is_understood(ask: Ask, stored: Any, bundle: Any) ->
 
     stored[1]()
     frame = bundle.rows.iloc[:9].astype({"member": object, "joined": str})
-    status, told = ask("POST", "/invocations", dump_input_data(frame, params={"any": 1}))
-    assert status == 200, told
-    answer = PredictionsResponse.from_json(json.dumps(told))
+    status, output = ask("POST", "/invocations", dump_input_data(frame, params={"any": 1}))
+    assert status == 200, output
+    answer = PredictionsResponse.from_json(json.dumps(output))
     assert list(answer.get_predictions(dtype=None)[0]) == list(bundle.model.predict(bundle.rows.iloc[:9]))
     assert len(answer["probabilities"]) == 9
     columns = {c: frame[c].tolist() for c in ("age", "job", "member", "joined")}
     clean = {c: [None if v is None or v != v else v for v in values] for c, values in columns.items()}  # noqa: PLR0124
     for body in ({"inputs": clean}, {"instances": pd.DataFrame(clean).astype(object).to_dict("records")}):
         text = json.dumps(body).replace("NaN", "null")
-        assert ask("POST", "/invocations", text)[1]["predictions"] == told["predictions"]
+        assert ask("POST", "/invocations", text)[1]["predictions"] == output["predictions"]
     assert ask("GET", "/ping")[0] == 200
 
 
@@ -153,9 +153,9 @@ def test_a_kserve_client_is_understood(ask: Ask, stored: Any, bundle: Any, rows:
         {"name": t["name"], "datatype": t["datatype"], "shape": [20], "data": [r[t["name"]] for r in rows]}
         for t in meta["inputs"]
     ]
-    status, told = ask("POST", "/v2/models/{model}/infer", {"id": "mine", "inputs": tensors}, named="forest")
-    assert (status, told["id"], told["model_version"]) == (200, "mine", "1")
-    label, probabilities = told["outputs"]
+    status, output = ask("POST", "/v2/models/{model}/infer", {"id": "mine", "inputs": tensors}, named="forest")
+    assert (status, output["id"], output["model_version"]) == (200, "mine", "1")
+    label, probabilities = output["outputs"]
     assert label["data"] == list(bundle.model.predict(bundle.rows.iloc[:20]))
     table = np.array(probabilities["data"]).reshape(probabilities["shape"])
     assert np.abs(table - bundle.model.predict_proba(bundle.rows.iloc[:20])).max() < 1e-5
@@ -180,18 +180,18 @@ def test_a_wrong_tensor_is_the_callers_mistake(
         for n in ("job", "member", "joined")
     ]
     age = {"name": "age", "datatype": "FP64", "shape": [20], "data": [r["age"] for r in rows]}
-    status, told = ask("POST", "/v2/models/{model}/infer", {"inputs": [*tensors, {**age, **change}]}, named="forest")
-    assert status == 422, told
-    assert told["fix"]
+    status, output = ask("POST", "/v2/models/{model}/infer", {"inputs": [*tensors, {**age, **change}]}, named="forest")
+    assert status == 422, output
+    assert output["fix"]
 
 
 def test_refusals_of_the_open_inference_protocol_have_its_field(ask: Any, stored: Any) -> None:
     """Its clients read `error`; code, message and fix stand beside it. Other routes do not have the field."""
     stored[1]("1")
-    status, told = ask("POST", "/v2/models/{model}/infer", {"inputs": []}, named="demo-forest")
+    status, output = ask("POST", "/v2/models/{model}/infer", {"inputs": []}, named="demo-forest")
     assert status == 422
-    assert told["error"] == told["message"]
-    assert {"code", "fix", "request_id"} <= told.keys()
-    status, told = ask("POST", "/predict", {"records": []})
+    assert output["error"] == output["message"]
+    assert {"code", "fix", "request_id"} <= output.keys()
+    status, output = ask("POST", "/predict", {"records": []})
     assert status == 422
-    assert "error" not in told
+    assert "error" not in output

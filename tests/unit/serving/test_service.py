@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dropforge.errors import BundleRejected, NotFound, Unavailable
-from dropforge.serving.service import LOOK_EVERY_SECONDS, PredictService
+from dropforge.serving.prediction_service import REFRESH_INTERVAL_SECONDS, PredictService
 
 BODY = json.dumps({"records": [{"age": 40, "job": "cook", "member": True, "joined": "2021-05-01"}]}).encode()
 
@@ -33,7 +33,7 @@ class Service:
         return str(self.service.predict(BODY, "application/json")["model"]["version"])
 
     def later(self) -> None:
-        self.clock.now += LOOK_EVERY_SECONDS
+        self.clock.now += REFRESH_INTERVAL_SECONDS
 
 
 @pytest.fixture

@@ -16,12 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dropforge import keys, settings_store
-from dropforge.data.manifest import DatasetManifest, Part
-from dropforge.data.schema import ROW_HASH, Column, Kind, Schema
+from dropforge import keys
+from dropforge.config import settings_store
+from dropforge.config.settings import Settings
+from dropforge.datasets.dataset_manifest import DatasetManifest, Part
+from dropforge.datasets.table_schema import ROW_HASH, Column, Kind, Schema
 from dropforge.messages import JobResult, TrainingBudget, TrainingJob, TuneResult
 from dropforge.ports import Function
-from dropforge.settings import Settings
 from dropforge_local.memory import MemoryStore
 
 KINDS: dict[str, Kind] = {
@@ -83,7 +84,7 @@ class Bench:
         return TrainingJob(**(facts | changes))
 
     def tune(self, job: TrainingJob) -> TuneResult:
-        from dropforge_training.tune_job import run_tune
+        from dropforge_training.worker.tune_job import run_tune
 
         return run_tune(
             job,
@@ -100,7 +101,7 @@ class Bench:
         stop: Callable[[], bool] = lambda: False,
         python: Callable[[], Function | None] = lambda: None,
     ) -> JobResult:
-        from dropforge_training.job import run_job
+        from dropforge_training.worker.train_job import run_job
 
         return run_job(
             job,
@@ -229,12 +230,12 @@ def finished(bench: Callable[..., Bench]) -> Finished:
 
     def job(model: str = "random_forest", classes: tuple[str, ...] = ("no", "yes")) -> tuple[Bench, JobResult]:
         if (model, classes) not in done:
-            made = bench(classes)
-            done[model, classes] = made, made.run(made.job(model, upload=f"{model}{len(classes)}"))
-        made, result = done[model, classes]
+            created = bench(classes)
+            done[model, classes] = created, created.run(created.job(model, upload=f"{model}{len(classes)}"))
+        created, result = done[model, classes]
         store = MemoryStore()
-        for found in made.store.list("s3://data/"):
-            store.put(found.uri, made.store.get(found.uri).body)
-        return replace(made, store=store), result
+        for matches in created.store.list("s3://data/"):
+            store.put(matches.uri, created.store.get(matches.uri).body)
+        return replace(created, store=store), result
 
     return job

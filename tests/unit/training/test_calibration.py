@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dropforge.serving import prediction_sets
-from dropforge.serving.calibration import calibrate
-from dropforge.settings import Costs, ServingSettings
-from dropforge_training import calibration, conformal, thresholds
-from dropforge_training.evaluation import calibration_error
+from dropforge.config.settings import Costs, ServingSettings
+from dropforge.inference import prediction_sets
+from dropforge.inference.calibrate import calibrate
+from dropforge_training.evaluate.held_out import calibration_error
+from dropforge_training.fit import calibration, conformal, decision_threshold
 
 ROWS = 6000
 
@@ -20,9 +20,9 @@ def _drawn(classes: int, slope: float, shift: float = 0.0, seed: int = 3) -> tup
     logits = rng.normal(0, 1.5, (ROWS, classes))
     true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     y = (rng.random((ROWS, 1)) > np.cumsum(true, axis=1)).sum(axis=1).clip(max=classes - 1)
-    said = slope * logits + shift * np.arange(classes)
-    said = np.exp(said - said.max(axis=1, keepdims=True))
-    return y, said / said.sum(axis=1, keepdims=True)
+    predicted = slope * logits + shift * np.arange(classes)
+    predicted = np.exp(predicted - predicted.max(axis=1, keepdims=True))
+    return y, predicted / predicted.sum(axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -84,10 +84,10 @@ def test_sets_cover_every_class_as_often_as_they_say(classes: int) -> None:
     y, p = _drawn(classes, 1.7, shift=0.4)
     half = ROWS // 2
     limits = conformal.limits(y[:half], p[:half])
-    for told in conformal.measure(y[half:], p[half:], limits):
-        for covered, rows in zip(told["by_class"], told["rows_by_class"], strict=True):
-            spread = 4 * np.sqrt(2 * told["coverage"] * (1 - told["coverage"]) / rows)
-            assert abs(covered - told["coverage"]) < spread + 1 / rows
+    for output in conformal.measure(y[half:], p[half:], limits):
+        for covered, rows in zip(output["by_class"], output["rows_by_class"], strict=True):
+            spread = 4 * np.sqrt(2 * output["coverage"] * (1 - output["coverage"]) / rows)
+            assert abs(covered - output["coverage"]) < spread + 1 / rows
 
 
 def test_the_threshold_of_a_coverage_is_the_textbook_rank() -> None:
@@ -120,7 +120,7 @@ def test_the_chosen_threshold_is_the_best_by_its_rule(rule: str) -> None:
     y, p = _drawn(2, 1.5, shift=-0.8)
     hit, chance = y[:800] == 1, p[:800, 1]
     serving = ServingSettings(threshold=rule, costs=Costs(false_negative=5))  # type: ignore[arg-type]
-    at, reason = thresholds.choose(serving, hit, chance)
+    at, reason = decision_threshold.choose(serving, hit, chance)
     best = max(_brute(rule, hit, chance, t) for t in np.linspace(0.002, 0.998, 400))
     assert _brute(rule, hit, chance, at) >= best - 1e-9
     assert rule in reason
@@ -128,8 +128,8 @@ def test_the_chosen_threshold_is_the_best_by_its_rule(rule: str) -> None:
 
 def test_a_number_is_taken_as_it_is() -> None:
     """`threshold: 0.3` needs no rows; a rule without rows of both classes falls back to one half and says so."""
-    assert thresholds.choose(ServingSettings(threshold=0.3), np.array([]), np.array([]))[0] == 0.3
-    at, reason = thresholds.choose(ServingSettings(threshold="max_f1"), np.array([True]), np.array([0.4]))
+    assert decision_threshold.choose(ServingSettings(threshold=0.3), np.array([]), np.array([]))[0] == 0.3
+    at, reason = decision_threshold.choose(ServingSettings(threshold="max_f1"), np.array([True]), np.array([0.4]))
     assert at == 0.5
     assert "cannot be judged" in reason
 
@@ -139,7 +139,7 @@ def test_costs_may_make_every_row_one_class(costs: Costs, at: float | None) -> N
     """Where a missed positive costs a thousand times as much, all rows are positive, whatever comes later; and the reverse."""
     hit = np.array([True, False] * 50)
     chance = np.linspace(0.2, 0.6, 100)
-    threshold, _ = thresholds.choose(ServingSettings(threshold="cost", costs=costs), hit, chance)
+    threshold, _ = decision_threshold.choose(ServingSettings(threshold="cost", costs=costs), hit, chance)
     assert threshold == (at if at is not None else pytest.approx(0.8))
 
 
@@ -168,7 +168,9 @@ def test_a_class_that_is_certain_up_to_rounding_is_in_its_set() -> None:
 def test_sets_are_measured_on_rows_their_limits_do_not_come_from() -> None:
     """Each half by the limits of the other: every class is covered as promised, within four standard errors."""
     y, p = _drawn(3, 1.0)
-    for told in conformal.cross_measured(y, p, seed=1):
-        assert told["rows_by_class"] == list(conformal.rows_by_class(y, 3))
-        for covered, rows in zip(told["by_class"], told["rows_by_class"], strict=True):
-            assert covered == pytest.approx(told["coverage"], abs=4 * np.sqrt(told["coverage"] * 0.2 / rows) + 1 / rows)
+    for output in conformal.cross_measured(y, p, seed=1):
+        assert output["rows_by_class"] == list(conformal.rows_by_class(y, 3))
+        for covered, rows in zip(output["by_class"], output["rows_by_class"], strict=True):
+            assert covered == pytest.approx(
+                output["coverage"], abs=4 * np.sqrt(output["coverage"] * 0.2 / rows) + 1 / rows
+            )

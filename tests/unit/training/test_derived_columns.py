@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dropforge.serving import columns as batch
-from dropforge.serving.derived import of_dates, phrases
-from dropforge.serving.manifest import BundleManifest, Derived
-from dropforge.serving.predictor import Predictor, open_graph
-from dropforge_training import export, folds, tables
+from dropforge.inference import column_predictor as batch
+from dropforge.inference.bundle_manifest import BundleManifest, Derived
+from dropforge.inference.derived_columns import of_dates, phrases
+from dropforge.inference.predictor import Predictor, open_graph
+from dropforge_training.data import training_table
+from dropforge_training.export import onnx_graph
 from dropforge_training.models.xgboost import XGBoost
+from dropforge_training.search import validation_folds
 
 Bench = Callable[..., Any]
 KINDS = {
@@ -81,12 +83,12 @@ _DONE: dict[tuple[str, str], tuple[Predictor, BundleManifest, Any, str]] = {}
 
 def _served(bench: Bench, model: str, task: str) -> tuple[Predictor, BundleManifest, Any, str]:
     if (model, task) not in _DONE:
-        made = _bench(bench, task)
-        result = made.run(made.job(model, upload=f"derived{model}{task[:5]}"))
+        created = _bench(bench, task)
+        result = created.run(created.job(model, upload=f"derived{model}{task[:5]}"))
         folder = Path(result.bundle_uri)
         manifest = BundleManifest.from_json((folder / "manifest.json").read_bytes())
         predictor = open_graph(manifest, (folder / "model.onnx").read_bytes())
-        _DONE[model, task] = predictor, manifest, result, made.tracking_uri
+        _DONE[model, task] = predictor, manifest, result, created.tracking_uri
     return _DONE[model, task]
 
 
@@ -100,7 +102,7 @@ def test_the_graph_gets_what_the_pipeline_computed(bench: Bench, model: str, tas
     x.loc[x.index[:5], "zone"] = "zone never seen"
     x.loc[x.index[5:10], "zone"] = "?"
     x.loc[x.index[10:15], "remark"] = ["AIRPORT, please!", "airport", "to the  hotel\tairport", "", "Hotel-Museum"]
-    records = export.records(x)
+    records = onnx_graph.records(x)
     mlflow.set_tracking_uri(tracking)
     logged = mlflow.sklearn.load_model(result.model_source)
     clean = logged.pipeline.steps[0][1].transform(x)
@@ -128,8 +130,8 @@ def test_each_kind_of_column_is_there_and_used(bench: Bench) -> None:
     assert "remark: airport" in names
     assert sum(d.part == "phrase" for d in manifest.derived) <= 50
     assert len({f.name for f in manifest.features} & names) == 0
-    made = _bench(bench, training=", derived_columns: false, phrases: 0")
-    without = made.run(made.job("xgboost", upload="withoutderived"))
+    created = _bench(bench, training=", derived_columns: false, phrases: 0")
+    without = created.run(created.job("xgboost", upload="withoutderived"))
     assert result.metrics["rmse"] < 0.7 * without.metrics["rmse"]
 
 
@@ -138,14 +140,14 @@ def test_a_training_rows_own_target_is_not_in_its_feature(bench: Bench, tmp_path
     frame = _frame()
     rng = np.random.default_rng(1)
     frame["zone"] = [f"zone {z}" for z in rng.integers(0, 300, len(frame))]
-    made = bench(
+    created = bench(
         frame=frame,
         kinds=KINDS,
         target="fare",
         text=SETTINGS.format(target="fare", other="tip", task="regression", training=""),
     )
-    data = tables.load(made.store, made.manifest, made.settings, tmp_path)
-    cleaner = folds.cleaner_for(XGBoost(), data, {})
+    data = training_table.load(created.store, created.manifest, created.settings, tmp_path)
+    cleaner = validation_folds.cleaner_for(XGBoost(), data, {})
     learned = cleaner.fit_transform(data.train.x, data.train.y)["zone (target mean)"]
     served = cleaner.transform(data.train.x)["zone (target mean)"]
     assert abs(np.corrcoef(learned, data.train.y)[0, 1]) < 0.15
@@ -180,9 +182,9 @@ def test_rare_zones_with_a_mean_are_no_unseen_categories(bench: Bench) -> None:
 def test_parts_of_dates_are_those_of_the_calendar(part: str, moment: str, expected: float) -> None:
     """Before 1970, in leap years, at midnight and a second before it."""
     days = np.array([np.datetime64(moment, "us").astype(np.int64) / 1e6 / 86_400, np.nan])
-    found = of_dates(Derived("d", part, ("d",)), {"d": days})
-    assert found[0] == pytest.approx(expected, abs=1e-4)
-    assert np.isnan(found[1])
+    result = of_dates(Derived("d", part, ("d",)), {"d": days})
+    assert result[0] == pytest.approx(expected, abs=1e-4)
+    assert np.isnan(result[1])
 
 
 def test_phrases_are_words_and_pairs() -> None:

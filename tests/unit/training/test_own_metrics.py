@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dropforge.config.settings import PromotionSettings
 from dropforge.errors import SettingsError
-from dropforge.registry import gate
-from dropforge.settings import PromotionSettings
-from dropforge_training import comparison, metrics, own_metrics
-from dropforge_training.metrics import Rows, of_numbers
+from dropforge.registry import promotion_gate
+from dropforge_training.evaluate import metrics, own_metrics, paired_bootstrap
+from dropforge_training.evaluate.metrics import Rows, of_numbers
 
 Bench = Callable[..., Any]
 GAIN, BIAS = f"{__name__}:net_gain", f"{__name__}:negative_bias"
@@ -24,8 +24,8 @@ NOT_CALLABLE = 3
 
 def net_gain(y: np.ndarray, predicted: np.ndarray, weight: np.ndarray) -> float:
     """Five for every hit from a probability of 0.3 on, less one for every false alarm."""
-    asked = predicted >= 0.3
-    return float((weight * asked * np.where(y, 5.0, -1.0)).sum())
+    requested = predicted >= 0.3
+    return float((weight * requested * np.where(y, 5.0, -1.0)).sum())
 
 
 def negative_bias(y: np.ndarray, predicted: np.ndarray, weight: np.ndarray) -> float:
@@ -35,13 +35,13 @@ def negative_bias(y: np.ndarray, predicted: np.ndarray, weight: np.ndarray) -> f
 
 def test_a_job_is_tuned_and_scored_by_it(bench: Bench, table: Callable[..., pd.DataFrame]) -> None:
     """The job's best trial, its held-out metrics with an interval, and the card carry the function's value."""
-    made = bench(frame=table(400, ("a", "b")), text=_settings(GAIN))
-    result = made.run(made.job("xgboost", upload="ownmetric"))
+    created = bench(frame=table(400, ("a", "b")), text=_settings(GAIN))
+    result = created.run(created.job("xgboost", upload="ownmetric"))
     folder = Path(result.bundle_uri).parent
-    held = pd.read_parquet(folder / "evaluation" / "heldout.parquet")
+    rows = pd.read_parquet(folder / "evaluation" / "heldout.parquet")
     expected = (
-        5 * ((held["label"] == "b") & (held["p.b"] >= 0.3)).sum()
-        - ((held["label"] == "a") & (held["p.b"] >= 0.3)).sum()
+        5 * ((rows["label"] == "b") & (rows["p.b"] >= 0.3)).sum()
+        - ((rows["label"] == "a") & (rows["p.b"] >= 0.3)).sum()
     )
     assert result.metrics[GAIN] == pytest.approx(expected)
     interval = result.evidence.heldout[GAIN]
@@ -73,11 +73,11 @@ def test_its_weights_are_the_bootstraps_draws() -> None:
     good = np.clip(0.7 * y + 0.15 + rng.normal(0, 0.1, 400), 0.01, 0.99)
     bad = rng.uniform(0, 1, 400)
     rows = [Rows(y, (p >= 0.5).astype(int), np.column_stack([1 - p, p]), 1) for p in (good, bad)]
-    found = comparison.gain(GAIN, rows[0], rows[1], 0.95, 1)
-    assert found is not None
-    assert found["p_value"] < 0.01
-    assert found["low"] > 0
-    same = comparison.gain(GAIN, rows[0], rows[0], 0.95, 1)
+    result = paired_bootstrap.gain(GAIN, rows[0], rows[1], 0.95, 1)
+    assert result is not None
+    assert result["p_value"] < 0.01
+    assert result["low"] > 0
+    same = paired_bootstrap.gain(GAIN, rows[0], rows[0], 0.95, 1)
     assert same is not None
     assert same["p_value"] == 1.0
 
@@ -88,23 +88,23 @@ def test_a_regression_is_compared_with_the_active_model(metric: str) -> None:
     rng = np.random.default_rng(4)
     y = rng.normal(10, 3, 300)
     near, far = of_numbers(y, y + rng.normal(0, 0.3, 300)), of_numbers(y, y + 2 + rng.normal(0, 3, 300))
-    found = comparison.compare(metric, near, far, {}, confidence=0.95, seed=1)
-    assert found[0]["gain"] > 0
-    assert found[0]["p_value"] < 0.01
+    result = paired_bootstrap.compare(metric, near, far, {}, confidence=0.95, seed=1)
+    assert result[0]["gain"] > 0
+    assert result[0]["p_value"] < 0.01
 
 
 def test_the_gate_tolerates_losses_of_slices_in_the_metrics_own_unit() -> None:
     """An own metric has no unit of the target."""
     rule = PromotionSettings(metric=GAIN, maximum_slice_loss=0.5)
-    assert gate._tolerated({"served": 100.0}, rule) == 0.5
+    assert promotion_gate._tolerated({"served": 100.0}, rule) == 0.5
 
 
 @pytest.mark.parametrize("path", [f"{__name__}:gone", "nowhere:gain", f"{__name__}:NOT_CALLABLE"])
 def test_a_function_that_is_not_there_is_named(path: str) -> None:
     """With the way to write one."""
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(SettingsError) as error:
         own_metrics.load(path)
-    assert refused.value.code == "metric_function"
+    assert error.value.code == "metric_function"
 
 
 def test_weighted_rows_count_in_it() -> None:

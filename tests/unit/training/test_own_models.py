@@ -13,15 +13,15 @@ import pandas as pd
 import pytest
 
 from dropforge.errors import JobFailed
-from dropforge.serving.predictor import open_bundle
-from dropforge_training import export
+from dropforge.inference.predictor import open_bundle
+from dropforge_training.export import onnx_graph
 
 HOW_TO = Path(__file__).parents[3] / "docs" / "how-to-new-model.md"
 STUBBORN = """
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import make_pipeline
-from dropforge_training.processing import TableCleaner
+from dropforge_training.preprocessing.cleaner import TableCleaner
 from models.extra_trees import ExtraTrees
 
 class MyStep(TransformerMixin, BaseEstimator):
@@ -86,18 +86,18 @@ def _forget() -> None:
 @pytest.mark.parametrize("name", ["extra_trees", "binned_trees"])
 def test_the_how_to_works_as_written(bench: Callable[..., Any], project: Path, name: str) -> None:
     """The file of the how-to is tuned, exported, proven equal, and can be loaded where its folder is not on the path."""
-    made = bench(extra=ENTRIES)
-    result = made.run(made.job(name, upload=f"own-{name}"))
+    created = bench(extra=ENTRIES)
+    result = created.run(created.job(name, upload=f"own-{name}"))
     assert result.metrics["roc_auc"] > 0.7
     folder = Path(result.bundle_uri)
     predictor = open_bundle((folder / "manifest.json").read_bytes(), (folder / "model.onnx").read_bytes())
     rows = pd.DataFrame([predictor.manifest.example])
     sys.path.remove(str(project))
     _forget()
-    mlflow.set_tracking_uri(made.tracking_uri)
+    mlflow.set_tracking_uri(created.tracking_uri)
     loaded = mlflow.pyfunc.load_model(result.model_source)
-    told = loaded.predict(rows.astype({"visits": "float64", "size-cm": "float64", "since": "datetime64[ns]"}))
-    assert list(told) == predictor.predict(export.records(rows)).labels
+    output = loaded.predict(rows.astype({"visits": "float64", "size-cm": "float64", "since": "datetime64[ns]"}))
+    assert list(output) == predictor.predict(onnx_graph.records(rows)).labels
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ def test_what_cannot_be_exported_is_named_with_the_way_out(
     bench: Callable[..., Any], project: Path, name: str, named: str
 ) -> None:
     """The error names the step and its class, and the fix says what to do instead."""
-    made = bench(extra=ENTRIES)
+    created = bench(extra=ENTRIES)
     with pytest.raises(JobFailed) as failure:
-        made.run(made.job(name, upload=f"own-{name}"))
+        created.run(created.job(name, upload=f"own-{name}"))
     assert failure.value.code == "not_exportable"
     assert named in failure.value.message
     assert "how-to-new-model.md" in failure.value.fix
@@ -122,7 +122,7 @@ def test_what_cannot_be_exported_is_named_with_the_way_out(
 
 def test_a_class_that_is_not_there_is_told_with_the_folder(bench: Callable[..., Any], project: Path) -> None:
     """A wrong path in settings.yaml: the error names it and where classes of one's own lie."""
-    made = bench(extra=ENTRIES)
+    created = bench(extra=ENTRIES)
     with pytest.raises(Exception, match=r"models\.nowhere:Mine") as failure:
-        made.run(made.job("nowhere", upload="own-nowhere"))
+        created.run(created.job("nowhere", upload="own-nowhere"))
     assert "folder `models` beside settings.yaml" in failure.value.fix  # type: ignore[attr-defined]

@@ -14,14 +14,16 @@ import pytest
 from sklearn.datasets import load_wine
 from sklearn.pipeline import Pipeline
 
-from dropforge import settings as settings_module
+from dropforge.config import settings as settings_module
 from dropforge.errors import JobFailed
-from dropforge.serving.manifest import BundleManifest, Calibration
-from dropforge.serving.predictor import Prediction
-from dropforge_training import export, folds, parity, tables
-from dropforge_training.models import base
-from dropforge_training.processing import LabelledPipeline
-from dropforge_training.tables import Table
+from dropforge.inference.bundle_manifest import BundleManifest, Calibration
+from dropforge.inference.predictor import Prediction
+from dropforge_training.data import training_table
+from dropforge_training.data.training_table import Table
+from dropforge_training.export import onnx_graph, parity
+from dropforge_training.models import model_spec
+from dropforge_training.preprocessing.cleaner import LabelledPipeline
+from dropforge_training.search import validation_folds
 
 MODELS = {
     "random_forest": "RandomForest",
@@ -47,8 +49,8 @@ def _adult(lines: list[str], *, empty: float) -> pd.DataFrame:
 
 def _wine() -> pd.DataFrame:
     """Thirteen measurements of 178 wines of three growers, as scikit-learn ships them."""
-    found = load_wine(as_frame=True)
-    return found.data.assign(label=[f"grower {t}" for t in found.target])
+    result = load_wine(as_frame=True)
+    return result.data.assign(label=[f"grower {t}" for t in result.target])
 
 
 @pytest.mark.parametrize("table", ["adult", "adult_half_empty", "wine"])
@@ -64,12 +66,12 @@ def test_a_bundle_says_what_its_pipeline_says(
         c: "number" if t.kind == "f" else "integer" if t.kind in "iu" else "category" for c, t in frame.dtypes.items()
     }
     settings = settings_module.load(SETTINGS)
-    data = tables.load(*snapshot(frame, kinds=kinds), settings, tmp_path)
-    candidate = base.load(f"dropforge_training.models.{model}:{MODELS[model]}")
+    data = training_table.load(*snapshot(frame, kinds=kinds), settings, tmp_path)
+    candidate = model_spec.load(f"dropforge_training.models.{model}:{MODELS[model]}")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=3)).ask()
     params = candidate.search_space(trial)
-    cleaner = folds.cleaner_for(candidate, data, data.markers(settings))
+    cleaner = validation_folds.cleaner_for(candidate, data, data.markers(settings))
     clean = cleaner.fit(data.train.x).transform(data.train.x)
     preprocessor = candidate.preprocessor(cleaner)
     matrix = np.asarray(preprocessor.fit_transform(clean), dtype=np.float32)
@@ -82,15 +84,15 @@ def test_a_bundle_says_what_its_pipeline_says(
     estimator = candidate.blend(parts) if bag > 1 else parts[0]
     pipeline = Pipeline([("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])
     for calibration in (None, Calibration("sigmoid", 0.8, (0.0, *[0.2] * (len(data.classes) - 1)), 1e-4)):
-        made = LabelledPipeline(pipeline, data.classes, 0.45, data.positive, calibration)
-        onnx, output = export.to_onnx(made.pipeline, len(cleaner.numbers), len(cleaner.categories))
-        manifest = export.manifest_for(
-            made, data, onnx, output, project="parity", name=model, run_id="r", dataset_id="d", target="label",
+        created = LabelledPipeline(pipeline, data.classes, 0.45, data.positive, calibration)
+        onnx, output = onnx_graph.to_onnx(created.pipeline, len(cleaner.numbers), len(cleaner.categories))
+        manifest = onnx_graph.manifest_for(
+            created, data, onnx, output, project="parity", name=model, run_id="r", dataset_id="d", target="label",
             markers={}, metrics={}, importance={}, holdout_share=0.2,
         )  # fmt: skip
-        told = parity.check(made, manifest, onnx, data.heldout, logging.getLogger("test")).figures
-        assert told["max_abs_difference"] <= parity.TOLERANCE
-        assert (told["label_flips"], told["rows"]) == (0, len(data.heldout))
+        answer_text = parity.check(created, manifest, onnx, data.heldout, logging.getLogger("test")).figures
+        assert answer_text["max_abs_difference"] <= parity.TOLERANCE
+        assert (answer_text["label_flips"], answer_text["rows"]) == (0, len(data.heldout))
 
 
 class _Says:
@@ -119,8 +121,8 @@ def _checked(monkeypatch: pytest.MonkeyPatch, pipeline: list[float], bundle: lis
 
 def test_a_label_at_the_threshold_may_turn_within_the_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tie of float32 rounding is no difference; a label that turns beyond the tolerance is."""
-    told = _checked(monkeypatch, [0.5, 0.2, 0.9], [0.499995, 0.2, 0.9])
-    assert told["label_flips"] == 0
+    output = _checked(monkeypatch, [0.5, 0.2, 0.9], [0.499995, 0.2, 0.9])
+    assert output["label_flips"] == 0
     with pytest.raises(JobFailed, match="1 of 3 labels flip"):
         _checked(monkeypatch, [0.5001, 0.2, 0.9], [0.4999, 0.2, 0.9])
 

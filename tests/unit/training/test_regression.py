@@ -16,19 +16,23 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from dropforge import settings as settings_module
-from dropforge.data.schema import ROW_HASH
+from dropforge.config import settings as settings_module
+from dropforge.datasets.table_schema import ROW_HASH
+from dropforge.deployment.active_model import Active
 from dropforge.errors import InvalidRequest, JobFailed, SettingsError
-from dropforge.serving.answer import answer
-from dropforge.serving.explain import EXPLAIN_FILE
-from dropforge.serving.explain import load as load_explainer
-from dropforge.serving.manifest import BundleManifest
-from dropforge.serving.options import Options
-from dropforge.serving.pointer import Active
-from dropforge.serving.predictor import Predictor, open_graph
-from dropforge_training import export, intervals, metrics, regression_card_html, tables
-from dropforge_training.evaluation import evaluate_numbers
-from dropforge_training.target_transform import with_transform
+from dropforge.inference.bundle_manifest import BundleManifest
+from dropforge.inference.explanation import EXPLAIN_FILE
+from dropforge.inference.explanation import load as load_explainer
+from dropforge.inference.predictor import Predictor, open_graph
+from dropforge.serving.query_options import Options
+from dropforge.serving.response import answer
+from dropforge_training.card import regression_page
+from dropforge_training.data import training_table
+from dropforge_training.evaluate import metrics
+from dropforge_training.evaluate.held_out import evaluate_numbers
+from dropforge_training.export import onnx_graph
+from dropforge_training.fit import prediction_intervals
+from dropforge_training.fit.target_transform import with_transform
 
 from .conftest import parquet
 
@@ -112,14 +116,14 @@ def trained(bench: Bench, table: Callable[..., pd.DataFrame]) -> Callable[[str],
     def get(model: str) -> Trained:
         if model not in _DONE:
             frame = _prices(table)
-            made = bench(frame=frame, kinds=KINDS, target="price", text=SETTINGS)
-            result = made.run(made.job(model, upload=f"regression{model}"))
+            created = bench(frame=frame, kinds=KINDS, target="price", text=SETTINGS)
+            result = created.run(created.job(model, upload=f"regression{model}"))
             folder = Path(result.bundle_uri)
             body = (folder / "manifest.json").read_bytes()
             assert hashlib.sha256(body).hexdigest() == result.bundle_sha256
             manifest = BundleManifest.from_json(body)
             predictor = open_graph(manifest, (folder / "model.onnx").read_bytes(), (folder / "width.onnx").read_bytes)
-            _DONE[model] = Trained(result, manifest, predictor, frame, made.tracking_uri)
+            _DONE[model] = Trained(result, manifest, predictor, frame, created.tracking_uri)
         return _DONE[model]
 
     return get
@@ -130,7 +134,7 @@ def test_the_bundle_predicts_what_the_logged_pipeline_predicts(trained: Callable
     """Numbers in units of the target, missing cells and all, within 1e-5 of the larger of the number and the spread."""
     done = trained(model)
     rows = _plain(done.frame).iloc[:80]
-    served = np.array(done.predictor.predict(export.records(rows)).labels)
+    served = np.array(done.predictor.predict(onnx_graph.records(rows)).labels)
     mlflow.set_tracking_uri(done.tracking_uri)
     expected = mlflow.pyfunc.load_model(done.result.model_source).predict(rows.astype({"visits": "float64"}))
     spread = done.frame["price"].std()
@@ -144,11 +148,11 @@ def test_the_bundle_predicts_what_the_logged_pipeline_predicts(trained: Callable
 def test_it_learns_and_its_metrics_are_those_of_scikit_learn(trained: Callable[[str], Trained], model: str) -> None:
     """The held-out metrics are recomputed from the stored predictions."""
     done = trained(model)
-    held = pd.read_parquet(done.folder.parent / "evaluation" / "heldout.parquet")
+    rows = pd.read_parquet(done.folder.parent / "evaluation" / "heldout.parquet")
     assert done.result.metrics["r2"] > 0.4
-    assert done.result.metrics["rmse"] == pytest.approx(sk.root_mean_squared_error(held["label"], held["predicted"]))
-    assert done.result.metrics["mae"] == pytest.approx(sk.mean_absolute_error(held["label"], held["predicted"]))
-    assert done.result.metrics["r2"] == pytest.approx(sk.r2_score(held["label"], held["predicted"]))
+    assert done.result.metrics["rmse"] == pytest.approx(sk.root_mean_squared_error(rows["label"], rows["predicted"]))
+    assert done.result.metrics["mae"] == pytest.approx(sk.mean_absolute_error(rows["label"], rows["predicted"]))
+    assert done.result.metrics["r2"] == pytest.approx(sk.r2_score(rows["label"], rows["predicted"]))
 
 
 def test_the_transform_and_the_range_stand_in_the_manifest(trained: Callable[[str], Trained]) -> None:
@@ -171,14 +175,14 @@ def test_the_logarithm_is_taken_only_where_it_scores_better(
     store, manifest = snapshot(frame, kinds=kinds, target="price")
     text = SETTINGS.replace("target_transform: log1p", "target_transform: auto\n  metric: mae")
     settings = settings_module.load(text)
-    loaded = tables.load(store, manifest, settings, tmp_path)
+    loaded = training_table.load(store, manifest, settings, tmp_path)
     assert with_transform(loaded, settings.training).transform == wanted
 
 
 def test_intervals_are_wider_where_the_target_is_less_certain(trained: Callable[[str], Trained]) -> None:
     """Of rows that differ in `visits` alone, the one with more visits has the wider interval, relative to its prediction."""
     done = trained("xgboost")
-    row = export.records(_plain(done.frame).iloc[:1])[0] | {"size-cm": 170.0, "colour": "red"}
+    row = onnx_graph.records(_plain(done.frame).iloc[:1])[0] | {"size-cm": 170.0, "colour": "red"}
     rows = [row | {"visits": v} for v in (1, 9)]
     result = done.predictor.predict(rows)
     low, high = done.predictor.intervals(result.feeds, 0.9)
@@ -194,7 +198,7 @@ def test_intervals_cover_new_rows_as_often_as_promised(
     """On 3,000 rows nobody trained on, within what one draw of some 180 calibration rows varies by."""
     done = trained("hist_gradient_boosting")
     fresh = _prices(lambda rows, classes: table(rows, classes, 99), 3000)
-    result = done.predictor.predict(export.records(_plain(fresh)))
+    result = done.predictor.predict(onnx_graph.records(_plain(fresh)))
     low, high = done.predictor.intervals(result.feeds, 0.9)
     covered = ((fresh["price"] >= low) & (fresh["price"] <= high)).mean()
     assert 0.84 <= covered <= 0.96
@@ -205,31 +209,31 @@ def test_explanations_add_up_to_the_prediction(trained: Callable[[str], Trained]
     """base + Σ contributions is the number, before the inverse transform."""
     done = trained(model)
     explainer = load_explainer((done.folder / EXPLAIN_FILE).read_bytes(), done.manifest)
-    result = done.predictor.predict(export.records(_plain(done.frame).iloc[:20]))
-    made = explainer.explain(result.feeds, result.labels)
+    result = done.predictor.predict(onnx_graph.records(_plain(done.frame).iloc[:20]))
+    created = explainer.explain(result.feeds, result.labels)
     output = done.predictor.raw_run(result.feeds).reshape(-1)
-    assert np.allclose(made.base + made.contributions.sum(axis=1), output, rtol=1e-4, atol=1e-4)
-    assert made.space == "log1p"
+    assert np.allclose(created.base + created.contributions.sum(axis=1), output, rtol=1e-4, atol=1e-4)
+    assert created.space == "log1p"
 
 
 def test_the_card_shows_residuals_and_intervals(trained: Callable[[str], Trained]) -> None:
     """JSON and HTML: observed against predicted, residuals, coverage half against half, importance."""
     folder = trained("xgboost").folder.parent
-    made = json.loads((folder / "model_card.json").read_text())
+    document = json.loads((folder / "model_card.json").read_text())
     page = (folder / "model_card.html").read_text()
-    assert made["task"] == "regression"
-    assert {c["coverage"] for c in made["conformal"]} >= {0.8, 0.9}
+    assert document["task"] == "regression"
+    assert {c["coverage"] for c in document["conformal"]} >= {0.8, 0.9}
     assert "Prediction intervals" in page
     assert "Predicted and observed" in page
-    assert made["importance"]["columns"][0]["column"] in {"size-cm", "visits", "colour"}
+    assert document["importance"]["columns"][0]["column"] in {"size-cm", "visits", "colour"}
 
 
 def test_limits_are_the_order_statistics_of_split_conformal_prediction() -> None:
     """Of 99 residuals the 95th and 98th smallest; a coverage that 19 rows cannot show is left out."""
     residuals = np.arange(-49.0, 50.0)
-    found = intervals.limits(residuals, np.ones(99))
-    assert found["0.9"] == (46.0 - 1, 46.0 - 1)
-    assert "0.95" not in intervals.limits(residuals[:19], np.ones(19))
+    result = prediction_intervals.limits(residuals, np.ones(99))
+    assert result["0.9"] == (46.0 - 1, 46.0 - 1)
+    assert "0.95" not in prediction_intervals.limits(residuals[:19], np.ones(19))
 
 
 def test_a_draws_weights_are_repeated_rows() -> None:
@@ -251,9 +255,9 @@ def test_a_draws_weights_are_repeated_rows() -> None:
 
 def test_a_regression_of_one_value_is_refused(bench: Bench, table: Callable[..., pd.DataFrame]) -> None:
     """With the column and what to do."""
-    made = bench(frame=_prices(table, 100).assign(price=3.0), kinds=KINDS, target="price", text=SETTINGS)
+    created = bench(frame=_prices(table, 100).assign(price=3.0), kinds=KINDS, target="price", text=SETTINGS)
     with pytest.raises(JobFailed, match="is 3 in every row"):
-        made.run(made.job("ridge", upload="onevalue"))
+        created.run(created.job("ridge", upload="onevalue"))
 
 
 @pytest.mark.parametrize(
@@ -273,37 +277,37 @@ def test_settings_that_contradict_the_task_are_refused(text: str, message: str) 
 
 def test_a_regression_is_tuned_and_compared_by_rmse_unless_set() -> None:
     """The default metric follows the task."""
-    found = settings_module.load(SETTINGS)
-    assert (found.training.metric, found.promotion.metric) == ("rmse", "rmse")
+    result = settings_module.load(SETTINGS)
+    assert (result.training.metric, result.promotion.metric) == ("rmse", "rmse")
 
 
 def test_a_model_of_classes_alone_is_refused(bench: Bench, table: Callable[..., pd.DataFrame]) -> None:
     """The error names models that know regression."""
     text = SETTINGS.replace("ridge_regression:RidgeRegression", "logistic_regression:LogisticRegression")
-    made = bench(frame=_prices(table, 100), kinds=KINDS, target="price", text=text)
+    created = bench(frame=_prices(table, 100), kinds=KINDS, target="price", text=text)
     with pytest.raises(SettingsError, match=r"data\.task is regression"):
-        made.run(made.job("ridge", upload="wrongtask"))
+        created.run(created.job("ridge", upload="wrongtask"))
 
 
 def test_quantiles_are_the_ends_of_the_intervals(trained: Callable[[str], Trained]) -> None:
     """Each by itself, in order; the median, and quantiles that no coverage ends at, are refused with those that are stated."""
     done = trained("xgboost")
-    rows = done.predictor.predict(export.records(_plain(done.frame).iloc[:50]))
+    rows = done.predictor.predict(onnx_graph.records(_plain(done.frame).iloc[:50]))
     low, high = done.predictor.intervals(rows.feeds, 0.8)
     np.testing.assert_array_equal(done.predictor.quantile(rows.feeds, 0.1), low)
     np.testing.assert_array_equal(done.predictor.quantile(rows.feeds, 0.9), high)
     assert (done.predictor.quantile(rows.feeds, 0.05) <= low).all()
-    with pytest.raises(InvalidRequest, match=r"no quantile 0\.5") as refused:
+    with pytest.raises(InvalidRequest, match=r"no quantile 0\.5") as error:
         done.predictor.quantile(rows.feeds, 0.5)
-    assert "0.1, 0.25, 0.75, 0.9" in refused.value.fix
+    assert "0.1, 0.25, 0.75, 0.9" in error.value.fix
 
 
 @pytest.mark.parametrize("given", ["", "a", "0", "1", "0.1,", "0.1,1.5", ",".join(["0.1"] * 21)])
 def test_quantiles_that_are_none_are_refused(given: str) -> None:
     """With an example."""
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(InvalidRequest) as error:
         Options.read({"quantiles": given})
-    assert refused.value.code == "quantiles_invalid"
+    assert error.value.code == "quantiles_invalid"
     assert Options.read({"quantiles": "0.1,0.9"}).quantiles == (0.1, 0.9)
 
 
@@ -312,19 +316,19 @@ def test_an_answer_carries_the_quantiles_asked_for(trained: Callable[[str], Trai
     done = trained("xgboost")
     result = done.predictor.predict([done.manifest.example])
     active = Active("m", "1", "Production", "r", "s3://a/b", "h")
-    made = answer(active, done.predictor, result, Options(quantiles=(0.1, 0.9)), "id")
-    [one] = made["predictions"]
+    created = answer(active, done.predictor, result, Options(quantiles=(0.1, 0.9)), "id")
+    [one] = created["predictions"]
     assert list(one["quantiles"]) == ["0.1", "0.9"]
     assert one["quantiles"]["0.1"] < one["quantiles"]["0.9"]
 
 
-@pytest.mark.parametrize("coverage", intervals.COVERAGES)
+@pytest.mark.parametrize("coverage", prediction_intervals.COVERAGES)
 def test_the_card_says_which_coverage_so_few_rows_cannot_show(coverage: str) -> None:
     """One row fewer than it says, and the bundle states no such interval."""
-    needed = intervals.fewest_rows(float(coverage))
+    needed = prediction_intervals.fewest_rows(float(coverage))
     rng = np.random.default_rng(1)
     for rows, stated in ((needed, True), (needed - 1, False)):
-        found = intervals.limits(rng.normal(size=rows), np.ones(rows))
-        assert (coverage in found) == stated
-        words = regression_card_html._not_stated(rows)
+        result = prediction_intervals.limits(rng.normal(size=rows), np.ones(rows))
+        assert (coverage in result) == stated
+        words = regression_page._not_stated(rows)
         assert (f"{float(coverage):.0%} (needs {needed:,})" in words) != stated

@@ -14,14 +14,17 @@ import pytest
 from sklearn import metrics as sk
 from xgboost import XGBClassifier, XGBRegressor
 
-from dropforge.data.schema import ROW_HASH
+from dropforge.datasets.table_schema import ROW_HASH
 from dropforge.errors import JobFailed, SettingsError
-from dropforge.serving.manifest import BundleManifest
-from dropforge.serving.predictor import Predictor, open_graph
-from dropforge_training import folds, metrics, refit, tables
-from dropforge_training.models import base
+from dropforge.inference.bundle_manifest import BundleManifest
+from dropforge.inference.predictor import Predictor, open_graph
+from dropforge_training.data import training_table
+from dropforge_training.data.training_table import TrainingData
+from dropforge_training.evaluate import metrics
+from dropforge_training.fit import refit
+from dropforge_training.models import model_spec
 from dropforge_training.models.xgboost import XGBoost
-from dropforge_training.tables import TrainingData
+from dropforge_training.search import validation_folds
 
 Bench = Callable[..., Any]
 KINDS = {"x": "number", "z": "integer", "area": "category", "count": "number", "price": "number", "sold": "category"}
@@ -78,13 +81,13 @@ def _made(bench: Bench, *, task: str = "regression", data: str = "", training: s
 
 
 def _load(bench: Bench, tmp_path: Path, **given: Any) -> TrainingData:
-    made = _made(bench, **given)
-    return tables.load(made.store, made.manifest, made.settings, tmp_path)
+    created = _made(bench, **given)
+    return training_table.load(created.store, created.manifest, created.settings, tmp_path)
 
 
 def _served(bench: Bench, model: str, **given: Any) -> tuple[Predictor, BundleManifest, Path]:
-    made = _made(bench, **given)
-    result = made.run(made.job(model, upload=f"weights{model[:6]}{given.get('task', '')}"))
+    created = _made(bench, **given)
+    result = created.run(created.job(model, upload=f"weights{model[:6]}{given.get('task', '')}"))
     folder = Path(result.bundle_uri)
     manifest = BundleManifest.from_json((folder / "manifest.json").read_bytes())
     return open_graph(manifest, (folder / "model.onnx").read_bytes()), manifest, folder
@@ -100,22 +103,24 @@ def test_weighted_fits_are_those_of_the_library(bench: Bench, tmp_path: Path, ta
     matrix = np.asarray(fitted[:-1].transform(data.train.x), dtype=np.float32)
     kind = XGBRegressor if data.regression else XGBClassifier
     plain = kind(**params, tree_method="hist", random_state=1, n_jobs=1)
-    ours = base.predicted(fitted, data.heldout.x)
+    ours = model_spec.predicted(fitted, data.heldout.x)
     theirs = plain.fit(matrix, data.train.y, sample_weight=data.train.weight)
-    held = np.asarray(fitted[:-1].transform(data.heldout.x), dtype=np.float32)
-    assert np.abs(ours - base.predicted(theirs, held)).max() <= 1e-6
+    heldout = np.asarray(fitted[:-1].transform(data.heldout.x), dtype=np.float32)
+    assert np.abs(ours - model_spec.predicted(theirs, heldout)).max() <= 1e-6
     unweighted = kind(**params, tree_method="hist", random_state=1, n_jobs=1).fit(matrix, data.train.y)
-    assert np.abs(ours - base.predicted(unweighted, held)).max() > 1e-3
+    assert np.abs(ours - model_spec.predicted(unweighted, heldout)).max() > 1e-3
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_trials_are_fitted_and_scored_with_weights(bench: Bench, tmp_path: Path, model: str) -> None:
     """A trial on weighted rows is the trial on rows repeated as often as they weigh, where the model's library says so."""
     data = _load(bench, tmp_path, data="weight: count")
-    fold = folds.make(XGBoost(), data, {}, 1)[0]
+    fold = validation_folds.make(XGBoost(), data, {}, 1)[0]
     assert fold.weight is not None
     assert fold.weight_valid is not None
-    candidate = base.load(next(m for m in _made(bench).settings.models if m.name == model).import_path, "regression")
+    candidate = model_spec.load(
+        next(m for m in _made(bench).settings.models if m.name == model).import_path, "regression"
+    )
     once = {
         "seed": 1,
         "jobs": 1,
@@ -148,14 +153,14 @@ def test_weighted_scores_are_those_of_scikit_learn(metric: str) -> None:
 def test_the_stored_score_of_a_weighted_job_is_weighted(bench: Bench) -> None:
     """The held-out rmse is scikit-learn's with the rows' own weights."""
     frame = _frame()
-    made = _made(bench, data="weight: count", frame=frame)
-    result = made.run(made.job("hist_gradient_boosting", upload="weightedscore"))
-    held = pd.read_parquet(Path(result.bundle_uri).parent / "evaluation" / "heldout.parquet")
-    stored = pd.read_parquet(io.BytesIO(made.store.get(made.manifest.parts[0].uri).body))
-    weight = held[ROW_HASH].map(dict(zip(stored[ROW_HASH], stored["count"], strict=True)))
-    expected = sk.root_mean_squared_error(held["label"], held["predicted"], sample_weight=weight)
+    created = _made(bench, data="weight: count", frame=frame)
+    result = created.run(created.job("hist_gradient_boosting", upload="weightedscore"))
+    rows = pd.read_parquet(Path(result.bundle_uri).parent / "evaluation" / "heldout.parquet")
+    stored = pd.read_parquet(io.BytesIO(created.store.get(created.manifest.parts[0].uri).body))
+    weight = rows[ROW_HASH].map(dict(zip(stored[ROW_HASH], stored["count"], strict=True)))
+    expected = sk.root_mean_squared_error(rows["label"], rows["predicted"], sample_weight=weight)
     assert result.metrics["rmse"] == pytest.approx(expected, rel=1e-9)
-    assert result.metrics["rmse"] != pytest.approx(sk.root_mean_squared_error(held["label"], held["predicted"]))
+    assert result.metrics["rmse"] != pytest.approx(sk.root_mean_squared_error(rows["label"], rows["predicted"]))
 
 
 def test_class_weights_count_in_fits_and_not_in_scores(bench: Bench, tmp_path: Path) -> None:
@@ -217,18 +222,18 @@ def test_what_cannot_be_is_refused_with_the_way_out(
     bench: Bench, tmp_path: Path, given: dict[str, Any], code: str
 ) -> None:
     """Columns and classes that are not there, negative weights, a direction for texts."""
-    with pytest.raises(JobFailed) as refused:
+    with pytest.raises(JobFailed) as error:
         _load(bench, tmp_path, **given)
-    assert refused.value.code == code
+    assert error.value.code == code
 
 
 def test_a_model_that_cannot_hold_a_direction_says_which_can(bench: Bench) -> None:
     """Ridge regression is no model for data.monotone."""
-    made = _made(bench, data="monotone: {x: increasing}")
-    with pytest.raises(SettingsError) as refused:
-        made.run(made.job("ridge", upload="monotoneridge"))
-    assert refused.value.code == "monotone_model"
-    assert "xgboost" in refused.value.fix
+    created = _made(bench, data="monotone: {x: increasing}")
+    with pytest.raises(SettingsError) as error:
+        created.run(created.job("ridge", upload="monotoneridge"))
+    assert error.value.code == "monotone_model"
+    assert "xgboost" in error.value.fix
 
 
 def test_rows_without_a_weight_are_left_out_and_counted(bench: Bench, tmp_path: Path) -> None:

@@ -7,19 +7,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from dropforge_training.models.base import Candidate, Fold, Score, Trained, Watch, predicted, prepared, weighted_fit
+from dropforge_training.models.model_spec import (
+    Fold,
+    ModelSpec,
+    Score,
+    Trained,
+    Watch,
+    predicted,
+    prepared,
+    weighted_fit,
+)
 
 if TYPE_CHECKING:
     import optuna
 
-    from dropforge_training.search import NarrowedTrial
+    from dropforge_training.search.search_space import NarrowedTrial
 
 _ROUNDS = 400
 _STEP = 20  # rounds between two scores: scikit-learn bins the rows anew for each
 _PATIENCE = 2  # steps without gain
 
 
-class HistGradientBoosting(Candidate):
+class HistGradientBoosting(ModelSpec):
     """Histogram boosting without a further package; reads missing numbers itself; stops early."""
 
     rounds = "max_iter"
@@ -58,16 +67,16 @@ class HistGradientBoosting(Candidate):
         booster = prepared(self, params, seed=seed, jobs=jobs, classes=classes, monotone=fold.monotone)
         booster.set_params(warm_start=True)
         best, at = float("-inf"), 0
-        kept = np.empty((0, max(1, classes)))
+        stored = np.empty((0, max(1, classes)))
         for rounds in range(_STEP, _ROUNDS + 1, _STEP):
             weighted_fit(booster.set_params(max_iter=rounds), fold.x, fold.y, fold.weight)
             probabilities = predicted(booster, fold.x_valid)
             value = score(probabilities)
             if value > best or not at:
-                best, kept, at = value, probabilities, rounds
+                best, stored, at = value, probabilities, rounds
             if watch(rounds * params["learning_rate"], best) or rounds - at >= _PATIENCE * _STEP:
                 break
-        return Trained(kept, at)
+        return Trained(stored, at)
 
     def constrained(self, estimator: Any, monotone: tuple[int, ...]) -> Any:
         return estimator.set_params(monotonic_cst=list(monotone))

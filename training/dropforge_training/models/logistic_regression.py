@@ -9,15 +9,15 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dropforge_training.models.base import Candidate
+from dropforge_training.models.model_spec import ModelSpec
 
 if TYPE_CHECKING:
     import optuna
 
-    from dropforge_training.search import NarrowedTrial
+    from dropforge_training.search.search_space import NarrowedTrial
 
 
-class LogisticRegression(Candidate):
+class LogisticRegression(ModelSpec):
     """The plain linear baseline: every other model should beat it, or is not worth its cost."""
 
     def search_space(self, trial: optuna.Trial | NarrowedTrial) -> dict[str, Any]:

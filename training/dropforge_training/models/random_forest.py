@@ -6,17 +6,26 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-from dropforge_training.models.base import Candidate, Fold, Score, Trained, Watch, predicted, prepared, weighted_fit
+from dropforge_training.models.model_spec import (
+    Fold,
+    ModelSpec,
+    Score,
+    Trained,
+    Watch,
+    predicted,
+    prepared,
+    weighted_fit,
+)
 
 if TYPE_CHECKING:
     import optuna
 
-    from dropforge_training.search import NarrowedTrial
+    from dropforge_training.search.search_space import NarrowedTrial
 
 _STEP = 25  # trees between two looks at the budget
 
 
-class RandomForest(Candidate):
+class RandomForest(ModelSpec):
     """Robust with default parameters; a good second opinion beside boosting."""
 
     rounds = "n_estimators"  # of a trial that was ended early

@@ -9,15 +9,15 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dropforge_training.models.base import Candidate
+from dropforge_training.models.model_spec import ModelSpec
 
 if TYPE_CHECKING:
     import optuna
 
-    from dropforge_training.search import NarrowedTrial
+    from dropforge_training.search.search_space import NarrowedTrial
 
 
-class RidgeRegression(Candidate):
+class RidgeRegression(ModelSpec):
     """The plain linear baseline of a regression: every other model should beat it, or is not worth its cost."""
 
     tasks = ("regression",)

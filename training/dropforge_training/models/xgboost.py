@@ -9,13 +9,13 @@ import numpy as np
 import xgboost
 from xgboost import XGBClassifier, XGBRegressor
 
-from dropforge_training.models import xgboost_blend
-from dropforge_training.models.base import Candidate, Fold, Score, Trained, Watch
+from dropforge_training.models import xgboost_ensemble
+from dropforge_training.models.model_spec import Fold, ModelSpec, Score, Trained, Watch
 
 if TYPE_CHECKING:
     import optuna
 
-    from dropforge_training.search import NarrowedTrial
+    from dropforge_training.search.search_space import NarrowedTrial
 
 _ROUNDS = 3000
 _PATIENCE = 40
@@ -26,7 +26,7 @@ _WATCHED = {"roc_auc": ("auc", True), "average_precision": ("aucpr", True), "mae
 _LOSSES = {0: "rmse", 2: "logloss"}  # by number of classes, 0 of a regression; mlogloss for more
 
 
-class XGBoost(Candidate):
+class XGBoost(ModelSpec):
     """Histogram boosting with early stopping; reads missing numbers itself."""
 
     rounds = "n_estimators"
@@ -89,7 +89,7 @@ class XGBoost(Candidate):
         if fold.monotone:
             given["monotone_constraints"] = str(fold.monotone)
         limit = int(given.pop("n_estimators", _ROUNDS))
-        ear = _Ear(watch, name, 1.0 if larger else -1.0, float(params.get("learning_rate", 0.3)))
+        ear = _EarlyStopping(watch, name, 1.0 if larger else -1.0, float(params.get("learning_rate", 0.3)))
         booster = xgboost.train(
             {**given, "nthread": jobs},
             rows,
@@ -111,10 +111,10 @@ class XGBoost(Candidate):
         return "passthrough"
 
     def blend(self, fitted: list[Any]) -> Any:
-        return xgboost_blend.merge(fitted)
+        return xgboost_ensemble.merge(fitted)
 
 
-class _Ear(xgboost.callback.TrainingCallback):  # type: ignore[misc] # xgboost publishes no types
+class _EarlyStopping(xgboost.callback.TrainingCallback):  # type: ignore[misc] # xgboost publishes no types
     """Stops after rounds without gain, or when told to. Progress is rounds x learning rate, alike for slow and quick learners."""
 
     def __init__(self, watch: Watch, metric: str, sign: float, rate: float) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from dropforge.adapters.aws import translated
+from dropforge.adapters.aws_client import translated
 from dropforge.errors import NotFound
 from dropforge.ports import LogLine, LogLines
 
@@ -32,9 +32,9 @@ class CloudWatchLogs:
         """
         end = int(self._clock() * 1000) + 1  # exclusive
         span = max(_SHORTEST_MS, end - since)
-        found: list[LogLine] = []
+        matches: list[LogLine] = []
         pages = _PAGES
-        while end > since and len(found) < limit and pages:
+        while end > since and len(matches) < limit and pages:
             begin = max(since, end - span)
             try:
                 lines, read, whole = self._window(group, begin, end, pattern, min(pages, _PAGES_OF_WINDOW))
@@ -44,11 +44,11 @@ class CloudWatchLogs:
             if not whole and span > _SHORTEST_MS and pages:
                 span = max(_SHORTEST_MS, span // _NARROWER)
                 continue
-            found = lines + found
+            matches = lines + matches
             if not whole:
-                return LogLines(found[-limit:], complete=False)
+                return LogLines(matches[-limit:], complete=False)
             end = begin
-        return LogLines(found[-limit:], complete=end <= since and len(found) <= limit)
+        return LogLines(matches[-limit:], complete=end <= since and len(matches) <= limit)
 
     def _window(self, group: str, begin: int, end: int, pattern: str, pages: int) -> tuple[list[LogLine], int, bool]:
         """Lines of [begin, end) in ms in order of time, the pages it took, and whether these were all of them."""
@@ -58,14 +58,14 @@ class CloudWatchLogs:
             "endTime": end - 1,  # CloudWatch's own end is included
             "filterPattern": pattern,
         }
-        found: list[LogLine] = []
+        matches: list[LogLine] = []
         for page in range(1, pages + 1):
             with translated(f"log group {group}"):
                 answer = self._logs.filter_log_events(**arguments)
-            found += [LogLine(int(e["timestamp"]), str(e["message"])) for e in answer["events"]]
+            matches += [LogLine(int(e["timestamp"]), str(e["message"])) for e in answer["events"]]
             token = answer.get("nextToken")
             if not token:
                 whole = len(answer["events"]) < _PAGE_LINES  # a full last page may have been cut
-                return sorted(found, key=lambda line: line.at), page, whole
+                return sorted(matches, key=lambda line: line.at), page, whole
             arguments["nextToken"] = token
-        return sorted(found, key=lambda line: line.at), pages, False
+        return sorted(matches, key=lambda line: line.at), pages, False

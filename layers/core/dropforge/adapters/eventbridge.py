@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dropforge.adapters.aws import translated
+from dropforge.adapters.aws_client import translated
 from dropforge.errors import Unavailable
 from dropforge.system_events import SystemEvent
 

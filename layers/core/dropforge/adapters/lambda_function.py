@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dropforge.adapters.aws import translated
+from dropforge.adapters.aws_client import translated
 from dropforge.errors import Unavailable
 
 

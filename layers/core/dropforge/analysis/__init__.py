@@ -1,1 +1,1 @@
-"""Profile, compare, verdict, suggestions, report."""
+"""From a data profile to its comparison with the reference."""

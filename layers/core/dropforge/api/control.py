@@ -6,35 +6,26 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dropforge import identity
-from dropforge.api import http
-from dropforge.data.datasets import Datasets
+from dropforge import announce, ids
+from dropforge.api import proxy_event
+from dropforge.datasets.dataset_store import DatasetStore
+from dropforge.deployment import activate, canary, publish_alias_index, rollback
 from dropforge.errors import DropforgeError, InvalidRequest, NotFound
-from dropforge.serving import formats
-from dropforge.steps import (
-    activity,
-    announce,
-    browse,
-    candidate,
-    decisions,
-    mend,
-    outcomes,
-    publish,
-    rollback,
-    switch,
-    versions,
-    windows,
-)
+from dropforge.monitoring import ground_truth, windows
+from dropforge.operations import activity
+from dropforge.registry import versions
+from dropforge.serving import request_formats
+from dropforge.uploads import decisions, resubmit, upload_queries
 
 if TYPE_CHECKING:
-    from dropforge.bootstrap import World
+    from dropforge.app_context import AppContext
 
 MAX_PAGE = 200  # uploads of one answer at most
 
 
-def _body(request: http.Request) -> dict[str, Any]:
-    formats.check_json(request.content_type)
-    value = formats.loads(request.body) if request.body.strip() else {}
+def _body(request: proxy_event.Request) -> dict[str, Any]:
+    request_formats.check_json(request.content_type)
+    value = request_formats.loads(request.body) if request.body.strip() else {}
     if not isinstance(value, dict):
         raise InvalidRequest("the body must be a JSON object", code="malformed_request", fix="send {…}")
     return value
@@ -47,17 +38,17 @@ def _text(body: dict[str, Any], key: str) -> str:
     return value
 
 
-def _upload_id(request: http.Request) -> str:
+def _upload_id(request: proxy_event.Request) -> str:
     """Raises NotFound for what is no id of an upload, before it becomes part of a key."""
     given = request.path.get("upload_id", "")
-    if not identity.is_upload_id(given):
+    if not ids.is_upload_id(given):
         raise NotFound(
             f"no upload {given[:40]!r}", code="upload_unknown", fix="`dropforge uploads` lists the ids: 20 hex digits"
         )
     return given
 
 
-def _set_model(w: World, request: http.Request) -> http.Response:
+def _set_model(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
     body = _body(request)
     weight, shadow = _beside(body)
     which = _text(body, "alias"), _text(body, "model")
@@ -73,9 +64,9 @@ def _set_model(w: World, request: http.Request) -> http.Response:
         "key": w.history_key,
     }
     if weight or shadow:
-        return _activated(w, request, candidate.propose(*which, weight=weight, shadow=shadow, **common))
+        return _activated(w, request, canary.propose(*which, weight=weight, shadow=shadow, **common))
     _publish(w)  # first: when it fails nothing was switched, and the same request can be sent again
-    return _activated(w, request, switch.set_model(*which, **common))
+    return _activated(w, request, activate.set_model(*which, **common))
 
 
 def _beside(body: dict[str, Any]) -> tuple[float, bool]:
@@ -91,9 +82,9 @@ def _beside(body: dict[str, Any]) -> tuple[float, bool]:
     return float(weight or 0), shadow
 
 
-def _candidate(w: World, request: http.Request) -> http.Response:
+def _rollout(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
     body = _body(request)
-    decided = candidate.decide(
+    decided = canary.decide(
         _text(body, "action"),
         store=w.store,
         bucket=w.env.data_bucket,
@@ -106,7 +97,7 @@ def _candidate(w: World, request: http.Request) -> http.Response:
     return _activated(w, request, decided)
 
 
-def _rollback(w: World, request: http.Request) -> http.Response:
+def _rollback(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
     body = _body(request)
     to = body.get("to")
     if to is not None and (isinstance(to, bool) or not isinstance(to, int) or to < 1):
@@ -124,38 +115,40 @@ def _rollback(w: World, request: http.Request) -> http.Response:
     return _activated(w, request, done)
 
 
-def _activated(w: World, request: http.Request, answer: dict[str, Any]) -> http.Response:
+def _activated(w: AppContext, request: proxy_event.Request, answer: dict[str, Any]) -> proxy_event.Response:
     announce.activation(answer, _by(request), w.announce)
-    return http.Response(answer)
+    return proxy_event.Response(answer)
 
 
-def _ledger(w: World, request: http.Request) -> http.Response:
-    asked = request.query.get("limit", "100")
-    if not asked.isdecimal() or not 1 <= int(asked) <= 1000:
-        raise InvalidRequest("limit must be 1 to 1000", code="malformed_request", fix="GET /ledger?limit=100")
-    return http.Response(rollback.shown(w.store, w.env.data_bucket, int(asked), w.history_key))
+def _history(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    requested = request.query.get("limit", "100")
+    if not requested.isdecimal() or not 1 <= int(requested) <= 1000:
+        raise InvalidRequest("limit must be 1 to 1000", code="malformed_request", fix="GET /history?limit=100")
+    return proxy_event.Response(rollback.shown(w.store, w.env.data_bucket, int(requested), w.history_key))
 
 
-def _label(w: World, request: http.Request) -> http.Response:
+def _set_alias(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
     body = _body(request)
-    labelled = versions.label(
+    alias_set = versions.set_alias(
         _text(body, "alias"),
         _text(body, "model"),
         _text(body, "version"),
         settings=w.settings(),
         registry=w.registry,
     )
-    w.log("control").info("labelled", extra={"by": _by(request), "label": labelled})
+    w.log("control").info("alias set", extra={"by": _by(request), "alias": alias_set})
     _publish(w)
-    return http.Response(labelled)
+    return proxy_event.Response(alias_set)
 
 
-def _publish(w: World) -> None:
+def _publish(w: AppContext) -> None:
     """Aliases to where predict finds them. A failure is the caller's to know: setting the same alias again is harmless."""
-    publish.publish_labels(settings=w.settings(), store=w.store, registry=w.registry, bucket=w.env.data_bucket)
+    publish_alias_index.publish_alias_index(
+        settings=w.settings(), store=w.store, registry=w.registry, bucket=w.env.data_bucket
+    )
 
 
-def _by(request: http.Request) -> str:
+def _by(request: proxy_event.Request) -> str:
     """Who asks: the principal that signed the request or the key that opened it, never what a client says of itself alone.
 
     A principal may name the person it acts for, as the web app does; it answers for that name, so both stand in the history.
@@ -166,24 +159,24 @@ def _by(request: http.Request) -> str:
     return request.caller or "api"
 
 
-def _monitoring(w: World, request: http.Request) -> http.Response:
-    asked = request.query.get("limit", "30")
-    if not asked.isdecimal() or not 1 <= int(asked) <= 365:
+def _monitoring(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    requested = request.query.get("limit", "30")
+    if not requested.isdecimal() or not 1 <= int(requested) <= 365:
         raise InvalidRequest("limit must be 1 to 365", code="malformed_request", fix="GET /monitoring?limit=30")
-    return http.Response(windows.shown(w.store, w.env.data_bucket, int(asked)))
+    return proxy_event.Response(windows.shown(w.store, w.env.data_bucket, int(requested)))
 
 
-def _labels(w: World, request: http.Request) -> http.Response:
-    return http.Response(outcomes.accept(_body(request), store=w.store, bucket=w.env.data_bucket))
+def _ground_truth(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    return proxy_event.Response(ground_truth.accept(_body(request), store=w.store, bucket=w.env.data_bucket))
 
 
-def _models(w: World, _request: http.Request) -> http.Response:
-    return http.Response(
-        {"models": switch.models(settings=w.settings(), store=w.store, registry=w.registry, bucket=w.env.data_bucket)}
+def _models(w: AppContext, _request: proxy_event.Request) -> proxy_event.Response:
+    return proxy_event.Response(
+        {"models": activate.models(settings=w.settings(), store=w.store, registry=w.registry, bucket=w.env.data_bucket)}
     )
 
 
-def _card(w: World, request: http.Request) -> http.Response:
+def _card(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
     body, kind = versions.card(
         request.path.get("name", ""),
         request.path.get("version", ""),
@@ -192,22 +185,22 @@ def _card(w: World, request: http.Request) -> http.Response:
         registry=w.registry,
         store=w.store,
     )
-    return http.Response(body, content_type=kind)
+    return proxy_event.Response(body, content_type=kind)
 
 
-def _activity(w: World, request: http.Request) -> http.Response:
-    asked = request.query.get("minutes", "60")
-    if not asked.isdecimal() or not 1 <= int(asked) <= 1440:
+def _activity(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    requested = request.query.get("minutes", "60")
+    if not requested.isdecimal() or not 1 <= int(requested) <= 1440:
         raise InvalidRequest("minutes must be 1 to 1440", code="malformed_request", fix="GET /activity?minutes=60")
-    return http.Response(activity.activity(w.logs, w.env.log_group_prefix, int(asked), time.time()))
+    return proxy_event.Response(activity.activity(w.logs, w.env.log_group_prefix, int(requested), time.time()))
 
 
-def _model_info(w: World, _request: http.Request) -> http.Response:
-    return http.Response(switch.model_info(store=w.store, bucket=w.env.data_bucket))
+def _model_info(w: AppContext, _request: proxy_event.Request) -> proxy_event.Response:
+    return proxy_event.Response(activate.model_info(store=w.store, bucket=w.env.data_bucket))
 
 
-def _health(w: World, _request: http.Request) -> http.Response:
-    ports = browse.HealthPorts(
+def _health(w: AppContext, _request: proxy_event.Request) -> proxy_event.Response:
+    ports = upload_queries.HealthPorts(
         store=lambda: w.store,
         registry=lambda: w.registry,
         queue=lambda: w.queue,
@@ -215,38 +208,38 @@ def _health(w: World, _request: http.Request) -> http.Response:
         bucket=w.env.data_bucket,
         log=w.log("control"),
     )
-    return http.Response(browse.health(ports))
+    return proxy_event.Response(upload_queries.health(ports))
 
 
-def _upload_data(w: World, request: http.Request) -> http.Response:
+def _upload_data(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
     body = _body(request)
     name, purpose = _text(body, "filename"), _text(body, "purpose")
-    form = browse.upload_form(name, purpose, settings=w.settings(), store=w.store, bucket=w.env.data_bucket)
-    return http.Response(form)
+    form = upload_queries.upload_form(name, purpose, settings=w.settings(), store=w.store, bucket=w.env.data_bucket)
+    return proxy_event.Response(form)
 
 
-def _uploads(w: World, request: http.Request) -> http.Response:
+def _uploads(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
     key, cursor = request.query.get("key", ""), request.query.get("cursor", "")
-    return http.Response(browse.uploads(w.uploads, key, _limit(request), cursor))
+    return proxy_event.Response(upload_queries.uploads(w.uploads, key, _limit(request), cursor))
 
 
-def _limit(request: http.Request) -> int:
+def _limit(request: proxy_event.Request) -> int:
     """Uploads of one page. Raises InvalidRequest."""
-    given = request.query.get("limit", str(browse.PAGE))
+    given = request.query.get("limit", str(upload_queries.PAGE))
     if not given.isdecimal() or not 1 <= int(given) <= MAX_PAGE:
         raise InvalidRequest(
             f"limit must be 1 to {MAX_PAGE}",
             code="malformed_request",
-            fix=f"GET {request.resource}?limit={browse.PAGE}, then the same with cursor={{next}}",
+            fix=f"GET {request.resource}?limit={upload_queries.PAGE}, then the same with cursor={{next}}",
         )
     return int(given)
 
 
-def _upload(w: World, request: http.Request) -> http.Response:
-    return http.Response(browse.upload(w.uploads, w.store, w.env.data_bucket, _upload_id(request)))
+def _upload(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    return proxy_event.Response(upload_queries.upload(w.uploads, w.store, w.env.data_bucket, _upload_id(request)))
 
 
-def _decide_upload(w: World, request: http.Request) -> http.Response:
+def _decide_upload(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
     body = _body(request)
     stands = decisions.decide_upload(
         _upload_id(request),
@@ -257,14 +250,14 @@ def _decide_upload(w: World, request: http.Request) -> http.Response:
         by=_by(request),
         why=_text(body, "why"),
     )
-    return http.Response(stands.model_dump(mode="json", exclude={"format_version"}))
+    return proxy_event.Response(stands.model_dump(mode="json", exclude={"format_version"}))
 
 
-def _datasets(w: World, _request: http.Request) -> http.Response:
-    return http.Response({"datasets": decisions.listed(Datasets(w.store, w.env.data_bucket), w.settings())})
+def _datasets(w: AppContext, _request: proxy_event.Request) -> proxy_event.Response:
+    return proxy_event.Response({"datasets": decisions.listed(DatasetStore(w.store, w.env.data_bucket), w.settings())})
 
 
-def _decide_dataset(w: World, request: http.Request) -> http.Response:
+def _decide_dataset(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
     body = _body(request)
     stands = decisions.decide_dataset(
         request.path.get("dataset_id", ""),
@@ -275,67 +268,69 @@ def _decide_dataset(w: World, request: http.Request) -> http.Response:
         by=_by(request),
         why=_text(body, "why"),
     )
-    return http.Response(stands.model_dump(mode="json", exclude={"format_version"}))
+    return proxy_event.Response(stands.model_dump(mode="json", exclude={"format_version"}))
 
 
-def _report(w: World, request: http.Request) -> http.Response:
+def _report(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
     upload_id = _upload_id(request)
-    body, kind = browse.report(w.uploads, w.store, upload_id, request.headers.get("accept", ""))
-    return http.Response(body, content_type=kind)
+    body, kind = upload_queries.report(w.uploads, w.store, upload_id, request.headers.get("accept", ""))
+    return proxy_event.Response(body, content_type=kind)
 
 
-def _quarantine(w: World, request: http.Request) -> http.Response:
-    return http.Response(mend.listed(w.uploads, _limit(request), request.query.get("cursor", "")))
+def _quarantine(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    return proxy_event.Response(resubmit.listed(w.uploads, _limit(request), request.query.get("cursor", "")))
 
 
-def _quarantined(w: World, request: http.Request) -> http.Response:
+def _quarantined(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
     upload_id = _upload_id(request)
-    limit, offset = request.query.get("limit", str(mend.PAGE_ROWS)), request.query.get("offset", "0")
-    if not limit.isdecimal() or not 1 <= int(limit) <= mend.PAGE_ROWS or not offset.isdecimal() or len(offset) > 9:
+    limit, offset = request.query.get("limit", str(resubmit.PAGE_ROWS)), request.query.get("offset", "0")
+    if not limit.isdecimal() or not 1 <= int(limit) <= resubmit.PAGE_ROWS or not offset.isdecimal() or len(offset) > 9:
         raise InvalidRequest(
-            f"limit must be 1 to {mend.PAGE_ROWS}, offset a number of rows",
+            f"limit must be 1 to {resubmit.PAGE_ROWS}, offset a number of rows",
             code="malformed_request",
-            fix=f"GET /quarantine/{upload_id}?offset=0&limit={mend.PAGE_ROWS}",
+            fix=f"GET /quarantine/{upload_id}?offset=0&limit={resubmit.PAGE_ROWS}",
         )
-    return http.Response(mend.rows(w.store, w.env.data_bucket, upload_id, offset=int(offset), limit=int(limit)))
-
-
-def _replay(w: World, request: http.Request) -> http.Response:
-    upload_id, body = _upload_id(request), _body(request)
-    return http.Response(
-        mend.replay(body, book=w.uploads, store=w.store, bucket=w.env.data_bucket, upload_id=upload_id)
+    return proxy_event.Response(
+        resubmit.rows(w.store, w.env.data_bucket, upload_id, offset=int(offset), limit=int(limit))
     )
 
 
-def _document(w: World) -> dict[str, Any]:
+def _replay(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    upload_id, body = _upload_id(request), _body(request)
+    return proxy_event.Response(
+        resubmit.replay(body, book=w.uploads, store=w.store, bucket=w.env.data_bucket, upload_id=upload_id)
+    )
+
+
+def _document(w: AppContext) -> dict[str, Any]:
     """The OpenAPI document, with a row of the active model as example where there is one."""
     from dropforge.api import openapi
 
     try:
-        example = switch.model_info(store=w.store, bucket=w.env.data_bucket)["example"]
+        example = activate.model_info(store=w.store, bucket=w.env.data_bucket)["example"]
     except DropforgeError:
         example = None
     return openapi.document(example)
 
 
-def _openapi(w: World, _request: http.Request) -> http.Response:
-    return http.Response(_document(w))
+def _openapi(w: AppContext, _request: proxy_event.Request) -> proxy_event.Response:
+    return proxy_event.Response(_document(w))
 
 
-def _docs(w: World, _request: http.Request) -> http.Response:
+def _docs(w: AppContext, _request: proxy_event.Request) -> proxy_event.Response:
     from dropforge.api import docs_page
 
     policy = {"Content-Security-Policy": docs_page.POLICY}
-    return http.Response(docs_page.render(_document(w)), content_type="text/html; charset=utf-8", headers=policy)
+    return proxy_event.Response(docs_page.render(_document(w)), content_type="text/html; charset=utf-8", headers=policy)
 
 
-ROUTES: dict[tuple[str, str], Callable[[World, http.Request], http.Response]] = {
+ROUTES: dict[tuple[str, str], Callable[[AppContext, proxy_event.Request], proxy_event.Response]] = {
     ("POST", "/set_model"): _set_model,
-    ("POST", "/candidate"): _candidate,
+    ("POST", "/rollout"): _rollout,
     ("POST", "/rollback"): _rollback,
-    ("POST", "/label"): _label,
-    ("GET", "/ledger"): _ledger,
-    ("POST", "/labels"): _labels,
+    ("POST", "/aliases"): _set_alias,
+    ("GET", "/history"): _history,
+    ("POST", "/ground_truth"): _ground_truth,
     ("GET", "/monitoring"): _monitoring,
     ("GET", "/models"): _models,
     ("GET", "/models/{name}/{version}/card"): _card,

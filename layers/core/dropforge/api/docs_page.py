@@ -33,7 +33,7 @@ def render(document: dict[str, Any]) -> str:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             groups.setdefault(operation["tags"][0], []).append(_operation(method, path, operation))
-    body = "".join(f"<h2>{escape(tag)}</h2>{''.join(made)}" for tag, made in groups.items())
+    body = "".join(f"<h2>{escape(tag)}</h2>{''.join(created)}" for tag, created in groups.items())
     schemas = "".join(
         f'<details id="{escape(name)}"><summary><code>{escape(name)}</code></summary>{_json(schema)}</details>'
         for name, schema in document["components"]["schemas"].items()
@@ -57,14 +57,14 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
         f"<tr><td>{status}</td><td>{escape(answer['description'])}</td><td>{_contents(answer.get('content', {}))}</td></tr>"
         for status, answer in operation["responses"].items()
     )
-    asked = operation.get("requestBody", {}).get("content", {})
+    requested = operation.get("requestBody", {}).get("content", {})
     return (
         f'<details><summary><b class="m {method}">{method.upper()}</b> <code>{escape(path)}</code> '
         f"{escape(operation['summary'])}</summary>"
         f'<p class="s">{escape(needs)}</p>'
         + (f"<p>{escape(operation['description'])}</p>" if "description" in operation else "")
         + (f"<table>{rows}</table>" if rows else "")
-        + (f"<p>Body: {_contents(asked)}</p>" if asked else "")
+        + (f"<p>Body: {_contents(requested)}</p>" if requested else "")
         + f"<table>{answers}</table></details>"
     )
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from dropforge import __version__
-from dropforge.api import prediction_types
-from dropforge.api.catalogue import ROUTES, Route
+from dropforge.api import prediction_schemas
+from dropforge.api.openapi_operations import ROUTES, Route
 
 _REF: Final = "#/components/schemas/{model}"
 _SECURITY: Final[dict[str, Any]] = {
@@ -40,11 +40,11 @@ def _text(example_json: str) -> str:
     example = json.loads(example_json)
     schemas: dict[str, Any] = {}
     paths: dict[str, Any] = {}
-    plain, infer = _schema(prediction_types.Error, schemas), _schema(prediction_types.InferError, schemas)
+    plain, infer = _schema(prediction_schemas.Error, schemas), _schema(prediction_schemas.InferError, schemas)
     for route in ROUTES:
         error = infer if route.path.startswith("/v2") else plain
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas, error, example)
-    made = {
+    created = {
         "openapi": "3.1.0",
         "info": {
             "title": "Dropforge",
@@ -55,13 +55,13 @@ def _text(example_json: str) -> str:
         "paths": paths,
         "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": _SECURITY},
     }
-    return json.dumps(made)
+    return json.dumps(created)
 
 
 def _operation(
     route: Route, schemas: dict[str, Any], error: dict[str, Any], example: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    output: dict[str, Any] = {
         "operationId": route.method.lower() + re.sub(r"\W+", "_", route.path.replace("{", "").replace("}", "")),
         "tags": [route.tag],
         "summary": route.summary,
@@ -97,16 +97,16 @@ def _operation(
         },
     }
     if route.details:
-        told["description"] = route.details
+        output["description"] = route.details
     if route.request is not None:
         shapes: dict[str, Any] = {
             m: {"schema": _schema(route.request, schemas) if m.endswith("json") else {"type": "string"}}
             for m in route.media
         }
-        if example and route.request is prediction_types.PredictRequest:
+        if example and route.request is prediction_schemas.PredictRequest:
             shapes["application/json"]["example"] = {"records": [dict(example)]}
-        told["requestBody"] = {"required": True, "content": shapes}
-    return told
+        output["requestBody"] = {"required": True, "content": shapes}
+    return output
 
 
 def _path(name: str) -> dict[str, Any]:
@@ -121,10 +121,10 @@ def _body(route: Route, media: str, schemas: dict[str, Any]) -> dict[str, Any]:
 
 def _schema(kind: Any, schemas: dict[str, Any]) -> dict[str, Any]:
     """The JSON schema of a type; what it names is added to `schemas`."""
-    made = TypeAdapter(kind).json_schema(ref_template=_REF, mode="validation")
-    schemas.update(made.pop("$defs", {}))
-    title = made.get("title")
-    if isinstance(title, str) and made.get("type") == "object" and isinstance(kind, type):
-        schemas[title] = made
+    created = TypeAdapter(kind).json_schema(ref_template=_REF, mode="validation")
+    schemas.update(created.pop("$defs", {}))
+    title = created.get("title")
+    if isinstance(title, str) and created.get("type") == "object" and isinstance(kind, type):
+        schemas[title] = created
         return {"$ref": _REF.format(model=title)}
-    return dict(made)
+    return dict(created)

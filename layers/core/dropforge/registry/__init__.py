@@ -1,1 +1,1 @@
-"""Versions, aliases, gate."""
+"""Registered versions, aliases, the promotion gate."""

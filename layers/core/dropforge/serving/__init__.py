@@ -1,1 +1,1 @@
-"""From a bundle on S3 to an answer: manifest, bundle, predictor, request formats, warnings. Loads no pickle."""
+"""One prediction request: formats, model cache, canary routing, response."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from dropforge.errors import InvalidRequest
-from dropforge.serving import formats
+from dropforge.serving import request_formats
 
 HEADER: Final = "inference-header-content-length"
 OCTETS: Final = "application/octet-stream"
@@ -40,14 +40,14 @@ def read(headers: Mapping[str, str], body: bytes, limit: int) -> Any:
     kind = headers.get("content-type", "")
     encoded, length = headers.get("content-encoding", ""), headers.get(HEADER)
     if kind.partition(";")[0].strip().lower() != OCTETS or not (encoded or length):
-        formats.check_json(kind)
+        request_formats.check_json(kind)
     body = decompressed(body, encoded, limit)
-    formats.check_size(body, limit)
+    request_formats.check_size(body, limit)
     if length is None:
-        return formats.loads(body)
+        return request_formats.loads(body)
     if not length.isdecimal() or int(length) > len(body):
         raise _wrong(f"{HEADER} is {length[:40]!r}, the body has {len(body):,} bytes")
-    request = formats.loads(body[: int(length)])
+    request = request_formats.loads(body[: int(length)])
     _fill(request, memoryview(body)[int(length) :])
     return request
 
@@ -82,7 +82,7 @@ def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
         raise _wrong(f"the body is no {encoding}: {error}") from None
     if len(plain) <= limit and not stream.eof:
         raise _wrong(f"the {encoding} body breaks off")
-    formats.check_size(plain, limit)
+    request_formats.check_size(plain, limit)
     return plain
 
 

@@ -1,0 +1,58 @@
+"""dataset: what training reads, and decisions about it. Carried out by the system within seconds; nothing is deleted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dropforge_cli.output import emit_facts, emit_json, emit_table, say
+from dropforge_cli.target import Target
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+DatasetId = Annotated[str, typer.Argument(help="dataset id, as `dropforge dataset list` shows it")]
+Why = Annotated[str, typer.Option(help="reason, kept with the decision")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Accepted datasets: list, revoke, restore, change the reference.", no_args_is_help=True)
+    group.command("list")(listed)
+    group.command()(revoke)
+    group.command()(restore)
+    group.command("set-reference")(set_reference)
+    app.add_typer(group, name="dataset", rich_help_panel="Data")
+
+
+def listed(json: Json = False) -> None:
+    """List accepted datasets, newest first, and what was decided about them."""
+    response = Target.find().api("GET", "/datasets").json()["datasets"]
+    if json:
+        emit_json(response)
+        return
+    rows = [
+        (d["dataset_id"], d["upload_id"], d["accepted_at"], "reference" if d["reference"] else d["revoked"] or "in use")
+        for d in response
+    ]
+    emit_table(("dataset", "upload", "accepted", "use"), rows)
+
+
+def revoke(dataset_id: DatasetId, why: Why = "", json: Json = False) -> None:
+    """Take a dataset out of every later training, and train anew without it. The reference cannot be revoked."""
+    _decide(dataset_id, "revoke", why, json=json)
+
+
+def restore(dataset_id: DatasetId, why: Why = "", json: Json = False) -> None:
+    """Use a revoked dataset again, and train anew with it."""
+    _decide(dataset_id, "restore", why, json=json)
+
+
+def set_reference(dataset_id: DatasetId, why: Why = "", json: Json = False) -> None:
+    """Compare later uploads with this dataset."""
+    _decide(dataset_id, "set_reference", why, json=json)
+
+
+def _decide(dataset_id: str, action: str, why: str, *, json: bool) -> None:
+    body = {"action": action, "why": why}
+    decision: dict[str, Any] = Target.find().api("POST", f"/datasets/{dataset_id}", json=body).json()
+    emit_json(decision) if json else emit_facts(decision)
+    say("recorded; `dropforge dataset list` and `dropforge uploads` show what follows")

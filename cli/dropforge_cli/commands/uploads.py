@@ -1,0 +1,303 @@
+"""upload, batch, watch, uploads, report: a file's way through the system."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import typer
+
+from dropforge import ids, keys
+from dropforge.errors import NotFound, PermanentError
+from dropforge_cli.output import emit_facts, emit_json, emit_table, err, out, print_error, say
+from dropforge_cli.progress import Follower
+from dropforge_cli.target import Target
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+_TERMINAL = {"concluded", "accepted", "scored", "rejected", "blocked", "failed", "skipped", "stored"}
+_WAITS = "awaiting_approval"
+_COLOURS = {
+    "concluded": "green",
+    "accepted": "green",
+    "scored": "green",
+    "rejected": "red",
+    "failed": "red",
+    "blocked": "red",
+    "skipped": "yellow",
+    _WAITS: "yellow",
+    "stored": "green",
+}
+
+
+def register(app: typer.Typer) -> None:
+    panel = "Data"
+    app.command(rich_help_panel=panel)(upload)
+    app.command(rich_help_panel=panel)(batch)
+    app.command(rich_help_panel=panel)(watch)
+    group = typer.Typer(help="List uploads; approve or reject one that waits.")
+    group.callback(invoke_without_command=True)(uploads)
+    group.command()(approve)
+    group.command()(reject)
+    app.add_typer(group, name="uploads", rich_help_panel=panel)
+    app.command(rich_help_panel=panel)(report)
+
+
+def upload(
+    file: Annotated[Path, typer.Argument(help="CSV or Parquet file", exists=True, dir_okay=False)],
+    follow: Annotated[bool, typer.Option("--watch", help="follow it to its end")] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="follow it, label its best version Production, make that version answer")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Put a file into the bucket; its id is printed at once."""
+    target = Target.find()
+    upload_id = put(target, file)
+    if serve:
+        _serve(target, follow_upload(target, upload_id), json=json)
+    elif follow:
+        finish(follow_upload(target, upload_id), json=json)
+    elif json:
+        emit_json({"upload_id": upload_id})
+    else:
+        out.print(upload_id)
+
+
+def _serve(target: Target, record: dict[str, Any], *, json: bool) -> None:
+    """The best version of an upload that ended well answers from now on."""
+    from dropforge_cli.commands.models import serve_best
+
+    if record["state"] not in {"concluded", "accepted", "skipped"}:
+        finish(record, json=json)
+        return
+    served = serve_best(target)
+    if json:
+        emit_json({"upload": record, "served": served["model"]})
+        return
+    finish(record, json=False)
+    emit_facts({"served": f"{served['model']['name']} version {served['model']['version']}"})
+    say("it answers at POST /predict: dropforge predict, or dropforge outputs for the address and the key")
+
+
+def batch(
+    file: Annotated[
+        Path, typer.Argument(help="CSV or Parquet file with the model's features", exists=True, dir_okay=False)
+    ],
+    follow: Annotated[bool, typer.Option("--watch", help="follow it to its end and fetch the predictions")] = False,
+    save: Annotated[
+        Path | None, typer.Option("--out", help="where to write them; beside the file when left out")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Score a file with the active model; the predictions land under predictions/ in the bucket."""
+    target = Target.find()
+    upload_id = put(target, file, f"{keys.BATCH}{file.name}")
+    if not follow:
+        emit_json({"upload_id": upload_id}) if json else out.print(upload_id)
+        return
+    record = follow_upload(target, upload_id)
+    if record["state"] != "scored":
+        finish(record, json=json)
+        return
+    bucket, _, key = record["predictions_uri"].removeprefix("s3://").partition("/")
+    path = save or file.with_name(f"{file.stem}.predictions.{key.rpartition('.')[2]}")
+    target.client("s3").download_file(bucket, key, str(path))
+    document = {
+        "upload_id": upload_id,
+        "rows": record["rows_used"],
+        "set_aside": record["rows_quarantined"],
+        "file": str(path),
+    }
+    emit_json({**record, "file": str(path)}) if json else emit_facts(document)
+
+
+def watch(upload_id: Annotated[str, typer.Argument(help="id, or `last`")] = "last", json: Json = False) -> None:
+    """Follow an upload to its end with live progress. Exit code 1 unless it concluded or was skipped."""
+    target = Target.find()
+    finish(follow_upload(target, named(target, upload_id)), json=json)
+
+
+def named(target: Target, upload_id: str) -> str:
+    """The id itself, or that of the newest upload for `last`. Raises NotFound when there is none."""
+    if upload_id != "last":
+        return upload_id
+    listed = target.api("GET", "/uploads").json()["uploads"]
+    if not listed:
+        raise NotFound("there is no upload yet", code="no_uploads", fix="dropforge upload FILE")
+    return str(listed[0]["upload_id"])
+
+
+def approve(
+    upload_id: Annotated[str, typer.Argument(help="id of an upload in state awaiting_approval, or `last`")],
+    why: Annotated[str, typer.Option(help="reason, kept with the decision")] = "",
+    json: Json = False,
+) -> None:
+    """Let an upload that waits for approval go on to its training."""
+    _decide(upload_id, "approve", why, json=json)
+
+
+def reject(
+    upload_id: Annotated[str, typer.Argument(help="id of an upload in state awaiting_approval, or `last`")],
+    why: Annotated[str, typer.Option(help="reason, kept with the decision")] = "",
+    json: Json = False,
+) -> None:
+    """End an upload that waits for approval; nothing is trained on it."""
+    _decide(upload_id, "reject", why, json=json)
+
+
+def _decide(upload_id: str, action: str, why: str, *, json: bool) -> None:
+    target = Target.find()
+    path = f"/uploads/{named(target, upload_id)}"
+    decision: dict[str, Any] = target.api("POST", path, json={"action": action, "why": why}).json()
+    emit_json(decision) if json else emit_facts(decision)
+    if action == "approve":
+        say(f"follow it: dropforge watch {decision['subject']}")
+
+
+def uploads(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(help="how many, of one page", min=1, max=200)] = 50,
+    cursor: Annotated[str, typer.Option(help="of the next page, as the page before told it")] = "",
+    json: Json = False,
+) -> None:
+    """List uploads, newest first, a page at a time; `uploads approve` and `uploads reject` decide about one that waits."""
+    if context.invoked_subcommand:
+        return
+    query = urlencode({"limit": limit, **({"cursor": cursor} if cursor else {})})
+    page = Target.find().api("GET", f"/uploads?{query}").json()
+    listed = page["uploads"]
+    if page["next"]:
+        say(f"more: dropforge uploads --limit {limit} --cursor {page['next']}")
+    if json:
+        emit_json(listed)
+        return
+    rows = [
+        (
+            u["upload_id"],
+            u["key"].removeprefix(keys.INCOMING),
+            u["state"],
+            u["verdict"],
+            f"{u['rows_used']:,}",
+            u["reason"][:60],
+        )
+        for u in listed
+    ]
+    emit_table(("upload", "file", "state", "verdict", "rows", "reason"), rows)
+
+
+def report(
+    upload_id: Annotated[str, typer.Argument(help="id, or `last`")] = "last",
+    save: Annotated[Path, typer.Option("--out", help="where to write the HTML")] = Path("report.html"),
+    json: Json = False,
+) -> None:
+    """Save an upload's report as one HTML file; with --json its facts go to stdout instead."""
+    target = Target.find()
+    path = f"/reports/{named(target, upload_id)}"
+    if json:
+        emit_json(target.api("GET", path, headers={"accept": "application/json"}).json())
+        return
+    save.write_text(target.api("GET", path, headers={"accept": "text/html"}).text, encoding="utf-8")
+    out.print(str(save))
+
+
+def put(target: Target, file: Path, key: str = "") -> str:
+    """Upload and return the id, which derives from bucket, key and the new version."""
+    bucket, key = target.outputs["DataBucket"], key or f"{keys.INCOMING}{file.name}"
+    with file.open("rb") as body:
+        answer = target.client("s3").put_object(Bucket=bucket, Key=key, Body=body)
+    return ids.upload_id(bucket, key, answer.get("VersionId") or answer["ETag"].strip('"'))
+
+
+def follow_upload(target: Target, upload_id: str, patience: float = 7200) -> dict[str, Any]:
+    """Poll the record; one line on stderr for every state and every trial of the training."""
+    started, seen = time.monotonic(), 0
+    trials = Follower()
+    while True:
+        record = _record(target, upload_id)
+        for step in (record or {}).get("history", ())[seen:]:
+            _print_state(time.monotonic() - started, step["state"], _remark(record or {}, step["state"]))
+            seen += 1
+        if record and record.get("trained_by"):
+            say(f"its rows are trained together with those of upload {record['trained_by']}: following that one")
+            return follow_upload(target, record["trained_by"], patience - (time.monotonic() - started))
+        if record and record["state"] in {*_TERMINAL, _WAITS}:
+            return record
+        if record and record["state"] == "training":
+            trials.tell(time.monotonic() - started, record["progress"])
+        if time.monotonic() - started > patience:
+            raise PermanentError(
+                f"upload {upload_id} did not end within {patience:.0f} s",
+                code="watch_timeout",
+                fix=f"dropforge watch {upload_id}",
+            )
+        time.sleep(0.3)
+
+
+def _print_state(seconds: float, state: str, remark: str) -> None:
+    from rich.text import Text
+
+    err.print(Text.assemble((f"  {seconds:5.1f} s ", "dim"), (state, _COLOURS.get(state, "cyan")), remark))
+
+
+def _record(target: Target, upload_id: str) -> dict[str, Any] | None:
+    try:
+        response: dict[str, Any] = target.api("GET", f"/uploads/{upload_id}").json()
+    except NotFound:
+        return None  # the event is on its way
+    return response
+
+
+def _remark(record: dict[str, Any], state: str) -> str:
+    if state == "analysed":
+        aside = f", {record['rows_quarantined']:,} quarantined" if record["rows_quarantined"] else ""
+        return f"  verdict {record['verdict']}; {record['rows_used']:,} rows used{aside}"
+    if state == "waiting":
+        return "  accepted; the training starts when no further file arrives (training.trigger in settings.yaml)"
+    if state == "training" and record.get("cost"):
+        limit = record["cost"]
+        return f"  costs at most {limit['training_at_most']:.4f} {limit['currency']} at the prices in settings.yaml"
+    if state == "scored":
+        aside = f", {record['rows_quarantined']:,} quarantined" if record["rows_quarantined"] else ""
+        return (
+            f"  {record['rows_used']:,} rows by {record['models'][0]['name']}/{record['models'][0]['version']}{aside}"
+        )
+    if state == "concluded":
+        return f"  challenger {record['challenger']}" if record["challenger"] else ""
+    return ""
+
+
+def finish(record: dict[str, Any], *, json: bool) -> None:
+    """Print the end of an upload; exit 1 for a bad one."""
+    if json:
+        emit_json(record)
+    else:
+        shown = {
+            k: record[k]
+            for k in (
+                "upload_id",
+                "state",
+                "verdict",
+                "rows_in",
+                "rows_used",
+                "rows_quarantined",
+                "challenger",
+                "run_url",
+            )
+            if record[k]
+        }
+        emit_facts(shown)
+        if record["state"] == _WAITS:
+            upload_id = record["upload_id"]
+            print_error(
+                "it waits for approval (analysis.approve_on in settings.yaml)",
+                f"dropforge report {upload_id}, then dropforge uploads approve {upload_id}, or reject",
+            )
+        if record["reason"]:  # which names the models too when none of them was trained
+            print_error(record["reason"]["message"], record["reason"]["fix"])
+        else:
+            for m in (m for m in record["models"] if "error" in m):
+                print_error(f"{m['model']} was not trained: {m['error']}", "")
+    if record["state"] not in {"concluded", "accepted", "scored", "skipped"}:
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""The pages of the web app: controls and markup of each."""

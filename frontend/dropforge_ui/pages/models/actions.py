@@ -1,0 +1,248 @@
+"""What the buttons of the tab Models do, and what it shows afterwards."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from dropforge_ui.client import Api, ApiError
+from dropforge_ui.markup import done, problem
+from dropforge_ui.pages import page
+from dropforge_ui.pages.models import markup as views
+from dropforge_ui.shapes import ModelInfo, Version
+
+_CARDS = 24  # read for the leaderboard; older versions stand there without an interval
+_SHOWN = 12  # places that `look` fills
+
+
+@dataclass(slots=True)
+class Chosen:
+    """The version one visitor looks at. Changed in place, so that an answer on its way shows what is chosen when it arrives."""
+
+    key: str = ""
+
+
+class Board:
+    """Model cards never change once written: each is asked for once."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self._cards: dict[str, dict[str, Any]] = {}
+
+    @property
+    def known(self) -> dict[str, dict[str, Any]]:
+        return self._cards
+
+    def learn(self, found: list[Version]) -> bool:
+        """Ask for the cards of the newest versions that are not known; whether there were any."""
+        wanted = [v for v in found[:_CARDS] if views.key(v) not in self._cards]
+        with ThreadPoolExecutor(2) as pool:
+            for v, output in zip(wanted, pool.map(self.card, wanted), strict=True):
+                if output:
+                    self._cards[views.key(v)] = output
+        return bool(wanted)
+
+    def card(self, v: Version) -> dict[str, Any]:
+        """Empty for a version without a card."""
+        if views.key(v) in self._cards:
+            return self._cards[views.key(v)]
+        try:
+            return self.api.card(v["name"], v["version"])
+        except ApiError:
+            return {}
+
+    def active(self) -> ModelInfo | None:
+        try:
+            return self.api.model_info()
+        except ApiError as error:
+            if error.status in {404, 409}:
+                return None
+            raise
+
+
+_FIXES = {
+    "candidate_is_active": "Choose another version in the leaderboard.",
+    "candidate_unlike": "It cannot run beside the active model. Activate replaces the active model.",
+    "no_active_model": "Activate a version first, then start a canary or shadow of another one.",
+    "no_candidate": "It was promoted or aborted meanwhile. Start another one.",
+}  # what the page offers where the API's own advice is about calls
+
+
+class Actions:
+    """What the buttons do; every one answers with what to tell."""
+
+    def __init__(self, board: Board) -> None:
+        self.board, self.api = board, board.api
+
+    def label(self, now: Chosen, alias: str) -> Any:
+        model, _, version = now.key.partition("/")
+        try:
+            self.api.label(alias, model, version)
+        except ApiError as error:
+            return _tell(page.error(error))
+        return _tell(done(f"{model} version {version} is now {alias}.", "Activate makes it the active model."))
+
+    def activate(self, now: Chosen, alias: str, why: str) -> tuple[Any, Any]:
+        model, _, version = now.key.partition("/")
+        try:
+            if not self._carries(now, alias):
+                return _tell(_label_missing(alias, "Activate")), gr.skip()
+            self.api.set_model(alias, model, why or "")
+        except ApiError as error:
+            return _tell(page.error(error)), gr.skip()
+        return _tell(done(f"{model} version {version} is active.")), ""
+
+    def beside(self, now: Chosen, alias: str, percent: float | None, shadow: bool, why: str) -> tuple[Any, Any]:
+        """Begin a trial of the chosen version beside the active one, or change the share of the one that goes on."""
+        model = now.key.partition("/")[0]
+        share = (percent or 0) / 100
+        if not 0 <= share < 1 or not (share or shadow):
+            fix = "Enter a percentage above 0 and below 100, or choose shadow mode. Activate sends all requests."
+            return _tell(
+                problem("nothing_to_try", "A canary needs a percentage above 0 and below 100.", fix)
+            ), gr.skip()
+        try:
+            if not self._carries(now, alias):
+                return _tell(_label_missing(alias, "Start canary or shadow")), gr.skip()
+            candidate = self.api.start_rollout(alias, model, share, shadow=shadow, why=why or "")["candidate"]
+        except ApiError as error:
+            return _tell(_problem(error)), gr.skip()
+        return _tell(
+            done(f"{views.tried(candidate)}.", "Promote it, change its percentage or abort it at any time.")
+        ), ""
+
+    def _carries(self, now: Chosen, alias: str) -> bool:
+        mine = next((v for v in self.api.models() if views.key(v) == now.key), None)
+        return mine is not None and alias in mine.get("aliases", ())
+
+    def ask(self, to: int | None = None) -> tuple[Any, ...]:
+        """Going back is asked for once more; nothing is changed yet. What is asked is what will be done: a numbered entry."""
+        try:
+            stored = self.api.ledger()
+        except ApiError as error:
+            return _tell(page.error(error)), None, *_buttons(asking=False)
+        entry = next((e for e in stored["entries"] if e["number"] == to), None) if to else views.previous(stored)
+        if entry is None:
+            output = problem("nothing_to_roll_back_to", "There is no earlier model.", "Activate a version instead.")
+            return _tell(output), None, *_buttons(asking=False)
+        output = views.question(f"Go back to {views.title(entry['to'])}?")
+        return _tell(output), {"to": entry["number"]}, *_buttons(asking=True)
+
+    def ask_for(self, event: gr.EventData) -> tuple[Any, ...]:
+        return self.ask(int(event._data["pick"]))
+
+    def leave(self, now: dict[str, Any] | None, why: str) -> tuple[Any, ...]:
+        try:
+            model = self.api.rollback((now or {}).get("to"), why or "")["model"]
+            output, why = done(f"{model['name']} version {model['version']} is active again."), ""
+        except ApiError as error:
+            output = page.error(error)
+        return _tell(output), *_buttons(asking=False), why
+
+    def decide(self, action: str, why: str) -> tuple[Any, Any]:
+        try:
+            model = self.api.decide(action, why or "")["model"]
+        except ApiError as error:
+            return _tell(_problem(error)), gr.skip()
+        predicted = "is active." if action == "promote" else "is active alone."
+        return _tell(done(f"{views.title(model)} {predicted}")), ""
+
+    def stay(self) -> tuple[Any, ...]:
+        return gr.update(visible=False), *_buttons(asking=False)
+
+    def compare(self, one: str | None, other: str | None) -> Any:
+        if not one or not other:
+            return gr.skip()
+        if one == other:
+            return '<p class="df-note">Choose two different versions.</p>'
+        cards = [self.board.card({"name": k.partition("/")[0], "version": k.partition("/")[2]}) for k in (one, other)]
+        if not all(cards):
+            return problem("no_card", "One of them has no model card.", "Choose versions trained by this release.")
+        return views.comparison(*cards)
+
+    def look(self, now: Chosen, one: str | None, other: str | None) -> tuple[Any, ...]:
+        try:
+            return _look(self.board, now, one, other)
+        except ApiError as error:
+            return page.error(error), *(gr.skip() for _ in range(_SHOWN - 1))
+
+    def detail(self, now: Chosen) -> tuple[Any, ...]:
+        """What takes longer: the intervals of the leaderboard, and the card of the chosen version."""
+        try:
+            result = self.api.models()
+            fresh, info = self.board.learn(result), self.board.active()
+            mine = next((v for v in result if views.key(v) == now.key), None)
+            card = _card(self.api, mine)
+        except ApiError as error:
+            return gr.skip(), gr.update(value=page.error(error), visible=True)
+        board = views.leaderboard(result, self.board.known, views.stand(info, now.key)) if fresh else gr.skip()
+        return board, card if mine is None or views.key(mine) == now.key else gr.skip()
+
+
+def _tell(markup: str) -> Any:
+    return gr.update(value=markup, visible=True)
+
+
+def _problem(error: ApiError) -> str:
+    fix = _FIXES.get(error.code, error.fix)
+    return problem(error.code, error.message, fix, error.request_id)
+
+
+def _label_missing(alias: str, then: str) -> str:
+    return problem(
+        "label_missing", f"This version does not have the alias {alias}.", f"Press Set alias first, then {then}."
+    )
+
+
+def _buttons(*, asking: bool) -> tuple[Any, ...]:
+    """Of the question: yes, stay; and the button that asks."""
+    return gr.update(visible=asking), gr.update(visible=asking), gr.update(visible=not asking)
+
+
+def _look(board: Board, now: Chosen, one: str | None, other: str | None) -> tuple[Any, ...]:
+    result, info, stored = board.api.models(), board.active(), board.api.ledger()
+    active = views.key(info["model"]) if info else ""
+    keys = [views.key(v) for v in views.ranked(result)]
+    if now.key not in keys:
+        now.key = active if active in keys else keys[0] if keys else ""
+    at = views.stand(info, now.key)
+    mine = next((v for v in result if views.key(v) == now.key), None)
+    choices = [(views.title(v), views.key(v)) for v in views.ranked(result)]
+    if one not in keys:  # what a person chose stays
+        one = active if active in keys else keys[0] if keys else None
+    if other not in keys:
+        other = next((k for k in keys if k != one), None)
+    return (
+        views.leaderboard(result, board.known, at),
+        gr.update(visible=bool(result)),
+        views.chosen(mine),
+        views.active(info, stored),
+        gr.update(visible=bool(info and info.get("candidate"))),
+        gr.update(interactive=views.previous(stored) is not None),
+        views.ledger(stored),
+        gr.update(choices=choices, value=one),
+        gr.update(choices=choices, value=other),
+        *_tried(info, at),
+    )
+
+
+def _tried(info: ModelInfo | None, at: views.At) -> tuple[Any, ...]:
+    """The trial of the chosen version as it goes on; what a person entered for another one stays."""
+    candidate = info.get("candidate") if info else None
+    possible = bool(at.active) and at.chosen != at.active
+    if candidate is None or at.chosen != at.beside:
+        text = "Start canary or shadow" if candidate is None else "Replace the rollout"
+        return gr.skip(), gr.skip(), gr.update(value=text, interactive=possible)
+    return 100 * candidate["weight"], candidate["shadow"], gr.update(value="Update the rollout", interactive=True)
+
+
+def _card(api: Api, v: Version | None) -> Any:
+    if v is None:
+        return gr.update(visible=False)
+    try:
+        return gr.update(value=views.model_card(api.card_html(v["name"], v["version"]), views.title(v)), visible=True)
+    except ApiError:
+        return gr.update(visible=False)

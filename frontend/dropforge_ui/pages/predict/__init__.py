@@ -1,0 +1,1 @@
+"""Predict one row or a file."""

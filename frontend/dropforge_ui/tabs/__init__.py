@@ -1,1 +1,0 @@
-"""One tab a module: its controls, and what happens when they are used."""

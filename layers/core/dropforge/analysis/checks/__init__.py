@@ -1,0 +1,1 @@
+"""Findings about a file: each with its evidence and a suggestion."""

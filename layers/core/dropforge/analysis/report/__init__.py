@@ -1,0 +1,1 @@
+"""The data quality and drift report: JSON, HTML, charts."""

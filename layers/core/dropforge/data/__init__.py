@@ -1,1 +1,0 @@
-"""From bytes to accepted rows: admission, schema, quarantine, dataset versions."""

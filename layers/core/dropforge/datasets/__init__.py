@@ -1,0 +1,1 @@
+"""Accepted data: schema, manifest, history, reference."""

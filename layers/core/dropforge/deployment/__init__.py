@@ -1,0 +1,1 @@
+"""Which version answers: active model, activation, canary and shadow, rollback, deployment history."""

@@ -1,0 +1,196 @@
+"""Make a labelled model version the one that answers, and look at what is there to choose from."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from dropforge.clock import now
+from dropforge.config.settings import Settings
+from dropforge.deployment import active_version
+from dropforge.deployment.active_model import Active, ActivePointer
+from dropforge.deployment.bundle_integrity import ModelRecords, check_python
+from dropforge.deployment.history import DeploymentHistory, Entry
+from dropforge.errors import BundleRejected, NotFound
+from dropforge.inference.bundle_manifest import MANIFEST_FILE, BundleManifest, not_served
+from dropforge.ports import MacKey, ObjectStore, Registry
+from dropforge.registry import versions
+from dropforge.s3_uri import join
+
+
+def set_model(
+    alias: str,
+    model: str,
+    *,
+    settings: Settings,
+    store: ObjectStore,
+    registry: Registry,
+    bucket: str,
+    by: str,
+    log: logging.Logger,
+    why: str = "",
+    python: bool = True,
+    key: MacKey | None = None,
+) -> dict[str, Any]:
+    """Resolve the alias, verify the bundle, switch. `model`: candidate or registered name; empty when the alias is on one only.
+
+    Returns what is loaded now and what was before. Raises NotFound (no such alias), InvalidRequest (several models carry
+    it), BundleRejected (the bundle is not what was registered, or nobody can run it: the old model goes on), Conflict (a
+    quicker switch won). `python`: whether a function runs models without a graph. `key`: of the deployment history, where one is
+    configured.
+    """
+    alias = alias or settings.serving.alias
+    version = versions.resolve(alias, model, settings, registry)
+    new = active_version.active_of(version, alias, settings)
+    verify(store, bucket, new, python=python)
+    record = ModelRecords(store, bucket).require(new)
+
+    def entry(active: Active | None, number: int) -> Entry:
+        at = now()
+        return Entry(
+            number=number,
+            at=at,
+            by=by,
+            action="set_model",
+            why=why or f"the alias {alias}",
+            before=pointer_of(active),
+            to=pointer_of(replace(new, number=number, set_at=at, set_by=by)) or {},
+            evidence=record.evidence,
+        )
+
+    return change_response(DeploymentHistory(store, bucket, key).change(entry), log)
+
+
+def change_response(entry: Entry, log: logging.Logger) -> dict[str, Any]:
+    """The answer to a change, and its line in the log."""
+    answer = {
+        "model": identity_of(entry.to),
+        "previous": identity_of(entry.before),
+        "set_at": entry.at,
+        "number": entry.number,
+        "action": entry.action,
+        "candidate": rollout_of(entry.to),
+    }
+    log.info(
+        "model switched",
+        extra={
+            "number": entry.number,
+            "action": entry.action,
+            "by": entry.by,
+            "to": answer["model"],
+            "from": answer["previous"],
+        },
+    )
+    return answer
+
+
+def identity_of(pointer: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """name, version, alias, run_id of a pointer in the ledger."""
+    if not pointer:
+        return None
+    name = pointer.get("model") or pointer.get("name", "")  # records of before the chain kept the identity only
+    return {"name": name, **{k: pointer.get(k, "") for k in ("version", "alias", "run_id")}}
+
+
+def rollout_of(pointer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Identity of the candidate beside a pointer's model, with its share and whether it is scored in the shadow."""
+    second = pointer.get("candidate")
+    return {**(identity_of(second) or {}), "weight": second["weight"], "shadow": second["shadow"]} if second else None
+
+
+def pointer_of(active: Active | None) -> dict[str, Any] | None:
+    """What an entry keeps of a pointer: everything but the hash of the entry itself."""
+    return {k: v for k, v in asdict(active).items() if k != "record_sha256"} if active else None
+
+
+def verify(store: ObjectStore, bucket: str, active: Active, *, python: bool = True) -> BundleManifest:
+    """Record and hashes, here and not only in predict: a bundle that is not the concluded one must not become the pointer.
+
+    Nor one without a graph where no function runs Python models (`python` false).
+    """
+    manifest = BundleManifest.from_json(check_bundle(store, bucket, active))
+    if manifest.python and not python:
+        raise not_served(active.model)
+    return manifest
+
+
+def check_bundle(store: ObjectStore, bucket: str, active: Active) -> bytes:
+    """The verified manifest. Integrity record and hashes only: the graph itself is opened where it is served."""
+    record = ModelRecords(store, bucket).require(active)
+    try:
+        body = store.get(join(active.bundle_uri, MANIFEST_FILE)).body
+        if hashlib.sha256(body).hexdigest() != active.bundle_sha256:
+            raise BundleRejected(
+                "the bundle's manifest was altered after registration", code="bundle_altered", fix="train again"
+            )
+        manifest = BundleManifest.from_json(body)
+        check_python(manifest, record)
+        model = store.get(join(active.bundle_uri, manifest.model_file)).body
+    except NotFound as error:
+        raise BundleRejected(f"the bundle is gone: {error.message}", code="bundle_missing", fix="train again") from None
+    if hashlib.sha256(model).hexdigest() != manifest.model_sha256:
+        raise BundleRejected(
+            f"{manifest.model_file} was altered after registration", code="bundle_altered", fix="train again"
+        )
+    return body
+
+
+def model_info(*, store: ObjectStore, bucket: str) -> dict[str, Any]:
+    """The active model: identity, schema, metrics, dataset, an example row. For API-key callers: no address inside.
+
+    Raises NotFound (409) when none is active."""
+    active, _ = ActivePointer(store, bucket).read()
+    manifest = BundleManifest.from_json(check_bundle(store, bucket, active))
+    return {
+        "model": active.identity(),
+        "candidate": rollout_of(asdict(active)),
+        "set_at": active.set_at,
+        "set_by": active.set_by,
+        "target": manifest.target,
+        "task": manifest.task,
+        "classes": list(manifest.classes),
+        "coverages": sorted(manifest.regression.intervals if manifest.regression else manifest.conformal),
+        "positive_class": manifest.positive_class or None,
+        "threshold": manifest.threshold if manifest.positive_class else None,
+        "features": [asdict(f) for f in manifest.features],
+        "prediction_sets": {
+            "coverages": sorted(float(c) for c in manifest.conformal),
+            "method": manifest.conformal_method,
+            "calibration_rows": dict(zip(manifest.classes, manifest.conformal_rows, strict=False)),
+        },
+        "metrics": manifest.metrics,
+        "dataset_id": manifest.dataset_id,
+        "trained_at": manifest.created_at,
+        "parity": manifest.parity,
+        "example": manifest.example,
+    }
+
+
+def _estimates(tags: Mapping[str, str], prefix: str) -> dict[str, list[float]]:
+    """By metric: value, low, high."""
+    return {k.removeprefix(prefix): [float(p) for p in t.split()] for k, t in tags.items() if k.startswith(prefix)}
+
+
+def models(*, settings: Settings, store: ObjectStore, registry: Registry, bucket: str) -> list[dict[str, Any]]:
+    """Every version of the project's models, newest first within a model. `recorded`: whether it can be activated."""
+    families = versions.families(settings)
+    recorded = ModelRecords(store, bucket).recorded()
+    return [
+        {
+            "name": v.name,
+            "version": v.version,
+            "aliases": list(v.aliases),
+            "run_id": v.run_id,
+            "dataset_id": v.tags.get("dataset_id", ""),
+            "upload_id": v.tags.get("upload_id", ""),
+            "recorded": (v.name, v.version, v.run_id) in recorded,
+            "heldout": {k.removeprefix("heldout."): float(t) for k, t in v.tags.items() if k.startswith("heldout.")},
+            "interval": _estimates(v.tags, "interval."),
+            "cross_validated": _estimates(v.tags, "cross_validated."),
+            "warning": v.tags.get("evidence.warning", ""),
+        }
+        for v in registry.versions(families)
+    ]

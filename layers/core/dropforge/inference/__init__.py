@@ -1,0 +1,1 @@
+"""From a bundle to predictions: manifest, predictor, explanations, intervals. Loads no pickle."""

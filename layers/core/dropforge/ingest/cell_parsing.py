@@ -1,0 +1,292 @@
+"""SQL for cells: are they missing, do they parse as their kind, what is their canonical value. The grammar is value_formats.py.
+
+Cells arrive as text. A cell that is not missing and does not parse is a failure of its row, never a silent change of
+the column's type. Each row is read in layers, so that no expression is computed twice (i is the column's number):
+
+    r{i} raw text · t{i} trimmed · v{i} trimmed, NULL when missing · d{i} v as DOUBLE · b{i} v as BIGINT
+
+No name of a user's column stands in this SQL: relations give their columns numbers (sources.field).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from dropforge import value_formats
+from dropforge.datasets.table_schema import Kind
+from dropforge.ingest.duckdb_connection import quote
+from dropforge.value_formats import COMMA, GROUPED, PLAIN, NumberFormat
+
+# How much of a column must parse as a kind for the kind to be inferred; the rest of the rows is quarantined.
+PARSE_SHARE = 0.99
+_TEXT_DISTINCT = 1000  # more distinct values than this, and more than half of the rows: free text
+_EXACT = 2**53  # up to here every integer is a double
+
+EMPTY, NAN = "(empty)", "NaN"  # what empty cells and `nan` in any case are counted as
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """How to read one column of a relation.
+
+    `field`: its name there, as SQL. `numeric`: whether d and b are wanted. What is known to change nothing is left out:
+    `trimmed`: no spaces around values; `seen`: everything that means missing in the column's cells, by its label in
+    survey.Look.missing; None: not known.
+    """
+
+    field: str
+    markers: Sequence[str] = ()
+    numeric: bool = True
+    number_format: NumberFormat = PLAIN
+    trimmed: bool = False
+    seen: Collection[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What data.columns says of a column's values; rows outside are quarantined."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+    categories: tuple[str, ...] | None = None
+    forbidden: tuple[str, ...] = ()  # classes of one row
+
+    def __bool__(self) -> bool:
+        return self.minimum is not None or self.maximum is not None or bool(self.categories or self.forbidden)
+
+
+NO_RULE = Rule()
+
+
+def layered(relation: str, columns: Sequence[Cells], keep: Sequence[str] = ()) -> str:
+    """The relation's rows with every layer of every column. `keep`: SQL of what else is passed on as it is."""
+    raw = "".join(f"{c}, " for c in keep) + ", ".join(
+        f"{c.field} AS r{i}, {c.field if c.trimmed else _trim(c.field)} AS t{i}" for i, c in enumerate(columns)
+    )
+    present = ", ".join(f"{_present(i, c)} AS v{i}" for i, c in enumerate(columns))
+    numbers = "".join(
+        f", {_double(i, c.number_format)} AS d{i}, TRY_CAST({_number_text(i, c.number_format)} AS BIGINT) AS b{i}"
+        for i, c in enumerate(columns)
+        if c.numeric
+    )
+    return f"(SELECT *{numbers} FROM (SELECT *, {present} FROM (SELECT {raw} FROM {relation})))"
+
+
+def _trim(cell: str) -> str:
+    # Looking for a space costs a third of trimming, and most cells have none.
+    return f"CASE WHEN contains({cell}, ' ') OR contains({cell}, '\t') THEN trim({cell}, ' \t') ELSE {cell} END"
+
+
+def _double(i: int, number_format: NumberFormat) -> str:
+    # DuckDB also takes 1_000 and +-5.
+    text = _number_text(i, number_format)
+    return f"CASE WHEN contains(v{i}, '_') OR starts_with(v{i}, '+-') THEN NULL ELSE TRY_CAST({text} AS DOUBLE) END"
+
+
+def _number_text(i: int, number_format: NumberFormat) -> str:
+    """values.number up to the point where the text is a plain number."""
+    v = f"v{i}"
+    if number_format == COMMA:
+        return (
+            f"CASE WHEN {_is(v, value_formats.POINT_GROUPS)} THEN replace(replace({v}, '.', ''), ',', '.') "
+            f"WHEN contains({v}, ',') AND {_is(v, value_formats.COMMA_DECIMAL)} THEN replace({v}, ',', '.') ELSE {v} END"
+        )
+    if number_format == GROUPED:
+        return f"CASE WHEN contains({v}, ',') AND {_is(v, value_formats.COMMA_GROUPS)} THEN replace({v}, ',', '') ELSE {v} END"
+    return v
+
+
+def _is(text: str, pattern: str) -> str:
+    return f"regexp_full_match({text}, {quote(pattern)})"
+
+
+def _present(i: int, c: Cells) -> str:
+    if c.seen is None or EMPTY in c.markers:
+        return _unseen(i, c.markers)
+    return _value(i, c.seen)
+
+
+def _value(i: int, seen: Collection[str]) -> str:
+    """t{i}, NULL when it is one of the texts seen that mean missing."""
+    marks = [quote("" if s == EMPTY else s) for s in sorted(seen) if s != NAN]
+    if NAN in seen:
+        return _unseen(i, [s for s in sorted(seen) if s not in {EMPTY, NAN}])
+    match marks:
+        case []:
+            return f"t{i}"
+        case [one]:
+            return f"nullif(t{i}, {one})"
+        case _:
+            return f"CASE WHEN t{i} IN ({', '.join(marks)}) THEN NULL ELSE t{i} END"
+
+
+def _unseen(i: int, markers: Sequence[str]) -> str:
+    return f"CASE WHEN {_missing(i, markers)} THEN NULL ELSE t{i} END"
+
+
+def _missing(i: int, markers: Sequence[str]) -> str:
+    """Empty, `nan` in any case, or one of the markers."""
+    listed = "".join(f" OR t{i} = {quote(m)}" for m in markers if m)
+    return f"r{i} IS NULL OR t{i} = '' OR (length(t{i}) = 3 AND lower(t{i}) = 'nan'){listed}"
+
+
+# --- moments -----------------------------------------------------------------------------------------------------------
+def _looks_dated(v: str) -> str:
+    return f"({v} LIKE '____-__-__%' OR {v} LIKE '____/__/__%' OR {v} LIKE '__.__.____%')"
+
+
+def _moment(i: int) -> str:
+    """TIMESTAMP in UTC of v{i}: the common form by DuckDB's reader, all others as values.moment reads them."""
+    v = f"v{i}"
+    simple = f"{_is(v, value_formats.SIMPLE_MOMENT)} AND NOT starts_with({v}, '0000')"
+    return (
+        f"CASE WHEN NOT {_looks_dated(v)} THEN NULL WHEN {simple} THEN TRY_CAST({v} AS TIMESTAMP) "
+        f"WHEN {_is(v, value_formats.MOMENT)} THEN {_other_moment(v)} END"
+    )
+
+
+def _other_moment(v: str) -> str:
+    groups = "['y', 'm', 'd', 'dd', 'dm', 'dy', 'h', 'mi', 's', 'f', 'half', 'zone']"
+    day = "TRY_CAST(concat(p.y, p.dy, '-', p.m, p.dm, '-', p.d, p.dd) AS DATE)"
+    hour, minute, second = (f"coalesce(TRY_CAST(p.{k} AS BIGINT), 0)" for k in ("h", "mi", "s"))
+    fraction = "CAST(left(rpad(p.f, 6, '0'), 6) AS BIGINT)"
+    of_day = (
+        f"CASE WHEN p.half = '' THEN {hour} ELSE {hour} % 12 + CASE WHEN lower(p.half) = 'pm' THEN 12 ELSE 0 END END"
+    )
+    midnight = f"{hour} = 24 AND {minute} = 0 AND {second} = 0 AND {fraction} = 0"
+    valid_hour = f"CASE WHEN p.half = '' THEN {hour} < 24 OR ({midnight}) ELSE {hour} BETWEEN 1 AND 12 END"
+    signed = "left(p.zone, 1) IN ('+', '-')"
+    east_hours = "CAST(substr(p.zone, 2, 2) AS BIGINT)"
+    east_minutes = "CASE WHEN length(p.zone) > 3 THEN CAST(right(p.zone, 2) AS BIGINT) ELSE 0 END"
+    sign = "CASE WHEN left(p.zone, 1) = '-' THEN -1 ELSE 1 END"
+    shift = f"CASE WHEN {signed} THEN {sign} * ({east_hours} * 3600 + ({east_minutes}) * 60) ELSE 0 END"
+    valid_zone = f"CASE WHEN {signed} THEN {east_hours} < 24 AND ({east_minutes}) < 60 ELSE true END"
+    seconds = f"({of_day}) * 3600 + {minute} * 60 + {second} - ({shift})"
+    valid = (
+        f"p.y <> '0000' AND p.dy <> '0000' AND ({valid_hour}) AND {minute} < 60 AND {second} < 60 AND ({valid_zone})"
+    )
+    moment = f"CAST({day} AS TIMESTAMP) + to_microseconds(({seconds}) * 1000000 + {fraction})"
+    return (
+        f"list_transform([regexp_extract({v}, {quote(f'^{value_formats.MOMENT}$')}, {groups})], "
+        f"lambda p: CASE WHEN {valid} THEN {moment} END)[1]"
+    )
+
+
+def is_zoned(i: int) -> str:
+    """Whether a moment states its distance from UTC."""
+    return f"regexp_matches(v{i}, ':[0-9]{{2}}.*([+-][0-9:]+|[Zz]|[Uu][Tt][Cc]|[Gg][Mm][Tt])$')"
+
+
+# --- values ------------------------------------------------------------------------------------------------------------
+def is_infinite(i: int) -> str:
+    """`inf` and its kin, which mean missing; not a number too large for a double."""
+    return f"CASE WHEN isinf(d{i}) THEN contains(lower(v{i}), 'f') ELSE false END"
+
+
+def is_beyond(i: int) -> str:
+    """A number that float32 has no room for."""
+    return f"coalesce(NOT isnan(d{i}) AND abs(d{i}) > {value_formats.FLOAT32_MAX!r}::DOUBLE AND NOT {is_infinite(i)}, false)"
+
+
+def parsed(i: int, kind: Kind, *, clean: bool = False) -> str:
+    """Typed value of column i; NULL when missing, infinite, or not of the kind. `clean`: every cell is known to parse."""
+    whole = f"CASE WHEN abs(d{i}) < {_EXACT} THEN CAST(d{i} AS BIGINT) ELSE b{i} END"
+    if clean and kind in {"integer", "number"}:
+        return whole if kind == "integer" else f"d{i}"
+    match kind:
+        case "integer":
+            return f"CASE WHEN isfinite(d{i}) AND d{i} = floor(d{i}) THEN {whole} END"
+        case "number":
+            return f"CASE WHEN abs(d{i}) <= {value_formats.FLOAT32_MAX!r}::DOUBLE THEN d{i} END"
+        case "boolean":
+            true, false = (", ".join(quote(t) for t in sorted(s)) for s in (value_formats.TRUE, value_formats.FALSE))
+            return f"CASE WHEN lower(v{i}) IN ({true}) THEN true WHEN lower(v{i}) IN ({false}) THEN false END"
+        case "datetime":
+            return _moment(i)
+        case _:
+            return f"v{i}"
+
+
+def fails(i: int, kind: Kind) -> str:
+    """True when a value is there and does not parse. An infinity in a numeric column is missing, not a failure."""
+    if kind in {"category", "text"}:
+        return "false"
+    tolerated = f" AND NOT {is_infinite(i)}" if kind in {"integer", "number"} else ""
+    return f"(v{i} IS NOT NULL AND ({parsed(i, kind)}) IS NULL{tolerated})"
+
+
+def faults(i: int, kind: Kind, rule: Rule = NO_RULE) -> dict[str, str]:
+    """Conditions under which a cell quarantines its row, by code; the first that holds is the reason."""
+    matches: dict[str, str] = {}
+    if kind == "number":
+        matches["beyond_float32"] = is_beyond(i)
+    if (failing := fails(i, kind)) != "false":
+        matches[f"not_{kind}"] = failing
+    if kind in {"integer", "number"}:
+        if rule.minimum is not None:
+            matches["below_minimum"] = f"coalesce(d{i} < {rule.minimum!r}::DOUBLE AND NOT {is_infinite(i)}, false)"
+        if rule.maximum is not None:
+            matches["above_maximum"] = f"coalesce(d{i} > {rule.maximum!r}::DOUBLE AND NOT {is_infinite(i)}, false)"
+    elif kind in {"category", "text"}:
+        if rule.categories:
+            matches["not_a_category"] = f"coalesce(v{i} NOT IN ({_listed(rule.categories)}), false)"
+        if rule.forbidden:
+            matches["class_of_one_row"] = f"coalesce(v{i} IN ({_listed(rule.forbidden)}), false)"
+    return matches
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return ", ".join(quote(t) for t in texts)
+
+
+def probes(i: int) -> dict[str, str]:
+    """Conditions on a cell of column i; from how many cells fulfil them its kind and its number format are inferred."""
+    # CASE keeps the costly half of a test to the few cells that reach it.
+    v = f"v{i}"
+    return {
+        "n": f"{v} IS NOT NULL",
+        "numbers": f"d{i} IS NOT NULL AND NOT isnan(d{i}) AND NOT {is_beyond(i)}",
+        "integers": f"b{i} IS NOT NULL AND d{i} = floor(d{i})",
+        "beyond": is_beyond(i),
+        # 007, but not 0, 0.5, 0e5 or -0.5: a code, whose zeros a number would lose
+        "codes": f"CASE WHEN {v} LIKE '0_%' THEN d{i} IS NOT NULL AND substr({v}, 2, 1) NOT IN ('.', ',', 'e', 'E') ELSE false END",
+        "overflows": f"CASE WHEN b{i} IS NULL AND abs(d{i}) >= 9223372036854775807 THEN "
+        f"isfinite(d{i}) AND position('.' IN {v}) = 0 AND position('e' IN lower({v})) = 0 ELSE false END",
+        "booleans": f"CASE WHEN length({v}) BETWEEN 4 AND 5 THEN lower({v}) IN ('true', 'false') ELSE false END",
+        "dates": f"CASE WHEN {_looks_dated(v)} THEN ({_moment(i)}) IS NOT NULL ELSE false END",
+        "zoned": f"CASE WHEN {_looks_dated(v)} THEN {is_zoned(i)} ELSE false END",
+        **format_probes(i),
+    }
+
+
+def format_probes(i: int) -> dict[str, str]:
+    """From how many cells fulfil these it is decided how the column writes its numbers (values.choose_format)."""
+    v, with_comma = f"v{i}", f"contains(v{i}, ',')"
+    points = f"length({v}) - length(replace({v}, '.', '')) > 1"
+    return {
+        "comma": f"CASE WHEN {with_comma} THEN ({_is(v, value_formats.COMMA_DECIMAL)} AND NOT {_is(v, value_formats.EITHER_COMMA)}) "
+        f"OR {_is(v, value_formats.SURE_COMMA)} WHEN {points} THEN {_is(v, value_formats.SURE_COMMA)} ELSE false END",
+        "groups": f"CASE WHEN {with_comma} THEN {_is(v, value_formats.SURE_GROUPS)} ELSE false END",
+        "either_comma": f"CASE WHEN {with_comma} THEN {_is(v, value_formats.EITHER_COMMA)} ELSE false END",
+    }
+
+
+def point_probes(i: int) -> dict[str, str]:
+    """Looked at only where the file has decimal commas somewhere: what its points may be."""
+    either = _is(f"v{i}", value_formats.EITHER_POINT)
+    return {"either_point": either, "points": f"{_is(f'v{i}', value_formats.POINT_DECIMAL)} AND NOT {either}"}
+
+
+def infer(p: Mapping[str, int]) -> Kind:
+    """Kind from the probes' counts and `distinct_values`. Leading-zero codes and integers beyond 64 bits stay text-like."""
+    n = p["n"]
+    enough = PARSE_SHARE * n
+    if n and not p["codes"] and not p["overflows"] and p["numbers"] >= enough:
+        # one fraction makes it a column of numbers, however many are whole
+        return "integer" if p["integers"] == p["numbers"] else "number"
+    if n and p["booleans"] == n:
+        return "boolean"
+    if n and p["dates"] >= enough:
+        return "datetime"
+    return "text" if p["distinct_values"] > max(_TEXT_DISTINCT, n / 2) else "category"

@@ -1,0 +1,238 @@
+"""One scan of every cell of a file: what is missing, what parses as what. Each distinct text is judged once.
+
+A column of a million cells has often a hundred texts, so cells are first counted by column and text: one column after the
+other where that is possible, else all of them in one pass over the rows. A column whose texts hardly repeat is scanned
+cell by cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from dropforge import value_formats as values
+from dropforge.datasets.table_schema import Kind
+from dropforge.ingest import cell_parsing as cells
+from dropforge.ingest.duckdb_connection import quote
+from dropforge.value_formats import PLAIN, NumberFormat
+
+TOGETHER = 60  # columns counted in one pass: grouping_id has 63 bits
+SAMPLE = 8192
+_REPEATS = 0.9  # a larger share of distinct texts in the sample: counting them first would not pay
+_JUDGED: tuple[Kind, ...] = ("integer", "number", "boolean", "datetime")
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnScan:
+    """What one column's cells are, as numbers of cells. `probes`: see cells.probes; `fails`: by kind it could have.
+
+    `number_format`: how its numbers are written. `values`: SQL of the distinct texts that are not missing, empty when they
+    were not counted; `counts`: SQL of them with their cells, always.
+    """
+
+    cells: int
+
+    missing: dict[str, int]
+    spaces: int
+    infinite: int
+    probes: dict[str, int]
+    fails: dict[Kind, int]
+    number_format: NumberFormat = PLAIN
+    values: str = ""
+    counts: str = ""
+    rows: str = ""  # SQL of the cells (g, c, r0 … b0) of this column and of the others that were judged with it
+    group: int = 0  # the column's g among them
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What is scanned. `fields`: SQL names of the relation's columns. `sample`: its first rows, cheaply had.
+
+    `columnar`: a column can be read without the others. `separated_by_comma`: what 1,234 may mean depends on it.
+    """
+
+    relation: str
+    sample: str
+    fields: Sequence[str]
+    columnar: bool
+    separated_by_comma: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Columns with the same markers, counted into one table."""
+
+    table: str
+    columns: list[int]
+    markers: tuple[str, ...]
+    repeated: list[int]  # places among `columns` whose texts were counted
+
+
+def scan(
+    db: Any,
+    table: Table,
+    markers: Sequence[tuple[str, ...]],
+    known: Mapping[int, NumberFormat],
+    *,
+    fixed: frozenset[int] = frozenset(),
+    label: str = "counted",
+) -> list[ColumnScan]:
+    """One Look for each column, in the table's order.
+
+    `markers`: texts that mean missing in a column, besides the empty one and nan. `known`: how columns write their numbers
+    as far as it is known; those of `fixed` columns are not questioned by what is in the file.
+    `label`: prefix of the tables that the SQL of the looks refers to; another one for each call on a connection.
+    """
+    batches = _counted_batches(db, table, markers, label)
+    looks: dict[int, ColumnScan] = {}
+    for batch in batches:
+        looks |= _judged(db, batch, PLAIN)
+    decided = _decided(db, table, batches, looks, known, fixed)
+    for batch in batches:
+        for number_format in sorted({decided[i] for i in batch.columns} - {PLAIN}):
+            again = _judged(db, batch, number_format)
+            looks |= {i: again[i] for i in batch.columns if decided[i] == number_format}
+    return [looks[i] for i in range(len(table.fields))]
+
+
+def formats(db: Any, table: Table, known: Mapping[int, NumberFormat]) -> dict[int, NumberFormat]:
+    """How the columns of `known` write their numbers, in one pass over the rows."""
+    if not known:
+        return {}
+    places = sorted(known)
+    rows = cells.layered(table.relation, [cells.Cells(table.fields[i], numeric=False) for i in places])
+    wanted = ("comma", "groups", "either_comma", "either_point", "points")
+    select = []
+    for k in range(len(places)):
+        tests = {**cells.format_probes(k), **cells.point_probes(k)}
+        select += [f"count(*) FILTER ({tests[w]})" for w in wanted]
+    row = db.execute(f"SELECT {', '.join(select)} FROM {rows}").fetchone()
+    counts = {
+        i: dict(zip(wanted, row[k * len(wanted) : (k + 1) * len(wanted)], strict=True)) for k, i in enumerate(places)
+    }
+    return _chosen(counts, known, frozenset(), separated_by_comma=table.separated_by_comma)
+
+
+def _chosen(
+    counts: Mapping[int, Mapping[str, int]],
+    known: Mapping[int, NumberFormat],
+    fixed: frozenset[int],
+    *,
+    separated_by_comma: bool,
+) -> dict[int, NumberFormat]:
+    commas = {i for i, c in counts.items() if c["comma"]}
+    return {
+        i: known.get(i, PLAIN)
+        if i in fixed
+        else values.choose_format(
+            c, known.get(i, PLAIN), separated_by_comma=separated_by_comma, comma_elsewhere=bool(commas - {i})
+        )
+        for i, c in counts.items()
+    }
+
+
+def _decided(
+    db: Any,
+    table: Table,
+    batches: Sequence[_Batch],
+    looks: Mapping[int, ColumnScan],
+    known: Mapping[int, NumberFormat],
+    fixed: frozenset[int],
+) -> dict[int, NumberFormat]:
+    """How each column writes its numbers: what is fixed, else decided over the whole file."""
+    signs = ("comma", "groups", "either_comma")
+    if not any(seen.probes[s] for seen in looks.values() for s in signs) and not set(known.values()) - {PLAIN}:
+        return dict.fromkeys(looks, PLAIN)
+    tests = cells.point_probes(0)
+    sums = ", ".join(f"sum(CASE WHEN {sql} THEN c ELSE 0 END)" for sql in tests.values())
+    points: dict[int, dict[str, int]] = {}
+    for batch in batches:
+        rows = cells.layered(batch.table, [cells.Cells("raw", batch.markers, numeric=False)], keep=("g", "c"))
+        for g, *counts in db.execute(f"SELECT g, {sums} FROM {rows} GROUP BY g").fetchall():
+            points[batch.columns[int(g)]] = {k: int(n or 0) for k, n in zip(tests, counts, strict=True)}
+    every = {i: {**seen.probes, **(points.get(i) or dict.fromkeys(tests, 0))} for i, seen in looks.items()}
+    return _chosen(every, known, fixed, separated_by_comma=table.separated_by_comma)
+
+
+def _counted_batches(db: Any, table: Table, markers: Sequence[tuple[str, ...]], label: str) -> list[_Batch]:
+    ordered = sorted(range(len(table.fields)), key=lambda i: markers[i])
+    batches: list[_Batch] = []
+    # Columns with the same markers can be judged by the same statement.
+    for marked, group in groupby(ordered, key=lambda i: markers[i]):
+        columns = list(group)
+        for start in range(0, len(columns), TOGETHER):
+            some = columns[start : start + TOGETHER]
+            batch = _Batch(f"{label}_{len(batches)}", some, marked, _repeated(db, table, some))
+            db.execute(f"CREATE OR REPLACE TEMP TABLE {batch.table} AS {_counted(table, batch)}")
+            batches.append(batch)
+    return batches
+
+
+def _judged(db: Any, batch: _Batch, number_format: NumberFormat) -> dict[int, ColumnScan]:
+    tests: dict[tuple[str, str], str] = {
+        **{("missing", m): f"t0 = {quote(m)}" for m in batch.markers if m},
+        ("missing", cells.EMPTY): "r0 IS NULL OR t0 = ''",
+        ("missing", cells.NAN): "length(t0) = 3 AND lower(t0) = 'nan'",
+        ("note", "spaces"): "r0 <> t0",
+        ("note", "infinite"): cells.is_infinite(0),
+        **{("probe", k): sql for k, sql in cells.probes(0).items()},
+        **{("fails", k): cells.fails(0, k) for k in _JUDGED},
+    }
+    one = cells.Cells("raw", batch.markers, number_format=number_format)
+    rows = cells.layered(batch.table, [one], keep=("g", "c"))
+    sums = ", ".join(f"sum(CASE WHEN {sql} THEN c ELSE 0 END)" for sql in tests.values())
+    table = db.execute(f"SELECT g, sum(c), approx_count_distinct(v0), {sums} FROM {rows} GROUP BY g").fetchall()
+    looks: dict[int, ColumnScan] = {}
+    for g, rows_seen, distinct, *counts in table:
+        by: dict[str, dict[str, int]] = {"missing": {}, "note": {}, "probe": {}, "fails": {}}
+        for (kind, label), count in zip(tests, counts, strict=True):
+            by[kind][label] = int(count or 0)
+        texts = f"FROM {rows} WHERE g = {g} AND v0 IS NOT NULL"
+        looks[batch.columns[int(g)]] = ColumnScan(
+            cells=int(rows_seen),
+            missing={k: n for k, n in by["missing"].items() if n},
+            spaces=by["note"]["spaces"],
+            infinite=by["note"]["infinite"],
+            probes={**by["probe"], "distinct_values": int(distinct)},
+            fails={k: by["fails"][str(k)] for k in _JUDGED},
+            number_format=number_format,
+            values=f"SELECT DISTINCT v0 {texts}" if g in batch.repeated else "",
+            counts=f"SELECT v0, CAST(sum(c) AS BIGINT) {texts} GROUP BY 1",
+            rows=rows,
+            group=int(g),
+        )
+    nothing = ColumnScan(
+        0, {}, 0, 0, dict.fromkeys([*cells.probes(0), "distinct_values"], 0), dict.fromkeys(_JUDGED, 0)
+    )
+    return {i: looks.get(i, nothing) for i in batch.columns}  # without a row there is no group
+
+
+def _counted(table: Table, batch: _Batch) -> str:
+    """SQL of rows (g: place among the batch's columns, raw: text, c: cells)."""
+    fields, relation, repeated = [table.fields[i] for i in batch.columns], table.relation, batch.repeated
+    parts = [f"SELECT {k} AS g, {f} AS raw, 1 AS c FROM {relation}" for k, f in enumerate(fields) if k not in repeated]
+    if table.columnar:
+        parts += [f"SELECT {k} AS g, {fields[k]} AS raw, count(*) AS c FROM {relation} GROUP BY 2" for k in repeated]
+    elif repeated:
+        listed = ", ".join(fields[k] for k in repeated)
+        sets = ", ".join(f"({fields[k]})" for k in repeated)
+        # grouping_id has a bit for each column, the first one highest, and 0 where a column is the one grouped by.
+        full = 2 ** len(repeated) - 1
+        which = " ".join(f"WHEN {full - 2 ** (len(repeated) - 1 - n)} THEN {k}" for n, k in enumerate(repeated))
+        parts.append(
+            f"SELECT CASE grouping_id({listed}) {which} END AS g, coalesce({listed}) AS raw, count(*) AS c "
+            f"FROM {relation} GROUP BY GROUPING SETS ({sets})"
+        )
+    return " UNION ALL ".join(parts)
+
+
+def _repeated(db: Any, table: Table, columns: list[int]) -> list[int]:
+    """Places of the columns whose texts repeat, judged by the first rows."""
+    listed = [table.fields[i] for i in columns]
+    distinct_texts = ", ".join(f"approx_count_distinct({f})" for f in listed)
+    row = db.execute(
+        f"SELECT count(*), {distinct_texts} FROM (SELECT {', '.join(listed)} FROM {table.sample} LIMIT {SAMPLE})"
+    ).fetchall()[0]
+    return [k for k, distinct in enumerate(row[1:]) if distinct <= _REPEATS * row[0]]

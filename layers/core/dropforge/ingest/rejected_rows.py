@@ -1,0 +1,225 @@
+"""Rows quarantined: which line, which column, why. Found after the fact, only when there are any."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dropforge import value_formats
+from dropforge.config.settings import Limits
+from dropforge.datasets.table_schema import Column
+from dropforge.ingest import cell_parsing as cells
+from dropforge.ingest.text_table import Source
+
+_ARTICLES = {"integer": "an integer", "number": "a number", "boolean": "true or false", "datetime": "a date"}
+_FORM = {
+    "MISSING COLUMNS": "too_few_fields",
+    "TOO MANY COLUMNS": "too_many_fields",
+    "UNQUOTED VALUE": "quotes",
+    "LINE SIZE OVER MAXIMUM": "too_long",
+    "INVALID ENCODING": "encoding",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One row quarantined. `line` is the 1-based line of the file where it begins (Parquet: the row's number)."""
+
+    line: int
+    column: str
+    code: str
+    reason: str
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A condition (SQL over cells.layered) under which a column's cell quarantines its row. `reason` follows the cell."""
+
+    column: str
+    code: str
+    condition: str
+    reason: str
+
+
+def faults(columns: Sequence[tuple[int, Column, cells.Rule]]) -> list[Fault]:
+    """Of columns that stand at these places of the file."""
+    return [
+        Fault(column.name, code, condition, _reason(code, rule))
+        for i, column, rule in columns
+        for code, condition in cells.faults(i, column.kind, rule).items()
+    ]
+
+
+def _reason(code: str, rule: cells.Rule) -> str:
+    match code:
+        case "beyond_float32":
+            return "is beyond ±3.4e38, the range that models compute with"
+        case "below_minimum":
+            return f"is below the minimum {rule.minimum:g} of data.columns"
+        case "above_maximum":
+            return f"is above the maximum {rule.maximum:g} of data.columns"
+        case "not_a_category":
+            return "is none of the categories that data.columns lists"
+        case "class_of_one_row":
+            return "is a class that no other row has: a typing error? Correct the row, or resubmit it as it is"
+        case _:
+            return f"is not {_ARTICLES[code.removeprefix('not_')]}"
+
+
+def most(rows: int, limits: Limits) -> int:
+    """Rows quarantined of a file that is used all the same; no more of them are ever read. One row never fails a file."""
+    return max(1, int(limits.max_quarantined_share * rows))
+
+
+def count_of_form(source: Source) -> int:
+    """How many rows have a wrong form. After one scan of the relation."""
+    if source.text is None:
+        return 0
+    counted = source.connection.execute(
+        "SELECT count(DISTINCT line_byte_position) FROM reject_errors WHERE scan_id = (SELECT min(scan_id) FROM reject_scans)"
+    ).fetchone()
+    return int(counted[0])
+
+
+def of_form(source: Source, limit: int) -> list[Reject]:
+    """Rows whose form is wrong, at most `limit`, the first of the file: too many or too few fields, broken quotes, too long.
+
+    After one scan of the relation.
+    """
+    if source.text is None:
+        return []
+    rows = source.connection.execute(
+        "SELECT DISTINCT ON (line_byte_position) line_byte_position, error_type, csv_line, error_message FROM reject_errors "
+        f"WHERE scan_id = (SELECT min(scan_id) FROM reject_scans) ORDER BY line_byte_position LIMIT {limit}"
+    ).fetchall()
+    lines = _lines_at(source.text.path, [int(f[0] or 0) for f in rows])
+    return [
+        Reject(line, "", _FORM.get(f[1], "form"), _form_reason(f[1], str(f[3])), f[2])
+        for line, f in zip(lines, rows, strict=True)
+    ]
+
+
+def _form_reason(kind: str, message: str) -> str:
+    expected = "".join(c if c.isdigit() else " " for c in message).split()
+    match kind:
+        case "MISSING COLUMNS" | "TOO MANY COLUMNS" if len(expected) == 2:
+            return f"{expected[1]} fields where the header has {expected[0]}"
+        case "UNQUOTED VALUE":
+            return "a quote does not close, or text follows a closing quote"
+        case "LINE SIZE OVER MAXIMUM":
+            return "the line is longer than the limit data.limits.max_field_bytes allows"
+        case _:
+            return message
+
+
+def _lines_at(path: Path, positions: list[int]) -> list[int]:
+    """Line numbers of byte positions (ascending), in one pass. DuckDB's own line numbers skip lines inside quotes."""
+    lines: list[int] = []
+    line, offset, wanted = 1, 0, iter(positions)
+    position = next(wanted, None)
+    with path.open("rb") as f:
+        while position is not None and (chunk := f.read(4 * 1024 * 1024)):
+            start = 0
+            # DuckDB counts positions from 1
+            while position is not None and position - 1 <= offset + len(chunk):
+                end = max(position - 1 - offset, start)
+                line += chunk.count(b"\n", start, end)
+                lines.append(line)
+                start = end
+                position = next(wanted, None)
+            line += chunk.count(b"\n", start)
+            offset += len(chunk)
+    return lines + [line] * (len(positions) - len(lines))
+
+
+def of_cells(
+    source: Source,
+    rows: str,
+    faults: Sequence[Fault],
+    limit: int,
+) -> list[Reject]:
+    """At most `limit` rows (of cells.layered) with a cell that one of the conditions refuses; the first that holds is the reason."""
+    any_fails = " OR ".join(f.condition for f in faults)
+    flags = ", ".join(f"({f.condition})" for f in faults)
+    every = ", ".join(f"r{i}" for i in range(len(source.header)))
+    found_rows = source.connection.execute(
+        f"SELECT n, [{flags}], [{every}] FROM (SELECT row_number() OVER () AS n, * FROM {rows}) "
+        f"WHERE {any_fails} ORDER BY n LIMIT {limit}"
+    ).fetchall()
+    where = _record_lines(source, [int(r[0]) for r in found_rows])
+    matches = []
+    for (_, wrong, texts), line in zip(found_rows, where, strict=True):
+        fault = next(f for f, bad in zip(faults, wrong, strict=True) if bad)
+        cell = texts[source.header.index(fault.column)]
+        reason = f"{fault.column}: {_shown(cell)} {fault.reason}"
+        matches.append(Reject(line, fault.column, fault.code, reason, _csv_line(texts, source.delimiter or ",")))
+    return matches
+
+
+def _record_lines(source: Source, numbers: list[int]) -> list[int]:
+    """Lines of the n-th rows of the right form. Parquet has row numbers only."""
+    if source.text is None or not numbers:
+        return numbers
+    aside = {r.line for r in of_form(source, count_of_form(source))}  # few: checked before
+    wanted = iter(numbers)
+    target = next(wanted, None)
+    lines: list[int] = []
+    count = 0
+    for line in _record_starts(source.text.path, source.delimiter, source.header_lines):
+        if line in aside:
+            continue
+        count += 1
+        if count == target:
+            lines.append(line)
+            target = next(wanted, None)
+            if target is None:
+                break
+    return lines
+
+
+def _record_starts(path: Path, delimiter: str, header_lines: int) -> Iterator[int]:
+    """First line of every record after the header; empty lines are no records."""
+    with path.open("r", encoding="utf-8", newline="") as f:
+        reader: Any = csv.reader(f, delimiter=delimiter, skipinitialspace=True)
+        before = 0
+        for row in reader:
+            start, before = before + 1, reader.line_num
+            if row and start > header_lines:
+                yield start
+
+
+def counts(rejects: list[Reject]) -> dict[str, int]:
+    """How often each code, most frequent first."""
+    return dict(Counter(r.code for r in rejects).most_common())
+
+
+def write_csv(rejects: list[Reject], path: Path) -> Path:
+    """line, column, code, reason, raw; formula cells are quoted for spreadsheets."""
+    with path.open("w", encoding="utf-8", newline="") as f:
+        writer = csv.writer(f)
+        writer.writerow(["line", "column", "code", "reason", "raw"])
+        writer.writerows([r.line, harmless(r.column), r.code, harmless(r.reason), harmless(r.raw)] for r in rejects)
+    return path
+
+
+def harmless(text: str) -> str:
+    """The text with an apostrophe before it where a spreadsheet would take it for a formula (CWE-1236)."""
+    # An apostrophe that stood there already gets another one, so that taking one away gives the text again.
+    return f"'{text}" if value_formats.is_formula(text.lstrip("'")) else text
+
+
+def _csv_line(cells: list[str | None], delimiter: str) -> str:
+    out = io.StringIO()
+    csv.writer(out, delimiter=delimiter, lineterminator="").writerow(["" if c is None else c for c in cells])
+    return out.getvalue()
+
+
+def _shown(cell: str | None) -> str:
+    text = repr(cell)
+    return text if len(text) <= 60 else f"{text[:57]}…'"

@@ -1,0 +1,1 @@
+"""Live traffic: captured requests, ground truth, windows of days, drift and score."""

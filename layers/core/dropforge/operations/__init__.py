@@ -1,0 +1,1 @@
+"""Health and activity of the running system."""

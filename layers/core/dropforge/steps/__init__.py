@@ -1,1 +1,0 @@
-"""One function per stage; the world comes in as ports."""

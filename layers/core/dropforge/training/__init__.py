@@ -1,0 +1,1 @@
+"""What the functions know of training: study journal, budget, progress."""

@@ -1,0 +1,1 @@
+"""One upload from its event to its end: record, index, analysis, training, conclusion, recovery."""

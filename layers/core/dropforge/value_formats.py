@@ -1,0 +1,190 @@
+"""The grammar of values: which texts are numbers, moments and booleans, and what each of them means.
+
+Every reader follows it: uploads and batch files by SQL (ingest/cell_parsing.py builds it from the patterns below), /predict by the
+functions of this module, `init` and monitoring by the SQL again. A property test holds both sides to one value for each text.
+docs/reference/values.md states it for people. This module loads the standard library only: /predict imports it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import date
+from typing import Final, Literal
+
+# How a column writes its numbers, shown by example. Groups of three digits are optional.
+NumberFormat = Literal["1234.5", "1,234.5", "1.234,5"]
+PLAIN: Final[NumberFormat] = "1234.5"
+GROUPED: Final[NumberFormat] = "1,234.5"
+COMMA: Final[NumberFormat] = "1.234,5"
+
+FLOAT32_MAX: Final = 3.4028234663852886e38  # models compute in float32: anything beyond is no number to them
+BLANKS: Final = " \t"  # removed around every value; nothing else is
+TRUE: Final = frozenset({"true", "t", "yes", "y", "1"})
+FALSE: Final = frozenset({"false", "f", "no", "n", "0"})
+
+# Patterns for Python's re and for RE2 (DuckDB) alike; they match a whole text. [0-9], since \d knows other scripts' digits.
+NUMBER: Final = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+INFINITY: Final = r"[+-]?([iI][nN][fF]|[iI][nN][fF][iI][nN][iI][tT][yY])"
+COMMA_DECIMAL: Final = r"[+-]?([0-9]+,[0-9]*|,[0-9]+)([eE][+-]?[0-9]+)?"
+COMMA_GROUPS: Final = r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?"
+POINT_GROUPS: Final = r"[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+(,[0-9]*)?"
+# What decides how a column writes its numbers: texts that can be read in one way only, and those that can be read in two.
+SURE_COMMA: Final = r"[+-]?[1-9][0-9]{0,2}((\.[0-9]{3})+,[0-9]+|(\.[0-9]{3}){2,})"
+SURE_GROUPS: Final = r"[+-]?[1-9][0-9]{0,2}((,[0-9]{3})+\.[0-9]+|(,[0-9]{3}){2,})"
+EITHER_COMMA: Final = r"[+-]?[1-9][0-9]{0,2},[0-9]{3}"
+EITHER_POINT: Final = r"[+-]?[1-9][0-9]{0,2}\.[0-9]{3}"
+POINT_DECIMAL: Final = r"[+-]?[0-9]*\.[0-9]+"
+# A number with a currency, a percent sign, a unit, brackets, a minus or a space that is not ASCII: no number here, but said.
+_SIGN, _SPACE, _CURRENCY = r"[+\-−–]?", r"[ \x{a0}]?", r"([$€£¥₹%]|[A-Z]{3})?"
+_UNIT = r"([$€£¥₹%‰]|[A-Za-zµ°]{1,4}[²³/]?[a-z]{0,3})?"
+DECORATED: Final = (  # RE2's
+    rf"[(]?{_SIGN}{_SPACE}{_CURRENCY}{_SPACE}{_SIGN}[0-9][0-9.,' \x{{a0}}\x{{202f}}]*{_SPACE}{_UNIT}[)]?"
+)
+FORMULA: Final = r"^[=+\-@\t\r\n\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]"  # RE2's; is_formula for Python
+
+_DAY = r"([0-9]{4})[-/]([0-9]{2})[-/]([0-9]{2})"
+_DOTTED_DAY = r"([0-9]{2})\.([0-9]{2})\.([0-9]{4})"
+_CLOCK = r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9}))?)?"
+_HALF = r"(?: ?([AaPp][Mm]))?"
+_ZONE = r"(?: ?([Zz]|[Uu][Tt][Cc]|[Gg][Mm][Tt]|[+-][0-9]{2}(?::?[0-9]{2})?))?"
+MOMENT: Final = rf"(?:{_DAY}|{_DOTTED_DAY})(?:[ Tt]{_CLOCK}{_HALF}{_ZONE})?"
+# Without half of the day and zone: DuckDB's own reader gives the same value, and faster.
+SIMPLE_MOMENT: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)?"
+
+
+class LocalText(str):
+    """A cell of a table whose fields no comma separates: 1,234 is a decimal comma there."""
+
+    __slots__ = ()
+
+
+_number = re.compile(NUMBER).fullmatch
+_infinity = re.compile(INFINITY).fullmatch
+_comma_decimal = re.compile(COMMA_DECIMAL).fullmatch
+_comma_groups = re.compile(COMMA_GROUPS).fullmatch
+_point_groups = re.compile(POINT_GROUPS).fullmatch
+_sure_groups = re.compile(SURE_GROUPS).fullmatch
+_either_comma = re.compile(EITHER_COMMA).fullmatch
+_moment = re.compile(MOMENT).fullmatch
+_FORMULA_STARTS = frozenset("=+-@\t\r\n＝＋－＠")  # the wide forms are formulas to some spreadsheets
+_EPOCH = date(1970, 1, 1).toordinal()
+_DAY_SECONDS = 86_400
+
+
+def number(text: str, number_format: str = PLAIN) -> float | None:
+    """The number a trimmed text stands for in a column that writes its numbers so; None when it is none.
+
+    An infinity for `inf` and its kin, which means missing, and for a number beyond double precision, which does not
+    (is_beyond tells).
+    """
+    if number_format == COMMA:
+        if _point_groups(text):
+            text = text.replace(".", "").replace(",", ".")
+        elif _comma_decimal(text):
+            text = text.replace(",", ".")
+    elif number_format == GROUPED and _comma_groups(text):
+        text = text.replace(",", "")
+    if _number(text):
+        return float(text)
+    return float(text) if _infinity(text) else None
+
+
+def is_beyond(number: float, text: str = "") -> bool:
+    """Whether a number is beyond what models compute with. `inf` as a text means missing instead."""
+    return abs(number) > FLOAT32_MAX and not (math.isinf(number) and _infinity(text))
+
+
+def choose_format(
+    counts: Mapping[str, int], known: NumberFormat, *, separated_by_comma: bool, comma_elsewhere: bool = False
+) -> NumberFormat:
+    """How a column writes its numbers, from how many of its cells match which pattern.
+
+    `counts`: comma, groups (SURE_COMMA or another decimal comma, SURE_GROUPS), either_comma, either_point, points. `known`:
+    what the reference says. `comma_elsewhere`: another column of the file has decimal commas.
+    A column with both kinds of certain texts has no format: its numbers stay text.
+    """
+    if counts["comma"] or counts["groups"]:
+        both = counts["comma"] and counts["groups"]
+        return PLAIN if both else COMMA if counts["comma"] else GROUPED
+    if counts["either_comma"]:
+        fallback: NumberFormat = GROUPED if separated_by_comma else COMMA
+        return known if known != PLAIN else fallback
+    if counts["points"]:
+        return PLAIN
+    return COMMA if known == PLAIN and comma_elsewhere and counts["either_point"] else known
+
+
+def format_of(text: str, known: str, *, comma: bool) -> str:
+    """How a single text writes its number where no other cell of its column is at hand.
+
+    `comma`: it comes from a table whose fields no comma separates. 1,234 without any such hint has no format: it is no number.
+    """
+    if known != PLAIN or "," not in text:
+        return known
+    if _sure_groups(text):
+        return GROUPED
+    return COMMA if comma or not _either_comma(text) else PLAIN
+
+
+def boolean(text: str) -> bool | None:
+    """True or false by a trimmed text; None when it says neither."""
+    lowered = text.lower()
+    if lowered in TRUE:
+        return True
+    return False if lowered in FALSE else None
+
+
+def moment(text: str) -> int | None:
+    """Microseconds since 1970-01-01 UTC of a trimmed text; None when it is no moment. Without a zone it is UTC."""
+    match = _moment(text)
+    if match is None:
+        return None
+    y, m, d, dotted_d, dotted_m, dotted_y, hour, minute, second, fraction, half, zone = match.groups()
+    try:
+        day = date(int(y or dotted_y), int(m or dotted_m), int(d or dotted_d)).toordinal() - _EPOCH
+    except ValueError:
+        return None
+    micro = 0
+    if hour is not None:
+        clock = _clock(int(hour), int(minute), int(second or 0), half or "")
+        shift = _shift(zone or "")
+        if clock is None or shift is None:
+            return None
+        fractional = int((fraction or "0")[:6].ljust(6, "0"))
+        if clock == _DAY_SECONDS and fractional:
+            return None
+        micro = (clock - shift) * 1_000_000 + fractional
+    return day * _DAY_SECONDS * 1_000_000 + micro
+
+
+def _clock(hour: int, minute: int, second: int, half: str) -> int | None:
+    """Seconds since midnight; 24:00:00 is the next one."""
+    if half:
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + 12 * (half.lower() == "pm")
+    if minute > 59 or second > 59 or hour > 24 or (hour == 24 and (minute or second)):
+        return None
+    return hour * 3600 + minute * 60 + second
+
+
+def _shift(zone: str) -> int | None:
+    """Seconds east of UTC."""
+    if not zone or zone[0] not in "+-":
+        return 0
+    hours, minutes = int(zone[1:3]), int(zone[-2:]) if len(zone) > 3 else 0
+    if hours > 23 or minutes > 59:
+        return None
+    return (-1 if zone[0] == "-" else 1) * (hours * 3600 + minutes * 60)
+
+
+def days(microseconds: int) -> float:
+    """A moment as models get it. Two divisions, as training makes them, so that not even the last bit differs."""
+    return microseconds / 1e6 / _DAY_SECONDS
+
+
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet would run the text (CWE-1236). A number such as -5 or +1.5e3 is a number and nothing else."""
+    return text[:1] in _FORMULA_STARTS and not _number(text)

@@ -1,0 +1,245 @@
+"""What is decided about a table nobody described, on tables as they are found."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dropforge.errors import InvalidRequest, RejectedUpload
+from dropforge_cli.infer_settings import Guess, guess
+
+Guessed = Callable[..., Guess]
+
+
+def _rows(count: int = 300) -> list[dict[str, str]]:
+    rng = random.Random(7)
+    return [
+        {
+            "customer_id": f"C{i:05d}",
+            "row": str(i + 1),
+            "age": "" if i % 40 == 3 else str(rng.randint(18, 80)),
+            "salary": "unknown" if i % 50 == 4 else f"{rng.uniform(900, 9000):.2f}",
+            "joined": f"2024-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}",
+            "left": f"{rng.randint(1, 28):02d}.{rng.randint(1, 12):02d}.2024",
+            "seen": f"{rng.randint(1, 12)}/{rng.randint(13, 18)}/2024",
+            "member": rng.choice(["true", "false"]),
+            "gender": rng.choice(["f", "m", "?"]),
+            "branch": "7",
+            "zip": rng.choice(["01067", "10115", "80331"]),
+            "points": "-999" if i % 30 == 1 else str(rng.randint(0, 50)),
+            "churn": "yes" if rng.random() < 0.3 else "no",
+        }
+        for i in range(count)
+    ]
+
+
+def _table(delimiter: str = ",", *, header: bool = True) -> bytes:
+    rows = _rows()
+    lines = [delimiter.join(rows[0])] if header else []
+    return ("\n".join([*lines, *(delimiter.join(r.values()) for r in rows)]) + "\n").encode()
+
+
+@pytest.fixture
+def guessed(tmp_path: Path) -> Guessed:
+    """Guess about bytes."""
+
+    def run(body: bytes, **given: str) -> Guess:
+        (tmp_path / "work").mkdir()
+        file = tmp_path / "my.csv"
+        file.write_bytes(body)
+        return guess(file, tmp_path / "work", **given)
+
+    return run
+
+
+def test_every_kind_of_column_is_told(guessed: Guessed) -> None:
+    """Numbers, dates with the year first or with dots, booleans, codes, texts: each read as what it is."""
+    matches = {c.name: c.kind for c in guessed(_table()).columns}
+    assert matches == {
+        "customer_id": "category",
+        "row": "integer",
+        "age": "integer",
+        "salary": "number",
+        "joined": "datetime",
+        "left": "datetime",
+        "seen": "category",
+        "member": "boolean",
+        "gender": "category",
+        "branch": "integer",
+        "zip": "category",
+        "points": "integer",
+        "churn": "category",
+    }
+
+
+def test_identifiers_and_constants_are_left_out_with_a_reason(guessed: Guessed) -> None:
+    """A column that tells rows apart, counts them, or never changes is no feature."""
+    result = guessed(_table())
+    assert result.ignored == ("customer_id", "row", "branch")
+    why = {c.name: c.why for c in result.columns}
+    assert "identifier" in why["customer_id"]
+    assert "identifier" in why["row"]
+    assert why["branch"] == "one value only"
+
+
+def test_missing_markers_are_found(guessed: Guessed) -> None:
+    """Those every table uses hold everywhere; a text among numbers holds in its column; empty cells are counted."""
+    result = guessed(_table())
+    by = {c.name: c for c in result.columns}
+    assert result.markers == ("?",)
+    assert by["salary"].markers == ("unknown",)
+    assert (by["salary"].missing, by["age"].missing) == (6, 8)
+
+
+def test_what_only_a_person_can_know_is_said(guessed: Guessed) -> None:
+    """A number that may mean unknown, and dates whose month is a guess."""
+    checks = guessed(_table()).checks
+    assert any("points: -999" in c for c in checks)
+    assert any(c.startswith("seen: dates") for c in checks)
+
+
+def test_target_and_positive_class(guessed: Guessed) -> None:
+    """By name and place, the class that says yes; sensitive columns are marked."""
+    result = guessed(_table())
+    assert (result.target, result.positive) == ("churn", "yes")
+    assert result.sensitive == ("gender",)
+
+
+def test_a_target_named_is_taken(guessed: Guessed) -> None:
+    """Whatever would have been guessed; of 1 and 2 the rarer class is the positive one."""
+    result = guessed(b"kind,x\n" + b"".join(b"%d,%d\n" % (1 + (i % 4 == 0), i % 9) for i in range(80)), target="kind")
+    assert (result.target, result.target_why, result.positive) == ("kind", "named by you", "2")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_delimiters(guessed: Guessed, delimiter: str) -> None:
+    """Told by the rows: the same table whatever separates its cells."""
+    assert guessed(_table(delimiter)).rows == 300
+
+
+def test_decimal_commas(guessed: Guessed) -> None:
+    """Semicolons and decimal commas are numbers."""
+    result = guessed(b"x;y\n" + b"".join(b"%d,5;%s\n" % (i, b"ab"[i % 2 : i % 2 + 1]) for i in range(60)))
+    assert result.columns[0].kind == "number"
+
+
+def test_a_file_without_header(guessed: Guessed) -> None:
+    """Its first row is data: columns get names, and the settings say so."""
+    result = guessed(_table(header=False))
+    assert (result.rows, result.form.named, result.target) == (300, False, "column_13")
+    assert result.form.csv.columns == tuple(f"column_{i}" for i in range(1, 14))
+
+
+@pytest.mark.parametrize("name", ["my.parquet", "my.csv.gz"])
+def test_other_formats(tmp_path: Path, name: str) -> None:
+    """Parquet and gzipped CSV are looked at as CSV is."""
+    import pandas as pd
+
+    (tmp_path / "work").mkdir()
+    table = pd.DataFrame(_rows())
+    if name.endswith("parquet"):
+        table["joined"] = pd.to_datetime(table["joined"])
+        table.to_parquet(tmp_path / name)
+    else:
+        table.to_csv(tmp_path / name, index=False)
+    result = guess(tmp_path / name, tmp_path / "work")
+    kinds = {c.name: c.kind for c in result.columns}
+    assert (result.rows, result.target, result.markers) == (300, "churn", ("?",))
+    assert (kinds["joined"], kinds["member"], kinds["age"]) == ("datetime", "boolean", "integer")
+
+
+def test_row_numbers_without_a_name(guessed: Guessed) -> None:
+    """The unnamed first column many tools write is an identifier, not an error."""
+    result = guessed(b",x,y\n" + b"".join(b"%d,%d,%s\n" % (i, i % 9, b"ab"[i % 2 : i % 2 + 1]) for i in range(60)))
+    assert result.ignored == ("column_1",)
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "words"),
+    [
+        (b"x\n1\n2\n", RejectedUpload, "one column only"),
+        (b"", RejectedUpload, "empty"),
+        (b"a,b\n" + b"".join(b"%d.5,%d\n" % (i, i) for i in range(400)), InvalidRequest, "no column is left"),
+        (b"3,2,no,yes\n" + b"1,2,3,4,5\n" * 9, RejectedUpload, "no header"),
+    ],
+)
+def test_what_is_no_table_to_learn_from_is_refused(
+    guessed: Guessed, body: bytes, error: type[Exception], words: str
+) -> None:
+    """With the reason in words."""
+    with pytest.raises(error, match=words):
+        guessed(body)
+
+
+def test_a_number_with_many_values_is_no_class(guessed: Guessed) -> None:
+    """As classes it is refused, with what to do."""
+    with pytest.raises(InvalidRequest, match="more than 100") as caught:
+        guessed(_table(), target="salary", task="classification")
+    assert "--target" in caught.value.fix
+
+
+def test_a_number_with_many_values_is_estimated(guessed: Guessed) -> None:
+    """Naming it as target makes a regression."""
+    assert guessed(_table(), target="salary").task == "regression"
+
+
+def test_the_encoding_of_windows_is_read_and_said(guessed: Guessed) -> None:
+    """A file that is not UTF-8 is cp1252, whose euro sign and dash latin-1 has not; what cp1252 has not is latin-1."""
+    result = guessed(b"preis,y\n" + ("\u20ac50\u2013100,a\nZ\u00fcrich,b\n" * 30).encode("cp1252"))
+    assert result.form.csv.encoding == "cp1252"
+    assert any("cp1252" in c for c in result.checks)
+
+
+def test_what_windows_cannot_have_written_is_latin_1(guessed: Guessed) -> None:
+    """Byte 0x81 is no character of cp1252."""
+    assert guessed(b"k,y\n" + b"\x81x,a\nz,b\n" * 30).form.csv.encoding == "latin-1"
+
+
+def test_personal_data_is_flagged_for_a_person_to_decide(guessed: Guessed) -> None:
+    """A column of e-mail addresses is marked and named among the checks; the others are not."""
+    lines = [f"p{i}@mail.example,{i % 7},{'yes' if i % 3 else 'no'}" for i in range(60)]
+    result = guessed(("contact,visits,left\n" + "\n".join(lines) + "\n").encode())
+    assert {c.name: c.personal for c in result.columns} == {"contact": "e-mail addresses", "visits": "", "left": ""}
+    assert any("contact looks like personal data (e-mail addresses)" in check for check in result.checks)
+
+
+@pytest.mark.parametrize(
+    ("header", "target"),
+    [
+        ("Sale_Price,area,Longitude,Latitude", "Sale_Price"),
+        ("Demand,Temperature,area,Holiday", "Demand"),
+        ("total,color,payment,borough", "total"),
+        ("AtBat,Hits,Salary,NewLeague", "Salary"),
+    ],
+)
+def test_a_number_with_a_name_of_money_or_amounts_is_the_target(guessed: Guessed, header: str, target: str) -> None:
+    """Neither coordinates nor a class in the last column go before it."""
+    rng = random.Random(3)
+    classes = {"Holiday", "color", "payment", "borough", "NewLeague"}
+    lines = [
+        ",".join(rng.choice(["a", "b"]) if c in classes else f"{rng.uniform(1, 900):.4f}" for c in header.split(","))
+        for _ in range(200)
+    ]
+    result = guessed("\n".join([header, *lines]).encode())
+    assert (result.target, result.task) == (target, "regression")
+
+
+def test_whole_numbers_of_a_scale_are_estimated_and_marked(guessed: Guessed) -> None:
+    """A quality from 3 to 9 is ordered; the other reading stands under `To check`."""
+    rng = random.Random(3)
+    result = guessed(b"acid,quality\n" + b"".join(b"%.3f,%d\n" % (rng.random(), rng.randint(3, 9)) for _ in range(200)))
+    assert (result.target, result.task) == ("quality", "regression")
+    assert any("--task classification" in c for c in result.checks)
+
+
+def test_a_header_that_names_a_column_twice_is_numbered_and_said(guessed: Guessed) -> None:
+    """The second one gets a number; what `init` writes reads the file so."""
+    result = guessed(
+        b"size,size,kind\n" + b"".join(b"%d,%d,%s\n" % (i, i * 7 % 50, b"ab"[i % 2 : i % 2 + 1]) for i in range(60))
+    )
+    assert [c.name for c in result.columns] == ["size", "size_2", "kind"]
+    assert result.form.csv.duplicate_names == "number"
+    assert any("twice" in c for c in result.checks)

@@ -1,0 +1,1 @@
+"""Model cards: facts and HTML."""

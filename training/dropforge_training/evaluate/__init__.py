@@ -1,0 +1,1 @@
+"""Metrics, held-out evaluation, comparison with the champion."""

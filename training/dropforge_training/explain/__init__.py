@@ -1,0 +1,1 @@
+"""SHAP values and the explanation file of a bundle."""

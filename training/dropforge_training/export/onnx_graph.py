@@ -1,0 +1,295 @@
+"""The fitted pipeline as a graph, and the manifest that says how to use it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+from skl2onnx import convert_sklearn, update_registered_converter
+from skl2onnx._supported_operators import sklearn_operator_name_map
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from skl2onnx.common.shape_calculator import (
+    calculate_linear_classifier_output_shapes,
+    calculate_linear_regressor_output_shapes,
+)
+from skl2onnx.operator_converters.random_forest import (
+    convert_sklearn_random_forest_classifier,
+    convert_sklearn_random_forest_regressor_converter,
+)
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.pipeline import Pipeline
+from xgboost import XGBClassifier, XGBRegressor
+
+from dropforge.errors import JobFailed
+from dropforge.inference.bundle_manifest import BundleManifest, Derived, Feature, GraphInput, PythonModel
+from dropforge_training.data.training_table import TrainingData
+from dropforge_training.export import example_rows
+from dropforge_training.export.forest_split import split
+from dropforge_training.preprocessing.cleaner import MISSING_TOKEN, LabelledPipeline, NumberPipeline, TableCleaner
+from dropforge_training.preprocessing.transforms import NO_STEPS
+
+_NUMBERS, _TEXTS = "numbers", "texts"
+
+
+class _PlainNumbers:
+    """A graph container that takes numpy's numbers and truth values in attributes: the onnx package refuses them."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def add_node(self, *arguments: Any, **attributes: Any) -> Any:
+        return self._container.add_node(*arguments, **{k: _plain_attribute(v) for k, v in attributes.items()})
+
+
+def _plain_attribute(given: Any) -> Any:
+    if not isinstance(given, list | np.ndarray):
+        return given
+    values = [v.item() if isinstance(v, np.generic) else v for v in given]
+    return [int(v) if isinstance(v, bool) else v for v in values]
+
+
+def _convert_hist_gradient_boosting(scope: Any, operator: Any, container: Any) -> None:
+    """The library's converter; it writes where a missing value goes as truth values."""
+    convert_sklearn_random_forest_classifier(scope, operator, _PlainNumbers(container))
+
+
+def _convert_hist_gradient_boosting_regressor(scope: Any, operator: Any, container: Any) -> None:
+    """The library's converter; it writes the base value as an array."""
+    convert_sklearn_random_forest_regressor_converter(scope, operator, _PlainNumbers(container))
+
+
+def _register_regressors() -> None:
+    update_registered_converter(
+        XGBRegressor, "XGBoostXGBRegressor", calculate_linear_regressor_output_shapes, convert_xgboost
+    )
+    update_registered_converter(
+        HistGradientBoostingRegressor,
+        "SklearnHistGradientBoostingRegressor",
+        calculate_linear_regressor_output_shapes,
+        _convert_hist_gradient_boosting_regressor,
+    )
+
+
+def to_onnx(pipeline: Pipeline, numbers: int, texts: int) -> tuple[bytes, str]:
+    """Graph of everything after the processor, and the name of its output: probabilities, or a regression's numbers.
+
+    Raises JobFailed naming the step that has no converter, and the way out.
+    """
+    _check_processor(pipeline.steps[0][1])
+    _register_regressors()
+    update_registered_converter(
+        XGBClassifier,
+        "XGBoostXGBClassifier",
+        calculate_linear_classifier_output_shapes,
+        convert_xgboost,
+        options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
+    )
+    update_registered_converter(
+        HistGradientBoostingClassifier,
+        "SklearnHistGradientBoostingClassifier",
+        calculate_linear_classifier_output_shapes,
+        _convert_hist_gradient_boosting,
+        options={"nocl": [True, False], "zipmap": [True, False, "columns"], "raw_scores": [True, False]},
+    )
+    rest = pipeline[1:]
+    classifier = hasattr(rest.steps[-1][1], "classes_")
+    inputs = ([(_NUMBERS, FloatTensorType([None, numbers]))] if numbers else []) + (
+        [(_TEXTS, StringTensorType([None, texts]))] if texts else []
+    )
+    try:
+        graph = convert_sklearn(
+            rest,
+            initial_types=inputs,
+            options={id(rest.steps[-1][1]): {"zipmap": False}} if classifier else None,
+            target_opset={"": 17, "ai.onnx.ml": 3},
+        )
+    except Exception as error:
+        # converters raise many classes; for the user it is one thing: this step cannot be exported
+        named = _without_converter(rest.steps)
+        output = f"the step {named} has no ONNX converter" if named else str(error)
+        raise JobFailed(
+            f"the pipeline cannot be exported to ONNX: {output}",
+            code="not_exportable",
+            fix="use a step that has a converter (docs/how-to-new-model.md), do its work by `processing` in settings.yaml, or say "
+            "`serve: python` in the model's entry: slower, in a function of its own",
+        ) from error
+    if not classifier:
+        return graph.SerializeToString(), graph.graph.output[0].name
+    probabilities = graph.graph.output[1].name
+    return split(graph).SerializeToString(), probabilities
+
+
+def _check_processor(cleaner: Any) -> None:
+    """The API does a processor's work from the manifest: it can do what TableCleaner does, and nothing else."""
+    changed = _changed(cleaner)
+    if changed:
+        raise JobFailed(
+            f"the step processor ({type(cleaner).__name__}) cannot be exported: its {', '.join(changed)} is Python code of your own, "
+            "which the prediction API does not run",
+            code="not_exportable",
+            fix="do its work by `processing` in settings.yaml, by TableCleaner's parameters, or in preprocessor() with steps that "
+            "have an ONNX converter (docs/how-to-new-model.md); or say `serve: python` in the model's entry: slower, in a function "
+            "of its own",
+        )
+
+
+def _changed(cleaner: Any) -> list[str]:
+    """What a processor does otherwise than TableCleaner."""
+    return [
+        name
+        for name in ("fit", "transform", "_numbers", "_texts", "unseen")
+        if getattr(type(cleaner), name, None) is not getattr(TableCleaner, name)
+    ]
+
+
+def _without_converter(steps: list[tuple[str, Any]], within: str = "") -> str:
+    """Name and class of the first step that no converter is registered for, looked for inside column transformers and pipelines."""
+    for name, step in steps:
+        if isinstance(step, str):
+            continue  # passthrough, drop
+        inner = getattr(step, "transformers_", None) or getattr(step, "steps", None)
+        if inner:
+            result = _without_converter([(i[0], i[1]) for i in inner], f"{within}{name} → ")
+            if result:
+                return result
+        elif type(step) not in sklearn_operator_name_map:
+            return f"{within}{name} ({type(step).__name__})"
+    return ""
+
+
+def manifest_for(
+    model: LabelledPipeline | NumberPipeline,
+    data: TrainingData,
+    onnx: bytes,
+    probabilities_output: str,
+    *,
+    python: PythonModel | None = None,
+    project: str,
+    name: str,
+    run_id: str,
+    dataset_id: str,
+    target: str,
+    markers: dict[str, tuple[str, ...]],
+    metrics: dict[str, float],
+    importance: dict[str, float],
+    holdout_share: float,
+) -> BundleManifest:
+    """What the API must know, taken from the fitted processor and the training rows. `python`: of a bundle without a graph."""
+    cleaner = _described(model.pipeline.steps[0][1], data)
+    kinds = {c.name: c.kind for c in data.features}
+    features = []
+    for c in data.features:
+        steps = data.steps.get(c.name, NO_STEPS)
+        if c.name in cleaner.categories:
+            features.append(
+                Feature(
+                    c.name,
+                    kinds[c.name],
+                    tuple(cleaner.known_[c.name]),
+                    missing_markers=markers.get(c.name, ()),
+                    cast=steps.cast,
+                    merge=cleaner.merged_[c.name],
+                    unseen=steps.rare_into,
+                )
+            )
+            continue
+        low, high = _seen(data.train.x[c.name])
+        features.append(
+            Feature(
+                c.name,
+                kinds[c.name],
+                minimum=low,
+                maximum=high,
+                missing_markers=markers.get(c.name, ()),
+                cast=steps.cast,
+                low=steps.low,
+                high=steps.high,
+                log=steps.log,
+                number_format=c.number_format,
+            )
+        )
+    inputs = [
+        GraphInput(n, dtype, tuple(columns))
+        for n, dtype, columns in (
+            (
+                _NUMBERS,
+                "float64" if python else "float32",
+                [n for n in cleaner.numbers if not python or n in kinds],  # a pipeline computes the others itself
+            ),
+            (_TEXTS, "text" if python else "string", cleaner.categories),
+        )
+        if columns
+    ]
+    return BundleManifest(
+        project=project,
+        model=name,
+        run_id=run_id,
+        dataset_id=dataset_id,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        target=target,
+        features=tuple(features),
+        inputs=tuple(inputs),
+        probabilities_output=probabilities_output,
+        classes=tuple(data.classes),
+        positive_class=data.positive,
+        threshold=model.threshold if isinstance(model, LabelledPipeline) else 0.0,
+        onnx_sha256="" if python else hashlib.sha256(onnx).hexdigest(),
+        python=python,
+        missing_token=MISSING_TOKEN,
+        metrics={k: round(v, 6) for k, v in metrics.items()},
+        importance={k: round(v, 6) for k, v in importance.items()},
+        example=records(example_rows.row(data.train.x, kinds))[0],
+        holdout_share=holdout_share,
+        moved_rows=data.moved,
+        split=data.split,
+        derived=() if python else _fitted_columns(model.pipeline.steps[0][1]),
+        calibration=model.calibration if isinstance(model, LabelledPipeline) else None,
+        regression=model.rule if isinstance(model, NumberPipeline) else None,
+    )
+
+
+def _described(cleaner: Any, data: TrainingData) -> TableCleaner:
+    """The processor as a manifest can tell it; for one of the project's own what TableCleaner would know of the same columns."""
+    if not _changed(cleaner):
+        plain: TableCleaner = cleaner
+        return plain
+    output = TableCleaner(cleaner.numbers, cleaner.categories, cleaner.markers, steps=cleaner.steps)
+    return output.fit(data.train.x)
+
+
+def _fitted_columns(cleaner: Any) -> tuple[Derived, ...]:
+    return getattr(cleaner, "fit_derived_", ())
+
+
+def _seen(raw: Any) -> tuple[float | None, float | None]:
+    """Range of the training values in double precision as a caller would send them: before rounding, clipping and logarithms."""
+    if pd.api.types.is_datetime64_any_dtype(raw):
+        moments = np.asarray(raw, dtype="datetime64[us]")
+        values = np.where(np.isnat(moments), np.nan, moments.astype(np.int64) / 1e6 / 86_400)
+    else:
+        values = np.asarray(pd.to_numeric(raw, errors="coerce"), dtype=np.float64)
+    seen = values[np.isfinite(values)]
+    return (float(seen.min()), float(seen.max())) if len(seen) else (None, None)
+
+
+def records(x: Any) -> list[dict[str, Any]]:
+    """Rows as a caller would send them: numbers, text, null; dates as ISO text."""
+    columns = {c: [_plain(v) for v in x[c]] for c in x.columns}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    if value is None or value is pd.NA or value != value:  # noqa: PLR0124 - NaN and NaT
+        return None
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    plain = value.item() if hasattr(value, "item") else value
+    return int(plain) if isinstance(plain, float) and plain.is_integer() and math.fabs(plain) < 2**53 else plain

@@ -1,0 +1,1 @@
+"""Last fit, out-of-fold predictions, calibration, threshold, intervals."""

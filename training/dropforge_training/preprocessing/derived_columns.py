@@ -1,0 +1,84 @@
+"""Which columns models compute from the features: decided once, on the training rows, before anything is fitted."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.feature_extraction.text import CountVectorizer
+
+from dropforge.config.settings import Settings
+from dropforge.datasets.table_schema import Column
+from dropforge.inference.bundle_manifest import Derived
+from dropforge.inference.derived_columns import DATE_PARTS
+from dropforge_training.preprocessing import transforms
+
+_MOST_PAIRS = 3  # of date columns
+_MANY = 100  # categories: as many columns as the one-hot encoding has (processing.TableCleaner)
+_MOST_MEANS = 20_000  # categories whose means a bundle stores
+_FEWEST_PER_CATEGORY = 2.0  # rows in the mean: fewer, and a category is hardly met again
+_FEWEST_WORDS = 3.0  # in the mean: fewer, and a text is a name
+
+
+def columns(
+    x: pd.DataFrame, features: Sequence[Column], settings: Settings, *, two_classes: bool
+) -> tuple[Derived, ...]:
+    """Parts of dates that vary, days between pairs of dates, target means, and words, of the training rows x.
+
+    two_classes: whether target means are of one number: of a regression or the second of two classes.
+    """
+    changed = transforms.by_column(settings.processing, features)
+    plain = [c for c in features if not (c.name in changed and changed[c.name].cast)]
+    dates = [c.name for c in plain if c.kind == "datetime" and x[c.name].notna().any()]
+    texts = [c.name for c in plain if c.kind in {"category", "text"}]
+    matches: list[Derived] = []
+    if settings.training.derived_columns:
+        for date in dates:
+            matches += [
+                Derived(f"{date} ({p.replace('_', ' ')})", p, (date,)) for p in DATE_PARTS if _varies(x[date], p)
+            ]
+        for a, b in list(itertools.combinations(dates, 2))[:_MOST_PAIRS]:
+            matches.append(Derived(f"days from {a} to {b}", "elapsed", (a, b)))
+        if two_classes:
+            matches += [Derived(f"{c} (target mean)", "target_mean", (c,)) for c in texts if _is_many_valued(x[c])]
+    matches += _phrases(x, texts, settings.training.phrases)
+    taken = set(x.columns)
+    return tuple(d for d in matches if d.name not in taken)
+
+
+def _varies(values: pd.Series, part: str) -> bool:
+    moments = values.dropna().dt
+    parts = {"hour": moments.hour, "weekday": moments.weekday, "month": moments.month}.get(part, moments.dayofyear)
+    return bool(parts.nunique() > 1)
+
+
+def _is_many_valued(values: pd.Series) -> bool:
+    known = values.dropna()
+    distinct = known.nunique()
+    return bool(_MANY < distinct <= _MOST_MEANS and len(known) >= _FEWEST_PER_CATEGORY * distinct)
+
+
+def _phrases(x: pd.DataFrame, texts: Sequence[str], most: int) -> list[Derived]:
+    """The most frequent words and pairs of words of columns of free text, at most `most` in all."""
+    free = [c for c in texts if _is_free_text(x[c])]
+    matches = []
+    for c in free:
+        counter = CountVectorizer(
+            ngram_range=(1, 2), binary=True, min_df=5, max_df=0.9, max_features=max(1, most // len(free))
+        )
+        try:
+            counter.fit(x[c].dropna().astype(str))
+        except ValueError:  # no word is in five rows
+            continue
+        matches += [Derived(f"{c}: {p}", "phrase", (c,), phrase=p) for p in sorted(counter.vocabulary_)]
+    return matches if most else []
+
+
+def _is_free_text(values: pd.Series) -> bool:
+    known = values.dropna().astype(str)
+    if len(known) < 20 or known.nunique() <= max(_MANY, 0.2 * len(known)):
+        return False
+    words = known.iloc[:2000].str.count(r"\b\w\w+\b")
+    return float(np.mean(words)) >= _FEWEST_WORDS

@@ -1,0 +1,66 @@
+"""What a running trial is told by: the pruner, the budget, a worker that has to stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import optuna
+
+from dropforge_training.interruption import Interrupted
+
+
+class TrialCallback:
+    """Listens to one trial: prunes it at rungs of progress and after folds, cuts it when the budget ends.
+
+    A rung is a doubling of the progress, so that a trial costs a handful of comparisons however many rounds it has.
+    """
+
+    _FOLD = 100  # rungs of a fold come before the next fold's
+
+    def __init__(self, trial: optuna.Trial, stop: Callable[[], bool], left: Sequence[float], *, first: bool) -> None:
+        """left: seconds that the trial may take in all when it ends in its first, second, … fold."""
+        self.fold = 0
+        self.cut = False
+        self.longest = 0.0  # seconds of a round
+        self._trial = trial
+        self._stop = stop
+        self._last = time.monotonic()
+        # Of every fold at once, at the start: the time left shrinks by the clock alone while one trial runs.
+        self._deadlines = [self._last + seconds for seconds in left]
+        self._rung = 0
+        self._first = first
+
+    def __call__(self, progress: float, score: float) -> bool:
+        if self._stop():
+            raise Interrupted
+        if self._late(self.fold):
+            self.cut = True
+            return True
+        if self.fold == 0 and progress >= 2**self._rung:
+            while progress >= 2**self._rung:
+                self._rung += 1
+            self._report(score, self._rung)
+        return False
+
+    def between(self, fold: int, mean: float) -> bool:
+        """After a fold: True when the budget leaves no time for another one."""
+        if self._stop():
+            raise Interrupted
+        self._report(mean, self._FOLD * (fold + 1))
+        self.cut = self._late(fold + 1) or self.cut
+        return self.cut
+
+    def _late(self, fold: int) -> bool:
+        """Whether another round, as long as the last one, would end after the budget: it is not begun."""
+        now = time.monotonic()
+        step, self._last = now - self._last, now
+        self.longest = max(self.longest, step)
+        return now + step > self._deadlines[fold]
+
+    def _report(self, score: float, step: int) -> None:
+        if math.isfinite(score):
+            self._trial.report(score, step)
+            if not self._first and self._trial.should_prune():
+                raise optuna.TrialPruned

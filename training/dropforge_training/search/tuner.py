@@ -1,0 +1,341 @@
+"""Search for parameters within a budget. The study's journal is on S3: a killed worker's study goes on where it was."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from dropforge.errors import JobFailed, SettingsError
+from dropforge.messages import Role
+from dropforge_training.evaluate import held_out
+from dropforge_training.interruption import Interrupted
+from dropforge_training.models.model_spec import Fold, ModelSpec
+from dropforge_training.search import search_space
+from dropforge_training.search.pruning import TrialCallback
+from dropforge_training.search.search_space import NarrowedTrial
+from dropforge_training.search.study import FINISHED, ROUNDS, WORKER, Point, SharedStudy
+from dropforge_training.search.study_budget import TuningBudget
+from dropforge_training.search.study_journal import Journal
+from dropforge_training.worker.deadline import Deadline, Shares
+
+_BARREN_TRIALS = 3  # trials in a row without a finite score after which the search is given up
+_CUT = "cut"  # the budget ended before the trial did; its score is that of the rounds it had
+_SECONDS = "seconds"
+_ROUND = "round_seconds"  # of its longest round
+_FOLDS = "folds"  # that were fitted: a trial which the budget ends leaves the later ones out
+_PARAMS = "params"  # as the candidate gave them to its estimator
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """Parameters of the estimators of the last fit, the best first; the score is on validation rows (a loss is negated).
+
+    Rounds found by early stopping are among the parameters, in proportion to all training rows.
+    `trials` of the whole study, finished and pruned; `seconds` of its slowest worker; `money` of all workers. `curve`: the
+    best score so far by seconds since the study's first trial began, a point where it rose and one at the end.
+    """
+
+    members: tuple[dict[str, Any], ...]
+    score: float
+    trials: int
+    seconds: float
+    money: float
+    points: tuple[Point, ...]
+    curve: tuple[tuple[float, float], ...] = ()
+    fit_seconds: float = 0.0  # that one estimator's fit on all rows is expected to take
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Of the best trial."""
+        return self.members[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the search is after a trial. `best` is None before the first score; `seconds` are those spent so far."""
+
+    trial: int
+    trials: int
+    best: float | None
+    seconds_left: float
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What one search is about.
+
+    `ranges`: the model's `search` of settings.yaml, whose keys `where` finds in it.
+    `bag`: estimators of the last fit; `after`: what follows the search, whose time the budget includes; `deadline`: of the job,
+    from now when left out. `start`: trials to begin a new study with, added once, by whichever worker is first. `role`: see
+    messages.TrainingJob.
+    """
+
+    candidate: ModelSpec
+    model: str
+    metric: str
+    classes: int
+    positive: int
+    seed: int
+    jobs: int
+    ranges: Mapping[str, Any]
+    allowance: TuningBudget
+    where: search_space.Where = "search.{}".format
+    bag: int = 1
+    after: Shares = field(default_factory=Shares)
+    deadline: Deadline | None = None
+    start: Sequence[Mapping[str, Any]] = ()
+    worker: int = 0
+    role: Role = "all"
+
+
+def tune(
+    wanted: Search,
+    folds: Sequence[Fold],
+    journal: Journal,
+    name: str,
+    *,
+    log: logging.Logger,
+    stop: Callable[[], bool],
+    tell: Callable[[Progress], None],
+) -> Tuned:
+    """Trials until trials, seconds or money are used up, counting those of earlier attempts and other workers; at least one.
+
+    `stop` is asked between trials and between rounds. Without members only for the role `tune`: others run the trials that
+    the budget allows, and none of them has ended yet. The role `finish` runs a trial only when the study has no score at all.
+    Raises Interrupted when `stop` said so, SettingsError for wrong `ranges`, JobFailed when no trial can be scored.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = SharedStudy(journal, name, seed=wanted.seed, worker=wanted.worker, workers=wanted.allowance.workers)
+    mine = [t for t in study.trials(*FINISHED) if t.user_attrs.get(WORKER) == wanted.worker]
+    clock = wanted.deadline or Deadline(wanted.allowance.wall_seconds)
+    clock.budget = wanted.allowance.wall_seconds
+    clock.spent = sum(float(t.user_attrs.get(_SECONDS, 0.0)) for t in mine)
+    orphans = study.retry_orphans()
+    if orphans:
+        log.info("trials of a stopped worker are run again", extra={"trials": orphans})
+    points = search_space.within(wanted.candidate, wanted.ranges, wanted.where, wanted.start)
+    study.start_with(points, alone=wanted.role == "finish")
+    runner = _Runner(wanted, folds, study, clock, stop)
+    if study.trials(*FINISHED):  # what others, or an earlier attempt, have found is known at once
+        tell(runner.progress())
+    barren = 0
+    while runner.may_start():
+        if stop():
+            raise Interrupted
+        finished = runner.one()
+        if finished is None:
+            break
+        barren = 0 if finished else barren + 1
+        runner.hurry()
+        if barren == _BARREN_TRIALS:
+            raise JobFailed(
+                f"{barren} trials in a row gave no finite {wanted.metric}",
+                code="tuning_failed",
+                fix="choose another training.metric, or narrow the model's `search` in settings.yaml",
+            )
+        seen = runner.progress()
+        log.info(
+            f"trial {seen.trial} of {seen.trials}",
+            extra={
+                "best_score": None if seen.best is None else round(seen.best, 5),
+                "metric": wanted.metric,
+                "seconds_left": round(seen.seconds_left, 1),
+            },
+        )
+        tell(seen)
+    return _tuned(wanted, study, clock, folds)
+
+
+class _Runner:
+    """Trials of one worker, one at a time."""
+
+    def __init__(
+        self, wanted: Search, folds: Sequence[Fold], study: SharedStudy, clock: Deadline, stop: Callable[[], bool]
+    ) -> None:
+        self._wanted = wanted
+        self._folds = folds
+        self._study = study
+        self._clock = clock
+        self._stop = stop
+
+    def may_start(self) -> bool:
+        """Whether the budget allows another trial, of one round at least.
+
+        Without any score so far it does, unless somebody else is at work.
+        """
+        if self._wanted.role != "tune" and not self._study.trials(TrialState.COMPLETE):
+            return True
+        rounds = (float(t.user_attrs.get(_ROUND, 0.0)) for t in self._study.trials(TrialState.COMPLETE))
+        return self._wanted.role != "finish" and not self._too_many() and self._left() > max(rounds, default=0.0)
+
+    def one(self) -> bool | None:
+        """Run the next trial; True when it has a score or was pruned, None when others began the last ones meanwhile."""
+        trial = self._study.ask()
+        if self._wanted.role == "tune" and self._too_many(before=trial.number):
+            self._study.study.tell(trial, state=TrialState.FAIL)
+            return None
+        started = time.monotonic()
+        narrowed = NarrowedTrial(trial, self._wanted.ranges, self._wanted.where)
+        params = self._wanted.candidate.search_space(narrowed)
+        self._study.publish()
+        value: float | None = None
+        try:
+            value, rounds = self._fit(trial, params)
+            state = TrialState.COMPLETE if math.isfinite(value) else TrialState.FAIL
+            trial.set_user_attr(_PARAMS, params)
+            trial.set_user_attr(ROUNDS, rounds)
+        except optuna.TrialPruned:
+            state = TrialState.PRUNED
+        except Exception as error:
+            self._study.study.tell(trial, state=TrialState.FAIL)
+            if narrowed.widened and isinstance(error, ValueError):
+                raise _refused(self._wanted, narrowed.widened, params, error) from error
+            raise
+        trial.set_user_attr(_SECONDS, round(time.monotonic() - started, 3))
+        try:
+            self._study.study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
+        except UpdateFinishedTrialError:  # this worker was taken for dead: the trial runs elsewhere
+            return True
+        return state in FINISHED
+
+    def hurry(self) -> None:
+        """After a first trial that the budget ended: try next what learns in fewer rounds."""
+        done = self._study.trials(*FINISHED)
+        if len(done) == 1 and done[0].user_attrs.get(_CUT):
+            w = self._wanted
+            self._study.enqueue(
+                [p for p in search_space.within(w.candidate, w.ranges, w.where, [w.candidate.quick()]) if p]
+            )
+
+    def progress(self) -> Progress:
+        complete = self._study.trials(TrialState.COMPLETE)
+        best = max((float(t.value or 0.0) for t in complete), default=None)
+        done = len(self._study.trials(*FINISHED))
+        budget = max(done, self._wanted.allowance.trials)
+        return Progress(done, budget, best, max(0.0, self._left()), self._clock.elapsed())
+
+    def _too_many(self, before: int | None = None) -> bool:
+        """Whether as many trials as the budget has were begun, `before` one when given."""
+        begun = self._study.trials(*FINISHED, TrialState.RUNNING)
+        return sum(before is None or t.number < before for t in begun) >= self._wanted.allowance.trials
+
+    def _left(self) -> float:
+        """Seconds until the search must end, so that everything after it is still within the budget."""
+        unit = _fit_seconds(self._study.best(_trials_of(self._wanted.bag)), self._folds)
+        budget = self._clock.budget
+        reserve = self._wanted.after.reserve(unit, budget) if unit else 0.0
+        return self._clock.left() - reserve
+
+    def _trial_left(self, *, first: bool) -> list[float]:
+        """Seconds for the trial that begins now, by the number of folds it ends with.
+
+        None may take what a second one, and what follows the search, need. The fewer folds it has for its time, the longer the
+        fit on all rows takes.
+        """
+        trials = min(2, self._wanted.allowance.trials) if first else 1
+        left, search_left = self._clock.left(), math.inf if first else self._left()
+        ratio = 1 / _fitted_share(self._folds) ** 2
+        return [
+            min(search_left, self._wanted.after.trial_seconds(left, self._clock.budget, trials, ratio / fitted))
+            for fitted in range(1, len(self._folds) + 1)
+        ]
+
+    def _fit(self, trial: optuna.Trial, params: dict[str, Any]) -> tuple[float, int]:
+        """Mean score over the folds, mean rounds."""
+        w = self._wanted
+        first = not self._study.trials(TrialState.COMPLETE)
+        ear = TrialCallback(trial, self._stop, self._trial_left(first=first), first=first)
+        scores, rounds = [], []
+        for number, fold in enumerate(self._folds):
+            ear.fold = number
+
+            def score(probabilities: Any, fold: Fold = fold) -> float:
+                return held_out.score_fold(w.metric, fold, np.asarray(probabilities))
+
+            created = w.candidate.train(
+                params,
+                fold,
+                seed=w.seed,
+                jobs=w.jobs,
+                classes=w.classes,
+                metric=w.metric,
+                score=score,
+                watch=ear,
+            )
+            scores.append(score(created.probabilities))
+            rounds.append(created.rounds)
+            if number + 1 < len(self._folds) and ear.between(number, float(np.mean(scores))):
+                break
+        trial.set_user_attr(_ROUND, round(ear.longest, 3))
+        trial.set_user_attr(_FOLDS, len(scores))
+        trial.set_user_attr(_CUT, ear.cut)
+        return float(np.mean(scores)), round(float(np.mean(rounds)))
+
+
+def _refused(wanted: Search, widened: set[str], params: dict[str, Any], error: ValueError) -> SettingsError:
+    """For an estimator that refuses a value which settings.yaml has added to the model's own range."""
+    named = ", ".join(f"{n} = {params.get(n)!r}" for n in sorted(widened))
+    what = f"the estimator refuses {named}: {str(error).splitlines()[0][:300]}"
+    return search_space.invalid(wanted.where, min(widened), what, "stay within the model's own range")
+
+
+def _fit_seconds(best: Sequence[FrozenTrial], folds: Sequence[Fold]) -> float:
+    """Seconds that one estimator's fit on all rows will take, at most, going by these trials; 0 without any.
+
+    A fit on all rows has more rows and more rounds than one of a trial, each in proportion. The longest trial counts, not the
+    mean: when a better one takes the place of a short one, no more time is needed than that one or the longest had.
+    """
+    each = [float(t.user_attrs.get(_SECONDS, 0.0)) / int(t.user_attrs.get(_FOLDS, len(folds))) for t in best]
+    return max(each, default=0.0) / _fitted_share(folds) ** 2
+
+
+def _tuned(wanted: Search, study: SharedStudy, clock: Deadline, folds: Sequence[Fold]) -> Tuned:
+    study.refresh()
+    best = study.best(max(wanted.bag, 5))
+    trials = study.trials(*FINISHED)
+    by_worker = {wanted.worker: clock.elapsed()}
+    for t in trials:
+        if (number := int(t.user_attrs.get(WORKER, 0))) != wanted.worker:
+            by_worker[number] = by_worker.get(number, 0.0) + float(t.user_attrs.get(_SECONDS, 0.0))
+    return Tuned(
+        members=_members(wanted, best, _fitted_share(folds)) if best else (),
+        score=float(best[0].value or 0.0) if best else math.nan,
+        trials=len(trials),
+        seconds=max(by_worker.values()),
+        money=wanted.allowance.spent(sum(by_worker.values())),
+        points=tuple(Point(t.params, float(t.value or 0.0)) for t in best),
+        curve=study.curve(),
+        fit_seconds=_fit_seconds(best[: _trials_of(wanted.bag)], folds),
+    )
+
+
+def _members(wanted: Search, best: list[FrozenTrial], share: float) -> tuple[dict[str, Any], ...]:
+    """The better half of the bag's size, each as often as needed: other seeds of a good trial beat a lesser trial."""
+    chosen = best[: _trials_of(wanted.bag)]
+    created = []
+    for number in range(wanted.bag):
+        trial = chosen[number % len(chosen)]
+        rounds = int(trial.user_attrs[ROUNDS])
+        counted = {wanted.candidate.rounds: max(1, round(rounds / share))} if rounds else {}
+        created.append({**trial.user_attrs[_PARAMS], **counted})
+    return tuple(created)
+
+
+def _trials_of(bag: int) -> int:
+    """How many of the best trials a bag of this size is made of."""
+    return (bag + 1) // 2
+
+
+def _fitted_share(folds: Sequence[Fold]) -> float:
+    """Share of the training rows that a trial is fitted on."""
+    return len(folds[0].y) / (len(folds[0].y) + len(folds[0].y_valid))

@@ -1,0 +1,1 @@
+"""Queue worker, training jobs and tuning jobs."""

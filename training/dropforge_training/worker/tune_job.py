@@ -1,0 +1,81 @@
+"""A job of the role `tune`: trials of a study that several workers share, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from dropforge.config import settings_store
+from dropforge.datasets.dataset_store import load_manifest
+from dropforge.messages import TrainingJob, TuneResult
+from dropforge.ports import ObjectStore
+from dropforge_training.data import training_table
+from dropforge_training.fit import target_transform
+from dropforge_training.models import model_spec
+from dropforge_training.search import job_search
+from dropforge_training.worker.deadline import Deadline
+from dropforge_training.worker.mlflow_run import JobRun
+from dropforge_training.worker.progress_reporter import Note, Reporter
+
+_ROWS_A_THREAD = 5000
+
+
+def run_tune(
+    job: TrainingJob,
+    *,
+    store: ObjectStore,
+    tracking_uri: str,
+    data_bucket: str,
+    log: logging.Logger,
+    stop: Callable[[], bool],
+) -> TuneResult:
+    """Run trials until the study's budget is used up. The job of the role `finish` makes the model.
+
+    Raises what job.run_job raises.
+    """
+    deadline = Deadline(job.budget.seconds)
+    settings = settings_store.read(store, job.settings_uri)
+    chosen = job_search.chosen(settings, job)
+    with contextlib.ExitStack() as stack:
+        tell: Callable[..., None] = _silent
+        if job.worker == 1:  # one of them makes the run and tells of all: its study is everybody's
+            note = Note(store, data_bucket, job, settings.training.metric, log)
+            note.stage("tuning")
+            tell = stack.enter_context(Reporter(JobRun(tracking_uri, settings, job), log, note=note))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dropforge-job-"))
+        loaded = training_table.load(store, load_manifest(store, job.dataset_uri), settings, Path(folder))
+        data = target_transform.with_transform(loaded, settings.training)
+        log.info("data loaded", extra={"train_rows": len(data.train), "worker": job.worker})
+        stack.enter_context(threadpool_limits(cores(len(data.train))))
+        tuned = job_search.run(
+            job,
+            model_spec.load(chosen.import_path, settings.data.task),
+            chosen,
+            data,
+            settings,
+            store=store,
+            data_bucket=data_bucket,
+            jobs=cores(len(data.train)),
+            deadline=deadline,
+            log=log,
+            stop=stop,
+            tell=tell,
+        )
+    score = tuned.score if tuned.members else None
+    log.info("tuned", extra={"worker": job.worker, "trials": tuned.trials, "seconds": round(tuned.seconds, 1)})
+    return TuneResult(model=job.model, worker=job.worker, trials=tuned.trials, best_score=score)
+
+
+def cores(rows: int) -> int:
+    """Threads worth starting: those this process may use, but one for a few rows, where waking them costs more than it saves."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(mine, 1 + rows // _ROWS_A_THREAD)
+
+
+def _silent(_: object) -> None: ...
