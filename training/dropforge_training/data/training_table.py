@@ -164,9 +164,9 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
     if regression:
         y, classes, positive = numbers, list[str](), ""
     else:
-        unknown = heldout & ~np.isin(
-            labels, labels[~heldout]
-        )  # by time or group: classes that came later, or in those groups only
+        in_training = np.zeros(codes.max() + 1, dtype=bool)
+        in_training[codes[~heldout]] = True
+        unknown = heldout & ~in_training[codes]  # by time or group: classes that came later, or in those groups only
         if unknown.any():
             names, counts = np.unique(labels[unknown], return_counts=True)
             dropped |= {str(n): int(c) for n, c in zip(names, counts, strict=True)}

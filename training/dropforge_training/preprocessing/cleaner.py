@@ -119,7 +119,7 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
         for c in self.categories:
             texts = self._texts(x[c], c)
             unseen = np.where(texts == MISSING_TOKEN, MISSING_TOKEN, self.unseen(c))
-            columns[c] = np.where(np.isin(texts, self.known_[c]), texts, unseen).astype(object)
+            columns[c] = np.where(pd.Index(texts).isin(self.known_[c]), texts, unseen).astype(object)
         return pd.DataFrame(columns, index=x.index)
 
     def get_feature_names_out(self, _names: Any = None) -> np.ndarray:
