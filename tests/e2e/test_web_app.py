@@ -103,7 +103,7 @@ def _beside(page: Page, visit: Any, active: str) -> None:
     name = " ".join(other.get_by_role("button").inner_text().split())
     other.get_by_role("button").click()
     expect(page.locator("#chosen h2")).to_have_text(name)
-    page.get_by_label("Label", exact=True).fill("Staging")
+    page.get_by_label("Alias", exact=True).fill("Staging")
     page.keyboard.press("Enter")
     page.locator("#set-alias").click()
     expect(page.locator("#models-told")).to_contain_text("is now Staging")
@@ -123,7 +123,7 @@ def _beside(page: Page, visit: Any, active: str) -> None:
     page.locator("#abort").click()
     expect(page.locator("#models-told")).to_contain_text(f"{active} is active alone.")
     expect(page.locator("#active")).not_to_contain_text(name)
-    page.get_by_label("Label", exact=True).fill("Production")
+    page.get_by_label("Alias", exact=True).fill("Production")
     page.keyboard.press("Enter")
 
 

@@ -31,7 +31,7 @@ def build(api: Api, changed: Callable[[Any], Any]) -> Any:
                 chosen = html(elem_id="chosen")
                 with gr.Row(elem_classes=["df-two"]):
                     alias = gr.Dropdown(
-                        label="Label",
+                        label="Alias",
                         choices=list(_ALIASES),
                         value=_ALIASES[0],
                         allow_custom_value=True,
@@ -80,8 +80,8 @@ def build(api: Api, changed: Callable[[Any], Any]) -> Any:
 def _trial() -> tuple[Any, Any, Any]:
     """Share of requests, shadow, and the button that begins or changes a trial of the chosen version."""
     with gr.Row(elem_classes=["df-two", "df-trial"]):
-        share = gr.Number(label="Share of requests, %", value=10, elem_classes=["df-field"], elem_id="share")
-        shadow = gr.Checkbox(label="Score the others in the shadow", value=False, elem_id="shadow")
+        share = gr.Number(label="Percent of requests", value=10, elem_classes=["df-field"], elem_id="share")
+        shadow = gr.Checkbox(label="Shadow mode for the others", value=False, elem_id="shadow")
     with gr.Row(elem_classes=["df-actions"]):
         attempt = gr.Button("Start canary or shadow", elem_id="start-rollout")
     return share, shadow, attempt

@@ -42,7 +42,7 @@ def leaderboard(found: Sequence[Version], cards: Mapping[Key, Card], at: At) -> 
     metric, ordered = _metric(found), ranked(found)
     scale = _scale(ordered, cards, metric)
     rows = [_row(v, cards.get(key(v), {}), metric, scale, at) for v in ordered]
-    header = ("model", "labels", words.metric(metric), "interval", "on rows", "data set")
+    header = ("model", "aliases", words.metric(metric), "interval", "on rows", "data set")
     return card(
         "Leaderboard",
         table(header, rows, numeric=(2,), caption="versions, best first", wide=(1,)),
@@ -130,7 +130,7 @@ def chosen(v: Version | None) -> Markup:
         return _stack(tag("h2", "Chosen version"), empty("No version chosen", "Choose one in the leaderboard."))
     labels = [(chip(a, "accent"), " ") for a in v.get("aliases", ())] or "none"
     pairs = [
-        ("Labels", labels),
+        ("Aliases", labels),
         ("Run", tag("code", v.get("run_id", ""))),
         ("Data set", tag("code", v.get("dataset_id", ""))),
     ]
@@ -176,7 +176,8 @@ def ledger(found: DeploymentHistory) -> Markup:
     entries = found.get("entries", [])
     if not entries:
         return card(
-            "Ledger", empty("No changes yet", "Every change of the active model is kept here, with who and why.")
+            "Deployment history",
+            empty("No changes yet", "Every change of the active model is kept here, with who and why."),
         )
     verified = found.get("verified", {})
     aside = (
@@ -188,7 +189,7 @@ def ledger(found: DeploymentHistory) -> Markup:
     header = ("no.", "when", "by", "change", "why", "")
     problems = [tag("p", str(p), class_="df-note") for p in verified.get("problems") or ()]
     return card(
-        "Ledger",
+        "Deployment history",
         table(header, rows, caption="changes of the active model, newest first", lead=3, wide=(4,)),
         problems,
         aside=aside,
