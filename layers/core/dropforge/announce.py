@@ -56,7 +56,7 @@ def challenger(conclusion: Conclusion, announce: Announce) -> None:
 
 
 def activation(answer: Mapping[str, Any], by: str, announce: Announce) -> None:
-    """`answer`: of set_model, rollback or a decision about a candidate (steps.switch.told)."""
+    """`answer`: of set_model, rollback or a decision about a candidate (deployment.activate.change_response)."""
     from dropforge.system_events import ModelActivated, ModelRolledBack
 
     kind = ModelRolledBack if answer["action"] == "rollback" else ModelActivated

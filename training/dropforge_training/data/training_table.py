@@ -126,9 +126,9 @@ def markers_of(settings: Settings, column: str) -> tuple[str, ...]:
 
 
 def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, workdir: Path) -> TrainingData:
-    """Read every part, check its sha256, and hold out rows as `split` of settings.yaml says (see splits).
+    """Read every part, check its sha256, and hold out rows as `split` of settings.yaml says (see holdout_split).
 
-    A class whose rows all fell to one side keeps one on the other (see splits.both_sides; by time or group, a class that the
+    A class whose rows all fell to one side keeps one on the other (see holdout_split.both_sides; by time or group, a class that the
     training rows lack is left out); rows of a class that cannot stand on both are left out, and numbers beyond float32 are
     missing: what an earlier version accepted stops no training. Raises JobFailed when a part was altered, when fewer than two
     classes are left, and when the rows cannot be split so.
@@ -155,7 +155,7 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
         _check_few(sorted(set(labels)), target)
         dropped = _lone_classes(labels, labelled[ROW_HASH].to_numpy(dtype=np.uint64))
         if dropped:
-            learned = ~np.isin(labels, list(dropped))
+            learned = ~pd.Index(labels).isin(list(dropped))
             labelled, origin, labels = labelled[learned], origin[learned], labels[learned]
         _check_classes(sorted(set(labels)), target)
         codes = np.unique(labels, return_inverse=True)[1].astype(np.int64)

@@ -112,7 +112,7 @@ class ModelSpec(ABC):
         classes: int,
         metric: str,  # noqa: ARG002 - for candidates that stop early
         score: Score,  # noqa: ARG002 - for candidates that report while they fit
-        watch: Watch,  # noqa: ARG002
+        watch: Watch,  # noqa: ARG002 - for overriders
     ) -> Trained:
         """One fit of a trial. A model fitted in rounds overrides this: it asks `watch` between rounds and stops early."""
         unfitted = prepared(self, params, seed=seed, jobs=jobs, classes=classes, monotone=fold.monotone)

@@ -157,7 +157,7 @@ def validation(table: Table) -> np.ndarray:
     """Which rows trials are scored on, shape [rows]: chosen by their hashes, so a retrain on more rows keeps them.
 
     Its scores then go on from the last study's. The points it starts with were chosen by these rows: how good a model is, only
-    the held-out rows tell. A class is on both sides where it can be (see splits.both_sides). Groups stay whole.
+    the held-out rows tell. A class is on both sides where it can be (see holdout_split.both_sides). Groups stay whole.
     """
     hashes = table.row if table.group is None else table.group
     # The rest of hash / BUCKETS chose the held-out rows; what is left of it is independent of that.

@@ -196,7 +196,7 @@ def _wide(feature: Feature, values: Values) -> np.ndarray | None:
     kind = values.dtype.kind
     if feature.kind == "boolean":
         # Numbers that are neither 0 nor 1 are refused value by value.
-        plain = kind == "b" or (kind in "fiu" and bool(np.all((values == 0) | (values == 1) | (values != values))))  # noqa: PLR0124
+        plain = kind == "b" or (kind in "fiu" and bool(np.all((values == 0) | (values == 1) | (values != values))))  # noqa: PLR0124 - NaN
         return values.astype(np.float64) if plain else None
     if kind in "fiu" and feature.kind != "datetime":
         return values.astype(np.float64)

@@ -32,7 +32,7 @@ class Cells:
 
     `field`: its name there, as SQL. `numeric`: whether d and b are wanted. What is known to change nothing is left out:
     `trimmed`: no spaces around values; `seen`: everything that means missing in the column's cells, by its label in
-    survey.Look.missing; None: not known.
+    column_scan.ColumnScan.missing; None: not known.
     """
 
     field: str

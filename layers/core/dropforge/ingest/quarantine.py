@@ -158,7 +158,7 @@ def rows_uri(bucket: str, upload_id: str) -> str:
 
 
 def plain(text: str) -> str:
-    """What `rejects.harmless` made of it, undone."""
+    """What `rejected_rows.harmless` made of it, undone."""
     return text[1:] if text[:1] == "'" and harmless(text[1:]) == text else text
 
 

@@ -92,12 +92,12 @@ def recover(
         for entry in ports.book.index.longest_open(stage, retry_limits.RECOVERED_AT_ONCE):
             if entry.since > before:
                 break
-            _note(done, entry.upload_id, lambda entry=entry: _again(entry, before, ports), ports)  # type: ignore[misc]
+            _note(done, entry.upload_id, lambda entry=entry: _again(entry, before, ports), ports)  # type: ignore[misc] # a default binds the loop variable
     _note(done, "waiting", lambda: _revive_trigger(ports, older_than, clock), ports)
     for kind in FOLDERS:
         unknown, progress = _without_event(kind, progress, before, ports)
         for record in unknown:
-            _note(done, record.upload_id, lambda record=record: _open(record, ports), ports)  # type: ignore[misc]
+            _note(done, record.upload_id, lambda record=record: _open(record, ports), ports)  # type: ignore[misc] # a default binds the loop variable
     if progress != started:
         _write_progress(ports, progress)
     return done
