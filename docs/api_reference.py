@@ -19,7 +19,7 @@ _PREDICTING = """## Forms of /predict
 | `application/json` | `{"records": [{"age": 39, …}]}`, or MLflow's `dataframe_records`, `dataframe_split`, `inputs`, `instances` |
 | `text/csv` | header line and rows |
 
-Every feature must be named; null means unknown. A value never seen in training, or outside its range, is a warning in the answer,
+Every feature must be named; null means unknown. A value never seen in training, or outside its range, is a warning in the response,
 not an error. Limits: `serving.max_rows` rows and `serving.max_body_bytes` bytes.
 """
 
@@ -27,7 +27,7 @@ not an error. Limits: `serving.max_rows` rows and `serving.max_body_bytes` bytes
 def page() -> str:
     """Routes, query parameters and types."""
     from dropforge.api import openapi
-    from dropforge.api.openapi_operations import ROUTES
+    from dropforge.api.routes import ROUTES
 
     document = openapi.document()
     lines = [_HEAD]
@@ -35,16 +35,16 @@ def page() -> str:
         lines += [
             f"## Routes: {tag}",
             "",
-            "| route | needs | does | body | answer | refuses |",
+            "| route | access | summary | body | response | errors |",
             "|---|---|---|---|---|---|",
         ]
         for route in (r for r in ROUTES if r.tag == tag):
             output = document["paths"][route.path][route.method.lower()]
-            does = ". ".join(p for p in (route.summary, route.details.rstrip(".")) if p)
-            refuses = ", ".join(map(str, route.refuses))
+            summary = ". ".join(p for p in (route.summary, route.details.rstrip(".")) if p)
+            errors = ", ".join(map(str, route.errors))
             lines.append(
-                f"| `{route.method} {route.path}` | {route.access} | {does} | {_content(output.get('requestBody', {}))} "
-                f"| {_content(output['responses']['200'])} | {refuses} |"
+                f"| `{route.method} {route.path}` | {route.access} | {summary} | {_content(output.get('requestBody', {}))} "
+                f"| {_content(output['responses']['200'])} | {errors} |"
             )
         lines.append("")
     lines += ["## Query parameters", "", "| route | parameter | type | meaning |", "|---|---|---|---|"]
@@ -57,9 +57,9 @@ def page() -> str:
     return "\n".join(lines)
 
 
-def _content(told: Mapping[str, Any]) -> str:
+def _content(content: Mapping[str, Any]) -> str:
     """What a body is, by media type; JSON is not named where it is the only one."""
-    result = told.get("content", {})
+    result = content.get("content", {})
     kinds = [_kind(v["schema"]) if m.endswith("json") else f"`{m}`" for m, v in result.items()]
     return " or ".join(dict.fromkeys(kinds))
 

@@ -7,7 +7,7 @@ import inspect
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dropforge.api.routes import ACCESS
+from dropforge.api.routes import ACCESS, path_of
 from dropforge_ui.client import Api
 from dropforge_ui.config import Options
 
@@ -52,17 +52,10 @@ def routes_of_client() -> dict[str, Route]:
     return routes
 
 
-def _route(method: str, path: str) -> Route:
-    parts = path.split("/")
-    for verb, resource in ACCESS:
-        pattern = resource.split("/")
-        if (
-            verb == method
-            and len(pattern) == len(parts)
-            and all(p.startswith("{") or p == q for p, q in zip(pattern, parts, strict=True))
-        ):
-            return verb, resource
-    raise AssertionError(f"{method} {path} is no route of the API")
+def _route(method: str, url: str) -> Route:
+    route = method, path_of(url)[0]
+    assert route in ACCESS, f"{method} {url} is no route of the API"
+    return route
 
 
 def routes_of_web_app() -> set[Route]:

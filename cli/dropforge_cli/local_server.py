@@ -28,8 +28,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from dropforge.api import predict
-from dropforge.api.routes import ACCESS, needed
+from dropforge.api.routes import ROUTES, path_of, required_access
 from dropforge.errors import PermanentError
 
 Handler = Callable[[dict[str, Any], object], dict[str, Any]]
@@ -41,7 +40,7 @@ MAX_CONNECTIONS = 512
 _WORKERS = 40  # requests at the same time; others wait
 ADMINISTRATOR = "administration key"  # in the deployment history: a key has no person
 _LIVE = "/livez"
-_PREDICTING = {resource for _, resource in predict.ROUTES}
+_PREDICT_PATHS = {route.path for route in ROUTES if route.function == "predict"}
 
 
 def load(functions: Path) -> dict[str, Handler]:
@@ -63,7 +62,8 @@ def load(functions: Path) -> dict[str, Handler]:
 def event(method: str, target: str, headers: Mapping[str, str], body: bytes, caller: str = "") -> dict[str, Any]:
     """The proxy event API Gateway would make of this request. `caller`: who the key speaks for; empty for callers of predictions."""
     split = urlsplit(target)
-    resource, path = _resource(split.path)
+    resource, parameters = path_of(split.path)
+    path = {name: unquote(text) for name, text in parameters.items()}
     try:
         text, encoded = body.decode(), False
     except UnicodeDecodeError:
@@ -79,17 +79,6 @@ def event(method: str, target: str, headers: Mapping[str, str], body: bytes, cal
         "isBase64Encoded": encoded,
         "requestContext": {"requestId": str(uuid.uuid4()), "identity": {"userArn": caller or None}},
     }
-
-
-def _resource(path: str) -> tuple[str, dict[str, str]]:
-    """The route a path belongs to, and its parameters; the path itself when there is none."""
-    parts = path.strip("/").split("/")
-    for resource in dict.fromkeys(r for _, r in ACCESS):
-        pattern = resource.strip("/").split("/")
-        pairs = list(zip(pattern, parts, strict=False))
-        if len(pattern) == len(parts) and all(p == given or p.startswith("{") for p, given in pairs):
-            return resource, {p.strip("{}"): unquote(given) for p, given in pairs if p.startswith("{")}
-    return path, {}
 
 
 Scope = MutableMapping[str, Any]
@@ -114,7 +103,7 @@ class Application:
             await _write(send, 200, {"Content-Type": "application/json"}, '{"live": true}')
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        route = "key" if needed(scope["method"], path) == "key" else "admin"
+        route = "key" if required_access(scope["method"], path) == "key" else "admin"
         opened = self.opened_by(headers.get("x-api-key", ""))
         if opened not in ("admin", route):
             await _refuse(send, 403, "forbidden", "this route wants another key", "send x-api-key")
@@ -136,7 +125,7 @@ class Application:
             return  # the client hung up
         target = path + ("?" + scope["query_string"].decode("latin-1") if scope["query_string"] else "")
         created = event(scope["method"], target, headers, body, ADMINISTRATOR if opened == "admin" else "")
-        handler = self._handlers["predict" if created["resource"] in _PREDICTING else "control"]
+        handler = self._handlers["predict" if created["resource"] in _PREDICT_PATHS else "control"]
         answer = await asyncio.get_running_loop().run_in_executor(self._workers, handler, created, None)
         await _write(send, answer["statusCode"], answer["headers"], answer["body"])
 

@@ -136,7 +136,7 @@ class Target:
             ) from None
 
     def _authorise(self, call: requests.PreparedRequest, path: str) -> None:
-        if routes.needed(str(call.method), path) == "key":
+        if routes.required_access(str(call.method), path) == "key":
             call.headers["x-api-key"] = self.outputs["ApiKey"]
             return
         given = call.body if isinstance(call.body, bytes) else (call.body or "").encode()

@@ -15,7 +15,7 @@ def _app_context() -> app_context.AppContext:
 
 
 def _act(request: proxy_event.Request) -> proxy_event.Response:
-    return resolver.dispatch(request, control.ROUTES, _app_context)
+    return resolver.dispatch(request, control, _app_context)
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:

@@ -29,6 +29,6 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     left = context.get_remaining_time_in_millis() / 1000 if context else predict.SETTLE_SECONDS
 
     def act(request: proxy_event.Request) -> proxy_event.Response:
-        return predict.settled(resolver.dispatch(request, predict.ROUTES, _service), _service(), left)
+        return predict.settled(resolver.dispatch(request, predict, _service), _service(), left)
 
     return proxy_event.respond(event, _log(), act, latency="PredictLatency")

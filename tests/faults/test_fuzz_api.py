@@ -24,8 +24,8 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.config import SchemathesisConfig
 
-from dropforge.api import control, openapi_operations, predict, proxy_event, resolver
-from dropforge.api.routes import ACCESS, needed
+from dropforge.api import control, predict, proxy_event, resolver
+from dropforge.api.routes import ACCESS, ROUTES, required_access
 from dropforge.app_context import AppContext
 from dropforge.config import settings_store
 from dropforge.deployment.active_model import Active, ActivePointer
@@ -45,7 +45,7 @@ from dropforge_local.memory import (
 ROOT = Path(__file__).parents[2]
 EXAMPLES = int(os.environ.get("DROPFORGE_FUZZ_EXAMPLES", "2"))
 BUCKET, ID = "bucket", "0123456789abcdef0123"
-PATTERNS = {r.path: re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", r.path) + "$") for r in openapi_operations.ROUTES}
+PATTERNS = {r.path: re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", r.path) + "$") for r in ROUTES}
 
 load_all_checks()
 # Not among them: that every valid body is accepted. Which columns a row needs is the active model's matter, not the document's.
@@ -91,7 +91,7 @@ class Gateway:
             "body": base64.b64encode(body).decode() or None,
             "isBase64Encoded": bool(body),
         }
-        wanted = "x-api-key" if needed(event["httpMethod"], resource) == "key" else "authorization"
+        wanted = "x-api-key" if required_access(event["httpMethod"], resource) == "key" else "authorization"
         if (
             matches
             and (event["httpMethod"], resource) in ACCESS
@@ -101,11 +101,11 @@ class Gateway:
             return [b'{"message": "Forbidden"}']
         log = logging.getLogger("fuzz")
         log.setLevel(logging.CRITICAL)
-        predicts = resource in {r for _, r in predict.ROUTES}
+        predicts = resource in {r.path for r in ROUTES if r.function == "predict"}
         act = (
-            partial(resolver.dispatch, routes=predict.ROUTES, subject=lambda: self._service)
+            partial(resolver.dispatch, module=predict, subject=lambda: self._service)
             if predicts
-            else partial(resolver.dispatch, routes=control.ROUTES, subject=lambda: self._app_context)
+            else partial(resolver.dispatch, module=control, subject=lambda: self._app_context)
         )
         answer = proxy_event.respond(event, log, act)
         self.answered[event["httpMethod"], resource, answer["statusCode"]] += 1
@@ -162,7 +162,7 @@ def described(gateway: Gateway) -> Any:
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["valid", "invalid"])
-@pytest.mark.parametrize(("method", "path"), [(r.method, r.path) for r in openapi_operations.ROUTES])
+@pytest.mark.parametrize(("method", "path"), [(r.method, r.path) for r in ROUTES])
 def test_no_generated_request_breaks_the_api(described: Any, method: str, path: str, mode: GenerationMode) -> None:
     """Below 500, as documented, and what the document forbids is refused."""
     operation = described[path][method]

@@ -76,7 +76,7 @@ def _ask(
         "isBase64Encoded": body is not None,
     }
     return proxy_event.respond(
-        event, logging.getLogger("faults"), lambda request: resolver.dispatch(request, control.ROUTES, lambda: parts)
+        event, logging.getLogger("faults"), lambda request: resolver.dispatch(request, control, lambda: parts)
     )
 
 
@@ -96,10 +96,10 @@ def test_no_payload_reads_elsewhere_or_calls_out(parts: Parts, figure: Figure, m
             ("POST", "/rollback", {"body": {"to": payload}}),
             ("POST", "/upload_data", {"body": {"filename": payload}}),
             ("GET", "/uploads", {"query": {"key": payload}}),
-            *((m, r, {"path": {"upload_id": payload}}) for m, r in control.ROUTES if "{upload_id}" in r),
+            *((m, r, {"path": {"upload_id": payload}}) for m, r in resolver.handlers(control) if "{upload_id}" in r),
         ]
         for method, resource, given in asks:
-            if (method, resource) not in control.ROUTES:
+            if (method, resource) not in resolver.handlers(control):
                 continue
             places += 1
             store.asked.clear()
@@ -144,9 +144,7 @@ def test_no_secret_of_a_failing_dependency_is_logged(parts: Parts, figure: Figur
             "requestContext": {"requestId": "r", "identity": {"apiKey": canary, "accessKey": canary}},
             "body": json.dumps({"alias": "Production", "password": canary}),
         }
-        answer = proxy_event.respond(
-            event, log, lambda request: resolver.dispatch(request, control.ROUTES, lambda: parts)
-        )
+        answer = proxy_event.respond(event, log, lambda request: resolver.dispatch(request, control, lambda: parts))
         failures += answer["statusCode"] >= 500
         assert canary not in answer["body"]
     output = capsys.readouterr()
@@ -194,7 +192,7 @@ def test_a_bad_request_is_never_a_5xx(parts: Parts, times: Callable[[int, int], 
         names = ["alias", "model", "version", "filename", "rows", "line", "raw", "to", "by", "reason", "key", "x"]
         return {rng.choice(names): value(depth + 1) for _ in range(rng.randint(0, 4))}
 
-    table_, statuses = list(control.ROUTES), dict[int, int]()
+    table_, statuses = list(resolver.handlers(control)), dict[int, int]()
     offline = {"/health"}  # speaks to the queue, in this world a fake without fault
     for _ in range(count):
         method, resource = rng.choice(table_)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dropforge.api import control, predict, proxy_event
+from dropforge.api import proxy_event
+from dropforge.api.routes import PATHS
 from dropforge.ingest.rejected_rows import Reject, write_csv
 from dropforge.serving.warning_groups import MOST_GROUPS, grouped
 from dropforge.uploads import resubmit
@@ -30,12 +31,9 @@ def _size(answer: dict[str, Any]) -> int:
     return len(json.dumps(answer, ensure_ascii=False).encode())
 
 
-ROUTES = sorted({resource for _, resource in (*control.ROUTES, *predict.ROUTES)})
-
-
 @pytest.mark.parametrize(
     ("resource", "character"),
-    [*((resource, '"') for resource in ROUTES), *(("/uploads", c) for c in ("a", "\\", "\u0007", "ä", "😀"))],
+    [*((resource, '"') for resource in PATHS), *(("/uploads", c) for c in ("a", "\\", "\u0007", "ä", "😀"))],
 )
 def test_a_response_that_lambda_would_not_deliver_is_told(resource: str, character: str) -> None:
     """On every route, for every kind of character: 413 with code and fix from one size on, below it the answer itself."""

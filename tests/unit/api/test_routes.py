@@ -1,12 +1,69 @@
-"""What a call needs, and how it is signed."""
+"""The route table: handlers, types, access, bounds of parameters; and how a call is signed."""
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
+from pydantic import TypeAdapter
 
 from dropforge.adapters import sigv4
-from dropforge.api.routes import needed
+from dropforge.api import control, openapi, predict, proxy_event, resolver
+from dropforge.api.routes import BY_METHOD, ROUTES, Parameter, Route, path_of, required_access
+from dropforge.errors import InvalidRequest
 from dropforge_cli.target import Target
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda r: f"{r.method} {r.path}")
+def test_every_route_names_a_handler_and_types_that_exist(route: Route) -> None:
+    """The handler takes its function's subject and a request; request and response types are pydantic's, unless any object."""
+    module = {"control": control, "predict": predict}[route.function]
+    handler = resolver.handlers(module)[route.method, route.path]
+    assert handler.__module__ == module.__name__
+    assert list(inspect.signature(handler).parameters.values())[1].annotation == "proxy_event.Request"
+    for name in (route.request, route.response):
+        TypeAdapter(openapi.type_of(name)).json_schema()
+    assert bool(route.request) == (route.method == "POST")
+
+
+def test_every_handler_is_routed_once() -> None:
+    """No row repeats another's method and path, and no public function of control or predict that takes a request is left out."""
+    assert len(BY_METHOD) == len(ROUTES)
+    for module in (control, predict):
+        handlers = {
+            name
+            for name, value in inspect.getmembers(module, inspect.isfunction)
+            if value.__module__ == module.__name__
+            and not name.startswith("_")
+            and "proxy_event.Request" in value.__annotations__.values()
+        }
+        assert handlers == {r.handler.partition(".")[2] for r in ROUTES if module.__name__.endswith(r.function)}
+
+
+@pytest.mark.parametrize(
+    ("route", "parameter"), [(r, p) for r in ROUTES for p in r.query if p.schema.get("type") == "integer"], ids=str
+)
+def test_integers_of_the_query_keep_the_bounds_of_the_table(route: Route, parameter: Parameter) -> None:
+    """Both bounds and the default are accepted; one beyond, signs, fractions and other digits are refused."""
+    least, most = parameter.schema["minimum"], parameter.schema["maximum"]
+
+    def query(text: str | None) -> int:
+        given = {} if text is None else {parameter.name: text}
+        request = proxy_event.Request(route.method, route.path, {}, given, {"upload_id": "0a"}, b"", "id")
+        return resolver.query_integer(request, parameter.name)
+
+    assert [query(t) for t in (str(least), str(most), None)] == [least, most, parameter.default]
+    for text in (str(least - 1), str(most + 1), "", "-1", "1.5", "٣", "9" * 5000):
+        with pytest.raises(InvalidRequest, match=f"{parameter.name} must be {least} to {most}") as error:
+            query(text)
+        assert f"{parameter.name}={parameter.default}" in error.value.fix
+        assert "{" not in error.value.fix
+
+
+def test_paths_are_matched_with_their_parameters() -> None:
+    """A real path belongs to the path of the table with its parameters; without a route it stays as it is."""
+    assert path_of("/models/a%20b/3/card?x=1") == ("/models/{name}/{version}/card", {"name": "a%20b", "version": "3"})
+    assert path_of("/nowhere/at/all?x=1") == ("/nowhere/at/all", {})
 
 
 @pytest.mark.parametrize(
@@ -24,7 +81,7 @@ from dropforge_cli.target import Target
 )
 def test_what_is_not_for_callers_is_administration(method: str, path: str, access: str) -> None:
     """Routes by method and pattern; whatever the table does not have wants a signature."""
-    assert needed(method, path) == access
+    assert required_access(method, path) == access
 
 
 def test_the_signature_covers_method_url_and_body() -> None:

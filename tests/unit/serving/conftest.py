@@ -185,7 +185,7 @@ def ask(stored: tuple[MemoryStore, Callable[..., Active]]) -> Ask:
             "isBase64Encoded": raw is not None,
         }
         answer = proxy_event.respond(
-            event, logging.getLogger("test"), lambda r: resolver.dispatch(r, predict.ROUTES, lambda: service)
+            event, logging.getLogger("test"), lambda r: resolver.dispatch(r, predict, lambda: service)
         )
         return answer["statusCode"], json.loads(answer["body"])
 

@@ -160,7 +160,7 @@ def _call(service: PredictService, request_id: str, left: float = 10.0) -> proxy
         "requestContext": {"requestId": request_id},
     }
     event["headers"] = {"content-type": "application/json"}
-    answered = resolver.dispatch(proxy_event.read(event), predict.ROUTES, lambda: service)
+    answered = resolver.dispatch(proxy_event.read(event), predict, lambda: service)
     return predict.settled(answered, service, left)
 
 

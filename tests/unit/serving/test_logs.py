@@ -122,9 +122,9 @@ def test_no_value_of_a_request_is_logged(
                 event = _event(method, resource, kind, body)
                 if not query:
                     event["multiValueQueryStringParameters"] = None
-                for table, subject in ((control.ROUTES, world), (predict.ROUTES, service)):
-                    if (method, resource) in table or resource == f"/{CANARY}":
-                        act = lambda r, t=table, s=subject: resolver.dispatch(r, t, lambda: s)  # noqa: E731 - one expression
+                for module, subject in ((control, world), (predict, service)):
+                    if (method, resource) in resolver.handlers(module) or resource == f"/{CANARY}":
+                        act = lambda r, m=module, s=subject: resolver.dispatch(r, m, lambda: s)  # noqa: E731 - one expression
                         statuses.add(proxy_event.respond(event, logger, act)["statusCode"])
     assert max(statuses, default=404) < 600
     assert written().count('"answered"') >= len(BODIES) or method == CANARY

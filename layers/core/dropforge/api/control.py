@@ -1,13 +1,12 @@
-"""Every route but predictions: what the request asks, from the world's parts, as a response."""
+"""Handlers of every route but predictions (see `routes`): the request translated into a call, its result into a response."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dropforge import announce, ids
-from dropforge.api import proxy_event
+from dropforge.api import proxy_event, resolver
 from dropforge.datasets.dataset_store import DatasetStore
 from dropforge.deployment import activate, canary, publish_alias_index, rollback
 from dropforge.errors import DropforgeError, InvalidRequest, NotFound
@@ -19,8 +18,6 @@ from dropforge.uploads import decisions, resubmit, upload_queries
 
 if TYPE_CHECKING:
     from dropforge.app_context import AppContext
-
-MAX_PAGE = 200  # uploads of one answer at most
 
 
 def _body(request: proxy_event.Request) -> dict[str, Any]:
@@ -48,7 +45,8 @@ def _upload_id(request: proxy_event.Request) -> str:
     return given
 
 
-def _set_model(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+def set_model(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    """Activate the version behind an alias, or start it as canary or shadow."""
     body = _body(request)
     weight, shadow = _beside(body)
     which = _text(body, "alias"), _text(body, "model")
@@ -73,7 +71,7 @@ def _beside(body: dict[str, Any]) -> tuple[float, bool]:
     weight, shadow = body.get("canary"), body.get("shadow", False)
     if weight is not None and (isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < 1):
         raise InvalidRequest(
-            "canary must be a share between 0 and 1",
+            "canary must be a fraction between 0 and 1",
             code="malformed_request",
             fix='send {"canary": 0.1}, or leave it out',
         )
@@ -82,7 +80,8 @@ def _beside(body: dict[str, Any]) -> tuple[float, bool]:
     return float(weight or 0), shadow
 
 
-def _rollout(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+def decide_rollout(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    """Promote or abort the canary or shadow deployment."""
     body = _body(request)
     decided = canary.decide(
         _text(body, "action"),
@@ -97,7 +96,8 @@ def _rollout(w: AppContext, request: proxy_event.Request) -> proxy_event.Respons
     return _activated(w, request, decided)
 
 
-def _rollback(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+def roll_back(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    """Activate the entry before the active one, or a numbered one."""
     body = _body(request)
     to = body.get("to")
     if to is not None and (isinstance(to, bool) or not isinstance(to, int) or to < 1):
@@ -120,14 +120,15 @@ def _activated(w: AppContext, request: proxy_event.Request, answer: dict[str, An
     return proxy_event.Response(answer)
 
 
-def _history(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
-    requested = request.query.get("limit", "100")
-    if not requested.isdecimal() or not 1 <= int(requested) <= 1000:
-        raise InvalidRequest("limit must be 1 to 1000", code="malformed_request", fix="GET /history?limit=100")
-    return proxy_event.Response(rollback.shown(w.store, w.env.data_bucket, int(requested), w.history_key))
+def list_history(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    """The newest entries of the deployment history, with its verification."""
+    return proxy_event.Response(
+        rollback.shown(w.store, w.env.data_bucket, resolver.query_integer(request, "limit"), w.history_key)
+    )
 
 
-def _set_alias(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+def set_alias(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    """Set an alias on a version and publish the alias index."""
     body = _body(request)
     alias_set = versions.set_alias(
         _text(body, "alias"),
@@ -159,24 +160,25 @@ def _by(request: proxy_event.Request) -> str:
     return request.caller or "api"
 
 
-def _monitoring(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
-    requested = request.query.get("limit", "30")
-    if not requested.isdecimal() or not 1 <= int(requested) <= 365:
-        raise InvalidRequest("limit must be 1 to 365", code="malformed_request", fix="GET /monitoring?limit=30")
-    return proxy_event.Response(windows.shown(w.store, w.env.data_bucket, int(requested)))
+def show_monitoring(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    """The newest windows of live traffic."""
+    return proxy_event.Response(windows.shown(w.store, w.env.data_bucket, resolver.query_integer(request, "limit")))
 
 
-def _ground_truth(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+def accept_ground_truth(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    """Store ground truth of earlier predictions."""
     return proxy_event.Response(ground_truth.accept(_body(request), store=w.store, bucket=w.env.data_bucket))
 
 
-def _models(w: AppContext, _request: proxy_event.Request) -> proxy_event.Response:
+def list_models(w: AppContext, _request: proxy_event.Request) -> proxy_event.Response:
+    """Every version of every model."""
     return proxy_event.Response(
         {"models": activate.models(settings=w.settings(), store=w.store, registry=w.registry, bucket=w.env.data_bucket)}
     )
 
 
-def _card(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+def show_card(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    """The model card, HTML or JSON by Accept."""
     body, kind = versions.card(
         request.path.get("name", ""),
         request.path.get("version", ""),
@@ -188,18 +190,19 @@ def _card(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
     return proxy_event.Response(body, content_type=kind)
 
 
-def _activity(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
-    requested = request.query.get("minutes", "60")
-    if not requested.isdecimal() or not 1 <= int(requested) <= 1440:
-        raise InvalidRequest("minutes must be 1 to 1440", code="malformed_request", fix="GET /activity?minutes=60")
-    return proxy_event.Response(activity.activity(w.logs, w.env.log_group_prefix, int(requested), time.time()))
+def show_activity(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    """Calls and problems of the last minutes, from the logs."""
+    minutes = resolver.query_integer(request, "minutes")
+    return proxy_event.Response(activity.activity(w.logs, w.env.log_group_prefix, minutes, time.time()))
 
 
-def _model_info(w: AppContext, _request: proxy_event.Request) -> proxy_event.Response:
+def show_model_info(w: AppContext, _request: proxy_event.Request) -> proxy_event.Response:
+    """The active model."""
     return proxy_event.Response(activate.model_info(store=w.store, bucket=w.env.data_bucket))
 
 
-def _health(w: AppContext, _request: proxy_event.Request) -> proxy_event.Response:
+def check_health(w: AppContext, _request: proxy_event.Request) -> proxy_event.Response:
+    """State of every part."""
     ports = upload_queries.HealthPorts(
         store=lambda: w.store,
         registry=lambda: w.registry,
@@ -211,35 +214,29 @@ def _health(w: AppContext, _request: proxy_event.Request) -> proxy_event.Respons
     return proxy_event.Response(upload_queries.health(ports))
 
 
-def _upload_data(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+def create_upload_form(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    """A presigned form for one upload."""
     body = _body(request)
     name, purpose = _text(body, "filename"), _text(body, "purpose")
     form = upload_queries.upload_form(name, purpose, settings=w.settings(), store=w.store, bucket=w.env.data_bucket)
     return proxy_event.Response(form)
 
 
-def _uploads(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+def list_uploads(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    """A page of uploads, of one key when it is given."""
     key, cursor = request.query.get("key", ""), request.query.get("cursor", "")
-    return proxy_event.Response(upload_queries.uploads(w.uploads, key, _limit(request), cursor))
+    return proxy_event.Response(
+        upload_queries.uploads(w.uploads, key, resolver.query_integer(request, "limit"), cursor)
+    )
 
 
-def _limit(request: proxy_event.Request) -> int:
-    """Uploads of one page. Raises InvalidRequest."""
-    given = request.query.get("limit", str(upload_queries.PAGE))
-    if not given.isdecimal() or not 1 <= int(given) <= MAX_PAGE:
-        raise InvalidRequest(
-            f"limit must be 1 to {MAX_PAGE}",
-            code="malformed_request",
-            fix=f"GET {request.resource}?limit={upload_queries.PAGE}, then the same with cursor={{next}}",
-        )
-    return int(given)
-
-
-def _upload(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+def show_upload(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    """One upload."""
     return proxy_event.Response(upload_queries.upload(w.uploads, w.store, w.env.data_bucket, _upload_id(request)))
 
 
-def _decide_upload(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+def decide_upload(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    """Record the approval or rejection of an upload."""
     body = _body(request)
     stands = decisions.decide_upload(
         _upload_id(request),
@@ -253,11 +250,13 @@ def _decide_upload(w: AppContext, request: proxy_event.Request) -> proxy_event.R
     return proxy_event.Response(stands.model_dump(mode="json", exclude={"format_version"}))
 
 
-def _datasets(w: AppContext, _request: proxy_event.Request) -> proxy_event.Response:
+def list_datasets(w: AppContext, _request: proxy_event.Request) -> proxy_event.Response:
+    """Accepted datasets."""
     return proxy_event.Response({"datasets": decisions.listed(DatasetStore(w.store, w.env.data_bucket), w.settings())})
 
 
-def _decide_dataset(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+def decide_dataset(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    """Record a decision about a dataset."""
     body = _body(request)
     stands = decisions.decide_dataset(
         request.path.get("dataset_id", ""),
@@ -271,31 +270,29 @@ def _decide_dataset(w: AppContext, request: proxy_event.Request) -> proxy_event.
     return proxy_event.Response(stands.model_dump(mode="json", exclude={"format_version"}))
 
 
-def _report(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+def show_report(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    """The report of an upload, HTML or JSON by Accept."""
     upload_id = _upload_id(request)
     body, kind = upload_queries.report(w.uploads, w.store, upload_id, request.headers.get("accept", ""))
     return proxy_event.Response(body, content_type=kind)
 
 
-def _quarantine(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
-    return proxy_event.Response(resubmit.listed(w.uploads, _limit(request), request.query.get("cursor", "")))
-
-
-def _quarantined(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
-    upload_id = _upload_id(request)
-    limit, offset = request.query.get("limit", str(resubmit.PAGE_ROWS)), request.query.get("offset", "0")
-    if not limit.isdecimal() or not 1 <= int(limit) <= resubmit.PAGE_ROWS or not offset.isdecimal() or len(offset) > 9:
-        raise InvalidRequest(
-            f"limit must be 1 to {resubmit.PAGE_ROWS}, offset a number of rows",
-            code="malformed_request",
-            fix=f"GET /quarantine/{upload_id}?offset=0&limit={resubmit.PAGE_ROWS}",
-        )
+def list_quarantine(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    """A page of uploads with quarantined rows."""
     return proxy_event.Response(
-        resubmit.rows(w.store, w.env.data_bucket, upload_id, offset=int(offset), limit=int(limit))
+        resubmit.listed(w.uploads, resolver.query_integer(request, "limit"), request.query.get("cursor", ""))
     )
 
 
-def _replay(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+def show_quarantine(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    """A page of quarantined rows."""
+    upload_id = _upload_id(request)
+    limit, offset = resolver.query_integer(request, "limit"), resolver.query_integer(request, "offset")
+    return proxy_event.Response(resubmit.rows(w.store, w.env.data_bucket, upload_id, offset=offset, limit=limit))
+
+
+def resubmit_rows(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
+    """Store corrected rows as a new upload."""
     upload_id, body = _upload_id(request), _body(request)
     return proxy_event.Response(
         resubmit.replay(body, book=w.uploads, store=w.store, bucket=w.env.data_bucket, upload_id=upload_id)
@@ -313,40 +310,14 @@ def _document(w: AppContext) -> dict[str, Any]:
     return openapi.document(example)
 
 
-def _openapi(w: AppContext, _request: proxy_event.Request) -> proxy_event.Response:
+def show_openapi(w: AppContext, _request: proxy_event.Request) -> proxy_event.Response:
+    """The OpenAPI document."""
     return proxy_event.Response(_document(w))
 
 
-def _docs(w: AppContext, _request: proxy_event.Request) -> proxy_event.Response:
+def show_docs(w: AppContext, _request: proxy_event.Request) -> proxy_event.Response:
+    """The OpenAPI document as a page."""
     from dropforge.api import docs_page
 
     policy = {"Content-Security-Policy": docs_page.POLICY}
     return proxy_event.Response(docs_page.render(_document(w)), content_type="text/html; charset=utf-8", headers=policy)
-
-
-ROUTES: dict[tuple[str, str], Callable[[AppContext, proxy_event.Request], proxy_event.Response]] = {
-    ("POST", "/set_model"): _set_model,
-    ("POST", "/rollout"): _rollout,
-    ("POST", "/rollback"): _rollback,
-    ("POST", "/aliases"): _set_alias,
-    ("GET", "/history"): _history,
-    ("POST", "/ground_truth"): _ground_truth,
-    ("GET", "/monitoring"): _monitoring,
-    ("GET", "/models"): _models,
-    ("GET", "/models/{name}/{version}/card"): _card,
-    ("GET", "/activity"): _activity,
-    ("GET", "/model_info"): _model_info,
-    ("GET", "/health"): _health,
-    ("GET", "/openapi.json"): _openapi,
-    ("GET", "/docs"): _docs,
-    ("POST", "/upload_data"): _upload_data,
-    ("GET", "/uploads"): _uploads,
-    ("GET", "/uploads/{upload_id}"): _upload,
-    ("POST", "/uploads/{upload_id}"): _decide_upload,
-    ("GET", "/datasets"): _datasets,
-    ("POST", "/datasets/{dataset_id}"): _decide_dataset,
-    ("GET", "/reports/{upload_id}"): _report,
-    ("GET", "/quarantine"): _quarantine,
-    ("GET", "/quarantine/{upload_id}"): _quarantined,
-    ("POST", "/quarantine/{upload_id}"): _replay,
-}

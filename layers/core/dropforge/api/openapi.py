@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the catalogue's types."""
+"""The OpenAPI 3.1 document, generated from the route table and its types."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from dropforge import __version__
-from dropforge.api import prediction_schemas
-from dropforge.api.openapi_operations import ROUTES, Route
+from dropforge.api import prediction_schemas, schemas
+from dropforge.api.routes import ROUTES, Route
 
 _REF: Final = "#/components/schemas/{model}"
 _SECURITY: Final[dict[str, Any]] = {
@@ -38,28 +38,28 @@ def document(example: Mapping[str, Any] | None = None) -> dict[str, Any]:
 @lru_cache(maxsize=2)  # of the active model and of the one before
 def _text(example_json: str) -> str:
     example = json.loads(example_json)
-    schemas: dict[str, Any] = {}
+    components: dict[str, Any] = {}
     paths: dict[str, Any] = {}
-    plain, infer = _schema(prediction_schemas.Error, schemas), _schema(prediction_schemas.InferError, schemas)
+    plain, infer = _schema(prediction_schemas.Error, components), _schema(prediction_schemas.InferError, components)
     for route in ROUTES:
         error = infer if route.path.startswith("/v2") else plain
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas, error, example)
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, components, error, example)
     created = {
         "openapi": "3.1.0",
         "info": {
             "title": "Dropforge",
             "version": __version__,
-            "description": "Predictions of the active model, and administration. Every refusal has code, message and fix.",
+            "description": "Predictions of the active model, and administration. Every error has code, message and fix.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
-        "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": _SECURITY},
+        "components": {"schemas": dict(sorted(components.items())), "securitySchemes": _SECURITY},
     }
     return json.dumps(created)
 
 
 def _operation(
-    route: Route, schemas: dict[str, Any], error: dict[str, Any], example: Mapping[str, Any] | None
+    route: Route, components: dict[str, Any], error: dict[str, Any], example: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     output: dict[str, Any] = {
         "operationId": route.method.lower() + re.sub(r"\W+", "_", route.path.replace("{", "").replace("}", "")),
@@ -72,24 +72,30 @@ def _operation(
                 for n in re.findall(r"{(\w+)}", route.path)
             ),
             *(
-                {"name": p.name, "in": "query", "required": False, "schema": p.schema, "description": p.description}
+                {
+                    "name": p.name,
+                    "in": "query",
+                    "required": False,
+                    "schema": dict(p.schema),
+                    "description": p.description,
+                }
                 for p in route.query
             ),
         ],
         "responses": {
             "200": {
                 "description": "OK",
-                "content": {m: {"schema": _body(route, m, schemas)} for m in route.answer_media},
+                "content": {m: {"schema": _body(route, m, components)} for m in route.response_media},
             },
             **{
                 str(status): {
                     "description": HTTPStatus(status).phrase,
                     "content": {"application/json": {"schema": error}},
                 }
-                for status in sorted({*route.refuses, 503})
+                for status in sorted({*route.errors, 503})
             },
             "403": {
-                "description": "No key, no signature, or no right: told by the gateway",
+                "description": "No key, no signature, or no permission: answered by the gateway",
                 "content": {
                     "application/json": {"schema": {"type": "object", "properties": {"message": {"type": "string"}}}}
                 },
@@ -98,15 +104,25 @@ def _operation(
     }
     if route.details:
         output["description"] = route.details
-    if route.request is not None:
+    if route.request:
         shapes: dict[str, Any] = {
-            m: {"schema": _schema(route.request, schemas) if m.endswith("json") else {"type": "string"}}
+            m: {"schema": _schema(type_of(route.request), components) if m.endswith("json") else {"type": "string"}}
             for m in route.media
         }
-        if example and route.request is prediction_schemas.PredictRequest:
+        if example and type_of(route.request) is prediction_schemas.PredictRequest:
             shapes["application/json"]["example"] = {"records": [dict(example)]}
         output["requestBody"] = {"required": True, "content": shapes}
     return output
+
+
+def type_of(name: str) -> Any:
+    """The type that the route table names, `schemas.ModelInfo`; any JSON object for an empty name."""
+    module, _, type_name = name.partition(".")
+    return (
+        getattr({"schemas": schemas, "prediction_schemas": prediction_schemas}[module], type_name)
+        if name
+        else dict[str, Any]
+    )
 
 
 def _path(name: str) -> dict[str, Any]:
@@ -115,16 +131,16 @@ def _path(name: str) -> dict[str, Any]:
     )
 
 
-def _body(route: Route, media: str, schemas: dict[str, Any]) -> dict[str, Any]:
-    return _schema(route.answer, schemas) if media.endswith("json") else {"type": "string"}
+def _body(route: Route, media: str, components: dict[str, Any]) -> dict[str, Any]:
+    return _schema(type_of(route.response), components) if media.endswith("json") else {"type": "string"}
 
 
-def _schema(kind: Any, schemas: dict[str, Any]) -> dict[str, Any]:
-    """The JSON schema of a type; what it names is added to `schemas`."""
+def _schema(kind: Any, components: dict[str, Any]) -> dict[str, Any]:
+    """The JSON schema of a type; what it names is added to `components`."""
     created = TypeAdapter(kind).json_schema(ref_template=_REF, mode="validation")
-    schemas.update(created.pop("$defs", {}))
+    components.update(created.pop("$defs", {}))
     title = created.get("title")
     if isinstance(title, str) and created.get("type") == "object" and isinstance(kind, type):
-        schemas[title] = created
+        components[title] = created
         return {"$ref": _REF.format(model=title)}
     return dict(created)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import unquote
@@ -40,13 +39,14 @@ def _answered(body: dict[str, Any], made: dict[str, Any]) -> proxy_event.Respons
     return proxy_event.Response(body, metrics={"UnseenCategory": unseen} if unseen else {})
 
 
-def _predict(service: PredictService, request: proxy_event.Request) -> proxy_event.Response:
+def predict(service: PredictService, request: proxy_event.Request) -> proxy_event.Response:
+    """Predict rows, in the product's own protocol."""
     created = service.predict(_body(request), request.content_type, Options.read(request.query), _id(request))
     created["request_id"] = request.request_id
     return _answered(created, created)
 
 
-def _invocations(service: PredictService, request: proxy_event.Request) -> proxy_event.Response:
+def invoke(service: PredictService, request: proxy_event.Request) -> proxy_event.Response:
     """As MLflow's scoring server and SageMaker: `predictions` is a list of labels, or numbers. The rest stands beside it."""
     created = service.predict(
         _body(request), request.content_type, Options.read(request.query), _id(request), nan_is_missing=True
@@ -57,21 +57,25 @@ def _invocations(service: PredictService, request: proxy_event.Request) -> proxy
     return _answered({"predictions": [r[answer] for r in rows], **beside, **created}, created)
 
 
-def _ping(service: PredictService, _request: proxy_event.Request) -> proxy_event.Response:
+def ping(service: PredictService, _request: proxy_event.Request) -> proxy_event.Response:
+    """Whether a model is loaded."""
     """200 when a model is loaded and its hashes are right."""
     active, _ = service.chosen(query_options.DEFAULT)
     return proxy_event.Response({"status": "ok", "model": active.identity()})
 
 
-def _server(_service: PredictService, _request: proxy_event.Request) -> proxy_event.Response:
+def describe_server(_service: PredictService, _request: proxy_event.Request) -> proxy_event.Response:
+    """Name, version and extensions of the server."""
     return proxy_event.Response({"name": "dropforge", "version": __version__, "extensions": ["binary_tensor_data"]})
 
 
-def _live(_service: PredictService, _request: proxy_event.Request) -> proxy_event.Response:
+def live(_service: PredictService, _request: proxy_event.Request) -> proxy_event.Response:
+    """This process answers."""
     return proxy_event.Response({"live": True})
 
 
-def _ready(service: PredictService, _request: proxy_event.Request) -> proxy_event.Response:
+def ready(service: PredictService, _request: proxy_event.Request) -> proxy_event.Response:
+    """The active model can be loaded."""
     service.chosen(query_options.DEFAULT)
     return proxy_event.Response({"ready": True})
 
@@ -84,17 +88,20 @@ def _named(request: proxy_event.Request) -> Options:
     return replace(given, model=query_options.name(unquote(request.path.get("model", "")), "a model"))
 
 
-def _metadata(service: PredictService, request: proxy_event.Request) -> proxy_event.Response:
+def describe_model(service: PredictService, request: proxy_event.Request) -> proxy_event.Response:
+    """Tensors of a model."""
     active, predictor = service.chosen(_named(request))
     return proxy_event.Response(open_inference_protocol.metadata(active, predictor.manifest))
 
 
-def _model_ready(service: PredictService, request: proxy_event.Request) -> proxy_event.Response:
+def model_ready(service: PredictService, request: proxy_event.Request) -> proxy_event.Response:
+    """The model can be loaded."""
     active, _ = service.chosen(_named(request))
     return proxy_event.Response({"name": active.model, "ready": True})
 
 
-def _infer(service: PredictService, request: proxy_event.Request) -> proxy_event.Response:
+def infer(service: PredictService, request: proxy_event.Request) -> proxy_event.Response:
+    """Predict tensors."""
     requested = _named(request)
     if requested.explain or requested.coverage or requested.quantiles:
         raise InvalidRequest(
@@ -107,16 +114,3 @@ def _infer(service: PredictService, request: proxy_event.Request) -> proxy_event
     rows = open_inference_protocol.records(body, chosen[0].max_rows)
     created = service.answer(rows, requested, _id(request), chosen)
     return _answered(open_inference_protocol.response(body, created, chosen[1].manifest.classes), created)
-
-
-ROUTES: Final[dict[tuple[str, str], Callable[[PredictService, proxy_event.Request], proxy_event.Response]]] = {
-    ("POST", "/predict"): _predict,
-    ("POST", "/invocations"): _invocations,
-    ("GET", "/ping"): _ping,
-    ("GET", "/v2"): _server,
-    ("GET", "/v2/health/live"): _live,
-    ("GET", "/v2/health/ready"): _ready,
-    ("GET", "/v2/models/{model}"): _metadata,
-    ("GET", "/v2/models/{model}/ready"): _model_ready,
-    ("POST", "/v2/models/{model}/infer"): _infer,
-}

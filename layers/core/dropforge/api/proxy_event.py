@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dropforge import ids, observability
-from dropforge.api.routes import ACCESS
+from dropforge.api.routes import PATHS
 from dropforge.errors import DropforgeError, InvalidRequest
 
 JSON = "application/json"
 RESPONSE_BYTES = 6_000_000  # Lambda's 6 MiB for a whole response, less room for its headers
 _calls = itertools.count()  # of this process
-_RESOURCES = frozenset(resource for _, resource in ACCESS)
+_RESOURCES = frozenset(PATHS)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SECURITY = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
