@@ -36,7 +36,7 @@ CANDIDATES = 3
 UPLOADS = 300
 
 
-class AppContext:
+class HeldOutSet:
     """A held-out set and models of a wanted AUC on it: score = signal + common + own, a normal variate each.
 
     With d' = Φ⁻¹(AUC)·√2 between the classes in units of the noise; `common` is the part of the noise's variance that all
@@ -96,11 +96,11 @@ def decide(served: Rows, candidates: list[Rows], look: int, seed: int) -> tuple[
 def history(seed: int, *, rows: int, positives: float, promotes: bool) -> dict[str, float]:
     """Shares of UPLOADS uploads without a gain that had a challenger, by the gate and by the uncorrected rule."""
     rng = np.random.default_rng(seed)
-    world, store = AppContext(rng, rows, positives, common=0.7), MemoryStore()
-    active, run, result, uncorrected = world.model(), 0, 0, 0
+    held_out, store = HeldOutSet(rng, rows, positives, common=0.7), MemoryStore()
+    active, run, result, uncorrected = held_out.model(), 0, 0, 0
     for number in range(UPLOADS):
-        look = gate_looks.take(store, "b", f"run{run}", f"upload{number}", world.sketch)
-        candidates = [world.model() for _ in range(CANDIDATES)]
+        look = gate_looks.take(store, "b", f"run{run}", f"upload{number}", held_out.sketch)
+        candidates = [held_out.model() for _ in range(CANDIDATES)]
         choice, p = decide(active, candidates, look, seed)
         uncorrected += min(p) <= 1 - RULE.confidence
         if choice.winner is not None:
@@ -114,8 +114,8 @@ def single_looks(draws: int, *, rows: int, positives: float) -> dict[str, float]
     """Shares of first looks, each at rows of its own, with a challenger though nothing is gained."""
     result = uncorrected = 0
     for seed in range(draws):
-        world = AppContext(np.random.default_rng(10_000 + seed), rows, positives, common=0.7)
-        choice, p = decide(world.model(), [world.model() for _ in range(CANDIDATES)], 1, seed)
+        held_out = HeldOutSet(np.random.default_rng(10_000 + seed), rows, positives, common=0.7)
+        choice, p = decide(held_out.model(), [held_out.model() for _ in range(CANDIDATES)], 1, seed)
         result += choice.winner is not None
         uncorrected += min(p) <= 1 - RULE.confidence
     return {"gate": result / draws, "per_candidate": uncorrected / draws}
@@ -123,14 +123,14 @@ def single_looks(draws: int, *, rows: int, positives: float) -> dict[str, float]
 
 def power(draws: int, levels: list[int], *, rows: int = 10_000, gain: float = 0.005) -> dict[int, float]:
     """By look: share of draws in which the one better candidate of three passes the gate."""
-    matches = dict.fromkeys(levels, 0)
+    passed = dict.fromkeys(levels, 0)
     for seed in range(draws):
-        world = AppContext(np.random.default_rng(50_000 + seed), rows, 0.25, common=0.7)
-        candidates = [world.model(0.9 + gain), world.model(), world.model()]
-        results, compared = compare(world.model(), candidates, seed)
+        held_out = HeldOutSet(np.random.default_rng(50_000 + seed), rows, 0.25, common=0.7)
+        candidates = [held_out.model(0.9 + gain), held_out.model(), held_out.model()]
+        results, compared = compare(held_out.model(), candidates, seed)
         for look in levels:
-            matches[look] += promotion_gate.judge(results, compared, "active", RULE, look)["m0"].verdict == "better"
-    return {look: n / draws for look, n in matches.items()}
+            passed[look] += promotion_gate.judge(results, compared, "active", RULE, look)["m0"].verdict == "better"
+    return {look: n / draws for look, n in passed.items()}
 
 
 def histories(count: int, rows: int, *, promotes: bool) -> dict[str, Any]:
