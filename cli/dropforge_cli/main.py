@@ -12,7 +12,7 @@ import sys
 import typer
 
 from dropforge import __version__
-from dropforge.errors import DropforgeError, Unavailable
+from dropforge.errors import DropforgeError, PermanentError, Unavailable
 from dropforge_cli.commands import (
     analyze,
     backup,
@@ -105,6 +105,10 @@ def main() -> None:
         _end(error)
     except KeyboardInterrupt:
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0].startswith("dropforge"):
+            raise
+        _end(_missing_package(error))
     except Exception as error:
         if not type(error).__module__.startswith("botocore"):
             raise
@@ -113,6 +117,15 @@ def main() -> None:
                 f"the system does not answer: {error}", code="unreachable", fix="dropforge status; dropforge up"
             )
         )
+
+
+def _missing_package(error: ModuleNotFoundError) -> PermanentError:
+    """The wheel alone brings what analyze, init and settings check need; the local cloud and AWS are an extra of it."""
+    return PermanentError(
+        f"this command needs the Python package {error.name}, which is not installed",
+        code="package_missing",
+        fix="python -m pip install 'dropforge[local]', or in a checkout: make setup",
+    )
 
 
 def _end(error: DropforgeError) -> None:

@@ -22,17 +22,18 @@ TRAINING_IMAGE = "dropforge-training"
 
 
 def checkout(folder: Path) -> Path:
-    """The folder with template.yaml and the code: the project itself, else the checkout this package is installed from.
+    """The folder with template.yaml and the code: the project itself, else the checkout this package is installed from, else the
+    copy in the wheel.
 
-    Raises PermanentError when the package was installed without one.
+    Raises PermanentError when there is none.
     """
-    for result in (folder, Path(__file__).parents[2]):
+    for result in (folder, Path(__file__).parents[2], Path(__file__).parent / "project"):
         if (result / "template.yaml").exists():
             return result
     raise PermanentError(
-        "the installed package has no template.yaml beside it",
+        "the installed package has no template.yaml in it",
         code="no_template",
-        fix="install from a checkout: make up in it, then use its .venv/bin/dropforge",
+        fix="install it again: python -m pip install --force-reinstall dropforge, or run make setup in a checkout",
     )
 
 

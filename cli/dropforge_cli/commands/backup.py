@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dropforge import keys
 from dropforge.errors import Conflict, InvalidRequest, NotFound
 from dropforge.ports import ObjectStore
-from dropforge_cli.archive import Archive, Manifest, copy_private, now
 from dropforge_cli.output import emit_facts, emit_json, say
 from dropforge_cli.target import Target, home, project_root
+
+if TYPE_CHECKING:
+    from dropforge_cli.archive import Archive, Manifest
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Folder = Annotated[Path, typer.Argument(help="folder of the backup; only its owner may read it")]
@@ -36,6 +38,8 @@ def backup(folder: Folder, json: Json = False) -> None:
     The system may go on working. Interrupted, or run again later, it copies what is not there yet. On AWS the database of the MLflow
     server is not part of it: back it up by its own means; predictions, switches and rollbacks need none.
     """
+    from dropforge_cli.archive import Archive
+
     target = Target.find()
     manifest = made(target, Archive(folder.resolve()), local_home(target))
     document = {
@@ -54,6 +58,8 @@ def restore(folder: Folder, json: Json = False) -> None:
     Raw uploads and decisions are put under `restored/`, where they start nothing. On the local cloud run `dropforge down` and
     `dropforge up` afterwards.
     """
+    from dropforge_cli.archive import Archive
+
     target = Target.find()
     archive = Archive(folder.resolve())
     output = put_back(target, archive, local_home(target), _stop_mlflow)
@@ -71,6 +77,8 @@ def local_home(target: Target) -> Path | None:
 
 def made(target: Target, archive: Archive, local: Path | None) -> Manifest:
     """Copy what is not there yet and write the manifest."""
+    from dropforge_cli.archive import Manifest, now
+
     s3 = target.client("s3")
     archive.copy(s3, {"data": target.outputs["DataBucket"]}, _lines())
     # Between the buckets: it names artifacts that are there, and is named by records that were copied.
@@ -145,6 +153,8 @@ def _under_way(archive: Archive) -> list[str]:
 
 def _copy_local(folder: Path, local: Path) -> tuple[str, str]:
     """MLflow's database as one consistent state while the server writes, and the key of the deployment history."""
+    from dropforge_cli.archive import copy_private
+
     with (
         closing(sqlite3.connect(f"file:{local / _DATABASE}?mode=ro", uri=True)) as live,
         closing(sqlite3.connect(folder / _DATABASE)) as copy,
@@ -183,6 +193,8 @@ def _is_empty(store: ObjectStore, bucket: str) -> bool:
 
 def _restore_local(folder: Path, local: Path, manifest: Manifest) -> None:
     """Database and key of the local cloud, in place of the empty ones; functions that run know the old key until they end."""
+    from dropforge_cli.archive import copy_private
+
     if manifest.mlflow == _DATABASE:
         for leftover in local.glob(f"{_DATABASE}-*"):  # journals of the database that goes
             leftover.unlink()
