@@ -97,7 +97,8 @@ def soak(result: dict[str, Any]) -> list[str]:
     answers, slopes = result["answers"], result["slopes_per_hour"]
     p50, p95, p99 = result["p50_p95_p99_ms"]
     rows = [
-        f"| {part} | {s['memory_mb_at_end']} MB, {s['memory_mb']:+} MB/h | {s['open_files_at_end']}, {s['open_files']:+}/h |"
+        f"| {part} | {s['memory_mb_at_end']} MB, {s['memory_mb']:+} ± {s['memory_mb_error']} MB/h"
+        f" | {s['open_files_at_end']}, {s['open_files']:+} ± {s['open_files_error']}/h | {s['processes']} |"
         for part, s in slopes.items()
     ]
     return [
@@ -107,10 +108,11 @@ def soak(result: dict[str, Any]) -> list[str]:
         f" {result['uploads']} uploads beside them. {result['per_second']} predictions a second;"
         f" p50 {p50}, p95 {p95}, p99 {p99} ms; {sum(answers.values()):,} requests:"
         f" {', '.join(f'{n:,} {what}' for what, n in answers.items())}.",
-        "Slopes are over the second half; in a short run they still hold what caches take while they fill.",
+        "Slopes are over the second half, ± their standard error with the correlation of samples that follow each other; in a"
+        " short run they still hold what caches take while they fill.",
         "",
-        "| processes | memory at the end, slope | open files at the end, slope |",
-        "|---|---|---|",
+        "| part | memory at the end, slope | open files at the end, slope | processes seen |",
+        "|---|---|---|---|",
         *rows,
         "",
     ]

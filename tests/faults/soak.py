@@ -3,8 +3,10 @@
     python tests/faults/soak.py --minutes 120 --json soak.json
 
 A local cloud of its own on loopback. The served bundles are constant: version n says `yes` with n/1000, so that an answer of
-another version than the one it names is seen. Memory and file handles of every process of the cloud are sampled; the slope
-is a least-squares line over the second half of the run, when caches are warm. Exit code 1 for a lost or wrong answer.
+another version than the one it names is seen. Memory and file handles of every part of the cloud are sampled; the slope is
+a least-squares line over the second half of the run, when caches are warm, with its standard error. A function's process
+that the emulator replaces starts with empty caches: its line begins anew, and the number of processes is printed. Exit code 1
+for a lost or wrong answer, or for a part that was never seen.
 """
 
 from __future__ import annotations
@@ -12,13 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import statistics
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 
@@ -48,7 +52,19 @@ def family(pid: int) -> list[int]:
     return result
 
 
-def sample(config: Config) -> dict[str, tuple[float, int]]:
+PARTS = ("worker", "predict", "control", "mlflow", "emulator")
+
+
+class Sample(NamedTuple):
+    """One look at a part of the cloud."""
+
+    seconds: float
+    memory_mb: float
+    open_files: int
+    pid: int
+
+
+def sample(config: Config, now: float) -> dict[str, Sample]:
     """Part → resident MB and open files, summed over its processes."""
     document = {}
     for name, process in (("emulator", cloud.emulator), ("mlflow", cloud.mlflow), ("worker", cloud.worker)):
@@ -59,35 +75,59 @@ def sample(config: Config) -> dict[str, tuple[float, int]]:
                 memory, files = memory + resident_mb(member), files + open_files(member)
             except OSError:
                 continue  # it ended while it was looked at
-        document[name] = (memory, files)
+        if pid:
+            document[name] = Sample(now, memory, files, pid)
         if name == "emulator" and pid:
-            document |= functions(pid)
+            document |= functions(pid, now)
     return document
 
 
-def functions(emulator: int) -> dict[str, tuple[float, int]]:
+def functions(emulator: int, now: float) -> dict[str, Sample]:
     """The same of the oldest process of each function that is called all the time. Others come and go with the load."""
-    matches: dict[str, tuple[float, int]] = {}
+    matches: dict[str, Sample] = {}
     for member in sorted(family(emulator)):
         try:
             command = Path(f"/proc/{member}/cmdline").read_text()
             for part in ("Predict", "Control"):
                 if f"-{part}Function-" in command and part.lower() not in matches:
-                    matches[part.lower()] = (resident_mb(member), open_files(member))
+                    matches[part.lower()] = Sample(now, resident_mb(member), open_files(member), member)
         except OSError:
             continue  # it ended while it was looked at
     return matches
 
 
-def slope(points: list[tuple[float, float]]) -> float:
-    """Per hour, of the second half."""
-    points = points[len(points) // 2 :]
+def slope(points: list[tuple[float, float]]) -> tuple[float, float]:
+    """Per hour, and its standard error.
+
+    Samples five seconds apart are no independent ones. The error counts n (1 - r) / (1 + r) of them, with r the correlation
+    of residuals that follow each other (Santer et al. 2000, doi:10.1029/1999JD901105); where that leaves two or fewer there
+    is none (nan).
+    """
     if len(points) < 3:
-        return math.nan
+        return math.nan, math.nan
     t, v = [p[0] for p in points], [p[1] for p in points]
-    mean_t, mean_v = sum(t) / len(t), sum(v) / len(v)
-    spread = sum((x - mean_t) ** 2 for x in t)
-    return 3600 * sum((x - mean_t) * (y - mean_v) for x, y in points) / spread
+    steep, start = statistics.linear_regression(t, v)
+    rest = [y - start - steep * x for x, y in zip(t, v, strict=True)]
+    squares = sum(e * e for e in rest)
+    if not squares:
+        return 3600 * steep, 0.0
+    alike = max(0.0, sum(a * b for a, b in pairwise(rest)) / squares)
+    effective = len(points) * (1 - alike) / (1 + alike)
+    if effective <= 2:
+        return 3600 * steep, math.nan
+    mean = statistics.fmean(t)
+    return 3600 * steep, 3600 * math.sqrt(squares / (effective - 2) / sum((x - mean) ** 2 for x in t))
+
+
+def course(samples: list[Sample]) -> dict[str, float]:
+    """Slopes over the second half, as far as the last process goes back, with what was there at the end."""
+    last = samples[-1].pid
+    points = [s for s in samples[len(samples) // 2 :] if s.pid == last]
+    document: dict[str, float] = {"processes": len({s.pid for s in samples}), "samples": len(points)}
+    for name in ("memory_mb", "open_files"):
+        steep, error = slope([(s.seconds, getattr(s, name)) for s in points])
+        document |= {name: round(steep, 2), f"{name}_error": round(error, 2)}
+    return document | {"memory_mb_at_end": round(samples[-1].memory_mb), "open_files_at_end": samples[-1].open_files}
 
 
 class Soak:
@@ -98,7 +138,7 @@ class Soak:
         self.config, self.outputs, self.callers, self.pause = config, outputs, callers, pause
         self.told: Counter[str] = Counter()
         self.latencies: list[float] = []
-        self.samples: dict[str, list[tuple[float, float, int]]] = {}
+        self.samples: dict[str, list[Sample]] = {}
         self.stop = threading.Event()
 
     def call(self) -> None:
@@ -145,12 +185,12 @@ class Soak:
                 uploads, next_upload = uploads + 1, now + upload_every
             if now >= next_sample:
                 next_sample = now + 5
-                seen = sample(self.config)
-                for part, (memory, files) in seen.items():
-                    self.samples.setdefault(part, []).append((now, memory, files))
+                seen = sample(self.config, round(now, 1))
+                for part, one in seen.items():
+                    self.samples.setdefault(part, []).append(one)
                 if self.samples_file:
                     with self.samples_file.open("a") as lines:
-                        lines.write(json.dumps({"seconds": round(now, 1), **seen}) + "\n")
+                        lines.write(json.dumps({part: s._asdict() for part, s in seen.items()}) + "\n")
             time.sleep(0.2)
         self.stop.set()
         for thread in threads:
@@ -165,15 +205,7 @@ class Soak:
             "answers": dict(self.told),
             "per_second": round(self.told.total() / took, 1),
             "p50_p95_p99_ms": [round(1000 * ordered[int(len(ordered) * q)], 1) for q in (0.5, 0.95, 0.99)],
-            "slopes_per_hour": {
-                part: {
-                    "memory_mb": round(slope([(t, m) for t, m, _ in points]), 1),
-                    "open_files": round(slope([(t, f) for t, _, f in points]), 1),
-                    "memory_mb_at_end": round(points[-1][1]),
-                    "open_files_at_end": points[-1][2],
-                }
-                for part, points in self.samples.items()
-            },
+            "slopes_per_hour": {part: course(self.samples[part]) for part in PARTS if part in self.samples},
         }
 
 
@@ -207,7 +239,10 @@ def main() -> int:
     if given.json:
         given.json.write_text(json.dumps(result))
     good = {"right", "/model_info: 200", "/uploads: 200", "/activity: 200"}
-    return 0 if set(result["answers"]) <= good else 1
+    unseen = set(PARTS) - set(result["slopes_per_hour"])
+    if unseen:
+        say(f"never seen: {', '.join(sorted(unseen))}")
+    return 0 if set(result["answers"]) <= good and not unseen else 1
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -22,6 +24,7 @@ from dropforge.errors import JobFailed, Unavailable
 from dropforge.messages import JobResult, TrainingBudget, TrainingJob
 from dropforge_local.memory import MemoryQueue, MemoryStore, MemoryWorkflow
 from dropforge_training.interruption import Interrupted
+from dropforge_training.worker import memory
 from dropforge_training.worker import queue_worker as module
 from dropforge_training.worker import train_job as job_module
 from dropforge_training.worker.queue_worker import Worker, work_once
@@ -347,6 +350,52 @@ def test_polling_survives_a_queue_that_is_away(monkeypatch: pytest.MonkeyPatch) 
     worker.poll()
     assert world.workflow.answers["token"][0] == "succeeded"
     assert len(requested) == 4
+
+
+@pytest.mark.parametrize("play", [succeed, raising(JobFailed("bad data", fix="mend it"))], ids=["done", "failed"])
+def test_a_worker_returns_memory_after_every_job(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a job, done or failed, its cycles are collected and the C library is asked once to return free pages."""
+    trims: list[int] = []
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _name: SimpleNamespace(malloc_trim=trims.append))
+    world = AppContext()
+    garbage: list[weakref.ref[Any]] = []
+
+    def training(worker: Worker, stop: Callable[[], bool]) -> JobResult:
+        garbage.append(_cycle())
+        worker.stopping.set()  # after this job
+        return play(worker, stop)
+
+    world.queue.send(JOB.json_text())
+    gc.disable()
+    try:
+        Played(world, training).poll()
+    finally:
+        gc.enable()
+    assert trims == [0]
+    assert garbage[0]() is None
+
+
+class _Cycle:
+    itself: _Cycle
+
+
+def _cycle() -> weakref.ref[_Cycle]:
+    cycle = _Cycle()
+    cycle.itself = cycle
+    return weakref.ref(cycle)
+
+
+@pytest.mark.parametrize("missing", [AttributeError, OSError])
+def test_a_libc_without_trim_is_no_failure(missing: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the C library has no `malloc_trim`, releasing memory is no error."""
+
+    def library(_name: None) -> Any:
+        if missing is OSError:
+            raise OSError
+        return SimpleNamespace()
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", library)
+    memory.release()
 
 
 def test_a_single_job_is_tried_again_in_its_container(monkeypatch: pytest.MonkeyPatch) -> None:

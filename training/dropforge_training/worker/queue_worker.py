@@ -24,6 +24,7 @@ from dropforge.messages import JobResult, TrainingJob, TuneResult
 from dropforge.ports import Queue, QueueMessage, Workflow
 from dropforge.retry_limits import JOB_RECEIVES
 from dropforge_training.interruption import Interrupted
+from dropforge_training.worker import memory
 
 VISIBILITY_SECONDS = 60
 BEAT_SECONDS = 15
@@ -64,6 +65,7 @@ class Worker:
                 continue
             if message is not None:
                 self.take(message, self._app_context.queue)
+                memory.release()
         self._log.info("stopped")
 
     def _receive(self) -> QueueMessage | None:
