@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import sys
 import tempfile
 import threading
@@ -10,12 +11,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dropforge.errors import InvalidRequest, NotFound, PermanentError
+from dropforge.errors import InvalidRequest, NotFound, PermanentError, RejectedUpload
 from dropforge_cli.output import emit_facts, emit_json, say
 from dropforge_cli.target import SETTINGS_FILE, project_root
 
 if TYPE_CHECKING:
+    from dropforge.analysis.report_model import ColumnReport, Report
     from dropforge.config.settings import Settings
+
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_ROWS_SHOWN = 20
+
+
+class FailOn(enum.StrEnum):
+    """The mildest verdict that is an error."""
+
+    warn = "warn"
+    block = "block"
+    never = "never"
+
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
@@ -35,26 +49,65 @@ def analyze(
         Path | None, typer.Option("--settings", help="settings file; else the project's; outside a project inferred")
     ] = None,
     target: Annotated[str, typer.Option(help="target column, where there is no settings file; else inferred")] = "",
+    fail_on: Annotated[
+        FailOn, typer.Option("--fail-on", help="exit with 1 from this verdict on; for continuous integration")
+    ] = FailOn.never,
     json: Json = False,
 ) -> None:
     """Compare two files and write the report: the same code as in the cloud, with no cloud.
 
-    Outside a project the settings are inferred from the reference file, as `dropforge init` does.
+    Outside a project, and where the project's target is no column of the reference file, the settings are inferred from that file, as
+    `dropforge init` does. Exit codes: 0, or 1 by --fail-on; 2 when a file cannot be read.
     """
     from dropforge.analysis.report import build_report, html_report
 
     threading.Thread(target=html_report.prepare, daemon=True).start()
-    report = build_report.compare_files(reference, new, _settings(config, reference, target))
+    try:
+        report = build_report.compare_files(reference, new, _settings(config, reference, target))
+    except RejectedUpload as error:
+        if error.code != "target_missing" or config or target:
+            raise
+        say(f"the project's settings are for another table ({error.message})")
+        report = build_report.compare_files(reference, new, _inferred_settings(reference, ""))
     save.write_text(html_report.html(report), encoding="utf-8")
     if json:
         emit_json(report.model_dump(mode="json"))
-        return
+    else:
+        sys.stdout.write("\n".join(summary(report)) + "\n")
+    sys.stderr.write(f"report: {save}\n")
+    failing = {FailOn.warn: {"warn", "block"}, FailOn.block: {"block"}, FailOn.never: set[str]()}[fail_on]
+    if report.verdict.word in failing:
+        raise typer.Exit(1)
+
+
+def summary(report: Report) -> list[str]:
+    """Lines for a terminal: verdict, rows, what to do, and each changed column with both distributions as sparklines."""
+    intake = report.intake
     lines = [
         f"verdict: {report.verdict.word}",
+        f"rows: {intake.rows_used:,} used, {intake.rows_quarantined:,} quarantined; reference {report.rows_reference or 0:,}",
         *(f"- {f.title}: {f.evidence}\n  {f.suggestion}" for f in report.top_actions),
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stderr.write(f"report: {save}\n")
+    changed = [c for c in report.columns if c.significant or c.outcome == "drift"]
+    width = max((len(c.name) for c in changed[:_ROWS_SHOWN]), default=0)
+    lines += [_column_line(c, width) for c in changed[:_ROWS_SHOWN]]
+    if len(changed) > _ROWS_SHOWN:
+        lines.append(f"  and {len(changed) - _ROWS_SHOWN} more columns in the report")
+    return lines
+
+
+def _column_line(column: ColumnReport, width: int) -> str:
+    bars = column.bars
+    highest = max((*bars.reference, *bars.new), default=0.0)
+    drawn = f"{sparkline(bars.reference, highest)} → {sparkline(bars.new, highest)}"
+    effect = "" if column.effect_corrected is None else f"  effect {column.effect_corrected:.2f}"
+    return f"  {column.name:<{width}}  {drawn}  {column.outcome.replace('_', ' ')}{effect}"
+
+
+def sparkline(values: tuple[float, ...], highest: float) -> str:
+    """One block for each share; the fullest block is `highest`, and no share above zero is invisible."""
+    top = len(_BLOCKS) - 1
+    return "".join(_BLOCKS[max(1, round(v / highest * top)) if v > 0 else 0] for v in values)
 
 
 def _settings(config: Path | None, reference: Path, target: str) -> Settings:

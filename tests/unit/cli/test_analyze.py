@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from dropforge.errors import InvalidRequest
+from dropforge_cli.commands.analyze import sparkline
 from dropforge_cli.main import app
 
 ROWS = [f"{n},{'red' if n % 3 else 'blue'},{'yes' if n % 2 else 'no'}" for n in range(400)]
@@ -48,3 +50,35 @@ def test_a_settings_file_and_a_target_contradict_each_other(files: Path) -> None
             ["analyze", "reference.csv", "new.csv", "--settings", "s.yaml", "--target", "colour"],
             catch_exceptions=False,
         )
+
+
+def test_a_verdict_may_fail_a_pipeline(files: Path) -> None:
+    """--fail-on warn: 1 for a drifted file, 0 for the same one; without it the verdict is no error."""
+    (files / "drifted.csv").write_text(
+        "\n".join(["amount,colour,answer", *(f"{n + 900},{r}" for n, r in enumerate(r.split(",", 1)[1] for r in ROWS))])
+        + "\n"
+    )
+    runner, arguments = CliRunner(), ["analyze", "reference.csv", "drifted.csv", "--target", "answer"]
+    assert runner.invoke(app, arguments).exit_code == 0
+    result = runner.invoke(app, [*arguments, "--fail-on", "warn"])
+    assert result.exit_code == 1
+    assert runner.invoke(app, [*arguments, "--fail-on", "block"]).exit_code == 0
+    arguments[2] = "new.csv"
+    assert runner.invoke(app, [*arguments, "--fail-on", "warn"]).exit_code == 0
+    assert re.search(r"^  amount +[ ▁▂▃▄▅▆▇█]+ → [ ▁▂▃▄▅▆▇█]+  drift", result.stdout, re.MULTILINE)
+    assert "400 used, 0 quarantined" in result.stdout
+
+
+def test_a_project_of_another_table_is_not_asked(files: Path) -> None:
+    """Its target is no column of the reference file: settings are inferred, and that is said."""
+    (files / "settings.yaml").write_text(
+        "project: other\ndata:\n  target: income\nmodels: [{name: m, class: dropforge_training.models.xgboost:XGBoost}]\n"
+    )
+    result = CliRunner().invoke(app, ["analyze", "reference.csv", "new.csv"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "the project's settings are for another table" in result.stderr
+    assert "target answer" in result.stderr
+
+
+def test_a_sparkline_shows_every_share_above_zero() -> None:
+    assert sparkline((0.0, 0.001, 0.5, 1.0), 1.0) == " ▁▄█"

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dropforge.analysis import column_pairs
+from dropforge.analysis import two_sample_tests as st
 from dropforge.analysis.checks.silent_changes import Tested
 from dropforge.analysis.column_pairs import Pair, Pairs
 from dropforge.analysis.report_model import Finding, Severity
@@ -113,7 +114,7 @@ def _of_labels(measured: Sequence[Weakening], target: str, fraction: float, p: f
         title=f"The labels in {target} are noisier than before",
         evidence=(
             f"{weaker} of {len(measured)} features are tied to {target} less than in the reference, as if "
-            f"{fraction:.1%} of the labels were drawn at random; p = {p:.2g}"
+            f"{fraction:.1%} of the labels were drawn at random; {st.p_value_text(p)}"
         ),
         suggestion=f"Have labels been swapped or filled in? Check {target} against its source before training.",
         weight=8 if severity == "critical" else 4,
@@ -127,7 +128,7 @@ def _of_feature(lost: Weakening, target: str, p: float) -> Finding:
         severity="info",
         columns=(lost.feature, target),
         title=f"{lost.feature} is tied to {target} less than it was",
-        evidence=f"as if {min(1.0, lost.lost / lost.tie):.1%} of its values were drawn at random; p = {p:.2g}",
+        evidence=f"as if {min(1.0, lost.lost / lost.tie):.1%} of its values were drawn at random; {st.p_value_text(p)}",
         suggestion=f"Was {lost.feature} joined, shifted or recoded on its own? Compare a few rows with the source.",
         weight=2,
         change=True,

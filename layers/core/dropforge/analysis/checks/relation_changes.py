@@ -243,7 +243,7 @@ def _stronger(a: Association, feature: str, data: DataSettings) -> Finding:
         title=f"{feature} is tied to {data.target} more strongly than it was",
         evidence=(
             f"Cramér's V {a.strength_reference:.2f} → {a.strength:.2f}, {a.effect:.1%} of the rows moved beyond chance; "
-            f"p = {a.p_value:.2g}"
+            f"{st.p_value_text(a.p_value)}"
         ),
         suggestion=f"Is {feature} known before {data.target} is?",
         weight=1 + min(3.0, 10 * a.effect),
@@ -272,7 +272,7 @@ def _changed(changed: list[Association]) -> Iterator[Finding]:
             title=f"{centre} relates differently to {listed}",
             evidence=(
                 f"with {others[0]}: Cramér's V {first.strength_reference:.2f} → {first.strength:.2f}, "
-                f"{first.effect:.1%} of the rows moved beyond chance (p = {first.p_value:.2g}); "
+                f"{first.effect:.1%} of the rows moved beyond chance ({st.p_value_text(first.p_value)}); "
                 "the single columns need not have changed"
             ),
             suggestion=f"Was {centre} joined, shifted or recoded on its own? Compare a few rows with the source.",

@@ -207,7 +207,7 @@ def _shift(c: ColumnReport, before: ColumnProfile, after: ColumnProfile) -> Find
         severity="info",
         columns=(c.name,),
         title=f"{'Target' if c.role == 'target' else 'Column'} {c.name} shifted a little",
-        evidence=f"{_largest_change(before, after)}{_rows_moved(c, before, after)}; {c.test} p = {c.p_value:.2g}",
+        evidence=f"{_largest_change(before, after)}{_rows_moved(c, before, after)}; {c.test} {st.p_value_text(c.p_value)}",
         suggestion=f"Below the threshold of drift (effect {c.effect_corrected or 0.0:.3f}): check its source if it is unexpected.",
         weight=(3 if c.role == "target" else 1) + min(1.0, c.effect_corrected or 0.0),
         change=True,
@@ -229,7 +229,7 @@ def _drift(c: ColumnReport, before: ColumnProfile, after: ColumnProfile) -> Find
         title=f"{'Target' if c.role == 'target' else 'Column'} {c.name} drifted",
         evidence=(
             f"{_largest_change(before, after)}{size} beyond what {c.rows:,} rows vary by chance{moved}; "
-            f"{c.test} p = {c.p_value:.2g}"
+            f"{c.test} {st.p_value_text(c.p_value)}"
         ),
         suggestion=(
             "Check how these rows were selected before training on them."

@@ -83,7 +83,7 @@ def _percent(share: float) -> str:
 def _missing(before: ColumnProfile, after: ColumnProfile) -> Tested:
     p = st.fraction_p_value(before.missing, before.rows, after.missing, after.rows)
     then, now = before.missing / max(1, before.rows), after.missing / max(1, after.rows)
-    evidence = f"{_percent(now)} of {after.name} is missing, {_percent(then)} in the reference; p = {p:.2g}"
+    evidence = f"{_percent(now)} of {after.name} is missing, {_percent(then)} in the reference; {st.p_value_text(p)}"
     if now >= then:
         empty = after.missing == after.rows
         severity: Severity = "critical" if empty else "warn" if now - then > _MORE_MISSING else "info"
@@ -152,7 +152,7 @@ def _range(before: ColumnProfile, after: ColumnProfile) -> Iterator[Tested]:
             severity="warn" if some else "info",
             columns=(after.name,),
             title=f"{after.name} leaves the reference's range in {_percent((low + high) / m)} of the rows",
-            evidence=f"{' and '.join(parts)}; p = {p:.2g}",
+            evidence=f"{' and '.join(parts)}; {st.p_value_text(p)}",
             suggestion=f"Check the unit of {after.name}, and whether a number stands for a missing value there.",
             weight=3 + min(2.0, 10 * (low + high) / m) if some else 2,
             change=True,
@@ -294,7 +294,7 @@ def _gains(
             severity="warn" if gain >= settings.effect_threshold else "info",
             columns=(after.name,),
             title=f"{value} became more frequent in {after.name}",
-            evidence=f"{b:,} of {m:,} values ({_percent(b / m)}); {_percent(a / n)} at most in the reference; p = {p:.2g}",
+            evidence=f"{b:,} of {m:,} values ({_percent(b / m)}); {_percent(a / n)} at most in the reference; {st.p_value_text(p)}",
             suggestion=f"Is {value} a default or a stand-in for a missing value? Then list it among the missing markers.",
             weight=2 + min(2.0, 10 * gain),
             change=True,
@@ -321,7 +321,7 @@ def _hours(before: ColumnProfile, after: ColumnProfile, settings: AnalysisSettin
             severity="warn" if extra >= settings.effect_threshold else "info",
             columns=(after.name,),
             title=f"{after.name} falls on other hours of the day",
-            evidence=f"{extra:.1%} of the rows lie in other hours than in the reference, beyond chance{fit}; p = {p:.2g}",
+            evidence=f"{extra:.1%} of the rows lie in other hours than in the reference, beyond chance{fit}; {st.p_value_text(p)}",
             suggestion=f"Was a time zone dropped or applied twice in {after.name}?",
             weight=4 if extra >= settings.effect_threshold else 2,
             change=True,
@@ -342,7 +342,7 @@ def _gap(before: ColumnProfile, after: ColumnProfile, settings: AnalysisSettings
             title=f"The time between two columns changed: {after.name}",
             evidence=(
                 f"on average {axes.duration(after.mean or 0.0)}, {axes.duration(before.mean or 0.0)} in the reference; "
-                f"at least {share:.1%} of the rows differ; p = {test.p_value:.2g}"
+                f"at least {share:.1%} of the rows differ; {st.p_value_text(test.p_value)}"
             ),
             suggestion="Was one of the two moved to another time zone?",
             weight=4 if extra >= settings.effect_threshold else 2,
@@ -491,7 +491,7 @@ def _duplicates(reference: Profile, new: Profile) -> Iterator[Tested]:
             severity="warn" if share - was >= _SOME_ROWS else "info",
             columns=(),
             title=f"{new.duplicates:,} rows ({_percent(share)}) occur more than once",
-            evidence=f"{share:.2%} of the rows equal an earlier row in every column, {was:.2%} in the reference; p = {p:.2g}",
+            evidence=f"{share:.2%} of the rows equal an earlier row in every column, {was:.2%} in the reference; {st.p_value_text(p)}",
             suggestion="Was a table joined on a key that is not unique, or the file appended to itself?",
             weight=4 if share - was >= _SOME_ROWS else 1,
             change=True,
