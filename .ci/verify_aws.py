@@ -21,7 +21,7 @@ from typing import Any
 
 from dropforge.errors import PermanentError
 from dropforge_cli.commands.destroy import empty, remains
-from dropforge_cli.commands.models import label
+from dropforge_cli.commands.models import set_alias
 from dropforge_cli.commands.uploads import follow_upload, put
 from dropforge_cli.example_data import fetch
 from dropforge_cli.target import HOME_VARIABLE, Target
@@ -101,7 +101,7 @@ def predict(target: Target, file: Path) -> None:
         raise SystemExit(f"the upload ended as {record['state']}: {record['reason']}")
     trained = [m for m in target.api("GET", "/models").json()["models"] if m["upload_id"] == record["upload_id"]]
     for model in sorted(trained, key=lambda m: "challenger" in m["aliases"]):
-        label(model["name"], "Production", version=model["version"])
+        set_alias(target, model["name"], "Production", model["version"])
         target.api("POST", "/set_model", json={"alias": "Production", "model": model["name"]})
         row = target.api("GET", "/model_info").json()["example"]
         for _ in range(150):  # a warm predict looks for a switch every few seconds only
