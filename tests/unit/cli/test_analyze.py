@@ -54,10 +54,9 @@ def test_a_settings_file_and_a_target_contradict_each_other(files: Path) -> None
 
 def test_a_verdict_may_fail_a_pipeline(files: Path) -> None:
     """--fail-on warn: 1 for a drifted file, 0 for the same one; without it the verdict is no error."""
-    (files / "drifted.csv").write_text(
-        "\n".join(["amount,colour,answer", *(f"{n + 900},{r}" for n, r in enumerate(r.split(",", 1)[1] for r in ROWS))])
-        + "\n"
-    )
+    for name, more in (("reference.csv", 0), ("new.csv", 0), ("drifted.csv", 30)):
+        rows = (f"{n * 7 % 100 + more},{row.split(',', 1)[1]}" for n, row in enumerate(ROWS))
+        (files / name).write_text("\n".join(["amount,colour,answer", *rows]) + "\n")
     runner, arguments = CliRunner(), ["analyze", "reference.csv", "drifted.csv", "--target", "answer"]
     assert runner.invoke(app, arguments).exit_code == 0
     result = runner.invoke(app, [*arguments, "--fail-on", "warn"])

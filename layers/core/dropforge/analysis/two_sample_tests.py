@@ -8,8 +8,10 @@ from collections.abc import Sequence
 _MEAN_ABS_NORMAL = math.sqrt(2 / math.pi)  # E|Z| of a standard normal
 
 
-def p_value_text(p: float) -> str:
+def p_value_text(p: float | None) -> str:
     """`p = 0.0031`, as findings say it. A number that fell below what a float holds is no zero: `p < 1e-300`."""
+    if p is None:
+        return "not tested"
     return f"p = {p:.2g}" if p >= 1e-300 else "p < 1e-300"
 
 
