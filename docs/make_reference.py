@@ -46,7 +46,7 @@ def undocumented() -> list[str]:
 
 # --- settings ----------------------------------------------------------------------------------------------------------------
 def settings_page() -> str:
-    from dropforge.config import settings
+    from dropforge.config import finding_names, settings
 
     lines = [
         "# settings.yaml",
@@ -59,7 +59,7 @@ def settings_page() -> str:
         lines += [f"## {heading}", "", "| key | type | default | meaning |", "|---|---|---|---|"]
         lines += [f"| `{key}` | {kind} | {default} | {_cell(words)} |" for key, kind, default, words in rows]
         lines.append("")
-    names = ", ".join(f"`{n}`" for n in typing.get_args(settings.FindingName))
+    names = ", ".join(f"`{n}`" for n in finding_names.names())
     lines += ["## Names of findings", "", f"For `analysis.warn_on` and `analysis.block_on`: {names}.", ""]
     steps = [(n, _model(f.annotation)) for n, f in settings.ProcessingStep.model_fields.items()]
     lines += [

@@ -36,6 +36,7 @@ from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
 from dropforge.inference.bundle_manifest import BundleManifest
 from dropforge.messages import JobResult, TrainingBudget, TrainingRequest, UploadEvent
 from dropforge.metrics import DEFAULT, sign
+from dropforge.metrics.weighted_rows import of_numbers
 from dropforge.serving.prediction_service import PredictService
 from dropforge.serving.query_options import Options
 from dropforge.uploads.analyze_upload import analyze
@@ -237,7 +238,7 @@ def baseline(data: TrainingData, metric: str, seed: int) -> dict[str, float]:
 def _score(metric: str, data: TrainingData, fitted: Any, held: Any) -> float:
     if data.regression:
         numbers = np.asarray(fitted.predict(held), dtype=float).reshape(-1)
-        return sign(metric) * metrics.score(metric, metrics.of_numbers(data.heldout.y, numbers))
+        return sign(metric) * metrics.score(metric, of_numbers(data.heldout.y, numbers))
     probabilities = np.asarray(fitted.predict_proba(held))
     positive = data.classes.index(data.positive) if data.positive else 1
     return sign(metric) * held_out.score(metric, data.heldout.y, probabilities, positive)

@@ -23,10 +23,10 @@ import numpy as np
 
 from dropforge.config.settings import PromotionSettings
 from dropforge.messages import JobResult
+from dropforge.metrics.weighted_rows import Rows
 from dropforge.registry import gate_looks, promotion_gate
 from dropforge_local.memory import MemoryStore
 from dropforge_training.evaluate import metrics, paired_bootstrap
-from dropforge_training.evaluate.metrics import Rows
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import recorded

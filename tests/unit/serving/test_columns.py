@@ -23,7 +23,9 @@ from dropforge_training.export import onnx_graph
 
 FEATURES = (
     Feature("age", "integer", minimum=18, maximum=80),
-    Feature("pay", "number", minimum=0.0, maximum=10.0, low=-5.0, high=50.0, log=True),
+    Feature(
+        "pay", "number", minimum=0.0, maximum=10.0, steps=({"step": "clip", "low": -5.0, "high": 50.0}, {"step": "log"})
+    ),
     Feature("size", "category", cast="number", merge={"large": "3"}, missing_markers=("?",)),
     Feature("member", "boolean"),
     Feature("joined", "datetime"),

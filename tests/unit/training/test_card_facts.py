@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dropforge.metrics.weighted_rows import Rows
 from dropforge_training.card import card_facts, html_page
 from dropforge_training.data.training_table import Table
 from dropforge_training.evaluate import curves
-from dropforge_training.evaluate.metrics import Rows
 from dropforge_training.explain import shap_values
 
 HOSTILE = "<script>alert('x')</script>&\"'"

@@ -15,11 +15,11 @@ from dropforge.datasets.table_schema import ROW_HASH
 from dropforge.deployment.active_model import Active
 from dropforge.inference.bundle_manifest import BundleManifest, Feature
 from dropforge.inference.predictor import Prediction
+from dropforge.metrics.weighted_rows import Rows
 from dropforge_local.memory import MemoryStore
 from dropforge_training.data.holdout_split import BUCKETS
 from dropforge_training.data.training_table import Table, TrainingData
 from dropforge_training.evaluate import champion
-from dropforge_training.evaluate.metrics import Rows
 
 SETTINGS = settings_module.load(
     "project: demo\ndata: {target: y}\ntraining: {holdout_share: 0.2}\nmodels: [{name: m, class: 'a.b:C'}]\n"

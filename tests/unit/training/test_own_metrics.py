@@ -13,9 +13,9 @@ import pytest
 
 from dropforge.config.settings import PromotionSettings
 from dropforge.errors import SettingsError
+from dropforge.metrics.weighted_rows import Rows, of_numbers
 from dropforge.registry import promotion_gate
 from dropforge_training.evaluate import metrics, own_metrics, paired_bootstrap
-from dropforge_training.evaluate.metrics import Rows, of_numbers
 
 Bench = Callable[..., Any]
 GAIN, BIAS = f"{__name__}:net_gain", f"{__name__}:negative_bias"

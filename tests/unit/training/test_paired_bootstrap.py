@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from dropforge.config.settings import MetricName
+from dropforge.metrics import DEFAULT
 from dropforge.metrics import METRICS as KNOWN
+from dropforge.metrics.weighted_rows import Rows
 from dropforge_training.evaluate import held_out, metrics, paired_bootstrap
-from dropforge_training.evaluate.metrics import Rows
 
 METRICS = ("roc_auc", "average_precision", "log_loss", "accuracy", "f1")
 
@@ -61,10 +59,11 @@ def test_f1_of_a_slice_without_a_class_is_scikit_learns() -> None:
 
 
 def test_every_metric_of_the_settings_has_one_definition() -> None:
-    """What settings.yaml may name is computed, and its direction is known."""
-    tuned = {*metrics.TUNED, *metrics.TUNED_REGRESSION}
-    assert tuned == set(get_args(MetricName))
-    assert tuned <= set(KNOWN)
+    """Its file's name is its own; each is of one task, and the defaults are among them."""
+    tuned = {*metrics.tuned("classification"), *metrics.tuned("regression")}
+    assert tuned == {"accuracy", "average_precision", "f1", "log_loss", "mae", "mape", "r2", "rmse", "roc_auc"}
+    assert all(name == metric.name for name, metric in KNOWN.items())
+    assert set(DEFAULT.values()) <= tuned
 
 
 def test_a_model_gains_nothing_over_itself() -> None:

@@ -24,6 +24,7 @@ from dropforge.inference.bundle_manifest import BundleManifest
 from dropforge.inference.explanation import EXPLAIN_FILE
 from dropforge.inference.explanation import load as load_explainer
 from dropforge.inference.predictor import Predictor, open_graph
+from dropforge.metrics.weighted_rows import of_numbers
 from dropforge.serving.query_options import Options
 from dropforge.serving.response import answer
 from dropforge_training.card import regression_page
@@ -242,14 +243,16 @@ def test_a_draws_weights_are_repeated_rows() -> None:
     y, predicted = rng.gamma(2, 10, 60), rng.gamma(2, 10, 60)
     weights = rng.integers(0, 4, 60)
     again = np.repeat(np.arange(60), weights)
-    rows = metrics.of_numbers(y, predicted)
+    rows = of_numbers(y, predicted)
     oracle = {
         "rmse": -sk.root_mean_squared_error(y[again], predicted[again]),
         "mae": -sk.mean_absolute_error(y[again], predicted[again]),
         "mape": -sk.mean_absolute_percentage_error(y[again], predicted[again]),
         "r2": sk.r2_score(y[again], predicted[again]),
     }
-    assert {m: metrics.score(m, rows, weights.astype(float)) for m in metrics.TUNED_REGRESSION} == pytest.approx(oracle)
+    assert {m: metrics.score(m, rows, weights.astype(float)) for m in metrics.tuned("regression")} == pytest.approx(
+        oracle
+    )
     assert evaluate_numbers(y, predicted)["rows"] == 60
 
 

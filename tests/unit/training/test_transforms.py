@@ -16,6 +16,8 @@ from dropforge.config.preprocessing_settings import ProcessingStep
 from dropforge.datasets.table_schema import Column
 from dropforge.errors import SettingsError
 from dropforge.inference.bundle_manifest import BundleManifest
+from dropforge.inference.number_steps.clip import Clip
+from dropforge.inference.number_steps.log import Log
 from dropforge.inference.predictor import open_bundle
 from dropforge_training.preprocessing import transforms
 from dropforge_training.preprocessing.cleaner import MISSING_TOKEN, TableCleaner
@@ -49,7 +51,9 @@ def test_categories_are_merged_and_rare_ones_pooled() -> None:
 
 def test_numbers_are_clipped_and_logged() -> None:
     """Clip first, then a logarithm that keeps the sign; missing stays missing."""
-    shaped = cleaned([-9, 0, 5, float("nan")], category=False, low=-1.0, high=3.0, log=True)
+    shaped = cleaned(
+        [-9, 0, 5, float("nan")], category=False, numbers=(("clip", Clip("c", -1.0, 3.0)), ("log", Log("c")))
+    )
     assert shaped[:3] == pytest.approx([-math.log(2), 0, math.log(4)])
     assert math.isnan(shaped[3])
 
@@ -67,13 +71,18 @@ def test_casts_change_what_a_column_is() -> None:
     [
         ({"clip": {"column": "nowhere", "low": 0}}, "no column named 'nowhere'"),
         ({"clip": {"column": "city", "low": 0}}, "'city' is a category"),
+        ({"log": {"column": "since"}}, "'since' is a date"),
         ({"merge": {"column": "age", "values": ["1"], "into": "2"}}, "'age' is a number"),
         ({"cast": {"column": "age", "to": "number"}}, "is integer already"),
     ],
 )
 def test_a_step_that_does_not_fit_is_refused(step: dict[str, Any], told: str) -> None:
     """The error names the step, the column and what would fit."""
-    columns = [Column(name="age", kind="integer"), Column(name="city", kind="category")]
+    columns = [
+        Column(name="age", kind="integer"),
+        Column(name="city", kind="category"),
+        Column(name="since", kind="datetime"),
+    ]
     with pytest.raises(SettingsError, match=told):
         transforms.by_column([ProcessingStep.model_validate(step)], columns)
 

@@ -18,6 +18,7 @@ from dropforge.datasets.table_schema import ROW_HASH
 from dropforge.errors import JobFailed, SettingsError
 from dropforge.inference.bundle_manifest import BundleManifest
 from dropforge.inference.predictor import Predictor, open_graph
+from dropforge.metrics.weighted_rows import of_numbers
 from dropforge_training.data import training_table
 from dropforge_training.data.training_table import TrainingData
 from dropforge_training.evaluate import metrics
@@ -146,7 +147,7 @@ def test_weighted_scores_are_those_of_scikit_learn(metric: str) -> None:
         "mape": sk.mean_absolute_percentage_error,
         "r2": sk.r2_score,
     }[metric](y, guess, sample_weight=weight)
-    ours = metrics.score(metric, metrics.of_numbers(y, guess, weight))
+    ours = metrics.score(metric, of_numbers(y, guess, weight))
     assert abs(ours) == pytest.approx(abs(theirs), rel=1e-9)
 
 

@@ -13,9 +13,9 @@ from sklearn import metrics as sk
 
 from dropforge.messages import Estimate, Evidence
 from dropforge.metrics import label, sign
+from dropforge.metrics.weighted_rows import Rows
 from dropforge_training.data.training_table import Table
 from dropforge_training.evaluate import curves, held_out, metrics, paired_bootstrap
-from dropforge_training.evaluate.metrics import Rows
 from dropforge_training.explain import shap_values
 from dropforge_training.fit import conformal
 from dropforge_training.preprocessing.cleaner import LabelledPipeline
@@ -52,7 +52,7 @@ def evidence(scored: Rows, out_of_fold: Rows, names: Sequence[str], seed: int) -
     """How well the model's scores are known: on the held-out rows, and cross-validated on the training rows' folds."""
     classes = scored.probabilities.shape[1]
     regression = classes == 1
-    measured = metrics.TUNED_REGRESSION if regression else metrics.TUNED
+    measured = metrics.tuned("regression" if regression else "classification")
     most = paired_bootstrap.RESAMPLES if classes <= _FEW_CLASSES else _FEWER_DRAWS
     crossed = {}
     if len(out_of_fold.y) and len(np.unique(out_of_fold.y)) > 1:

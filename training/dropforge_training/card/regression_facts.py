@@ -11,9 +11,9 @@ import pandas as pd
 
 from dropforge.messages import Evidence
 from dropforge.metrics import sign
+from dropforge.metrics.weighted_rows import Rows, of_numbers
 from dropforge_training.data.training_table import Table
 from dropforge_training.evaluate import metrics
-from dropforge_training.evaluate.metrics import Rows
 from dropforge_training.explain import shap_values
 from dropforge_training.fit import prediction_intervals
 from dropforge_training.preprocessing.cleaner import NumberPipeline
@@ -101,13 +101,13 @@ def importance(
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(rows))[:_IMPORTANCE_ROWS]
     x, y = rows.x.iloc[chosen].reset_index(drop=True), rows.y[chosen]
-    base = metrics.score(metric, metrics.of_numbers(y, predict(x)))
+    base = metrics.score(metric, of_numbers(y, predict(x)))
     matches = []
     for column in x.columns:
         orders = [rng.permutation(len(x)) for _ in range(_IMPORTANCE_REPEATS)]
         shuffled = pd.concat([x.assign(**{column: x[column].to_numpy()[o]}) for o in orders], ignore_index=True)
         parts = np.split(predict(shuffled), _IMPORTANCE_REPEATS)  # one call: waking a forest costs more than rows
-        falls = [base - metrics.score(metric, metrics.of_numbers(y, p)) for p in parts]
+        falls = [base - metrics.score(metric, of_numbers(y, p)) for p in parts]
         matches.append({"column": column, "mean": float(np.mean(falls)), "std": float(np.std(falls))})
     return sorted(matches, key=lambda f: -f["mean"])
 

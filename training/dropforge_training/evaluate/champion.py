@@ -14,13 +14,13 @@ from dropforge.deployment.active_model import Active, ActivePointer
 from dropforge.errors import DropforgeError, NotFound, TransientError
 from dropforge.inference.bundle_manifest import BundleManifest
 from dropforge.inference.predictor import Predictor
+from dropforge.metrics.weighted_rows import Rows, of_numbers
 from dropforge.observability import failure
 from dropforge.ports import Function, ObjectStore
 from dropforge.serving.prediction_service import open_active
 from dropforge_training.data import holdout_split
 from dropforge_training.data.training_table import TrainingData
 from dropforge_training.evaluate import paired_bootstrap
-from dropforge_training.evaluate.metrics import Rows, of_numbers
 from dropforge_training.export import onnx_graph
 
 _CHUNK = 2000

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as sk
 
-from dropforge_training.evaluate.metrics import Rows
+from dropforge.metrics.weighted_rows import Rows
 
 _POINTS = 120
 _MOST_CLASSES = 6

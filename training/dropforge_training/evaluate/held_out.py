@@ -7,8 +7,8 @@ from sklearn import metrics as sk
 
 from dropforge.inference.prediction_intervals import inverse
 from dropforge.metrics import sign
+from dropforge.metrics.weighted_rows import Rows, of_numbers
 from dropforge_training.evaluate import metrics
-from dropforge_training.evaluate.metrics import Rows
 from dropforge_training.models.model_spec import Fold
 
 _BINS = 10
@@ -36,7 +36,7 @@ def score_fold(metric: str, fold: Fold, predicted: np.ndarray) -> float:
     if fold.y_valid.dtype.kind != "f":
         return score(metric, fold.y_valid, predicted, fold.positive, fold.weight_valid)
     y, numbers = (inverse(fold.transform, v) for v in (fold.y_valid, predicted.reshape(-1)))
-    return metrics.score(metric, metrics.of_numbers(y, numbers, fold.weight_valid))
+    return metrics.score(metric, of_numbers(y, numbers, fold.weight_valid))
 
 
 def evaluate(
@@ -57,7 +57,7 @@ def evaluate(
     rows = Rows(y, predicted, probabilities, positive, weight)
     squared = np.average(((probabilities - onehot) ** 2).sum(axis=1), weights=weight)
     return {
-        **{name: sign(name) * metrics.score(name, rows) for name in metrics.TUNED},
+        **{name: sign(name) * metrics.score(name, rows) for name in metrics.tuned("classification")},
         "brier": float(squared / (2 if binary else 1)),
         "balanced_accuracy": float(sk.balanced_accuracy_score(truth, guess, sample_weight=weight)),
         "mcc": float(sk.matthews_corrcoef(truth, guess, sample_weight=weight)),
@@ -68,8 +68,8 @@ def evaluate(
 
 def evaluate_numbers(y: np.ndarray, predicted: np.ndarray, weight: np.ndarray | None = None) -> dict[str, float]:
     """Every metric of a regression's card, in units of the target where they have one. y, predicted, weight: shape [rows]."""
-    rows = metrics.of_numbers(y, predicted, weight)
-    matches = {name: sign(name) * metrics.score(name, rows) for name in metrics.TUNED_REGRESSION}
+    rows = of_numbers(y, predicted, weight)
+    matches = {name: sign(name) * metrics.score(name, rows) for name in metrics.tuned("regression")}
     off = y - predicted
     matches |= {"median_absolute_error": float(np.median(np.abs(off))), "mean_error": float(off.mean())}
     matches["rows"] = float(len(y))

@@ -13,7 +13,8 @@ import numpy as np
 from scipy.stats import t as student_t
 
 from dropforge.metrics import sign
-from dropforge_training.evaluate.metrics import Rows, Scorer, informative_rows, scorer
+from dropforge.metrics.weighted_rows import Rows, Scorer
+from dropforge_training.evaluate.metrics import informative_rows, scorer
 
 RESAMPLES = 500
 FEWEST = 100  # rows below which a slice is not compared: its interval would span everything

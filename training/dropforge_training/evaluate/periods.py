@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from dropforge.metrics import sign
+from dropforge.metrics.weighted_rows import Rows
 from dropforge_training.data import holdout_split
 from dropforge_training.data.training_table import TrainingData
 from dropforge_training.evaluate import metrics, paired_bootstrap
-from dropforge_training.evaluate.metrics import Rows
 
 _FEWEST = 30  # rows of a period: the score of fewer is noise
 _PERIODS = 5  # of each of the two parts

@@ -26,6 +26,7 @@ from sklearn.pipeline import Pipeline
 from xgboost import XGBClassifier, XGBRegressor
 
 from dropforge.errors import JobFailed
+from dropforge.inference import number_steps
 from dropforge.inference.bundle_manifest import BundleManifest, Derived, Feature, GraphInput, PythonModel
 from dropforge_training.data.training_table import TrainingData
 from dropforge_training.export import example_rows
@@ -210,9 +211,7 @@ def manifest_for(
                 maximum=high,
                 missing_markers=markers.get(c.name, ()),
                 cast=steps.cast,
-                low=steps.low,
-                high=steps.high,
-                log=steps.log,
+                steps=tuple(number_steps.stored(name, step) for name, step in cleaner.number_steps_.get(c.name, ())),
                 number_format=c.number_format,
             )
         )

@@ -15,9 +15,9 @@ from dropforge.config.settings import Settings
 from dropforge.inference.bundle_manifest import Regression
 from dropforge.inference.calibrate import calibrate
 from dropforge.inference.prediction_intervals import values
+from dropforge.metrics.weighted_rows import Rows, of_numbers
 from dropforge_training.data.holdout_split import BUCKETS
 from dropforge_training.data.training_table import Table, TrainingData
-from dropforge_training.evaluate.metrics import Rows, of_numbers
 from dropforge_training.fit import calibration, decision_threshold, prediction_intervals
 from dropforge_training.interruption import Interrupted
 from dropforge_training.models.model_spec import predicted

@@ -10,6 +10,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from dropforge.config.settings import TrainingSettings
 from dropforge.inference.prediction_intervals import LOG1P, forward, inverse
+from dropforge.metrics.weighted_rows import of_numbers
 from dropforge_training.data.training_table import Table, TrainingData
 from dropforge_training.evaluate import metrics
 
@@ -45,7 +46,7 @@ def _wins(data: TrainingData, training: TrainingSettings) -> bool:
         booster = HistGradientBoostingRegressor(max_iter=80, early_stopping=False, random_state=training.seed)
         booster.fit(x[half], forward(transform, y[half]))
         predicted = inverse(transform, booster.predict(x[~half]))
-        scores[transform] = metrics.score(training.metric, metrics.of_numbers(y[~half], predicted))
+        scores[transform] = metrics.score(training.metric, of_numbers(y[~half], predicted))
     return bool(scores[LOG1P] > scores[""])
 
 

@@ -18,8 +18,9 @@ from sklearn.preprocessing import TargetEncoder
 from dropforge.inference import derived_columns as computed
 from dropforge.inference.bundle_manifest import Calibration, Derived, Regression
 from dropforge.inference.calibrate import calibrate
+from dropforge.inference.number_steps import NumberStep
 from dropforge.inference.prediction_intervals import values
-from dropforge.inference.preprocessing import number_text, shape_numbers
+from dropforge.inference.preprocessing import finite, number_text, shape_numbers
 from dropforge_training.preprocessing.transforms import NO_STEPS, Steps
 
 MISSING_TOKEN = "(missing)"  # noqa: S105 - a category name, not a credential
@@ -68,6 +69,7 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
             else:
                 derived.append(d)
         self.fit_derived_ = tuple(derived)
+        self.number_steps_ = {c: self._fitted_steps(x[c], c) for c in self.numbers if self._steps(c).numbers}
         self.known_: dict[str, list[str]] = {}
         self.merged_: dict[str, dict[str, str]] = {}
         for c in self.categories:
@@ -137,11 +139,19 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
     def _numbers(self, values: pd.Series, column: str) -> np.ndarray:
         if pd.api.types.is_datetime64_any_dtype(values):
             return _days(values).astype(np.float32)
-        steps = self._steps(column)
-        if steps.cast == "number":  # texts: what is no number is missing
+        return shape_numbers(self._doubles(values, column), [s for _, s in self.number_steps_.get(column, ())])
+
+    def _doubles(self, values: pd.Series, column: str) -> np.ndarray:
+        if self._steps(column).cast == "number":  # texts: what is no number is missing
             values = pd.Series(self._texts(values, column), index=values.index)
-        numbers = np.asarray(pd.to_numeric(values, errors="coerce").astype("float64"))
-        return shape_numbers(numbers, steps.low, steps.high, log=steps.log)
+        return np.asarray(pd.to_numeric(values, errors="coerce").astype("float64"))
+
+    def _fitted_steps(self, values: pd.Series, column: str) -> tuple[tuple[str, NumberStep], ...]:
+        numbers, fitted = finite(self._doubles(values, column)), []
+        for name, step in self._steps(column).numbers:
+            fitted.append((name, step.fit(numbers)))
+            numbers = finite(fitted[-1][1].transform(numbers))
+        return tuple(fitted)
 
     def _texts(self, values: pd.Series, column: str) -> np.ndarray:
         """Stripped texts, shape [rows]; each distinct value is looked at once."""

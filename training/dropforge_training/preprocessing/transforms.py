@@ -6,24 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dropforge.config.preprocessing_settings import ProcessingStep
+from dropforge.config.preprocessing_settings import NUMBER_STEPS, ProcessingStep
 from dropforge.datasets.table_schema import Column
 from dropforge.errors import SettingsError
+from dropforge.inference.number_steps import NumberStep
 
 _TEXTS = {"category", "text"}
 
 
 @dataclass(frozen=True)
 class Steps:
-    """What is done to one column, in this order: cast, merge, rare (categories) or clip, log (numbers)."""
+    """What is done to one column, in this order: cast, then merge and rare (categories) or the steps of numbers."""
 
     cast: str = ""  # "category" or "number": against the column's kind
     merge: tuple[tuple[str, str], ...] = ()
     rare_under: int = 0
     rare_into: str = ""
-    low: float | None = None
-    high: float | None = None
-    log: bool = False
+    numbers: tuple[tuple[str, NumberStep], ...] = ()  # by name and not yet fitted, in the order in which they run
 
 
 NO_STEPS = Steps()
@@ -58,19 +57,19 @@ def by_column(processing: Sequence[ProcessingStep], columns: Sequence[Column]) -
             matches[step.cast.column] = Steps(cast=step.cast.to)
             numbers[step.cast.column] = to_number
     for step in processing:
-        for name in ("merge", "rare", "clip", "log"):
-            given: Any = getattr(step, name)
-            if given is None:
-                continue
-            kind = _kind(given.column, kinds, name)
-            number = numbers.get(given.column, kind not in _TEXTS)
-            if number != (name in {"clip", "log"}):
-                raise SettingsError(
-                    f"processing: {name}: column {given.column!r} is {'a number' if number else 'a category'}",
-                    code="processing",
-                    fix="merge and rare are for categories, clip and log for numbers; `cast` changes what a column is",
-                )
-            matches[given.column] = _with(matches.get(given.column, NO_STEPS), name, given)
+        if step.number_step is None and step.name not in {"merge", "rare"}:
+            continue
+        name, (column,) = step.name, step.columns
+        kind = _kind(column, kinds, name)
+        number = numbers.get(column, kind not in _TEXTS)
+        if number != (step.number_step is not None) or (kind == "datetime" and number):
+            is_a = "a date" if kind == "datetime" else "a number" if number else "a category"
+            raise SettingsError(
+                f"processing: {name}: column {column!r} is {is_a}",
+                code="processing",
+                fix=f"merge and rare are for categories, {', '.join(NUMBER_STEPS)} for numbers; `cast` changes what a column is",
+            )
+        matches[column] = _with(matches.get(column, NO_STEPS), step)
     return matches
 
 
@@ -84,13 +83,13 @@ def _kind(column: str, kinds: dict[str, Any], step: str) -> str:
     return str(kinds[column])
 
 
-def _with(steps: Steps, name: str, given: Any) -> Steps:
-    match name:
-        case "merge":
-            return replace(steps, merge=(*steps.merge, *((v, given.into) for v in given.values)))
-        case "rare":
-            return replace(steps, rare_under=given.under, rare_into=given.into)
-        case "clip":
-            return replace(steps, low=given.low, high=given.high)
-        case _:
-            return replace(steps, log=True)
+def _with(steps: Steps, step: ProcessingStep) -> Steps:
+    """With one more step; of two of the same name the last one counts, except for `merge`."""
+    if step.merge is not None:
+        return replace(steps, merge=(*steps.merge, *((v, step.merge.into) for v in step.merge.values)))
+    if step.rare is not None:
+        return replace(steps, rare_under=step.rare.under, rare_into=step.rare.into)
+    number_step = step.number_step
+    assert number_step is not None  # noqa: S101 - by_column passes no other
+    several = {**dict(steps.numbers), step.name: number_step}
+    return replace(steps, numbers=tuple(sorted(several.items(), key=lambda item: item[1].ORDER)))

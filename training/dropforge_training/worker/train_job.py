@@ -23,6 +23,7 @@ from dropforge.datasets.table_schema import ROW_HASH, probability_columns
 from dropforge.inference.calibrate import calibrate
 from dropforge.messages import Evidence, JobResult, TrainingJob
 from dropforge.metrics import is_own, label
+from dropforge.metrics.weighted_rows import Rows, of_numbers
 from dropforge.ports import Function, ObjectStore
 from dropforge.s3_uri import join
 from dropforge_training.card import card_facts as card
@@ -31,7 +32,7 @@ from dropforge_training.data import training_table
 from dropforge_training.data.training_table import Table, TrainingData
 from dropforge_training.evaluate import champion, held_out, periods
 from dropforge_training.evaluate.champion import Served
-from dropforge_training.evaluate.metrics import Rows, of_numbers, score
+from dropforge_training.evaluate.metrics import score
 from dropforge_training.export import bundle_builder as bundle
 from dropforge_training.export import example_rows
 from dropforge_training.fit import calibration, out_of_fold, refit, target_transform

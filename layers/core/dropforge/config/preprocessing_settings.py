@@ -1,10 +1,14 @@
-"""The processing steps of settings.yaml."""
+"""The preprocessing steps of settings.yaml: those of categories and of whole columns, and the registered steps of numbers."""
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Any, Final, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+
+from dropforge.inference import number_steps
+from dropforge.inference.number_steps import NumberStep
 
 
 class Frozen(BaseModel):
@@ -27,28 +31,6 @@ class RareStep(Frozen):
     into: str = "(other)"
 
 
-class ClipStep(Frozen):
-    """Numbers below `low` become `low`, above `high` become `high`."""
-
-    column: str
-    low: float | None = None
-    high: float | None = None
-
-    @model_validator(mode="after")
-    def _has_a_range(self) -> ClipStep:
-        if self.low is None and self.high is None:
-            raise ValueError("give `low`, `high` or both")
-        if self.low is not None and self.high is not None and self.low >= self.high:
-            raise ValueError("`low` must be below `high`")
-        return self
-
-
-class LogStep(Frozen):
-    """x becomes sign(x)·ln(1+|x|)."""
-
-    column: str
-
-
 class MissingStep(Frozen):
     """These texts mean missing, in this column."""
 
@@ -63,24 +45,60 @@ class CastStep(Frozen):
     to: Literal["category", "number"]
 
 
-class ProcessingStep(Frozen):
-    """One step before the model: exactly one of these. Fitted on training rows, stored with the model, shared by serving."""
+NUMBER_STEPS: Final[dict[str, type[NumberStep]]] = number_steps.REGISTRY.all()
+
+
+class ProcessingKinds(Frozen):
+    """The steps that are no steps of numbers; ProcessingStep adds those."""
 
     drop: tuple[str, ...] | None = Field(None, min_length=1)
     merge: MergeStep | None = None
     rare: RareStep | None = None
-    clip: ClipStep | None = None
-    log: LogStep | None = None
     missing: MissingStep | None = None
     cast: CastStep | None = None
 
     @model_validator(mode="after")
-    def _is_one_step(self) -> ProcessingStep:
+    def _is_one_step(self) -> ProcessingKinds:
         if len(self.model_fields_set) != 1:
-            raise ValueError("a step is exactly one of drop, merge, rare, clip, log, missing, cast")
+            raise ValueError(f"a step is exactly one of {', '.join(type(self).model_fields)}")
         return self
 
     @property
+    def name(self) -> str:
+        """Which step it is."""
+        return next(iter(self.model_fields_set))
+
+    @property
     def columns(self) -> tuple[str, ...]:
-        one = next(getattr(self, f) for f in self.model_fields_set)
+        """The columns it changes."""
+        one = getattr(self, self.name)
         return one if isinstance(one, tuple) else (one.column,)
+
+    @property
+    def number_step(self) -> NumberStep | None:
+        """The unfitted step, of one of numbers."""
+        return NUMBER_STEPS[self.name](**getattr(self, self.name).model_dump()) if self.name in NUMBER_STEPS else None
+
+
+def _schema(step: type[NumberStep]) -> type[Frozen]:
+    """The settings of a registered step, from the fields of its class."""
+    hints = get_type_hints(step, include_extras=True)
+    keys: dict[str, Any] = {f.name: (hints[f.name], ... if f.default is MISSING else f.default) for f in fields(step)}
+
+    def check(settings: Any) -> Any:
+        step(**settings.model_dump())
+        return settings
+
+    validators: Any = {"check": model_validator(mode="after")(check)}
+    return create_model(step.__name__, __base__=Frozen, __doc__=step.__doc__, __validators__=validators, **keys)
+
+
+if TYPE_CHECKING:
+    ProcessingStep = ProcessingKinds
+else:
+    ProcessingStep = create_model(
+        "ProcessingStep",
+        __base__=ProcessingKinds,
+        __doc__="One step before the model: exactly one of these. Fitted on training rows, stored with the model, shared by serving.",
+        **{name: (_schema(step) | None, None) for name, step in NUMBER_STEPS.items()},
+    )

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from dropforge import metrics
+from dropforge.config.finding_names import FindingName
 from dropforge.config.preprocessing_settings import Frozen, ProcessingStep
 from dropforge.config.yaml_errors import Location, dotted, explain, parse_with_lines
 from dropforge.errors import SettingsError
@@ -23,14 +24,11 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 NumberFormat = Literal["1234.5", "1,234.5", "1.234,5"]  # as dropforge.value_formats has it
 ColumnType = Literal["integer", "number", "category", "text", "boolean", "datetime"]
 ThresholdRule = Literal["max_f1", "max_youden", "max_mcc", "cost"]
-MetricName = Literal[
-    "roc_auc", "average_precision", "log_loss", "accuracy", "f1", "rmse", "mae", "mape", "r2"
-]  # the last four: of a regression
 
 
 def _known_metric(value: Any) -> Any:
-    if value not in get_args(MetricName) and not (isinstance(value, str) and metrics.is_own(value)):
-        known = ", ".join(get_args(MetricName))
+    if value not in metrics.TUNED and not (isinstance(value, str) and metrics.is_own(value)):
+        known = ", ".join(metrics.TUNED)
         raise ValueError(
             f"{value!r} is no metric; use one of {known}, or a function of your own: package.module:function"
         )
@@ -126,46 +124,6 @@ class DataSettings(Frozen):
         if self.task == "regression" and self.positive_class is not None:
             raise ValueError("a regression has no positive_class; remove it, or set task: classification")
         return self
-
-
-FindingName = Literal[
-    "drift",
-    "target_drift",
-    "target_drift_severe",
-    "joint_drift",
-    "column_added",
-    "column_removed",
-    "column_renamed",
-    "type_changed",
-    "out_of_range",
-    "new_category",
-    "vanished_category",
-    "missing_increase",
-    "missing_decrease",
-    "informative_missing",
-    "shift",
-    "frequent_value",
-    "time_of_day",
-    "time_gap",
-    "later_period",
-    "encoding_damage",
-    "personal_data",
-    "joint_shift",
-    "target_association",
-    "duplicates",
-    "conflicting_labels",
-    "shared_rows",
-    "outliers",
-    "mixed_types",
-    "rare_categories",
-    "near_constant",
-    "leakage",
-    "strong_association",
-    "labels_weakened",
-    "identifier",
-    "category_variants",
-    "quarantined",
-]
 
 
 class AnalysisSettings(Frozen):
@@ -445,7 +403,7 @@ class Settings(Frozen):
     def _metrics_fit_the_task(self) -> Settings:
         for part, metric in (("training", self.training.metric), ("promotion", self.promotion.metric)):
             if not metrics.fits(metric, self.data.task):
-                known = ", ".join(n for n in get_args(MetricName) if metrics.fits(n, self.data.task))
+                known = ", ".join(n for n in metrics.TUNED if metrics.fits(n, self.data.task))
                 raise ValueError(
                     f"{part}.metric {metric} is not of a {self.data.task}; choose one of {known}, or correct data.task"
                 )

@@ -35,9 +35,9 @@ class Feature:
     cast: str = ""  # "category": a number is its text; "number": a text that is no number is missing
     merge: dict[str, str] = field(default_factory=dict)  # category → the one it is read as
     unseen: str = ""  # what a category not seen in training becomes; empty: missing
-    low: float | None = None  # numbers are clipped to low … high,
-    high: float | None = None
-    log: bool = False  # then become sign(x)·ln(1+|x|)
+    steps: tuple[
+        dict[str, Any], ...
+    ] = ()  # of a number, in this order: {"step": name, …} (dropforge.inference.number_steps)
     number_format: str = "1234.5"  # how texts write the column's numbers (dropforge.value_formats)
 
 
@@ -190,10 +190,7 @@ class BundleManifest:
                     code="bundle_format",
                     fix="train again, or deploy the code version that wrote it",
                 )
-            value["features"] = tuple(
-                Feature(**{**f, "categories": tuple(f["categories"]), "missing_markers": tuple(f["missing_markers"])})
-                for f in value["features"]
-            )
+            value["features"] = tuple(_feature(f) for f in value["features"])
             value["inputs"] = tuple(GraphInput(i["name"], i["dtype"], tuple(i["features"])) for i in value["inputs"])
             value["classes"] = tuple(value["classes"])
             value["conformal"] = {k: tuple(v) for k, v in value.get("conformal", {}).items()}
@@ -218,6 +215,15 @@ def not_served(model: str) -> BundleRejected:
         code="python_not_served",
         fix="deploy with TrainingImageUri (docs/how-to-new-model.md), or train the model without `serve: python`",
     )
+
+
+def _feature(value: dict[str, Any]) -> Feature:
+    """Also of bundles from before `steps`, which have `low`, `high` and `log` instead."""
+    low, high, log = (value.pop(name, None) for name in ("low", "high", "log"))
+    clip = [{"step": "clip", "low": low, "high": high}] if low is not None or high is not None else []
+    steps = (*value.pop("steps", ()), *clip, *([{"step": "log"}] if log else []))
+    lists = {name: tuple(value[name]) for name in ("categories", "missing_markers")}
+    return Feature(**{**value, **lists, "steps": steps})
 
 
 def _regression(value: dict[str, Any] | None) -> Regression | None:

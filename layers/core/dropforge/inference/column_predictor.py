@@ -18,7 +18,6 @@ from dropforge.errors import InvalidRequest
 from dropforge.inference import derived_columns as computed
 from dropforge.inference.bundle_manifest import Derived, Feature
 from dropforge.inference.predictor import Predictor, is_text, not_of_kind
-from dropforge.inference.preprocessing import shape_numbers
 from dropforge.value_formats import FLOAT32_MAX
 
 PIECE = 8192  # rows of one run of the graph: what it makes of them between its nodes stays in the cache
@@ -171,9 +170,7 @@ def _numbers(predictor: Predictor, feature: Feature, values: Values, warnings: C
             _count(warnings, "out_of_range", feature, outside)
     if predictor.raw:
         return wide
-    if feature.log or feature.low is not None or feature.high is not None:
-        return shape_numbers(wide, feature.low, feature.high, log=feature.log)
-    return wide.astype(np.float32)
+    return predictor.shape(feature, wide)
 
 
 def _doubles(predictor: Predictor, feature: Feature, values: Values) -> np.ndarray:

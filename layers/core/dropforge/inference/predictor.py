@@ -18,7 +18,7 @@ from dropforge import value_formats
 from dropforge.environment import Environment
 from dropforge.errors import BundleRejected, InvalidRequest
 from dropforge.inference import derived_columns as computed
-from dropforge.inference import prediction_intervals
+from dropforge.inference import number_steps, prediction_intervals
 from dropforge.inference.bundle_manifest import BundleManifest, Derived, Feature, GraphInput
 from dropforge.inference.calibrate import calibrate
 from dropforge.inference.preprocessing import number_text, shape_numbers
@@ -49,6 +49,7 @@ class Predictor:
         self._features = {f.name: f for f in manifest.features}
         self._known = {f.name: frozenset(f.categories) for f in manifest.features}
         self._missing = {f.name: frozenset(("", *f.missing_markers)) for f in manifest.features}
+        self._steps = {f.name: number_steps.read(f.name, f.steps) for f in manifest.features if f.steps}
         self._derived = {d.name: d for d in manifest.derived}
         self._encoded = {d.sources[0]: d.means for d in manifest.derived if d.part == "target_mean"}
         self._names = {n: known | self._encoded.get(n, {}).keys() for n, known in self._known.items()}
@@ -85,9 +86,9 @@ class Predictor:
                 read = self.read_text if text else self._number
                 for i, record in enumerate(records):
                     table[i, k] = read(feature, record[name], i, warnings)
-                if not self.raw and (feature.log or feature.low is not None or feature.high is not None):
+                if not self.raw and name in self._steps:
                     wide = np.array([self.number(feature, r[name], i) for i, r in enumerate(records)])
-                    table[:, k] = shape_numbers(wide, feature.low, feature.high, log=feature.log)
+                    table[:, k] = shape_numbers(wide, self._steps[name])
             feeds[tensor.name] = table
         probabilities = self.run(feeds)
         decided = self.decide(probabilities).tolist()
@@ -103,6 +104,11 @@ class Predictor:
             days = {f.name: np.array([self.number(f, r[f.name], i) for i, r in enumerate(records)]) for f in sources}
             return computed.of_dates(derived, days)
         return computed.of_texts(derived, [self.plain_text(sources[0], r[sources[0].name]) for r in records])
+
+    def shape(self, feature: Feature, numbers: np.ndarray) -> np.ndarray:
+        """Numbers in double precision as the graph gets them: through the feature's steps, float32."""
+        steps = self._steps.get(feature.name)
+        return shape_numbers(numbers, steps) if steps else numbers.astype(np.float32)
 
     def derived(self, name: str) -> Derived | None:
         """How the column `name` of the graph is computed; None for a feature."""

@@ -1,20 +1,26 @@
-"""The processing steps that training and the API share, so that both give the same value to the last bit."""
+"""What training and the API do to a value alike, to the last bit."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from dropforge.inference.number_steps import NumberStep
 
-def shape_numbers(numbers: np.ndarray, low: float | None, high: float | None, *, log: bool) -> np.ndarray:
-    """Clip, then sign(x)·ln(1+|x|), in double precision; float32 of the same shape. NaN stays NaN, an infinity becomes NaN."""
-    shaped = np.where(np.isfinite(numbers), numbers, np.nan)
-    if low is not None or high is not None:
-        shaped = np.clip(shaped, low, high)
-    if log:
-        shaped = np.sign(shaped) * np.log1p(np.abs(shaped))
+
+def finite(numbers: np.ndarray) -> np.ndarray:
+    """Float64 with NaN for an infinity."""
+    return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
+def shape_numbers(numbers: np.ndarray, steps: Sequence[NumberStep]) -> np.ndarray:
+    """The fitted steps one after the other in double precision; float32 of the same shape. NaN stays NaN, an infinity becomes NaN."""
+    shaped = finite(numbers)
+    for step in steps:
+        shaped = finite(step.transform(shaped))
     return shaped.astype(np.float32)
 
 

@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Iterator, Sequence
 
 from dropforge.analysis import two_sample_tests as st
-from dropforge.analysis.checks import cell_checks, personal_data
+from dropforge.analysis.checks import column_checks, personal_data, row_checks
+from dropforge.analysis.checks.column_checks import CheckedColumn
 from dropforge.analysis.data_profile import ColumnProfile, Profile
 from dropforge.analysis.profile_comparison import Comparison
 from dropforge.analysis.report import axes
@@ -34,7 +35,7 @@ def findings(
         *_columns_changed(reference, intake, data),
         *(f for c in comparison.columns for f in _column(c, new, reference, settings, document)),
         *comparison.changes,
-        *cell_checks.of_rows(
+        *row_checks.findings(
             reference, new, intake, repeats=not any(f.kind == "duplicates" for f in comparison.changes)
         ),
         *personal_data.findings(reference, new, data),
@@ -173,7 +174,7 @@ def _column(
         yield _drift(c, before, profile) if c.outcome == "drift" else _shift(c, before, profile)
     if before is not None and before.binned != profile.binned:
         return
-    yield from cell_checks.findings(c, profile, before, settings, outliers=c.name not in grown)
+    yield from column_checks.findings(CheckedColumn(c, profile, before, settings, c.name in grown))
 
 
 def _largest_change(before: ColumnProfile, after: ColumnProfile) -> str:

@@ -1,43 +1,43 @@
-"""The metrics a model is tuned, compared and ranked by: one entry for each, with the kind of target and the direction.
+"""The metrics a model is tuned, compared and ranked by: their direction and kind of target, and how they are computed.
 
-How a metric is computed, for the rows as they are and for a bootstrap's draws, stands in dropforge_training.evaluate.metrics.
+Each is a file of `definitions`. This module needs no numpy: settings.yaml is checked and models are ranked in functions without it.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+from dropforge.plugin_registry import PluginRegistry
+
+if TYPE_CHECKING:
+    from dropforge.metrics.weighted_rows import Rows, Scorer
 
 Task = Literal["classification", "regression"]
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`greater_is_better`: False for a loss or an error. `in_target_units`: its size depends on the target's unit."""
+    """`greater_is_better`: False for a loss or an error. `in_target_units`: its size depends on the target's unit.
+
+    `weighs_classes`: it weighs classes against each other, so that rows of the rarest class carry it. `statistic`: the rows as a
+    function of row weights, [draws, rows] → [draws], whatever the direction; None: shown in the model card alone.
+    """
 
     name: str
     task: Task = "classification"
     greater_is_better: bool = True
     in_target_units: bool = False
+    weighs_classes: bool = True
+    statistic: Callable[[Rows], Scorer] | None = None
 
 
-_ALL: Final = (
-    Metric("roc_auc"),
-    Metric("average_precision"),
-    Metric("log_loss", greater_is_better=False),
-    Metric("accuracy"),
-    Metric("balanced_accuracy"),
-    Metric("f1"),
-    Metric("mcc"),
-    Metric("brier", greater_is_better=False),
-    Metric("ece", greater_is_better=False),
-    Metric("rmse", "regression", greater_is_better=False, in_target_units=True),
-    Metric("mae", "regression", greater_is_better=False, in_target_units=True),
-    Metric("mape", "regression", greater_is_better=False),
-    Metric("r2", "regression"),
-)
-METRICS: Final = {m.name: m for m in _ALL}
+REGISTRY: Final = PluginRegistry("dropforge.metrics.definitions", "METRIC", "dropforge.metrics")
+METRICS: Final[dict[str, Metric]] = REGISTRY.all()
+# What settings.yaml may name as the metric of training and promotion.
+TUNED: Final = tuple(m.name for m in METRICS.values() if m.statistic is not None)
 DEFAULT: Final[dict[Task, str]] = {"classification": "roc_auc", "regression": "rmse"}
 
 

@@ -1,0 +1,9 @@
+"""Mean recall of the classes; in the model card."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dropforge.metrics import Metric
+
+METRIC: Final = Metric("balanced_accuracy")

@@ -1,0 +1,9 @@
+"""Matthews correlation coefficient; in the model card."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dropforge.metrics import Metric
+
+METRIC: Final = Metric("mcc")
