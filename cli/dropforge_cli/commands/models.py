@@ -1,17 +1,20 @@
-"""models, label, set-model, predict, data: what was trained, which version answers, what it says. switching.py has the way back."""
+"""models, alias, set-model, predict, data: versions, the active one and its predictions."""
 
 from __future__ import annotations
 
 import hashlib
 import json as jsonlib
 import sys
+import tempfile
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
 from dropforge import keys
 from dropforge.errors import InvalidRequest, NotFound
+from dropforge.metrics import Task
 from dropforge_cli.output import emit_facts, emit_json, emit_table, say
 from dropforge_cli.target import Target
 
@@ -20,9 +23,10 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 def register(app: typer.Typer) -> None:
     panel = "Models"
-    group = typer.Typer(help="List versions; adopt one that was not trained here.")
+    group = typer.Typer(help="List versions; adopt one that was not trained here; check a class of your own.")
     group.callback(invoke_without_command=True)(models)
     group.command()(adopt)
+    group.command()(check)
     app.add_typer(group, name="models", rich_help_panel=panel)
     app.command(rich_help_panel=panel)(alias)
     app.command("set-model", rich_help_panel=panel)(set_model)
@@ -98,6 +102,45 @@ def adopt(
         emit_json(adopted)
         return
     say(f"{len(adopted)} of {len(chosen)} versions recorded" if chosen else "every version is recorded")
+
+
+def check(
+    import_path: Annotated[
+        str, typer.Argument(metavar="MODULE:CLASS", help="as `class` in settings.yaml: models.mine:Mine")
+    ],
+    task: Annotated[str, typer.Option(help="classification or regression")] = "classification",
+    serve: Annotated[str, typer.Option(help="onnx or python, as `serve` in settings.yaml")] = "onnx",
+    json: Json = False,
+) -> None:
+    """Try a model class of your own, with no cloud: tune, fit, evaluate, export and compare the bundle on a small generated table.
+
+    The class is looked for in the current folder. What fails names the step and the fix, as the training job would.
+    """
+    from dropforge_local.memory import MemoryStore
+    from dropforge_training.worker.dry_run import ROWS, dry_run
+
+    if task not in get_args(Task) or serve not in ("onnx", "python"):
+        raise InvalidRequest(
+            f"--task {task} --serve {serve} is not known",
+            code="option",
+            fix="--task classification or regression; --serve onnx or python",
+        )
+    sys.path.insert(0, str(Path.cwd()))
+    with tempfile.TemporaryDirectory(prefix="dropforge-check-") as folder:
+        say(f"training {import_path} on {ROWS} generated rows")
+        done = dry_run(import_path, MemoryStore(), Path(folder), task=cast("Task", task), serve=serve)
+    if json:
+        emit_json(asdict(done))
+        return
+    emit_facts(
+        {
+            **{f"held-out {name}": f"{value:.4f}" for name, value in sorted(done.metrics.items())},
+            "largest difference of the bundle": f"{done.parity['max_abs_difference']:.2g}",
+            "label flips": f"{done.parity['label_flips']:.0f}",
+            "size": f"{done.bytes:,} bytes",
+        }
+    )
+    say(f"{import_path} can be trained, exported and served")
 
 
 def alias(

@@ -6,16 +6,11 @@ draws; the tests hold these equal to them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from dropforge.metrics import METRICS, TUNED, Task, is_own, sign
-from dropforge.metrics.weighted_rows import Rows
+from dropforge.metrics.weighted_rows import Rows, Scorer
 from dropforge_training.evaluate import own_metrics
-
-if TYPE_CHECKING:
-    from dropforge.metrics.weighted_rows import Scorer
 
 
 def tuned(task: Task) -> tuple[str, ...]:

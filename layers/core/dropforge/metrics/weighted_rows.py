@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
 
-    Scorer = Callable[[np.ndarray], np.ndarray]  # weights [draws, rows] → scores [draws]
+Scorer: TypeAlias = "Callable[[np.ndarray], np.ndarray]"  # weights [draws, rows] → scores [draws]
 
 
 @dataclass(frozen=True, slots=True)
