@@ -7,6 +7,7 @@ from typing import Any
 
 from dropforge import announce, app_context, observability
 from dropforge.deployment import publish_alias_index
+from dropforge.deployment.change import Change
 from dropforge.messages import ConcludeRequest
 from dropforge.uploads import auto_promote
 from dropforge.uploads.conclude_upload import conclude
@@ -37,17 +38,16 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             log=log,
         )
         announce.challenger(conclusion, world.announce)
-        promoted = auto_promote.automatically(
-            conclusion,
-            settings=settings,
-            store=world.store,
-            registry=world.registry,
-            book=world.uploads,
-            bucket=world.env.data_bucket,
-            log=log,
+        change = Change(
+            world.store,
+            world.env.data_bucket,
+            "auto_promote",
+            log,
             python=bool(world.env.python_function),
             key=world.history_key,
-            announce=world.announce,
+        )
+        promoted = auto_promote.automatically(
+            conclusion, change, settings=settings, registry=world.registry, book=world.uploads, announce=world.announce
         )
         publish_alias_index.publish_alias_index(
             settings=settings, store=world.store, registry=world.registry, bucket=world.env.data_bucket

@@ -13,6 +13,7 @@ from dropforge.config import settings
 from dropforge.deployment import activate, canary, rollback
 from dropforge.deployment.active_model import Active
 from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
+from dropforge.deployment.change import Change
 from dropforge.inference.bundle_manifest import BundleManifest, Feature, GraphInput, PythonModel
 from dropforge.ports import MacKey
 from dropforge_local.memory import MemoryRegistry, MemoryStore
@@ -99,42 +100,22 @@ class Switching:
             self.record(Active(stored.name, stored.version, alias, stored.run_id, uri, sha256), serve)
         return version
 
+    def change(self, *, python: bool = True) -> Change:
+        return Change(self.store, "b", "tester", logging.getLogger("test"), python=python, key=self.key)
+
     def set(self, alias: str = "", model: str = "", *, python: bool = True) -> dict[str, Any]:
-        return activate.set_model(
-            alias,
-            model,
-            python=python,
-            settings=SETTINGS,
-            store=self.store,
-            registry=self.registry,
-            bucket="b",
-            by="tester",
-            log=logging.getLogger("test"),
-            key=self.key,
-        )
+        return activate.set_model(self.change(python=python), alias, model, settings=SETTINGS, registry=self.registry)
 
     def beside(self, alias: str, weight: float = 0.0, *, shadow: bool = False) -> dict[str, Any]:
         return canary.propose(
-            alias,
-            "",
-            weight=weight,
-            shadow=shadow,
-            settings=SETTINGS,
-            store=self.store,
-            registry=self.registry,
-            bucket="b",
-            by="tester",
-            log=logging.getLogger("test"),
-            key=self.key,
+            self.change(), alias, "", weight=weight, shadow=shadow, settings=SETTINGS, registry=self.registry
         )
 
     def decide(self, action: str) -> dict[str, Any]:
-        log = logging.getLogger("test")
-        return canary.decide(action, store=self.store, bucket="b", by="tester", log=log, key=self.key)
+        return canary.decide(self.change(), action)
 
     def back(self, to: int | None = None) -> dict[str, Any]:
-        log = logging.getLogger("test")
-        return rollback.rollback(to, store=self.store, bucket="b", by="tester", log=log, key=self.key)
+        return rollback.rollback(self.change(), to)
 
     def shown(self) -> dict[str, Any]:
         return rollback.shown(self.store, "b", 100, self.key)

@@ -17,7 +17,7 @@ import pytest
 
 from dropforge.batch import score_file
 from dropforge.config import settings_store
-from dropforge.deployment import activate
+from dropforge.deployment import verified_bundle
 from dropforge.deployment.active_model import Active, ActivePointer
 from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
 from dropforge.errors import BundleRejected, DropforgeError, Unavailable
@@ -180,7 +180,7 @@ def test_an_altered_pickle_is_never_loaded(served: Served) -> None:
     answer = told(served.service(), REQUESTS["plain"])
     assert (answer["status"], answer["code"]) == (409, "bundle_altered")
     with pytest.raises(BundleRejected, match=r"pipeline\.pkl was altered"):
-        activate.check_bundle(served.store, BUCKET, active)
+        verified_bundle.check_bundle(served.store, BUCKET, active)
     assert not Bomb.went_off
     pickle.loads(pickle.dumps(Bomb()))  # noqa: S301 - the test's own: the trace is real
     assert Bomb.went_off

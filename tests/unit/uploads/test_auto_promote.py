@@ -10,6 +10,7 @@ import pytest
 
 from dropforge.config.settings import Settings
 from dropforge.deployment.active_model import ActivePointer
+from dropforge.deployment.change import Change
 from dropforge.deployment.history import DeploymentHistory
 from dropforge.messages import Conclusion
 from dropforge.uploads import auto_promote
@@ -35,12 +36,10 @@ class Gate:
                 reasons=("+0.02",),
                 failed={},
             ),
+            Change(self.switching.store, "b", "auto_promote", logging.getLogger("test")),
             settings=self.settings.model_copy(update={"promotion": rule}),
-            store=self.switching.store,
             registry=self.switching.registry,
             book=self.book,
-            bucket="b",
-            log=logging.getLogger("test"),
         )
 
     def served(self) -> str:

@@ -9,6 +9,7 @@ from dropforge import announce, ids
 from dropforge.api import proxy_event, resolver
 from dropforge.datasets.dataset_store import DatasetStore
 from dropforge.deployment import activate, canary, publish_alias_index, rollback
+from dropforge.deployment.change import Change
 from dropforge.errors import DropforgeError, InvalidRequest, NotFound
 from dropforge.monitoring import ground_truth, windows
 from dropforge.operations import activity
@@ -50,21 +51,25 @@ def set_model(w: AppContext, request: proxy_event.Request) -> proxy_event.Respon
     body = _body(request)
     weight, shadow = _beside(body)
     which = _text(body, "alias"), _text(body, "model")
-    common: dict[str, Any] = {
-        "settings": w.settings(),
-        "store": w.store,
-        "registry": w.registry,
-        "bucket": w.env.data_bucket,
-        "by": _by(request),
-        "log": w.log("control"),
-        "why": _text(body, "why"),
-        "python": bool(w.env.python_function),
-        "key": w.history_key,
-    }
+    change, settings = _change(w, request, body), w.settings()
     if weight or shadow:
-        return _activated(w, request, canary.propose(*which, weight=weight, shadow=shadow, **common))
-    _publish(w)  # first: when it fails nothing was switched, and the same request can be sent again
-    return _activated(w, request, activate.set_model(*which, **common))
+        started = canary.propose(change, *which, weight=weight, shadow=shadow, settings=settings, registry=w.registry)
+        return _activated(w, request, started)
+    _publish(w)  # first: when it fails nothing was activated, and the same request can be sent again
+    return _activated(w, request, activate.set_model(change, *which, settings=settings, registry=w.registry))
+
+
+def _change(w: AppContext, request: proxy_event.Request, body: dict[str, Any]) -> Change:
+    """Who changes the active model, and why."""
+    return Change(
+        store=w.store,
+        bucket=w.env.data_bucket,
+        by=_by(request),
+        log=w.log("control"),
+        why=_text(body, "why"),
+        python=bool(w.env.python_function),
+        key=w.history_key,
+    )
 
 
 def _beside(body: dict[str, Any]) -> tuple[float, bool]:
@@ -83,17 +88,7 @@ def _beside(body: dict[str, Any]) -> tuple[float, bool]:
 def decide_rollout(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
     """Promote or abort the canary or shadow deployment."""
     body = _body(request)
-    decided = canary.decide(
-        _text(body, "action"),
-        store=w.store,
-        bucket=w.env.data_bucket,
-        by=_by(request),
-        log=w.log("control"),
-        why=_text(body, "why"),
-        python=bool(w.env.python_function),
-        key=w.history_key,
-    )
-    return _activated(w, request, decided)
+    return _activated(w, request, canary.decide(_change(w, request, body), _text(body, "action")))
 
 
 def roll_back(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
@@ -102,17 +97,7 @@ def roll_back(w: AppContext, request: proxy_event.Request) -> proxy_event.Respon
     to = body.get("to")
     if to is not None and (isinstance(to, bool) or not isinstance(to, int) or to < 1):
         raise InvalidRequest("to must be the number of an entry", code="malformed_request", fix='send {"to": 3}, or {}')
-    done = rollback.rollback(
-        to,
-        store=w.store,
-        bucket=w.env.data_bucket,
-        by=_by(request),
-        log=w.log("control"),
-        why=_text(body, "why"),
-        python=bool(w.env.python_function),
-        key=w.history_key,
-    )
-    return _activated(w, request, done)
+    return _activated(w, request, rollback.rollback(_change(w, request, body), to))
 
 
 def _activated(w: AppContext, request: proxy_event.Request, answer: dict[str, Any]) -> proxy_event.Response:

@@ -1,8 +1,7 @@
-"""Make a labelled model version the one that answers, and look at what is there to choose from."""
+"""Activate a model version; the active model and every version as people read them."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -10,58 +9,39 @@ from typing import Any
 
 from dropforge.clock import now
 from dropforge.config.settings import Settings
-from dropforge.deployment import active_version
 from dropforge.deployment.active_model import Active, ActivePointer
-from dropforge.deployment.bundle_integrity import ModelRecords, check_python
-from dropforge.deployment.history import DeploymentHistory, Entry
-from dropforge.errors import BundleRejected, NotFound
-from dropforge.inference.bundle_manifest import MANIFEST_FILE, BundleManifest, not_served
-from dropforge.ports import MacKey, ObjectStore, Registry
+from dropforge.deployment.bundle_integrity import ModelRecords
+from dropforge.deployment.change import Change, requested_version
+from dropforge.deployment.history import Entry
+from dropforge.deployment.verified_bundle import check_bundle
+from dropforge.inference.bundle_manifest import BundleManifest
+from dropforge.ports import ObjectStore, Registry
 from dropforge.registry import versions
-from dropforge.s3_uri import join
 
 
-def set_model(
-    alias: str,
-    model: str,
-    *,
-    settings: Settings,
-    store: ObjectStore,
-    registry: Registry,
-    bucket: str,
-    by: str,
-    log: logging.Logger,
-    why: str = "",
-    python: bool = True,
-    key: MacKey | None = None,
-) -> dict[str, Any]:
-    """Resolve the alias, verify the bundle, switch. `model`: candidate or registered name; empty when the alias is on one only.
+def set_model(change: Change, alias: str, model: str, *, settings: Settings, registry: Registry) -> dict[str, Any]:
+    """Activate the version behind an alias.
 
-    Returns what is loaded now and what was before. Raises NotFound (no such alias), InvalidRequest (several models carry
-    it), BundleRejected (the bundle is not what was registered, or nobody can run it: the old model goes on), Conflict (a
-    quicker switch won). `python`: whether a function runs models without a graph. `key`: of the deployment history, where one is
-    configured.
+    Returns the active model and the one before it. Raises what requested_version raises (the active model stays), and Conflict
+    when another change finished first.
     """
-    alias = alias or settings.serving.alias
-    version = versions.resolve(alias, model, settings, registry)
-    new = active_version.active_of(version, alias, settings)
-    verify(store, bucket, new, python=python)
-    record = ModelRecords(store, bucket).require(new)
+    requested = requested_version(change, alias, model, settings=settings, registry=registry)
+    new = requested.active
 
     def entry(active: Active | None, number: int) -> Entry:
         at = now()
         return Entry(
             number=number,
             at=at,
-            by=by,
+            by=change.by,
             action="set_model",
-            why=why or f"the alias {alias}",
+            why=change.why or f"the alias {new.alias}",
             before=pointer_of(active),
-            to=pointer_of(replace(new, number=number, set_at=at, set_by=by)) or {},
-            evidence=record.evidence,
+            to=pointer_of(replace(new, number=number, set_at=at, set_by=change.by)) or {},
+            evidence=requested.record.evidence,
         )
 
-    return change_response(DeploymentHistory(store, bucket, key).change(entry), log)
+    return change_response(change.history.change(entry), change.log)
 
 
 def change_response(entry: Entry, log: logging.Logger) -> dict[str, Any]:
@@ -104,38 +84,6 @@ def rollout_of(pointer: Mapping[str, Any]) -> dict[str, Any] | None:
 def pointer_of(active: Active | None) -> dict[str, Any] | None:
     """What an entry keeps of a pointer: everything but the hash of the entry itself."""
     return {k: v for k, v in asdict(active).items() if k != "record_sha256"} if active else None
-
-
-def verify(store: ObjectStore, bucket: str, active: Active, *, python: bool = True) -> BundleManifest:
-    """Record and hashes, here and not only in predict: a bundle that is not the concluded one must not become the pointer.
-
-    Nor one without a graph where no function runs Python models (`python` false).
-    """
-    manifest = BundleManifest.from_json(check_bundle(store, bucket, active))
-    if manifest.python and not python:
-        raise not_served(active.model)
-    return manifest
-
-
-def check_bundle(store: ObjectStore, bucket: str, active: Active) -> bytes:
-    """The verified manifest. Integrity record and hashes only: the graph itself is opened where it is served."""
-    record = ModelRecords(store, bucket).require(active)
-    try:
-        body = store.get(join(active.bundle_uri, MANIFEST_FILE)).body
-        if hashlib.sha256(body).hexdigest() != active.bundle_sha256:
-            raise BundleRejected(
-                "the bundle's manifest was altered after registration", code="bundle_altered", fix="train again"
-            )
-        manifest = BundleManifest.from_json(body)
-        check_python(manifest, record)
-        model = store.get(join(active.bundle_uri, manifest.model_file)).body
-    except NotFound as error:
-        raise BundleRejected(f"the bundle is gone: {error.message}", code="bundle_missing", fix="train again") from None
-    if hashlib.sha256(model).hexdigest() != manifest.model_sha256:
-        raise BundleRejected(
-            f"{manifest.model_file} was altered after registration", code="bundle_altered", fix="train again"
-        )
-    return body
 
 
 def model_info(*, store: ObjectStore, bucket: str) -> dict[str, Any]:

@@ -148,14 +148,14 @@ class DeploymentHistory:
                 continue
         raise _lost()
 
-    def _following(self, kept: StoredEntry) -> Active:
+    def _following(self, stored_entry: StoredEntry) -> Active:
         try:
-            if kept.entry is not None and (self._key is None or self._authentic(kept)):
-                return kept.entry.active(kept.sha256)
+            if stored_entry.entry is not None and (self._key is None or self._authentic(stored_entry)):
+                return stored_entry.entry.active(stored_entry.sha256)
         except BundleRejected:
             pass
         raise Conflict(
-            f"{self.uri(kept.number)} is no entry of the deployment history, or was not written by this system",
+            f"{self.uri(stored_entry.number)} is no entry of the deployment history, or was not written by this system",
             code="ledger_broken",
             fix="restore the object's earlier version, or move it away; GET /history tells what else is wrong",
         )
@@ -207,10 +207,16 @@ class DeploymentHistory:
             wrong += self._without_mac(unkeyed)
         return Verification(wrong + self._pointing(), keyed, len(unkeyed))
 
-    def _authentic(self, kept: StoredEntry) -> bool:
-        mac = kept.entry.mac if kept.entry else ""
+    def _authentic(self, stored_entry: StoredEntry) -> bool:
+        mac = stored_entry.entry.mac if stored_entry.entry else ""
         # Anything but a text is no MAC: the object may be anybody's.
-        return bool(self._key and kept.message and mac and isinstance(mac, str) and self._key.verify(kept.message, mac))
+        return bool(
+            self._key
+            and stored_entry.message
+            and mac
+            and isinstance(mac, str)
+            and self._key.verify(stored_entry.message, mac)
+        )
 
     def _without_mac(self, unkeyed: list[StoredEntry]) -> list[str]:
         """Entries without a MAC that the store wrote after the key was created. The store's time is not the writer's to choose."""
@@ -225,15 +231,15 @@ class DeploymentHistory:
         ]
 
     @staticmethod
-    def _chain(found: list[StoredEntry | None], start: int) -> list[str]:
+    def _chain(stored_entries: list[StoredEntry | None], start: int) -> list[str]:
         """Missing, unreadable and altered entries among those from number `start` on."""
         wrong = []
-        for n, stored in enumerate(found, start):
+        for n, stored in enumerate(stored_entries, start):
             if stored is None:
                 wrong.append(f"entry {n} is missing")
             elif stored.entry is None or stored.entry.number != n:
                 wrong.append(f"entry {n} cannot be read as entry {n}")
-        for before, stored in itertools.pairwise(found):
+        for before, stored in itertools.pairwise(stored_entries):
             if before and stored and stored.entry and stored.entry.previous_sha256 not in {before.sha256, ""}:
                 wrong.append(f"entry {before.number} was altered: entry {stored.number} holds another hash of it")
         return wrong

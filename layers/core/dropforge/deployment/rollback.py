@@ -2,64 +2,54 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import Any
 
 from dropforge.clock import now
-from dropforge.deployment.activate import change_response, identity_of, pointer_of, verify
+from dropforge.deployment.activate import change_response, identity_of, pointer_of
 from dropforge.deployment.active_model import Active, ActivePointer, none_active
+from dropforge.deployment.change import Change
 from dropforge.deployment.history import DeploymentHistory, Entry, Verification
 from dropforge.errors import BundleRejected, Conflict, NotFound
 from dropforge.ports import MacKey, ObjectStore
 
 
-def rollback(
-    to: int | None,
-    *,
-    store: ObjectStore,
-    bucket: str,
-    by: str,
-    log: logging.Logger,
-    why: str = "",
-    python: bool = True,
-    key: MacKey | None = None,
-) -> dict[str, Any]:
-    """Make an earlier entry's model the one that answers: entry `to`, or the one before the active model.
+def rollback(change: Change, to: int | None = None) -> dict[str, Any]:
+    """Activate the model of an earlier entry: entry `to`, or the one before the active model.
 
-    Rolling back again goes further back, never forward to the model just left. Asks the deployment history only: MLflow may be down.
-    Raises NotFound (no such entry), Conflict (nothing to go back to, or a quicker switch won), BundleRejected (that
+    Rolling back again goes further back, never forward to the model just left. Reads the deployment history only: MLflow may be down.
+    Raises NotFound (no such entry), Conflict (nothing to go back to, or another change finished first), BundleRejected (that
     bundle is altered or gone: the active model goes on).
     """
-    ledger = DeploymentHistory(store, bucket, key)
+    history = change.history
 
     def entry(active: Active | None, number: int) -> Entry:
         if active is None:
             raise none_active()
-        target = _entry(ledger, to) if to is not None else _previous(ledger, active)
+        target = _entry(history, to) if to is not None else _previous(history, active)
         old = target.active("")
-        verify(store, bucket, old, python=python)
+        change.verify(old)
         at = now()
-        new = replace(old, number=number, set_at=at, set_by=by, candidate=None)
+        new = replace(old, number=number, set_at=at, set_by=change.by, candidate=None)
         # settings, not the model
         new = replace(new, max_rows=active.max_rows, max_body_bytes=active.max_body_bytes, capture=active.capture)
         return Entry(
             number=number,
             at=at,
-            by=by,
+            by=change.by,
             action="rollback",
-            why=why or f"back to entry {target.number}",
+            why=change.why or f"back to entry {target.number}",
             before=pointer_of(active),
             to=pointer_of(new) or {},
             evidence=target.evidence,
             restores=target.restores or target.number,
         )
 
-    return change_response(ledger.change(entry), log)
+    return change_response(history.change(entry), change.log)
 
 
-def _entry(ledger: DeploymentHistory, number: int) -> Entry:
-    stored = ledger.get(number)
+def _entry(history: DeploymentHistory, number: int) -> Entry:
+    stored = history.get(number)
     if stored is None or stored.entry is None:
         raise NotFound(
             f"the deployment history has no entry {number}", code="entry_unknown", fix="GET /history lists them"
@@ -67,13 +57,13 @@ def _entry(ledger: DeploymentHistory, number: int) -> Entry:
     return stored.entry
 
 
-def _previous(ledger: DeploymentHistory, active: Active) -> Entry:
+def _previous(history: DeploymentHistory, active: Active) -> Entry:
     """The newest entry before the active model's own whose model differs. Walks back entry by entry: almost always two."""
-    current = ledger.get(active.number)
+    current = history.get(active.number)
     number = (current.entry.restores or current.number) if current and current.entry else active.number
     while number > 1:
         number -= 1
-        stored = ledger.get(number)
+        stored = history.get(number)
         if stored is None or stored.entry is None:
             continue
         if stored.entry.restores:  # a rollback: what it restored counts, not what it left
@@ -93,15 +83,15 @@ def shown(store: ObjectStore, bucket: str, limit: int, key: MacKey | None = None
 
     `complete` is false while the last entry's writer has not set the pointer (or died before): the next change does.
     """
-    ledger = DeploymentHistory(store, bucket, key)
-    last = ledger.last_number()
+    history = DeploymentHistory(store, bucket, key)
+    last = history.last_number()
     first = max(1, last - limit + 1)
-    entries = [k for k in reversed(ledger.read(first, last)) if k is not None and k.entry is not None] if last else []
+    entries = [k for k in reversed(history.read(first, last)) if k is not None and k.entry is not None] if last else []
     try:
         active = ActivePointer(store, bucket).read()[0].number
     except (NotFound, BundleRejected):
         active = 0
-    checked = ledger.verify(first, last) if last else Verification([])
+    checked = history.verify(first, last) if last else Verification([])
     return {
         "entries": [{**_entry_summary(k.entry), "sha256": k.sha256} for k in entries if k.entry],
         "active": active,

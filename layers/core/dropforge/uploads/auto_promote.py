@@ -1,16 +1,17 @@
-"""Let the challenger answer by itself, where settings.yaml says so (`promotion.auto_promote`)."""
+"""Activate the challenger of a conclusion, where settings.yaml says so (`promotion.auto_promote`)."""
 
 from __future__ import annotations
 
-import logging
+from dataclasses import replace
 
 from dropforge.announce import Announce, activation, nobody
 from dropforge.config.settings import Settings
 from dropforge.deployment import activate, active_version
+from dropforge.deployment.change import Change
 from dropforge.errors import BundleRejected, Conflict
 from dropforge.messages import Conclusion
 from dropforge.observability import failure
-from dropforge.ports import MacKey, ObjectStore, Registry
+from dropforge.ports import Registry
 from dropforge.registry import versions
 from dropforge.registry.aliases import CHALLENGER
 from dropforge.uploads.upload_repository import UploadRepository
@@ -18,23 +19,19 @@ from dropforge.uploads.upload_repository import UploadRepository
 
 def automatically(
     conclusion: Conclusion,
+    change: Change,
     *,
     settings: Settings,
-    store: ObjectStore,
     registry: Registry,
     book: UploadRepository,
-    bucket: str,
-    log: logging.Logger,
-    python: bool = True,
-    key: MacKey | None = None,
     announce: Announce = nobody,
 ) -> bool:
-    """Label the challenger with the serving alias and switch to it, when `auto_promote` is on and the gate chose one.
+    """Set the serving alias on the challenger and activate it, when `auto_promote` is on and the gate chose one.
 
-    The deployment history says that the gate did it, and why; the way back is the same as from a switch by hand. True when it answers
-    now. A bundle that fails its check, or a quicker switch by a person, leaves the served model as it is: False.
-    Raises Unavailable when the registry or the store does not answer. It is decided once for each upload and kept in its
-    record: a repeat answers what was decided, and does not undo what people have done since.
+    The deployment history says that the gate did it, and why; a rollback is the same as after an activation by hand. True when the
+    challenger is active now. A bundle that fails its check, or an activation by a person in the meantime, leaves the active model as
+    it is: False. Raises Unavailable when the registry or the store does not answer. It is decided once for each upload and stored in
+    its record: a repeat returns what was decided, and does not undo what people have done since.
     """
     challenger = conclusion.challenger
     if not settings.promotion.auto_promote or challenger is None:
@@ -43,47 +40,21 @@ def automatically(
     if decided is not None:
         return decided
     promoted = _promote(
-        conclusion, challenger.name, settings, store, registry, bucket, log, python=python, key=key, announce=announce
+        challenger.name, replace(change, why="; ".join(conclusion.reasons)), settings, registry, announce
     )
     book.update(conclusion.upload_id, promoted=promoted)
     return promoted
 
 
-def _promote(
-    conclusion: Conclusion,
-    model: str,
-    settings: Settings,
-    store: ObjectStore,
-    registry: Registry,
-    bucket: str,
-    log: logging.Logger,
-    *,
-    python: bool,
-    key: MacKey | None,
-    announce: Announce,
-) -> bool:
+def _promote(model: str, change: Change, settings: Settings, registry: Registry, announce: Announce) -> bool:
     alias = settings.serving.alias
     version = versions.resolve(CHALLENGER, model, settings, registry)
     try:
-        activate.verify(
-            store, bucket, active_version.active_of(version, alias, settings), python=python
-        )  # before the alias moves
+        change.verify(active_version.active_of(version, alias, settings))  # before the alias moves
         versions.set_alias(alias, version.name, version.version, settings=settings, registry=registry)
-        answer = activate.set_model(
-            alias,
-            model,
-            settings=settings,
-            store=store,
-            registry=registry,
-            bucket=bucket,
-            by="auto_promote",
-            log=log,
-            why="; ".join(conclusion.reasons),
-            python=python,
-            key=key,
-        )
+        activated = activate.set_model(change, alias, model, settings=settings, registry=registry)
     except (BundleRejected, Conflict) as error:
-        log.warning("the challenger was not promoted", extra=failure(error))
+        change.log.warning("the challenger was not promoted", extra=failure(error))
         return False
-    activation(answer, "auto_promote", announce)
+    activation(activated, change.by, announce)
     return True

@@ -13,8 +13,8 @@ from typing import Any
 
 from dropforge import keys
 from dropforge.config.settings import Settings
-from dropforge.deployment.activate import check_bundle
 from dropforge.deployment.active_model import ActivePointer
+from dropforge.deployment.verified_bundle import check_bundle
 from dropforge.errors import DropforgeError, InvalidRequest, NotFound
 from dropforge.ports import ObjectStore, Queue, Registry
 from dropforge.stored_pages import document
