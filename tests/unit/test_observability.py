@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from dropforge import observability
+from dropforge.adapters.powertools_logging import PowertoolsFormatter
 from dropforge.api import proxy_event
 from dropforge.observability import METRICS, JsonFormatter
 from dropforge_local.packaging import load_template
@@ -24,18 +25,19 @@ SOURCES += (ROOT / "training" / "dropforge_training").rglob("*.py")
 
 
 class _Lines(logging.Handler):
-    def __init__(self) -> None:
+    def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__()
-        self.setFormatter(JsonFormatter("predict", "Dropforge/p"))
+        self.setFormatter(formatter)
         self.lines: list[dict[str, Any]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(json.loads(self.format(record)))
 
 
-@pytest.fixture
-def kept() -> tuple[logging.Logger, list[dict[str, Any]]]:
-    log, lines = logging.Logger("kept"), _Lines()
+@pytest.fixture(params=[JsonFormatter, PowertoolsFormatter])
+def kept(request: pytest.FixtureRequest) -> tuple[logging.Logger, list[dict[str, Any]]]:
+    """A logger with its lines, of each formatter."""
+    log, lines = logging.Logger("kept"), _Lines(request.param("predict", "Dropforge/p"))
     log.addHandler(lines)
     return log, lines.lines
 
@@ -206,3 +208,46 @@ def test_libraries_and_unhandled_errors_of_a_process_log_no_message() -> None:
     assert {line["logger"].partition(".")[0] for line in lines} == {"py", "sklearn", "optuna", "unhandled"}
     assert sum(line.get("error") == "ValueError" for line in lines) >= 3
     assert "c4n4ry" not in done.stdout + done.stderr
+
+
+def test_exceptions_lose_their_messages_in_every_line(kept: tuple[logging.Logger, list[dict[str, Any]]]) -> None:
+    """Kinds of errors and places are in the line; what an exception, or its cause, quotes of a request is not."""
+    log, lines = kept
+    try:
+        try:
+            float("Ada Lovelace")
+        except ValueError as cause:
+            raise KeyError("1815-12-10") from cause
+    except KeyError:
+        log.exception("unexpected error")
+    text = json.dumps(lines)
+    assert "Lovelace" not in text
+    assert "1815" not in text
+    assert lines[0]["error"] == "KeyError from ValueError"
+    assert any("test_observability.py" in place for place in lines[0]["stack"])
+
+
+def test_powertools_lines_say_where_and_under_which_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Location and, where tracing is on, the trace's id; the context's fields belong to one block of code alone."""
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1")
+    log, lines = logging.Logger("traced"), _Lines(PowertoolsFormatter("analyze", "Dropforge/p"))
+    log.addHandler(lines)
+    with observability.context(correlation_id="u1"):
+        log.info("inside")
+    log.warning("outside")
+    inside, outside = lines.lines
+    assert inside["xray_trace_id"] == "1-5759e988-bd862e3fe1be46a994272793"
+    assert inside["location"].startswith("test_powertools_lines_say_where")
+    assert (inside["level"], inside["service"], inside["correlation_id"]) == ("INFO", "analyze", "u1")
+    assert "correlation_id" not in outside
+
+
+def test_the_prediction_function_does_not_load_powertools() -> None:
+    """Its cold start has no room for them: docs/adr/0003-powertools.md."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'functions' / 'predict')!r}); import app; app._log(); "
+        "assert not [m for m in sys.modules if m.startswith('aws_lambda_powertools')]"
+    )
+    environment = {"PATH": "/usr/bin", "AWS_DEFAULT_REGION": "us-east-1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -80,7 +80,10 @@ class AppContext:
 
     def log(self, service: str) -> logging.Logger:
         """The process's logger, at the level and with the metrics namespace of the environment."""
-        self._log = observability.logger(service, self.env.log_level, self.env.metrics_namespace)
+        from dropforge.adapters.powertools_logging import PowertoolsFormatter
+
+        env = self.env
+        self._log = observability.logger(service, env.log_level, env.metrics_namespace, formatter=PowertoolsFormatter)
         return self._log
 
     @cached_property

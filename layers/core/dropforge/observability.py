@@ -102,16 +102,24 @@ class JsonFormatter(logging.Formatter):
         }
 
 
-def logger(service: str, level: str = "INFO", namespace: str = "Dropforge", version: str = "") -> logging.Logger:
+def logger(
+    service: str,
+    level: str = "INFO",
+    namespace: str = "Dropforge",
+    version: str = "",
+    formatter: Callable[[str, str], logging.Formatter] | None = None,
+) -> logging.Logger:
     """The process's logger, writing JSON lines to stdout. Calling again returns the same one, with the new level.
 
     `namespace` of its metrics: METRICS_NAMESPACE of the environment; that of the first call stays. `version`: the function's.
+    `formatter`: makes another formatter than JsonFormatter, of service and namespace.
     """
     log = logging.getLogger(f"dropforge.{service}")
     log.setLevel(level.upper())
     if not log.handlers:
         handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(JsonFormatter(service, namespace or "Dropforge", version))
+        namespace = namespace or "Dropforge"
+        handler.setFormatter(formatter(service, namespace) if formatter else JsonFormatter(service, namespace, version))
         log.addHandler(handler)
         log.propagate = False  # the Lambda runtime's root handler would print every line a second time
     return log
