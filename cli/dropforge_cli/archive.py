@@ -123,7 +123,7 @@ class Archive:
             if index.tell():
                 index.write("\n")  # ends a line that a crash cut off
             for page in _pages(s3, buckets, known):
-                for one in pool.map(lambda found: self._fetch(s3, *found), page):
+                for one in pool.map(lambda version: self._fetch(s3, *version), page):
                     if one is None:
                         continue
                     index.write(json.dumps(asdict(one)) + "\n")

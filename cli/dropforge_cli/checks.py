@@ -27,7 +27,7 @@ class Finding:
 
     check: str
     level: Level
-    found: str
+    result: str
     fix: str = ""
 
     def as_dict(self) -> dict[str, str]:
@@ -201,7 +201,7 @@ def alarms(target: Target) -> Iterator[Finding]:
         yield Finding("alarms", "ok", "none is on")
 
 
-def asked(name: str, check: Iterator[Finding]) -> list[Finding]:
+def run(name: str, check: Iterator[Finding]) -> list[Finding]:
     """The check's findings; a check that cannot be asked is a finding itself."""
     matches: list[Finding] = []
     try:

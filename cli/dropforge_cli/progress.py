@@ -55,12 +55,12 @@ class Follower:
     """A line on stderr for each model of a training when something new is told of it."""
 
     def __init__(self) -> None:
-        self._told: dict[str, tuple[str, int]] = {}
+        self._shown: dict[str, tuple[str, int]] = {}
 
     def tell(self, seconds: float, progress: list[dict[str, Any]]) -> None:
         for p in progress:
             here = (p["stage"], p["trials"])
-            if p["stage"] == "waiting" or self._told.get(p["model"]) == here:
+            if p["stage"] == "waiting" or self._shown.get(p["model"]) == here:
                 continue
-            self._told[p["model"]] = here
+            self._shown[p["model"]] = here
             err.print(f"  {seconds:5.1f} s   {p['model']}: {words(p)}", style="dim", soft_wrap=True)

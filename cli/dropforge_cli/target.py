@@ -97,12 +97,12 @@ class Target:
             history_key=self.outputs.get("HistoryKey", ""),
         )
 
-    def client(self, service: str, *, patience: int = 0) -> Any:
+    def client(self, service: str, *, timeout: int = 0) -> Any:
         """A boto3 client of this system; on the local cloud with its root account. `patience`: seconds to wait for one answer."""
         import boto3
         from botocore.config import Config
 
-        patient: dict[str, Any] = {"read_timeout": patience, "retries": {"max_attempts": 0}} if patience else {}
+        patient: dict[str, Any] = {"read_timeout": timeout, "retries": {"max_attempts": 0}} if timeout else {}
         local = {
             "endpoint_url": self.outputs["EndpointUrl"],
             **{name.lower(): value for name, value in self.account.items()},

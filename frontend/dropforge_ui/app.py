@@ -31,7 +31,7 @@ def build(api: Api) -> Any:
     with gr.Blocks(
         title="Dropforge", analytics_enabled=False, elem_id="dropforge", delete_cache=(3600, 86_400)
     ) as blocks:
-        header = html(page.header(None, asked=False), elem_id="header")
+        header = html(page.header(None, requested=False), elem_id="header")
         info = gr.State(None)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Predict", id="predict") as predict_tab:
@@ -40,7 +40,7 @@ def build(api: Api) -> Any:
             def look(event: Any, **given: Any) -> Any:
                 """What stands on every tab, and which model the form is for."""
                 shown = [header, info, notice]
-                return event(lambda now: _asked(api, now), info, shown, show_progress="hidden", **given)
+                return event(lambda now: _fetch(api, now), info, shown, show_progress="hidden", **given)
 
             with gr.Tab("Data", id="data") as data_tab:
                 look_data = controls.build(api)
@@ -63,7 +63,7 @@ def build(api: Api) -> Any:
     return blocks
 
 
-def _asked(api: Api, now: ModelInfo | None) -> tuple[Any, ...]:
+def _fetch(api: Api, now: ModelInfo | None) -> tuple[Any, ...]:
     """Header, active model (skipped while it is the same), and what stands in place of a form without one."""
     try:
         health = api.health()

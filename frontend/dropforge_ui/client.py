@@ -56,9 +56,9 @@ class Api:
     def model_info(self) -> ModelInfo:
         return cast("ModelInfo", self._json("GET", "/model_info"))
 
-    def predict(self, records: Sequence[Record], **asked: str) -> Prediction:
+    def predict(self, records: Sequence[Record], **options: str) -> Prediction:
         """Labels and probabilities; `explain="true"` and `coverage="0.9"` ask for reasons and prediction sets."""
-        query = f"?{urlencode(asked)}" if asked else ""
+        query = f"?{urlencode(options)}" if options else ""
         return cast("Prediction", self._json("POST", f"/predict{query}", {"records": list(records)}))
 
     def explained(self, record: Record) -> Prediction:

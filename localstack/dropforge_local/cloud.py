@@ -204,7 +204,7 @@ def recover(config: Config, outputs: dict[str, str], *, older_than_minutes: floa
     """A restart ends every running execution and every function: their uploads are sent on again at once."""
     payload = json.dumps({"older_than_minutes": older_than_minutes})
     # As long as the function may run: a client that gave up earlier would ask for a second recovery beside the first.
-    functions = deploy.client(config, "lambda", patience=330)
+    functions = deploy.client(config, "lambda", timeout=330)
     answer = functions.invoke(FunctionName=outputs["RecoverFunction"], Payload=payload)
     recovered = json.loads(answer["Payload"].read()).get("recovered", {})
     return f"({len(recovered)} uploads sent on again)" if recovered else ""
@@ -252,7 +252,7 @@ def emulator_answers(config: Config) -> bool:
 def _external_account(config: Config) -> str:
     """Account number that the emulator of somebody else gives; empty when it does not answer."""
     try:
-        return str(deploy.client(config, "sts", patience=5).get_caller_identity()["Account"])
+        return str(deploy.client(config, "sts", timeout=5).get_caller_identity()["Account"])
     except (BotoCoreError, ClientError):
         return ""
 

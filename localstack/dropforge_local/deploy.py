@@ -25,7 +25,7 @@ _STACK_SECONDS = 900.0  # of a create or an update
 _NOTHING = "No updates are to be performed"
 
 
-def client(config: Config, service: str, patience: float = 60, attempts: int = 3) -> Any:
+def client(config: Config, service: str, timeout: float = 60, attempts: int = 3) -> Any:
     """A root client of the local cloud; `patience`: seconds it waits for an answer; `attempts`: how often it asks."""
     return boto3.client(
         service,
@@ -37,7 +37,7 @@ def client(config: Config, service: str, patience: float = 60, attempts: int = 3
             s3={"addressing_style": "path"},
             signature_version="s3v4" if service == "s3" else None,
             retries={"total_max_attempts": attempts + 1},
-            read_timeout=patience,
+            read_timeout=timeout,
         ),
     )
 
@@ -46,7 +46,7 @@ def deploy(config: Config) -> str:
     """Package and create or update the stack. Returns created | updated | unchanged. Raises PermanentError with the stack's events."""
     s3 = client(config, "s3")
     # Some emulators answer only when the stack is there; asked again meanwhile, they would refuse it as one that exists.
-    cloudformation = client(config, "cloudformation", patience=_STACK_SECONDS, attempts=0)
+    cloudformation = client(config, "cloudformation", timeout=_STACK_SECONDS, attempts=0)
     # An emulator that was killed finds buckets on disk, and tells so here.
     with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):
         s3.create_bucket(Bucket=config.package_bucket)

@@ -109,15 +109,15 @@ class Gateway:
         return "" if hmac.compare_digest(expected.encode(), result.signature.encode()) else "the secret is another one"
 
 
-def _stale(sigv4: Any, found: Any, query: dict[str, list[str]], *, presigned: bool) -> str:
+def _stale(sigv4: Any, signature: Any, query: dict[str, list[str]], *, presigned: bool) -> str:
     """Empty for a signature of now: within the minutes the service allows, or within the time a presigned address is good for."""
     expires = query.get("X-Amz-Expires", [""])[0]
-    if presigned and found.service == "s3" and expires:
+    if presigned and signature.service == "s3" and expires:
         try:
-            return "the address has expired" if sigv4.presigned_request_is_expired(found.amz_date, expires) else ""
+            return "the address has expired" if sigv4.presigned_request_is_expired(signature.amz_date, expires) else ""
         except ValueError:
             return "X-Amz-Date or X-Amz-Expires is malformed"
-    failure = sigv4.request_time_failure(found)
+    failure = sigv4.request_time_failure(signature)
     return str(failure[1]) if failure else ""
 
 

@@ -51,14 +51,14 @@ class Process:
         self.pid_file.write_text(json.dumps({"pid": started.pid, "started": _started_at(started.pid)}))
         return started.pid
 
-    def stop(self, patience: float = 8.0) -> bool:
+    def stop(self, timeout: float = 8.0) -> bool:
         """SIGTERM to its session, SIGKILL after `patience` seconds. False when it was not running."""
         pid = self.pid()
         if pid is None:
             self.pid_file.unlink(missing_ok=True)
             return False
         _signal(pid, signal.SIGTERM)
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while self.pid() is not None and time.monotonic() < deadline:
             _reap(pid)
             time.sleep(0.05)
@@ -112,12 +112,12 @@ def wait_until(process: Process, ready: Callable[[], bool], seconds: float) -> N
         time.sleep(0.05)
 
 
-def require_free(port: int, what: str, option: str, patience: float = 3.0) -> None:
+def require_free(port: int, what: str, option: str, timeout: float = 3.0) -> None:
     """Raises PermanentError naming the port and the option when somebody listens there and still does after `patience` seconds.
 
     A server that was killed a moment ago has children that hold its port a little longer.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while _listening(port):
         if time.monotonic() > deadline:
             raise PermanentError(

@@ -108,7 +108,7 @@ def analysed(lone_cloud: Cloud, invoke: Callable[..., Any], adult_lines: list[st
     rows = [adult_lines[0], *adult_lines[-ROWS:]]
     event, upload_id = _arrived(lone_cloud, "s3_put", "incoming/sam.csv", ("\n".join(rows) + "\n").encode())
     assert invoke("analyze", event)["uploads"] == {upload_id: "training"}
-    record: dict[str, Any] = follow_upload(lone_cloud.target, upload_id, patience=900)
+    record: dict[str, Any] = follow_upload(lone_cloud.target, upload_id, timeout=900)
     return record
 
 

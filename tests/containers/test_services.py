@@ -36,7 +36,7 @@ def served(on_fargate: Cloud, adult_lines: list[str], tmp_path: Path) -> Cloud:
     if target.call("GET", "/model_info").status_code != 200:
         file = tmp_path / "rows.csv"
         file.write_text("\n".join(adult_lines[: ROWS + 1]) + "\n", encoding="utf-8")
-        assert follow_upload(target, put(target, file), patience=900)["state"] == "concluded"
+        assert follow_upload(target, put(target, file), timeout=900)["state"] == "concluded"
         labels = {"model": "adult-income-xgboost", "alias": "Production"}
         target.api("POST", "/aliases", json=labels)
         target.api("POST", "/set_model", json=labels)

@@ -22,7 +22,7 @@ ROWS = 4000
 def _upload(cloud: Cloud, folder: Path, lines: list[str]) -> dict[str, Any]:
     file = folder / "rows.csv"
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    record: dict[str, Any] = follow_upload(cloud.target, put(cloud.target, file), patience=900)
+    record: dict[str, Any] = follow_upload(cloud.target, put(cloud.target, file), timeout=900)
     return record
 
 

@@ -41,7 +41,7 @@ def backup(folder: Folder, json: Json = False) -> None:
     from dropforge_cli.archive import Archive
 
     target = Target.find()
-    manifest = made(target, Archive(folder.resolve()), local_home(target))
+    manifest = create(target, Archive(folder.resolve()), local_home(target))
     document = {
         "objects": manifest.objects,
         "bytes": manifest.size,
@@ -75,7 +75,7 @@ def local_home(target: Target) -> Path | None:
     return home(project_root()) if target.local else None
 
 
-def made(target: Target, archive: Archive, local: Path | None) -> Manifest:
+def create(target: Target, archive: Archive, local: Path | None) -> Manifest:
     """Copy what is not there yet and write the manifest."""
     from dropforge_cli.archive import Manifest, now
 

@@ -204,11 +204,11 @@ def _trainings() -> list[dict[str, Any]] | None:
         return None  # the API does not answer, or `up` has not come that far; which part is down is told beside it
 
 
-def _print_status(found: dict[str, str], running: list[dict[str, Any]] | None) -> None:
+def _print_status(facts: dict[str, str], running: list[dict[str, Any]] | None) -> None:
     """The parts; then each model of each upload in training."""
     from dropforge_cli.progress import words
 
-    emit_facts({**found, "trainings": "unknown" if running is None else len(running) or "none"})
+    emit_facts({**facts, "trainings": "unknown" if running is None else len(running) or "none"})
     for upload in running or ():
         out.print(f"\n{upload['upload_id']}  {upload['key'].removeprefix(keys.INCOMING)}")
         for p in upload["models"]:

@@ -29,7 +29,7 @@ def destroy(
 
     Exit code 1 when something is left, which is then named.
     """
-    target = _found()
+    target = _target()
     outputs = target.outputs
     buckets = [outputs["DataBucket"], outputs["ArtifactBucket"]]
     stack, project = outputs["StackName"], outputs["DataBucket"].partition("-data-")[0]
@@ -59,7 +59,7 @@ def destroy(
         raise typer.Exit(1)
 
 
-def _found() -> Target:
+def _target() -> Target:
     """The system to delete. Of a stack that is gone or was never whole the names follow from its own, which `make deploy` makes the
     project's as well, and from the caller's account and region. Raises what Target.find raises where no stack is named."""
     from botocore.exceptions import ClientError

@@ -35,22 +35,22 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="print JSON")] = Fa
 def examine() -> list[Finding]:
     """Machine first, then the system from the ground up; what depends on a part that is down is not asked."""
     root = project_root()
-    result = checks.asked("machine", checks.machine(root, home(root)))
+    result = checks.run("machine", checks.machine(root, home(root)))
     try:
         target = Target.find()
     except DropforgeError as error:
         result += [Finding("system", "bad", error.message, error.fix)]
-        result += checks.asked("ports", checks.ports({"--port": layout.PORT, "--mlflow-port": layout.MLFLOW_PORT}))
-        return result + checks.asked("settings", checks.settings_file(root, None))
+        result += checks.run("ports", checks.ports({"--port": layout.PORT, "--mlflow-port": layout.MLFLOW_PORT}))
+        return result + checks.run("settings", checks.settings_file(root, None))
     except Exception as error:
         fix = "check the credentials (aws sts get-caller-identity), the region and DROPFORGE_STACK"
         return [*result, Finding("system", "bad", f"the stack cannot be asked: {error}", fix)]
     if target.local:
-        result += checks.asked("local cloud", checks.local_parts(_local_status(target)))
+        result += checks.run("local cloud", checks.local_parts(_local_status(target)))
         if any(f.check == "emulator" and f.level == "bad" for f in result):
             return result
-    result += checks.asked("stack", checks.stack(target))
-    result += checks.asked("settings", checks.settings_file(root, _in_force(target)))
+    result += checks.run("stack", checks.stack(target))
+    result += checks.run("settings", checks.settings_file(root, _in_force(target)))
     for name, check in (
         ("predict", checks.served_version),
         ("queues", checks.queues),
@@ -59,7 +59,7 @@ def examine() -> list[Finding]:
         ("logs", checks.errors),
         ("alarms", checks.alarms),
     ):
-        result += checks.asked(name, check(target))
+        result += checks.run(name, check(target))
     return result
 
 
@@ -86,7 +86,7 @@ def _show(findings: list[Finding]) -> None:
     for f in findings:
         mark, colour = _MARKS[f.level]
         out.print(mark, style=colour, end=" ")
-        out.print(f"{f.check:<{width}}  {f.found}", markup=False)
+        out.print(f"{f.check:<{width}}  {f.result}", markup=False)
         if f.fix:
             out.print(f"  {'':<{width}}  fix: {f.fix}", markup=False, style="bold")
     wrong = sum(f.level == "bad" for f in findings)

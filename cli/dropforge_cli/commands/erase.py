@@ -96,30 +96,30 @@ def in_use(target: Target) -> list[str]:
     return [active.bundle_uri, *([active.candidate.bundle_uri] if active.candidate else [])]
 
 
-def places(found: dict[str, Any]) -> list[str]:
+def places(matches: dict[str, Any]) -> list[str]:
     """Where the person is, one line a place."""
-    objects: Outcome = found["objects"]
+    objects: Outcome = matches["objects"]
     lines = [f"rewrite  {uri}" for uri in objects.rewritten] + [f"delete   {uri}" for uri in objects.deleted]
     lines += [f"in use   {uri}" for uri in objects.left]
-    lines += [f"log      {stream}" for stream in found["logs"]] + [f"file     {path}" for path in found["files"]]
-    return lines + ([f"MLflow   {found['cells']} cells of its database"] if found["cells"] else [])
+    lines += [f"log      {stream}" for stream in matches["logs"]] + [f"file     {path}" for path in matches["files"]]
+    return lines + ([f"MLflow   {matches['cells']} cells of its database"] if matches["cells"] else [])
 
 
-def _count(found: dict[str, Any]) -> int:
-    return len(places(found))
+def _count(matches: dict[str, Any]) -> int:
+    return len(places(matches))
 
 
-def match_summary(found: dict[str, Any]) -> dict[str, Any]:
+def match_summary(matches: dict[str, Any]) -> dict[str, Any]:
     """Numbers only: no value of the person, and no key that could hold one."""
-    objects: Outcome = found["objects"]
+    objects: Outcome = matches["objects"]
     return {
         "rows": objects.rows,
         "objects_rewritten": len(objects.rewritten),
         "objects_deleted": len(objects.deleted),
         "objects_in_use": len(objects.left),
-        "log_streams": len(found["logs"]),
-        "files": len(found["files"]),
-        "mlflow_cells": found["cells"],
+        "log_streams": len(matches["logs"]),
+        "files": len(matches["files"]),
+        "mlflow_cells": matches["cells"],
         "datasets": sorted(objects.datasets),
     }
 
@@ -165,7 +165,7 @@ def trained_on(target: Target, datasets: set[str]) -> list[str]:
 def _retrain(target: Target, erasure_id: str) -> str:
     """Start a training on what is left; its upload id."""
     payload = jsonlib.dumps({"retrain": {"cause": f"erase-{erasure_id}"}})
-    functions = target.client("lambda", patience=960)
+    functions = target.client("lambda", timeout=960)
     answer = jsonlib.loads(
         functions.invoke(FunctionName=target.outputs["AnalyzeFunction"], Payload=payload)["Payload"].read()
     )

@@ -121,24 +121,25 @@ def _marks(c: Any) -> str:
     return sensitive + (", personal data" if c.personal else "")
 
 
-def _show(found: Any, trial: dict[str, Any], file: Path, folder: Path) -> None:
-    heading(f"{file.name}: {found.rows:,} rows, {len(found.columns)} columns ({found.form.words})")
+def _show(inferred: Any, trial: dict[str, Any], file: Path, folder: Path) -> None:
+    heading(f"{file.name}: {inferred.rows:,} rows, {len(inferred.columns)} columns ({inferred.form.words})")
     order = {"target": 0, "feature": 1, "ignored": 2}
-    columns = sorted(found.columns, key=lambda c: order[c.use])
+    columns = sorted(inferred.columns, key=lambda c: order[c.use])
     rows = [(c.name, c.kind, c.use + _marks(c), f"{c.missing:,}", c.why) for c in (columns[:_SHOWN])]
     emit_table(("column", "read as", "use", "missing", "why"), rows)
     if len(columns) > _SHOWN:
         say(f"and {len(columns) - _SHOWN} more columns: see --json")
-    say(f"\ntarget   {found.target}: {found.target_why}")
-    if found.task == "regression":
+    say(f"\ntarget   {inferred.target}: {inferred.target_why}")
+    if inferred.task == "regression":
         say("task     regression: a number to estimate")
     else:
-        say(f"classes  {', '.join(f'{c.label} ({c.rows:,})' for c in found.classes[:10])}")
-    if found.positive:
-        say(f"positive {found.positive}: {found.positive_why}")
-    say(f"split    {found.split.by}{' (' + found.split.column + ')' if found.split.column else ''}: {found.split.why}")
-    say(f"missing  {', '.join(found.markers) or 'empty cells only'}")
-    checks = list(found.checks)
+        say(f"classes  {', '.join(f'{c.label} ({c.rows:,})' for c in inferred.classes[:10])}")
+    if inferred.positive:
+        say(f"positive {inferred.positive}: {inferred.positive_why}")
+    split = inferred.split
+    say(f"split    {split.by}{' (' + split.column + ')' if split.column else ''}: {split.why}")
+    say(f"missing  {', '.join(inferred.markers) or 'empty cells only'}")
+    checks = list(inferred.checks)
     if trial["accepted"]:
         aside = f", {trial['rows_quarantined']:,} quarantined" if trial["rows_quarantined"] else ""
         say(f"tried    {trial['rows_used']:,} rows accepted{aside}")

@@ -11,7 +11,7 @@ from dropforge.errors import Unavailable
 from dropforge_cli.output import emit_facts, emit_json, emit_table, say
 from dropforge_cli.target import Target
 
-_PATIENCE = 960  # seconds; longer than the function may run
+_TIMEOUT = 960  # seconds; longer than the function may run
 
 
 def register(app: typer.Typer) -> None:
@@ -54,7 +54,7 @@ def monitor(
 
 
 def _look(target: Target) -> None:
-    answer = target.client("lambda", patience=_PATIENCE).invoke(
+    answer = target.client("lambda", timeout=_TIMEOUT).invoke(
         FunctionName=target.outputs["AnalyzeFunction"], Payload=json_module.dumps({"monitor": {}})
     )
     output = json_module.loads(answer["Payload"].read())

@@ -44,7 +44,7 @@ def listed(json: Json = False) -> None:
 
 def show(upload_id: Upload, json: Json = False) -> None:
     """Each row with its line, column and reason."""
-    result = _found(upload_id)
+    result = _quarantine_of(upload_id)
     if json:
         emit_json(result)
         return
@@ -67,7 +67,7 @@ def fix(
     json: Json = False,
 ) -> None:
     """Write the rows as a CSV file to correct, with --set already applied; `quarantine replay` sends it in."""
-    result = _found(upload_id)
+    result = _quarantine_of(upload_id)
     header, delimiter = result["header"], result["delimiter"]
     if long := [r["line"] for r in result["rows"] if r["truncated"]]:
         raise InvalidRequest(
@@ -125,7 +125,7 @@ def _without_apostrophes(body: bytes, delimiter: str) -> bytes:
     return text.getvalue().encode()
 
 
-def _found(upload_id: str) -> dict[str, Any]:
+def _quarantine_of(upload_id: str) -> dict[str, Any]:
     """All pages in one answer."""
     target, upload_id = Target.find(), _named(upload_id)
     answer: dict[str, Any] = target.api("GET", f"/quarantine/{upload_id}").json()

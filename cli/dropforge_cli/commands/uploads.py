@@ -210,7 +210,7 @@ def put(target: Target, file: Path, key: str = "") -> str:
     return ids.upload_id(bucket, key, answer.get("VersionId") or answer["ETag"].strip('"'))
 
 
-def follow_upload(target: Target, upload_id: str, patience: float = 7200) -> dict[str, Any]:
+def follow_upload(target: Target, upload_id: str, timeout: float = 7200) -> dict[str, Any]:
     """Poll the record; one line on stderr for every state and every trial of the training."""
     started, seen = time.monotonic(), 0
     trials = Follower()
@@ -221,14 +221,14 @@ def follow_upload(target: Target, upload_id: str, patience: float = 7200) -> dic
             seen += 1
         if record and record.get("trained_by"):
             say(f"its rows are trained together with those of upload {record['trained_by']}: following that one")
-            return follow_upload(target, record["trained_by"], patience - (time.monotonic() - started))
+            return follow_upload(target, record["trained_by"], timeout - (time.monotonic() - started))
         if record and record["state"] in {*_TERMINAL, _WAITS}:
             return record
         if record and record["state"] == "training":
             trials.tell(time.monotonic() - started, record["progress"])
-        if time.monotonic() - started > patience:
+        if time.monotonic() - started > timeout:
             raise PermanentError(
-                f"upload {upload_id} did not end within {patience:.0f} s",
+                f"upload {upload_id} did not end within {timeout:.0f} s",
                 code="watch_timeout",
                 fix=f"dropforge watch {upload_id}",
             )

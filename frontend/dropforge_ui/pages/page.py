@@ -17,10 +17,10 @@ _WORDS = {
 }
 
 
-def header(health: Health | None, *, asked: bool = True) -> Markup:
+def header(health: Health | None, *, requested: bool = True) -> Markup:
     """Name, health, light and dark. Without a health the API does not answer, or was not asked yet."""
     if health is None:
-        word, tone = ("API does not answer", "bad") if asked else ("asking the API …", "")
+        word, tone = ("API does not answer", "bad") if requested else ("asking the API …", "")
     else:
         word, tone = _WORDS.get(health["status"], (health["status"], "warn"))
     words = (tag("span", "Dark", class_="to-dark"), tag("span", "Light", class_="to-light"))
@@ -33,5 +33,5 @@ def header(health: Health | None, *, asked: bool = True) -> Markup:
     )
 
 
-def error(found: ApiError) -> Markup:
-    return problem(found.code, found.message, found.fix, found.request_id)
+def error(failure: ApiError) -> Markup:
+    return problem(failure.code, failure.message, failure.fix, failure.request_id)

@@ -30,8 +30,8 @@ class BackgroundWorker(Generic[Item]):
         self._log, self._name, self._most = log, name, most_rows
         self._wake = threading.Condition()
         self._working = threading.Lock()
-        self._held: list[Item] = []
-        self._held_rows = 0
+        self._pending: list[Item] = []
+        self._pending_rows = 0
         self._rows = 0  # held or not done yet
         self._lost = 0
         self._thread: threading.Thread | None = None
@@ -45,36 +45,36 @@ class BackgroundWorker(Generic[Item]):
             if self._rows + rows > self._most:
                 self._lost += rows
                 return
-            self._held.append(item)
-            self._held_rows += rows
+            self._pending.append(item)
+            self._pending_rows += rows
             self._rows += rows
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
                 atexit.register(self.flush)
-            elif len(self._held) == 1 or self._rows >= SOON_ROWS:
+            elif len(self._pending) == 1 or self._rows >= SOON_ROWS:
                 self._wake.notify()
 
-    def settle(self, patience: float) -> int:
+    def settle(self, timeout: float) -> int:
         """Wait until what is held or in work is done, if it is due, at most `patience` seconds. Returns the rows that are left.
 
         Nobody waits while the last try failed: the store is away, and the rows stay for another request.
         """
         with self._wake:
             due = self._rows >= SOON_ROWS or time.monotonic() - self._done_at >= SETTLE_SECONDS
-            if self._rows and due and not self._failing and patience > 0:
+            if self._rows and due and not self._failing and timeout > 0:
                 self._hurried = True
                 self._wake.notify_all()
-                self._wake.wait_for(lambda: not self._hurried, patience)
+                self._wake.wait_for(lambda: not self._hurried, timeout)
             return self._rows
 
     def flush(self) -> bool:
         """Do what is held; True when nothing is left. What the work raises comes out; its items count as gone."""
         with self._working:
             with self._wake:
-                items, self._held = self._held, []
+                items, self._pending = self._pending, []
                 lost, self._lost = self._lost, 0
-                done, left, self._held_rows = self._held_rows, True, 0
+                done, left, self._pending_rows = self._pending_rows, True, 0
             try:
                 done, left = self._do(items, lost)
             finally:
@@ -98,7 +98,7 @@ class BackgroundWorker(Generic[Item]):
         while True:
             if not waiting:
                 with self._wake:
-                    self._wake.wait_for(lambda: bool(self._held))
+                    self._wake.wait_for(lambda: bool(self._pending))
             try:
                 waiting = not self.flush()
             except Exception as error:
@@ -109,5 +109,5 @@ class BackgroundWorker(Generic[Item]):
                 continue
             with self._wake:
                 self._wake.wait_for(
-                    lambda: (self._rows >= SOON_ROWS or self._hurried) and bool(self._held), EVERY_SECONDS
+                    lambda: (self._rows >= SOON_ROWS or self._hurried) and bool(self._pending), EVERY_SECONDS
                 )

@@ -70,7 +70,7 @@ def test_an_alarm_that_is_on_is_found(target: Target) -> None:
     for name in ("p-JobsDeadAlarm-1", "other-Alarm"):
         watch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="test")
     (result,) = checks.alarms(target)
-    assert (result.level, result.found, result.fix) == ("bad", "JobsDeadAlarm-1", "read the queue")
+    assert (result.level, result.result, result.fix) == ("bad", "JobsDeadAlarm-1", "read the queue")
 
 
 def test_a_taken_port_is_found() -> None:
@@ -93,7 +93,7 @@ def test_mistakes_in_the_settings_are_found(tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_bytes(text.replace(b"history: append", b"history: keep"))
     (result,) = checks.settings_file(tmp_path, text)
     assert result.level == "bad"
-    assert "data.history" in result.found
+    assert "data.history" in result.result
 
 
 def test_a_part_that_is_down_is_found() -> None:
@@ -121,6 +121,6 @@ def test_a_check_that_breaks_is_a_finding(error: Exception) -> None:
         yield checks.Finding("first", "ok", "fine")
         raise error
 
-    result = checks.asked("second", check())
+    result = checks.run("second", check())
     assert _levels(result) == {"first": "ok", "second": "bad"}
     assert result[1].fix

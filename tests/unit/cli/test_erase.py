@@ -76,8 +76,8 @@ def run(s3: Any, analyze: Analyze, monkeypatch: pytest.MonkeyPatch) -> Run:
     target = Target(OUTPUTS)
     result = Target.client
 
-    def client(self: Target, service: str, *, patience: int = 0) -> Any:
-        return analyze if service == "lambda" else result(self, service, patience=patience)
+    def client(self: Target, service: str, *, timeout: int = 0) -> Any:
+        return analyze if service == "lambda" else result(self, service, timeout=timeout)
 
     monkeypatch.setattr(Target, "client", client)
     monkeypatch.setattr(Target, "find", lambda: target)

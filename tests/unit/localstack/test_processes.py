@@ -34,7 +34,7 @@ def process(tmp_path: Path) -> Iterator[Process]:
     """A process that is not started yet, and is stopped whatever the test does."""
     created = Process("the sleeper", tmp_path / "run" / "sleeper.json", tmp_path / "logs" / "sleeper.log")
     yield created
-    created.stop(patience=0)
+    created.stop(timeout=0)
 
 
 @pytest.fixture
@@ -73,9 +73,9 @@ def test_stop_lets_a_process_save(process: Process, start: Callable[[str], int],
 
 
 def test_stop_ends_a_process_that_refuses(process: Process, start: Callable[[str], int]) -> None:
-    """A process that ignores the request is killed when patience ends."""
+    """A process that ignores the request is killed when the timeout ends."""
     start(STUBBORN)
-    assert process.stop(patience=0.2)
+    assert process.stop(timeout=0.2)
     assert process.pid() is None
 
 
@@ -193,7 +193,7 @@ def test_a_taken_port_is_named_with_its_option() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(PermanentError, match=str(port)) as caught:
-            require_free(port, "MLflow", "--mlflow-port", patience=0)
+            require_free(port, "MLflow", "--mlflow-port", timeout=0)
     assert "--mlflow-port" in caught.value.fix
 
 

@@ -148,15 +148,15 @@ def _sample(y: np.ndarray, most: int, rng: np.random.Generator) -> tuple[np.ndar
     return np.concatenate(places), np.concatenate(weights)
 
 
-def differences(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def differences(differing: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One entry for each sensitive column with two scored slices: how far apart its values are treated (binary).
 
     Demographic parity difference: largest minus smallest share predicted positive. Equalised odds difference: the larger of
     the ranges of true and false positive rates (Hardt et al. 2016; as Fairlearn defines both).
     """
     messages = []
-    for column in dict.fromkeys(s["column"] for s in found):
-        parts = [s for s in found if s["column"] == column and "predicted_positive" in s]
+    for column in dict.fromkeys(s["column"] for s in differing):
+        parts = [s for s in differing if s["column"] == column and "predicted_positive" in s]
         if len(parts) < 2:
             continue
         tpr, fpr = _range(parts, "true_positive_rate"), _range(parts, "false_positive_rate")
@@ -225,17 +225,17 @@ def card(
     }
 
 
-def logged(made: dict[str, Any]) -> dict[str, float]:
+def logged(card: dict[str, Any]) -> dict[str, float]:
     """The card's figures as MLflow metrics, beside `heldout.{metric}`."""
     document: dict[str, float] = {}
-    for name, (low, high) in made["intervals"].items():
+    for name, (low, high) in card["intervals"].items():
         document |= {f"heldout.{label(name)}.low": low, f"heldout.{label(name)}.high": high}
-    for c in made["conformal"]:
+    for c in card["conformal"]:
         document |= {f"conformal.{c['coverage']:g}.{k}": c[k] for k in ("covered", "mean_size", "mean_width") if k in c}
-    for d in made["differences"]:
+    for d in card["differences"]:
         column = re.sub(r"[^\w.\- /]", "_", d["column"])
         document |= {f"fairness.{column}.{k}": d[k] for k in d if k.endswith("_difference")}
-    everything = next((s for s in made["comparison"]["slices"] if s["slice"] == "all"), None)
+    everything = next((s for s in card["comparison"]["slices"] if s["slice"] == "all"), None)
     if everything:
         document |= {f"gate.{k}": everything[k] for k in ("served", "gain", "low", "high", "at_least")}
     return document

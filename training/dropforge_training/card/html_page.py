@@ -109,11 +109,11 @@ def _ranking(card: dict[str, Any]) -> str:
     lines = [(_LINES[i % len(_LINES)], c) for i, c in enumerate(curves)]
     roc = svg_charts.square(
         [(css, c["roc"]) for css, c in lines],
-        x="false positive rate", y="true positive rate", told="ROC curve on held-out rows", diagonal=True,
+        x="false positive rate", y="true positive rate", title="ROC curve on held-out rows", diagonal=True,
     )  # fmt: skip
     pr = svg_charts.square(
         [(css, c["precision_recall"]) for css, c in lines],
-        x="recall", y="precision", told="precision-recall curve on held-out rows",
+        x="recall", y="precision", title="precision-recall curve on held-out rows",
     )  # fmt: skip
     key = ""
     if len(lines) > 1:
@@ -157,7 +157,7 @@ def _honesty(card: dict[str, Any]) -> str:
     if calibrated:
         series.insert(0, ("before", [(b["said"], b["came"]) for b in card["reliability"]["before"]]))
     picture = svg_charts.square(
-        series, x="probability it says", y="share that came true", told="reliability diagram", diagonal=True, dots=True
+        series, x="probability it says", y="share that came true", title="reliability diagram", diagonal=True, dots=True
     )
     metrics = card["metrics"]
     rows = [
@@ -266,7 +266,7 @@ def why(card: dict[str, Any]) -> str:
     if not columns:
         return '<h2>Because of what</h2><p class="soft">Too few rows of some class to say.</p>'
     shown = svg_charts.bars(
-        [(c["column"], c["mean"], c["std"]) for c in columns[:20]], told="permutation importance by column"
+        [(c["column"], c["mean"], c["std"]) for c in columns[:20]], title="permutation importance by column"
     )
     parts = [
         "<h2>Because of what</h2>",
@@ -274,7 +274,7 @@ def why(card: dict[str, Any]) -> str:
     ]
     result = card["contributions"]
     if result and "swarm" in result:
-        picture = svg_charts.beeswarm(result["swarm"], told="contributions of columns to single predictions")
+        picture = svg_charts.beeswarm(result["swarm"], title="contributions of columns to single predictions")
         key = "".join(f'<i style="--c:var(--v{i})"></i>{t}' for i, t in ((0, "low value"), (2, "middle"), (4, "high")))
         parts.append(
             f'<div class="box" style="margin-top:14px"><h3>Exact contributions to {result["rows"]} predictions, {_unit(card)}</h3>'
@@ -295,7 +295,7 @@ def _unit(card: dict[str, Any]) -> str:
 def _example(example: dict[str, Any], card: dict[str, Any]) -> str:
     rows = [(f"{c['column']} = {c['value']}", c["contribution"], 0.0) for c in example["contributions"]]
     rows.append(("all other columns", example["rest"], 0.0))
-    picture = svg_charts.bars(rows, told="contributions to one prediction", form="{:+.2f}", width=150)
+    picture = svg_charts.bars(rows, title="contributions to one prediction", form="{:+.2f}", width=150)
     if "prediction" in example:
         predicted = f"{example['prediction']:,.6g} predicted, {example['label']} observed"
     else:
@@ -303,12 +303,12 @@ def _example(example: dict[str, Any], card: dict[str, Any]) -> str:
     return f'<div class="box"><h3>{escape(predicted)}</h3>{picture}</div>'
 
 
-def against(told: dict[str, Any]) -> str:
+def against(title: dict[str, Any]) -> str:
     """The comparison with the served model, slice by slice."""
-    if not told["slices"]:
+    if not title["slices"]:
         return ""
-    rows = [(s["slice"], s["gain"], s["low"], s["high"]) for s in told["slices"]]
-    picture = svg_charts.whiskers(rows, told="gain over the served model by slice, with 95 % intervals")
+    rows = [(s["slice"], s["gain"], s["low"], s["high"]) for s in title["slices"]]
+    picture = svg_charts.whiskers(rows, title="gain over the served model by slice, with 95 % intervals")
     names = [
         (
             s["slice"],
@@ -318,12 +318,12 @@ def against(told: dict[str, Any]) -> str:
             f"{s['gain']:+.4f}",
             interval((s["low"], s["high"]), "+"),
         )
-        for s in told["slices"]
+        for s in title["slices"]
     ]
-    who = f"{told['served']['model']} version {told['served']['version']}"
+    who = f"{title['served']['model']} version {title['served']['version']}"
     return (
         f'<h2>Against the served model</h2><p class="soft">{escape(who)}, on the same held-out rows; gain in '
-        f"{escape(metric_name(told['metric']))}, paired bootstrap. To the right of 0 this model is better.</p>"
+        f"{escape(metric_name(title['metric']))}, paired bootstrap. To the right of 0 this model is better.</p>"
         f'<div class="box" style="margin-bottom:14px">{picture}</div>'
         + table(("slice", "rows", "this model", "served", "gain", "95 % interval"), names)
     )
@@ -337,7 +337,7 @@ def making(card: dict[str, Any]) -> str:
     if len(curve) > 1:
         picture = (
             '<div class="box" style="margin-bottom:14px"><h3>Best score so far while tuning</h3>'
-            + svg_charts.line(curve, x="s", told="best validation score by seconds of tuning", steps=True)
+            + svg_charts.line(curve, x="s", title="best validation score by seconds of tuning", steps=True)
             + "</div>"
         )
     facts = [

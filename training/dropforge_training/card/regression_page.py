@@ -43,10 +43,10 @@ def _tiles(card: dict[str, Any]) -> str:
 
 def _errors(card: dict[str, Any]) -> str:
     scatter = svg_charts.scatter(
-        card["predicted_observed"], x="predicted", y="observed", told="predicted against observed on held-out rows"
+        card["predicted_observed"], x="predicted", y="observed", title="predicted against observed on held-out rows"
     )
     shown = card["residuals"]
-    histogram = svg_charts.histogram(shown["edges"], shown["counts"], x="observed - predicted", told="residuals")
+    histogram = svg_charts.histogram(shown["edges"], shown["counts"], x="observed - predicted", title="residuals")
     rows = [
         (metric_name(k), text(v), interval_text(card["intervals"].get(k)))
         for k, v in card["metrics"].items()

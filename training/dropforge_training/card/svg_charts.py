@@ -10,7 +10,7 @@ Points = Sequence[Sequence[float]]
 
 
 def square(
-    series: Sequence[tuple[str, Points]], *, x: str, y: str, told: str, diagonal: bool = False, dots: bool = False
+    series: Sequence[tuple[str, Points]], *, x: str, y: str, title: str, diagonal: bool = False, dots: bool = False
 ) -> str:
     """Lines in the unit square; `series`: (css class, points). `diagonal`: the line of chance or of perfect calibration."""
     left, top, side = 44, 10, 250
@@ -28,7 +28,7 @@ def square(
     parts.append(
         f'<text transform="translate(12 {top + side / 2:.0f}) rotate(-90)" text-anchor="middle">{escape(y)}</text>'
     )
-    return _svg(left + side + 12, top + side + 40, told, parts)
+    return _svg(left + side + 12, top + side + 40, title, parts)
 
 
 def _grid(left: int, top: int, width: int, height: int, labels: Sequence[str]) -> str:
@@ -40,7 +40,7 @@ def _grid(left: int, top: int, width: int, height: int, labels: Sequence[str]) -
     return "".join(parts)
 
 
-def bars(rows: Sequence[tuple[str, float, float]], *, told: str, form: str = "{:.4f}", width: int = 760) -> str:
+def bars(rows: Sequence[tuple[str, float, float]], *, title: str, form: str = "{:.4f}", width: int = 760) -> str:
     """Horizontal bars with whiskers; `rows`: (name, value, half width of the whisker); negative values go to the left."""
     left, step = 150, 22
     highest = max([v + e for _, v, e in rows] + [1e-12])
@@ -62,10 +62,10 @@ def bars(rows: Sequence[tuple[str, float, float]], *, told: str, form: str = "{:
                 f'<line class="whisker" x1="{tip - spread * scale:.1f}" y1="{y + 8}" x2="{tip + spread * scale:.1f}" y2="{y + 8}"/>'
             )
         parts.append(f'<text x="{max(tip + spread * scale, zero) + 6:.1f}" y="{y + 12}">{form.format(value)}</text>')
-    return _svg(left + width + 60, len(rows) * step + 8, told, parts)
+    return _svg(left + width + 60, len(rows) * step + 8, title, parts)
 
 
-def whiskers(rows: Sequence[tuple[str, float, float, float]], *, told: str, marks: Sequence[float] = (0.0,)) -> str:
+def whiskers(rows: Sequence[tuple[str, float, float, float]], *, title: str, marks: Sequence[float] = (0.0,)) -> str:
     """Dots with intervals on one axis; `rows`: (name, value, low, high); `marks`: values drawn as upright lines."""
     left, width, step = 190, 700, 24
     lowest = min([low for _, _, low, _ in rows] + list(marks))
@@ -87,7 +87,7 @@ def whiskers(rows: Sequence[tuple[str, float, float, float]], *, told: str, mark
         parts.append(f'<line class="span {css}" x1="{at(low):.1f}" y1="{y}" x2="{at(high):.1f}" y2="{y}"/>')
         parts.append(f'<circle class="{css} dot" cx="{at(value):.1f}" cy="{y}" r="4"/>')
         parts.append(f'<text x="{left + width + 8}" y="{y + 4}">{value:+.4f}</text>')
-    return _svg(left + width + 64, height + 20, told, parts)
+    return _svg(left + width + 64, height + 20, title, parts)
 
 
 def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
@@ -121,12 +121,12 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     return _svg(
         left + n * size + 10,
         top + n * size + 6,
-        told="confusion matrix: true classes down, predicted across",
+        title="confusion matrix: true classes down, predicted across",
         parts=parts,
     )
 
 
-def scatter(points: Points, *, x: str, y: str, told: str) -> str:
+def scatter(points: Points, *, x: str, y: str, title: str) -> str:
     """Points over one range on both axes, with the line on which both are equal."""
     left, top, side = 64, 10, 250
     values = [v for p in points for v in p[:2]]
@@ -145,10 +145,10 @@ def scatter(points: Points, *, x: str, y: str, told: str) -> str:
     parts.append(
         f'<text transform="translate(12 {top + side / 2}) rotate(-90)" text-anchor="middle">{escape(y)}</text>'
     )
-    return _svg(left + side + 14, top + side + 38, told, parts)
+    return _svg(left + side + 14, top + side + 38, title, parts)
 
 
-def histogram(edges: Sequence[float], counts: Sequence[int], *, x: str, told: str) -> str:
+def histogram(edges: Sequence[float], counts: Sequence[int], *, x: str, title: str) -> str:
     """Upright bars over a number line, with a mark at 0."""
     left, top, width, height = 12, 10, 310, 250
     low, high = edges[0], edges[-1]
@@ -169,10 +169,10 @@ def histogram(edges: Sequence[float], counts: Sequence[int], *, x: str, told: st
             f'<text x="{left + width * i / 3:.0f}" y="{top + height + 15}" text-anchor="middle">{value:.3g}</text>'
         )
     parts.append(f'<text x="{left + width / 2}" y="{top + height + 32}" text-anchor="middle">{escape(x)}</text>')
-    return _svg(left + width + 24, top + height + 38, told, parts)
+    return _svg(left + width + 24, top + height + 38, title, parts)
 
 
-def beeswarm(columns: Sequence[dict[str, Any]], *, told: str) -> str:
+def beeswarm(columns: Sequence[dict[str, Any]], *, title: str) -> str:
     """One row a column: every point a prediction, to the right where it speaks for the class; the shade is the column's value."""
     left, width, step = 150, 820, 34
     largest = max([abs(p[0]) for c in columns for p in c["points"]] + [1e-9])
@@ -197,10 +197,10 @@ def beeswarm(columns: Sequence[dict[str, Any]], *, told: str) -> str:
         for s in (-1, 1)
     ]
     ticks.append(f'<text x="{middle}" y="{height + 12}" text-anchor="middle">0</text>')
-    return _svg(left + width + 24, height + 18, told, [*parts, *ticks])
+    return _svg(left + width + 24, height + 18, title, [*parts, *ticks])
 
 
-def line(points: Points, *, x: str, told: str, steps: bool = False) -> str:
+def line(points: Points, *, x: str, title: str, steps: bool = False) -> str:
     """One line over a free range; `steps`: a value holds until the next one."""
     left, top, width, height = 58, 10, 900, 170
     xs, ys = [p[0] for p in points], [p[1] for p in points]
@@ -222,15 +222,15 @@ def line(points: Points, *, x: str, told: str, steps: bool = False) -> str:
         f'<text x="{left}" y="{top + height + 16}">0</text>',
         f'<text x="{left + width}" y="{top + height + 16}" text-anchor="end">{longest:.0f} {escape(x)}</text>',
     ]
-    return _svg(left + width + 12, top + height + 22, told, parts)
+    return _svg(left + width + 12, top + height + 22, title, parts)
 
 
 def _short(label: str, longest: int = 22) -> str:
     return label if len(label) <= longest else f"{label[: max(1, longest - 1)]}…"
 
 
-def _svg(width: float, height: float, told: str, parts: Sequence[str]) -> str:
+def _svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:
     return (
-        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px" role="img" aria-label="{escape(told)}">'
-        f"<title>{escape(told)}</title>{''.join(parts)}</svg>"
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
     )

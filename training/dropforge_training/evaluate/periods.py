@@ -22,7 +22,7 @@ _DRAWS = 200
 
 
 def scores(
-    metric: str, data: TrainingData, held: Rows, out_of_fold: Rows, places: np.ndarray, seed: int
+    metric: str, data: TrainingData, heldout: Rows, out_of_fold: Rows, places: np.ndarray, seed: int
 ) -> dict[str, Any]:
     """The periods in order of time, each with its score and 95 % bootstrap interval; empty where rows are not split by time.
 
@@ -32,7 +32,7 @@ def scores(
         return {}
     dates = _holds_dates(data)
     before = _periods(metric, out_of_fold, data.train.time[places], seed, dates=dates)
-    after = _periods(metric, held, data.heldout.time, seed, dates=dates)
+    after = _periods(metric, heldout, data.heldout.time, seed, dates=dates)
     entries = [{**p, "held_out": False} for p in before] + [{**p, "held_out": True} for p in after]
     return {"metric": metric, "column": data.split.column, "entries": entries}
 

@@ -34,7 +34,7 @@ _Parts = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 def explanation(
-    model: LabelledPipeline | NumberPipeline, manifest: BundleManifest, train: Any, held: Any, log: logging.Logger
+    model: LabelledPipeline | NumberPipeline, manifest: BundleManifest, train: Any, heldout: Any, log: logging.Logger
 ) -> bytes:
     """Bytes of explain.npz, checked against the model on held-out rows; empty when the model cannot be explained exactly."""
     cleaner, preprocessor, estimator = (step for _, step in model.pipeline.steps[:3])
@@ -46,7 +46,7 @@ def explanation(
         return b""
     meta, arrays = created
     body = explain.dump(meta, {**arrays, **_numbers(preprocessor, len(cleaner.numbers))})
-    rows = held.iloc[:_CHECKED_ROWS]
+    rows = heldout.iloc[:_CHECKED_ROWS]
     difference = _difference(explain.load(body, manifest), model, cleaner, rows)
     log.info("explanations checked", extra={"rows": len(rows), "max_abs_difference": difference, "bytes": len(body)})
     if not difference <= TOLERANCE:

@@ -34,7 +34,7 @@ from dropforge.serving import remote_python
 from dropforge_training.models.model_spec import ModelSpec
 from dropforge_training.preprocessing.cleaner import LabelledPipeline, NumberPipeline
 
-KEPT = 3  # models in memory at the same time
+MOST_OPEN = 3  # models in memory at the same time
 
 
 def dump(model: LabelledPipeline | NumberPipeline, candidate: ModelSpec) -> tuple[bytes, PythonModel]:
@@ -189,7 +189,7 @@ class PythonModels:
                     raise BundleRejected(
                         f"the bundle is gone: {error.message}", code="bundle_missing", fix="train again, or roll back"
                     ) from None
-                while len(self._open) >= KEPT:
+                while len(self._open) >= MOST_OPEN:
                     self._open.pop(next(iter(self._open)))
                 self._open[uri, sha256] = stored
                 self._log.info("model loaded", extra={"bundle": uri})

@@ -151,7 +151,7 @@ def _knots(p: np.ndarray, hit: np.ndarray) -> tuple[tuple[float, ...], tuple[flo
     return tuple(x), tuple(y)
 
 
-def told(choice: Choice) -> dict[str, Any]:
+def summary(choice: Choice) -> dict[str, Any]:
     """For the card."""
     return {
         "kind": choice.calibration.kind if choice.calibration else "none",

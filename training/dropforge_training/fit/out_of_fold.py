@@ -166,7 +166,7 @@ def _sides(rows: Table, classes: int, seed: int) -> list[validation_folds.Sides]
     return validation_folds.learnable(rows, matches, classes)
 
 
-def _fold_of(rows: Table, classes: int, seed: int, k: int, asked: int) -> tuple[np.ndarray, int]:
+def _fold_of(rows: Table, classes: int, seed: int, k: int, requested: int) -> tuple[np.ndarray, int]:
     """Fold of each row, and how many of the `k` folds are worth a fit. Equal rows share a fold: a copy would be no unknown row."""
     fewest = validation_folds.fewest_different(rows)
     if fewest < 2:
@@ -177,5 +177,5 @@ def _fold_of(rows: Table, classes: int, seed: int, k: int, asked: int) -> tuple[
     inside = not classes or all((np.bincount(rows.y[fold != f], minlength=classes) > 0).all() for f in range(k))
     if not inside or len(np.unique(fold)) < k:  # a rare class sits in one fold
         k = min(k, fewest)
-        fold, asked = validation_folds.stratified(rows, k, seed), min(asked, k)
-    return fold, asked
+        fold, requested = validation_folds.stratified(rows, k, seed), min(requested, k)
+    return fold, requested

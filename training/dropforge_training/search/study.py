@@ -24,7 +24,7 @@ ROUNDS = "rounds"
 WORKER = "worker"
 RETRIES = "retries"
 _MOST_RETRIES = 2  # a trial that kills its worker every time must end some day
-_KEPT_POINTS = 5
+_MOST_POINTS = 5
 _PRUNE_AFTER = 4  # finished trials whose median the next ones are measured by
 _STARTUP = 6  # trials before the sampler trusts its model
 # Optuna's operations that others must see in the same order (optuna.storages.journal._storage.JournalOperation);
@@ -39,7 +39,7 @@ class Backend(BaseJournalBackend):
         self._journal = journal
         self._entries: list[dict[str, Any]] = []  # in the order seen here: own held-back entries stand before others'
         self._taken = 0
-        self._held: list[dict[str, Any]] = []
+        self._pending: list[dict[str, Any]] = []
         journal.refresh()
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
@@ -48,17 +48,17 @@ class Backend(BaseJournalBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         if all(e["op_code"] not in _ORDERED for e in logs):
-            self._held += logs
+            self._pending += logs
             self._entries += logs
             return
-        current, self._held = self._held, []
+        current, self._pending = self._pending, []
         self._journal.append([*current, *logs])
         self._take(current)
 
     def flush(self) -> None:
         """Write what was kept back."""
-        if self._held:
-            current, self._held = self._held, []
+        if self._pending:
+            current, self._pending = self._pending, []
             self._journal.append(current)
             self._take(current)
 
@@ -198,7 +198,7 @@ def store_warm_start(store: ObjectStore, uri: str, study: str, metric: str, poin
     body = {
         "study": study,
         "metric": metric,
-        "points": [{"params": p.params, "score": p.score} for p in points[:_KEPT_POINTS]],
+        "points": [{"params": p.params, "score": p.score} for p in points[:_MOST_POINTS]],
     }
     store.put(uri, json.dumps(body).encode(), content_type="application/json")
 

@@ -75,9 +75,9 @@ def walk_forward(table: Table, folds: int, classes: int) -> list[Sides]:
     return learnable(table, matches, classes)
 
 
-def learnable(table: Table, found: list[Sides], classes: int) -> list[Sides]:
+def learnable(table: Table, sides: list[Sides], classes: int) -> list[Sides]:
     """Those whose rows to fit on have every class."""
-    return [s for s in found if not classes or len(np.unique(table.y[s[0]])) == classes]
+    return [s for s in sides if not classes or len(np.unique(table.y[s[0]])) == classes]
 
 
 def _different(table: Table) -> tuple[np.ndarray, np.ndarray]:
@@ -143,14 +143,14 @@ def sides(table: Table, classes: int, seed: int) -> list[Sides]:
         result = [(np.flatnonzero(~valid), np.flatnonzero(valid))]
     if table.time is None and table.group is None:
         return result
-    told_apart = [s for s in learnable(table, result, classes) if not classes or len(np.unique(table.y[s[1]])) > 1]
-    if not told_apart:
+    two_sided = [s for s in learnable(table, result, classes) if not classes or len(np.unique(table.y[s[1]])) > 1]
+    if not two_sided:
         raise JobFailed(
             "the training rows cannot be split so that models of one part are scored on another: some class is missing on one side",
             code="class_missing",
             fix="upload rows of a longer period or of more groups, or set split.by: random",
         )
-    return told_apart[-1:] if table.time is not None and folds == 1 else told_apart
+    return two_sided[-1:] if table.time is not None and folds == 1 else two_sided
 
 
 def validation(table: Table) -> np.ndarray:

@@ -199,7 +199,7 @@ def _classification(fitted: Fitted, c: _Context) -> _Evaluated:
         model, c.candidate, c.data, c.settings, c.origin, metrics=metrics, importance=importance, log=c.log
     )
 
-    def made(known: Evidence, facts: dict[str, Any]) -> dict[str, Any]:
+    def model_card(known: Evidence, facts: dict[str, Any]) -> dict[str, Any]:
         return card.card(
             model,
             current,
@@ -215,12 +215,12 @@ def _classification(fitted: Fitted, c: _Context) -> _Evaluated:
             seed=c.job.seed,
             facts={
                 **facts,
-                "calibration": calibration.told(fitted.calibration),
+                "calibration": calibration.summary(fitted.calibration),
                 "threshold_reason": fitted.threshold_reason,
             },
         )
 
-    return _Evaluated(model, built, rows, metrics, made)
+    return _Evaluated(model, built, rows, metrics, model_card)
 
 
 def _own(settings: Settings, rows: Rows) -> dict[str, float]:
@@ -250,7 +250,7 @@ def _regression(fitted: FittedNumbers, c: _Context) -> _Evaluated:
     residuals = c.data.fitted(current.y) - built.checked.output
     uncertain = regression_facts.Calibration(residuals, built.checked.widths)
 
-    def made(known: Evidence, facts: dict[str, Any]) -> dict[str, Any]:
+    def model_card(known: Evidence, facts: dict[str, Any]) -> dict[str, Any]:
         return regression_facts.card(
             model,
             current,
@@ -265,7 +265,7 @@ def _regression(fitted: FittedNumbers, c: _Context) -> _Evaluated:
             facts=facts,
         )
 
-    return _Evaluated(model, built, rows, metrics, made)
+    return _Evaluated(model, built, rows, metrics, model_card)
 
 
 def _finish(
@@ -348,10 +348,10 @@ def _finish(
     return result
 
 
-def _write_card(folder: Path, made: dict[str, Any]) -> None:
+def _write_card(folder: Path, card: dict[str, Any]) -> None:
     (folder / "card").mkdir()
-    (folder / "card" / "model_card.json").write_text(json.dumps(made, indent=1, allow_nan=False))
-    (folder / "card" / "model_card.html").write_text(html_page.render(made))
+    (folder / "card" / "model_card.json").write_text(json.dumps(card, indent=1, allow_nan=False))
+    (folder / "card" / "model_card.html").write_text(html_page.render(card))
 
 
 def _write_evaluation(

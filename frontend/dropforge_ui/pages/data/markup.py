@@ -20,13 +20,13 @@ _DOING = {
 _STAGES = {"waiting": "waiting", "tuning": "tuning", "fitting": "last fit", "trained": "trained", "failed": "failed"}
 
 
-def listing(found: Sequence[UploadLine], chosen: str) -> Markup:
-    if not found:
+def listing(response: Sequence[UploadLine], chosen: str) -> Markup:
+    if not response:
         return card(
             "Uploads", empty("No uploads yet", "Drop a file above. The first accepted one becomes the reference.")
         )
-    rows = [_line(u, chosen=u["upload_id"] == chosen) for u in found]
-    return card("Uploads", tag("div", rows, class_="df-list"), aside=tag("span", words.count(len(found), "upload")))
+    rows = [_line(u, chosen=u["upload_id"] == chosen) for u in response]
+    return card("Uploads", tag("div", rows, class_="df-list"), aside=tag("span", words.count(len(response), "upload")))
 
 
 def unanswered() -> Markup:
@@ -190,14 +190,14 @@ def report(page: str, link: str) -> Markup:
     return card("Report", frame(page, "report of this upload"), aside=alone, class_="flush")
 
 
-def quarantine(found: Quarantined) -> Markup:
+def quarantine(response: Quarantined) -> Markup:
     """Rows quarantined as a form: every cell is a field; what differs from the header's width is shown as surplus or absent."""
-    rows = found["rows"][:ROWS_SHOWN]
-    total = found["rows_quarantined"]
+    rows = response["rows"][:ROWS_SHOWN]
+    total = response["rows_quarantined"]
     more = f"The first {len(rows)} of {total:,}; `dropforge quarantine` has them all." if total > len(rows) else ""
-    named = tuple(tag("th", h, scope="col") for h in found["header"])
+    named = tuple(tag("th", h, scope="col") for h in response["header"])
     header = [tag("th", "line", scope="col", class_="n"), tag("th", "surplus", scope="col"), *named]
-    body = [_quarantined(found, row) for row in rows]
+    body = [_quarantined(response, row) for row in rows]
     grid = tag("table", tag("thead", tag("tr", header)), tag("tbody", body))
     return card(
         "Rows quarantined",
@@ -217,11 +217,11 @@ def quarantine(found: Quarantined) -> Markup:
     )
 
 
-def _quarantined(found: Quarantined, row: QuarantinedRow) -> Markup:
-    width = len(found["header"])
-    cells = split(row["raw"], found["delimiter"])
-    named = [(found["header"][i] if i < width else "surplus field", c) for i, c in enumerate(cells)]
-    named += [(h, "") for h in found["header"][len(cells) :]]
+def _quarantined(response: Quarantined, row: QuarantinedRow) -> Markup:
+    width = len(response["header"])
+    cells = split(row["raw"], response["delimiter"])
+    named = [(response["header"][i] if i < width else "surplus field", c) for i, c in enumerate(cells)]
+    named += [(h, "") for h in response["header"][len(cells) :]]
     inputs = [
         tag(
             "td",

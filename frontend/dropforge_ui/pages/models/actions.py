@@ -36,9 +36,9 @@ class Board:
     def known(self) -> dict[str, dict[str, Any]]:
         return self._cards
 
-    def learn(self, found: list[Version]) -> bool:
+    def learn(self, versions: list[Version]) -> bool:
         """Ask for the cards of the newest versions that are not known; whether there were any."""
-        wanted = [v for v in found[:_CARDS] if views.key(v) not in self._cards]
+        wanted = [v for v in versions[:_CARDS] if views.key(v) not in self._cards]
         with ThreadPoolExecutor(2) as pool:
             for v, output in zip(wanted, pool.map(self.card, wanted), strict=True):
                 if output:

@@ -24,7 +24,7 @@ def build(api: Api, changed: Callable[[Any], Any]) -> Any:
     actions = Actions(Board(api))
     picked, pending = gr.State(Chosen()), gr.State(None)
     leaderboard = html(waiting("Leaderboard"), js_on_load=theme.pick_script(), elem_id="leaderboard")
-    output = html(visible=False, elem_id="models-told")
+    output = html(visible=False, elem_id="models-message")
     with gr.Column(visible=False, elem_classes=["df-side"]) as rest:
         with gr.Row(elem_classes=["df-split"]):
             with gr.Column(elem_classes=["df-card"], scale=1), gr.Column():

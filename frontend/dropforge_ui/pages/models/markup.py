@@ -34,12 +34,12 @@ class At:
     chosen: Key = ""
 
 
-def leaderboard(found: Sequence[Version], cards: Mapping[Key, Card], at: At) -> Markup:
+def leaderboard(response: Sequence[Version], cards: Mapping[Key, Card], at: At) -> Markup:
     """Best first by the held-out metric, with its interval where the model card states one."""
-    if not found:
+    if not response:
         text = "Every accepted upload trains one version of each model in settings.yaml."
         return card("Leaderboard", empty("No models yet", text, "Add a file under Data to begin."))
-    metric, ordered = _metric(found), ranked(found)
+    metric, ordered = _metric(response), ranked(response)
     scale = _scale(ordered, cards, metric)
     rows = [_row(v, cards.get(key(v), {}), metric, scale, at) for v in ordered]
     header = ("model", "aliases", words.metric(metric), "interval", "on rows", "data set")
@@ -51,10 +51,10 @@ def leaderboard(found: Sequence[Version], cards: Mapping[Key, Card], at: At) -> 
     )
 
 
-def _warnings(found: Sequence[Version]) -> list[Markup]:
+def _warnings(response: Sequence[Version]) -> list[Markup]:
     """What to know before the scores are read, once a text with the versions it is about."""
     about: dict[str, list[str]] = {}
-    for version in found:
+    for version in response:
         if text := version.get("warning"):
             about.setdefault(text, []).append(title(version))
     return [
@@ -63,11 +63,13 @@ def _warnings(found: Sequence[Version]) -> list[Markup]:
     ]
 
 
-def ranked(found: Sequence[Version]) -> list[Version]:
+def ranked(response: Sequence[Version]) -> list[Version]:
     """Best first; versions without a score last."""
-    metric = _metric(found)
+    metric = _metric(response)
     sign = 1 if metric in _LOWER_IS_BETTER else -1
-    return sorted(found, key=lambda v: sign * v["heldout"][metric] if metric in v.get("heldout", {}) else float("inf"))
+    return sorted(
+        response, key=lambda v: sign * v["heldout"][metric] if metric in v.get("heldout", {}) else float("inf")
+    )
 
 
 def _aside(metric: str, cards: Mapping[Key, Card]) -> str:
@@ -75,25 +77,27 @@ def _aside(metric: str, cards: Mapping[Key, Card]) -> str:
     return f"held-out {words.metric(metric)}" + (f", {level:.0%} interval" if isinstance(level, float) else "")
 
 
-def _row(v: Version, told: Card, metric: str, scale: tuple[float, float], at: At) -> Row:
+def _row(v: Version, model_card: Card, metric: str, scale: tuple[float, float], at: At) -> Row:
     score = v.get("heldout", {}).get(metric)
-    low, high = _interval(told, metric)
+    low, high = _interval(model_card, metric)
     name = tag(
         "button", v["name"], tag("small", f"version {v['version']}"), type="button", data_pick=key(v), class_="df-pick"
     )
     labels = [(chip("active", "good"), " ")] if key(v) == at.active else []
     labels += [(chip("tried", "warn"), " ")] if key(v) == at.beside else []
     labels += [(chip(a, "accent"), " ") for a in v.get("aliases", ())]
-    drawn = told_ = None
+    drawn = interval_text = None
     if score is not None:
         drawn = charts.interval(score, low if low is not None else score, high if high is not None else score, scale)
-        told_ = tag("small", f"{_figure(low)} to {_figure(high)}") if low is not None and high is not None else None
+        interval_text = (
+            tag("small", f"{_figure(low)} to {_figure(high)}") if low is not None and high is not None else None
+        )
     cells = (
         name,
         labels or tag("small", "none"),
         _figure(score) if score is not None else "",
-        (drawn, told_),
-        f"{told['heldout_rows']:,}" if isinstance(told.get("heldout_rows"), int) else "",
+        (drawn, interval_text),
+        f"{model_card['heldout_rows']:,}" if isinstance(model_card.get("heldout_rows"), int) else "",
         tag("code", v.get("dataset_id", "")[:8]),
     )
     return Row(cells, "on" if key(v) == at.chosen else "")
@@ -110,18 +114,18 @@ def _figure(value: float, sign: str = "") -> str:
     )
 
 
-def _metric(found: Sequence[Version]) -> str:
-    return next((k for v in found for k in v.get("heldout", {})), "score")
+def _metric(response: Sequence[Version]) -> str:
+    return next((k for v in response for k in v.get("heldout", {})), "score")
 
 
-def _interval(told: Card, metric: str) -> tuple[float | None, float | None]:
-    pair = (told.get("intervals") or {}).get(metric)
+def _interval(model_card: Card, metric: str) -> tuple[float | None, float | None]:
+    pair = (model_card.get("intervals") or {}).get(metric)
     return (float(pair[0]), float(pair[1])) if pair else (None, None)
 
 
-def _scale(found: Sequence[Version], cards: Mapping[Key, Card], metric: str) -> tuple[float, float]:
-    ends = [v["heldout"][metric] for v in found if metric in v.get("heldout", {})]
-    ends += [e for v in found for e in _interval(cards.get(key(v), {}), metric) if e is not None]
+def _scale(response: Sequence[Version], cards: Mapping[Key, Card], metric: str) -> tuple[float, float]:
+    ends = [v["heldout"][metric] for v in response if metric in v.get("heldout", {})]
+    ends += [e for v in response for e in _interval(cards.get(key(v), {}), metric) if e is not None]
     return (min(ends), max(ends)) if ends else (0.0, 1.0)
 
 
@@ -137,17 +141,17 @@ def chosen(v: Version | None) -> Markup:
     return _stack(tag("h2", title(v)), facts(pairs))
 
 
-def active(found: ModelInfo | None, ledger: DeploymentHistory) -> Markup:
+def active(response: ModelInfo | None, ledger: DeploymentHistory) -> Markup:
     """What answers now, what is tried beside it, and whether there is a way back."""
-    if not found:
+    if not response:
         return _stack(
             tag("h2", "Active model"), empty("No model is active", "Set an alias on a version, then activate it.")
         )
-    model, last = found["model"], next(iter(ledger.get("entries", ())), None)
+    model, last = response["model"], next(iter(ledger.get("entries", ())), None)
     pairs = [
         ("Version", tag("b", title(model))),
         ("Alias", chip(model["alias"], "accent") if model.get("alias") else ""),
-        ("Rollout", tried(found.get("candidate"))),
+        ("Rollout", tried(response.get("candidate"))),
         ("Since", words.ago(last["at"]) if last else ""),
         ("Set by", words.who(last["by"]) if last else ""),
     ]
@@ -171,21 +175,21 @@ def tried(c: Beside | None) -> str:
     return f"{title(c)} " + " and ".join(p for p in (share, shadow) if p)
 
 
-def ledger(found: DeploymentHistory) -> Markup:
+def ledger(response: DeploymentHistory) -> Markup:
     """Every change, newest first; each earlier one can be gone back to."""
-    entries = found.get("entries", [])
+    entries = response.get("entries", [])
     if not entries:
         return card(
             "Deployment history",
             empty("No changes yet", "Every change of the active model is kept here, with who and why."),
         )
-    verified = found.get("verified", {})
+    verified = response.get("verified", {})
     aside = (
         chip("verified by key" if verified.get("keyed") else "chain verified", "good")
         if verified.get("ok")
         else chip("chain broken", "bad")
     )
-    rows = [_entry(e, current=e["number"] == found.get("active")) for e in entries]
+    rows = [_entry(e, current=e["number"] == response.get("active")) for e in entries]
     header = ("no.", "when", "by", "change", "why", "")
     problems = [tag("p", str(p), class_="df-note") for p in verified.get("problems") or ()]
     return card(
@@ -206,10 +210,10 @@ def _entry(e: HistoryEntry, *, current: bool) -> Row:
     return Row((e["number"], words.ago(e["at"]), words.who(e["by"]), change, why, here))
 
 
-def previous(found: DeploymentHistory) -> HistoryEntry | None:
+def previous(response: DeploymentHistory) -> HistoryEntry | None:
     """The entry a roll back goes to: the newest of another model before the active one; what a roll back left is passed over."""
-    stored = {e["number"]: e for e in found.get("entries", ())}
-    now = stored.get(found.get("active", 0))
+    stored = {e["number"]: e for e in response.get("entries", ())}
+    now = stored.get(response.get("active", 0))
     if now is None:
         return None
     number = now.get("restores") or now["number"]
@@ -264,10 +268,10 @@ def _better(a: Card, b: Card, metric: str, left: float, right: float) -> Markup:
     return chip(name, "good") if clear else tag("small", "within the intervals")
 
 
-def _value(told: Card, metric: str) -> Markup:
-    low, high = _interval(told, metric)
+def _value(model_card: Card, metric: str) -> Markup:
+    low, high = _interval(model_card, metric)
     small = tag("small", f"{_figure(low)} to {_figure(high)}") if low is not None and high is not None else None
-    return join(_figure(told["metrics"][metric]), small)
+    return join(_figure(model_card["metrics"][metric]), small)
 
 
 def model_card(page: str, name: str) -> Markup:

@@ -41,10 +41,10 @@ def build(api: Api) -> Any:
         return views.traffic(result), views.problems(result)
 
     def hang(event: Any) -> Any:
-        event(_told(lambda: views.health(api.health()), page.error), None, health, show_progress="hidden")
+        event(_or_error(lambda: views.health(api.health()), page.error), None, health, show_progress="hidden")
         event(activity, span, [traffic, problems], show_progress="hidden")
-        event(_told(lambda: live_views.traffic(api.monitoring()), _besides), None, live, show_progress="hidden")
-        event(_told(reports.drift, _besides), None, drift, show_progress="hidden")
+        event(_or_error(lambda: live_views.traffic(api.monitoring()), _besides), None, live, show_progress="hidden")
+        event(_or_error(reports.drift, _besides), None, drift, show_progress="hidden")
 
     hang(again.click)
     span.input(activity, span, [traffic, problems], show_progress="minimal")
@@ -78,7 +78,7 @@ def _besides(error: ApiError) -> str:
     return "" if error.code == "api_unreachable" else page.error(error)
 
 
-def _told(ask: Callable[[], str], said: Callable[[ApiError], str]) -> Callable[[], str]:
+def _or_error(ask: Callable[[], str], said: Callable[[ApiError], str]) -> Callable[[], str]:
     def run() -> str:
         try:
             return ask()

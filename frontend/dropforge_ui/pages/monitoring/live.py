@@ -13,28 +13,28 @@ _NAMED = 4
 _FINDINGS = 5
 
 
-def traffic(found: Monitoring) -> Markup:
+def traffic(response: Monitoring) -> Markup:
     """A line for each day and version, and what was found in the newest."""
-    windows = found.get("windows", [])
+    windows = response.get("windows", [])
     if not windows:
-        return card("Live traffic", _nothing(found))
+        return card("Live traffic", _nothing(response))
     names = _SCORES["regression" if any("rmse" in (w.get("score") or w.get("heldout", {})) for w in windows) else ""]
     header = ("day", "rows", "verdict", "drifted", *(words.metric(n) for n in names), "labels")
     grid = table(
         header, [_line(w, names) for w in windows], numeric=(1, 4, 5, 6), caption="live traffic by day", wide=(3,)
     )
-    unmatched = found.get("labels_unmatched", 0)
+    unmatched = response.get("labels_unmatched", 0)
     note = f"{words.count(unmatched, 'label')} of rows that were not kept." if unmatched else ""
     about = tag(
         "p", "Of the requests that are kept; small figures are those of held-out rows. ", note, class_="df-note"
     )
-    looked = found.get("looked_at")
+    looked = response.get("looked_at")
     aside = tag("span", f"looked at {words.ago(looked)}") if looked else None
     return card("Live traffic", grid, _newest(windows[0]), about, aside=aside)
 
 
-def _nothing(found: Monitoring) -> Markup:
-    if found.get("looked_at"):
+def _nothing(response: Monitoring) -> Markup:
+    if response.get("looked_at"):
         text: Any = "No request was kept yet."
     else:
         text = "Nobody has looked at live traffic yet."

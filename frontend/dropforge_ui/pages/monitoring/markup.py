@@ -25,35 +25,35 @@ _READY = {
 }
 
 
-def health(found: Health) -> Markup:
-    word, tone = _READY.get(found["status"], (found["status"], "warn"))
-    parts = [_part(name, output) for name, output in found.get("parts", {}).items()]
+def health(response: Health) -> Markup:
+    word, tone = _READY.get(response["status"], (response["status"], "warn"))
+    parts = [_part(name, output) for name, output in response.get("parts", {}).items()]
     return card("Health", tag("div", parts, class_="df-tiles"), aside=chip(word, tone))
 
 
-def _part(name: str, told: Mapping[str, Any]) -> Markup:
-    wrong = "error" in told
-    text = f"{told.get('message', '')} {told.get('fix', '')}" if wrong else _said(name, told)
+def _part(name: str, part: Mapping[str, Any]) -> Markup:
+    wrong = "error" in part
+    text = f"{part.get('message', '')} {part.get('fix', '')}" if wrong else _part_text(name, part)
     title = _PARTS.get(name, name.replace("_", " "))
     return tag("div", tag("b", chip(title, f"dot {'bad' if wrong else 'good'}")), tag("p", text), class_="df-tile")
 
 
-def _said(name: str, told: Mapping[str, Any]) -> str:
+def _part_text(name: str, part: Mapping[str, Any]) -> str:
     if name == "active_model":
-        return f"{told.get('name')} version {told.get('version')}"
+        return f"{part.get('name')} version {part.get('version')}"
     if name == "training_queue":
-        return words.count(int(told.get("depth", 0)), "job")
+        return words.count(int(part.get("depth", 0)), "job")
     if name == "last_upload":
-        return str(told.get("state") or "none yet")
-    if told.get("reachable") is not None:
-        return "answers" if told["reachable"] else "answers, without settings"
-    return ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in told.items())
+        return str(part.get("state") or "none yet")
+    if part.get("reachable") is not None:
+        return "answers" if part["reachable"] else "answers, without settings"
+    return ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in part.items())
 
 
-def traffic(found: Activity) -> Markup:
-    spans = found.get("traffic", [])
+def traffic(response: Activity) -> Markup:
+    spans = response.get("traffic", [])
     total = sum(s["requests"] for s in spans)
-    span = f"last {found.get('minutes', 60)} minutes"
+    span = f"last {response.get('minutes', 60)} minutes"
     if not total:
         return card(
             "Traffic and latency",
@@ -70,10 +70,10 @@ def traffic(found: Activity) -> Markup:
             _milliseconds(r["median_ms"]),
             _milliseconds(r["p95_ms"]),
         )
-        for r in found.get("routes", ())
+        for r in response.get("routes", ())
     ]
     header = ("route", "requests", "refused", "failed", "median", "p95")
-    note = "" if found.get("complete", True) else "There were more calls than are counted here."
+    note = "" if response.get("complete", True) else "There were more calls than are counted here."
     drawn = charts.columns(bars, title=f"requests, {span}; red are refused or failed")
     legend = tag(
         "p",
@@ -155,11 +155,11 @@ def _too_few(report: Mapping[str, Any]) -> bool:
     )
 
 
-def problems(found: Activity) -> Markup:
-    listed = found.get("problems", [])
+def problems(response: Activity) -> Markup:
+    listed = response.get("problems", [])
     if not listed:
         return card(
-            "Last problems", empty("Nothing went wrong", f"No error in the last {found.get('minutes', 60)} minutes.")
+            "Last problems", empty("Nothing went wrong", f"No error in the last {response.get('minutes', 60)} minutes.")
         )
     rows = [
         (

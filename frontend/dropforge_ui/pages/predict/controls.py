@@ -44,21 +44,21 @@ def build(api: Api, info: Any) -> Any:
 
     with fields_place:
 
-        def fields(found: ModelInfo | None) -> None:
-            if found is not None:
-                _form(api, found, result, reasons, curve, vary)
+        def fields(model: ModelInfo | None) -> None:
+            if model is not None:
+                _form(api, model, result, reasons, curve, vary)
 
         gr.render(inputs=[info], triggers=[info.change], show_progress="hidden")(fields)
     return notice
 
 
-def _show(found: ModelInfo | None) -> tuple[Any, ...]:
-    if found is None:
+def _show(model: ModelInfo | None) -> tuple[Any, ...]:
+    if model is None:
         return gr.update(visible=False), *(gr.skip() for _ in range(5))
-    vary = gr.update(choices=form.variable(found["features"]), value=None)
+    vary = gr.update(choices=form.variable(model["features"]), value=None)
     return (
         gr.update(visible=True),
-        views.model_line(found),
+        views.model_line(model),
         views.waiting(),
         gr.update(visible=False),
         vary,

@@ -120,9 +120,9 @@ def prediction_set(first: Mapping[str, Any]) -> Markup | None:
     return tag("p", f"{output} at {level} coverage: ", named, class_="df-note")
 
 
-def warnings(found: Sequence[Mapping[str, Any]]) -> Markup | None:
+def warnings(response: Sequence[Mapping[str, Any]]) -> Markup | None:
     """What the model was given that it did not know."""
-    if not found:
+    if not response:
         return None
     items = [
         tag(
@@ -132,10 +132,10 @@ def warnings(found: Sequence[Mapping[str, Any]]) -> Markup | None:
             w.get("message", ""),
             f" (and {count(w['rows'] - 1, 'more row')})" if w.get("rows", 1) > 1 else None,
         )
-        for w in found[:_SHOWN]
+        for w in response[:_SHOWN]
     ]
-    more = tag("li", f"and {len(found) - _SHOWN} more") if len(found) > _SHOWN else None
-    return tag("div", tag("strong", count(len(found), "warning")), tag("ul", items, more), class_="df-warn")
+    more = tag("li", f"and {len(response) - _SHOWN} more") if len(response) > _SHOWN else None
+    return tag("div", tag("strong", count(len(response), "warning")), tag("ul", items, more), class_="df-warn")
 
 
 def contributions(first: Mapping[str, Any], record: Mapping[str, Any]) -> Markup | None:

@@ -66,17 +66,17 @@ class CloudWatchHandler(logging.Handler):
             events.append(event)
         return sorted(events, key=lambda event: int(event["timestamp"]))
 
-    def _send(self, events: list[dict[str, Any]], made: bool) -> bool:
+    def _send(self, events: list[dict[str, Any]], created: bool) -> bool:
         for attempt in range(3):
             try:
-                if not made:
+                if not created:
                     self._create()
-                    made = True
+                    created = True
                 self._logs.put_log_events(logGroupName=self._group, logStreamName=self._stream, logEvents=events)
                 return True
             except (ClientError, BotoCoreError):
                 time.sleep(0.2 * 2**attempt)
-        return made
+        return created
 
     def _create(self) -> None:
         try:

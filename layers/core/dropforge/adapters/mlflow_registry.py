@@ -287,14 +287,14 @@ class MlflowRegistry:
         listed = sorted(_every(self._client.search_registered_models), key=lambda m: str(m.name))
         return [m for m in listed if names is None or m.name in names]
 
-    def _version(self, made: Any, aliases: Mapping[str, str]) -> ModelVersion:
+    def _version(self, version: Any, aliases: Mapping[str, str]) -> ModelVersion:
         return ModelVersion(
-            name=made.name,
-            version=str(made.version),
-            run_id=made.run_id or "",
-            source=made.source or "",
-            aliases=tuple(sorted(a for a, v in aliases.items() if str(v) == str(made.version))),
-            tags=dict(made.tags or {}),
+            name=version.name,
+            version=str(version.version),
+            run_id=version.run_id or "",
+            source=version.source or "",
+            aliases=tuple(sorted(a for a, v in aliases.items() if str(v) == str(version.version))),
+            tags=dict(version.tags or {}),
         )
 
 

@@ -34,8 +34,8 @@ def _body(request: proxy_event.Request) -> bytes:
     return binary_tensors.decompressed(request.body, request.headers.get("content-encoding", ""), _MOST_BYTES)
 
 
-def _answered(body: dict[str, Any], made: dict[str, Any]) -> proxy_event.Response:
-    unseen = sum(w["rows"] for w in made["warnings"] if w["code"] == "unseen_category")
+def _response(body: dict[str, Any], prediction: dict[str, Any]) -> proxy_event.Response:
+    unseen = sum(w["rows"] for w in prediction["warnings"] if w["code"] == "unseen_category")
     return proxy_event.Response(body, metrics={"UnseenCategory": unseen} if unseen else {})
 
 
@@ -43,7 +43,7 @@ def predict(service: PredictService, request: proxy_event.Request) -> proxy_even
     """Predict rows, in the product's own protocol."""
     created = service.predict(_body(request), request.content_type, Options.read(request.query), _id(request))
     created["request_id"] = request.request_id
-    return _answered(created, created)
+    return _response(created, created)
 
 
 def invoke(service: PredictService, request: proxy_event.Request) -> proxy_event.Response:
@@ -54,7 +54,7 @@ def invoke(service: PredictService, request: proxy_event.Request) -> proxy_event
     rows = created.pop("predictions")
     answer = "label" if "label" in rows[0] else "prediction"
     beside = {key: [r[key] for r in rows] for key in rows[0] if key != answer}
-    return _answered({"predictions": [r[answer] for r in rows], **beside, **created}, created)
+    return _response({"predictions": [r[answer] for r in rows], **beside, **created}, created)
 
 
 def ping(service: PredictService, _request: proxy_event.Request) -> proxy_event.Response:
@@ -113,4 +113,4 @@ def infer(service: PredictService, request: proxy_event.Request) -> proxy_event.
     body: Any = binary_tensors.read(request.headers, request.body, chosen[0].max_body_bytes)
     rows = open_inference_protocol.records(body, chosen[0].max_rows)
     created = service.answer(rows, requested, _id(request), chosen)
-    return _answered(open_inference_protocol.response(body, created, chosen[1].manifest.classes), created)
+    return _response(open_inference_protocol.response(body, created, chosen[1].manifest.classes), created)

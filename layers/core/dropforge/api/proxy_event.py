@@ -129,10 +129,10 @@ def _called(event: Mapping[str, Any]) -> dict[str, str]:
     return {"method": method, "resource": called[1] if known else "unknown", **more}
 
 
-def _error_response(told: Mapping[str, Any], event: Mapping[str, Any], request_id: str) -> dict[str, Any]:
+def _error_response(error: Mapping[str, Any], event: Mapping[str, Any], request_id: str) -> dict[str, Any]:
     """Code, message, fix and the request's id; clients of the Open Inference Protocol read `error` as well."""
-    more = {"error": told["message"]} if str(event.get("resource", "")).startswith("/v2") else {}
-    return {**told, "request_id": request_id, **more}
+    more = {"error": error["message"]} if str(event.get("resource", "")).startswith("/v2") else {}
+    return {**error, "request_id": request_id, **more}
 
 
 def _measured(response: Response, latency: str, started: float) -> dict[str, float]:

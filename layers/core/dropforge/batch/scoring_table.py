@@ -218,14 +218,14 @@ class ScoringFile:
         number = f"CAST(c{i} AS TINYINT)" if c.kind == "boolean" else f"c{i}"
         return f"coalesce(CAST({number} AS DOUBLE), 'NaN'::DOUBLE)"
 
-    def _given(self, c: Column, found: Any) -> Any:
+    def _given(self, c: Column, values: Any) -> Any:
         import numpy as np
 
         if c.name in self._levels:
-            return self._levels[c.name], np.asarray(found)
-        if not np.ma.isMaskedArray(found):
-            return found
-        return found.filled(np.datetime64("NaT") if c.kind == "datetime" else None)
+            return self._levels[c.name], np.asarray(values)
+        if not np.ma.isMaskedArray(values):
+            return values
+        return values.filled(np.datetime64("NaT") if c.kind == "datetime" else None)
 
     # --- what stops a file ---------------------------------------------------------------------------------------------
     def _check(self, data: DataSettings, unread: int) -> None:

@@ -116,7 +116,7 @@ class DataSettings(Frozen):
     limits: Limits = Limits()
 
     @model_validator(mode="after")
-    def _target_is_kept(self) -> DataSettings:
+    def _target_is_no_other_column(self) -> DataSettings:
         if self.target in self.ignore:
             raise ValueError("the target cannot be in `ignore`")
         if self.target == self.weight:

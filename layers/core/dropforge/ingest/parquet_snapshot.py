@@ -91,7 +91,7 @@ def write(
         if c.name in header:
             i, seen = header.index(c.name), looks[c.name]
             sql = cell_parsing.parsed(i, c.kind, clean=not (seen.fails.get(c.kind, 0) or seen.infinite))
-            messages.append(_told(c, levels, agreed))
+            messages.append(_description(c, levels, agreed))
         typed.append(f"CAST({sql} AS {physical}) AS {name(c.name)}")
     read = f"SELECT {', '.join(typed)} FROM {rows}"
     if bad:
@@ -122,7 +122,7 @@ def write(
     return Snapshot(_TABLE, file, True, written)
 
 
-def _told(column: Column, levels: Levels, agreed: Levels) -> str:
+def _description(column: Column, levels: Levels, agreed: Levels) -> str:
     """SQL that is equal for equal cells of two files: a code where they agree on codes, else the value."""
     cell = name(column.name)
     if column.numeric:

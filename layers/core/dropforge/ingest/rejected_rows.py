@@ -148,13 +148,13 @@ def of_cells(
     any_fails = " OR ".join(f.condition for f in faults)
     flags = ", ".join(f"({f.condition})" for f in faults)
     every = ", ".join(f"r{i}" for i in range(len(source.header)))
-    found_rows = source.connection.execute(
+    rows_of_errors = source.connection.execute(
         f"SELECT n, [{flags}], [{every}] FROM (SELECT row_number() OVER () AS n, * FROM {rows}) "
         f"WHERE {any_fails} ORDER BY n LIMIT {limit}"
     ).fetchall()
-    where = _record_lines(source, [int(r[0]) for r in found_rows])
+    where = _record_lines(source, [int(r[0]) for r in rows_of_errors])
     matches = []
-    for (_, wrong, texts), line in zip(found_rows, where, strict=True):
+    for (_, wrong, texts), line in zip(rows_of_errors, where, strict=True):
         fault = next(f for f, bad in zip(faults, wrong, strict=True) if bad)
         cell = texts[source.header.index(fault.column)]
         reason = f"{fault.column}: {_shown(cell)} {fault.reason}"

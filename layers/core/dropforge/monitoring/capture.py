@@ -124,10 +124,10 @@ class Capture(BackgroundWorker[_CapturedRows]):
             self._log.info("captured", extra={"metrics": measured})
         return done, bool(self._unwritten)
 
-    def _objects(self, held: list[_CapturedRows]) -> list[tuple[str, bytes, int]]:
+    def _objects(self, pending: list[_CapturedRows]) -> list[tuple[str, bytes, int]]:
         """One object for each model version and day."""
         by: dict[tuple[str, str], list[str]] = {}
-        for stored in held:
+        for stored in pending:
             day = datetime.fromtimestamp(stored.at, UTC).date().isoformat()
             by.setdefault((day, f"{stored.who.model}/{stored.who.version}"), []).extend(stored.lines())
         created = []

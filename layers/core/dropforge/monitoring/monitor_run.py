@@ -133,12 +133,16 @@ class _MonitorRun:
 
     # --- one window --------------------------------------------------------------------------------------------------------
     def _window(
-        self, key: tuple[str, str, str], objects: list[Any], held: Window | None, labels: Path | None
+        self, key: tuple[str, str, str], objects: list[Any], stored: Window | None, labels: Path | None
     ) -> Window | None:
         """The window anew; None when nothing about it has changed, or somebody else wrote it meanwhile."""
         context = _digest([self.labels_digest, self.settings.sha256, self.reference_id])
         fresh = _digest(sorted(o.uri for o in objects))
-        if held is not None and held.state["context"] == context and (not objects or held.state["objects"] == fresh):
+        if (
+            stored is not None
+            and stored.state["context"] == context
+            and (not objects or stored.state["objects"] == fresh)
+        ):
             return None
         try:
             state = self._look(key, objects, labels)
@@ -152,13 +156,13 @@ class _MonitorRun:
                 return None  # somebody else writes it; the next look takes up what is left
             why = error.message if isinstance(error, DropforgeError) else f"{type(error).__name__}: {error}"[:500]
             # What was found before stays, with the reason why it is old; the next look tries again.
-            state, context = {**(held.state if held else windows.nothing()), "problem": why}, ""
+            state, context = {**(stored.state if stored else windows.nothing()), "problem": why}, ""
         document = {
             **state,
             "context": context,
-            "objects": fresh if objects else held.state["objects"] if held else fresh,
+            "objects": fresh if objects else stored.state["objects"] if stored else fresh,
         }
-        return windows.write(self.store, self.ports.data_bucket, key, document, held, self.ports.log)
+        return windows.write(self.store, self.ports.data_bucket, key, document, stored, self.ports.log)
 
     def _look(self, key: tuple[str, str, str], objects: list[Any], labels: Path | None) -> dict[str, Any]:
         """Raises NotFound when there are no rows any more, Conflict when somebody else writes them."""

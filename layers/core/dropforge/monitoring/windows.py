@@ -55,13 +55,13 @@ def write(
     bucket: str,
     key: tuple[str, str, str],
     state: dict[str, Any],
-    held: Window | None,
+    stored: Window | None,
     log: logging.Logger,
 ) -> Window | None:
-    """The window as kept; None when somebody else wrote it since `held` was read: theirs stays."""
+    """The window as kept; None when somebody else wrote it since `stored` was read: theirs stays."""
     day, model, version = key
     uri = keys.window(bucket, day, model, version)
-    etag = held.etag if held else ""
+    etag = stored.etag if stored else ""
     body = json.dumps(state, indent=1, ensure_ascii=False, allow_nan=False).encode()
     try:
         created = store.put(uri, body, content_type="application/json", if_match=etag, if_absent=not etag)
@@ -80,9 +80,9 @@ def read_summary(store: ObjectStore, bucket: str) -> tuple[dict[str, Any], str]:
     return json.loads(stored.body), stored.etag
 
 
-def write_summary(store: ObjectStore, bucket: str, told: dict[str, Any], etag: str, log: logging.Logger) -> None:
+def write_summary(store: ObjectStore, bucket: str, summary: dict[str, Any], etag: str, log: logging.Logger) -> None:
     """Leaves another's newer one."""
-    body = json.dumps(told, indent=1).encode()
+    body = json.dumps(summary, indent=1).encode()
     try:
         store.put(
             keys.monitoring_summary(bucket), body, content_type="application/json", if_match=etag, if_absent=not etag

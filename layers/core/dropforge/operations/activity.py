@@ -48,8 +48,8 @@ def activity(logs: Logs, prefix: str, minutes: int, now: float) -> dict[str, Any
     }
 
 
-def _parsed(found: Iterable[LogLine], part: str) -> Iterable[dict[str, Any]]:
-    for line in found:
+def _parsed(log_lines: Iterable[LogLine], part: str) -> Iterable[dict[str, Any]]:
+    for line in log_lines:
         try:
             value = json.loads(line.text)
         except ValueError:

@@ -129,31 +129,31 @@ def _allowed(
     return levels
 
 
-def _excluded(result: JobResult, told: Mapping[str, Any], served_run: str, rule: PromotionSettings) -> str:
+def _excluded(result: JobResult, comparison: Mapping[str, Any], served_run: str, rule: PromotionSettings) -> str:
     """Why a stored comparison cannot be used; empty when it can."""
     if served_run in {UNREADABLE, result.run_id}:
         unreadable = (
             "serving/active.json cannot be read; POST /set_model writes it anew, the next upload is compared with it"
         )
         return "it is the served model" if served_run == result.run_id else unreadable
-    if not told.get("served") or told["served"].get("run_id") != served_run:
+    if not comparison.get("served") or comparison["served"].get("run_id") != served_run:
         return "the served model was changed after this comparison was made; the next upload is compared with it"
-    if told.get("reason"):
-        return str(told["reason"])
-    if told.get("metric") != rule.metric or not told.get("slices"):
+    if comparison.get("reason"):
+        return str(comparison["reason"])
+    if comparison.get("metric") != rule.metric or not comparison.get("slices"):
         return f"its comparison has no {rule.metric}"
-    if "p_value" not in told["slices"][0] or told.get("minimum_gain") != rule.minimum_gain:
+    if "p_value" not in comparison["slices"][0] or comparison.get("minimum_gain") != rule.minimum_gain:
         return "its comparison was made by another rule; the next upload is compared by this one"
     return ""
 
 
 def _untested(
-    result: JobResult, told: Mapping[str, Any], served_run: str, rule: PromotionSettings
+    result: JobResult, comparison: Mapping[str, Any], served_run: str, rule: PromotionSettings
 ) -> tuple[Verdict, str]:
     if not served_run:
         return "no_model_served", "nothing is served yet"
-    why = _excluded(result, told, served_run, rule)
-    if told.get("reason") and why == told["reason"]:
+    why = _excluded(result, comparison, served_run, rule)
+    if comparison.get("reason") and why == comparison["reason"]:
         people = (
             "; auto_promote does not decide this: set the alias yourself if it shall answer"
             if rule.auto_promote

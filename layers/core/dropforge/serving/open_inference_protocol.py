@@ -51,18 +51,18 @@ def records(request: Any, max_rows: int) -> list[Mapping[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def response(request: Any, made: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+def response(request: Any, prediction: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     """Tensors `label` [rows] and `probabilities` [rows, classes], of a regression `prediction` [rows]; what the answer of
     /predict has besides in `parameters`."""
     document = {
-        "model_name": made["model"]["name"],
-        "model_version": made["model"]["version"],
-        "outputs": _outputs(made["predictions"], classes),
+        "model_name": prediction["model"]["name"],
+        "model_version": prediction["model"]["version"],
+        "outputs": _outputs(prediction["predictions"], classes),
         "parameters": {
             "classes": list(classes),
-            "threshold": made["threshold"],
-            "warnings": made["warnings"],
-            "prediction_id": made["prediction_id"],
+            "threshold": prediction["threshold"],
+            "warnings": prediction["warnings"],
+            "prediction_id": prediction["prediction_id"],
         },
     }
     given = request.get("id")

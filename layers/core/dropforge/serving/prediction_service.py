@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dropforge.ports import Function, ObjectStore
 
 REFRESH_INTERVAL_SECONDS = 3.0
-KEPT = 3  # labelled versions, and explainers, in memory at the same time
+MOST_OPEN = 3  # labelled versions, and explainers, in memory at the same time
 
 
 class PredictService:
@@ -92,17 +92,17 @@ class PredictService:
         failed: Exception | None = None
         if second is not None and not options.model and not options.alias and second.handles(prediction_id):
             try:
-                return self._made(records, options, prediction_id, (second.who, second.predictor), None)
+                return self._prediction(records, options, prediction_id, (second.who, second.predictor), None)
             except Exception as error:
                 # Whatever goes wrong in a candidate, the caller must not feel it: the active model answers.
                 failed = error
-        created = self._made(records, options, prediction_id, chosen, second)
+        created = self._prediction(records, options, prediction_id, chosen, second)
         if second is not None and failed is not None:  # and it was not the request's fault
             document = {**failure(failed), "version": second.who.version, "metrics": {"CandidateFailed": 1}}
             self._log.warning("the candidate failed; the active model answered", extra=document)
         return created
 
-    def _made(
+    def _prediction(
         self,
         records: list[Mapping[str, Any]],
         options: Options,
@@ -152,7 +152,7 @@ class PredictService:
         with self._explaining:
             stored = self._explainers.get(active.bundle_uri)
             if stored is None:
-                while len(self._explainers) >= KEPT:
+                while len(self._explainers) >= MOST_OPEN:
                     self._explainers.pop(next(iter(self._explainers)))
                 stored = self._explainers[active.bundle_uri] = open_explainer(self._store, active, predictor)
             return stored
@@ -215,7 +215,7 @@ class AliasedModels:
             predictor = self._open.get(active.bundle_uri)
             if predictor is None:
                 predictor = self._load(active)
-                while len(self._open) >= KEPT:
+                while len(self._open) >= MOST_OPEN:
                     self._open.pop(next(iter(self._open)))
                 self._open[active.bundle_uri] = predictor
             return active, predictor

@@ -255,9 +255,9 @@ class _Analysis:
             corrects=retrain_trigger.corrected_first(self.record.key, self.ports.book),
         )
 
-    def _store(self, manifest: DatasetManifest, reason: str, made: RunInfo) -> UploadRecord:
+    def _store(self, manifest: DatasetManifest, reason: str, run: RunInfo) -> UploadRecord:
         """Rows without labels, or of one class, teach nothing by themselves; the next training reads them with the others."""
-        self.ports.tracking(self.settings.project).finish(made.run_id)
+        self.ports.tracking(self.settings.project).finish(run.run_id)
         self.datasets.accept(self._entry(manifest))
         stored = Reason(
             stage="admission",
@@ -267,8 +267,8 @@ class _Analysis:
         )
         return self.ports.book.advance(self.upload_id, "stored", reason=stored)
 
-    def _block(self, report: Report, made: RunInfo) -> UploadRecord:
-        self.ports.tracking(self.settings.project).finish(made.run_id)
+    def _block(self, report: Report, run: RunInfo) -> UploadRecord:
+        self.ports.tracking(self.settings.project).finish(run.run_id)
         reason = Reason(
             stage="verdict",
             code="blocked",

@@ -138,7 +138,7 @@ def _failed(record: UploadRecord) -> dict[str, str]:
 
 
 def _update_report(
-    store: ObjectStore, uri: str, told: dict[str, Any], failed: dict[str, str], log: logging.Logger
+    store: ObjectStore, uri: str, decision: dict[str, Any], failed: dict[str, str], log: logging.Logger
 ) -> None:
     """Write the decision into the upload's report. The run's copy stays as the analysis made it; gate.json is beside it."""
     if not uri:
@@ -148,7 +148,7 @@ def _update_report(
     except NotFound:  # somebody deleted it: the decision stands in the record and in gate.json
         log.warning("no report to tell the decision in", extra={"uri": uri})
         return
-    after = training_section.with_decision(before, told, failed)
+    after = training_section.with_decision(before, decision, failed)
     if after != before:
         store.put(uri, after.encode(), content_type="text/html; charset=utf-8")
 

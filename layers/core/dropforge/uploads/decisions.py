@@ -66,7 +66,7 @@ def decide_upload(
     Raises NotFound, Conflict (409) when the upload does not wait, or when the opposite was decided.
     """
     record = book.get(upload_id)
-    uri, decision = keys.upload_decision(bucket, upload_id), _made(action, upload_id, by, why)
+    uri, decision = keys.upload_decision(bucket, upload_id), _new_decision(action, upload_id, by, why)
     before = of_upload(store, bucket, upload_id)
     if before is not None and before.action != action:
         raise Conflict(
@@ -93,7 +93,7 @@ def decide_dataset(
 ) -> Decision:  # fmt: skip
     """Record the decision about an accepted dataset. Raises NotFound, and Conflict (409) when it cannot be carried out."""
     check_dataset(dataset_id, action, DatasetStore(store, bucket), settings)
-    decision = _made(action, dataset_id, by, why)
+    decision = _new_decision(action, dataset_id, by, why)
     stamp = re.sub(r"\D", "", decision.at)[:17]
     uri = keys.dataset_decision(bucket, dataset_id, stamp, action)
     store.put(uri, _encode(decision), content_type="application/json")
@@ -159,7 +159,7 @@ def dataset_action(value: str) -> DatasetAction:
     )
 
 
-def _made(action: Action, subject: str, by: str, why: str) -> Decision:
+def _new_decision(action: Action, subject: str, by: str, why: str) -> Decision:
     return Decision(action=action, subject=subject, by=by, at=now(), why=why[:500])
 
 

@@ -80,7 +80,7 @@ class Reporting:
             self.ports.log.info("drift is not weighed by importance", extra=failure(error))
             return {}
 
-    def _publish(self, report: Report, profile: Profile, rows: Path, made: RunInfo, tracking: Tracking) -> None:
+    def _publish(self, report: Report, profile: Profile, rows: Path, run: RunInfo, tracking: Tracking) -> None:
         html = html_report.html(report).encode()
         text = report.model_dump_json(indent=1).encode()
         folder = keys.report_folder(self.ports.artifact_bucket, self.upload_id)
@@ -90,15 +90,15 @@ class Reporting:
             self.upload_id,
             report_uri=f"{folder}report.html",
             report_json_uri=f"{folder}report.json",
-            run_id=made.run_id,
-            run_url=tracking.run_url(made),
+            run_id=run.run_id,
+            run_url=tracking.run_url(run),
         )
         files = {"report.html": html, "report.json": text, "profile.json": profile.model_dump_json().encode()}
-        tracking.put_artifacts(made.run_id, {**files, **html_report.plots(report), "data/data.parquet": rows})
-        tracking.log(made.run_id, metrics=_metrics(report))
-        tracking.set_tags(made.run_id, {"verdict": report.verdict.word})
+        tracking.put_artifacts(run.run_id, {**files, **html_report.plots(report), "data/data.parquet": rows})
+        tracking.log(run.run_id, metrics=_metrics(report))
+        tracking.set_tags(run.run_id, {"verdict": report.verdict.word})
         tracking.log_dataset(
-            made.run_id,
+            run.run_id,
             name=Path(self.record.key).name[:500],
             digest=report.provenance.dataset_id,
             source_uri=keys.snapshot(self.ports.data_bucket, report.provenance.dataset_id),

@@ -322,13 +322,13 @@ class UploadRepository:
     def unknown(self, kind: Kind, versions: Iterable[ObjectStat]) -> list[UploadRecord]:
         """A record, not yet opened, for each of these object versions that has none; in their order."""
 
-        def record_of(found: ObjectStat) -> UploadRecord | None:
-            bucket, key = s3_uri.split(found.uri)
-            upload_id = ids.upload_id(bucket, key, found.version)
+        def record_of(stat: ObjectStat) -> UploadRecord | None:
+            bucket, key = s3_uri.split(stat.uri)
+            upload_id = ids.upload_id(bucket, key, stat.version)
             if self._store.stat(self.uri(upload_id)) is not None:
                 return None
             return UploadRecord(
-                upload_id=upload_id, kind=kind, bucket=bucket, key=key, version=found.version, size=found.size
+                upload_id=upload_id, kind=kind, bucket=bucket, key=key, version=stat.version, size=stat.size
             )
 
         with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:

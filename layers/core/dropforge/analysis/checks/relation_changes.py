@@ -16,7 +16,7 @@ from dropforge.config.settings import AnalysisSettings, DataSettings
 JOINT_EFFECT = 0.05  # share of rows that must sit elsewhere before a changed relation is worth a word
 _LEAK = 0.95
 _STRONG_PRESENCE = 0.5
-_KEPT = 40
+_MOST_SHOWN = 40
 _PICTURED = 20
 
 
@@ -180,34 +180,36 @@ def _with_positive(profile: Profile, feature: str, positive: str | None) -> floa
     return Sums(first=feature, n=n, y=ones.n, yy=ones.n, xy=ones.x, **sums).pearson
 
 
-def matrix(found: list[Association], target: str) -> Matrix:
+def matrix(associations: list[Association], target: str) -> Matrix:
     """The target and the columns most tied to others, for a picture of at most `_PICTURED` columns."""
     weight: dict[str, float] = {}
-    for a in found:
+    for a in associations:
         for name in (a.first, a.second):
             weight[name] = weight.get(name, 0.0) + a.strength
     names = sorted(weight, key=lambda n: (n != target, -weight[n]))[:_PICTURED]
-    strength = {(a.first, a.second): a.strength for a in found} | {(a.second, a.first): a.strength for a in found}
+    strength = {(a.first, a.second): a.strength for a in associations} | {
+        (a.second, a.first): a.strength for a in associations
+    }
     rows = tuple(tuple(1.0 if a == b else round(strength.get((a, b), 0.0), 3) for b in names) for a in names)
     return Matrix(columns=tuple(names), strengths=rows)
 
 
-def shown(found: list[Association], target: str) -> tuple[Association, ...]:
+def shown(associations: list[Association], target: str) -> tuple[Association, ...]:
     """The ones a report lists: changed first, then with the target, then the strongest."""
-    order = sorted(found, key=lambda a: (not a.changed, target not in {a.first, a.second}, -a.strength))
-    return tuple(order[:_KEPT])
+    order = sorted(associations, key=lambda a: (not a.changed, target not in {a.first, a.second}, -a.strength))
+    return tuple(order[:_MOST_SHOWN])
 
 
 def findings(
-    found: list[Association], drifted: set[str], data: DataSettings, settings: AnalysisSettings
+    associations: list[Association], drifted: set[str], data: DataSettings, settings: AnalysisSettings
 ) -> Iterator[Finding]:
     """Findings about pairs, for the report's one list.
 
     A column that drifted by itself moves its relations too; only pairs of columns that look the same alone are reported.
     """
     quiet = drifted | {data.target} | set(data.ignore)
-    yield from _changed([a for a in found if a.significant and not quiet & {a.first, a.second}])
-    for a in found:
+    yield from _changed([a for a in associations if a.significant and not quiet & {a.first, a.second}])
+    for a in associations:
         if data.target in {a.first, a.second}:
             feature = a.first if a.second == data.target else a.second
             if a.strength >= _LEAK and feature not in data.ignore:

@@ -439,7 +439,9 @@ def _vanished_values(before: ColumnProfile, after: ColumnProfile) -> Iterator[Te
 def _damaged(before: ColumnProfile, after: ColumnProfile) -> Iterator[Tested]:
     """Texts decoded with a wrong encoding, and texts whose letters beyond ASCII became question marks."""
     known = {v: c for v, c in zip(before.values, before.counts, strict=True) if c}
-    requested = _asked([v for v in after.values if "?" in v and v not in known], [v for v in known if not v.isascii()])
+    requested = _question_marks(
+        [v for v in after.values if "?" in v and v not in known], [v for v in known if not v.isascii()]
+    )
     counts = dict(zip(after.values, after.counts, strict=True))
     rows = after.damaged + sum(counts[v] for v in requested)
     if rows * before.present <= before.damaged * after.present:
@@ -463,7 +465,7 @@ def _damaged(before: ColumnProfile, after: ColumnProfile) -> Iterator[Tested]:
     )
 
 
-def _asked(suspects: Sequence[str], originals: Sequence[str]) -> dict[str, str]:
+def _question_marks(suspects: Sequence[str], originals: Sequence[str]) -> dict[str, str]:
     """Texts that are one of the originals with `?` in place of its letters beyond ASCII."""
     matches = {}
     for text in suspects:

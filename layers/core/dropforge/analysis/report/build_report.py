@@ -87,15 +87,15 @@ def compare_files(reference: Path, new: Path, settings: Settings) -> Report:
 
 
 def _reference(
-    file: Path, settings: Settings, folder: Path, connection: Any, told: Future[tuple[Schema, Levels]]
+    file: Path, settings: Settings, folder: Path, connection: Any, schema_known: Future[tuple[Schema, Levels]]
 ) -> tuple[Admission, Profile]:
     """The new file is read as soon as the schema is there, while the reference is still being counted."""
     try:
-        old = _admit(file, settings, None, folder, connection, lambda *known: told.set_result(known))
+        old = _admit(file, settings, None, folder, connection, lambda *known: schema_known.set_result(known))
         return old, profile_of(old, folder, None, connection)
     except BaseException as error:
-        if not told.done():
-            told.set_exception(error)
+        if not schema_known.done():
+            schema_known.set_exception(error)
         raise
 
 
