@@ -27,6 +27,7 @@ class RequirementsHook(MetadataHookInterface):
     """Fills `dependencies` and `optional-dependencies`."""
 
     def update(self, metadata: dict[str, Any]) -> None:
+        """Hatch's hook: set what the wheel says of itself."""
         root = Path(self.root)
         metadata["dependencies"] = requirements(root / BASE)
         metadata["optional-dependencies"] = {name: requirements(root / folder) for name, folder in EXTRAS.items()}

@@ -92,6 +92,7 @@ class Archive:
         return manifest
 
     def finish(self, manifest: Manifest) -> None:
+        """Write the manifest."""
         _write(self.folder / _MANIFEST, json.dumps(asdict(manifest), indent=1))
 
     def copied(self) -> Iterator[Copied]:
@@ -102,6 +103,7 @@ class Archive:
                     yield Copied(**json.loads(line))
 
     def file(self, content: str) -> Path:
+        """Where the content of this hash is."""
         return self.folder / "objects" / content[:2] / content
 
     def totals(self) -> tuple[int, int, str]:
@@ -169,6 +171,7 @@ class Archive:
         return done
 
     def forget_progress(self) -> None:
+        """Remove the index of an unfinished copy."""
         (self.folder / _PROGRESS).unlink(missing_ok=True)
 
     def _ordered(self) -> Iterator[Copied]:
@@ -272,6 +275,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def now() -> str:
+    """The time in UTC, as ISO text."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -31,6 +31,7 @@ class Finding:
     fix: str = ""
 
     def as_dict(self) -> dict[str, str]:
+        """For JSON."""
         return asdict(self)
 
 

@@ -111,6 +111,7 @@ class Outcome:
 
     @property
     def found(self) -> int:
+        """Places that had the person."""
         return len(self.rewritten) + len(self.deleted) + len(self.left)
 
 

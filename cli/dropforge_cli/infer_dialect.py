@@ -34,6 +34,7 @@ class Form:
 
     @property
     def words(self) -> str:
+        """The form in words, for people."""
         if self.format == "parquet":
             return "Parquet"
         names = "" if self.named else ", no header line"

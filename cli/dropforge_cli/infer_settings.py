@@ -87,10 +87,12 @@ class Guess:
 
     @property
     def ignored(self) -> tuple[str, ...]:
+        """Columns that models do not see."""
         return tuple(c.name for c in self.columns if c.use == "ignored")
 
     @property
     def sensitive(self) -> tuple[str, ...]:
+        """Columns whose values reports do not show."""
         return tuple(c.name for c in self.columns if c.sensitive and c.use != "target")
 
 

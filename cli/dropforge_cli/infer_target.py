@@ -72,6 +72,8 @@ _SURE, _FEW_ROWS, _FEW_CLASSES, _FEW_NUMBERS = 3, 20, 20, 10
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
+    """A column that may be the target, with its score."""
+
     name: str
     kind: Kind
     distinct: int
@@ -91,12 +93,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class ClassCount:
+    """A class and its rows."""
+
     label: str
     rows: int
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
+    """The column chosen as target, and why."""
+
     name: str
     why: str
     others: tuple[str, ...]

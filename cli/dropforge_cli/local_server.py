@@ -95,6 +95,7 @@ class Application:
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="request")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         if scope["type"] != "http":
             raise RuntimeError("HTTP only")
         raw_path = scope.get("raw_path") or scope["path"].encode()
@@ -219,6 +220,7 @@ class Server:
 
     @property
     def port(self) -> int:
+        """The port it listens on."""
         return int(self._socket.getsockname()[1])
 
     def run(self) -> None:
@@ -237,6 +239,7 @@ class Server:
         return thread
 
     def stop(self) -> None:
+        """Answer what is under way, then end."""
         self._server.should_exit = True
 
 

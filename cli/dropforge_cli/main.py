@@ -92,6 +92,7 @@ for part in (
 
 @app.callback(invoke_without_command=True)
 def root(version: bool = typer.Option(False, "--version", help="print the version")) -> None:
+    """MLOps for tables: from a file in a bucket to a served model."""
     if version:
         sys.stdout.write(f"{__version__}\n")
         raise typer.Exit

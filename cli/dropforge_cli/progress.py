@@ -58,6 +58,7 @@ class Follower:
         self._shown: dict[str, tuple[str, int]] = {}
 
     def tell(self, seconds: float, progress: list[dict[str, Any]]) -> None:
+        """Print what is new in the progress of each model."""
         for p in progress:
             here = (p["stage"], p["trials"])
             if p["stage"] == "waiting" or self._shown.get(p["model"]) == here:

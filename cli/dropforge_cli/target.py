@@ -66,6 +66,7 @@ class Target:
 
     @property
     def local(self) -> bool:
+        """Whether it is the local cloud."""
         return bool(self.outputs.get("EndpointUrl"))
 
     @property
@@ -85,6 +86,7 @@ class Target:
 
     @property
     def environment(self) -> Environment:
+        """Variables for programs that talk to the system."""
         return Environment(
             data_bucket=self.outputs["DataBucket"],
             artifact_bucket=self.outputs["ArtifactBucket"],
@@ -98,7 +100,7 @@ class Target:
         )
 
     def client(self, service: str, *, timeout: int = 0) -> Any:
-        """A boto3 client of this system; on the local cloud with its root account. `patience`: seconds to wait for one answer."""
+        """A boto3 client of this system; on the local cloud with its root account. `timeout`: seconds to wait for one answer."""
         import boto3
         from botocore.config import Config
 

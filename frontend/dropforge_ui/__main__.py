@@ -8,6 +8,7 @@ from dropforge_ui.config import ConfigError, keep_quiet, read, work_in_a_folder_
 
 
 def main() -> None:
+    """Start the web app and serve until it is stopped."""
     keep_quiet()
     try:
         options = read(sys.argv[1:])

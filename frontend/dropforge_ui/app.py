@@ -145,6 +145,7 @@ class Server:
         self._thread = threading.Thread(target=self._server.run, daemon=True)
 
     def run(self) -> None:
+        """Serve until the process ends."""
         self._server.run()
 
     def start(self) -> None:
@@ -156,5 +157,6 @@ class Server:
             time.sleep(0.02)
 
     def close(self) -> None:
+        """Stop serving."""
         self._server.should_exit = True
         self._thread.join()

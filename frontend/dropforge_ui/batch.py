@@ -18,6 +18,8 @@ _DELIMITERS = ",;\t|"
 
 @dataclass(slots=True)
 class Summary:
+    """Counts of a scored file."""
+
     rows: int = 0
     labels: Counter[str] = field(default_factory=Counter)
     warned: int = 0

@@ -54,6 +54,7 @@ class Api:
 
     # --- predictions ---------------------------------------------------------------------------------------------------
     def model_info(self) -> ModelInfo:
+        """The active model."""
         return cast("ModelInfo", self._json("GET", "/model_info"))
 
     def predict(self, records: Sequence[Record], **options: str) -> Prediction:
@@ -98,6 +99,7 @@ class Api:
         return result
 
     def upload(self, upload_id: str) -> Upload:
+        """One upload."""
         return cast("Upload", self._json("GET", f"/uploads/{quote(upload_id)}"))
 
     def decide_upload(self, upload_id: str, action: str, why: str = "") -> dict[str, Any]:
@@ -116,6 +118,7 @@ class Api:
         return result
 
     def report_html(self, upload_id: str) -> str:
+        """The report of an upload as a page."""
         return self._call("GET", f"/reports/{quote(upload_id)}", accept="text/html").text
 
     def report(self, upload_id: str) -> dict[str, Any]:
@@ -123,6 +126,7 @@ class Api:
         return cast("dict[str, Any]", self._json("GET", f"/reports/{quote(upload_id)}"))
 
     def quarantined(self, upload_id: str) -> Quarantined:
+        """Quarantined rows of an upload."""
         return cast("Quarantined", self._json("GET", f"/quarantine/{quote(upload_id)}"))
 
     def replay(self, upload_id: str, rows: Mapping[int, str]) -> str:
@@ -132,6 +136,7 @@ class Api:
 
     # --- models --------------------------------------------------------------------------------------------------------
     def models(self) -> list[Version]:
+        """Every version."""
         result: list[Version] = self._json("GET", "/models")["models"]
         return result
 
@@ -140,6 +145,7 @@ class Api:
         return cast("dict[str, Any]", self._json("GET", _card(name, version)))
 
     def card_html(self, name: str, version: str) -> str:
+        """The model card of a version as a page."""
         return self._call("GET", _card(name, version), accept="text/html").text
 
     def label(self, alias: str, model: str, version: str) -> dict[str, Any]:
@@ -169,9 +175,11 @@ class Api:
         return cast("dict[str, Any]", self._json("POST", "/rollout", {"action": action, "why": why}))
 
     def ledger(self, limit: int = 50) -> DeploymentHistory:
+        """The newest entries of the deployment history."""
         return cast("DeploymentHistory", self._json("GET", f"/history?limit={limit}"))
 
     def health(self) -> Health:
+        """State of every part."""
         return cast("Health", self._json("GET", "/health"))
 
     def activity(self, minutes: int = 60) -> Activity:

@@ -54,6 +54,7 @@ def value(feature: Feature, given: Any) -> Any:
 
 
 def record(features: Sequence[Feature], given: Sequence[Any]) -> dict[str, Any]:
+    """A row of the form's values, by feature."""
     return {f["name"]: value(f, v) for f, v in zip(features, given, strict=True)}
 
 
@@ -83,6 +84,7 @@ def variable(features: Sequence[Feature]) -> list[str]:
 
 
 def rows(base: Mapping[str, Any], name: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+    """The row with one feature set to each of the values."""
     return [{**base, name: v} for v in values]
 
 

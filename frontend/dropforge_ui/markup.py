@@ -26,6 +26,7 @@ def tag(name: str, *children: Part, **attributes: Any) -> Markup:
 
 
 def join(*children: Part) -> Markup:
+    """Parts one after the other, escaped unless they are markup."""
     return Markup("".join(_text(c) for c in children))
 
 
@@ -81,10 +82,12 @@ def problem(code: str, message: str, fix: str, request_id: str = "") -> Markup:
 
 
 def done(message: Part, detail: Part = None) -> Markup:
+    """A message of success."""
     return tag("div", tag("strong", message), tag("p", detail) if detail else None, class_="df-done", role="status")
 
 
 def facts(pairs: Iterable[tuple[str, Part]]) -> Markup:
+    """A list of names and values."""
     return tag("dl", [(tag("dt", k), tag("dd", v)) for k, v in pairs if v not in (None, "")], class_="df-facts")
 
 

@@ -61,6 +61,7 @@ class Perimeter:
         self._app, self._hosts, self._upload_bytes = app, frozenset(hosts), upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or refuse it."""
         if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] == LIVE):
             await self._app(scope, receive, send)
             return

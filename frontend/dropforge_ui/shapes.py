@@ -6,6 +6,8 @@ from typing import Any, TypedDict
 
 
 class Identity(TypedDict, total=False):
+    """A model version."""
+
     name: str
     version: str
     alias: str
@@ -20,6 +22,8 @@ class Beside(Identity, total=False):
 
 
 class Feature(TypedDict, total=False):
+    """A column that a caller sends."""
+
     name: str
     kind: str  # integer, number, boolean, datetime, category, text
     categories: list[str]
@@ -28,6 +32,8 @@ class Feature(TypedDict, total=False):
 
 
 class ModelInfo(TypedDict, total=False):
+    """The active model."""
+
     model: Identity
     candidate: Beside | None
     set_at: str
@@ -45,6 +51,8 @@ class ModelInfo(TypedDict, total=False):
 
 
 class Prediction(TypedDict, total=False):
+    """Predictions of rows."""
+
     predictions: list[dict[str, Any]]  # label, probabilities, or of a regression prediction; what was asked for besides
     model: Identity
     threshold: float | None
@@ -52,6 +60,8 @@ class Prediction(TypedDict, total=False):
 
 
 class UploadLine(TypedDict, total=False):
+    """An upload in a list."""
+
     upload_id: str
     key: str
     state: str
@@ -80,6 +90,8 @@ class ModelProgress(TypedDict, total=False):
 
 
 class Upload(TypedDict, total=False):
+    """One upload."""
+
     upload_id: str
     key: str
     size: int
@@ -99,6 +111,8 @@ class Upload(TypedDict, total=False):
 
 
 class DatasetLine(TypedDict, total=False):
+    """A dataset in a list."""
+
     dataset_id: str
     upload_id: str
     accepted_at: str
@@ -107,6 +121,8 @@ class DatasetLine(TypedDict, total=False):
 
 
 class QuarantinedRow(TypedDict, total=False):
+    """A quarantined row."""
+
     line: int
     column: str
     code: str
@@ -115,6 +131,8 @@ class QuarantinedRow(TypedDict, total=False):
 
 
 class Quarantined(TypedDict, total=False):
+    """Quarantined rows of an upload."""
+
     upload_id: str
     header: list[str]
     delimiter: str
@@ -123,6 +141,8 @@ class Quarantined(TypedDict, total=False):
 
 
 class Version(TypedDict, total=False):
+    """A registered version."""
+
     name: str
     version: str
     aliases: list[str]
@@ -152,6 +172,8 @@ HistoryEntry = TypedDict(
 
 
 class DeploymentHistory(TypedDict, total=False):
+    """Entries of the deployment history."""
+
     entries: list[HistoryEntry]
     active: int
     complete: bool
@@ -159,6 +181,8 @@ class DeploymentHistory(TypedDict, total=False):
 
 
 class Health(TypedDict, total=False):
+    """State of every part."""
+
     status: str
     live: bool
     ready: bool
@@ -166,6 +190,8 @@ class Health(TypedDict, total=False):
 
 
 class Activity(TypedDict, total=False):
+    """Calls and problems."""
+
     minutes: int
     complete: bool
     traffic: list[dict[str, Any]]
@@ -190,6 +216,8 @@ class LiveWindow(TypedDict, total=False):
 
 
 class Monitoring(TypedDict, total=False):
+    """Windows of live traffic."""
+
     windows: list[LiveWindow]
     looked_at: str | None
     labels: int

@@ -29,14 +29,17 @@ Progress = Callable[[str, float], None]  # what was done, seconds it took
 
 
 def emulator(config: Config) -> Process:
+    """The process of the emulator."""
     return Process("the emulator", config.pids / "ministack.json", config.logs / "ministack.log")
 
 
 def mlflow(config: Config) -> Process:
+    """The process of MLflow's server."""
     return Process("the MLflow server", config.pids / "mlflow.json", config.logs / "mlflow.log")
 
 
 def worker(config: Config, number: int = 1) -> Process:
+    """The process of a training worker."""
     suffix = "" if number == 1 else f"-{number}"
     return Process(
         f"training worker {number}", config.pids / f"worker{suffix}.json", config.logs / f"worker{suffix}.log"

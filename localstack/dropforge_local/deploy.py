@@ -26,7 +26,7 @@ _NOTHING = "No updates are to be performed"
 
 
 def client(config: Config, service: str, timeout: float = 60, attempts: int = 3) -> Any:
-    """A root client of the local cloud; `patience`: seconds it waits for an answer; `attempts`: how often it asks."""
+    """A root client of the local cloud; `timeout`: seconds it waits for an answer; `attempts`: how often it asks."""
     return boto3.client(
         service,
         endpoint_url=config.endpoint,

@@ -41,6 +41,7 @@ class Gateway:
         self._key, self._secret = root[ACCESS_KEY], root[SECRET_KEY]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or refuse it."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)

@@ -13,6 +13,7 @@ from dropforge_local.processes import Process, require_free, wait_until
 
 
 def frontend(config: Config) -> Process:
+    """The process of the web app."""
     return Process("the web app", config.pids / "frontend.json", config.logs / "frontend.log")
 
 
@@ -40,6 +41,7 @@ def start(config: Config, outputs: Mapping[str, str], environment: Mapping[str, 
 
 
 def answers(config: Config) -> bool:
+    """Whether the web app answers."""
     try:
         with urllib.request.urlopen(f"{config.ui_url}/livez", timeout=2) as answer:  # noqa: S310 - loopback http
             return bool(answer.status == 200)

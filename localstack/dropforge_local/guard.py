@@ -50,6 +50,7 @@ class Guard:
         self._origins = frozenset({*(f"http://{host}" for host in self._hosts), *origins})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or refuse it."""
         reason = "" if scope["type"] == "lifespan" else self.reason_to_refuse(scope)
         if not reason:
             await self._app(scope, receive, send)

@@ -121,14 +121,17 @@ class Config:
 
     @property
     def settings_file(self) -> Path:
+        """The project's settings.yaml."""
         return self.settings or self.root / "settings.yaml"
 
     @property
     def endpoint(self) -> str:
+        """Address of the emulator."""
         return self.external or f"http://127.0.0.1:{self.port}"
 
     @property
     def mlflow_uri(self) -> str:
+        """Address of MLflow."""
         return f"http://127.0.0.1:{self.mlflow_port}"
 
     @property
@@ -138,22 +141,27 @@ class Config:
 
     @property
     def stack(self) -> str:
+        """Name of the stack."""
         return self.project
 
     @property
     def data_bucket(self) -> str:
+        """Name of the data bucket."""
         return f"{self.project}-data-{ACCOUNT}-{REGION}"
 
     @property
     def artifact_bucket(self) -> str:
+        """Name of the artifact bucket."""
         return f"{self.project}-artifacts-{ACCOUNT}-{REGION}"
 
     @property
     def package_bucket(self) -> str:
+        """Name of the bucket of function packages."""
         return f"{self.project}-packages-{ACCOUNT}-{REGION}"
 
     @property
     def training_log_group(self) -> str:
+        """Log group of the workers."""
         return f"/dropforge/{self.project}/training"
 
     @property
@@ -163,16 +171,20 @@ class Config:
 
     @property
     def logs(self) -> Path:
+        """Folder of log files."""
         return self.home / "logs"
 
     @property
     def pids(self) -> Path:
+        """Folder of process ids."""
         return self.home / "run"
 
     @property
     def ports_file(self) -> Path:
+        """Where the ports in use are."""
         return self.home / "ports.json"
 
     @property
     def outputs_file(self) -> Path:
+        """Where the stack's outputs are."""
         return self.home / "outputs.json"

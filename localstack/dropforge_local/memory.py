@@ -211,6 +211,8 @@ class MemoryWorkflow:
 
 @dataclass
 class MemoryRun:
+    """A run in memory."""
+
     info: RunInfo
     name: str
     tags: dict[str, str]

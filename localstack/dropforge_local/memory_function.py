@@ -11,6 +11,8 @@ from dropforge.errors import Unavailable
 
 
 class MemoryFunction:
+    """A function in memory: calls its handler."""
+
     def __init__(self, handler: Callable[[Any], Any]) -> None:
         self._handler = handler
         self.calls = 0

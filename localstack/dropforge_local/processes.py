@@ -52,7 +52,7 @@ class Process:
         return started.pid
 
     def stop(self, timeout: float = 8.0) -> bool:
-        """SIGTERM to its session, SIGKILL after `patience` seconds. False when it was not running."""
+        """SIGTERM to its session, SIGKILL after `timeout` seconds. False when it was not running."""
         pid = self.pid()
         if pid is None:
             self.pid_file.unlink(missing_ok=True)
@@ -113,7 +113,7 @@ def wait_until(process: Process, ready: Callable[[], bool], seconds: float) -> N
 
 
 def require_free(port: int, what: str, option: str, timeout: float = 3.0) -> None:
-    """Raises PermanentError naming the port and the option when somebody listens there and still does after `patience` seconds.
+    """Raises PermanentError naming the port and the option when somebody listens there and still does after `timeout` seconds.
 
     A server that was killed a moment ago has children that hold its port a little longer.
     """

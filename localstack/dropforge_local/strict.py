@@ -25,6 +25,7 @@ class Strict:
         self._app, self._may_list = app, may_list
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -35,6 +35,7 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
     app.command(rich_help_panel="Data")(analyze)
     settings = typer.Typer(help="Look at settings.yaml.", no_args_is_help=True)
     settings.command("check")(check)

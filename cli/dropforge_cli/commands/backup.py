@@ -27,6 +27,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
     panel = "Operations"
     app.command(rich_help_panel=panel)(backup)
     app.command(rich_help_panel=panel)(restore)

@@ -59,6 +59,7 @@ _ENDINGS = {signal.SIGINT, signal.SIGTERM}
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
     panel = "Local cloud"
     app.command(rich_help_panel=panel)(up)
     app.command(rich_help_panel=panel)(down)

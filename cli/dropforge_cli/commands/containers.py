@@ -29,6 +29,7 @@ class Program(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
     app.command("env", rich_help_panel="Operations")(env)
     app.command(rich_help_panel="Operations")(relay)
 

@@ -15,6 +15,7 @@ Why = Annotated[str, typer.Option(help="reason, kept with the decision")]
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
     group = typer.Typer(help="Accepted datasets: list, revoke, restore, change the reference.", no_args_is_help=True)
     group.command("list")(listed)
     group.command()(revoke)

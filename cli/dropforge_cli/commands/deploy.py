@@ -42,6 +42,7 @@ class Plan:
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
     app.command(rich_help_panel="Operations")(deploy)
 
 

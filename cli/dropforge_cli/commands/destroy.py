@@ -18,6 +18,7 @@ _SAM_BUCKETS = "aws-sam-cli-managed-default"  # where `sam deploy --resolve-s3` 
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
     app.command(rich_help_panel="Operations")(destroy)
 
 

@@ -20,6 +20,7 @@ from dropforge_cli.target import Target, home, project_root
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
     app.command(rich_help_panel="Operations")(erase)
 
 

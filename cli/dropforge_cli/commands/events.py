@@ -24,6 +24,7 @@ class Message(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
     app.command(rich_help_panel="Operations")(event)
 
 

@@ -28,6 +28,7 @@ class Task(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
     app.command(rich_help_panel="Start here")(init)
     app.command(rich_help_panel="Start here")(example)
 

@@ -20,6 +20,7 @@ _KNOWN = {"level", "timestamp", "service", "message", "correlation_id", "stack"}
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
     app.command(rich_help_panel="Operations")(logs)
 
 

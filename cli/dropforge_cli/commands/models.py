@@ -22,6 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
     panel = "Models"
     group = typer.Typer(help="List versions; adopt one that was not trained here; check a class of your own.")
     group.callback(invoke_without_command=True)(models)

@@ -15,6 +15,7 @@ _TIMEOUT = 960  # seconds; longer than the function may run
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
     app.command(rich_help_panel="Operations")(monitor)
 
 

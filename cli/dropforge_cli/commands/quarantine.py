@@ -22,6 +22,7 @@ Upload = Annotated[str, typer.Argument(help="id of the upload whose rows were qu
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
     group = typer.Typer(help="Quarantined rows: list, correct, resubmit.", no_args_is_help=True)
     group.command("list")(listed)
     group.command()(show)

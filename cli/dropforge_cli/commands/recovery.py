@@ -18,6 +18,7 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
     panel = "Operations"
     app.command(rich_help_panel=panel)(recover)
     app.command(rich_help_panel=panel)(redrive)

@@ -13,6 +13,7 @@ from dropforge_cli.target import Target, project_root
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
     app.command(rich_help_panel="Operations")(serve)
 
 

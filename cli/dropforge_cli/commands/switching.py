@@ -13,6 +13,7 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
     panel = "Models"
     app.command(rich_help_panel=panel)(rollout)
     app.command(rich_help_panel=panel)(rollback)

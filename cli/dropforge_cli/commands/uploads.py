@@ -32,6 +32,7 @@ _COLOURS = {
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
     panel = "Data"
     app.command(rich_help_panel=panel)(upload)
     app.command(rich_help_panel=panel)(batch)

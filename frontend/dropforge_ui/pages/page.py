@@ -34,4 +34,5 @@ def header(health: Health | None, *, requested: bool = True) -> Markup:
 
 
 def error(failure: ApiError) -> Markup:
+    """An error of the API with its fix."""
     return problem(failure.code, failure.message, failure.fix, failure.request_id)

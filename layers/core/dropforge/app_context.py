@@ -27,6 +27,7 @@ class AppContext:
 
     @cached_property
     def store(self) -> ObjectStore:
+        """Objects on S3."""
         from dropforge.adapters.aws_client import client
         from dropforge.adapters.s3_store import S3Store
 
@@ -56,6 +57,7 @@ class AppContext:
 
     @cached_property
     def workflow(self) -> Workflow:
+        """The state machine of trainings."""
         from dropforge.adapters.aws_client import client
         from dropforge.adapters.step_functions import StepFunctionsWorkflow
 
@@ -63,6 +65,7 @@ class AppContext:
 
     @cached_property
     def registry(self) -> Registry:
+        """MLflow's model registry."""
         from dropforge.adapters.mlflow_registry import MlflowRegistry
 
         return MlflowRegistry(self.mlflow_uri)
@@ -88,6 +91,7 @@ class AppContext:
 
     @cached_property
     def logs(self) -> Logs:
+        """Lines of the functions' log groups."""
         from dropforge.adapters.aws_client import client
         from dropforge.adapters.cloudwatch_reader import CloudWatchLogs
 
@@ -159,6 +163,7 @@ class AppContext:
 
     @cached_property
     def uploads(self) -> UploadRepository:
+        """Records of uploads."""
         from dropforge import announce
         from dropforge.uploads.upload_repository import UploadRepository
 

@@ -56,7 +56,7 @@ class BackgroundWorker(Generic[Item]):
                 self._wake.notify()
 
     def settle(self, timeout: float) -> int:
-        """Wait until what is held or in work is done, if it is due, at most `patience` seconds. Returns the rows that are left.
+        """Wait until what is held or in work is done, if it is due, at most `timeout` seconds. Returns the rows that are left.
 
         Nobody waits while the last try failed: the store is away, and the rows stay for another request.
         """

@@ -43,6 +43,7 @@ class DropforgeError(Exception):
         return "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("_")
 
     def as_dict(self) -> dict[str, str]:
+        """code, message and fix, as the API returns them."""
         return {"code": self.code, "message": self.message, "fix": self.fix}
 
 

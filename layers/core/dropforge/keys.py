@@ -109,6 +109,7 @@ def recovery(bucket: str) -> str:
 
 
 def uploads_by_time_folder(bucket: str) -> str:
+    """Index of uploads, newest first."""
     return uri(bucket, f"{_UPLOADS}by-time/")
 
 
@@ -118,18 +119,22 @@ def uploads_of_key_folder(bucket: str, key: str) -> str:
 
 
 def uploads_quarantined_folder(bucket: str) -> str:
+    """Index of uploads with quarantined rows, newest first."""
     return uri(bucket, f"{_UPLOADS}quarantined/")
 
 
 def uploads_open_folder(bucket: str, stage: str) -> str:
+    """Index of uploads in this stage."""
     return uri(bucket, f"{_UPLOADS}open/{stage}/")
 
 
 def quarantine_folder(bucket: str, upload_id: str) -> str:
+    """Quarantined rows and reasons of an upload."""
     return uri(bucket, f"{_QUARANTINE}{upload_id}/")
 
 
 def predictions_folder(bucket: str, upload_id: str) -> str:
+    """Scored rows of a batch file."""
     return uri(bucket, f"{_PREDICTIONS}{upload_id}/")
 
 
@@ -139,6 +144,7 @@ def progress(bucket: str, upload_id: str, model: str) -> str:
 
 
 def report_folder(artifact_bucket: str, upload_id: str) -> str:
+    """The report of an upload."""
     return uri(artifact_bucket, f"{_REPORTS}{upload_id}/")
 
 
@@ -149,10 +155,12 @@ def artifact_root(artifact_bucket: str) -> str:
 
 # --- decisions of people -------------------------------------------------------------------------------------------------
 def upload_decision(bucket: str, upload_id: str) -> str:
+    """The approval or rejection of an upload."""
     return uri(bucket, f"{DECISIONS}uploads/{upload_id}.json")
 
 
 def dataset_decision(bucket: str, dataset_id: str, stamp: str, action: str) -> str:
+    """A decision about a dataset, by its time."""
     return uri(bucket, f"{DECISIONS}datasets/{dataset_id}/{stamp}-{action}.json")
 
 
@@ -176,18 +184,22 @@ def snapshot(bucket: str, dataset_id: str) -> str:
 
 
 def is_snapshot(key: str) -> bool:
+    """Whether the key is the rows of a dataset."""
     return is_of_dataset(key) and key.endswith(f"/{_SNAPSHOT}")
 
 
 def is_of_dataset(key: str) -> bool:
+    """Whether the key is a file of a dataset."""
     return key.startswith(_DATASETS)
 
 
 def dataset_manifest(bucket: str, dataset_id: str) -> str:
+    """Manifest of a dataset."""
     return uri(bucket, f"{_DATASETS}{dataset_id}/{_MANIFEST}")
 
 
 def profile(bucket: str, dataset_id: str) -> str:
+    """Profile of a dataset."""
     return uri(bucket, f"{_DATASETS}{dataset_id}/{_PROFILE}")
 
 
@@ -197,6 +209,7 @@ def training_manifest(bucket: str, dataset_id: str, sha256: str) -> str:
 
 
 def training_request(bucket: str, dataset_id: str, upload_id: str) -> str:
+    """The parts that a training reads."""
     return uri(bucket, f"{_DATASETS}{dataset_id}/requests/{upload_id}.json")
 
 
@@ -239,6 +252,7 @@ def integrity_folder(bucket: str) -> str:
 
 # --- live traffic --------------------------------------------------------------------------------------------------------
 def captured_folder(bucket: str, day: str) -> str:
+    """Requests captured on a day."""
     return uri(bucket, f"{_CAPTURED}{day}/")
 
 
@@ -248,14 +262,17 @@ def labels_folder(bucket: str, day: str = "") -> str:
 
 
 def window_rows(bucket: str, day: str, model: str, version: str) -> str:
+    """Rows of a window of live traffic."""
     return uri(bucket, f"{_MONITORING}rows/{day}/{model}/{version}.parquet")
 
 
 def windows_folder(bucket: str) -> str:
+    """Every window."""
     return uri(bucket, f"{_MONITORING}windows/")
 
 
 def window(bucket: str, day: str, model: str, version: str) -> str:
+    """State of a window."""
     return uri(bucket, f"{_MONITORING}windows/{day}/{model}/{version}.json")
 
 

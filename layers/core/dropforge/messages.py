@@ -37,6 +37,7 @@ class Message(BaseModel):
             ) from None
 
     def json_text(self) -> str:
+        """The message as JSON."""
         return self.model_dump_json()
 
 

@@ -70,6 +70,7 @@ class JsonFormatter(logging.Formatter):
         self._namespace = namespace
 
     def format(self, record: logging.LogRecord) -> str:
+        """The record as one line of JSON."""
         line: dict[str, Any] = {
             "level": record.levelname,
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -139,6 +140,7 @@ class LibraryFormatter(JsonFormatter):
     """Lines of libraries: who speaks, and where; not what is said, because it quotes rows (`could not convert 'Ada'`)."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The record's logger and place as one line of JSON."""
         place = f"{Path(record.pathname).name}:{record.lineno} {record.funcName}"
         masked = logging.makeLogRecord(
             {

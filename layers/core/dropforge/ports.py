@@ -17,6 +17,8 @@ REQUESTS_AT_ONCE: Final = 16  # to the store, of one process that reads several 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
+    """Bytes of an object with its ETag and version."""
+
     body: bytes
     etag: str
     version: str = ""
@@ -24,6 +26,8 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class ObjectStat:
+    """What a listing says of an object."""
+
     uri: str
     size: int
     etag: str
@@ -33,6 +37,8 @@ class ObjectStat:
 
 @dataclass(frozen=True, slots=True)
 class PresignedPost:
+    """Address and fields of an upload form."""
+
     url: str
     fields: Mapping[str, str]
 
@@ -92,6 +98,8 @@ class ObjectStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class QueueMessage:
+    """A message with the receipt to answer for it."""
+
     body: str
     receipt: str
     receives: int = 1
@@ -100,7 +108,8 @@ class QueueMessage:
 class Queue(Protocol):
     """At-least-once, unordered. A received message is hidden for `visibility` seconds and comes back unless deleted."""
 
-    def send(self, body: str) -> None: ...
+    def send(self, body: str) -> None:
+        """Append a message. Raises Unavailable."""
 
     def receive(self, *, wait_seconds: int, visibility_seconds: int) -> QueueMessage | None:
         """None when nothing arrived within the wait."""
@@ -154,6 +163,8 @@ class MacKey(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
+    """A line of a log stream."""
+
     at: int  # milliseconds since 1970
     text: str
 
@@ -197,6 +208,8 @@ class Workflow(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
+    """An MLflow run."""
+
     run_id: str
     experiment_id: str
     status: str
@@ -230,9 +243,11 @@ class Tracking(Protocol):
     def put_artifacts(self, run_id: str, files: Mapping[str, bytes | Path]) -> None:
         """Write artifacts by their path inside the run, from memory or streamed from a local file; the same path is overwritten."""
 
-    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None: ...
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Add or replace tags of a run. Raises Unavailable."""
 
-    def finish(self, run_id: str, *, failed: bool = False) -> None: ...
+    def finish(self, run_id: str, *, failed: bool = False) -> None:
+        """End the run; again changes nothing. Raises Unavailable."""
 
     def run_url(self, run: RunInfo) -> str:
         """Address of the run's page."""
@@ -244,7 +259,8 @@ class Registry(Protocol):
     def register(self, name: str, *, source: str, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
         """One version for one run: registering the same run again returns the version it already has."""
 
-    def set_alias(self, name: str, alias: str, version: str) -> None: ...
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """Move the alias to this version. Raises NotFound, Unavailable."""
 
     def drop_alias(self, name: str, alias: str) -> None:
         """Take an alias off a model; one that is not there is no error."""

@@ -74,16 +74,19 @@ def metric_name(metric: str) -> str:
 
 
 def interval(low_high: Any, sign: str = "") -> str:
+    """Low to high as text; empty without an interval."""
     return f"{low_high[0]:{sign}.4f} to {low_high[1]:{sign}.4f}" if low_high else ""
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """An HTML table."""
     top = "".join(f"<th>{escape(h)}</th>" for h in head)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="box scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def text(value: Any) -> str:
+    """A value as text, escaped."""
     return (
         f"{value:.4f}"
         if isinstance(value, float) and abs(value) < 10

@@ -63,6 +63,8 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
+    """Training and held-out rows with what was decided about them."""
+
     train: Table
     heldout: Table
     classes: list[str]
@@ -114,6 +116,7 @@ class TrainingData:
         return (*matches, *([0] * (columns - len(matches)))) if any(matches) else ()
 
     def markers(self, settings: Settings) -> dict[str, tuple[str, ...]]:
+        """By column the texts that mean missing."""
         return {c.name: markers_of(settings, c.name) for c in self.features}
 
 

@@ -125,6 +125,7 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
         return pd.DataFrame(columns, index=x.index)
 
     def get_feature_names_out(self, _names: Any = None) -> np.ndarray:
+        """Names of the clean columns, as scikit-learn asks for them."""
         return np.array([*self.numbers, *self.categories], dtype=object)
 
     def _steps(self, column: str) -> Steps:

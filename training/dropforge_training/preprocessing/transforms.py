@@ -29,6 +29,7 @@ NO_STEPS = Steps()
 
 
 def dropped(processing: Sequence[ProcessingStep]) -> set[str]:
+    """Columns that the steps `drop` name."""
     return {c for step in processing for c in step.drop or ()}
 
 

@@ -33,6 +33,7 @@ class TrialCallback:
         self._first = first
 
     def __call__(self, progress: float, score: float) -> bool:
+        """Whether the fit ends here; see model_spec.Watch."""
         if self._stop():
             raise Interrupted
         if self._late(self.fold):

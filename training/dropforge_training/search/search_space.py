@@ -26,13 +26,16 @@ _DRAWS = 300  # of the search space, to see its conditional parameters too
 class Asks(Protocol):
     """What a search space is asked of: an Optuna trial, or a draw without a study."""
 
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int: ...
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """As optuna.Trial.suggest_int, within the narrowed range."""
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float: ...
+    ) -> float:
+        """As optuna.Trial.suggest_float, within the narrowed range."""
 
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """As optuna.Trial.suggest_categorical, of the narrowed choices."""
 
 
 class NarrowedTrial:
@@ -48,6 +51,7 @@ class NarrowedTrial:
         self.widened: set[str] = set()  # parameters whose range reaches beyond the model's own
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """As optuna.Trial.suggest_int, within the narrowed range."""
         config = self._ranges.get(name)
         if config is None:
             return self._trial.suggest_int(name, low, high, step=step, log=log)
@@ -57,6 +61,7 @@ class NarrowedTrial:
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
+        """As optuna.Trial.suggest_float, within the narrowed range."""
         config = self._ranges.get(name)
         if config is None:
             return self._trial.suggest_float(name, low, high, step=step, log=log)
@@ -66,6 +71,7 @@ class NarrowedTrial:
         return self._trial.suggest_float(name, lowest, highest, step=step if whole else None, log=log)
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """As optuna.Trial.suggest_categorical, of the narrowed choices."""
         config = self._ranges.get(name)
         if config is None:
             return self._trial.suggest_categorical(name, choices)

@@ -43,10 +43,12 @@ class Backend(BaseJournalBackend):
         journal.refresh()
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        """Entries from this number on, as Optuna asks for them."""
         self._take(())
         return self._entries[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Append entries in order; those that nobody waits for are written with the next ones."""
         if all(e["op_code"] not in _ORDERED for e in logs):
             self._pending += logs
             self._entries += logs
@@ -155,6 +157,7 @@ class SharedStudy:
         self._backend.flush()
 
     def refresh(self) -> None:
+        """Read what other workers appended."""
         self._backend.refresh()
 
     def curve(self) -> tuple[tuple[float, float], ...]:

@@ -79,9 +79,11 @@ class Deadline:
         self._started = self.now()
 
     def elapsed(self) -> float:
+        """Seconds since the start."""
         return self.spent + self.now() - self._started
 
     def left(self) -> float:
+        """Seconds until the end, 0 at least."""
         return self.budget - self.elapsed()
 
     def allows_fit(self, unit: float) -> bool:

@@ -96,6 +96,7 @@ class JobRun:
             self._client.log_batch(self.run_id, metrics=[Metric(k, float(v), at, trial) for k, v in figures.items()])
 
     def log_dataset(self, name: str, digest: str, uri: str, rows: int) -> None:
+        """Name the dataset as an input of the run."""
         from mlflow.entities import Dataset
 
         dataset = Dataset(

@@ -21,7 +21,8 @@ from dropforge_training.search.tuner import Progress
 class Run(Protocol):
     """What takes the figures; tracking.JobRun is one."""
 
-    def log_progress(self, trial: int, figures: dict[str, float]) -> None: ...
+    def log_progress(self, trial: int, figures: dict[str, float]) -> None:
+        """Log figures of a trial."""
 
 
 class Note:
@@ -50,9 +51,11 @@ class Note:
             self.stage("failed")
 
     def stage(self, stage: Stage) -> None:
+        """Report the stage that begins."""
         self._keep(stage=stage)
 
     def __call__(self, seen: Progress) -> None:
+        """Store the progress."""
         if self._now.stage == "tuning":
             self._keep(trials=seen.trial, seconds=round(seen.seconds, 1), best_score=seen.best)
 
@@ -96,6 +99,7 @@ class Reporter:
         self._thread.join(self._patience)
 
     def __call__(self, progress: Progress) -> None:
+        """Store the progress, in the background."""
         if self._note:
             self._note(progress)
         with self._wake:

@@ -32,6 +32,7 @@ class Chosen:
     seen: str = ""
 
     def turn(self, *, upload_id: str = "", key: str = "") -> None:
+        """Choose another upload, by its id or its key."""
         self.upload_id, self.key, self.seen = upload_id, key, ""
 
 

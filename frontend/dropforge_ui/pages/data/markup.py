@@ -21,6 +21,7 @@ _STAGES = {"waiting": "waiting", "tuning": "tuning", "fitting": "last fit", "tra
 
 
 def listing(response: Sequence[UploadLine], chosen: str) -> Markup:
+    """Uploads as a list."""
     if not response:
         return card(
             "Uploads", empty("No uploads yet", "Drop a file above. The first accepted one becomes the reference.")
@@ -30,6 +31,7 @@ def listing(response: Sequence[UploadLine], chosen: str) -> Markup:
 
 
 def unanswered() -> Markup:
+    """While the API does not answer."""
     return card("Uploads", tag("p", "The API did not tell which there are.", class_="df-note"))
 
 
@@ -49,6 +51,7 @@ def _line(u: UploadLine, *, chosen: bool) -> Markup:
 
 
 def state(name: str) -> Markup:
+    """The state of an upload as a badge."""
     return chip(name, words.STATE_TONES.get(name, "accent"))
 
 
@@ -186,6 +189,7 @@ def _models(u: Upload) -> Markup | None:
 
 
 def report(page: str, link: str) -> Markup:
+    """The report in a frame."""
     alone = tag("a", "open alone", href=link, target="_blank", rel="noopener") if link.startswith("http") else None
     return card("Report", frame(page, "report of this upload"), aside=alone, class_="flush")
 

@@ -34,6 +34,7 @@ class Board:
 
     @property
     def known(self) -> dict[str, dict[str, Any]]:
+        """Model cards by version, as far as they were read."""
         return self._cards
 
     def learn(self, versions: list[Version]) -> bool:
@@ -55,6 +56,7 @@ class Board:
             return {}
 
     def active(self) -> ModelInfo | None:
+        """The active model; None where none is active."""
         try:
             return self.api.model_info()
         except ApiError as error:
@@ -78,6 +80,7 @@ class Actions:
         self.board, self.api = board, board.api
 
     def label(self, now: Chosen, alias: str) -> Any:
+        """Set an alias on the chosen version."""
         model, _, version = now.key.partition("/")
         try:
             self.api.label(alias, model, version)
@@ -86,6 +89,7 @@ class Actions:
         return _tell(done(f"{model} version {version} is now {alias}.", "Activate makes it the active model."))
 
     def activate(self, now: Chosen, alias: str, why: str) -> tuple[Any, Any]:
+        """Activate the version behind an alias."""
         model, _, version = now.key.partition("/")
         try:
             if not self._carries(now, alias):
@@ -132,9 +136,11 @@ class Actions:
         return _tell(output), {"to": entry["number"]}, *_buttons(asking=True)
 
     def ask_for(self, event: gr.EventData) -> tuple[Any, ...]:
+        """Ask before a rollback to the entry that was picked."""
         return self.ask(int(event._data["pick"]))
 
     def leave(self, now: dict[str, Any] | None, why: str) -> tuple[Any, ...]:
+        """Roll back."""
         try:
             model = self.api.rollback((now or {}).get("to"), why or "")["model"]
             output, why = done(f"{model['name']} version {model['version']} is active again."), ""
@@ -143,6 +149,7 @@ class Actions:
         return _tell(output), *_buttons(asking=False), why
 
     def decide(self, action: str, why: str) -> tuple[Any, Any]:
+        """Promote or abort the canary or shadow deployment."""
         try:
             model = self.api.decide(action, why or "")["model"]
         except ApiError as error:
@@ -151,9 +158,11 @@ class Actions:
         return _tell(done(f"{views.title(model)} {predicted}")), ""
 
     def stay(self) -> tuple[Any, ...]:
+        """Close the question; nothing changes."""
         return gr.update(visible=False), *_buttons(asking=False)
 
     def compare(self, one: str | None, other: str | None) -> Any:
+        """Two versions side by side."""
         if not one or not other:
             return gr.skip()
         if one == other:
@@ -164,6 +173,7 @@ class Actions:
         return views.comparison(*cards)
 
     def look(self, now: Chosen, one: str | None, other: str | None) -> tuple[Any, ...]:
+        """Every part of the page, read again."""
         try:
             return _look(self.board, now, one, other)
         except ApiError as error:

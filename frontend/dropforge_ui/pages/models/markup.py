@@ -18,10 +18,12 @@ _LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece", "mae", "rmse", "mape",
 
 
 def key(version: Mapping[str, Any]) -> Key:
+    """name/version."""
     return f"{version['name']}/{version['version']}"
 
 
 def title(version: Mapping[str, Any]) -> str:
+    """Name and version in words."""
     return f"{version['name']} version {version['version']}"
 
 
@@ -130,6 +132,7 @@ def _scale(response: Sequence[Version], cards: Mapping[Key, Card], metric: str) 
 
 
 def chosen(v: Version | None) -> Markup:
+    """The chosen version as a card."""
     if v is None:
         return _stack(tag("h2", "Chosen version"), empty("No version chosen", "Choose one in the leaderboard."))
     labels = [(chip(a, "accent"), " ") for a in v.get("aliases", ())] or "none"
@@ -228,6 +231,7 @@ def previous(response: DeploymentHistory) -> HistoryEntry | None:
 
 
 def question(words: str) -> Markup:
+    """A question before a change."""
     return tag(
         "div",
         tag("strong", words),
@@ -275,6 +279,7 @@ def _value(model_card: Card, metric: str) -> Markup:
 
 
 def model_card(page: str, name: str) -> Markup:
+    """The model card in a frame."""
     return card("Model card", frame(page, f"model card of {name}"), class_="flush")
 
 

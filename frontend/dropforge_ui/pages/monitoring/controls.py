@@ -59,6 +59,7 @@ class Reports:
         self._known: dict[str, dict[str, Any]] = {}
 
     def drift(self) -> str:
+        """Drift of the last uploads."""
         listed = [u for u in self._api.uploads() if u.get("verdict")][:_REPORTS]
         with ThreadPoolExecutor(4) as pool:
             for u, report in zip(listed, pool.map(self._report, listed), strict=True):

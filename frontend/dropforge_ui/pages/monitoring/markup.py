@@ -26,6 +26,7 @@ _READY = {
 
 
 def health(response: Health) -> Markup:
+    """State of every part as a card."""
     word, tone = _READY.get(response["status"], (response["status"], "warn"))
     parts = [_part(name, output) for name, output in response.get("parts", {}).items()]
     return card("Health", tag("div", parts, class_="df-tiles"), aside=chip(word, tone))
@@ -51,6 +52,7 @@ def _part_text(name: str, part: Mapping[str, Any]) -> str:
 
 
 def traffic(response: Activity) -> Markup:
+    """Calls and latency as a card."""
     spans = response.get("traffic", [])
     total = sum(s["requests"] for s in spans)
     span = f"last {response.get('minutes', 60)} minutes"
@@ -156,6 +158,7 @@ def _too_few(report: Mapping[str, Any]) -> bool:
 
 
 def problems(response: Activity) -> Markup:
+    """The last problems as a card."""
     listed = response.get("problems", [])
     if not listed:
         return card(

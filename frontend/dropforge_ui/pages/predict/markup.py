@@ -14,10 +14,12 @@ _SHOWN = 10
 
 
 def waiting() -> Markup:
+    """While the prediction is computed."""
     return card("Prediction", empty("Nothing predicted yet", "Fill the form, or keep the example, and press Predict."))
 
 
 def no_model() -> Markup:
+    """Where no model is active."""
     return card(
         "Predict",
         empty(

@@ -10,6 +10,8 @@ from dropforge.system_events import SystemEvent
 
 
 class EventBridgeBus:
+    """EventBus on EventBridge."""
+
     def __init__(self, client: Any, source: str) -> None:
         self._events = client
         self._source = source

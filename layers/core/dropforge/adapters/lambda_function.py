@@ -13,6 +13,8 @@ from dropforge.errors import Unavailable
 
 
 class LambdaFunction:
+    """Function on Lambda."""
+
     def __init__(self, client: Any, name: str) -> None:
         self._lambda = client
         self._name = name

@@ -10,6 +10,8 @@ from dropforge.errors import SettingsError
 
 
 class Secrets:
+    """Secrets of Secrets Manager."""
+
     def __init__(self, client: Any) -> None:
         self._secrets = client
 

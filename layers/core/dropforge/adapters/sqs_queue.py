@@ -18,6 +18,8 @@ _GONE = {
 
 
 class SqsQueue:
+    """Queue on SQS."""
+
     def __init__(self, client: Any, url: str) -> None:
         self._sqs = client
         self._url = url

@@ -14,6 +14,8 @@ _GONE = {"TaskDoesNotExist", "TaskTimedOut", "InvalidToken"}
 
 
 class StepFunctionsWorkflow:
+    """Workflow on Step Functions."""
+
     def __init__(self, client: Any, state_machine_arn: str) -> None:
         self._sfn = client
         self._arn = state_machine_arn

@@ -125,6 +125,7 @@ def emptied_test(reference: ColumnProfile, new: ColumnProfile) -> Test:
 
 
 def numeric_test(reference: ColumnProfile, new: ColumnProfile, n: int, m: int) -> Test:
+    """p-value and effect of a binned column; n and m are the rows of reference and upload."""
     a, b = list(reference.counts), list(new.counts)
     low = [x for x in (reference.minimum, new.minimum) if x is not None]
     high = [x for x in (reference.maximum, new.maximum) if x is not None]
@@ -180,6 +181,7 @@ def column_report(
     data: DataSettings,
     settings: AnalysisSettings,
 ) -> ColumnReport:
+    """The column as the report has it, with its test where there is a reference."""
     corrected = max(0.0, test.effect - test.expected) if test else None
     return ColumnReport(
         name=new.name,

@@ -37,6 +37,7 @@ class Axis(BaseModel):
 
     @property
     def size(self) -> int:
+        """Number of bins, the one of missing values included."""
         return 2 + (len(self.edges) or len(self.values))
 
     @property
@@ -83,6 +84,7 @@ class Pairs(BaseModel):
     pairs: tuple[Pair, ...] = ()
 
     def axis(self, wanted: str) -> Axis | None:
+        """The axis of a column; None when it takes part in no pair."""
         return next((a for a in self.axes if a.name == wanted), None)
 
 

@@ -62,14 +62,17 @@ class ColumnProfile(BaseModel):
 
     @property
     def present(self) -> int:
+        """Rows with a value."""
         return self.rows - self.missing
 
     @property
     def binned(self) -> bool:
+        """Whether the column is counted by bins (numbers, dates), not by value."""
         return self.kind in {"integer", "number", "datetime"}
 
     @property
     def mean(self) -> float | None:
+        """Mean of the numbers; None without any."""
         return self.total / self.present if self.present and self.binned else None
 
     @property
@@ -124,13 +127,16 @@ class Profile(BaseModel):
     sketch_counts: tuple[int, ...] = Field(default=(), description="how often each of these rows occurs")
 
     def column(self, wanted: str) -> ColumnProfile | None:
+        """The column of this name; None when there is none."""
         return next((c for c in self.columns if c.name == wanted), None)
 
     def gap(self, wanted: str) -> ColumnProfile | None:
+        """The gaps in the times of this column; None when it has none."""
         return next((c for c in self.gaps if c.name == wanted), None)
 
 
 def is_binned(kind: Kind) -> bool:
+    """Whether columns of this kind are counted by bins."""
     return kind in NUMERIC or kind == "datetime"
 
 

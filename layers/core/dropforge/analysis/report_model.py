@@ -17,6 +17,8 @@ SCHEMA_VERSION = 2
 
 
 class Fact(BaseModel):
+    """Base of the report's values: immutable; fields of later versions are ignored."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
@@ -142,12 +144,16 @@ class Finding(Fact):
 
 
 class Verdict(Fact):
+    """pass, warn, block or reference, with its reasons."""
+
     word: VerdictWord
     reasons: tuple[str, ...]
     headline: str = Field(default="", description="the verdict and the findings in one sentence")
 
 
 class Provenance(Fact):
+    """Which upload, data sets and settings the report is about."""
+
     upload_id: str = ""
     dataset_id: str = ""
     reference_id: str = ""
@@ -188,4 +194,5 @@ class Report(Fact):
 
     @property
     def drifted(self) -> tuple[ColumnReport, ...]:
+        """Names of the columns that drifted."""
         return tuple(c for c in self.columns if c.outcome == "drift")

@@ -242,6 +242,7 @@ def _around(t: int, fraction: float) -> range:
 
 
 def shares(counts: Sequence[float]) -> list[float]:
+    """Counts as fractions of their sum; zeros when the sum is 0."""
     total = sum(counts)
     return [c / total for c in counts] if total else [0.0] * len(counts)
 

@@ -39,31 +39,43 @@ class InferError(Error):
 
 
 class Records(RequestModel):
+    """One object a row."""
+
     records: list[dict[str, Value]] = Field(
         min_length=1, description="one object a row: column to value, null where unknown"
     )
 
 
 class DataframeRecords(RequestModel):
+    """One object a row, as MLflow names it."""
+
     dataframe_records: list[dict[str, Value]] = Field(min_length=1)
 
 
 class Split(RequestModel):
+    """Column names once, then rows of values."""
+
     columns: list[str]
     data: list[list[Value]]
 
 
 class DataframeSplit(RequestModel):
+    """Column names once, then rows of values, as MLflow names it."""
+
     dataframe_split: Split
 
 
 class Inputs(RequestModel):
+    """Rows or columns, as MLflow names them."""
+
     inputs: list[dict[str, Value]] | dict[str, list[Value]] = Field(
         description="rows, or a list of values for each column"
     )
 
 
 class Instances(RequestModel):
+    """One object a row, as TensorFlow Serving names it."""
+
     instances: list[dict[str, Value]] = Field(min_length=1)
 
 
@@ -71,6 +83,8 @@ PredictRequest = Records | DataframeRecords | DataframeSplit | Inputs | Instance
 
 
 class Identity(ResponseModel):
+    """A model version and the alias it was found by."""
+
     name: str
     version: str
     alias: str
@@ -88,6 +102,8 @@ class Warned(ResponseModel):
 
 
 class PredictionSet(ResponseModel):
+    """The classes that cannot be ruled out at the requested coverage."""
+
     coverage: Share
     labels: list[str]
 
@@ -113,6 +129,8 @@ class Explained(ResponseModel):
 
 
 class OnePrediction(ResponseModel):
+    """The prediction of one row."""
+
     label: str
     probabilities: dict[str, Share]
     prediction_set: PredictionSet | None = None
@@ -131,6 +149,8 @@ class OneNumber(ResponseModel):
 
 
 class PredictAnswer(ResponseModel):
+    """Predictions in the order of the rows, with the version that made them."""
+
     predictions: list[OnePrediction] | list[OneNumber]
     model: Identity
     threshold: Share | None
@@ -140,6 +160,8 @@ class PredictAnswer(ResponseModel):
 
 
 class InvocationsAnswer(ResponseModel):
+    """Predictions as MLflow's scoring server writes them."""
+
     predictions: list[str] | list[float]
     probabilities: list[dict[str, Share]] | None = Field(None, description="of a classification")
     prediction_set: list[PredictionSet] | None = None
@@ -153,36 +175,50 @@ class InvocationsAnswer(ResponseModel):
 
 
 class Ping(ResponseModel):
+    """Whether a model is loaded."""
+
     status: Literal["ok"]
     model: Identity
 
 
 class Server(ResponseModel):
+    """Name, version and extensions of the server."""
+
     name: str
     version: str
     extensions: list[str]
 
 
 class Live(ResponseModel):
+    """Whether the process answers."""
+
     live: bool
 
 
 class Ready(ResponseModel):
+    """Whether the active model is loaded."""
+
     ready: bool
 
 
 class ModelReady(ResponseModel):
+    """Whether this model is loaded."""
+
     name: str
     ready: bool
 
 
 class TensorMeta(ResponseModel):
+    """Name, type and shape of a tensor."""
+
     name: str
     datatype: str
     shape: list[int]
 
 
 class ModelMeta(ResponseModel):
+    """Tensors that a model reads and writes."""
+
     name: str
     versions: list[str]
     platform: str
@@ -191,6 +227,8 @@ class ModelMeta(ResponseModel):
 
 
 class InputTensor(RequestModel):
+    """Values of one feature for all rows."""
+
     name: str
     datatype: str
     shape: list[int]
@@ -198,10 +236,14 @@ class InputTensor(RequestModel):
 
 
 class InferRequest(RequestModel):
+    """One tensor a feature."""
+
     inputs: list[InputTensor] = Field(min_length=1, description="one tensor a feature, one value a row")
 
 
 class OutputTensor(ResponseModel):
+    """Values of one output for all rows."""
+
     name: str
     datatype: str
     shape: list[int]
@@ -209,6 +251,8 @@ class OutputTensor(ResponseModel):
 
 
 class InferAnswer(ResponseModel):
+    """One tensor an output."""
+
     id: str | None = None
     model_name: str
     model_version: str

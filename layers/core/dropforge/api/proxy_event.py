@@ -39,11 +39,14 @@ class Request:
 
     @property
     def content_type(self) -> str:
+        """The Content-Type header; empty without one."""
         return self.headers.get("content-type", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
+    """What a handler returns; `metrics` are logged with the request's line."""
+
     body: Any
     status: int = 200
     content_type: str = JSON
@@ -150,6 +153,7 @@ def _measured(response: Response, latency: str, started: float) -> dict[str, flo
 
 
 def proxy(response: Response) -> dict[str, Any]:
+    """The response as API Gateway's proxy integration expects it."""
     text = (
         response.body
         if isinstance(response.body, str)

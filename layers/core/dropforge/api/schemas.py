@@ -12,6 +12,8 @@ from dropforge.uploads.upload_repository import UploadRecord
 
 
 class SetModel(RequestModel):
+    """Which version to activate, or to start as canary or shadow."""
+
     alias: str = Field("", description="settings.yaml's serving.alias when empty")
     model: str = Field("", description="needed when several models carry the alias")
     canary: float | None = Field(
@@ -22,6 +24,8 @@ class SetModel(RequestModel):
 
 
 class Rollback(RequestModel):
+    """Which entry of the deployment history to go back to."""
+
     to: int | None = Field(
         None, description="entry of the deployment history; the model before the active one when left out"
     )
@@ -36,11 +40,15 @@ class Beside(Identity):
 
 
 class Decision(RequestModel):
+    """What becomes of the canary or shadow deployment."""
+
     action: Literal["promote", "abort"]
     why: str = ""
 
 
 class Switched(ResponseModel):
+    """The active model after a change, and the one before it."""
+
     candidate: Beside | None
     model: Identity
     previous: Identity | None
@@ -50,32 +58,44 @@ class Switched(ResponseModel):
 
 
 class Label(RequestModel):
+    """An alias and the version it is set on."""
+
     alias: str
     model: str
     version: str = ""
 
 
 class NameVersion(ResponseModel):
+    """A registered model and one of its versions."""
+
     name: str
     version: str
 
 
 class AliasSet(NameVersion):
+    """The alias and the version it is on now."""
+
     alias: str
     previous: NameVersion | None
 
 
 class GroundTruthRow(RequestModel):
+    """The observed value of one predicted row."""
+
     prediction_id: str = Field(pattern="^[A-Za-z0-9][A-Za-z0-9._:=-]{0,127}$", description="of the answer")
     row: int = Field(0, ge=0, lt=1_000_000, description="place of the record in its request")
     label: str | int | float = Field(description="the class, or the number, that turned out")
 
 
 class Labels(RequestModel):
+    """Ground truth for rows of earlier predictions."""
+
     labels: list[GroundTruthRow] = Field(min_length=1, max_length=10_000)
 
 
 class GroundTruthAccepted(ResponseModel):
+    """How many values were stored."""
+
     accepted: Count
     next: str
 
@@ -93,6 +113,8 @@ class LiveColumn(ResponseModel):
 
 
 class LiveFinding(ResponseModel):
+    """A finding about live traffic."""
+
     kind: str
     severity: Literal["info", "warn", "critical"]
     title: str
@@ -100,11 +122,15 @@ class LiveFinding(ResponseModel):
 
 
 class LiveVerdict(ResponseModel):
+    """Verdict about a window of live traffic."""
+
     word: Literal["pass", "warn", "block"]
     reasons: list[str]
 
 
 class LiveScore(ResponseModel):
+    """Score of a window on its rows with ground truth."""
+
     rows: Count = Field(description="with a label")
     accuracy: Share | None = Field(None, description="of a classification")
     roc_auc: Share | None = Field(None, description="null for several classes, or while one class is absent")
@@ -113,6 +139,8 @@ class LiveScore(ResponseModel):
 
 
 class LiveModel(ResponseModel):
+    """The version that a window is about."""
+
     name: str
     version: str
 
@@ -145,6 +173,8 @@ class LiveWindow(ResponseModel):
 
 
 class Monitoring(ResponseModel):
+    """Windows of live traffic, newest first."""
+
     windows: list[LiveWindow]
     looked_at: str | None
     labels: Count
@@ -152,6 +182,8 @@ class Monitoring(ResponseModel):
 
 
 class HistoryEntry(ResponseModel):
+    """One change of the active model."""
+
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     number: int
@@ -169,6 +201,8 @@ class HistoryEntry(ResponseModel):
 
 
 class Verified(ResponseModel):
+    """Whether the entries form an unbroken chain."""
+
     first: int
     last: int
     ok: bool
@@ -179,6 +213,8 @@ class Verified(ResponseModel):
 
 
 class HistoryPage(ResponseModel):
+    """Entries of the deployment history, newest first."""
+
     entries: list[HistoryEntry]
     active: int
     complete: bool
@@ -186,6 +222,8 @@ class HistoryPage(ResponseModel):
 
 
 class ModelVersion(ResponseModel):
+    """A registered version with its scores and aliases."""
+
     name: str
     version: str
     aliases: list[str]
@@ -202,6 +240,8 @@ class ModelVersion(ResponseModel):
 
 
 class Models(ResponseModel):
+    """Every version of the project's models."""
+
     models: list[ModelVersion]
 
 
@@ -252,10 +292,14 @@ class Health(BaseModel):
 
 
 class UploadData(RequestModel):
+    """Name and purpose of a file to upload."""
+
     filename: str = Field(min_length=1)
 
 
 class UploadForm(BaseModel):
+    """A presigned POST form."""
+
     url: str
     fields: dict[str, str]
     key: str
@@ -265,6 +309,8 @@ class UploadForm(BaseModel):
 
 
 class UploadLine(BaseModel):
+    """An upload in a list."""
+
     upload_id: str
     key: str
     state: str
@@ -280,21 +326,29 @@ class UploadLine(BaseModel):
 
 
 class Uploads(ResponseModel):
+    """A page of uploads."""
+
     uploads: list[UploadLine]
     next: str = Field(description="cursor of the next page; empty on the last")
 
 
 class UploadDetail(UploadRecord):
+    """An upload with its progress and links."""
+
     links: dict[str, str]
     progress: list[ModelProgress] = Field(description="of each model, while the state is training; else empty")
 
 
 class Approval(RequestModel):
+    """Whether a waiting upload is approved or rejected."""
+
     action: Literal["approve", "reject"]
     why: str = ""
 
 
 class DatasetAction(RequestModel):
+    """What becomes of an accepted dataset."""
+
     action: Literal["revoke", "restore", "set_reference"]
     why: str = ""
 
@@ -310,6 +364,8 @@ class RecordedDecision(ResponseModel):
 
 
 class DatasetLine(ResponseModel):
+    """A dataset in a list."""
+
     dataset_id: str
     upload_id: str
     accepted_at: str
@@ -318,10 +374,14 @@ class DatasetLine(ResponseModel):
 
 
 class DatasetList(ResponseModel):
+    """Accepted datasets, newest first."""
+
     datasets: list[DatasetLine]
 
 
 class QuarantineLine(ResponseModel):
+    """An upload with quarantined rows in a list."""
+
     upload_id: str
     key: str
     rows_quarantined: Count
@@ -329,11 +389,15 @@ class QuarantineLine(ResponseModel):
 
 
 class Quarantine(ResponseModel):
+    """A page of uploads with quarantined rows."""
+
     uploads: list[QuarantineLine]
     next: str = Field(description="cursor of the next page; empty on the last")
 
 
 class QuarantinedRow(BaseModel):
+    """A row with its line and the reason."""
+
     line: int
     column: str
     reason: str
@@ -342,6 +406,8 @@ class QuarantinedRow(BaseModel):
 
 
 class Quarantined(ResponseModel):
+    """A page of quarantined rows of one upload."""
+
     upload_id: str
     header: list[str]
     delimiter: str
@@ -352,15 +418,21 @@ class Quarantined(ResponseModel):
 
 
 class CorrectedRow(RequestModel):
+    """The text of a corrected row."""
+
     line: int
     raw: str
 
 
 class Resubmission(RequestModel):
+    """Corrected rows by line."""
+
     rows: list[CorrectedRow]
 
 
 class Resubmitted(ResponseModel):
+    """The upload that the corrected rows became."""
+
     key: str
     rows: Count
     next: str

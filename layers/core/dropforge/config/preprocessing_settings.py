@@ -12,6 +12,8 @@ from dropforge.inference.number_steps import NumberStep
 
 
 class Frozen(BaseModel):
+    """Base of the settings: immutable, and unknown keys are mistakes."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 

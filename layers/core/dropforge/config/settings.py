@@ -56,6 +56,8 @@ class ColumnOverride(Frozen):
 
 
 class CsvSettings(Frozen):
+    """How text files are read and written."""
+
     delimiter: Literal["auto", ",", ";", "\t", "|"] = "auto"
     encoding: str = Field(
         "utf-8",
@@ -91,6 +93,8 @@ class Limits(Frozen):
 
 
 class DataSettings(Frozen):
+    """What the columns are, and which rows are accepted."""
+
     target: str = Field(min_length=1)
     task: Task = Field(
         "classification", description="whether the target is a class, or a number to estimate: regression"
@@ -127,6 +131,8 @@ class DataSettings(Frozen):
 
 
 class AnalysisSettings(Frozen):
+    """When a comparison warns or blocks."""
+
     false_discovery_rate: Share = 0.05
     effect_threshold: Share = 0.1
     near_constant_share: Share = 0.95
@@ -161,6 +167,8 @@ class Budget(Frozen):
 
 
 class ModelSettings(Frozen):
+    """One model to train, with its budget."""
+
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="registered as `{project}-{name}`")
     import_path: str = Field(
         alias="class", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="`package.module:Class` of a Candidate"
@@ -229,6 +237,8 @@ class SplitSettings(Frozen):
 
 
 class TrainingSettings(Frozen):
+    """How models are tuned, fitted and calibrated."""
+
     metric: Metric = Field(
         "roc_auc",
         description="what tuning optimises; of a regression rmse unless set; also package.module:function of your own",
@@ -260,6 +270,8 @@ class TrainingSettings(Frozen):
 
 
 class PromotionSettings(Frozen):
+    """When a challenger is better than the active model."""
+
     metric: Metric = Field(
         "roc_auc", description="by which candidates are ranked and compared; of a regression rmse unless set"
     )
@@ -303,6 +315,8 @@ class CaptureSettings(Frozen):
 
 
 class ServingSettings(Frozen):
+    """What the prediction API accepts and captures."""
+
     alias: str = Field("Production", pattern=r"^[A-Za-z][\w-]{0,63}$")
     max_rows: int = Field(1000, gt=0)
     max_body_bytes: int = Field(5_000_000, gt=0, le=6_000_000)

@@ -33,4 +33,5 @@ class DatasetManifest(BaseModel):
 
     @property
     def rows(self) -> int:
+        """Rows of all parts."""
         return sum(p.rows for p in self.parts)

@@ -43,15 +43,24 @@ class AcceptedRows(Protocol):
     """The accepted rows of a file, as an admission leaves them: a Parquet file and what identifies it."""
 
     @property
-    def snapshot(self) -> Path: ...
+    def snapshot(self) -> Path:
+        """The Parquet file of the rows."""
+
     @property
-    def schema(self) -> Schema: ...
+    def schema(self) -> Schema:
+        """Columns and target."""
+
     @property
-    def dataset_id(self) -> str: ...
+    def dataset_id(self) -> str:
+        """Id derived from the rows' content."""
+
     @property
-    def snapshot_sha256(self) -> str: ...
+    def snapshot_sha256(self) -> str:
+        """sha256 of the Parquet file."""
+
     @property
-    def rows_used(self) -> int: ...
+    def rows_used(self) -> int:
+        """Number of rows."""
 
 
 class DatasetStore:

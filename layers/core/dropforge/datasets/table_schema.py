@@ -29,6 +29,8 @@ ROW_HASH = "__row"
 
 
 class Column(BaseModel):
+    """Name, kind and what is allowed in it."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     name: str
@@ -37,10 +39,12 @@ class Column(BaseModel):
 
     @property
     def numeric(self) -> bool:
+        """Whether values are numbers to a model."""
         return self.kind in NUMERIC
 
     @property
     def physical(self) -> str:
+        """DuckDB's type of the column in a snapshot."""
         return PHYSICAL[self.kind]
 
 
@@ -57,6 +61,7 @@ class Schema(BaseModel):
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The columns' names in order."""
         return tuple(c.name for c in self.columns)
 
     def column(self, name: str) -> Column:

@@ -27,6 +27,7 @@ class Candidate:
     shadow: bool = False
 
     def identity(self) -> dict[str, Any]:
+        """name, version, alias and run id."""
         return {"name": self.model, "version": self.version, "alias": self.alias, "run_id": self.run_id}
 
 
@@ -51,6 +52,7 @@ class Active:
     format_version: int = 1
 
     def to_json(self) -> bytes:
+        """The bytes of serving/active.json."""
         return json.dumps(asdict(self), indent=1, sort_keys=True).encode()
 
     @classmethod
@@ -125,6 +127,7 @@ class ActivePointer:
 
 
 def none_active() -> NotFound:
+    """The error where no model is active."""
     return NotFound(
         "no model is active yet",
         code="no_active_model",

@@ -24,15 +24,24 @@ class Version(Protocol):
     """A version as a pointer, a canary or a request names it."""
 
     @property
-    def model(self) -> str: ...
+    def model(self) -> str:
+        """Registered name."""
+
     @property
-    def version(self) -> str: ...
+    def version(self) -> str:
+        """Number of the version, as text."""
+
     @property
-    def run_id(self) -> str: ...
+    def run_id(self) -> str:
+        """MLflow run that trained it."""
+
     @property
-    def bundle_uri(self) -> str: ...
+    def bundle_uri(self) -> str:
+        """s3 URI of the bundle's folder."""
+
     @property
-    def bundle_sha256(self) -> str: ...
+    def bundle_sha256(self) -> str:
+        """sha256 of the bundle's manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,7 @@ class ModelRecord:
         )  # fmt: skip
 
     def to_json(self) -> bytes:
+        """The bytes of the record."""
         return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False).encode()
 
     @classmethod
@@ -85,6 +95,7 @@ class ModelRecords:
         self._root = keys.integrity_folder(bucket)
 
     def uri(self, model: str, version: str, run_id: str) -> str:
+        """Where the record of a version is."""
         return f"{self._root}{model}/{version}-{run_id}.json"
 
     def write(self, record: ModelRecord) -> ModelRecord:

@@ -110,6 +110,7 @@ class DeploymentHistory:
         self._pointer = ActivePointer(store, bucket)
 
     def uri(self, number: int) -> str:
+        """Where the entry of this number is."""
         return f"{self._root}{number:08d}.json"
 
     def get(self, number: int) -> StoredEntry | None:

@@ -265,6 +265,7 @@ def load(raw: bytes, manifest: BundleManifest) -> Explainer:
 
 
 def not_explainable(model: str) -> InvalidRequest:
+    """The error for a model without an explanation file."""
     return InvalidRequest(
         f"{model} carries no explanation: neither trees nor linear, or trained before there were any",
         code="not_explainable",

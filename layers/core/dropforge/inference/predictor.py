@@ -351,6 +351,7 @@ def _lenient(text: str) -> float:
 
 
 def not_of_kind(feature: Feature, value: Any, row: int) -> InvalidRequest:
+    """The error for a value that does not fit its column."""
     shown = repr(value)
     shown = shown if len(shown) <= 60 else f"{shown[:57]}…"
     expected = {

@@ -67,6 +67,7 @@ class Admission:
 
     @property
     def rows_quarantined(self) -> int:
+        """Rows of the file that were not accepted."""
         return self.rows_in - self.rows_used
 
 

@@ -151,6 +151,7 @@ def _bytes(schema: Schema, looks: Mapping[str, ColumnScan]) -> int:
 
 
 def count(db: Any, snapshot: Snapshot) -> int:
+    """Rows of the snapshot."""
     return int(db.execute(f"SELECT count(*) FROM {snapshot.relation}").fetchall()[0][0])
 
 

@@ -47,13 +47,16 @@ class RecoveryPorts:
 
     @property
     def book(self) -> UploadRepository:
+        """Records of uploads."""
         return self.steps.book
 
     @property
     def log(self) -> logging.Logger:
+        """The function's log."""
         return self.steps.log
 
     def queue(self, kind: Kind) -> EventQueue:
+        """The queue that brings uploads of this kind."""
         return self.files if kind == "batch" else self.uploads
 
 

@@ -44,6 +44,7 @@ class Rounds:
         self._uri = keys.round_of_uploads(bucket)
 
     def read(self) -> tuple[Round, str]:
+        """The current round with its ETag."""
         try:
             stored = self._store.get(self._uri)
         except NotFound:

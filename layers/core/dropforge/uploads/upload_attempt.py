@@ -34,7 +34,8 @@ class Context(Protocol):
 
     aws_request_id: str
 
-    def get_remaining_time_in_millis(self) -> int: ...
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda ends the invocation."""
 
 
 _SMALLER = (
@@ -51,6 +52,7 @@ class Invocation:
 
     @classmethod
     def of(cls, context: Context | None) -> Invocation:
+        """From Lambda's context; without one there is no deadline."""
         if context is None:
             return cls()
         return cls(context.aws_request_id, lambda: context.get_remaining_time_in_millis() / 1000)

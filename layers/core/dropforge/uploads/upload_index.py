@@ -55,15 +55,19 @@ class UploadIndex:
         self._bucket = bucket
 
     def by_time(self, upload_id: str, received_at: str) -> str:
+        """Enter the upload in the index by time."""
         return keys.uploads_by_time_folder(self._bucket) + _newest_first(upload_id, received_at)
 
     def by_key(self, upload_id: str, received_at: str, key: str) -> str:
+        """Enter the upload in the index of its key."""
         return keys.uploads_of_key_folder(self._bucket, key) + _newest_first(upload_id, received_at)
 
     def quarantined(self, upload_id: str, received_at: str) -> str:
+        """Enter the upload in the index of those with quarantined rows."""
         return keys.uploads_quarantined_folder(self._bucket) + _newest_first(upload_id, received_at)
 
     def open(self, upload_id: str, stage: Stage, since: str, rows: int = 0) -> str:
+        """Enter the upload among those in this stage."""
         end = f"-{rows}" if stage == "waiting" else ""
         return f"{keys.uploads_open_folder(self._bucket, stage)}{_milliseconds(since):013d}-{upload_id}{end}"
 
@@ -72,9 +76,11 @@ class UploadIndex:
         return self._page(keys.uploads_by_time_folder(self._bucket), limit, cursor)
 
     def of_key(self, key: str, limit: int, cursor: str = "") -> Page:
+        """A page of the uploads of a key, newest first."""
         return self._page(keys.uploads_of_key_folder(self._bucket, key), limit, cursor)
 
     def with_quarantine(self, limit: int, cursor: str = "") -> Page:
+        """A page of the uploads with quarantined rows, newest first."""
         return self._page(keys.uploads_quarantined_folder(self._bucket), limit, cursor)
 
     def longest_open(self, stage: Stage, limit: int) -> Iterator[OpenUpload]:

@@ -62,6 +62,8 @@ ANALYSED: Final[frozenset[State]] = TERMINAL | {
 
 
 class Step(BaseModel):
+    """A change of state, with its time."""
+
     model_config = ConfigDict(frozen=True)
 
     state: State
@@ -147,6 +149,7 @@ class UploadRecord(BaseModel):
 
     @property
     def terminal(self) -> bool:
+        """Whether the state is final."""
         return self.state in TERMINAL
 
     @property
@@ -161,6 +164,7 @@ class UploadRecord(BaseModel):
 
     @property
     def received_at(self) -> str:
+        """Time of the first state."""
         return self.history[0].at if self.history else ""
 
     @property
@@ -193,6 +197,7 @@ class UploadRepository:
         self.index = UploadIndex(store, bucket)
 
     def uri(self, upload_id: str) -> str:
+        """Where the record is."""
         return keys.upload(self._bucket, upload_id)
 
     @property
@@ -233,6 +238,7 @@ class UploadRepository:
         return self._read(upload_id)[0]
 
     def find(self, upload_id: str) -> UploadRecord | None:
+        """The record; None when there is none."""
         try:
             return self.get(upload_id)
         except NotFound:

@@ -75,6 +75,7 @@ def _template(name: str) -> Any:
 
 
 def percent(share: float | None) -> str:
+    """A fraction as percent; a dash for None."""
     if share is None:
         return "–"
     return "0 %" if share == 0 else f"{share * 100:.1f} %" if share >= 0.001 else "< 0.1 %"
