@@ -1,4 +1,7 @@
-"""HTML that escapes by default, and the few pieces every view is made of."""
+"""HTML that escapes by default, and the few pieces every view is made of.
+
+By hand: fragments are trees of computed parts, one call a tag; templates would split each of the eighty into two files.
+"""
 
 from __future__ import annotations
 

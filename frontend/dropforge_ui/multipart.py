@@ -1,4 +1,7 @@
-"""A multipart/form-data body that is read from disk as it is sent: a file of any size takes no memory."""
+"""A multipart/form-data body that is read from disk as it is sent: a file of any size takes no memory.
+
+By hand: requests, which signs and sends every other call, has no streamed form of a known length, and S3 takes no chunked one.
+"""
 
 from __future__ import annotations
 

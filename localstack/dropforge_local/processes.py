@@ -134,7 +134,10 @@ def _listening(port: int) -> bool:
 
 
 def _started_at(pid: int) -> str:
-    """Field 22 of /proc/pid/stat (start time in clock ticks since boot); empty for no such process or a zombie."""
+    """Field 22 of /proc/pid/stat (start time in clock ticks since boot); empty for no such process or a zombie.
+
+    By hand: psutil gives wall-clock time, which moves with the machine's clock, so that a process would no longer be recognised.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

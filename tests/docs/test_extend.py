@@ -107,9 +107,9 @@ def test_what_a_diff_adds_is_used(copy: Path, name: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_formatting_and_typing_are_as_in_the_rest(copy: Path) -> None:
-    """The linter of the repository has nothing to say about the files."""
-    paths = [str(copy / path) for path, _ in DIFFS]
+def test_the_linter_accepts_the_files(copy: Path) -> None:
+    """The linter of the repository has nothing to say about the product's new files."""
+    paths = [str(copy / path) for path, _ in DIFFS if path.startswith("layers/")]
     done = subprocess.run(
         [Path(sys.executable).parent / "ruff", "check", "--config", ROOT / "pyproject.toml", *paths],
         capture_output=True,

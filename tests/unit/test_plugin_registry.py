@@ -42,7 +42,7 @@ def test_names_are_those_of_the_files_and_of_entry_points(entry: None) -> None:
 def test_settings_are_read_without_numpy_and_without_the_checks() -> None:
     """Reading every setting, with a step, a metric and a finding by name, imports neither numpy nor DuckDB nor analysis."""
     text = """
-project: p
+project: plugins
 data: {target: y}
 analysis: {warn_on: [outliers], block_on: [identifier]}
 processing: [{clip: {column: x, low: 0}}, {log: {column: x}}]

@@ -1,4 +1,7 @@
-"""A model card as one self-contained HTML page: no script, no address of any other machine, every value escaped."""
+"""A model card as one self-contained HTML page: no script, no address of any other machine, every value escaped.
+
+By hand: most of it is SVG of computed points; texts go through `style.text`, which escapes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How the training ended, in the report: the analysis wrote it before there was a training."""
+"""How the training ended, in the report: the analysis wrote it before there was a training.
+
+By hand: conclude writes it, without the analysis layer and so without Jinja2.
+"""
 
 from __future__ import annotations
 
