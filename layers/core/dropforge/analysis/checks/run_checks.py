@@ -42,24 +42,24 @@ def findings(
     ]
 
 
-def ranked(results: list[Finding]) -> tuple[Finding, ...]:
+def ranked(found: list[Finding]) -> tuple[Finding, ...]:
     """The weightiest first, within each severity."""
-    return tuple(sorted(results, key=lambda f: (_ORDER[f.severity], -f.weight)))
+    return tuple(sorted(found, key=lambda f: (_ORDER[f.severity], -f.weight)))
 
 
 def verdict(
-    results: tuple[Finding, ...], columns: Sequence[ColumnReport], settings: AnalysisSettings, *, has_reference: bool
+    found: tuple[Finding, ...], columns: Sequence[ColumnReport], settings: AnalysisSettings, *, has_reference: bool
 ) -> Verdict:
     """block if any finding is of a kind in settings.analysis.block_on, else warn likewise, else pass."""
-    title = _headline(results, columns, has_reference=has_reference)
+    title = _headline(found, columns, has_reference=has_reference)
     if not has_reference:
         first = "first accepted upload: it is the reference from now on"
         return Verdict(word="reference", reasons=(first,), headline=title)
     for word, kinds in (("block", settings.block_on), ("warn", settings.warn_on)):
-        reasons = tuple(f.title for f in results if _counts(f, kinds))
+        reasons = tuple(f.title for f in found if _counts(f, kinds))
         if reasons:
             return Verdict(word="block" if word == "block" else "warn", reasons=reasons, headline=title)
-    reasons = tuple(f.title for f in results if f.severity != "info" or f.change)
+    reasons = tuple(f.title for f in found if f.severity != "info" or f.change)
     if not reasons:
         reasons = (_SPARSE if _is_sparse(columns) else f"no difference from the reference in {len(columns)} columns",)
     return Verdict(word="pass", reasons=reasons, headline=title)
@@ -78,12 +78,12 @@ def _is_sparse(columns: Sequence[ColumnReport]) -> bool:
     return outcomes == {"insufficient_data"}
 
 
-def _headline(results: Sequence[Finding], columns: Sequence[ColumnReport], *, has_reference: bool) -> str:
+def _headline(found: Sequence[Finding], columns: Sequence[ColumnReport], *, has_reference: bool) -> str:
     """`No issues found` only where there is none: every warning is counted, and every change of few rows."""
     counts = (
-        ("problem", sum(f.severity == "critical" for f in results)),
-        ("warning", sum(f.severity == "warn" for f in results)),
-        ("minor change", sum(f.severity == "info" and f.change for f in results)),
+        ("problem", sum(f.severity == "critical" for f in found)),
+        ("warning", sum(f.severity == "warn" for f in found)),
+        ("minor change", sum(f.severity == "info" and f.change for f in found)),
     )
     listed = [f"{n:,} {word}{'' if n == 1 else 's'}" for word, n in counts if n]
     start = "" if has_reference else "Reference: "
