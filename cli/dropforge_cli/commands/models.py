@@ -135,7 +135,7 @@ def check(
         return
     emit_facts(
         {
-            **{f"held-out {name}": f"{value:.4f}" for name, value in sorted(done.metrics.items())},
+            **{f"held-out {name}": f"{value:.4g}" for name, value in sorted(done.metrics.items())},
             "largest difference of the bundle": f"{done.parity['max_abs_difference']:.2g}",
             "label flips": f"{done.parity['label_flips']:.0f}",
             "size": f"{done.bytes:,} bytes",

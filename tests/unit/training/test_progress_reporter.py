@@ -57,7 +57,7 @@ def test_a_server_that_is_away_holds_nothing_up() -> None:
     with Reporter(away, LOG) as tell:
         tell(Progress(1, 2, 0.5, 1.0))
     deaf: Any = Server()
-    with Reporter(deaf, LOG, patience=0.01) as tell:
+    with Reporter(deaf, LOG, timeout=0.01) as tell:
         tell(Progress(1, 2, 0.5, 1.0))
     assert deaf.told == []
     deaf.gate.set()

@@ -72,16 +72,16 @@ class Reporter:
     """Hands on the newest figures in a thread of its own: a tracking server that is slow or away never holds up a trial.
 
     Figures that were overtaken while the server was busy are left out. Use as a context manager; leaving it waits for the
-    figures on their way, but for a server that does not answer no longer than `patience` seconds. `note` hears of all of them
+    figures on their way, but for a server that does not answer no longer than `timeout` seconds. `note` hears of all of them
     first, in the caller's thread.
     """
 
     def __init__(
-        self, run: Run, log: logging.Logger, patience: float = 5.0, note: Callable[[Progress], None] | None = None
+        self, run: Run, log: logging.Logger, timeout: float = 5.0, note: Callable[[Progress], None] | None = None
     ) -> None:
         self._run = run
         self._log = log
-        self._patience = patience
+        self._timeout = timeout
         self._note = note
         self._newest: Progress | None = None
         self._wake = threading.Condition()
@@ -96,7 +96,7 @@ class Reporter:
         with self._wake:
             self._done = True
             self._wake.notify()
-        self._thread.join(self._patience)
+        self._thread.join(self._timeout)
 
     def __call__(self, progress: Progress) -> None:
         """Store the progress, in the background."""

@@ -165,23 +165,8 @@ def _numeric(
         edges, points, fences = _edges(db, source, v)
     counts, sketch, outliers, distinct, below = [0] * (len(edges) + 1), list[int](), 0, 0, 0
     frequent = dict[float, int]()
-    # The bin of a value is that of the smallest edge not below it; above the last edge there is none.
-    listed = ", ".join(f"({e!r}::DOUBLE, {k})" for k, e in enumerate(edges))
-    joined = f"(SELECT k, c FROM g ASOF LEFT JOIN (VALUES {listed}) AS e(edge, k) ON g.v <= e.edge)"
-    binned = joined if edges else "(SELECT 0 AS k, c FROM g)"
-    far = f"v < {fences[0]!r} OR v > {fences[1]!r}" if fences else "false"
-    under = f"v < {edges[0]!r}" if edges else "false"
-    again = ", ".join(repr(x) for x in same.frequent) if same else ""
-    top = f"SELECT 'top', 0, c, v FROM g WHERE v IN ({again}) UNION ALL " if again else ""
-    table = db.execute(
-        f"WITH g AS MATERIALIZED (SELECT {v} AS v, count(*) AS c FROM {source} WHERE {v} IS NOT NULL GROUP BY 1) "
-        f"SELECT 'bin', coalesce(k, {len(edges)})::UBIGINT AS k, sum(c), 0.0 FROM {binned} GROUP BY 2 "
-        f"UNION ALL SELECT 'far', 0, sum(c), 0 FROM g WHERE {far} "
-        f"UNION ALL SELECT 'below', 0, sum(c), 0 FROM g WHERE {under} "
-        "UNION ALL SELECT 'distinct', 0, count(*), 0 FROM g "
-        f"UNION ALL {top}(SELECT 'top', 0, c, v FROM g ORDER BY c DESC, v LIMIT {FREQUENT}) "
-        f"UNION ALL (SELECT 'hash', hash(v), 0, 0 FROM g ORDER BY 2 LIMIT {VALUE_SKETCH})"
-    ).fetchall()
+    again = tuple(same.frequent) if same else ()
+    table = db.execute(_numeric_query(source, v, edges, fences, again)).fetchall()
     for what, key, count, value in table:
         match what:
             case "bin":
@@ -216,6 +201,29 @@ def _numeric(
         frequent_counts=tuple(frequent.values()),
         frequent_bound=sorted(frequent.values(), reverse=True)[FREQUENT - 1] if distinct > len(frequent) else 0,
         sketch=tuple(sorted(sketch)),
+    )
+
+
+def _numeric_query(
+    source: str, v: str, edges: tuple[float, ...], fences: tuple[float, float] | None, again: tuple[float, ...]
+) -> str:
+    """One pass: (what, key, count, value) of bins, outliers, distinct and frequent values, those of `again`, and a hash sketch."""
+    # The bin of a value is that of the smallest edge not below it; above the last edge there is none.
+    listed = ", ".join(f"({e!r}::DOUBLE, {k})" for k, e in enumerate(edges))
+    joined = f"(SELECT k, c FROM g ASOF LEFT JOIN (VALUES {listed}) AS e(edge, k) ON g.v <= e.edge)"
+    binned = joined if edges else "(SELECT 0 AS k, c FROM g)"
+    far = f"v < {fences[0]!r} OR v > {fences[1]!r}" if fences else "false"
+    under = f"v < {edges[0]!r}" if edges else "false"
+    listed_again = ", ".join(repr(x) for x in again)
+    top = f"SELECT 'top', 0, c, v FROM g WHERE v IN ({listed_again}) UNION ALL " if again else ""
+    return (
+        f"WITH g AS MATERIALIZED (SELECT {v} AS v, count(*) AS c FROM {source} WHERE {v} IS NOT NULL GROUP BY 1) "
+        f"SELECT 'bin', coalesce(k, {len(edges)})::UBIGINT AS k, sum(c), 0.0 FROM {binned} GROUP BY 2 "
+        f"UNION ALL SELECT 'far', 0, sum(c), 0 FROM g WHERE {far} "
+        f"UNION ALL SELECT 'below', 0, sum(c), 0 FROM g WHERE {under} "
+        "UNION ALL SELECT 'distinct', 0, count(*), 0 FROM g "
+        f"UNION ALL {top}(SELECT 'top', 0, c, v FROM g ORDER BY c DESC, v LIMIT {FREQUENT}) "
+        f"UNION ALL (SELECT 'hash', hash(v), 0, 0 FROM g ORDER BY 2 LIMIT {VALUE_SKETCH})"
     )
 
 

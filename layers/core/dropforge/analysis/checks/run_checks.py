@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 
 from dropforge.analysis import two_sample_tests as st
-from dropforge.analysis.checks import column_checks, personal_data, row_checks
+from dropforge.analysis.checks import column_checks, columns_changed, personal_data, row_checks
 from dropforge.analysis.checks.column_checks import CheckedColumn
 from dropforge.analysis.data_profile import ColumnProfile, Profile
 from dropforge.analysis.profile_comparison import Comparison
@@ -16,7 +15,6 @@ from dropforge.config.settings import AnalysisSettings, DataSettings
 
 _SEVERE_TARGET = 0.2  # corrected total variation of the target
 _ORDER: dict[Severity, int] = {"critical": 0, "warn": 1, "info": 2}
-_LEAK = 0.9  # Cramér's V of a new column with the target
 _SPARSE = "too few rows to compare: no column could show a moderate change"
 _DRIFT_LIKE = {"drift", "target_drift", "target_drift_severe"}
 
@@ -32,7 +30,7 @@ def findings(
     """Every finding about the file and its single columns."""
     document = {c for f in comparison.changes for c in f.columns if f.kind == "outliers"}
     return [
-        *_columns_changed(reference, intake, data),
+        *columns_changed.findings(reference, intake, data),
         *(f for c in comparison.columns for f in _column(c, new, reference, settings, document)),
         *comparison.changes,
         *row_checks.findings(
@@ -90,76 +88,6 @@ def _headline(found: Sequence[Finding], columns: Sequence[ColumnReport], *, has_
     if has_reference and _is_sparse(columns):
         return ", ".join(["Insufficient data", *listed])
     return start + (", ".join(listed) if listed else "no issues found" if start else "No issues found")
-
-
-def _columns_changed(reference: Profile | None, intake: Intake, data: DataSettings) -> Iterator[Finding]:
-    for column in intake.absent_columns:
-        match = difflib.get_close_matches(column, intake.extra_columns, n=1, cutoff=0.6)
-        if match:
-            yield Finding(
-                kind="column_renamed",
-                severity="critical",
-                columns=(column, match[0]),
-                title=f"Column {column} is missing; {match[0]} looks like it under another name",
-                evidence="the reference has the first, the upload the second, and the names are close",
-                suggestion=f"Rename {match[0]} back to {column} and upload again.",
-                weight=9,
-                change=True,
-            )
-        ignored = column in data.ignore
-        yield Finding(
-            kind="column_removed",
-            severity="info" if ignored else "critical",
-            columns=(column,),
-            title=f"Column {column} is missing",
-            evidence="the reference has it, the upload does not",
-            suggestion="It is ignored by the models; nothing to do."
-            if ignored
-            else f"Add {column}, or make a new reference without it.",
-            weight=10,
-            change=True,
-        )
-    for column in intake.extra_columns:
-        yield Finding(
-            kind="column_added",
-            severity="warn",
-            columns=(column,),
-            title=f"Column {column} is new",
-            evidence="the reference does not have it; it was left out of the data set"
-            + _strength(intake, column, data),
-            suggestion=f"Remove {column} from the export, or start a new reference that has it.",
-            weight=3,
-            change=True,
-        )
-        agreement = intake.extra_agreement.get(column)
-        if intake.extra_strength.get(column, 0.0) >= _LEAK:
-            yield Finding(
-                kind="leakage",
-                severity="warn",
-                columns=(column,),
-                title=f"The new column {column} gives {data.target} away",
-                evidence=f"Cramér's V {intake.extra_strength[column]:.2f} with {data.target}"
-                + (f"; its value tells the class in {agreement:.1%} of the rows" if agreement else ""),
-                suggestion=f"Is {column} known before {data.target} is? If not, keep it out of the next reference.",
-                weight=6,
-                change=True,
-            )
-    names = [c.name for c in reference.columns] if reference else []
-    common = [h for h in intake.header if h in names]
-    if reference and common != [n for n in names if n in common]:
-        yield Finding(
-            kind="columns_reordered",
-            severity="info",
-            columns=tuple(common),
-            title="Columns come in another order",
-            evidence="columns are matched by name, so no value moved",
-            suggestion="Nothing to do.",
-        )
-
-
-def _strength(intake: Intake, column: str, data: DataSettings) -> str:
-    known = intake.extra_strength.get(column)
-    return "" if known is None else f"; Cramér's V {known:.2f} with {data.target}"
 
 
 def _column(
