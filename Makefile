@@ -140,12 +140,16 @@ bench-budget: .venv/.dev ## Seconds asked and seconds waited; TABLES="FILE.csv:T
 bench-intervals: .venv/.dev ## Coverage and width of regressions' intervals over 50 splits; TABLES="FILE.csv:TARGET …", else made here
 	@$(BIN)/python benchmarks/training/interval_coverage.py $(TABLES) --json benchmarks/results/intervals.json
 
+.PHONY: bench-guard
+bench-guard: .venv/.dev ## Seconds that the guard of the local cloud adds to the emulator's start
+	@$(BIN)/python benchmarks/local/guard_start.py
+
 bench-serving: .venv/.dev ## The prediction function beside `mlflow models serve`; needs `make demo` running; writes benchmarks/results/serving.json
 	@$(BIN)/python benchmarks/serving/compare.py --json benchmarks/results/serving.json
 
-fuzz-api: .venv/.dev ## More than 5,000 generated requests over all routes; counts in .cache/fuzz-api.tsv
+fuzz-api: .venv/.dev ## More than 5,000 generated requests over all routes (ROUTES="uploads or models": some); CLOUD=1 sends them to a local cloud; counts in .cache/fuzz-api.tsv
 	@mkdir -p .cache && rm -f .cache/fuzz-api.tsv
-	@DROPFORGE_FUZZ_EXAMPLES=250 DROPFORGE_FUZZ_LOG=.cache/fuzz-api.tsv $(BIN)/pytest -q --timeout=0 tests/faults/test_fuzz_api.py
+	@DROPFORGE_FUZZ_EXAMPLES=$(or $(EXAMPLES),250) DROPFORGE_FUZZ_LOG=.cache/fuzz-api.tsv $(if $(CLOUD),DROPFORGE_FUZZ_CLOUD=1) $(BIN)/pytest -q --timeout=0 tests/faults/test_fuzz_api.py $(if $(ROUTES),-k "$(ROUTES)")
 	@awk -F'\t' '{n += $$1; if ($$2 >= 500) bad += $$1} END {printf "%d answers, %d of 500 or more\n", n, bad}' .cache/fuzz-api.tsv
 
 bench-uploads: .venv/.dev ## Requests and seconds of lists of 20,000 uploads; writes benchmarks/results/uploads.json

@@ -23,7 +23,7 @@ from importlib import util
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -59,22 +59,26 @@ def load(functions: Path) -> dict[str, Handler]:
     return matches
 
 
-def event(method: str, target: str, headers: Mapping[str, str], body: bytes, caller: str = "") -> dict[str, Any]:
-    """The proxy event API Gateway would make of this request. `caller`: who the key speaks for; empty for callers of predictions."""
-    split = urlsplit(target)
-    resource, parameters = path_of(split.path)
-    path = {name: unquote(text) for name, text in parameters.items()}
+def event(
+    method: str, path: str, query: str, headers: Mapping[str, str], body: bytes, caller: str = ""
+) -> dict[str, Any]:
+    """The proxy event API Gateway would make of this request. `caller`: who the key speaks for; empty for callers of predictions.
+
+    `path` as it came: the route that the key was compared with and the route that is answered are read from the same text.
+    """
+    resource, parameters = path_of(path)
+    unquoted = {name: unquote(text) for name, text in parameters.items()}
     try:
         text, encoded = body.decode(), False
     except UnicodeDecodeError:
         text, encoded = base64.b64encode(body).decode(), True
     return {
         "httpMethod": method,
-        "path": split.path,
+        "path": path,
         "resource": resource,
         "headers": dict(headers),
-        "multiValueQueryStringParameters": parse_qs(split.query, keep_blank_values=True),
-        "pathParameters": path,
+        "multiValueQueryStringParameters": parse_qs(query, keep_blank_values=True),
+        "pathParameters": unquoted,
         "body": text,
         "isBase64Encoded": encoded,
         "requestContext": {"requestId": str(uuid.uuid4()), "identity": {"userArn": caller or None}},
@@ -124,8 +128,8 @@ class Application:
             return
         if body is None:
             return  # the client hung up
-        target = path + ("?" + scope["query_string"].decode("latin-1") if scope["query_string"] else "")
-        created = event(scope["method"], target, headers, body, ADMINISTRATOR if opened == "admin" else "")
+        query = scope["query_string"].decode("latin-1")
+        created = event(scope["method"], path, query, headers, body, ADMINISTRATOR if opened == "admin" else "")
         handler = self._handlers["predict" if created["resource"] in _PREDICT_PATHS else "control"]
         answer = await asyncio.get_running_loop().run_in_executor(self._workers, handler, created, None)
         await _write(send, answer["statusCode"], answer["headers"], answer["body"])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
-from dropforge_ui.config import ConfigError, keep_quiet, read, work_in_a_folder_of_its_own
+from dropforge_ui.config import ConfigError, folder_of_its_own, keep_quiet, read
 
 
 def main() -> None:
@@ -14,10 +15,13 @@ def main() -> None:
         options = read(sys.argv[1:])
     except ConfigError as error:
         sys.exit(f"error: {error}\nfix: {error.fix}")
-    work_in_a_folder_of_its_own()
-    from dropforge_ui.app import serve
+    signal.signal(
+        signal.SIGTERM, lambda _number, _frame: sys.exit(0)
+    )  # uvicorn raises it once more when it has stopped
+    with folder_of_its_own():
+        from dropforge_ui.app import serve
 
-    serve(options)
+        serve(options)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,7 @@ _WIDE_ENOUGH = 40  # callers at the same time; each waits for the API, none comp
 
 def build(api: Api) -> Any:
     """The whole app as gr.Blocks. Nothing is asked of the API before somebody opens the page."""
-    with gr.Blocks(
-        title="Dropforge", analytics_enabled=False, elem_id="dropforge", delete_cache=(3600, 86_400)
-    ) as blocks:
+    with gr.Blocks(title="Dropforge", analytics_enabled=False, elem_id="dropforge", delete_cache=(600, 3600)) as blocks:
         header = html(page.header(None, requested=False), elem_id="header")
         info = gr.State(None)
         with gr.Tabs(elem_id="tabs"):
@@ -139,6 +137,7 @@ class Server:
             log_level="warning",
             proxy_headers=False,
             timeout_keep_alive=30,
+            timeout_graceful_shutdown=3,  # an open page holds a connection for as long as it is open
             limit_concurrency=512,
         )
         self._server = uvicorn.Server(config)

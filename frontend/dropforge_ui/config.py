@@ -7,11 +7,12 @@ import ipaddress
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-LOOPBACK = ("127.0.0.1", "localhost")
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class ConfigError(Exception):
@@ -127,10 +128,20 @@ def keep_quiet() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def work_in_a_folder_of_its_own() -> None:
-    """Gradio tells the page where files lie; relative paths say nothing about this machine."""
-    os.chdir(tempfile.mkdtemp(prefix="dropforge-ui-"))
-    os.environ["GRADIO_TEMP_DIR"] = "files"
+@contextmanager
+def folder_of_its_own() -> Iterator[None]:
+    """Work in a new folder, which is removed at the end: people's files lie in it, and an erasure does not look there.
+
+    Gradio tells the page where files lie; relative paths say nothing about this machine.
+    """
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory(prefix="dropforge-ui-", ignore_cleanup_errors=True) as folder:
+        os.chdir(folder)
+        os.environ["GRADIO_TEMP_DIR"] = "files"
+        try:
+            yield
+        finally:
+            os.chdir(before)
 
 
 def _outputs(path: Path | None) -> dict[str, str]:

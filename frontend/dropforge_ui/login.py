@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import time
 from typing import Any
 
 from dropforge_ui.config import Options
 
+PAUSE_SECONDS = 0.5  # before an attempt, while the last wrong one is not long ago: 7,200 an hour at most
+_CAREFUL_SECONDS = 60.0
+_WAITING = 20  # attempts at the same time
 _LONGEST_NAME = 100
 
 
@@ -17,12 +22,37 @@ def parameters(options: Options) -> dict[str, Any]:
 
         return {"auth_dependency": Verifier(options.identity).person}
     if options.password:
-
-        def check(name: str, password: str) -> bool:
-            return bool(_cleaned(name)) and hmac.compare_digest(password.encode(), options.password.encode())
-
-        return {"auth": check, "auth_message": "Your name stands in the deployment history beside what you change."}
+        message = "Your name stands in the deployment history beside what you change."
+        return {"auth": Password(options.password).check, "auth_message": message}
     return {}
+
+
+class Password:
+    """One password for all, which nobody guesses: after a wrong one, attempts are looked at one after the other, each after a pause.
+
+    The pause comes before the comparison, so hanging up early tells nothing; attempts beyond those that may wait are refused unseen.
+    """
+
+    def __init__(self, password: str) -> None:
+        self._password = password.encode()
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+        self._careful_until = 0.0
+
+    async def check(self, name: str, password: str) -> bool:
+        if self._waiting >= _WAITING:
+            return False
+        self._waiting += 1
+        try:
+            async with self._turn:
+                if time.monotonic() < self._careful_until:
+                    await asyncio.sleep(PAUSE_SECONDS)
+                good = hmac.compare_digest(password.encode(), self._password)
+                if not good:
+                    self._careful_until = time.monotonic() + _CAREFUL_SECONDS
+                return good and bool(_cleaned(name))
+        finally:
+            self._waiting -= 1
 
 
 def person() -> str:

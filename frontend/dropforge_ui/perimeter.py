@@ -18,6 +18,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 _OWN_SITE: Final = frozenset({"", "same-origin", "none"})
 LIVE: Final = "/livez"  # load balancers and containers ask by an address, not by a name of the page; it tells nothing
 _UPLOAD: Final = "/gradio_api/upload"
+_FILE: Final = "/gradio_api/file="
 # What the page asks for. Everything else of Gradio (calls by name, its own documentation, proxy, runs) stays closed.
 _PATHS: Final = (
     "/",
@@ -31,7 +32,7 @@ _PATHS: Final = (
     "/livez",
 )
 _FOLDERS: Final = (
-    "/assets/", "/static/", "/svelte/", "/login_check", _UPLOAD, "/gradio_api/queue/", "/gradio_api/heartbeat/", "/gradio_api/file=",
+    "/assets/", "/static/", "/svelte/", "/login_check", _UPLOAD, "/gradio_api/queue/", "/gradio_api/heartbeat/", _FILE,
     "/gradio_api/login_check", "/gradio_api/app_id", "/gradio_api/startup-events", "/gradio_api/cancel", "/gradio_api/user",
 )  # fmt: skip
 _MESSAGE_BYTES: Final = 16_000_000  # of what is no file: forms and events
@@ -69,7 +70,7 @@ class Perimeter:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
             return
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = _headers_of(scope)
         limit = self._upload_bytes if scope["path"] == _UPLOAD else _MESSAGE_BYTES
         error = self._refusal(scope, headers, limit)
         if error:
@@ -93,7 +94,8 @@ class Perimeter:
         if site not in _OWN_SITE and not link:
             return 403, "foreign_origin", "a page of another site may not send requests here", "open this page itself"
         path = scope["path"]
-        if path not in _PATHS and not path.startswith(_FOLDERS):
+        # By an address in place of a file, Gradio fetches what lies elsewhere and shows it as a part of this page.
+        if (path not in _PATHS and not path.startswith(_FOLDERS)) or (path.startswith(_FILE) and ":" in path):
             return (
                 404,
                 "path_unknown",
@@ -109,6 +111,15 @@ class Perimeter:
                 "put large files into the bucket: dropforge upload",
             )
         return None
+
+
+def _headers_of(scope: Scope) -> dict[str, str]:
+    """Names in lower case; a header that comes twice has both values, so that none of them can hide the other."""
+    result: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        result[name] = f"{result[name]}, {value}" if name in result else value
+    return result
 
 
 def _limited(receive: Receive, limit: int) -> Receive:

@@ -19,7 +19,7 @@ from dropforge.adapters import history_mac
 from dropforge.adapters.s3_store import S3Store
 from dropforge.config import settings_store
 from dropforge.errors import Conflict, DropforgeError, PermanentError, Unavailable
-from dropforge_local import containers, credentials, deploy, frontend, profiles
+from dropforge_local import artifact_reader, containers, credentials, deploy, frontend, profiles
 from dropforge_local.emulator import HEALTH
 from dropforge_local.layout import ACCOUNT, FARGATE, REGION, Config
 from dropforge_local.lifecycle import BucketLifecycle
@@ -76,6 +76,7 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
         text = config.settings_file.read_bytes()
         applied = settings_store.apply(store, config.data_bucket, text, config.settings_file.name)
         BucketLifecycle(deploy.client(config, "s3")).apply(config.data_bucket, applied.retention.model_dump())
+        artifact_reader.put(config)
     outputs = deploy.outputs(config)
     page = threading.Thread(target=_caught(lambda: _timed_frontend(config, outputs, progress), errors), daemon=True)
     if config.ui_port:
@@ -117,8 +118,15 @@ def prepare_home(config: Config) -> None:
     """The folder of this local cloud: rows, keys and models lie in it, so nobody else may look inside. Idempotent.
 
     Without a key of the root account in it, a new one is written, and what still runs with another one is stopped.
+    Raises PermanentError for a folder of another user, also behind a symbolic link.
     """
     config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if config.home.stat().st_uid != os.geteuid():
+        raise PermanentError(
+            f"{config.home.resolve()} belongs to another user, who could read what is put there",
+            code="home_foreign",
+            fix="name a folder of yours: DROPFORGE_HOME",
+        )
     config.home.chmod(0o700)
     (config.home / "tmp").mkdir(exist_ok=True)
     history_mac.create(config.history_key_file)
@@ -281,10 +289,11 @@ def _start_mlflow(config: Config, progress: Progress) -> None:
     with _timed("mlflow", progress):
         if process.pid() is None:
             require_free(config.mlflow_port, "MLflow", "--mlflow-port")
+            profiles.write(config.home / "mlflow", artifact_reader.arn(config), config.credentials)
             env = {
                 **_clean_environment(config),
-                **config.credentials,  # the server lists artifacts for its pages; clients write to S3 themselves
-                "AWS_DEFAULT_REGION": REGION,
+                **profiles.variables(config.home / "mlflow"),  # it shows artifacts; clients write to S3 themselves
+                "AWS_ENDPOINT_URL": config.endpoint,
                 "MLFLOW_S3_ENDPOINT_URL": config.endpoint,
                 "MLFLOW_DISABLE_TELEMETRY": "true",
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

@@ -27,6 +27,7 @@ from dropforge_local.strict import Strict, may_list
 HEALTH, READY = "/_ministack/health", "/_ministack/ready"
 _PUBLIC = frozenset({HEALTH, READY})
 _API = "/_aws/execute-api/"  # MiniStack checks API keys and signatures of these itself
+_MAX_API_BODY = 10_000_000  # bytes, as API Gateway has it; the emulator reads a body before it looks at the key
 _MAX_BODY = 128_000_000  # bytes; AWS takes 50 MB of zipped code, which are 67 MB of base64
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _XML_SERVICES = frozenset({"s3", "sts", "iam", "cloudformation", "sns", "ec2"})
@@ -48,7 +49,11 @@ class Gateway:
             return  # no WebSocket API is part of the stack
         path, headers = scope["path"], headers_of(scope)
         if path in _PUBLIC or path.startswith(_API):
-            await self._app(scope, receive, send)
+            length = headers.get("content-length", "0")
+            if length.isdecimal() and int(length) <= _MAX_API_BODY:
+                await self._app(scope, _limited(receive, _MAX_API_BODY), send)
+            else:
+                await refuse(send, 413, "body_too_large", f"more than {_MAX_API_BODY:,} bytes", "send less at once")
         elif path.startswith("/_"):
             await refuse(send, 404, "path_unknown", "the emulator is administered by dropforge", "see dropforge --help")
         else:
@@ -136,6 +141,19 @@ def _is_form(scope: Scope, headers: Mapping[str, str], query: Mapping[str, objec
     return (
         scope["method"] == "POST" and kind == "multipart/form-data" and bool(bucket) and "/" not in bucket and not query
     )
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    """A body that does not tell its length ends where the limit is: the rest is a client that hung up."""
+    left = limit
+
+    async def counted() -> Any:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        return message if left >= 0 else {"type": "http.disconnect"}
+
+    return counted
 
 
 async def _read(receive: Receive) -> tuple[bytes | None, Receive]:

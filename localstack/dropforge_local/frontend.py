@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import sys
 import urllib.error
 import urllib.request
@@ -10,6 +12,8 @@ from collections.abc import Mapping
 
 from dropforge_local.layout import REGION, Config
 from dropforge_local.processes import Process, require_free, wait_until
+
+_LOGIN = "DROPFORGE_UI_PASSWORD"  # passed on when it is set: loopback needs no login unless others share the machine
 
 
 def frontend(config: Config) -> Process:
@@ -28,8 +32,14 @@ def start(config: Config, outputs: Mapping[str, str], environment: Mapping[str, 
         process.stop()  # it serves another port, or speaks to a stack that was replaced
     if process.pid() is None:
         require_free(config.ui_port, "the web app", "--ui-port")
+        folder = config.home / "tmp" / "frontend"
+        # One that was killed left people's files in it.
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         env = {
             **environment,
+            "TMPDIR": str(folder),
+            **{name: os.environ[name] for name in (_LOGIN,) if name in os.environ},
             **config.credentials,  # administrative requests are signed, as the command line signs them
             "DROPFORGE_API_URL": outputs["ApiUrl"],
             "DROPFORGE_API_KEY": outputs["ApiKey"],

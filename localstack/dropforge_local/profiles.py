@@ -1,4 +1,4 @@
-"""The AWS profile by which a worker has the rights of the training role and no others, as a Fargate task has."""
+"""AWS profiles by which a process has the rights of one role and no others: workers as a Fargate task has, the MLflow server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dropforge_local.layout import REGION
 
-_NAME = "training"
+_NAME = "dropforge"
 
 
 def write(folder: Path, role: str, root: Mapping[str, str], *, shared: bool = False) -> None:

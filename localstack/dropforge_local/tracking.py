@@ -2,6 +2,10 @@
 
 MLflow itself takes writes from a page of any port of this machine (every origin on localhost is its own). Its server is an ASGI
 application; served from here it also needs no second process beside it, as `mlflow server` does.
+
+It has no login, and its pages show what lies wherever a caller says that artifacts lie. So it reads S3 alone, never this machine's
+files (a link in a folder of the caller's leads to any file of the person who started the server) nor another host, and it does so
+under a role that reads the artifacts and no rows of the data bucket.
 """
 
 from __future__ import annotations
@@ -12,6 +16,10 @@ from collections.abc import Sequence
 
 from dropforge_local.guard import Guard, loopback_hosts
 from dropforge_local.relay import HOST_NAME
+
+_SCHEMES = frozenset(
+    {"s3", "runs", "models"}
+)  # the last two name a run or a model, whose location is looked up, and checked again
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,9 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from mlflow.server.fastapi_app import app
     from mlflow.server.handlers import initialize_backend_stores
 
+    read_artifacts_of_s3_only()
     initialize_backend_stores(given.store, given.store, given.artifact_root)
     guarded = Guard(app, hosts, links=True)
     uvicorn.run(guarded, host="127.0.0.1", port=given.port, log_level="info", access_log=False)
+
+
+def read_artifacts_of_s3_only() -> None:
+    """Forget every other kind of artifact location, for this process."""
+    from mlflow.store.artifact.artifact_repository_registry import get_registered_artifact_repositories
+
+    repositories = get_registered_artifact_repositories()
+    for scheme in set(repositories) - _SCHEMES:
+        del repositories[scheme]
 
 
 if __name__ == "__main__":

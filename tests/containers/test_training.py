@@ -109,5 +109,5 @@ def test_the_role_of_the_task_is_the_training_role(on_fargate: Cloud) -> None:
     profile = (on_fargate.config.task_profile / "config").read_text()
     assert f"role_arn = {on_fargate.outputs['TrainingRoleArn']}" in profile
     given = {v["name"]: v["value"] for v in task["taskDefinition"]["containerDefinitions"][0]["environment"]}
-    assert given["AWS_PROFILE"] == "training"
+    assert given["AWS_PROFILE"] == "dropforge"
     assert "AWS_ACCESS_KEY_ID" not in given

@@ -10,16 +10,15 @@ import pytest
 from playwright.sync_api import Page, expect
 from typer.testing import CliRunner
 
-from dropforge import ids
+from dropforge import ids, keys
 from dropforge.adapters.s3_store import S3Store
 from dropforge.config import settings_store
 from dropforge.datasets.dataset_store import load_manifest
 from dropforge.messages import TrainingRequest
-from dropforge.uploads import training_request
 from dropforge_cli.main import app as command_line
 
 from ..conftest import ROOT, Cloud
-from .conftest import ROWS
+from .conftest import ROWS, TERMINAL
 
 pytestmark = [pytest.mark.integration, pytest.mark.e2e]
 LONG = 180_000
@@ -63,7 +62,8 @@ class Decisions:
         raise AssertionError("it did not come to that")
 
     def reaches(self, upload_id: str, state: str) -> None:
-        self.until(lambda: self.state(upload_id) == state)
+        self.until(lambda: self.state(upload_id) in {state, *TERMINAL})
+        assert self.state(upload_id) == state, self.api(f"/uploads/{upload_id}")
 
     def decide(self, action: str, upload_id: str) -> None:
         """By a button of the page, which is on this upload, or by the documented command."""
@@ -80,7 +80,7 @@ class Decisions:
     def parts(self, upload_id: str) -> set[str]:
         """Ids of the datasets that the training of this upload read."""
         dataset = self.api(f"/uploads/{upload_id}")["dataset_id"]
-        request = TrainingRequest.parse(self.store.get(training_request.uri(self.bucket, dataset, upload_id)).body)
+        request = TrainingRequest.parse(self.store.get(keys.training_request(self.bucket, dataset, upload_id)).body)
         return {p.dataset_id for p in load_manifest(self.store, request.dataset_uri).parts}
 
     def versions(self) -> set[tuple[str, str]]:
@@ -96,7 +96,7 @@ def decisions(
     monkeypatch.setenv("DROPFORGE_HOME", str(cloud.config.home))
     monkeypatch.delenv("DROPFORGE_STACK", raising=False)
     store, bucket = S3Store(cloud.client("s3")), cloud.outputs["DataBucket"]
-    before = store.get(settings_store.current_uri(bucket)).body
+    before = store.get(keys.settings(bucket)).body
     assert b"approve_on: [] " in before
     settings_store.apply(store, bucket, before.replace(b"approve_on: [] ", b"approve_on: [pass, warn] "))
     yield Decisions(cloud, request.param, visit.open() if request.param == "web app" else None)
@@ -107,7 +107,10 @@ def test_a_poisoned_upload_that_nobody_approves_trains_nothing(decisions: Decisi
     """It waits, and once rejected it has ended: no version, no dataset in the history, no job, whatever time passes."""
     first = ROWS + 5001 + WAYS.index(decisions.way) * 1000
     header, *rows = adult_lines[0], *adult_lines[first : first + 900]
-    poisoned = [r.replace("<=50K", "@").replace(">50K", "<=50K").replace("@", ">50K") for r in rows]
+    flipped = [r.replace("<=50K", "@").replace(">50K", "<=50K").replace("@", ">50K") for r in rows]
+    poisoned = [
+        flipped[n] if n % 20 == 0 else r for n, r in enumerate(rows)
+    ]  # with many more the verdict itself is block
     before, datasets = decisions.versions(), decisions.api("/datasets")["datasets"]
     upload_id = decisions.upload(f"poisoned-{decisions.way[:3]}.csv", "\n".join([header, *poisoned, ""]).encode())
     decisions.reaches(upload_id, "awaiting_approval")

@@ -1,6 +1,7 @@
-"""Generated requests over every route, against the handlers: no answer of 500 or more, none that the OpenAPI document forbids.
+"""Generated requests over every route: no answer of 500 or more, none that the OpenAPI document forbids.
 
-`make test` runs a few requests a route; `make fuzz-api` sets DROPFORGE_FUZZ_EXAMPLES and prints the counts.
+`make test` runs a few requests a route against the handlers; `make fuzz-api` sets DROPFORGE_FUZZ_EXAMPLES and prints the counts, and
+`make fuzz-api CLOUD=1` sends the requests to a local cloud, whose gateway, functions and store answer them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, quote, unquote
 
 import hypothesis
 import pytest
@@ -24,6 +25,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.config import SchemathesisConfig
 
+from dropforge.adapters.s3_store import S3Store
 from dropforge.api import control, predict, proxy_event, resolver
 from dropforge.api.routes import ACCESS, ROUTES, required_access
 from dropforge.app_context import AppContext
@@ -33,6 +35,7 @@ from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
 from dropforge.environment import Environment
 from dropforge.serving.prediction_service import PredictService
 from dropforge.uploads.upload_repository import UploadRecord
+from dropforge_cli.target import Target
 from dropforge_local.memory import (
     MemoryLogs,
     MemoryQueue,
@@ -114,33 +117,78 @@ class Gateway:
         return [text]
 
 
+class CloudGateway:
+    """A deployed API as a WSGI application: sends each request on, with the key or signed by an administrator. Counts the answers."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self.answered: Counter[tuple[str, str, int]] = Counter()
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
+        path = quote(environ.get("PATH_INFO", "/").encode("latin-1"), safe="/")
+        query = environ.get("QUERY_STRING", "")
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        headers = {k[5:].replace("_", "-"): v.encode("latin-1") for k, v in environ.items() if k.startswith("HTTP_")}
+        headers = {k: v for k, v in headers.items() if k not in {"HOST", "CONNECTION", "X-API-KEY", "AUTHORIZATION"}}
+        if kind := environ.get("CONTENT_TYPE"):
+            headers["content-type"] = kind.encode("latin-1")
+        answer = self._target.call(
+            environ["REQUEST_METHOD"],
+            path + (f"?{query}" if query else ""),
+            headers=headers,
+            data=environ["wsgi.input"].read(length) if length else None,
+        )
+        resource = next((p for p, pattern in PATTERNS.items() if pattern.match(unquote(path))), path)
+        self.answered[environ["REQUEST_METHOD"], resource, answer.status_code] += 1
+        own = ("content-length", "transfer-encoding", "connection", "content-encoding")
+        given = [(k, v) for k, v in answer.headers.items() if k.lower() not in own]
+        start(f"{answer.status_code} .", [*given, ("Content-Length", str(len(answer.content)))])
+        return [answer.content]
+
+
 @pytest.fixture(scope="module")
-def gateway(bundle: Any) -> Iterator[Gateway]:
-    """The whole API over fakes, with an active model, an upload, its report and its quarantined rows."""
-    store, uri, text = MemoryStore(), "s3://artifacts/1/bundle", bundle.manifest.to_json()
-    for name, content in (("manifest.json", text), ("model.onnx", bundle.onnx), ("explain.npz", bundle.why)):
-        store.put(f"{uri}/{name}", content)
-    active = Active("demo-forest", "1", "Production", "r1", uri, hashlib.sha256(text).hexdigest())
-    ActivePointer(store, BUCKET).replace(active, "")
-    ModelRecords(store, BUCKET).write(ModelRecord.of(active, serve="onnx", by="test"))
-    env = Environment(data_bucket=BUCKET, artifact_bucket="artifacts", mlflow_tracking_uri="http://127.0.0.1:1")
-    world, tracking = AppContext(env), MemoryTracking()
-    fakes = {"store": store, "queue": MemoryQueue(), "workflow": MemoryWorkflow(), "registry": MemoryRegistry(tracking)}
-    vars(world).update(fakes, logs=MemoryLogs())
-    settings_store.apply(store, BUCKET, (ROOT / "settings.yaml").read_bytes())
-    world.uploads.open(UploadRecord(upload_id=ID, bucket=BUCKET, key="incoming/a.csv", version="1"))
-    store.put("s3://artifacts/r.html", b"<!doctype html>")
-    store.put("s3://artifacts/r.json", b'{"verdict": "pass"}')
-    folder = f"s3://{BUCKET}/quarantine/{ID}"
-    store.put(f"{folder}/rows.csv", b'line,column,code,reason,raw\n3,,too_many_fields,4 of 3,"2,fine,no,more"\n')
-    store.put(f"{folder}/reasons.json", b'{"header": ["age", "note", "label"], "delimiter": ","}')
-    facts = {"report_uri": "s3://artifacts/r.html", "report_json_uri": "s3://artifacts/r.json"}
-    world.uploads.update(ID, **facts, rows_quarantined=1, quarantine_uri=folder)
-    created = Gateway(world, PredictService(store, BUCKET, logging.getLogger("fuzz")))
+def gateway(bundle: Any, request: pytest.FixtureRequest) -> Iterator[Gateway | CloudGateway]:
+    """The whole API with an active model, an upload, its report and its quarantined rows: over fakes, or of a local cloud."""
+    created: Gateway | CloudGateway
+    if os.environ.get("DROPFORGE_FUZZ_CLOUD"):
+        cloud = request.getfixturevalue("cloud")
+        outputs = cloud.outputs
+        env = Environment(data_bucket=outputs["DataBucket"], artifact_bucket=outputs["ArtifactBucket"])
+        world = AppContext(env)
+        vars(world).update(store=S3Store(cloud.client("s3")))
+        _furnish(world, bundle)
+        created = CloudGateway(cloud.target)
+    else:
+        env = Environment(data_bucket=BUCKET, artifact_bucket="artifacts", mlflow_tracking_uri="http://127.0.0.1:1")
+        world, tracking = AppContext(env), MemoryTracking()
+        fakes = {"queue": MemoryQueue(), "workflow": MemoryWorkflow(), "registry": MemoryRegistry(tracking)}
+        vars(world).update(fakes, store=MemoryStore(), logs=MemoryLogs())
+        settings_store.apply(world.store, BUCKET, (ROOT / "settings.yaml").read_bytes())
+        _furnish(world, bundle)
+        created = Gateway(world, PredictService(world.store, BUCKET, logging.getLogger("fuzz")))
     yield created
     if "DROPFORGE_FUZZ_EXAMPLES" in os.environ:
         with Path(os.environ["DROPFORGE_FUZZ_LOG"]).open("a") as out:
             out.writelines(f"{n}\t{status}\t{m}\t{p}\n" for (m, p, status), n in created.answered.items())
+
+
+def _furnish(world: AppContext, bundle: Any) -> None:
+    """An active model whose hash is on record, and an upload with a report and a quarantined row."""
+    store, data, artifacts = world.store, world.env.data_bucket, world.env.artifact_bucket
+    uri, text = f"s3://{artifacts}/mlflow/1/bundle", bundle.manifest.to_json()
+    for name, content in (("manifest.json", text), ("model.onnx", bundle.onnx), ("explain.npz", bundle.why)):
+        store.put(f"{uri}/{name}", content)
+    active = Active("demo-forest", "1", "Production", "r1", uri, hashlib.sha256(text).hexdigest())
+    ActivePointer(store, data).replace(active, "")
+    ModelRecords(store, data).write(ModelRecord.of(active, serve="onnx", by="test"))
+    world.uploads.open(UploadRecord(upload_id=ID, bucket=data, key="incoming/a.csv", version="1"))
+    store.put(f"s3://{artifacts}/reports/r.html", b"<!doctype html>")
+    store.put(f"s3://{artifacts}/reports/r.json", b'{"verdict": "pass"}')
+    folder = f"s3://{data}/quarantine/{ID}"
+    store.put(f"{folder}/rows.csv", b'line,column,code,reason,raw\n3,,too_many_fields,4 of 3,"2,fine,no,more"\n')
+    store.put(f"{folder}/reasons.json", b'{"header": ["age", "note", "label"], "delimiter": ","}')
+    reports = {"report_uri": f"s3://{artifacts}/reports/r.html", "report_json_uri": f"s3://{artifacts}/reports/r.json"}
+    world.uploads.update(ID, **reports, rows_quarantined=1, quarantine_uri=folder)
 
 
 @pytest.fixture(scope="module")

@@ -142,9 +142,7 @@ def test_a_page_runs_no_code_by_the_emulator(cloud: Cloud, place: Any, tmp_path:
     page, address = place(cloud.outputs["EndpointUrl"])
     functions = f"{address}/2015-03-31/functions"
     created = _status(page, _presigned("POST", functions, key), _program(marker, role))
-    invoked = _status(
-        page, _presigned("POST", f"{functions}/evil/invocations", key), "{}", {"content-type": "text/plain"}
-    )
+    invoked = _status(page, _presigned("POST", f"{functions}/evil/invocations", key), "{}")
     names = {f["FunctionName"] for f in cloud.client("lambda").list_functions()["Functions"]}
     assert "evil" not in names
     assert not marker.exists()
@@ -187,3 +185,71 @@ def test_a_page_reads_nothing(cloud: Cloud, page_url: str, place: Any) -> None:
     ):
         page, address = place(server)
         assert _status(page, address + path, None) in REFUSED
+
+
+def _mlflow(cloud: Cloud, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Another user of this machine calls MLflow, which has no login."""
+    answer = requests.post(f"{cloud.outputs['MlflowUrl']}/api/2.0/mlflow/{path}", json=body, timeout=30)
+    assert answer.status_code == 200, answer.text
+    result: dict[str, Any] = answer.json()
+    return result
+
+
+def test_mlflow_shows_no_file_of_this_machine(cloud: Cloud, tmp_path: Path) -> None:
+    """A link in a folder that somebody names as the place of artifacts leads to no file of the person who runs the server."""
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "key").write_text("a secret")
+    name = f"evil-{uuid.uuid4()}"
+    experiment = _mlflow(cloud, "experiments/create", {"name": name, "artifact_location": str(tmp_path)})
+    run = _mlflow(cloud, "runs/create", experiment)["run"]["info"]
+    (tmp_path / run["run_id"]).mkdir()
+    (tmp_path / run["run_id"] / "artifacts").symlink_to(tmp_path / "private")
+    try:
+        place = {"run_uuid": run["run_id"], "path": "key"}
+        answer = requests.get(f"{cloud.outputs['MlflowUrl']}/get-artifact", params=place, timeout=30)
+        assert answer.status_code >= 400
+        assert "a secret" not in answer.text
+    finally:
+        _mlflow(cloud, "experiments/delete", experiment)
+
+
+def test_mlflow_shows_artifacts_and_no_rows(cloud: Cloud) -> None:
+    """It reads under a role of its own: what lies in the artifact bucket is shown, an object of the data bucket is not."""
+    s3, name, key = cloud.client("s3"), f"evil-{uuid.uuid4()}", f"mlflow/{uuid.uuid4()}/rows.csv"
+    folder, _, file = key.rpartition("/")
+    _mlflow(cloud, "registered-models/create", {"name": name})
+    statuses = {}
+    try:
+        for bucket in (cloud.outputs["ArtifactBucket"], cloud.outputs["DataBucket"]):
+            s3.put_object(Bucket=bucket, Key=key, Body=b"a secret")
+            source = {"name": name, "source": f"s3://{bucket}/{folder}"}
+            version = _mlflow(cloud, "model-versions/create", source)["model_version"]["version"]
+            place = {"name": name, "version": version, "path": file}
+            answer = requests.get(f"{cloud.outputs['MlflowUrl']}/model-versions/get-artifact", params=place, timeout=30)
+            statuses[bucket] = (answer.status_code == 200, "a secret" in answer.text)
+    finally:
+        mlflow.MlflowClient(cloud.outputs["MlflowUrl"]).delete_registered_model(name)
+        for bucket in statuses:
+            s3.delete_object(Bucket=bucket, Key=key)
+    assert list(statuses.values()) == [(True, True), (False, False)]
+
+
+def test_no_key_is_in_a_command_line_or_a_log(cloud: Cloud, page_url: str) -> None:
+    """Everybody on the machine can list processes, and people pass logs on: neither has the API key, the root key or the history's."""
+    assert page_url
+    config = cloud.config
+    history = json.loads(config.history_key_file.read_text())["key"]
+    secrets = {cloud.outputs["ApiKey"], cloud.outputs["SecretAccessKey"], history}
+    assert all(len(s) > 15 for s in secrets)
+    lines = [_read(p / "cmdline") for p in Path("/proc").glob("[0-9]*")]
+    assert sum(str(config.home).encode() in line for line in lines) >= 2  # the emulator and MLflow at least
+    logs = [_read(p) for p in config.logs.iterdir()]
+    for secret in secrets:
+        assert not [text for text in (*lines, *logs) if secret.encode() in text]
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:  # a process that ended meanwhile
+        return b""

@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from dropforge import keys
 from dropforge.adapters.s3_store import S3Store
 from dropforge.config import settings_store
 from dropforge_cli.main import app
+from dropforge_local import cloud as local_cloud
 
 from ..conftest import ROOT
 
@@ -59,13 +61,7 @@ class Person:
 
     def places(self) -> list[str]:
         """Object versions (also within gzip and Parquet), files of MLflow's database, log files and log events with the value."""
-        needle, result = VALUE.encode(), []
-        for place, body in self.versions():
-            inner = gzip.decompress(body) if place.endswith(".gz") else b""
-            if place.endswith(".parquet"):
-                inner = str(pq.read_table(io.BytesIO(body)).to_pydict()).encode()
-            if needle in body or needle in inner or needle in place.encode():
-                result.append(place)
+        needle, result = VALUE.encode(), [place for place, body in self.versions() if _holds(place, body)]
         home = self.cloud.config.home
         files = [*home.glob("mlflow.db*"), *(home / "logs").rglob("*.log")]
         result += [f"file {p.name}" for p in files if needle in p.read_bytes()]
@@ -88,6 +84,19 @@ class Person:
                 kinds.add(place.partition(" ")[0] if place.startswith("log ") else place)
         return kinds
 
+    def files(self) -> list[str]:
+        """Files of the stopped cloud with the value: the emulator's own state and the bytes of its objects, temporary files, all."""
+        home = self.cloud.config.home
+        return [str(p.relative_to(home)) for p in home.rglob("*") if p.is_file() and _holds(p.name, p.read_bytes())]
+
+
+def _holds(name: str, body: bytes) -> bool:
+    """Whether the value is in the name or the bytes, also within gzip and Parquet."""
+    inner = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else b""
+    if body[:4] == b"PAR1":
+        inner = str(pq.read_table(io.BytesIO(body)).to_pydict()).encode()
+    return any(VALUE.encode() in text for text in (name.encode(), body, inner))
+
 
 @pytest.fixture
 def person(cloud: Any, adult_lines: list[str], monkeypatch: pytest.MonkeyPatch) -> Person:
@@ -96,7 +105,7 @@ def person(cloud: Any, adult_lines: list[str], monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("DROPFORGE_HOME", str(cloud.config.home))
     monkeypatch.delenv("DROPFORGE_STACK", raising=False)
     store, bucket = S3Store(cloud.client("s3")), cloud.outputs["DataBucket"]
-    settings = store.get(settings_store.current_uri(bucket)).body
+    settings = store.get(keys.settings(bucket)).body
     assert b"sample: 0 " in settings
     settings_store.apply(store, bucket, settings.replace(b"sample: 0 ", b"sample: 1 "))
     return Person(cloud, adult_lines)
@@ -183,3 +192,5 @@ def test_no_byte_of_a_person_is_left_once_the_retrained_model_is_active(person: 
     assert person.places() == []
     answer = person.cloud.target.api("POST", "/predict", json={"records": [person.row(1, **{COLUMN: "Peru"})]}).json()
     assert answer["model"]["version"] == str(retrained["models"][0]["version"])
+    local_cloud.down(person.cloud.config, lambda _what, _seconds: None)
+    assert person.files() == []

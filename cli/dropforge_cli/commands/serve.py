@@ -11,24 +11,26 @@ import typer
 from dropforge_cli.output import err
 from dropforge_cli.target import Target, project_root
 
+_KEYS = {"key": "API_KEY", "admin": "ADMIN_KEY"}  # what a key opens, the variable that holds it
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command(rich_help_panel="Operations")(serve)
 
 
-def serve(
-    port: Annotated[int, typer.Option(help="port on 127.0.0.1")] = 8080,
-    api_key: Annotated[str, typer.Option(envvar="API_KEY", help="key of callers; made when left out")] = "",
-    admin_key: Annotated[str, typer.Option(envvar="ADMIN_KEY", help="key of administration; made when left out")] = "",
-) -> None:
-    """Answer the whole API over plain HTTP with the same handlers that Lambda runs. Ends with Ctrl-C."""
+def serve(port: Annotated[int, typer.Option(help="port on 127.0.0.1")] = 8080) -> None:
+    """Answer the whole API over plain HTTP with the same handlers that Lambda runs. Ends with Ctrl-C.
+
+    The keys of callers and of administration are API_KEY and ADMIN_KEY of the environment; one that is not set is made and shown.
+    """
     from dropforge_cli import local_server
 
     target = Target.find()
     given = {k.upper(): v for k, v in variables(target).items() if v}
     os.environ.update(given)  # the handlers read the environment, as on Lambda
-    keys = {"key": api_key or secrets.token_urlsafe(24), "admin": admin_key or secrets.token_urlsafe(24)}
+    # No options: everybody on this machine can read command lines.
+    keys = {name: os.environ.get(variable) or secrets.token_urlsafe(24) for name, variable in _KEYS.items()}
     running = local_server.Server(("127.0.0.1", port), local_server.load(project_root() / "functions"), keys)
     err.print(
         f"http://127.0.0.1:{running.port}   x-api-key: {keys['key']}   administration: {keys['admin']}",

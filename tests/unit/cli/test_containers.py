@@ -28,7 +28,7 @@ def test_each_program_is_given_what_it_requires() -> None:
     worker, api = for_worker(Target(LOCAL)), for_api(Target(LOCAL))
     Environment.read(worker).require("data_bucket", "mlflow_tracking_uri", "training_queue_url", "state_machine_arn")
     Environment.read(api).require("data_bucket", "artifact_bucket", "api_key", "admin_key")
-    assert worker["AWS_PROFILE"] == "training"
+    assert worker["AWS_PROFILE"] == "dropforge"
     assert "AWS_ACCESS_KEY_ID" not in worker
     assert api["API_HOST"] == "127.0.0.1"
 

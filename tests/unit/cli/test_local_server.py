@@ -128,6 +128,24 @@ def test_a_length_that_is_none_is_an_error_of_the_client(
     assert requests.get(f"{url}/livez", timeout=5).json() == {"live": True}
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "//v2/models/#", "//v2/models/x#/../set_model", "http://x/models", "//x/models", "//x/set_model", "http:/predict//set_model",
+        "/v2/models/x%2f..%2f..%2fmodels",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_no_form_of_a_target_leads_a_callers_key_to_administration(
+    url: str, seen: list[tuple[str, dict[str, Any]]], method: str, target: str
+) -> None:
+    """With an authority, a fragment, a scheme or an encoded slash: the route that is answered is the one the key opens."""
+    head = f"{method} {target} HTTP/1.1\r\nHost: x\r\nx-api-key: callers\r\nContent-Length: 0\r\n\r\n"
+    answer = _raw(url, head.encode())
+    assert answer.startswith((b"HTTP/1.1 403", b"HTTP/1.1 200", b"HTTP/1.1 400"))
+    assert all(ACCESS.get((method, event["resource"])) == "key" for _, event in seen)
+
+
 def test_the_key_is_looked_at_before_the_body(url: str, seen: list[tuple[str, dict[str, Any]]]) -> None:
     """With a wrong key the refusal comes although the body that was promised never does."""
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nx-api-key: wrong\r\nContent-Length: 1000\r\n\r\n"
@@ -252,3 +270,20 @@ def test_the_real_handlers_run_behind_it(tmp_path: Path) -> None:
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+
+
+def test_no_command_takes_a_secret_as_an_option() -> None:
+    """Everybody on a machine can read command lines: keys, passwords and tokens come by the environment or in a file."""
+    import typer
+
+    from dropforge_cli.main import app
+
+    def options(command: Any) -> Iterator[str]:
+        for parameter in command.params:
+            yield from (o for o in parameter.opts if o.startswith("-"))
+        for inner in getattr(command, "commands", {}).values():
+            yield from options(inner)
+
+    names = set(options(typer.main.get_command(app)))
+    assert "--port" in names
+    assert not {n for n in names if any(word in n for word in ("key", "secret", "password", "token"))}

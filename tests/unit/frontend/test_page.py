@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -100,6 +101,40 @@ def test_the_page_says_what_to_do_and_does_it(server: Server, address: str) -> N
         assert {url.partition("//")[2].partition(":")[0] for url in requests_seen if url.startswith("http")} == {
             "127.0.0.1"
         }
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the page works, as when it is started by itself."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "files")
+    return tmp_path
+
+
+def test_files_that_people_choose_do_not_stay(server: Server, folder: Path, address: str) -> None:
+    """A file to predict is answered by a file, one for the bucket is sent on; afterwards neither lies here."""
+    server.answers["GET", "/health"] = (200, {"status": "ok", "parts": {}})
+    server.answers["GET", "/model_info"] = (200, INFO)
+    server.answers["POST", "/predict"] = (200, ANSWER)
+    form = {"url": f"{server.url}/bucket", "fields": {}, "key": "incoming/people.csv", "max_bytes": 1000}
+    server.answers["POST", "/upload_data"] = (200, form)
+    server.answers["POST", "/bucket"] = (200, {})
+    person = [{"name": "people.csv", "mimeType": "text/csv", "buffer": b"age,note\n39,ada@example.org\n"}]
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(address)
+        page.locator("#batch-file input[type=file]").set_input_files(files=person)  # type: ignore[arg-type]
+        expect(page.locator("#batch-download")).to_be_visible()
+        with page.expect_download() as download:
+            page.locator("#batch-download").click()
+        rows = Path(download.value.path()).read_text().splitlines()
+        assert rows[0].startswith("age,note,prediction,")
+        assert rows[1].startswith("39,ada@example.org,high,")
+        page.get_by_role("tab", name="Data").click()
+        page.locator("#upload-file input[type=file]").set_input_files(files=person)  # type: ignore[arg-type]
+        expect(page.get_by_text("people.csv is in the bucket.")).to_be_visible()
+    assert any(b"ada@example.org" in body for _, path, _, body in server.asked if path == "/bucket")
+    assert not [*folder.rglob("people.csv"), *folder.glob("batch-*")]
 
 
 def test_opening_the_page_and_a_tab_at_once_makes_one_form() -> None:

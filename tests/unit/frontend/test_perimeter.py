@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
+import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.sync_api import expect
@@ -134,6 +140,83 @@ def test_answers_name_no_path_of_this_machine(page: TestClient) -> None:
     assert page.get("/gradio_api/file=/etc/passwd").status_code in {403, 404}
 
 
+@pytest.mark.parametrize(
+    "place", ["http://example.org/x.html", "https:/example.org", "//example.org", "HTTP://example.org", "ftp://x"]
+)
+def test_it_fetches_nothing_from_elsewhere(page: TestClient, place: str) -> None:
+    """A file's place is a path: with an address in it, the page would show what lies there as a part of itself."""
+    assert page.get(f"/gradio_api/file={place}").status_code in {403, 404}
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE"])
+@pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/upload"])
+def test_other_methods_are_refused_from_other_origins(page: TestClient, method: str, path: str) -> None:
+    """A preflight gets no permission either."""
+    answer = page.request(
+        method, path, headers={"origin": "http://evil.example", "access-control-request-method": "POST"}
+    )
+    assert answer.status_code == 403
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_header_that_comes_twice_hides_nothing() -> None:
+    """The good one does not vouch for the other, whichever comes first. (Clients send no such thing, so the scope is made here.)"""
+    from dropforge_ui.perimeter import Perimeter
+
+    async def status(headers: list[tuple[bytes, bytes]]) -> int:
+        sent: list[Any] = []
+
+        async def passed(_scope: Any, _receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b""}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "GET", "path": "/config", "headers": headers}
+        await Perimeter(passed, ("127.0.0.1",), 1)(scope, receive, send)
+        return int(sent[0]["status"])
+
+    host, origin = (b"host", b"127.0.0.1:8501"), (b"origin", HERE.encode())
+    assert asyncio.run(status([host, origin])) == 200
+    for twice in ((b"host", b"evil.example"), (b"origin", b"http://evil.example")):
+        for headers in ([host, origin, twice], [twice, host, origin]):
+            assert asyncio.run(status(headers)) == 403
+
+
+def test_it_is_also_called_by_its_ipv6_address(page: TestClient) -> None:
+    """Loopback has an address of either kind; a page of another port of it is another one."""
+    assert page.get("/config", headers={"host": "[::1]:8501", "origin": "http://[::1]:8501"}).status_code == 200
+    assert page.get("/config", headers={"host": "[::1]:8501", "origin": "http://[::1]:9"}).status_code == 403
+    assert page.get("/config", headers={"host": "[::2]:8501"}).status_code == 403
+
+
+def test_nothing_stays_when_it_stops(tmp_path: Path) -> None:
+    """People's files lie in a folder of the page's own, which is gone when the page is told to stop."""
+    ports, env = free_ports(1), {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "dropforge_ui", *API, "--port", str(ports[0])]
+    process = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        address = f"http://127.0.0.1:{ports[0]}"
+        while process.poll() is None:
+            with suppress(requests.ConnectionError):
+                sent = requests.post(
+                    f"{address}/gradio_api/upload", files={"files": ("a.csv", b"a,b\n1,2\n")}, timeout=30
+                )
+                break
+            time.sleep(0.1)
+        assert sent.status_code == 200
+        (folder,) = tmp_path.glob("dropforge-ui-*")
+        assert list(folder.rglob("a.csv"))
+        assert folder.stat().st_mode & 0o777 == 0o700
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert not folder.exists()
+
+
 def test_a_page_for_others_asks_who_they_are(tmp_path: Path) -> None:
     """An address that others reach is served with a login only; a password is in a file or the environment, never in a flag."""
     for host in ("0.0.0.0", "10.0.0.7", "::"):  # noqa: S104 - refused
@@ -228,6 +311,28 @@ def test_only_the_load_balancers_token_names_a_person(balancer: tuple[ec.Ellipti
         token(signed_by="a secret of thirty-two bytes and more", algorithm="HS256"), token(signed_by=None, algorithm="none"),
     ]  # fmt: skip
     assert [person(RequestModel(given)) for given in error] == [None] * len(error)
+
+
+def test_passwords_cannot_be_tried_by_the_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a wrong one, attempts wait their turn and a pause each; more than may wait are refused even with the right one."""
+    from dropforge_ui import login
+
+    pauses, no_time = list[float](), asyncio.sleep
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        await no_time(0)
+
+    async def attempts() -> list[bool]:
+        password = login.Password("open sesame")
+        first = [await password.check("ada", given) for given in ("open sesame", "x", "open sesame")]
+        return [*first, *await asyncio.gather(*(password.check("ada", "open sesame") for _ in range(50)))]
+
+    monkeypatch.setattr(login.asyncio, "sleep", pause)
+    result = asyncio.run(attempts())
+    assert result[:3] == [True, False, True]
+    assert result.count(True) == 22
+    assert pauses == [login.PAUSE_SECONDS] * 21
 
 
 def test_a_persons_name_fits_into_a_header() -> None:

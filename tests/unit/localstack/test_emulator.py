@@ -154,6 +154,17 @@ def test_pages_of_others_are_refused_even_with_a_good_signature(
     assert ask("POST", f"{URL}/bucket", own)[0] == 200
 
 
+def test_a_callers_body_has_a_limit_before_the_key_is_looked_at(ask: Ask, passed: list[str]) -> None:
+    """The emulator would read it whole: ten million bytes pass, more are refused by the length, or cut off without one."""
+    predict = f"{URL}/_aws/execute-api/id/Prod/predict"
+    most = 10_000_000
+    assert ask("POST", predict, {"content-length": str(most)}, b"x" * most)[0] == 200
+    for length in (str(most + 1), "-1", "1e3", ""):
+        assert ask("POST", predict, {"content-length": length})[0] == 413
+    assert ask("POST", predict, {"transfer-encoding": "chunked"}, b"x" * (most + 1))[0] == 200
+    assert [p.rpartition(" ")[2] for p in passed] == [str(most), "0"]
+
+
 def test_a_new_key_is_random_and_private(tmp_path: Path) -> None:
     """Two projects have two keys, files are for their owner alone, a key stays once written, damage is told with its fix."""
     files = [tmp_path / name for name in ("one", "two")]
@@ -181,3 +192,14 @@ def test_the_folder_of_a_local_cloud_is_its_owners_alone(tmp_path: Path) -> None
     cloud.prepare_home(config)
     modes = {path: path.stat().st_mode & 0o777 for path in (home, config.credentials_file, config.history_key_file)}
     assert modes == {home: 0o700, config.credentials_file: 0o600, config.history_key_file: 0o600}
+
+
+def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also behind a symbolic link: who owns the folder reads what is put there, whatever its mode."""
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / ".dropforge").symlink_to(tmp_path / "theirs")
+    monkeypatch.setattr("dropforge_local.cloud.os.geteuid", lambda: 12345)
+    with pytest.raises(PermanentError, match="another user") as error:
+        cloud.prepare_home(Config(Path(__file__).parents[3], tmp_path / ".dropforge", 1, 1))
+    assert "DROPFORGE_HOME" in error.value.fix
+    assert not list((tmp_path / "theirs").iterdir())

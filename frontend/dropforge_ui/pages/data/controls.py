@@ -65,20 +65,6 @@ def build(api: Api) -> Any:
         now.turn(upload_id=str(event._data["pick"]))
         return gr.update(visible=False)
 
-    def send(path: str | None, now: Chosen) -> Any:
-        if not path:
-            yield gr.skip(), gr.skip()
-            return
-        name = Path(path).name
-        output = tag("p", f"Sending {name} …", class_="df-note df-wait", role="status")
-        yield gr.update(value=output, visible=True), gr.skip()
-        try:
-            now.turn(key=api.send_file(Path(path), name))
-        except ApiError as error:
-            yield gr.update(value=page.error(error), visible=True), None
-            return
-        yield gr.update(value=done(f"{name} is in the bucket."), visible=True), None
-
     def replay(now: Chosen, event: gr.EventData) -> Any:
         rows = event._data.get("rows") or []
         if not rows:
@@ -99,11 +85,33 @@ def build(api: Api) -> Any:
     quiet = {"show_progress": "hidden"}
     for event in decision.clicks:
         event.then(look, chosen, shown, **quiet)
-    file.upload(send, [file, chosen], [sent, file]).then(look, chosen, shown, **quiet)
+    file.upload(_sending(api), [file, chosen], [sent, file]).then(look, chosen, shown, **quiet)
     listed.select(pick, chosen, replayed, **quiet).then(look, chosen, shown, show_progress="minimal")
     quarantine.submit(replay, chosen, replayed, show_progress="minimal").then(look, chosen, shown, **quiet)
     clock.tick(look, chosen, shown, **quiet)
     return lambda event: event(look, chosen, shown, **quiet)
+
+
+def _sending(api: Api) -> Any:
+    """The event of a chosen file: it goes into the bucket and does not stay here."""
+
+    def send(path: str | None, now: Chosen) -> Any:
+        if not path:
+            yield gr.skip(), gr.skip()
+            return
+        name = Path(path).name
+        output = tag("p", f"Sending {name} …", class_="df-note df-wait", role="status")
+        yield gr.update(value=output, visible=True), gr.skip()
+        try:
+            now.turn(key=api.send_file(Path(path), name))
+        except ApiError as error:
+            yield gr.update(value=page.error(error), visible=True), None
+            return
+        finally:
+            Path(path).unlink(missing_ok=True)  # an erasure does not look here
+        yield gr.update(value=done(f"{name} is in the bucket."), visible=True), None
+
+    return send
 
 
 def _look(api: Api, now: Chosen) -> tuple[Any, ...]:

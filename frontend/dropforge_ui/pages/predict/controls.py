@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -142,10 +143,12 @@ def _many_rows(api: Api) -> None:
 
     def run(path: str | None, keep: bool, progress: Any = gr.Progress()) -> Any:  # noqa: B008 - Gradio finds its progress bar by the default
         if not path:
-            return gr.update(visible=False), gr.update(visible=False)
+            yield gr.update(visible=False), gr.update(visible=False)
+            return
         started = time.monotonic()
         source = Path(path)
-        target = Path(tempfile.mkdtemp(prefix="dropforge-")) / f"{source.stem}-predictions.csv"
+        folder = tempfile.mkdtemp(prefix="batch-", dir=".")
+        target = Path(folder) / f"{source.stem}-predictions.csv"
         try:
             done = batch.predict_file(
                 api,
@@ -154,10 +157,13 @@ def _many_rows(api: Api) -> None:
                 lambda n: progress((n, None), desc="predicting", unit="rows"),
                 escape=not keep,
             )
+            summary = views.batch_done(done.rows, done.labels, done.warned, time.monotonic() - started)
+            yield gr.update(value=summary, visible=True), gr.update(value=str(target), visible=True)
         except ApiError as error:
-            return gr.update(value=page.error(error), visible=True), gr.update(visible=False)
-        summary = views.batch_done(done.rows, done.labels, done.warned, time.monotonic() - started)
-        return gr.update(value=summary, visible=True), gr.update(value=str(target), visible=True)
+            yield gr.update(value=page.error(error), visible=True), gr.update(visible=False)
+        finally:  # Gradio has copied the result, and deletes the copy within the hour; an erasure does not look here
+            shutil.rmtree(folder, ignore_errors=True)
+            source.unlink(missing_ok=True)
 
     file.upload(run, [file, exact], [output, ready])
     file.clear(lambda: (gr.update(visible=False), gr.update(visible=False)), None, [output, ready])
