@@ -29,6 +29,7 @@ from dropforge_training.worker.train_job import run_job
 ROWS: Final = 600
 _BUCKET: Final = "dry-run"
 _ID: Final = "0" * 20
+_MANIFEST: Final = keys.training_manifest(_BUCKET, "d", "0" * 64)
 _KINDS: Final[dict[str, Kind]] = {
     "amount (EUR)": "number", "visits": "integer", "colour": "category", "active": "boolean", "since": "datetime",
     "target": "category",
@@ -92,7 +93,7 @@ def _job(settings: Settings, budget: TrainingBudget, parent_run_id: str) -> Trai
     return TrainingJob(
         job_id=f"{_ID}-checked",
         upload_id=_ID,
-        dataset_uri=f"s3://{_BUCKET}/training.json",
+        dataset_uri=_MANIFEST,
         settings_uri=keys.settings_copy(_BUCKET, settings.sha256),
         model="checked",
         budget=budget,
@@ -134,14 +135,14 @@ def _store_table(store: ObjectStore, table: pd.DataFrame, task: Task) -> None:
     out = io.BytesIO()
     # As the snapshot writer does it: plain types, none of pandas' own notes.
     pq.write_table(pa.Table.from_pandas(hashed, preserve_index=False).replace_schema_metadata(None), out)
-    part: dict[str, Any] = {"dataset_id": "d", "uri": f"s3://{_BUCKET}/data.parquet", "rows": len(table)}
+    part: dict[str, Any] = {"dataset_id": "d", "uri": keys.snapshot(_BUCKET, "d"), "rows": len(table)}
     store.put(part["uri"], out.getvalue())
     kinds = _KINDS | ({"target": "number"} if task == "regression" else {})
     manifest = DatasetManifest(
         dataset_id="d",
         data_schema=Schema(columns=tuple(Column(name=n, kind=k) for n, k in kinds.items()), target="target"),
         parts=(Part(**part, sha256=hashlib.sha256(out.getvalue()).hexdigest()),),
-        source=f"s3://{_BUCKET}/table.csv",
+        source=keys.uri(_BUCKET, f"{keys.INCOMING}table.csv"),
         created_at="2026-01-01T00:00:00Z",
     )
-    store.put(f"s3://{_BUCKET}/training.json", manifest.model_dump_json().encode())
+    store.put(_MANIFEST, manifest.model_dump_json().encode())
