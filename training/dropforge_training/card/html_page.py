@@ -276,8 +276,8 @@ def why(card: dict[str, Any]) -> str:
         f'<div class="box"><h3>{escape(metric_name(metric))} lost when a column is shuffled</h3>{shown}</div>',
     ]
     result = card["contributions"]
-    if result and "swarm" in result:
-        picture = svg_charts.beeswarm(result["swarm"], title="contributions of columns to single predictions")
+    if result and "beeswarm" in result:
+        picture = svg_charts.beeswarm(result["beeswarm"], title="contributions of columns to single predictions")
         key = "".join(f'<i style="--c:var(--v{i})"></i>{t}' for i, t in ((0, "low value"), (2, "middle"), (4, "high")))
         parts.append(
             f'<div class="box" style="margin-top:14px"><h3>Exact contributions to {result["rows"]} predictions, {_unit(card)}</h3>'

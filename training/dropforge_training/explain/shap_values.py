@@ -53,7 +53,7 @@ def of(model: LabelledPipeline | NumberPipeline, rows: Table, positive: int | No
     if summed.ndim == 2:
         summed, bias = sign * summed, sign * float(raw[0, -1])
         document["base"] = bias
-        document["swarm"] = [_beeswarm(names[i], summed[:, i], clean[names[i]].to_numpy()) for i in order[:_COLUMNS]]
+        document["beeswarm"] = [_beeswarm(names[i], summed[:, i], clean[names[i]].to_numpy()) for i in order[:_COLUMNS]]
         shown = x.assign(**{n: clean[n] for n in names if n not in x.columns})  # days between two dates
         document["examples"] = _examples(summed, bias, names, shown, model, rows.y[chosen])
     return document
