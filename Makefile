@@ -66,8 +66,8 @@ screenshots: .venv/.dev ## Take the documentation's pictures of the web app in t
 	@$(BIN)/pytest tests/e2e --browser --pictures .cache/pictures
 	@$(BIN)/python docs/pictures/publish_screenshots.py .cache/pictures
 
-check: .venv/.dev ## Lint, types, import rules, template
-	@$(BIN)/ruff check .
+check: .venv/.dev ## Lint, docstrings of every public name, types, import rules, template
+	@$(BIN)/ruff check --extend-select D100,D101,D102,D103,D104,D106 . # not D105, D107: special methods and constructors follow from their class
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports

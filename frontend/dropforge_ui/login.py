@@ -40,6 +40,7 @@ class Password:
         self._careful_until = 0.0
 
     async def check(self, name: str, password: str) -> bool:
+        """Whether the password is right; False also while too many wait."""
         if self._waiting >= _WAITING:
             return False
         self._waiting += 1
