@@ -11,7 +11,7 @@ import pytest
 
 from dropforge.adapters.mlflow_registry import MlflowRegistry
 from dropforge_cli.archive import Archive
-from dropforge_cli.commands.backup import made, put_back
+from dropforge_cli.commands.backup import create, put_back
 from dropforge_local import cloud as local_cloud
 from dropforge_local.layout import Config
 
@@ -53,7 +53,7 @@ def test_a_restored_system_answers_the_same(
     before = _predictions(cloud, rows)
     history = cloud.target.call("GET", "/history").json()
     archive = Archive(tmp_path / "backup")
-    made(cloud.target, archive, cloud.config.home)
+    create(cloud.target, archive, cloud.config.home)
 
     other = type(cloud)(empty, local_cloud.up(empty, _quiet))
     assert other.target.call("POST", "/predict", json={"records": rows[:1]}).status_code == 409  # no model

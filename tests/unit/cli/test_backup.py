@@ -16,7 +16,7 @@ from moto import mock_aws
 
 from dropforge.errors import Conflict, InvalidRequest, PermanentError, Unavailable
 from dropforge_cli.archive import Archive
-from dropforge_cli.commands.backup import made, put_back
+from dropforge_cli.commands.backup import create, put_back
 from dropforge_cli.target import Target
 
 DATA, ARTIFACTS = "p-data-1-r", "p-artifacts-1-r"
@@ -122,7 +122,7 @@ def _nothing() -> None:
 def test_what_is_restored_is_what_was_there(full: _Local, system: Any, home: Path, tmp_path: Path) -> None:
     """Every object's newest content, the database, the key; every version of a raw upload, under names that start nothing."""
     archive = Archive(tmp_path / "b")
-    manifest = made(full, archive, home)
+    manifest = create(full, archive, home)
     assert (manifest.objects, manifest.under_way) == (len(RECORDS) + 4, ("2026-0-bb",))
     with closing(sqlite3.connect(home / "mlflow.db")) as database:
         database.execute("delete from runs")
@@ -151,7 +151,7 @@ def test_what_is_restored_is_what_was_there(full: _Local, system: Any, home: Pat
 
 def test_only_the_owner_may_read_it(full: _Local, home: Path, tmp_path: Path) -> None:
     """Rows, models and a key lie in it."""
-    made(full, Archive(tmp_path / "b"), home)
+    create(full, Archive(tmp_path / "b"), home)
     assert (tmp_path / "b").stat().st_mode & 0o77 == 0
     assert (tmp_path / "b" / "history.key").stat().st_mode & 0o77 == 0
 
@@ -167,7 +167,7 @@ def test_an_interrupted_backup_is_none_and_goes_on(full: _Local, system: Any, tm
         put_back(full, archive, None, _nothing)
     assert f"dropforge backup {tmp_path / 'b'}" in error.value.fix
     before = sum(1 for _ in archive.copied())
-    manifest = made(full, archive, None)
+    manifest = create(full, archive, None)
     assert sum(1 for _ in archive.copied()) == manifest.objects == len(RECORDS) + 4
     assert before <= 4
     assert put_back(system(), archive, None, _nothing)["objects"] == manifest.objects - 1
@@ -176,10 +176,10 @@ def test_an_interrupted_backup_is_none_and_goes_on(full: _Local, system: Any, tm
 def test_a_later_backup_into_the_same_folder_copies_what_is_new(full: _Local, system: Any, tmp_path: Path) -> None:
     """Of a pointer that moved meanwhile the newer one is restored."""
     archive = Archive(tmp_path / "b")
-    made(full, archive, None)
+    create(full, archive, None)
     boto3.client("s3", "us-east-1").put_object(Bucket=DATA, Key="serving/active.json", Body=b"newer")
     assert archive.copy(full.client("s3"), {"data": DATA, "artifacts": ARTIFACTS}, lambda *_: None) == 1
-    made(full, archive, None)
+    create(full, archive, None)
     put_back(system(), archive, None, _nothing)
     assert _objects(DATA)["serving/active.json"] == [b"newer"]
 
@@ -187,7 +187,7 @@ def test_a_later_backup_into_the_same_folder_copies_what_is_new(full: _Local, sy
 def test_an_interrupted_restore_goes_on(full: _Local, system: Any, tmp_path: Path) -> None:
     """The system it began to fill is its own, and what is there is not put there again; nothing answers before all of it is there."""
     archive = Archive(tmp_path / "b")
-    manifest = made(full, archive, None)
+    manifest = create(full, archive, None)
     target = system()
     failing = _Failing("put_object", 5)
     with pytest.raises(Unavailable):
@@ -207,7 +207,7 @@ class _WithClient(Target):
 def test_a_system_that_is_not_empty_is_left_alone(full: _Local, tmp_path: Path) -> None:
     """With the way to an empty one."""
     archive = Archive(tmp_path / "b")
-    made(full, archive, None)
+    create(full, archive, None)
     before = _objects(DATA)
     with pytest.raises(Conflict, match="holds data already"):
         put_back(full, archive, None, _nothing)
@@ -217,7 +217,7 @@ def test_a_system_that_is_not_empty_is_left_alone(full: _Local, tmp_path: Path) 
 def test_a_backup_of_another_system_is_refused(full: _Local, system: Any, tmp_path: Path) -> None:
     """Addresses in the records name the buckets of the system that is left."""
     archive = Archive(tmp_path / "b")
-    made(full, archive, None)
+    create(full, archive, None)
     with pytest.raises(InvalidRequest, match="p-data-1-r"):
         put_back(_Local({"DataBucket": "q-data", "ArtifactBucket": "q-artifacts"}), archive, None, _nothing)
 
@@ -226,7 +226,7 @@ def test_a_backup_of_another_system_is_refused(full: _Local, system: Any, tmp_pa
 def test_a_damaged_backup_is_found_before_it_is_believed(full: _Local, system: Any, tmp_path: Path, name: str) -> None:
     """A changed index or a changed file: the error names it, and the pointer to a model is not put back."""
     archive = Archive(tmp_path / "b")
-    made(full, archive, None)
+    create(full, archive, None)
     onnx = next(c for c in archive.copied() if c.role == "artifacts")
     file = tmp_path / "b" / name if name == "objects.jsonl" else archive.file(onnx.content)
     file.write_bytes(file.read_bytes()[:-1] + json.dumps(1).encode())

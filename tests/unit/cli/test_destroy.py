@@ -128,7 +128,7 @@ def test_names_follow_from_the_stack_when_it_was_never_whole(client: Any, monkey
         )
 
     monkeypatch.setattr(destroy.Target, "find", absent)
-    outputs = destroy._found().outputs
+    outputs = destroy._target().outputs
     assert (outputs["DataBucket"], outputs["ArtifactBucket"]) == (
         "forge-data-123456789012-eu-west-1",
         "forge-artifacts-123456789012-eu-west-1",
