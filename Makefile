@@ -38,7 +38,11 @@ status: .venv/.runtime ## Show what runs
 	@$(BIN)/dropforge status
 
 test: .venv/.dev ## Set up and run every test, in two processes; ORDER=random shuffles them
-	@$(BIN)/pytest -n 2 --dist loadgroup $(if $(filter random,$(ORDER)),--random-order)
+	@$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder $(if $(filter random,$(ORDER)),--random-order)
+
+.PHONY: test-drills
+test-drills: .venv/.dev ## Backup and restore, queues of a stack of its own, attacks in Chromium, deaths of whole systems
+	@CAMPAIGNS=full $(BIN)/pytest --drills -m "drill or campaign"
 
 .PHONY: test-campaigns
 test-campaigns: .venv/.dev ## Simulations and generated cases with many repeats; `make test` runs a few of each

@@ -35,6 +35,7 @@ hypothesis.settings.load_profile("dropforge")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--browser", action="store_true", help="run the browser tests (`make test-browser`)")
     parser.addoption("--containers", action="store_true", help="run the tests with Docker (`make test-containers`)")
+    parser.addoption("--drills", action="store_true", help="run the drills (`make test-drills`)")
     parser.addoption("--erase", action="store_true", help="run the test of `dropforge erase` (`make test-erase`)")
     parser.addoption("--pictures", type=Path, help="folder for the screenshots the browser tests make; none without it")
 
@@ -77,29 +78,55 @@ class Cloud:
         return self.target.client(service)
 
 
-# Session fixtures that start processes: their tests run in one process of pytest-xdist, so that each is started once.
-_SHARED = ("cloud", "emulator", "managed_server")
+# Session fixtures that start processes: their tests run in one process of pytest-xdist, so that each is started once. The longest
+# first: what comes last keeps one process busy while the other has nothing left to do.
+_SHARED = ("cloud", "managed_server", "emulator")
+_TRAINING = "tests/unit/training"  # one process: its finished jobs and its MLflow database are of the session
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Group the tests for pytest-xdist; skip those that a target of their own runs; browser tests come last, as they add
-    uploads to the cloud whose first ones the integration tests count.
-    """
-    items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)
+    """Group the tests for pytest-xdist, and skip those that a target of their own runs."""
     for item in items:
-        used = [name for name in _SHARED if name in getattr(item, "fixturenames", ())]
-        item.add_marker(pytest.mark.xdist_group(used[0] if used else str(item.path.relative_to(ROOT))))
-    browser, containers = config.getoption("--browser"), config.getoption("--containers")
-    for item in items:
-        if item.get_closest_marker("docker") and not containers:
-            item.add_marker(pytest.mark.skip(reason="builds images and trains in them: make test-containers"))
-        if item.get_closest_marker("erase") and not config.getoption("--erase"):
-            item.add_marker(
-                pytest.mark.skip(reason="trains twice on a cloud that nothing else may use: make test-erase")
-            )
-        if item.get_closest_marker("e2e") and item.path.parent.name == "e2e" and not browser:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+        for marker, option, reason in _TARGETS:
+            if item.get_closest_marker(marker) and not config.getoption(option):
+                item.add_marker(pytest.mark.skip(reason=reason))
+        if item.get_closest_marker("campaign") and not FULL:
+            item.add_marker(pytest.mark.skip(reason="with CAMPAIGNS=full only: make test-drills, make faults"))
+        if item.get_closest_marker("e2e") and item.path.parent.name == "e2e" and not config.getoption("--browser"):
             item.add_marker(pytest.mark.skip(reason="browser tests train on a cloud of their own: make test-browser"))
+
+
+_TARGETS = (
+    ("docker", "--containers", "builds images and trains in them: make test-containers"),
+    ("erase", "--erase", "trains twice on a cloud that nothing else may use: make test-erase"),
+    ("drill", "--drills", "starts a second system, or attacks one in a browser: make test-drills"),
+)
+
+
+def _group(item: pytest.Item) -> str:
+    used = [name for name in _SHARED if name in getattr(item, "fixturenames", ())]
+    path = item.path.relative_to(ROOT).as_posix()
+    return used[0] if used else _TRAINING if path.startswith(_TRAINING) else path
+
+
+class _Order:
+    """Registered after every plugin that sorts or shuffles, so that it has the last word."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Shared processes first, in the order of their length; of those, browser tests last: they add uploads to the cloud whose
+        first ones the integration tests count.
+        """
+        rank = {name: n for n, name in enumerate((_SHARED[0], _TRAINING, *_SHARED[1:]))}
+        items.sort(
+            key=lambda item: (rank.get(_group(item), len(rank)), item.get_closest_marker("e2e") is not None),
+        )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_Order(), "dropforge-order")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from typing import Any
 import boto3
 import pytest
 import yaml
-from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 from samtranslator.translator.transform import transform
 
 from dropforge_local.packaging import definition_json, load_template, package
@@ -300,13 +299,18 @@ def _statements(value: Any) -> Iterator[dict[str, Any]]:
             yield from _statements(inner)
 
 
+def _cfn_lint(*path: str) -> dict[str, Any]:
+    """A document of cfn-lint's data: importing the package takes seconds."""
+    package = find_spec("cfnlint")
+    assert package is not None
+    document: dict[str, Any] = json.loads(Path(str(package.origin)).parent.joinpath("data", *path).read_text())
+    return document
+
+
 @cache
 def _known_actions() -> dict[str, set[str]]:
     """Service prefix → its actions in lower case, of AWS's Service Authorization Reference as cfn-lint carries it."""
-    package = find_spec("cfnlint")  # its data alone: importing it takes seconds
-    assert package is not None
-    data = Path(str(package.origin)).parent / "data" / "AdditionalSpecs" / "Policies.json"
-    return {service: set(entry["Actions"]) for service, entry in json.loads(data.read_text()).items()}
+    return {service: set(entry["Actions"]) for service, entry in _cfn_lint("AdditionalSpecs", "Policies.json").items()}
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -446,4 +450,4 @@ def test_every_region_offered_knows_every_type(region: str) -> None:
     """CloudFormation refuses a template with a type that its region does not know, even under a condition that is false."""
     types = {r["Type"] for name in SETS for r in _plain(name)["Resources"].values()}
     types |= {r["Type"] for r in BOOTSTRAP.values()}
-    assert types <= set(PROVIDER_SCHEMA_MANAGER.get_resource_types(region))
+    assert types <= set(_cfn_lint("schemas", "providers", f"{region}.json"))

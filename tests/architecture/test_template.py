@@ -13,6 +13,7 @@ import pytest
 import yaml
 from samtranslator.translator.transform import transform
 
+from dropforge import keys
 from dropforge.api import openapi
 from dropforge.api.routes import ACCESS, ROUTES
 from dropforge.environment import Environment
@@ -187,6 +188,63 @@ def test_buckets_are_closed_and_encrypted() -> None:
     for bucket in buckets:
         assert list(bucket["PublicAccessBlockConfiguration"].values()) == [True] * 4
         assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+
+
+def _lifecycle(uri: str, what: str) -> list[Any]:
+    """What the data bucket's lifecycle rules say of an object under `what`."""
+    rules = RESOURCES["DataBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    key = uri.removeprefix("s3://b/")
+    return [r[what] for r in rules if what in r and key.startswith(r.get("Prefix", "")) and r["Status"] == "Enabled"]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        keys.progress("b", "u", "m"),
+        keys.captured_folder("b", "2026-01-01") + "x",
+        keys.labels_folder("b", "2026-01-01") + "x",
+        keys.window_rows("b", "2026-01-01", "m", "1"),
+    ],
+)
+def test_what_nobody_reads_later_expires(uri: str) -> None:
+    """Progress of trainings and rows of live traffic go after their days, and their old versions the day after."""
+    assert _lifecycle(uri, "ExpirationInDays")
+    assert {"NoncurrentDays": 1} in _lifecycle(uri, "NoncurrentVersionExpiration")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        keys.upload("b", "u"),
+        keys.newest_upload("b"),
+        keys.round_of_uploads("b"),
+        keys.uploads_open_folder("b", "waiting") + "x",
+        keys.study("b", "j"),
+        keys.window("b", "2026-01-01", "m", "1"),
+        keys.monitoring_summary("b"),
+    ],
+)
+def test_what_is_written_again_and_again_loses_its_old_versions(uri: str) -> None:
+    """Records, studies and windows stay; of their versions none grows old for ever."""
+    assert not _lifecycle(uri, "ExpirationInDays")
+    assert all(0 < e["NoncurrentDays"] <= 30 for e in _lifecycle(uri, "NoncurrentVersionExpiration"))
+    assert _lifecycle(uri, "NoncurrentVersionExpiration")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"s3://b/{keys.INCOMING}a.csv",
+        keys.snapshot("b", "d"),
+        keys.history("b"),
+        keys.active("b"),
+        keys.erasure("b", "e"),
+    ],
+)
+def test_what_cannot_be_derived_again_never_expires(uri: str) -> None:
+    """Uploads, datasets, switches and receipts of erasures keep every version."""
+    assert not _lifecycle(uri, "ExpirationInDays")
+    assert not _lifecycle(uri, "NoncurrentVersionExpiration")
 
 
 def test_a_lost_event_leaves_a_trace() -> None:

@@ -17,15 +17,8 @@ from dropforge.adapters.s3_store import S3Store
 from harness.processes import bare_emulator, s3_store
 from harness.world import AppContext
 
-from ..conftest import FULL, repeats
+from ..conftest import repeats
 from ..watcher import ended_with_this_run
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    skip = pytest.mark.skip(reason="part of `make faults`")
-    for item in items:
-        if item.get_closest_marker("campaign") and not FULL:
-            item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True)

@@ -62,7 +62,7 @@ def line(promise: Promise, tried: Tried, day: str) -> str:
     elif not tried.passed:
         output = "**not tried**"
     else:
-        output = "; ".join([*dict.fromkeys(tried.figures), f"{tried.passed} test{'s' * (tried.passed > 1)} passed"])
+        output = "; ".join(dict.fromkeys(tried.figures)) or "passed"  # how many tests stand behind it changes every day
     return f"| {promise.number} | {promise.words} | {promise.tried} | {output} | {day} |"
 
 

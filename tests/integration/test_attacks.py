@@ -29,7 +29,7 @@ from dropforge_local.frontend import frontend
 from ..browser import chromium
 from ..conftest import Cloud, free_ports
 
-pytestmark = [pytest.mark.integration, pytest.mark.e2e, pytest.mark.own_emulator]
+pytestmark = [pytest.mark.integration, pytest.mark.e2e, pytest.mark.own_emulator, pytest.mark.drill]
 FOREIGN, REBOUND = "evil.example", "rebound.example"
 REFUSED = {0, 403, 404}  # 0: the browser itself sent nothing, or threw the answer away
 

@@ -17,7 +17,7 @@ from dropforge_local.layout import Config
 
 from ..watcher import ended_with_this_run
 
-pytestmark = [pytest.mark.integration, pytest.mark.own_emulator]
+pytestmark = [pytest.mark.integration, pytest.mark.own_emulator, pytest.mark.drill]
 ROWS = 1000
 
 

@@ -19,7 +19,7 @@ from dropforge_cli import target as target_module
 from dropforge_cli.commands.events import Message, for_analyze, for_conclude, newest
 from dropforge_cli.main import app
 
-from .conftest import REFERENCE_ROWS, Interrupted, csv_of, versions
+from .conftest import REFERENCE_ROWS, Interrupted, csv_of, until, versions
 
 pytestmark = pytest.mark.integration
 
@@ -154,14 +154,19 @@ def test_status_of_a_stack_on_aws(cloud: Any, production: str, monkeypatch: pyte
     result = target_module._stack_outputs
     given = {"ApiUrl": cloud.outputs["ApiUrl"]}
     monkeypatch.setattr(target_module, "_stack_outputs", lambda stack: {**result(stack), **given})
-    completed = CliRunner().invoke(app, ["status", "--json"])
-    assert completed.exit_code == 0, completed.output
-    parts = json.loads(completed.stdout)
+
+    def status() -> dict[str, Any]:
+        completed = CliRunner().invoke(app, ["status", "--json"])
+        assert completed.exit_code == 0, completed.output
+        return dict(json.loads(completed.stdout))
+
+    # An execution ends a moment after it has written the record that a test waits for.
+    until(lambda: status()["trainings"] == [], "trainings of other tests to end")
+    parts = status()
     assert parts["stack"] in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}
     assert (parts["api"], parts["mlflow"]) == ("ok", "running")
     assert parts["model"] == f"{production}/1"
     assert parts["dead letters"] == "0"
-    assert parts["trainings"] == []
     given["ApiUrl"] = "http://127.0.0.1:9"
     completed = CliRunner().invoke(app, ["status", "--json"])
     assert (completed.exit_code, json.loads(completed.stdout)["api"]) == (1, "stopped")
@@ -254,10 +259,13 @@ def test_one_upload_is_followed_through_every_part(cloud: Any, reference: dict[s
     from dropforge_cli.commands.logs import events
 
     client, prefix = cloud.client("logs"), cloud.outputs["LogGroupPrefix"]
+
+    def correlation_ids(service: str) -> set[str]:
+        return {e["line"]["correlation_id"] for e in events(client, f"{prefix}{service}", 0, reference["upload_id"])}
+
     for service in ("analyze", "training", "conclude"):
-        lines = [e["line"] for e in events(client, f"{prefix}{service}", 0, reference["upload_id"])]
-        assert lines, service
-        assert {line["correlation_id"] for line in lines} == {reference["upload_id"]}
+        until(lambda s=service: correlation_ids(s), f"lines of {service}, which are shipped after the work")  # type: ignore[misc]  # the loop's value
+        assert correlation_ids(service) == {reference["upload_id"]}
 
 
 def test_training_data_are_found_by_run(cloud: Any, reference: dict[str, Any], tmp_path: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -270,7 +271,12 @@ def test_a_worker_answers_the_job_it_took(client: Client, config: Config, output
         stateMachineArn=outputs["StateMachineArn"], name=f"answer-{uuid.uuid4()}", input=json.dumps(request)
     )
     sqs, machine = client("Training", "sqs"), client("Training", "stepfunctions")
-    received = sqs.receive_message(QueueUrl=outputs["TrainingQueueUrl"], WaitTimeSeconds=20)["Messages"][0]
+    messages: list[Any] = []
+    deadline = time.monotonic() + 120
+    while not messages:
+        assert time.monotonic() < deadline, "no job came"
+        messages = sqs.receive_message(QueueUrl=outputs["TrainingQueueUrl"], WaitTimeSeconds=5).get("Messages", [])
+    received = messages[0]
     token = json.loads(received["Body"])["task_token"]
     assert _answer(lambda: machine.send_task_heartbeat(taskToken=token)) == "ok"
     assert _answer(lambda: machine.send_task_success(taskToken=token, output="{}")) == "ok"

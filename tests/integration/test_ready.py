@@ -44,6 +44,7 @@ def _run(endpoint: str, uri: str = "", **account: str) -> subprocess.CompletedPr
     return subprocess.run(["sh", HOOK], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.drill
 def test_the_hook_deploys_the_stack(emulator: Config) -> None:
     """Once it has run the stack is complete and settings are in force; a second run, after a restart, changes nothing."""
     first = _run(emulator.endpoint, "http://127.0.0.1:5599", **emulator.credentials)

@@ -1,4 +1,4 @@
-"""Who may talk to the web app, and as whom: requests against our application, a sign-in in a browser, tokens of a load balancer."""
+"""Who may talk to the web app, and as whom: requests against our application, tokens of a load balancer."""
 
 from __future__ import annotations
 
@@ -19,15 +19,12 @@ import pytest
 import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from playwright.sync_api import expect
 from starlette.testclient import TestClient
 
 from dropforge_ui.client import Api
 from dropforge_ui.config import ConfigError, Identity, Options, keep_quiet, read
 
-from ...browser import chromium
 from ...conftest import free_ports
-from .conftest import Server
 
 # What Gradio's queue does with pandas is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore:.*(no_silent_downcasting|copy keyword is deprecated)")
@@ -233,33 +230,6 @@ def test_a_page_for_others_asks_who_they_are(tmp_path: Path) -> None:
     assert not read([*API, "--host", "localhost"], {}).password
     with pytest.raises(ConfigError, match="cannot be read"):
         read([*API, "--password-file", str(tmp_path / "none")], {})
-
-
-def test_with_a_password_nothing_is_told_before_the_login(server: Server, credentials: None) -> None:
-    """A wrong password opens nothing; afterwards the person's name goes with every call of the API."""
-    server.answers["GET", "/health"] = (200, {"status": "not_ready", "parts": {}})
-    keep_quiet()
-    from dropforge_ui.app import serve
-
-    options = Options(server.url, "key", port=free_ports(1)[0], password="open sesame")
-    running = serve(options, wait=False)
-    try:
-        with chromium() as browser:
-            page = browser.new_page()
-            address = f"http://127.0.0.1:{options.port}"
-            assert page.request.get(f"{address}/config").status == 401
-            assert page.request.post(f"{address}/gradio_api/queue/join", data={"fn_index": 0, "data": []}).status == 401
-            assert page.request.post(f"{address}/login", form={"username": "ada", "password": "x"}).status == 400
-            assert not server.asked
-            page.goto(address)
-            page.get_by_label("username").fill("Ada Lovelace")
-            page.get_by_label("password").fill("open sesame")
-            page.get_by_role("button", name="Login").click()
-            expect(page.locator("#header")).to_be_visible()
-            expect(page.locator("#notice")).not_to_contain_text("Asking the API")
-    finally:
-        running.close()
-    assert {headers["x-dropforge-user"] for _, _, headers, _ in server.asked} == {"Ada Lovelace"}
 
 
 @pytest.fixture(scope="module")

@@ -93,7 +93,12 @@ def _served(bench: Bench, model: str, task: str) -> tuple[Predictor, BundleManif
 
 
 @pytest.mark.parametrize(
-    ("model", "task"), [("xgboost", "regression"), ("xgboost", "classification"), ("ridge", "regression")]
+    ("model", "task"),
+    [
+        ("xgboost", "regression"),
+        ("ridge", "regression"),
+        pytest.param("xgboost", "classification", marks=pytest.mark.campaign),
+    ],
 )
 def test_the_graph_gets_what_the_pipeline_computed(bench: Bench, model: str, task: str) -> None:
     """Dates with hours, missing cells, unknown zones, odd texts: the same float32 numbers, not one bit off, and the same answers."""

@@ -25,6 +25,8 @@ from dropforge_training.models import model_spec
 from dropforge_training.preprocessing.cleaner import LabelledPipeline
 from dropforge_training.search import validation_folds
 
+from ...conftest import repeats
+
 MODELS = {
     "random_forest": "RandomForest",
     "xgboost": "XGBoost",
@@ -32,7 +34,7 @@ MODELS = {
     "hist_gradient_boosting": "HistGradientBoosting",
 }
 SETTINGS = 'project: parity\ndata: {target: label}\nmodels: [{name: m, class: "a.b:C"}]\n'
-ROWS = 3000
+ROWS = repeats(1000, 3000)
 
 
 def _adult(lines: list[str], *, empty: float) -> pd.DataFrame:
@@ -53,6 +55,7 @@ def _wine() -> pd.DataFrame:
     return result.data.assign(label=[f"grower {t}" for t in result.target])
 
 
+@pytest.mark.repeated
 @pytest.mark.parametrize("table", ["adult", "adult_half_empty", "wine"])
 @pytest.mark.parametrize(("model", "bag"), [*((m, 1) for m in MODELS), ("xgboost", 3)])
 def test_a_bundle_says_what_its_pipeline_says(

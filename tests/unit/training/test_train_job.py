@@ -63,8 +63,14 @@ def _rare(table: Callable[..., pd.DataFrame], classes: tuple[str, ...], rows: in
     return frame.drop(frame.index[frame["label"] == classes[-1]][rows:])
 
 
-@pytest.mark.parametrize(("classes", "rows"), [(("no", "yes"), 3), (("high", "low", "middle"), 2)])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("model", "classes", "rows"),
+    [
+        *((m, ("high", "low", "middle"), 2) for m in MODELS),
+        ("random_forest", ("no", "yes"), 3),
+        *(pytest.param(m, ("no", "yes"), 3, marks=pytest.mark.campaign) for m in MODELS[1:]),
+    ],
+)
 def test_a_class_of_few_rows_is_trained_on(
     bench: Bench, table: Callable[..., pd.DataFrame], model: str, classes: tuple[str, ...], rows: int
 ) -> None:

@@ -87,7 +87,15 @@ def test_a_step_that_does_not_fit_is_refused(step: dict[str, Any], told: str) ->
         transforms.by_column([ProcessingStep.model_validate(step)], columns)
 
 
-@pytest.mark.parametrize("model", ["random_forest", "xgboost", "logistic_regression", "hist_gradient_boosting"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "xgboost",
+        "logistic_regression",
+        pytest.param("random_forest", marks=pytest.mark.campaign),
+        pytest.param("hist_gradient_boosting", marks=pytest.mark.campaign),
+    ],
+)
 def test_the_bundle_takes_every_step_as_the_pipeline_does(bench: Callable[..., Any], model: str) -> None:
     """The job proves parity on every held-out row; what callers send beyond that is read by the same steps."""
     created = bench(extra=ALL)
