@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +69,17 @@ class Cloud:
 
     config: Config
     outputs: dict[str, str]
+    _clients: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def target(self) -> Target:
         return Target(self.outputs)
 
     def client(self, service: str) -> Any:
-        return self.target.client(service)
+        """One for all tests: making a client takes longer than a question, and tests poll."""
+        if service not in self._clients:
+            self._clients[service] = self.target.client(service)
+        return self._clients[service]
 
 
 # Session fixtures that start processes: their tests run in one process of pytest-xdist, so that each is started once. The longest

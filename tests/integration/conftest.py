@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import urlparse
 
@@ -40,9 +41,12 @@ def aws(cloud: Any) -> Callable[[str], Any]:
     )
     from botocore.config import Config
 
-    return lambda service: session.client(
-        service, config=Config(s3={"addressing_style": "path"}, signature_version="s3v4" if service == "s3" else None)
-    )
+    @cache  # making a client takes longer than a question, and tests poll
+    def client(service: str) -> Any:
+        signature = "s3v4" if service == "s3" else None
+        return session.client(service, config=Config(s3={"addressing_style": "path"}, signature_version=signature))
+
+    return client
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,12 @@ def buckets(config: Config) -> dict[str, str]:
     return {"data": config.data_bucket, "artifacts": config.artifact_bucket}
 
 
+@pytest.fixture(scope="module")
+def root(config: Config) -> Callable[[str], Any]:
+    """Clients of the account itself, one for each service: making one takes longer than a call."""
+    return cache(partial(deploy.client, config))
+
+
 def _answer(call: Callable[[], Any]) -> str:
     """`ok`, or the code of the refusal."""
     try:
@@ -171,12 +177,12 @@ def _allowed(call: Callable[[], Any]) -> bool:
 
 
 @pytest.mark.parametrize("case", READ_CASES, ids=_named)
-def test_who_reads_what(client: Client, buckets: dict[str, str], config: Config, case: Case) -> None:
+def test_who_reads_what(client: Client, buckets: dict[str, str], root: Callable[[str], Any], case: Case) -> None:
     """A role reads the rooms of its part and no other."""
     role, bucket, room, allowed = case
     key = f"{room}/read-{role}"
     if room not in NOTIFYING:  # an object there would start an analysis
-        deploy.client(config, "s3").put_object(Bucket=buckets[bucket], Key=key, Body=b"x")
+        root("s3").put_object(Bucket=buckets[bucket], Key=key, Body=b"x")
     answer = _answer(lambda: client(role, "s3").get_object(Bucket=buckets[bucket], Key=key))
     wanted = "NoSuchKey" if room in NOTIFYING else "ok"
     assert answer == (wanted if allowed else "AccessDenied")
@@ -192,13 +198,13 @@ def test_what_is_absent_is_not_forbidden(
 
 
 @pytest.mark.parametrize("case", WRITE_CASES, ids=_named)
-def test_who_writes_what(client: Client, buckets: dict[str, str], config: Config, case: Case) -> None:
+def test_who_writes_what(client: Client, buckets: dict[str, str], root: Callable[[str], Any], case: Case) -> None:
     """A role writes the rooms of its part and no other."""
     role, bucket, room, allowed = case
     if room in NOTIFYING:  # writing there would start an analysis: ask the policy instead
-        function = deploy.client(config, "iam").simulate_principal_policy
+        function = root("iam").simulate_principal_policy
         arn = client(role, "sts").get_caller_identity()["Arn"].split("/")[1]
-        source = deploy.client(config, "iam").get_role(RoleName=arn)["Role"]["Arn"]
+        source = root("iam").get_role(RoleName=arn)["Role"]["Arn"]
         target = f"arn:aws:s3:::{buckets[bucket]}/{room}/x"
         result = function(PolicySourceArn=source, ActionNames=["s3:PutObject"], ResourceArns=[target])
         assert (result["EvaluationResults"][0]["EvalDecision"] == "allowed") == allowed
