@@ -49,7 +49,7 @@ def _handled(
         announce=world.announce,
     )
     if "trigger" in event:
-        return {"wait_seconds": due(int(event["trigger"]["round"]), ports)}
+        return {"wait_seconds": due(int(event["trigger"]["round"]), ports, events=world.uploads_queue.depth)}
     if "retrain" in event:
         requested = event["retrain"] if isinstance(event["retrain"], dict) else {}
         if upload_id := requested.get("upload_id", ""):

@@ -68,9 +68,7 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
         done = deployer(config)
         note.append(done)
         if fresh and done != "unchanged":
-            # It saves its state when it is stopped, and only then: killed later, it still knows the stack.
-            emulator(config).stop()
-            start_emulator(config)
+            _save(config, created=done == "created")
     with _timed("settings", progress):
         store = S3Store(deploy.client(config, "s3"))
         text = config.settings_file.read_bytes()
@@ -112,6 +110,14 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
     config.outputs_file.write_text(json.dumps(outputs, indent=2) + "\n")
     config.outputs_file.chmod(0o600)
     return outputs
+
+
+def _save(config: Config, *, created: bool) -> None:
+    """Start the emulator again. It saves its state when it is stopped, and only then: killed later, it still knows the stack."""
+    if created:
+        deploy.discard_test_events(config)
+    emulator(config).stop()
+    start_emulator(config)
 
 
 def prepare_home(config: Config) -> None:

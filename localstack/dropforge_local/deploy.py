@@ -147,6 +147,16 @@ def outputs(config: Config) -> dict[str, str]:
     }
 
 
+def discard_test_events(config: Config) -> None:
+    """Empty the queues of a stack that was just created: S3 has tried each with a test event.
+
+    A function that takes one and is stopped with the emulator leaves it hidden for hours, as an upload that is on its way.
+    """
+    queues, result = client(config, "sqs"), outputs(config)
+    for name in ("UploadsQueueUrl", "BatchQueueUrl"):
+        queues.purge_queue(QueueUrl=result[name])
+
+
 def _parameters(config: Config) -> dict[str, str]:
     return {
         "ProjectName": config.project,

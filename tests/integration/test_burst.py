@@ -14,7 +14,7 @@ from dropforge.config import settings_store
 from .conftest import with_model
 
 pytestmark = pytest.mark.integration
-QUIET_MINUTES = 0.2  # longer than the cold start of a function on a busy machine: what has not begun is not waited for
+QUIET_MINUTES = 0.1
 
 
 @pytest.fixture

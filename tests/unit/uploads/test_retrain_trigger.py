@@ -6,7 +6,9 @@ import json
 import logging
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -51,6 +53,7 @@ class AppContext:
             log=logging.getLogger("test"),
         )
         self.book, self.datasets = self.ports.book, DatasetStore(store, "data")
+        self.events = 0  # in the queue of uploads
 
     def accept(self, n: int, rows: int = 5) -> UploadRecord:
         """As the end of an analysis; again is harmless."""
@@ -87,7 +90,8 @@ class AppContext:
         return document
 
     def due(self, number: int, seconds: float = 0) -> int:
-        return retrain_trigger.due(number, self.ports, clock=lambda: datetime.now(UTC) + timedelta(seconds=seconds))
+        later = lambda: datetime.now(UTC) + timedelta(seconds=seconds)  # noqa: E731 - a clock
+        return retrain_trigger.due(number, self.ports, events=lambda: self.events, clock=later)
 
     def trainings(self) -> list[list[str]]:
         """The datasets that each training reads, in the order the trainings started."""
@@ -205,6 +209,44 @@ def test_what_is_still_analysed_is_waited_for() -> None:
     assert world.wait(retrain_trigger.ARRIVING.total_seconds() + 1) == {1: 0}
 
 
+def test_an_event_that_has_no_record_yet_is_waited_for() -> None:
+    """Its function starts for longer than the quiet period: when it is analysed at last, the burst is one training."""
+    world = AppContext()
+    world.accept(0)
+    world.events = 1
+    assert world.wait(3 * QUIET)[1] > 0
+    world.accept(1)
+    world.events = 0
+    assert world.wait(QUIET + 1) == {1: 0}
+    assert [len(t) for t in world.trainings()] == [2]
+
+
+def test_an_event_whose_upload_is_analysed_counts_once() -> None:
+    """Its event stays in the queue until its function ends; an upload in trouble is waited for no longer for that."""
+    world = AppContext()
+    world.book.open(UploadRecord(upload_id="f" * 20, bucket="data", key="incoming/large.csv", version="1"))
+    world.accept(0)
+    world.events = 1
+    late = retrain_trigger.ARRIVING.total_seconds() + 1
+    settings, _ = settings_store.in_force(world.store, "data")
+    waiting = [
+        replace(w, since=w.since + timedelta(seconds=late)) for w in world.book.index.longest_open("waiting", 10)
+    ]
+    ask = partial(retrain_trigger._seconds_to_wait, waiting, settings.training.trigger, world.book)
+    at = waiting[0].since + timedelta(seconds=QUIET + 1)
+    assert ask(lambda: 1, at) == 0
+    assert ask(lambda: 2, at) > 0
+
+
+def test_an_event_that_always_fails_does_not_stop_trainings() -> None:
+    """It is hidden in the queue for hours, its function died; the uploads beside it are trained on all the same."""
+    world = AppContext()
+    world.accept(0)
+    world.events = 1
+    assert world.wait(retrain_trigger.STARTING.total_seconds() + 1) == {1: 0}
+    assert [len(t) for t in world.trainings()] == [1]
+
+
 def test_a_stream_without_a_pause_is_trained_on_within_the_hour() -> None:
     """Something arrives all the time: the wait has an end."""
     world = AppContext(quiet=30)
@@ -214,7 +256,7 @@ def test_a_stream_without_a_pause_is_trained_on_within_the_hour() -> None:
     settings, _ = settings_store.in_force(world.store, "data")
     waiting = list(world.book.index.longest_open("waiting", 10))
     late = waiting[0].since + timedelta(hours=5, seconds=1)
-    assert first(waiting, settings.training.trigger, world.book, late) == 0
+    assert first(waiting, settings.training.trigger, world.book, lambda: 1, late) == 0
 
 
 def test_too_few_new_rows_wait_for_the_next_upload() -> None:

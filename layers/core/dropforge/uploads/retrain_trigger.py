@@ -34,6 +34,9 @@ LONGEST: Final = timedelta(hours=1)
 LONGEST_PERIODS: Final = 10
 # An upload that arrived longer ago and is still analysed is in trouble: nobody waits for it any more.
 ARRIVING: Final = timedelta(minutes=20)
+# A function begins with an event within so long, also where it starts anew on a busy machine.
+STARTING: Final = timedelta(minutes=1)
+ASK_AGAIN: Final = timedelta(seconds=5)
 
 Clock = Callable[[], datetime]
 
@@ -53,10 +56,10 @@ def accepted(record: UploadRecord, settings: Settings, settings_uri: str, ports:
     return record
 
 
-def due(number: int, ports: Ports, *, clock: Clock = _now) -> int:
+def due(number: int, ports: Ports, *, events: Callable[[], int], clock: Clock = _now) -> int:
     """Seconds to wait before asking again about the round; 0 when its uploads are on their way, or it has none.
 
-    Raises SettingsError, Unavailable; asking again goes on where it stopped.
+    `events`: how many events of uploads are in their queue. Raises SettingsError, Unavailable; asking again goes on where it stopped.
     """
     settings, settings_uri = settings_store.in_force(ports.store, ports.data_bucket)
     rounds = Rounds(ports.store, ports.data_bucket)
@@ -67,7 +70,7 @@ def due(number: int, ports: Ports, *, clock: Clock = _now) -> int:
         return 0
     waiting = _without_revoked(waiting_uploads(ports.book), ports)
     trigger = settings.training.trigger
-    if wait := _seconds_to_wait(waiting, trigger, ports.book, clock()):
+    if wait := _seconds_to_wait(waiting, trigger, ports.book, events, clock()):
         return wait
     chosen = waiting if sum(w.rows for w in waiting) >= trigger.min_new_rows else []
     taken = _taken(number + 1, [w.upload_id for w in chosen], DatasetStore(ports.store, ports.data_bucket))
@@ -83,15 +86,27 @@ def due(number: int, ports: Ports, *, clock: Clock = _now) -> int:
 
 
 def _seconds_to_wait(
-    waiting: Sequence[OpenUpload], trigger: TriggerSettings, book: UploadRepository, now: datetime
+    waiting: Sequence[OpenUpload],
+    trigger: TriggerSettings,
+    book: UploadRepository,
+    events: Callable[[], int],
+    now: datetime,
 ) -> int:
-    """Until it has been quiet for long enough: nothing accepted, nothing on its way."""
+    """Until it has been quiet for long enough: nothing accepted, nothing on its way.
+
+    An event that waits in the queue, or whose function still starts, has no record yet: there are more events than uploads
+    that are analysed. One whose function died stays hidden in the queue for hours, so they are waited for only until `STARTING`
+    after the last upload that came.
+    """
     quiet = timedelta(minutes=trigger.quiet_minutes)
     if not waiting or now - waiting[0].since >= max(LONGEST, LONGEST_PERIODS * quiet):
         return 0
-    arriving = [a for a in book.index.longest_open("analysis", MEMBERS) if now - a.since < ARRIVING] if quiet else []
+    analysed = list(book.index.longest_open("analysis", MEMBERS)) if quiet else []
+    arriving = [a for a in analysed if now - a.since < ARRIVING]
     last = max(u.since for u in (*waiting, *arriving))
-    left = max(quiet - (now - last), min(quiet, timedelta(seconds=5)) if arriving else timedelta())
+    left = quiet - (now - last)
+    if quiet and left < ASK_AGAIN and (arriving or (now - last < STARTING and events() > len(analysed))):
+        left = max(left, min(quiet, ASK_AGAIN))
     return max(0, math.ceil(left.total_seconds()))
 
 
