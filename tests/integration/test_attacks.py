@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import mlflow
@@ -21,15 +21,16 @@ import requests
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from playwright.sync_api import Browser, Page
 
 from dropforge_local import cloud as local_cloud
 from dropforge_local.frontend import frontend
 
-from ..browser import chromium
 from ..conftest import Cloud, free_ports
 
-pytestmark = [pytest.mark.integration, pytest.mark.e2e, pytest.mark.own_emulator, pytest.mark.drill]
+if TYPE_CHECKING:  # a second that each process would spend at collection
+    from playwright.sync_api import Browser, Page
+
+pytestmark = [pytest.mark.integration, pytest.mark.e2e, pytest.mark.own_emulator]
 FOREIGN, REBOUND = "evil.example", "rebound.example"
 REFUSED = {0, 403, 404}  # 0: the browser itself sent nothing, or threw the answer away
 
@@ -45,6 +46,8 @@ _SEND = """async ([url, body, kind]) => {
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Foreign names lead to this machine: a page served elsewhere, and a name that is bound anew (DNS rebinding)."""
+    from ..browser import chromium
+
     with chromium(f"--host-resolver-rules=MAP {FOREIGN} 127.0.0.1, MAP {REBOUND} 127.0.0.1") as opened:
         yield opened
 
@@ -134,6 +137,7 @@ def place(
     context.close()
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("key", ["test", "000000000000"])
 def test_a_page_runs_no_code_by_the_emulator(cloud: Cloud, place: Any, tmp_path: Path, key: str) -> None:
     """CreateFunction and Invoke by pre-signed text/plain requests are refused: no function, no program run."""
@@ -149,6 +153,7 @@ def test_a_page_runs_no_code_by_the_emulator(cloud: Cloud, place: Any, tmp_path:
     assert {created, invoked} <= REFUSED
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("path", ["/_ministack/reset", "/_ministack/config", "/_ministack/reset?init=1"])
 def test_a_page_resets_nothing(cloud: Cloud, place: Any, path: str) -> None:
     """The emulator's administrative routes do not exist, for pages and for programs."""
@@ -158,6 +163,7 @@ def test_a_page_resets_nothing(cloud: Cloud, place: Any, path: str) -> None:
     assert cloud.client("s3").head_bucket(Bucket=cloud.outputs["DataBucket"])
 
 
+@pytest.mark.drill
 def test_a_page_writes_nothing_into_mlflow(cloud: Cloud, place: Any) -> None:
     """An experiment of a foreign page is refused."""
     page, address = place(cloud.outputs["MlflowUrl"])
@@ -168,6 +174,7 @@ def test_a_page_writes_nothing_into_mlflow(cloud: Cloud, place: Any) -> None:
         assert mlflow.MlflowClient(cloud.outputs["MlflowUrl"]).get_experiment_by_name(name) is None
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/upload", "/login"])
 def test_a_page_calls_nothing_of_the_web_app(page_url: str, place: Any, path: str) -> None:
     """Events, uploads and the login of the web app answer its own pages only."""
@@ -176,6 +183,7 @@ def test_a_page_calls_nothing_of_the_web_app(page_url: str, place: Any, path: st
     assert _status(page, address + path, body) in REFUSED
 
 
+@pytest.mark.drill
 def test_a_page_reads_nothing(cloud: Cloud, page_url: str, place: Any) -> None:
     """Experiments, buckets and the web app's configuration are not told to a foreign page, by whatever name it comes."""
     for server, path in (
@@ -234,6 +242,7 @@ def test_mlflow_shows_artifacts_and_no_rows(cloud: Cloud) -> None:
     assert list(statuses.values()) == [(True, True), (False, False)]
 
 
+@pytest.mark.drill
 def test_no_key_is_in_a_command_line_or_a_log(cloud: Cloud, page_url: str) -> None:
     """Everybody on the machine can list processes, and people pass logs on: neither has the API key, the root key or the history's."""
     assert page_url
