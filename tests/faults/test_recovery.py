@@ -21,7 +21,9 @@ Figure = Callable[[str], None]
 
 
 @pytest.mark.promise(6)
-@pytest.mark.parametrize("how", [pytest.param("exit", marks=pytest.mark.campaign), "kill", "memory"])
+@pytest.mark.parametrize(
+    "how", ["memory", *(pytest.param(how, marks=pytest.mark.campaign) for how in ("exit", "kill"))]
+)
 def test_a_deadly_upload_fails_and_the_younger_ones_finish(
     emulator: int, s3: S3Store, how: str, times: Times, figure: Figure
 ) -> None:
