@@ -83,6 +83,7 @@ class TrainingData:
         default_factory=dict
     )  # by column, numbers beyond float32 that were read as missing
     transform: str = ""  # of a regression's target, see dropforge.inference.prediction_intervals
+    center: float = 0.0  # of a regression: mean of its transformed target over the training rows
     split: HoldoutRule = RANDOM
     undated: int = 0  # rows left out because they have no time to be split by
     unweighted: int = 0  # rows left out because they have no weight
@@ -96,8 +97,8 @@ class TrainingData:
         return not self.classes
 
     def fitted(self, y: np.ndarray) -> np.ndarray:
-        """What a model is fitted on: codes as they are, numbers after the transform."""
-        return forward(self.transform, y) if self.regression else y
+        """What a model is fitted on: codes as they are, numbers after the transform and less their mean."""
+        return forward(self.transform, y) - self.center if self.regression else y
 
     def fit_weights(self, rows: Table) -> np.ndarray | None:
         """How much each row counts in a fit, shape [rows]: its own weight, times its class's. None: all alike."""

@@ -35,7 +35,7 @@ def score_fold(metric: str, fold: Fold, predicted: np.ndarray) -> float:
     """
     if fold.y_valid.dtype.kind != "f":
         return score(metric, fold.y_valid, predicted, fold.positive, fold.weight_valid)
-    y, numbers = (inverse(fold.transform, v) for v in (fold.y_valid, predicted.reshape(-1)))
+    y, numbers = (inverse(fold.transform, v + fold.center) for v in (fold.y_valid, predicted.reshape(-1)))
     return metrics.score(metric, of_numbers(y, numbers, fold.weight_valid))
 
 

@@ -40,7 +40,10 @@ def explanation(
     cleaner, preprocessor, estimator = (step for _, step in model.pipeline.steps[:3])
     created = _structure(estimator, lambda: preprocessor.transform(cleaner.transform(train)))
     if created is not None and isinstance(model, NumberPipeline):
-        created = {**created[0], "space": model.rule.transform or "prediction", "binary": False}, created[1]
+        meta, arrays = created
+        start = "base" if meta["kind"] == "trees" else "intercept"
+        arrays = {**arrays, start: arrays[start] + model.rule.center}
+        created = {**meta, "space": model.rule.transform or "prediction", "binary": False}, arrays
     if created is None or len(model.pipeline.steps) != 3:
         log.warning("no explanations", extra={"estimator": type(estimator).__name__})
         return b""
@@ -72,6 +75,7 @@ def _difference(
     if isinstance(model, NumberPipeline):
         result = explainer.explain(feeds, [0.0] * len(rows))
         output = result.base + result.contributions.sum(axis=1)
+        expected = expected + model.rule.center
         spread = float(np.std(expected)) or 1.0
         return float((np.abs(output - expected[:, 0]) / np.maximum(np.abs(expected[:, 0]), spread)).max())
     if model.positive:

@@ -52,6 +52,7 @@ def of(model: LabelledPipeline | NumberPipeline, rows: Table, positive: int | No
     }
     if summed.ndim == 2:
         summed, bias = sign * summed, sign * float(raw[0, -1])
+        bias += model.rule.center if isinstance(model, NumberPipeline) else 0.0
         document["base"] = bias
         document["beeswarm"] = [_beeswarm(names[i], summed[:, i], clean[names[i]].to_numpy()) for i in order[:_COLUMNS]]
         shown = x.assign(**{n: clean[n] for n in names if n not in x.columns})  # days between two dates

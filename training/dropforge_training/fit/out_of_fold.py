@@ -108,7 +108,7 @@ def _numbers(
     """A model of how far off a regression is, fitted on the residuals of the training rows at `places`."""
     sizes = prediction_intervals.log_widths(data.fitted(data.train.y)[places] - output[:, 0])
     prediction = settings.serving.prediction
-    rule = Regression(transform=data.transform, minimum=prediction.minimum, maximum=prediction.maximum)
+    rule = Regression(data.transform, data.center, minimum=prediction.minimum, maximum=prediction.maximum)
     width = None
     if len(sizes):
         rows = data.train.x.iloc[places]

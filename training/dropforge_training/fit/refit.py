@@ -24,8 +24,12 @@ def fit(
     *,
     seed: int,
     jobs: int,
+    weights: Sequence[float] | None = None,
 ) -> Pipeline:
-    """Processor, preprocessor and estimator fitted on `rows`. Several members become one estimator that gives their mean."""
+    """Processor, preprocessor and estimator fitted on `rows`. Several members become one estimator that gives their mean.
+
+    weights: of each member in the mean, in any unit; None: all alike.
+    """
     cleaner = cleaner_for(candidate, data, markers)
     clean = cleaner.fit_transform(rows.x, data.fitted(rows.y))
     preprocessor = candidate.preprocessor(cleaner)
@@ -42,5 +46,5 @@ def fit(
         )
         for number, params in enumerate(members)
     ]
-    estimator = created[0] if len(created) == 1 else candidate.blend(created)
+    estimator = candidate.blend(created, weights) if candidate.blends else created[0]
     return Pipeline([("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])

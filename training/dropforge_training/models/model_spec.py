@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,9 +31,9 @@ class Fold:
     """Preprocessed training rows and the validation rows a trial is scored on.
 
     x, x_valid: shape [rows, features after preprocessing] (float32); y, y_valid: class codes. `positive`: code of the class
-    that a binary metric is about. Of a regression y and y_valid are numbers after `transform`. `weight`, `weight_valid`: how much
-    each row counts, shape [rows]; None: all alike. `monotone`: see ModelSpec.constrained; empty: no constraint. `kept`: what a
-    candidate makes of the rows once (its own matrix form), shared by all trials.
+    that a binary metric is about. Of a regression y and y_valid are numbers after `transform`, less `center`. `weight`,
+    `weight_valid`: how much each row counts, shape [rows]; None: all alike. `monotone`: see ModelSpec.constrained; empty: no
+    constraint. `kept`: what a candidate makes of the rows once (its own matrix form), shared by all trials.
     """
 
     x: np.ndarray
@@ -42,6 +42,7 @@ class Fold:
     y_valid: np.ndarray
     positive: int = 1
     transform: str = ""
+    center: float = 0.0
     weight: np.ndarray | None = None
     weight_valid: np.ndarray | None = None
     monotone: tuple[int, ...] = ()
@@ -98,6 +99,10 @@ class ModelSpec(ABC):
         """Parameters of the first trial: a good default, so that even a budget of one trial gives a usable model."""
         return {}
 
+    def portfolio(self) -> list[dict[str, Any]]:
+        """Parameters that a search begins with, in this order, before its sampler chooses."""
+        return [self.first()]
+
     def quick(self) -> dict[str, Any]:
         """Parameters that learn in fewer rounds, tried next where the budget ended the first trial early; empty: there are none."""
         return {}
@@ -118,14 +123,22 @@ class ModelSpec(ABC):
         unfitted = prepared(self, params, seed=seed, jobs=jobs, classes=classes, monotone=fold.monotone)
         return Trained(predicted(weighted_fit(unfitted, fold.x, fold.y, fold.weight), fold.x_valid))
 
-    def blend(self, fitted: list[Any]) -> Any:
+    def blend(self, fitted: list[Any], weights: Sequence[float] | None = None) -> Any:
         """One estimator that gives the mean of these, which differ in parameters and seed; `blends` tells who can.
 
-        Only for several: a single one is used as it is.
+        weights: of each one in the mean, in any unit; None: all alike.
         """
         raise NotImplementedError(f"{type(self).__name__} does not blend {len(fitted)} estimators")
 
     blends: bool = False
+
+    def blended(self, outputs: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+        """What `blend` of estimators with these outputs (as `predicted` gives them) and weights would give, shape as each has."""
+        return np.average(np.stack(outputs), axis=0, weights=weights)
+
+    def varies(self, params: dict[str, Any]) -> bool:  # noqa: ARG002 - for overriders
+        """Whether a blend gains by a second estimator of these parameters and another seed."""
+        return True
 
     def processor(
         self, numbers: list[str], categories: list[str], markers: dict[str, tuple[str, ...]], steps: dict[str, Steps]

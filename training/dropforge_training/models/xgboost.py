@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xgboost
+from scipy.special import softmax
 from xgboost import XGBClassifier, XGBRegressor
 
 from dropforge_training.models import xgboost_ensemble
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _ROUNDS = 3000
 _PATIENCE = 40
+_LEAST = 1e-12  # probability whose logarithm is taken for that of zero
 # What early stopping looks at: the tuning metric where XGBoost knows it, else the smooth loss. True: larger is better.
 _WATCHED = {"roc_auc": ("auc", True), "average_precision": ("aucpr", True), "mae": ("mae", False)}
 
@@ -110,8 +112,15 @@ class XGBoost(ModelSpec):
     def number_step(self) -> Any:
         return "passthrough"
 
-    def blend(self, fitted: list[Any]) -> Any:
-        return xgboost_ensemble.merge(fitted)
+    def blend(self, fitted: list[Any], weights: Sequence[float] | None = None) -> Any:
+        return fitted[0] if len(fitted) == 1 else xgboost_ensemble.merge(fitted, weights)
+
+    def blended(self, outputs: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+        """The blend's margin is the mean margin: of probabilities the mean of their logarithms, but for a constant a row."""
+        table = np.stack(outputs)
+        if table.shape[-1] == 1:
+            return np.average(table, axis=0, weights=weights)
+        return np.asarray(softmax(np.average(np.log(np.maximum(table, _LEAST)), axis=0, weights=weights), axis=-1))
 
 
 class _EarlyStopping(xgboost.callback.TrainingCallback):  # type: ignore[misc] # xgboost publishes no types

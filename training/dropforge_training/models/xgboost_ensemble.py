@@ -1,19 +1,24 @@
-"""Several boosters as one: the trees of all, their leaves divided by the number of boosters.
+"""Several boosters as one: the trees of all, their leaves in proportion to each booster's weight.
 
-The margin of the sum is the mean of the margins, so that the blend is still one XGBoost model: one tree ensemble in the
+The margin of the sum is the (weighted) mean of the margins, so that the blend is still one XGBoost model: one tree ensemble in the
 exported graph, exact tree contributions, nothing that serving would have to know.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from xgboost import XGBClassifier, XGBRegressor
 
 
-def merge(fitted: list[XGBClassifier] | list[XGBRegressor]) -> XGBClassifier | XGBRegressor:
+def merge(
+    fitted: list[XGBClassifier] | list[XGBRegressor], weights: Sequence[float] | None = None
+) -> XGBClassifier | XGBRegressor:
     """The blend of models fitted on the same rows and classes; probabilities (or numbers) come from the mean margin.
+
+    weights: of each model in the mean, in any unit; None: all alike.
 
     Raises ValueError when the classifiers do not start from the same base score: their margins cannot be averaged so.
     """
@@ -24,9 +29,10 @@ def merge(fitted: list[XGBClassifier] | list[XGBRegressor]) -> XGBClassifier | X
     merged = learners[0]
     target = _trees_of(merged)
     trees, info = [], []
-    for learner in learners:
+    given = list(weights or [1.0] * len(fitted))
+    for learner, weight in zip(learners, given, strict=True):
         model = _trees_of(learner)
-        trees += [_lighter(t, len(fitted)) for t in model["trees"]]
+        trees += [_lighter(t, weight / sum(given)) for t in model["trees"]]
         info += model["tree_info"]
     for number, tree in enumerate(trees):
         tree["id"] = number
@@ -44,9 +50,9 @@ def _trees_of(learner: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _lighter(tree: dict[str, Any], parts: int) -> dict[str, Any]:
+def _lighter(tree: dict[str, Any], part: float) -> dict[str, Any]:
     """Leaf values stand where inner nodes have their threshold."""
     leaf = [child == -1 for child in tree["left_children"]]
-    tree["split_conditions"] = [v / parts if at else v for v, at in zip(tree["split_conditions"], leaf, strict=True)]
-    tree["base_weights"] = [v / parts for v in tree["base_weights"]]
+    tree["split_conditions"] = [v * part if at else v for v, at in zip(tree["split_conditions"], leaf, strict=True)]
+    tree["base_weights"] = [v * part for v in tree["base_weights"]]
     return tree

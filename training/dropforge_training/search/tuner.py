@@ -19,7 +19,7 @@ from dropforge.messages import Role
 from dropforge_training.evaluate import held_out
 from dropforge_training.interruption import Interrupted
 from dropforge_training.models.model_spec import Fold, ModelSpec
-from dropforge_training.search import search_space
+from dropforge_training.search import ensemble_selection, search_space
 from dropforge_training.search.pruning import TrialCallback
 from dropforge_training.search.search_space import NarrowedTrial
 from dropforge_training.search.study import FINISHED, ROUNDS, WORKER, Point, SharedStudy
@@ -32,12 +32,16 @@ _CUT = "cut"  # the budget ended before the trial did; its score is that of the 
 _SECONDS = "seconds"
 _ROUND = "round_seconds"  # of its longest round
 _FOLDS = "folds"  # that were fitted: a trial which the budget ends leaves the later ones out
+_CANDIDATES = 12  # best trials whose predictions are kept for the ensemble
+_SELECTION = 0.05  # of the budget that selecting the ensemble may take
 _PARAMS = "params"  # as the candidate gave them to its estimator
 
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
     """Parameters of the estimators of the last fit, the best first; the score is on validation rows (a loss is negated).
+
+    `weights`: of all members with a member's parameters together, see `bag`.
 
     Rounds found by early stopping are among the parameters, in proportion to all training rows.
     `trials` of the whole study, finished and pruned; `seconds` of its slowest worker; `money` of all workers. `curve`: the
@@ -52,11 +56,17 @@ class Tuned:
     points: tuple[Point, ...]
     curve: tuple[tuple[float, float], ...] = ()
     fit_seconds: float = 0.0  # that one estimator's fit on all rows is expected to take
+    weights: tuple[float, ...] = ()
 
     @property
     def params(self) -> dict[str, Any]:
         """Of the best trial."""
         return self.members[0]
+
+    def bag(self, count: int) -> tuple[tuple[dict[str, Any], ...], tuple[float, ...]]:
+        """The first members, at most so many, and the weight of each: members of the same parameters share theirs."""
+        chosen = self.members[:count]
+        return chosen, tuple(w / chosen.count(m) for m, w in zip(chosen, self.weights[:count], strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +163,7 @@ def tune(
             },
         )
         tell(seen)
-    return _tuned(wanted, study, clock, folds)
+    return _tuned(wanted, study, clock, folds, runner.outputs)
 
 
 class _Runner:
@@ -167,6 +177,7 @@ class _Runner:
         self._study = study
         self._clock = clock
         self._stop = stop
+        self.outputs: dict[int, list[np.ndarray]] = {}  # by trial of this process: what it predicts for each fold
 
     def may_start(self) -> bool:
         """Whether the budget allows another trial, of one round at least.
@@ -255,7 +266,7 @@ class _Runner:
         w = self._wanted
         first = not self._study.trials(TrialState.COMPLETE)
         ear = TrialCallback(trial, self._stop, self._trial_left(first=first), first=first)
-        scores, rounds = [], []
+        scores, rounds, outputs = [], [], []
         for number, fold in enumerate(self._folds):
             ear.fold = number
 
@@ -274,12 +285,22 @@ class _Runner:
             )
             scores.append(score(created.probabilities))
             rounds.append(created.rounds)
+            outputs.append(np.asarray(created.probabilities, dtype=np.float32))
             if number + 1 < len(self._folds) and ear.between(number, float(np.mean(scores))):
                 break
+        if w.bag > 1 and len(scores) == len(self._folds):
+            self.outputs[trial.number] = outputs
+            self._forget()
         trial.set_user_attr(_ROUND, round(ear.longest, 3))
         trial.set_user_attr(_FOLDS, len(scores))
         trial.set_user_attr(_CUT, ear.cut)
         return float(np.mean(scores)), round(float(np.mean(rounds)))
+
+    def _forget(self) -> None:
+        """Outputs of trials that no ensemble will have make room."""
+        if len(self.outputs) > _CANDIDATES:
+            likely = {t.number for t in self._study.best(_CANDIDATES)} | {max(self.outputs)}
+            self.outputs = {n: o for n, o in self.outputs.items() if n in likely}
 
 
 def _refused(wanted: Search, widened: set[str], params: dict[str, Any], error: ValueError) -> SettingsError:
@@ -299,32 +320,77 @@ def _fit_seconds(best: Sequence[FrozenTrial], folds: Sequence[Fold]) -> float:
     return max(each, default=0.0) / _fitted_share(folds) ** 2
 
 
-def _tuned(wanted: Search, study: SharedStudy, clock: Deadline, folds: Sequence[Fold]) -> Tuned:
+def _member_seconds(members: Sequence[FrozenTrial], folds: Sequence[Fold]) -> float:
+    """As _fit_seconds, of one member of the last fit: the mean of all, but no less than the first one takes."""
+    each = [_fit_seconds([t], folds) for t in members]
+    return max(float(np.mean(each)), each[0]) if each else 0.0
+
+
+def _tuned(
+    wanted: Search,
+    study: SharedStudy,
+    clock: Deadline,
+    folds: Sequence[Fold],
+    outputs: Mapping[int, list[np.ndarray]],
+) -> Tuned:
     study.refresh()
     best = study.best(max(wanted.bag, 5))
+    chosen = _chosen(wanted, study, clock, folds, outputs) if best else []
     trials = study.trials(*FINISHED)
     by_worker = {wanted.worker: clock.elapsed()}
     for t in trials:
         if (number := int(t.user_attrs.get(WORKER, 0))) != wanted.worker:
             by_worker[number] = by_worker.get(number, 0.0) + float(t.user_attrs.get(_SECONDS, 0.0))
     return Tuned(
-        members=_members(wanted, best, _fitted_share(folds)) if best else (),
+        members=_members(wanted, chosen, _fitted_share(folds)),
         score=float(best[0].value or 0.0) if best else math.nan,
         trials=len(trials),
         seconds=max(by_worker.values()),
         money=wanted.allowance.spent(sum(by_worker.values())),
         points=tuple(Point(t.params, float(t.value or 0.0)) for t in best),
         curve=study.curve(),
-        fit_seconds=_fit_seconds(best[: _trials_of(wanted.bag)], folds),
+        fit_seconds=_member_seconds([t for t, _ in chosen], folds),
+        weights=tuple(weight for _, weight in chosen),
     )
 
 
-def _members(wanted: Search, best: list[FrozenTrial], share: float) -> tuple[dict[str, Any], ...]:
-    """The better half of the bag's size, each as often as needed: other seeds of a good trial beat a lesser trial."""
-    chosen = best[: _trials_of(wanted.bag)]
+def _chosen(
+    wanted: Search,
+    study: SharedStudy,
+    clock: Deadline,
+    folds: Sequence[Fold],
+    outputs: Mapping[int, list[np.ndarray]],
+) -> list[tuple[FrozenTrial, float]]:
+    """The trial of each member, and the weight of its parameters.
+
+    The ensemble that predicts validation rows best. Without the trials' predictions, as after an interruption, it is the better
+    half of the bag's size. Members are left: other seeds of a good trial, which beat a lesser trial.
+    """
+    best = study.best(max(wanted.bag, _CANDIDATES))
+    known = {t.number: outputs[t.number] for t in best if t.number in outputs}
+    if wanted.bag == 1 or not known or best[0].number not in known:
+        few = best[: _trials_of(wanted.bag)]
+        repeated = [few[number % len(few)] for number in range(wanted.bag)]
+        return [(t, float(repeated.count(t))) for t in repeated]
+    until = clock.elapsed() + _SELECTION * clock.budget
+    weights = ensemble_selection.select(
+        known,
+        wanted.candidate.blended,
+        lambda fold, output: held_out.score_fold(wanted.metric, folds[fold], output),
+        wanted.bag,
+        lambda: clock.elapsed() < until,
+    )
+    by_number, numbers = {t.number: t for t in best}, list(weights)
+    varying = [n for n in numbers if wanted.candidate.varies(by_number[n].user_attrs[_PARAMS])]
+    while varying and len(numbers) < wanted.bag:
+        numbers.append(max(varying, key=lambda n: (weights[n] / numbers.count(n), -n)))
+    return [(by_number[n], float(weights[n])) for n in numbers]
+
+
+def _members(wanted: Search, chosen: list[tuple[FrozenTrial, float]], share: float) -> tuple[dict[str, Any], ...]:
+    """Their parameters as the last fit takes them."""
     created = []
-    for number in range(wanted.bag):
-        trial = chosen[number % len(chosen)]
+    for trial, _ in chosen:
         rounds = int(trial.user_attrs[ROUNDS])
         counted = {wanted.candidate.rounds: max(1, round(rounds / share))} if rounds else {}
         created.append({**trial.user_attrs[_PARAMS], **counted})

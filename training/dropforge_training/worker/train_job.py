@@ -140,12 +140,12 @@ def _fit(
         deadline.spent = tuned.seconds
     wanted = job_search.shares(candidate, chosen, data, job.seed)
     allowed = wanted.affordable(tuned.fit_seconds, deadline.budget, deadline.left())
-    members = tuned.members[: allowed.members]
+    members, weights = tuned.bag(allowed.members)
     if allowed != wanted:
         log.info("less than wanted: the budget ends", extra={"members": allowed.members, "folds": allowed.folds})
 
     def on(rows: Table) -> Pipeline:
-        return refit.fit(candidate, data, rows, markers, members, seed=job.seed, jobs=jobs)
+        return refit.fit(candidate, data, rows, markers, members, seed=job.seed, jobs=jobs, weights=weights)
 
     def allows(fits: int, longest: float) -> bool:
         return fits < allowed.folds and (fits == 0 or deadline.allows_fit(longest))

@@ -105,6 +105,9 @@ class Regression:
     """How the graph's one output a row becomes the predicted number and its interval (dropforge.inference.prediction_intervals)."""
 
     transform: str = ""  # "log1p": the model was fitted on sign(y)·ln(1 + |y|); empty: on the target itself
+    # Added to the graph's output in float64, before the inverse transform: the model was fitted on numbers with the mean zero.
+    # In float32 the digits of a large mean would be lost to the differences between rows.
+    center: float = 0.0
     minimum: float | None = None  # predictions are clipped to minimum … maximum, in units of the target
     maximum: float | None = None
     # Coverage as text ("0.9") → (below, above), in units of the row's width. Empty: the bundle states no coverage.

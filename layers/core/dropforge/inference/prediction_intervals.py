@@ -26,7 +26,7 @@ def inverse(transform: str, output: np.ndarray) -> np.ndarray:
 
 def values(rule: Regression, output: np.ndarray) -> np.ndarray:
     """Predicted numbers in units of the target, float64, of the graph's output; the shape stays."""
-    return _clipped(rule, inverse(rule.transform, output))
+    return _clipped(rule, inverse(rule.transform, np.asarray(output, dtype=np.float64) + rule.center))
 
 
 def interval(
@@ -37,7 +37,7 @@ def interval(
     output, width: shape [rows]; limits: (below, above) of one coverage. The transform is monotone: the coverage of the
     interval of the transformed target is the coverage of the interval of the target.
     """
-    middle = np.asarray(output, dtype=np.float64)
+    middle = np.asarray(output, dtype=np.float64) + rule.center
     low, high = middle - limits[0] * width, middle + limits[1] * width
     return _clipped(rule, inverse(rule.transform, low)), _clipped(rule, inverse(rule.transform, high))
 

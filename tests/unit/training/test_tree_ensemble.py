@@ -1,0 +1,140 @@
+"""Members of several libraries as one ensemble of trees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pytest
+from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+from xgboost import XGBClassifier, XGBRegressor
+
+from dropforge_training.models import tree_conversion, tree_ensemble
+from dropforge_training.models.model_spec import Fold, predicted, prepared, weighted_fit
+from dropforge_training.models.tree_ensemble import TreeEnsemble
+from dropforge_training.search import ensemble_selection
+
+KINDS = ["xgboost", "lightgbm", "lightgbm_random_thresholds", "extra_trees"]
+
+
+def table(classes: int, rows: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Four columns, the third with missing cells, the last without any spread; codes, or of 0 classes numbers far from zero."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(rows, 4)).astype(np.float32)
+    x[:, 1] = np.round(x[:, 1], 1)  # many rows lie on a threshold
+    x[:, 3] = 1.0
+    number = x[:, 0] + x[:, 1] * (x[:, 2] > 0) + rng.normal(0, 0.3, rows)
+    x[::6, 2] = np.nan
+    return x, 1000 + number if not classes else np.digitize(number, [0.0, 0.8][: classes - 1])
+
+
+def params(kind: str) -> dict[str, Any]:
+    return next(p for p in TreeEnsemble().portfolio() if p["kind"] == kind)
+
+
+def hostile(x: np.ndarray) -> np.ndarray:
+    """The rows, and rows with every value missing, on thresholds and far outside."""
+    extra = np.array([[np.nan] * 4, [0, 0, 0, 0], [-1e30] * 4, [1e30] * 4, [np.nan, 0.1, -0.1, 1]], dtype=np.float32)
+    return np.concatenate([x, np.round(x, 1), extra])
+
+
+@pytest.mark.parametrize("classes", [0, 2, 3])
+def test_lightgbm_becomes_xgboost(classes: int) -> None:
+    """Margins are LightGBM's own on rows seen and unseen, with missing cells and values on a threshold."""
+    x, y = table(classes)
+    given = tree_ensemble._for_lightgbm(params("lightgbm_random_thresholds"), 3, 1, classes, ())
+    booster = lightgbm.train(given, lightgbm.Dataset(x, y, params=given), 12)
+    like = (XGBClassifier if classes else XGBRegressor)(n_estimators=1, max_depth=1).fit(x, y)
+    converted = tree_conversion.as_xgboost(tree_conversion.of_lightgbm(booster.model_to_string()), like)
+    rows = hostile(x)
+    expected = np.asarray(booster.predict(rows, raw_score=True))
+    assert np.abs(converted.predict(rows, output_margin=True) - expected).max() < 1e-5 * max(
+        1.0, np.abs(expected).max()
+    )
+
+
+@pytest.mark.parametrize("classes", [0, 2, 3])
+def test_a_forest_becomes_xgboost(classes: int) -> None:
+    """Margins are the forest's votes times the factor, of a regression its mean."""
+    x, y = table(classes)
+    kind = ExtraTreesClassifier if classes else ExtraTreesRegressor
+    forest = kind(30, min_samples_leaf=2, random_state=1).fit(x, y)
+    like = (XGBClassifier if classes else XGBRegressor)(n_estimators=1, max_depth=1).fit(x, y)
+    trees = tree_conversion.of_forest(forest.estimators_, *tree_ensemble._margin(classes))
+    rows = hostile(x)
+    given = predicted(tree_conversion.as_xgboost(trees, like), rows)
+    assert np.abs(given - tree_ensemble._votes(forest, rows, classes)).max() < (2e-3 if not classes else 1e-5)
+
+
+@pytest.mark.parametrize("classes", [0, 2, 3])
+def test_a_blend_predicts_what_selection_saw(classes: int) -> None:
+    """All kinds with their weights are one XGBoost model, whose output is the one that the selection scored."""
+    x, y = table(classes)
+    y = y - y.mean() if not classes else y
+    candidate, weights = TreeEnsemble(), [3.0, 1.0, 2.0, 2.0]
+    fitted = [
+        candidate.estimator({**params(k), "n_estimators": 8}, seed=i, jobs=1, classes=classes).fit(x, y)
+        for i, k in enumerate(KINDS)
+    ]
+    blend = candidate.blend(fitted, weights)
+    assert type(blend) is (XGBClassifier if classes else XGBRegressor)
+    alone = [predicted(candidate.blend([f]), x) for f in fitted]
+    assert np.abs(predicted(blend, x) - candidate.blended(alone, weights)).max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("classes", [0, 2, 3])
+def test_the_last_fit_is_what_a_trial_scored(kind: str, classes: int) -> None:
+    """With the rounds a trial found, the estimator predicts for the validation rows what the trial did."""
+    x, y = table(classes)
+    y = y - y.mean() if not classes else y
+    fold = Fold(x[:300], y[:300], x[300:], y[300:])
+    given = {**params(kind), "learning_rate": 0.3}
+    trained = TreeEnsemble().train(
+        given, fold, seed=4, jobs=1, classes=classes, metric="rmse" if not classes else "roc_auc",
+        score=lambda p: float(-np.abs(p).mean()), watch=lambda *_: False,
+    )  # fmt: skip
+    last = TreeEnsemble().estimator(
+        {**given, **({"n_estimators": trained.rounds} if trained.rounds else {})}, seed=4, jobs=1, classes=classes
+    )
+    output = predicted(TreeEnsemble().blend([weighted_fit(last, fold.x, fold.y, None)]), fold.x_valid)
+    assert np.abs(output - trained.probabilities).max() < 1e-4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("classes", [0, 2])
+def test_every_kind_holds_to_a_direction(kind: str, classes: int) -> None:
+    """2,000 pairs that differ in the constrained column alone: no prediction falls with it."""
+    x, y = table(classes)
+    candidate = TreeEnsemble()
+    held = prepared(
+        candidate, {**params(kind), "n_estimators": 20}, seed=1, jobs=1, classes=classes, monotone=(1, 0, 0, 0)
+    )
+    model = candidate.blend([held.fit(x, y)])
+    rng = np.random.default_rng(2)
+    low = rng.normal(size=(2000, 4)).astype(np.float32)
+    high = low.copy()
+    high[:, 0] += rng.uniform(0, 2, 2000).astype(np.float32)
+    assert (predicted(model, high)[:, -1] - predicted(model, low)[:, -1]).min() >= -1e-6
+
+
+def test_selection_takes_what_completes_the_best() -> None:
+    """Of three trials the two whose errors cancel are chosen, though the third alone is better than the second."""
+    truth = np.array([0.0, 0.0, 0.0, 0.0])
+    outputs = {
+        7: [np.array([1.0, -1.0, 1.0, -1.0])],
+        3: [np.array([1.1, -1.1, 1.1, -1.1])],
+        5: [np.array([-1.2, 1.2, -1.2, 1.2])],
+    }
+
+    def score(_fold: int, output: np.ndarray) -> float:
+        return -float(np.abs(output - truth).mean())
+
+    def mean(parts: Any, weights: Any) -> np.ndarray:
+        return np.asarray(np.average(np.stack(parts), axis=0, weights=weights))
+
+    chosen = ensemble_selection.select(outputs, mean, score, 2)
+    assert set(chosen) == {7, 5}
+    assert score(0, mean([outputs[t][0] for t in chosen], list(chosen.values()))) > -0.1
+    assert ensemble_selection.select(outputs, mean, score, 1) == {7: 1}

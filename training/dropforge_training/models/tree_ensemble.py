@@ -1,0 +1,288 @@
+"""Gradient boosting by two libraries and a forest of random thresholds, selected into one ensemble of trees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import lightgbm
+import numpy as np
+from scipy.special import softmax
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+from xgboost import XGBClassifier, XGBRegressor
+
+from dropforge_training.models import tree_conversion
+from dropforge_training.models.model_spec import Fold, ModelSpec, Score, Trained, Watch, predicted, weighted_fit
+from dropforge_training.models.xgboost import XGBoost
+
+if TYPE_CHECKING:
+    import optuna
+
+    from dropforge_training.search.search_space import NarrowedTrial
+
+_BOOSTED, _LIGHTGBM, _RANDOM_THRESHOLDS, _FOREST = "xgboost", "lightgbm", "lightgbm_random_thresholds", "extra_trees"
+_ROUNDS, _PATIENCE = 3000, 40
+_TREES = 100  # of a forest
+_STEP = 20  # of its trees between two looks at the budget
+_NODES = 200_000  # of a forest, about: more make a bundle of tens of megabytes
+_VOTE = 5.0  # margin between a forest's vote of all trees for a class and of none
+# What early stopping looks at by the tuning metric, larger is better; else the loss of the objective.
+_WATCHED = {"roc_auc": "auc", "average_precision": "average_precision"}
+_LOSSES = {0: ("regression", "rmse"), 2: ("binary", "binary_logloss")}
+
+# Where a search begins, in this order: good alone on some tables each, and unlike each other, so that they blend well.
+_PORTFOLIO: tuple[dict[str, Any], ...] = (
+    {"kind": _BOOSTED, "learning_rate": 0.1, "max_depth": 5, "min_child_weight": 0.5, "subsample": 1.0,
+     "colsample": 0.25, "by_node": False, "reg_lambda": 1.0},
+    {"kind": _RANDOM_THRESHOLDS, "learning_rate": 0.05, "max_depth": 6, "min_child_weight": 1.0, "subsample": 1.0,
+     "colsample": 0.8, "by_node": False, "reg_lambda": 0.1},
+    {"kind": _FOREST, "learning_rate": 0.1, "max_depth": 6, "min_child_weight": 0.5, "subsample": 1.0,
+     "colsample": 0.4, "by_node": True, "reg_lambda": 1.0},
+    {"kind": _BOOSTED, "learning_rate": 0.05, "max_depth": 6, "min_child_weight": 1.0, "subsample": 0.8,
+     "colsample": 0.6, "by_node": False, "reg_lambda": 1.0},
+    {"kind": _BOOSTED, "learning_rate": 0.06, "max_depth": 10, "min_child_weight": 0.05, "subsample": 0.7,
+     "colsample": 0.4, "by_node": True, "reg_lambda": 0.1},
+    {"kind": _BOOSTED, "learning_rate": 0.1, "max_depth": 2, "min_child_weight": 5.0, "subsample": 0.8,
+     "colsample": 0.3, "by_node": False, "reg_lambda": 10.0},
+    {"kind": _LIGHTGBM, "learning_rate": 0.05, "max_depth": 5, "min_child_weight": 1.0, "subsample": 0.9,
+     "colsample": 0.8, "by_node": False, "reg_lambda": 1.0},
+)  # fmt: skip
+
+
+class TreeEnsemble(ModelSpec):
+    """XGBoost, LightGBM and extremely randomised trees (Geurts et al. 2006). All their trees become one XGBoost model."""
+
+    rounds = "n_estimators"
+    blends = True
+    tasks = ("classification", "regression")
+
+    def search_space(self, trial: optuna.Trial | NarrowedTrial) -> dict[str, Any]:
+        """All kinds share their parameters, so that the sampler learns from each of them; a forest uses two of them."""
+        return {
+            "kind": trial.suggest_categorical("kind", [_BOOSTED, _LIGHTGBM, _RANDOM_THRESHOLDS, _FOREST]),
+            "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.3, log=True),
+            "max_depth": trial.suggest_int("max_depth", 2, 10),
+            "min_child_weight": trial.suggest_float("min_child_weight", 0.05, 20, log=True),
+            "subsample": trial.suggest_float("subsample", 0.6, 1.0),
+            "colsample": trial.suggest_float("colsample", 0.1, 1.0),
+            "by_node": trial.suggest_categorical("by_node", [False, True]),
+            "reg_lambda": trial.suggest_float("reg_lambda", 0.1, 20, log=True),
+        }
+
+    def first(self) -> dict[str, Any]:
+        return dict(_PORTFOLIO[0])
+
+    def portfolio(self) -> list[dict[str, Any]]:
+        return [dict(point) for point in _PORTFOLIO]
+
+    def quick(self) -> dict[str, Any]:
+        return {**self.first(), "learning_rate": 0.3}
+
+    def varies(self, params: dict[str, Any]) -> bool:
+        """A forest is a mean over many seeds already."""
+        return bool(params["kind"] != _FOREST)
+
+    def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:
+        if params["kind"] == _BOOSTED:
+            return XGBoost().estimator(_for_xgboost(params), seed=seed, jobs=jobs, classes=classes)
+        return _Converted(params, seed=seed, jobs=jobs, classes=classes)
+
+    def constrained(self, estimator: Any, monotone: tuple[int, ...]) -> Any:
+        if isinstance(estimator, _Converted):
+            return estimator.set_params(monotone=monotone)
+        return XGBoost().constrained(estimator, monotone)
+
+    def train(
+        self,
+        params: dict[str, Any],
+        fold: Fold,
+        *,
+        seed: int,
+        jobs: int,
+        classes: int,
+        metric: str,
+        score: Score,
+        watch: Watch,
+    ) -> Trained:
+        if params["kind"] == _BOOSTED:
+            return XGBoost().train(
+                _for_xgboost(params),
+                fold,
+                seed=seed,
+                jobs=jobs,
+                classes=classes,
+                metric=metric,
+                score=score,
+                watch=watch,
+            )
+        fit = _train_forest if params["kind"] == _FOREST else _train_lightgbm
+        return fit(params, fold, seed, jobs, classes, metric, score, watch)
+
+    def number_step(self) -> Any:
+        return "passthrough"
+
+    def blend(self, fitted: list[Any], weights: Sequence[float] | None = None) -> Any:
+        return XGBoost().blend([f.model_ if isinstance(f, _Converted) else f for f in fitted], weights)
+
+    def blended(self, outputs: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+        return XGBoost().blended(outputs, weights)
+
+
+def _for_xgboost(params: dict[str, Any]) -> dict[str, Any]:
+    same = {k: v for k, v in params.items() if k not in {"kind", "colsample", "by_node"}}
+    return {**same, "colsample_bynode" if params["by_node"] else "colsample_bytree": params["colsample"]}
+
+
+class _Converted(BaseEstimator):  # type: ignore[misc] # scikit-learn publishes no types
+    """Fits LightGBM or a forest; `model_` is the fitted one as an XGBoost model."""
+
+    def __init__(
+        self, params: dict[str, Any], *, seed: int, jobs: int, classes: int, monotone: tuple[int, ...] = ()
+    ) -> None:
+        self.params = params
+        self.seed = seed
+        self.jobs = jobs
+        self.classes = classes
+        self.monotone = monotone
+
+    def fit(self, x: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> _Converted:
+        p = self.params
+        if p["kind"] == _FOREST:
+            forest = _forest(p, int(p.get("n_estimators", _TREES)), self.seed, self.jobs, self.classes, len(y))
+            if any(self.monotone):
+                forest.set_params(monotonic_cst=list(self.monotone))
+            weighted_fit(forest, x, y, sample_weight)
+            trees = tree_conversion.of_forest(forest.estimators_, *_margin(self.classes))
+        else:
+            given = _for_lightgbm(p, self.seed, self.jobs, self.classes, self.monotone)
+            rows = lightgbm.Dataset(x, y, weight=sample_weight, params=given)
+            booster = lightgbm.train(given, rows, int(p.get("n_estimators", 300)))
+            trees = tree_conversion.of_lightgbm(booster.model_to_string())
+        like = XGBoost().estimator({"n_estimators": 1, "max_depth": 1}, seed=0, jobs=self.jobs, classes=self.classes)
+        self.model_: XGBClassifier | XGBRegressor = tree_conversion.as_xgboost(
+            trees, weighted_fit(like, x, y, sample_weight)
+        )
+        return self
+
+
+# --- LightGBM --------------------------------------------------------------------------------------------------------------------
+def _for_lightgbm(p: dict[str, Any], seed: int, jobs: int, classes: int, monotone: tuple[int, ...]) -> dict[str, Any]:
+    given = {
+        "objective": _LOSSES.get(classes, ("multiclass", ""))[0],
+        "learning_rate": p["learning_rate"],
+        "num_leaves": 2 ** min(p["max_depth"], 8),
+        "min_data_in_leaf": int(np.clip(20 * p["min_child_weight"], 2, 100)),
+        "bagging_fraction": p["subsample"],
+        "bagging_freq": 1 if p["subsample"] < 1 else 0,
+        "feature_fraction_bynode" if p["by_node"] else "feature_fraction": p["colsample"],
+        "lambda_l2": p["reg_lambda"],
+        "extra_trees": p["kind"] == _RANDOM_THRESHOLDS,
+        "seed": seed,
+        "num_threads": jobs,
+        "verbose": -1,
+        "deterministic": True,
+        "force_row_wise": True,
+        "feature_pre_filter": False,  # the rows' bins serve trials of other leaf sizes too
+    }
+    if classes > 2:
+        given["num_class"] = classes
+    if any(monotone):
+        given["monotone_constraints"] = list(monotone)
+    return given
+
+
+def _train_lightgbm(
+    params: dict[str, Any],
+    fold: Fold,
+    seed: int,
+    jobs: int,
+    classes: int,
+    metric: str,
+    score: Score,  # noqa: ARG001 - watched by LightGBM's own metric
+    watch: Watch,
+) -> Trained:
+    given = _for_lightgbm(params, seed, jobs, classes, fold.monotone)
+    if "lightgbm" not in fold.kept:
+        kept = {"feature_pre_filter": False, "verbose": -1, "num_threads": jobs}
+        rows = lightgbm.Dataset(fold.x, fold.y, weight=fold.weight, params=kept, free_raw_data=False)
+        valid = rows.create_valid(fold.x_valid, fold.y_valid, weight=fold.weight_valid, params=kept)
+        fold.kept["lightgbm"] = rows, valid
+    rows, valid = fold.kept["lightgbm"]
+    name = _LOSSES.get(classes, ("", "multi_logloss"))[1]
+    if classes == 2 and (metric == "roc_auc" or (metric == "average_precision" and fold.positive == 1)):
+        name = _WATCHED[metric]
+    ear = _EarlyStopping(watch, 1.0 if name in _WATCHED.values() else -1.0, params["learning_rate"])
+    booster = lightgbm.train({**given, "metric": name}, rows, _ROUNDS, valid_sets=[valid], callbacks=[ear])
+    p = np.asarray(booster.predict(fold.x_valid, num_iteration=ear.best_round + 1))
+    if classes == 2:
+        p = np.column_stack([1 - p, p])
+    return Trained(p if classes else p.reshape(-1, 1), ear.best_round + 1)
+
+
+class _EarlyStopping:
+    """Stops after rounds without gain, or when told to."""
+
+    order = 30
+    before_iteration = False
+
+    def __init__(self, watch: Watch, sign: float, rate: float) -> None:
+        self.best_round = 0
+        self._best = -np.inf
+        self._watch = watch
+        self._sign = sign
+        self._rate = rate
+
+    def __call__(self, env: Any) -> None:
+        value = self._sign * float(env.evaluation_result_list[0][2])
+        if value > self._best:
+            self._best, self.best_round = value, env.iteration
+        told = self._watch((env.iteration + 1) * self._rate, self._best)
+        if told or env.iteration - self.best_round >= _PATIENCE:
+            raise lightgbm.callback.EarlyStopException(self.best_round, env.evaluation_result_list)
+
+
+# --- forest ----------------------------------------------------------------------------------------------------------------------
+def _forest(p: dict[str, Any], trees: int, seed: int, jobs: int, classes: int, rows: int) -> Any:
+    """Leaves as small as a class or number wants them, as long as the forest stays within its nodes."""
+    pure = 4 if classes else 1  # rows of a leaf where nothing limits it, about: those of one class stay together
+    least = 2 * rows * _TREES * (classes if classes > 2 else 1) // (_NODES * pure)
+    kind = ExtraTreesClassifier if classes else ExtraTreesRegressor
+    return kind(
+        trees,
+        max_features=p["colsample"],
+        min_samples_leaf=max(1 if classes else 2, least),
+        n_jobs=jobs,
+        random_state=seed,
+    )
+
+
+def _margin(classes: int) -> tuple[float, float]:
+    """Factor of a forest's mean vote, and what is added: of two classes it is zero where half of the trees vote for each."""
+    return {0: (1.0, 0.0), 2: (2 * _VOTE, -_VOTE)}.get(classes, (_VOTE, 0.0))
+
+
+def _train_forest(
+    params: dict[str, Any],
+    fold: Fold,
+    seed: int,
+    jobs: int,
+    classes: int,
+    metric: str,  # noqa: ARG001 - a forest does not overfit by more trees: nothing to stop early
+    score: Score,
+    watch: Watch,
+) -> Trained:
+    forest = _forest(params, 0, seed, jobs, classes, len(fold.y)).set_params(warm_start=True)
+    if any(fold.monotone):
+        forest.set_params(monotonic_cst=list(fold.monotone))
+    for trees in [*range(_STEP, _TREES, _STEP), _TREES]:
+        weighted_fit(forest.set_params(n_estimators=trees), fold.x, fold.y, fold.weight)
+        if trees < _TREES and watch(trees / _TREES, score(_votes(forest, fold.x_valid, classes))):
+            return Trained(_votes(forest, fold.x_valid, classes), trees)
+    return Trained(_votes(forest, fold.x_valid, classes))
+
+
+def _votes(forest: Any, x: np.ndarray, classes: int) -> np.ndarray:
+    """What the converted forest says of the rows, shape [rows, classes]; of a regression [rows, 1]."""
+    votes = predicted(forest, x)
+    return np.asarray(softmax(votes * _VOTE, axis=1)) if classes else votes

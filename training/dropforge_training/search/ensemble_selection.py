@@ -1,0 +1,57 @@
+"""Which trials of a study make the ensemble of the last fit, by what they predicted for validation rows.
+
+Greedy selection with replacement (Caruana, Niculescu-Mizil, Crew and Ksikes 2004): whatever improves the ensemble's score most is
+added, again and again; how often a trial was added is its weight.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+_STEPS = 20
+Outputs = Sequence[
+    np.ndarray
+]  # of one trial: what it predicts for each fold's validation rows, as models.model_spec.Trained
+
+
+def select(
+    outputs: Mapping[int, Outputs],
+    blended: Callable[[Sequence[np.ndarray], Sequence[float]], np.ndarray],
+    score: Callable[[int, np.ndarray], float],
+    size: int,
+    allows: Callable[[], bool] = lambda: True,
+) -> dict[int, int]:
+    """Weights of the chosen trials by number, the heaviest first; the best trial alone where nothing improves on it.
+
+    outputs: by trial, of equally many folds, the best trial first. `blended`: what an ensemble of these outputs and weights
+    predicts; `score`: of a fold by its place, larger is better. size: trials it may have. `allows`: whether time is left for
+    another step.
+    """
+    best = Counter({next(iter(outputs)): 1})
+    highest = _score(best, outputs, blended, score)
+    current = best.copy()
+    for _ in range(_STEPS):
+        if not allows():
+            break
+        able = outputs if len(current) < size else list(current)
+        scored = [(_score(current + Counter({t: 1}), outputs, blended, score), -i, t) for i, t in enumerate(able)]
+        reached, _, added = max(scored)
+        current[added] += 1
+        if reached > highest:
+            highest, best = reached, current.copy()
+    return dict(best.most_common())
+
+
+def _score(
+    weights: Counter[int],
+    outputs: Mapping[int, Outputs],
+    blended: Callable[[Sequence[np.ndarray], Sequence[float]], np.ndarray],
+    score: Callable[[int, np.ndarray], float],
+) -> float:
+    """Mean over the folds of an ensemble's score."""
+    folds = len(outputs[next(iter(weights))])
+    each = list(weights.values())
+    return float(np.mean([score(f, blended([outputs[t][f] for t in weights], each)) for f in range(folds)]))
