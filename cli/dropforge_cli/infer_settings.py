@@ -193,21 +193,21 @@ class _Guessing:
 
     def _split_columns(self, guesses: Sequence[ColumnGuess], facts: Sequence[_Facts]) -> list[infer_split.Column]:
         """What guess_split needs to know of every column."""
-        dates = [i for i, c in enumerate(guesses) if c.kind == "datetime"]
-        in_order = dict(zip(dates, self._in_order(dates), strict=True))
+        dates = [i for i, c in enumerate(guesses) if c.kind == "datetime" or infer_split.is_year(c.name, c.kind)]
+        in_order = dict(zip(dates, self._in_order(dates, [guesses[i].kind for i in dates]), strict=True))
         return [
             infer_split.Column(c.name, c.kind, c.distinct, c.missing, in_order.get(i, 0.0), f.low, f.high)
             for i, (c, f) in enumerate(zip(guesses, facts, strict=True))
         ]
 
-    def _in_order(self, places: Sequence[int]) -> list[float]:
-        """Of each column of dates, the fraction of the first rows' neighbours that rise, or that fall, whichever is larger."""
+    def _in_order(self, places: Sequence[int], kinds: Sequence[Kind]) -> list[float]:
+        """Of each column of dates or years, the fraction of the first rows' neighbours that rise, or fall, whichever is larger."""
         if not places:
             return []
         rows = cell_parsing.layered(
             self.source.relation, [cell_parsing.Cells(self.source.fields[i], _MARKERS) for i in places]
         )
-        moments = ", ".join(f"{cell_parsing.parsed(k, 'datetime')} AS m{k}" for k in range(len(places)))
+        moments = ", ".join(f"{cell_parsing.parsed(k, kind)} AS m{k}" for k, kind in enumerate(kinds))
         beside = ", ".join(f"m{k}, lag(m{k}) OVER (ORDER BY n) AS p{k}" for k in range(len(places)))
         counts = ", ".join(
             f"count(*) FILTER (m{k} >= p{k}), count(*) FILTER (m{k} <= p{k}), count(*) FILTER (m{k} IS NOT NULL AND p{k} IS NOT NULL)"

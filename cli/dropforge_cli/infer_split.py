@@ -38,6 +38,7 @@ _EVENTS = (
         "period",
     ),
 )
+_PARTS = {"month", "week", "day", "quarter", "date", "mon", "dow", "weekday"}  # of when a row was
 _BIRTHS = ("birth", "born", "dob", "birthday", "birthdate")
 _OWNERS = (
     *(
@@ -63,7 +64,8 @@ _REPEATED = 1.3  # mean rows of a group from which its identifier repeats
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`in_order`: fraction of neighbouring rows whose values rise, or of those whose values fall, whichever is larger; of dates."""
+    """`in_order`: fraction of neighbouring rows whose values rise, or of those whose values fall, whichever is larger; of dates
+    and of years."""
 
     name: str
     kind: Kind
@@ -105,7 +107,11 @@ def choose(columns: Sequence[Column], rows: int, target: str) -> SplitGuess:
             "If the model shall know the groups it is asked for: split: {by: random}"
         )
         return SplitGuess("group", group.name, why, (check,))
-    others = [c.name for c in features if c.kind == "datetime" and not _words(c.name) & set(_BIRTHS)]
+    others = [
+        c.name
+        for c in features
+        if (c.kind == "datetime" or is_year(c.name, c.kind)) and not _words(c.name) & set(_BIRTHS)
+    ]
     if others:
         check = (
             f"rows are held out at random although they have dates ({', '.join(others[:4])}): if the model is asked for later rows "
@@ -130,8 +136,7 @@ def _time(columns: Sequence[Column], rows: int) -> Column | None:
     years = [
         c
         for c in columns
-        if c.kind == "integer"
-        and c.name.lower() in {"year", "yr", "season"}
+        if is_year(c.name, c.kind)
         and c.low is not None
         and c.high is not None
         and c.low >= 1900
@@ -139,7 +144,16 @@ def _time(columns: Sequence[Column], rows: int) -> Column | None:
         and c.distinct >= 5
         and c.missing <= 0.05 * rows
     ]
-    return years[0] if years else None
+    # A year alone may be anything's: a car's, a wine's. Beside a month or a day, or in the order of the rows, it is the row's.
+    events = [
+        c for c in years if c.in_order >= _IN_ORDER or any(_words(o.name) & _PARTS for o in columns if o is not c)
+    ]
+    return events[0] if events else None
+
+
+def is_year(name: str, kind: Kind) -> bool:
+    """Whether a column is called a year."""
+    return kind == "integer" and name.lower() in {"year", "yr", "season"}
 
 
 def _group(columns: Sequence[Column], rows: int) -> Column | None:

@@ -26,7 +26,7 @@ def write(guess: Guess, project: str, source: str) -> str:
         *_data(guess),
         "",
         "models:                        # each gets this budget of tuning; whichever ends first",
-        *_models(guess.rows),
+        *_models(guess),
         "",
         *_split(guess),
         "",
@@ -107,17 +107,21 @@ def _override(guess: Guess, column: ColumnGuess) -> list[str]:
     return keys
 
 
-def _models(rows: int) -> list[str]:
-    small = rows <= _SMALL
-    budgets = (("random_forest", "RandomForest", 4 if small else 2), ("xgboost", "XGBoost", 12 if small else 6))
-    lines = []
-    for name, cls, trials in budgets:
-        lines += [
-            f"  - name: {name}",
-            f"    class: dropforge_training.models.{name}:{cls}",
-            f"    budget: {{trials: {trials}, seconds: {20 if small else 60}}}",
-        ]
-    return lines
+def _models(guess: Guess) -> list[str]:
+    """An ensemble of trees that gets most of the time, and a linear model, which some tables are best told by."""
+    small = guess.rows <= _SMALL
+    linear = ("ridge_regression", "RidgeRegression")
+    if guess.task == "classification":
+        linear = ("logistic_regression", "LogisticRegression")
+    return [
+        "  - name: tree_ensemble",
+        "    class: dropforge_training.models.tree_ensemble:TreeEnsemble",
+        f"    budget: {{trials: 30, seconds: {40 if small else 60}}}",
+        _line("    bag: 8", "members, selected among the trials by what they predict together"),
+        f"  - name: {linear[0]}",
+        f"    class: dropforge_training.models.{linear[0]}:{linear[1]}",
+        f"    budget: {{trials: 8, seconds: {10 if small else 20}}}",
+    ]
 
 
 def text(value: str) -> str:

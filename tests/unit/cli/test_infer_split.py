@@ -72,9 +72,21 @@ def test_dates_that_say_nothing_of_the_row_do_not_split_it(guessed: Guessed, nam
     assert any("split: {by: time, time: joined}" in c for c in result.checks) == (name == "joined")
 
 
-def test_years_order_rows_where_there_are_no_dates(guessed: Guessed) -> None:
-    """A column called year with years in it."""
-    assert guessed(_rows(year=lambda i: 1990 + i % 12)).split.column == "year"
+@pytest.mark.parametrize(
+    "more",
+    [{"year": lambda i: 1990 + i // 20}, {"year": lambda i: 1990 + i % 12, "month": lambda i: 1 + i % 7}],
+    ids=["in_order", "beside_months"],
+)
+def test_years_order_rows_where_there_are_no_dates(guessed: Guessed, more: dict[str, Callable[[int], object]]) -> None:
+    """A column called year with years in it: in the order of the rows, or beside the month."""
+    assert guessed(_rows(**more)).split.column == "year"
+
+
+def test_a_year_alone_and_out_of_order_orders_nothing(guessed: Guessed) -> None:
+    """It may be the year a car was built in: rows are held out at random, and a sentence says what to do otherwise."""
+    split = guessed(_rows(year=lambda i: 1990 + i % 12)).split
+    assert split.by == "random"
+    assert "split: {by: time, time: year}" in split.checks[0]
 
 
 @pytest.mark.parametrize("name", ["policyID", "customer_id", "patient"])

@@ -32,6 +32,7 @@ MODELS = {
     "xgboost": "XGBoost",
     "logistic_regression": "LogisticRegression",
     "hist_gradient_boosting": "HistGradientBoosting",
+    "tree_ensemble": "TreeEnsemble",
 }
 SETTINGS = 'project: parity\ndata: {target: label}\nmodels: [{name: m, class: "a.b:C"}]\n'
 ROWS = repeats(1000, 3000)
@@ -57,7 +58,7 @@ def _wine() -> pd.DataFrame:
 
 @pytest.mark.repeated
 @pytest.mark.parametrize("table", ["adult", "adult_half_empty", "wine"])
-@pytest.mark.parametrize(("model", "bag"), [*((m, 1) for m in MODELS), ("xgboost", 3)])
+@pytest.mark.parametrize(("model", "bag"), [*((m, 1) for m in MODELS), ("xgboost", 3), ("tree_ensemble", 4)])
 def test_a_bundle_says_what_its_pipeline_says(
     snapshot: Callable[..., Any], adult_lines: list[str], tmp_path: Path, model: str, bag: int, table: str
 ) -> None:
@@ -80,11 +81,12 @@ def test_a_bundle_says_what_its_pipeline_says(
     matrix = np.asarray(preprocessor.fit_transform(clean), dtype=np.float32)
     parts = []
     for seed in range(1, bag + 1):
-        part = candidate.estimator(params, seed=seed, jobs=1, classes=len(data.classes))
-        if hasattr(part, "n_estimators"):
-            part.set_params(n_estimators=60 // bag)
+        given = params if bag == 1 else (candidate.portfolio() * bag)[seed - 1]
+        if candidate.rounds:
+            given = {**given, candidate.rounds: 60 // bag}
+        part = candidate.estimator(given, seed=seed, jobs=1, classes=len(data.classes))
         parts.append(part.fit(matrix, data.train.y))
-    estimator = candidate.blend(parts) if bag > 1 else parts[0]
+    estimator = candidate.blend(parts) if candidate.blends else parts[0]
     pipeline = Pipeline([("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])
     for calibration in (None, Calibration("sigmoid", 0.8, (0.0, *[0.2] * (len(data.classes) - 1)), 1e-4)):
         created = LabelledPipeline(pipeline, data.classes, 0.45, data.positive, calibration)

@@ -38,7 +38,7 @@ from dropforge_training.fit.target_transform import with_transform
 from .conftest import parquet
 
 Bench = Callable[..., Any]
-MODELS = ("random_forest", "xgboost", "hist_gradient_boosting", "ridge")
+MODELS = ("random_forest", "xgboost", "hist_gradient_boosting", "ridge", "tree_ensemble")
 KINDS = {
     "size-cm": "number",
     "visits": "integer",
@@ -70,6 +70,11 @@ models:
   - name: ridge
     class: dropforge_training.models.ridge_regression:RidgeRegression
     budget: {trials: 1, seconds: 60}
+  - name: tree_ensemble
+    class: dropforge_training.models.tree_ensemble:TreeEnsemble
+    search: {learning_rate: 0.3}
+    budget: {trials: 3, seconds: 60}
+    bag: 3
 training:
   target_transform: log1p
 serving:
@@ -145,6 +150,16 @@ def test_the_bundle_predicts_what_the_logged_pipeline_predicts(trained: Callable
     assert (served >= 0).all()
 
 
+def test_the_graph_predicts_differences_from_the_mean(trained: Callable[[str], Trained]) -> None:
+    """In float32 the digits of a large mean would be lost to them; the mean is added in float64."""
+    done = trained("xgboost")
+    result = done.predictor.predict(onnx_graph.records(_plain(done.frame).iloc[:200]))
+    rule = done.manifest.regression
+    assert rule is not None
+    assert rule.center == pytest.approx(np.log1p(done.frame["price"]).mean(), abs=0.1)
+    assert abs(done.predictor.raw_run(result.feeds).mean()) < 0.2
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_it_learns_and_its_metrics_are_those_of_scikit_learn(trained: Callable[[str], Trained], model: str) -> None:
     """The held-out metrics are recomputed from the stored predictions."""
@@ -212,7 +227,7 @@ def test_explanations_add_up_to_the_prediction(trained: Callable[[str], Trained]
     explainer = load_explainer((done.folder / EXPLAIN_FILE).read_bytes(), done.manifest)
     result = done.predictor.predict(onnx_graph.records(_plain(done.frame).iloc[:20]))
     created = explainer.explain(result.feeds, result.labels)
-    output = done.predictor.raw_run(result.feeds).reshape(-1)
+    output = np.log1p(result.probabilities[:, 0])
     assert np.allclose(created.base + created.contributions.sum(axis=1), output, rtol=1e-4, atol=1e-4)
     assert created.space == "log1p"
 

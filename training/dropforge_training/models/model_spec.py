@@ -90,7 +90,7 @@ class ModelSpec(ABC):
         raise SettingsError(
             f"{type(self).__name__} cannot hold predictions to a direction, which data.monotone asks for",
             code="monotone_model",
-            fix="remove the model, or data.monotone; xgboost, hist_gradient_boosting and random_forest can",
+            fix="remove the model, or data.monotone; tree_ensemble, xgboost, hist_gradient_boosting and random_forest can",
         )
 
     rounds: str = ""  # the parameter of the estimator that counts boosting rounds, when `train` finds their number
@@ -228,8 +228,8 @@ def load(import_path: str, task: Task = "classification") -> ModelSpec:
             code="model_task",
             fix="choose another class under models:, or say in the class which tasks it knows: tasks = (…)"
             if task == "classification"
-            else "choose xgboost:XGBoost, random_forest:RandomForest, hist_gradient_boosting:HistGradientBoosting or "
-            "ridge_regression:RidgeRegression of dropforge_training.models",
+            else "choose tree_ensemble:TreeEnsemble, xgboost:XGBoost, random_forest:RandomForest, "
+            "hist_gradient_boosting:HistGradientBoosting or ridge_regression:RidgeRegression of dropforge_training.models",
         )
     created: ModelSpec = result()
     return created

@@ -175,7 +175,12 @@ class ModelSettings(Frozen):
     )
     budget: Budget = Budget()
     workers: int = Field(1, ge=1, le=100, description="jobs that tune one study together")
-    bag: int = Field(1, ge=1, le=20, description="estimators of the last fit, averaged into one model (xgboost)")
+    bag: int = Field(
+        1,
+        ge=1,
+        le=20,
+        description="members of the last fit, averaged into one model: the trials that predict best together (tree_ensemble, xgboost)",
+    )
     serve: Literal["onnx", "python"] = Field(
         "onnx", description="exported to ONNX, or, where a step cannot be, run by Python in a function of its own"
     )

@@ -269,5 +269,5 @@ def not_explainable(model: str) -> InvalidRequest:
     return InvalidRequest(
         f"{model} carries no explanation: neither trees nor linear, or trained before there were any",
         code="not_explainable",
-        fix="leave out explain=true, or train random_forest, xgboost, hist_gradient_boosting or logistic_regression",
+        fix="leave out explain=true, or train tree_ensemble, random_forest, xgboost, hist_gradient_boosting or logistic_regression",
     )
