@@ -1,10 +1,14 @@
-"""Coverage and width of served prediction intervals on fresh rows: python interval_coverage.py [--splits 50] [--json FILE] [TABLE …].
+"""Coverage and width of served prediction intervals on fresh rows.
+
+    python interval_coverage.py [--splits 50] [--runs FILE.jsonl] [--seconds 400] [--json FILE] [TABLE …]
 
 TABLE: FILE.csv:TARGET; tables made here when left out. For each table and random split, 70 % of the rows are an upload: the
 product's own modules split it, choose the target's transform, fit, export to ONNX and calibrate the intervals; the other 30 %
 go through the API's predictor of that bundle. Beside it plain split conformal prediction with the same model and calibration
 rows: the prediction ± one quantile of the absolute residuals, in units of the target.
-Every split draws the rows' hashes anew, so that each has calibration rows of its own (see coverage.py).
+Every split draws the rows' hashes anew, so that each has calibration rows of its own (see coverage.py). Coverage does not depend on
+how good the model is: it has few trees. Each split is a line of --runs, and those that stand there are not run again: after
+--seconds the script ends, to be continued by the next call.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import logging
 import math
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import recorded
 
 COVERAGE = 0.9
-PARAMS = {"n_estimators": 120, "learning_rate": 0.1, "max_depth": 5}
+PARAMS = {"n_estimators": 40, "learning_rate": 0.2, "max_depth": 4}
 LOG = logging.getLogger("coverage")
 
 
@@ -105,18 +110,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", help="FILE.csv:TARGET")
     parser.add_argument("--splits", type=int, default=50)
-    parser.add_argument("--most-rows", type=int, default=6000, help="of a table, the first so many of a shuffle")
+    parser.add_argument("--runs", type=Path, default=Path(".cache/intervals.jsonl"), help="finished splits, one a line")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no split after so long")
+    parser.add_argument("--most-rows", type=int, default=2000, help="of a table, the first so many of a shuffle")
     parser.add_argument("--json", type=Path, help="tables that are not measured keep what the file has of them")
     given = parser.parse_args()
     chosen = shipped()
     if given.tables:
         named = [t.rpartition(":") for t in given.tables]
         chosen = {Path(file).stem: (pd.read_csv(file), target) for file, _, target in named}
+    started = time.monotonic()
+    given.runs.parent.mkdir(parents=True, exist_ok=True)
+    lines = given.runs.read_text(encoding="utf-8").splitlines() if given.runs.exists() else []
+    finished = {(name, rows, seed): run for name, rows, seed, run in map(json.loads, lines)}
     before = recorded.read(given.json) if given.json else None
     figures: dict[str, Any] = {t["table"]: t for t in (before.figures["tables"] if before else [])}
     for name, (table, target) in chosen.items():
         part = table.dropna(subset=[target]).sample(frac=1, random_state=0).iloc[: given.most_rows]
-        runs = [split(part, target, seed) for seed in range(given.splits)]
+        for seed in range(given.splits):
+            if (name, len(part), seed) in finished or time.monotonic() - started > given.seconds:
+                continue
+            finished[name, len(part), seed] = split(part, target, seed)
+            with given.runs.open("a", encoding="utf-8") as out:
+                out.write(json.dumps([name, len(part), seed, finished[name, len(part), seed]]) + "\n")
+        runs = [finished[name, len(part), s] for s in range(given.splits) if (name, len(part), s) in finished]
+        if len(runs) < 2:
+            continue
         means = {k: float(np.mean([r[k] for r in runs])) for k in runs[0]}
         error = float(np.std([r["covered"] for r in runs], ddof=1) / math.sqrt(len(runs)))
         figures[name] = {

@@ -108,19 +108,21 @@ def _override(guess: Guess, column: ColumnGuess) -> list[str]:
 
 
 def _models(guess: Guess) -> list[str]:
-    """An ensemble of trees that gets most of the time, and a linear model, which some tables are best told by."""
+    """An ensemble of trees that gets most of the time, and a model of another kind: linear, or where that takes long a forest."""
     small = guess.rows <= _SMALL
-    linear = ("ridge_regression", "RidgeRegression")
-    if guess.task == "classification":
-        linear = ("logistic_regression", "LogisticRegression")
+    other = ("logistic_regression", "LogisticRegression")
+    if not small:
+        other = ("random_forest", "RandomForest")
+    elif guess.task == "regression":
+        other = ("ridge_regression", "RidgeRegression")
     return [
         "  - name: tree_ensemble",
         "    class: dropforge_training.models.tree_ensemble:TreeEnsemble",
         f"    budget: {{trials: 30, seconds: {40 if small else 60}}}",
         _line("    bag: 8", "members, selected among the trials by what they predict together"),
-        f"  - name: {linear[0]}",
-        f"    class: dropforge_training.models.{linear[0]}:{linear[1]}",
-        f"    budget: {{trials: 8, seconds: {10 if small else 20}}}",
+        f"  - name: {other[0]}",
+        f"    class: dropforge_training.models.{other[0]}:{other[1]}",
+        f"    budget: {{trials: {8 if small else 2}, seconds: {10 if small else 20}}}",
     ]
 
 

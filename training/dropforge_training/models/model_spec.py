@@ -100,7 +100,7 @@ class ModelSpec(ABC):
         return {}
 
     def portfolio(self) -> list[dict[str, Any]]:
-        """Parameters that a search begins with, in this order, before its sampler chooses."""
+        """Parameters that a search begins with, `first` and then these in order, before its sampler chooses."""
         return [self.first()]
 
     def quick(self) -> dict[str, Any]:

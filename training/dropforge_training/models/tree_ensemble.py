@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _BOOSTED, _LIGHTGBM, _RANDOM_THRESHOLDS, _FOREST = "xgboost", "lightgbm", "lightgbm_random_thresholds", "extra_trees"
 _ROUNDS, _PATIENCE = 3000, 40
 _TREES = 100  # of a forest
-_STEP = 20  # of its trees between two looks at the budget
+_STEP = 4  # of its trees between two looks at the budget
+_FOREST_ROWS = 50_000  # from which each tree has a sample of so many
 _NODES = 200_000  # of a forest, about: more make a bundle of tens of megabytes
 _VOTE = 5.0  # margin between a forest's vote of all trees for a class and of none
 # What early stopping looks at by the tuning metric, larger is better; else the loss of the objective.
@@ -246,12 +247,15 @@ class _EarlyStopping:
 def _forest(p: dict[str, Any], trees: int, seed: int, jobs: int, classes: int, rows: int) -> Any:
     """Leaves as small as a class or number wants them, as long as the forest stays within its nodes."""
     pure = 4 if classes else 1  # rows of a leaf where nothing limits it, about: those of one class stay together
-    least = 2 * rows * _TREES * (classes if classes > 2 else 1) // (_NODES * pure)
+    drawn = min(rows, _FOREST_ROWS)
+    least = 2 * drawn * _TREES * (classes if classes > 2 else 1) // (_NODES * pure)
     kind = ExtraTreesClassifier if classes else ExtraTreesRegressor
     return kind(
         trees,
         max_features=p["colsample"],
         min_samples_leaf=max(1 if classes else 2, least),
+        bootstrap=rows > drawn,
+        max_samples=drawn if rows > drawn else None,
         n_jobs=jobs,
         random_state=seed,
     )
@@ -275,9 +279,12 @@ def _train_forest(
     forest = _forest(params, 0, seed, jobs, classes, len(fold.y)).set_params(warm_start=True)
     if any(fold.monotone):
         forest.set_params(monotonic_cst=list(fold.monotone))
-    for trees in [*range(_STEP, _TREES, _STEP), _TREES]:
+    now = float("-inf")
+    for trees in range(_STEP, _TREES + 1, _STEP):
         weighted_fit(forest.set_params(n_estimators=trees), fold.x, fold.y, fold.weight)
-        if trees < _TREES and watch(trees / _TREES, score(_votes(forest, fold.x_valid, classes))):
+        if trees & (trees - 1) == 0:  # after each doubling: scoring takes time too
+            now = score(_votes(forest, fold.x_valid, classes))
+        if trees < _TREES and watch(trees / _TREES, now):
             return Trained(_votes(forest, fold.x_valid, classes), trees)
     return Trained(_votes(forest, fold.x_valid, classes))
 

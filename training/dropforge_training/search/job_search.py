@@ -67,7 +67,7 @@ def run(
         bag=members(candidate, model),
         after=shares(candidate, model, data, job.seed),
         deadline=deadline,
-        start=(*known, *candidate.portfolio()),
+        start=(*known, candidate.first()),
         worker=job.worker,
         role=job.role,
     )

@@ -146,7 +146,7 @@ def tune(
         if finished is None:
             break
         barren = 0 if finished else barren + 1
-        runner.hurry()
+        runner.enqueue_portfolio()
         if barren == _BARREN_TRIALS:
             raise JobFailed(
                 f"{barren} trials in a row gave no finite {wanted.metric}",
@@ -219,14 +219,13 @@ class _Runner:
             return True
         return state in FINISHED
 
-    def hurry(self) -> None:
-        """After a first trial that the budget ended: try next what learns in fewer rounds."""
-        done = self._study.trials(*FINISHED)
-        if len(done) == 1 and done[0].user_attrs.get(_CUT):
-            w = self._wanted
-            self._study.enqueue(
-                [p for p in search_space.within(w.candidate, w.ranges, w.where, [w.candidate.quick()]) if p]
-            )
+    def enqueue_portfolio(self) -> None:
+        """After the first trial the rest of the portfolio; before it what learns in fewer rounds, where the budget ended the trial."""
+        done, w = self._study.trials(*FINISHED), self._wanted
+        if len(done) == 1:
+            quick = [w.candidate.quick()] if done[0].user_attrs.get(_CUT) else []
+            points = [*quick, *w.candidate.portfolio()[1:]]
+            self._study.enqueue([p for p in search_space.within(w.candidate, w.ranges, w.where, points) if p])
 
     def progress(self) -> Progress:
         complete = self._study.trials(TrialState.COMPLETE)
