@@ -206,4 +206,6 @@ def _above(threshold: np.ndarray) -> np.ndarray:
     """The smallest float32 above: a float32 x is below it exactly when x is at most the threshold."""
     rounded = np.asarray(threshold, dtype=np.float64).astype(np.float32)
     down = np.where(rounded > threshold, np.nextafter(rounded, np.float32(-np.inf)), rounded)
-    return np.nextafter(down, np.float32(np.inf)).astype(np.float64)
+    # scikit-learn's threshold is infinite where all values go left and missing ones right; the text XGBoost exports has no infinity.
+    above = np.minimum(np.nextafter(down, np.float32(np.inf)), np.finfo(np.float32).max)
+    return above.astype(np.float64)
