@@ -135,7 +135,8 @@ def _start(like: Any, learner: dict[str, Any], features: int) -> np.ndarray:
     """Margin of a model before its first tree, shape [outputs]."""
     model = learner["learner"]["gradient_booster"]["model"]
     outputs = model["iteration_indptr"][1]
-    none = _written(Tree(0, *[np.zeros(1)] * 3, *[np.full(1, -1)] * 2, *[np.zeros(1)] * 2), 0, features, 0.0)
+    zero, leaf = np.zeros(1), np.full(1, -1)
+    none = _written(Tree(0, zero, zero, zero, leaf, leaf, zero, zero), 0, features, 0.0)
     empty = json.loads(json.dumps(learner))
     empty["learner"]["gradient_booster"]["model"] |= {
         "trees": [{**none, "id": k} for k in range(outputs)],
@@ -160,8 +161,16 @@ def _siblings_together(tree: Tree) -> Tree:
     def child(side: np.ndarray) -> np.ndarray:
         return np.where(side >= 0, place[side], -1)[order]
 
-    columns = (c[order] for c in (tree.feature, tree.threshold, tree.missing_left))
-    return Tree(tree.output, *columns, child(tree.left), child(tree.right), tree.value[order], tree.cover[order])
+    return Tree(
+        tree.output,
+        tree.feature[order],
+        tree.threshold[order],
+        tree.missing_left[order],
+        child(tree.left),
+        child(tree.right),
+        tree.value[order],
+        tree.cover[order],
+    )
 
 
 def _in_rounds(trees: Sequence[Tree], outputs: int) -> list[Tree]:
