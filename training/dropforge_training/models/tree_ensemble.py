@@ -205,9 +205,9 @@ def _train_lightgbm(
 ) -> Trained:
     given = _for_lightgbm(params, seed, jobs, classes, fold.monotone)
     if "lightgbm" not in fold.kept:
-        kept = {"feature_pre_filter": False, "verbose": -1, "num_threads": jobs}
-        rows = lightgbm.Dataset(fold.x, fold.y, weight=fold.weight, params=kept, free_raw_data=False)
-        valid = rows.create_valid(fold.x_valid, fold.y_valid, weight=fold.weight_valid, params=kept)
+        binning = {"feature_pre_filter": False, "verbose": -1, "num_threads": jobs}
+        rows = lightgbm.Dataset(fold.x, fold.y, weight=fold.weight, params=binning, free_raw_data=False)
+        valid = rows.create_valid(fold.x_valid, fold.y_valid, weight=fold.weight_valid, params=binning)
         fold.kept["lightgbm"] = rows, valid
     rows, valid = fold.kept["lightgbm"]
     name = _LOSSES.get(classes, ("", "multi_logloss"))[1]
@@ -238,8 +238,8 @@ class _EarlyStopping:
         value = self._sign * float(env.evaluation_result_list[0][2])
         if value > self._best:
             self._best, self.best_round = value, env.iteration
-        told = self._watch((env.iteration + 1) * self._rate, self._best)
-        if told or env.iteration - self.best_round >= _PATIENCE:
+        over = self._watch((env.iteration + 1) * self._rate, self._best)
+        if over or env.iteration - self.best_round >= _PATIENCE:
             raise lightgbm.callback.EarlyStopException(self.best_round, env.evaluation_result_list)
 
 
