@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import lightgbm
@@ -66,27 +65,6 @@ def test_a_forest_becomes_xgboost(classes: int) -> None:
     rows = hostile(x)
     given = predicted(tree_conversion.as_xgboost(trees, like), rows)
     assert np.abs(given - tree_ensemble._votes(forest, rows, classes)).max() < (2e-3 if not classes else 1e-5)
-
-
-def test_a_split_between_missing_and_all_others_can_be_exported() -> None:
-    """Such a split has an infinite threshold, which the text that the exporter reads cannot hold."""
-    x = np.where(np.arange(200) % 2, np.float32(1.5), np.float32(np.nan)).reshape(-1, 1)
-    y = np.isnan(x[:, 0]).astype(int)
-    zero, leaf = np.zeros(3), np.array([1, -1, -1])
-    tree = tree_conversion.Tree(
-        0,
-        zero.astype(int),
-        np.array([np.inf, 0, 0]),
-        zero.astype(bool),
-        leaf,
-        leaf + (leaf > 0),
-        np.array([0, -1.0, 1.0]),
-        zero + 1,
-    )
-    like = XGBClassifier(n_estimators=1, max_depth=1).fit(x, y)
-    converted = tree_conversion.as_xgboost([tree], like)
-    assert all(json.loads(tree) for tree in converted.get_booster().get_dump(dump_format="json"))
-    assert (converted.predict(x) == y).all()
 
 
 @pytest.mark.parametrize("classes", [0, 2, 3])
