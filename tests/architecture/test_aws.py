@@ -7,6 +7,7 @@ import copy
 import json
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,6 +44,7 @@ SETS: dict[str, dict[str, str]] = {
         **SUBNETS, **IMAGE,
     },
     "tracking server": {"ManagedMlflow": "server"},
+    "private subnets": {"FunctionSubnetIds": "subnet-3,subnet-4", "FunctionSecurityGroupIds": "sg-1", **IMAGE},
     "own key and secrets": {
         "KmsKeyArn": KEY, "SecretsKmsKeyArn": KEY, "ManagedMlflow": "none", "MlflowTrackingUri": "https://m",
         "PermissionsBoundary": "arn:aws:iam::123456789012:policy/b", "RolePath": "/team/",
@@ -451,3 +453,332 @@ def test_every_region_offered_knows_every_type(region: str) -> None:
     types = {r["Type"] for name in SETS for r in _plain(name)["Resources"].values()}
     types |= {r["Type"] for r in BOOTSTRAP.values()}
     assert types <= set(_cfn_lint("schemas", "providers", f"{region}.json"))
+
+
+@cache
+def _schema(kind: str) -> dict[str, Any]:
+    """AWS's own schema of a resource type."""
+    return _cfn_lint("schemas", "resources", f"{_cfn_lint('schemas', 'providers', 'us-east-1.json')[kind]}.json")
+
+
+# What a handler may call but does not for what the templates use, or what the role must not hold.
+NOT_NEEDED = {
+    "AWS::CodeDeploy::DeploymentGroup": {"codedeploy:RegisterOnPremisesInstance"},
+    "AWS::EC2::SecurityGroup": {"ec2:DescribeInstances"},
+    "AWS::ElasticLoadBalancingV2::Listener": {"cognito-idp:DescribeUserPoolClient"},
+    "AWS::ElasticLoadBalancingV2::LoadBalancer": {
+        "ec2:DescribeIpamPools", "elasticloadbalancing:ModifyCapacityReservation", "elasticloadbalancing:ModifyIpPools",
+    },
+    "AWS::IAM::Role": {"iam:DeleteRolePermissionsBoundary"},  # a boundary stays
+    "AWS::KMS::Key": {"kms:DisableKey", "kms:DisableKeyRotation", "kms:EnableKey", "kms:EnableKeyRotation"},  # of no HMAC key
+    "AWS::Lambda::Function": {"elasticfilesystem:DescribeMountTargets", "s3files:ListMountTargets"},
+    "AWS::Logs::LogGroup": {"firehose:TagDeliveryStream"},
+}  # fmt: skip
+
+
+def _allowed(role: str) -> list[str]:
+    """Actions that a role of the bootstrap stack allows, in lower case, as shell patterns."""
+    actions = [
+        a
+        for s in _statements(BOOTSTRAP[role]["Properties"]["Policies"])
+        for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])
+    ]
+    return [a.lower() for a in actions]
+
+
+def _may(role: str, action: str) -> bool:
+    return any(fnmatch(action.lower(), pattern) for pattern in _allowed(role))
+
+
+def test_the_execution_role_may_do_what_cloudformation_does() -> None:
+    """CloudFormation makes, changes and deletes each type under this role: it holds every action of the type's handlers.
+
+    The handlers' lists are AWS's own resource schemas, as cfn-lint carries them.
+    """
+    types = {r["Type"] for name in SETS for r in _plain(name)["Resources"].values()}
+    missing = {}
+    for kind in types:
+        handlers = _schema(kind)["handlers"]
+        needed = {a for name, h in handlers.items() if name != "list" for a in h.get("permissions", ())}
+        if kind == "AWS::WAFv2::WebACLAssociation":  # lists every service that a web ACL can be in front of
+            needed = {a for a in needed if a.startswith("wafv2:") and not a.endswith("PermissionPolicy")}
+        needed = {a for a in needed - NOT_NEEDED.get(kind, set()) if not a.startswith("s3tables:")}
+        missing[kind] = {a for a in needed if not _may("ExecutionRole", a)}
+    assert len(types) > 30
+    assert {kind: actions for kind, actions in missing.items() if actions} == {}
+
+
+def test_a_role_made_by_the_stack_is_bounded_where_the_deploy_is() -> None:
+    """Who may make roles and give them rights may do everything: under PermissionsBoundary only with that boundary on the role."""
+    giving = {"iam:CreateRole", "iam:PutRolePolicy", "iam:AttachRolePolicy", "iam:PutRolePermissionsBoundary"}
+    for statement in _statements(BOOTSTRAP["ExecutionRole"]["Properties"]["Policies"]):
+        if giving & set(statement["Action"]):
+            bounded = {"StringEquals": {"iam:PermissionsBoundary": {"Ref": "PermissionsBoundary"}}}
+            assert statement["Condition"] == {"Fn::If": ["Bounded", bounded, {"Ref": "AWS::NoValue"}]}
+            giving -= set(statement["Action"])
+    assert not giving
+
+
+# What the steps of the workflows call beside CloudFormation, the image repository and the API.
+OF_DEPLOY = {
+    "dropforge apply": {"s3:GetObject", "s3:PutObject", "s3:GetLifecycleConfiguration", "s3:PutLifecycleConfiguration"},
+    "dropforge doctor": {"logs:FilterLogEvents", "cloudwatch:DescribeAlarms"},
+}
+CLI = ROOT / "cli" / "dropforge_cli"
+
+
+def _operations(module: str) -> set[str]:
+    """Actions of the boto3 calls a module of the command line makes on clients of its own (`x = ….client("sqs")`)."""
+    tree = ast.parse((CLI / module).read_text())
+    prefixes = {"stepfunctions": "states"}
+
+    def service(call: ast.expr) -> str:
+        """`sqs` of `target.client("sqs")`, or of `client("sqs")`."""
+        match call:
+            case ast.Call(
+                func=ast.Attribute(attr="client") | ast.Name(id="client"), args=[ast.Constant(value=str(name)), *_]
+            ):
+                return name
+        return ""
+
+    clients: dict[str, str] = {}
+    for node in (n for n in ast.walk(tree) if isinstance(n, ast.Assign)):
+        targets, values = node.targets[0], node.value
+        pairs = (
+            zip(targets.elts, values.elts, strict=False)
+            if isinstance(targets, ast.Tuple) and isinstance(values, ast.Tuple)
+            else [(targets, values)]
+        )
+        clients |= {t.id: service(v) for t, v in pairs if isinstance(t, ast.Name) and service(v)}
+    actions = set()
+    for node in (n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)):
+        assert isinstance(node.func, ast.Attribute)
+        owner = node.func.value
+        name = service(owner) or (clients.get(owner.id, "") if isinstance(owner, ast.Name) else "")
+        operation = node.func.attr
+        if operation in {"get_paginator", "get_waiter"}:
+            operation = str(node.args[0].value) if isinstance(node.args[0], ast.Constant) else ""
+        if name and operation and not operation.startswith("stack_"):
+            actions.add(f"{prefixes.get(name, name)}:{''.join(w.capitalize() for w in operation.split('_'))}")
+    return actions
+
+
+def test_the_deploy_role_may_do_what_the_workflow_does() -> None:
+    """Each step of deploy.yml after `sam deploy` runs under DeployRole: a call it may not make is a red run and half a deploy."""
+    steps = (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
+    assert "dropforge doctor" in steps
+    assert _operations("checks.py") >= {"sqs:GetQueueAttributes", "lambda:GetFunctionConfiguration"}
+    needed = set.union(*OF_DEPLOY.values(), _operations("checks.py"))
+    assert {a for a in needed if not _may("DeployRole", a)} == set()
+
+
+def test_the_drill_of_the_sandbox_may_destroy_what_it_made() -> None:
+    """sandbox.yml uploads, works, backs up, and destroys; destroy asks every service what is left, by the calls of its module."""
+    operations = _operations("commands/destroy.py")
+    assert {"states:ListExecutions", "ecs:StopTask", "ecs:ListTaskDefinitions"} <= operations
+    # `remains` names its operations as texts, beside their services.
+    listed = re.findall(r'listed\(\s*"(\w+)", "(\w+)"', (CLI / "commands" / "destroy.py").read_text())
+    prefixes = {"stepfunctions": "states"}
+    operations |= {f"{prefixes.get(s, s)}:{''.join(w.capitalize() for w in o.split('_'))}" for s, o in listed}
+    assert len(listed) >= 10
+    named_otherwise = {
+        "s3:ListBuckets": "s3:ListAllMyBuckets",
+        "s3:DeleteObjects": "s3:DeleteObjectVersion",
+        "s3:ListObjectVersions": "s3:ListBucketVersions",
+    }
+    without = {"sts:GetCallerIdentity", "cloudformation:StackDeleteComplete"}  # needs no right; a waiter
+    needed = {named_otherwise.get(o, o) for o in operations - without}
+    needed |= {
+        "s3:GetObjectVersion",
+        "s3:ListBucketVersions",
+        "s3:DeleteBucket",
+        "s3:DeleteObjectVersion",
+        "s3:PutObject",
+        "sts:AssumeRole",
+    }
+    assert {a for a in needed if not _may("DeployRole", a)} == set()
+    assert BOOTSTRAP["DeployRole"]["Properties"]["Policies"][1]["Fn::If"][0] == "ByGitHubDrill"
+    steps = (ROOT / ".github" / "workflows" / "sandbox.yml").read_text()
+    assert "aws sts assume-role" in steps  # the worker has the rights of a task, not those of the deploy
+
+
+def test_the_roles_of_the_bootstrap_fit_into_an_inline_policy() -> None:
+    """IAM refuses a role whose inline policies are together longer than 10,240 characters, white space not counted."""
+    values = {
+        "Partition": "aws-us-gov",
+        "Region": "ap-southeast-2",
+        "AccountId": "1" * 12,
+        "ProjectName": "p" * 21,
+        "RolePath": "/",
+    }
+    for resources in (BOOTSTRAP, *(_plain(name)["Resources"] for name in SETS)):
+        for name, resource in resources.items():
+            if resource["Type"] != "AWS::IAM::Role":
+                continue
+            text = json.dumps(resource["Properties"].get("Policies", []), separators=(",", ":"))
+            text = re.sub(r'\{"Fn::Sub":("[^"]*")\}', r"\1", text)
+            text = re.sub(r"\$\{(?:AWS::)?(\w+)\}", lambda m: values.get(m[1], m[1]), text)
+            assert len(text) < 10_240, name
+
+
+def _schemas(schema: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
+    """A property's schema with its reference followed, and the alternatives in it."""
+    while "$ref" in node:
+        target: Any = schema
+        for part in node["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        node = {**target, **{k: v for k, v in node.items() if k != "$ref"}}
+    return [node, *(n for key in ("oneOf", "anyOf", "allOf") for n in node.get(key, ()))]
+
+
+def _constraints(schema: dict[str, Any], node: dict[str, Any], value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(parameter, the property's schema) of each property that is a parameter as it is."""
+    nodes, inside = _schemas(schema, node), list[tuple[dict[str, Any], Any]]()
+    if isinstance(value, dict) and value.get("Ref") in PARAMETERS:
+        yield from ((value["Ref"], n) for n in nodes)
+    elif isinstance(value, dict) and "Fn::If" in value:
+        inside = [(node, inner) for inner in value["Fn::If"][1:]]
+    elif isinstance(value, dict):
+        inside = [
+            (n["properties"][key], inner)
+            for key, inner in value.items()
+            for n in nodes
+            if key in n.get("properties", ())
+        ]
+    elif isinstance(value, list):
+        inside = [(n["items"], inner) for inner in value for n in nodes if isinstance(n.get("items"), dict)]
+    for narrower, inner in inside:
+        yield from _constraints(schema, narrower, inner)
+
+
+def test_parameters_are_no_wider_than_the_properties_they_fill() -> None:
+    """A value that the template lets through and a service refuses rolls a whole stack back, minutes later.
+
+    Where a property has a list of values or a range in AWS's schema, the parameter has no others.
+    """
+    packed = copy.deepcopy(_packed())
+    defaults = {k: str(p.get("Default", "")) for k, p in packed["Parameters"].items()}
+    names = {"AWS::Region": "us-east-1", "AWS::AccountId": "123456789012", "AWS::Partition": "aws"}
+    plain = transform(packed, {**defaults, **names}, _ManagedPolicies())
+    checked = set()
+    for name, resource in plain["Resources"].items():
+        schema = _schema(resource["Type"])
+        for parameter, node in _constraints(schema, schema, resource.get("Properties", {})):
+            own = PARAMETERS[parameter]
+            if "enum" in node:
+                assert set(own.get("AllowedValues", ["anything"])) <= set(node["enum"]), (parameter, name)
+                checked.add(parameter)
+            if "maximum" in node:
+                assert own.get("MaxValue", 1e9) <= node["maximum"], (parameter, name)
+                assert own.get("MinValue", -1e9) >= node.get("minimum", -1e9), (parameter, name)
+                checked.add(parameter)
+    assert checked >= {"LogRetentionDays", "UploadsAtOnce", "Tracing"}
+
+
+def test_who_keeps_artifacts_in_a_bucket_of_the_stack_comes_after_it() -> None:
+    """An address in a text orders nothing for CloudFormation: MLflow would be made while its bucket is not there."""
+    stores = [r for r in RESOURCES.values() if "ArtifactStoreUri" in r.get("Properties", {})]
+    assert len(stores) == 2
+    assert {r.get("DependsOn") for r in stores} == {"ArtifactBucket"}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_each_function_has_room_for_its_permissions(name: str) -> None:
+    """Every route is one statement of its function's resource policy, which Lambda limits to 20 KB."""
+    statement = {
+        "Sid": "x" * 100, "Effect": "Allow", "Principal": {"Service": "apigateway.amazonaws.com"}, "Action": "lambda:InvokeFunction",
+        "Resource": f"arn:aws:lambda:ap-southeast-2:123456789012:function:{'f' * 64}:live",
+        "Condition": {"ArnLike": {"AWS:SourceArn": f"arn:aws:execute-api:ap-southeast-2:123456789012:abcdefghij/v1/{'p' * 60}"}},
+    }  # fmt: skip
+    of: dict[str, int] = {}
+    for resource in _plain(name)["Resources"].values():
+        if resource["Type"] == "AWS::Lambda::Permission":
+            function = json.dumps(resource["Properties"]["FunctionName"])
+            of[function] = of.get(function, 0) + len(json.dumps(statement))
+    assert max(of.values()) > 5000
+    assert max(of.values()) < 20_480
+
+
+def test_a_task_that_finds_no_capacity_is_started_again() -> None:
+    """Of RunTask, Step Functions raises `AmazonECS.Unknown` for what the answer lists as failures, Spot capacity among them."""
+    text = definition_json(ROOT / "statemachine" / "training.asl.yaml").decode().replace("${MaxConcurrency}", "3")
+
+    def retried(value: Any) -> Iterator[set[str]]:
+        if isinstance(value, dict):
+            yield from (set(r["ErrorEquals"]) for r in value.get("Retry", ()))
+        for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            yield from retried(inner)
+
+    of_ecs = [errors for errors in retried(json.loads(text)) if "ECS.AmazonECSException" in errors]
+    assert len(of_ecs) == 2
+    assert all("AmazonECS.Unknown" in errors for errors in of_ecs)
+
+
+def test_the_workflow_logs_what_failed() -> None:
+    """Step Functions logs errors to a group it may deliver to, without the data; the role holds what it asks for at creation."""
+    machine = _plain("defaults")["Resources"]["TrainingStateMachine"]["Properties"]["LoggingConfiguration"]
+    assert (machine["Level"], machine["IncludeExecutionData"]) == ("ERROR", False)
+    group = RESOURCES["TrainingWorkflowLogs"]["Properties"]["LogGroupName"]["Fn::Sub"]
+    assert group.startswith("/aws/vendedlogs/")
+
+
+def test_functions_join_a_network_only_where_one_is_named() -> None:
+    """FunctionSubnetIds alone puts every function into a VPC; in none of them may code touch network interfaces.
+
+    SAM attaches AWSLambdaVPCAccessExecutionRole whatever the condition says. The refusal beside it holds for everything without a
+    VPC, and for calls of the function's own code with one (AWS's advice: the Lambda service itself has no SourceFunctionArn).
+    """
+    assert all("VpcConfig" not in p for p in _functions("defaults").values())
+    inside = _functions("private subnets")
+    assert len(inside) == 7
+    for properties in inside.values():
+        assert properties["VpcConfig"] == {
+            "SubnetIds": {"Fn::Split": [",", "subnet-3,subnet-4"]},
+            "SecurityGroupIds": {"Fn::Split": [",", "sg-1"]},
+        }
+    granted = {
+        "ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface",
+        "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:UnassignPrivateIpAddresses",
+    }  # fmt: skip
+    for name in ("defaults", "private subnets"):
+        resources = _plain(name)["Resources"]
+        roles = {p["Role"]["Fn::GetAtt"][0] for p in _functions(name).values()}
+        for role in roles:
+            (refused,) = [s for s in _statements(resources[role]["Properties"]) if s["Effect"] == "Deny"]
+            assert set(refused["Action"]) == granted
+            assert refused["Resource"] == "*"
+            condition = {"Null": {"lambda:SourceFunctionArn": "false"}} if name == "private subnets" else None
+            assert refused.get("Condition") == condition, role
+            attached = json.dumps(resources[role]["Properties"].get("ManagedPolicyArns", []))
+            assert name == "defaults" or "AWSLambdaVPCAccessExecutionRole" in attached, role
+
+
+NETWORK = load_template(ROOT / "network.yaml")["Resources"]
+# Service of an IAM action → what network.yaml has for it.
+ENDPOINTS = {
+    "s3": {"s3"}, "sqs": {"sqs"}, "states": {"states"}, "events": {"events"}, "logs": {"logs"}, "lambda": {"lambda"},
+    "secretsmanager": {"secretsmanager"}, "kms": {"kms"}, "ecr": {"ecr.api", "ecr.dkr"}, "sagemaker": {"MlflowService"},
+    "sagemaker-mlflow": {"MlflowService"},
+}  # fmt: skip
+BY_LAMBDA = {"xray", "ec2"}  # traces leave through Lambda itself; ec2 is refused
+
+
+def test_private_subnets_have_an_endpoint_for_every_service_that_is_called() -> None:
+    """Without a way to the internet a call to a service without an endpoint waits until it times out."""
+    made = set()
+    for resource in NETWORK.values():
+        if resource["Type"] == "AWS::EC2::VPCEndpoint":
+            name = resource["Properties"]["ServiceName"]
+            made.add(name["Ref"] if "Ref" in name else name["Fn::Sub"].removeprefix("com.amazonaws.${AWS::Region}."))
+    services = set()
+    for name in SETS:
+        resources = _plain(name)["Resources"]
+        roles = {p["Role"]["Fn::GetAtt"][0] for p in _functions(name).values()} | {
+            "TrainingRole",
+            "TrainingExecutionRole",
+        }
+        for role in roles & set(resources):
+            for statement in _statements(resources[role]["Properties"].get("Policies", [])):
+                actions = statement["Action"]
+                services |= {a.partition(":")[0] for a in ([actions] if isinstance(actions, str) else actions)}
+    assert set.union(*(ENDPOINTS[s] for s in services - BY_LAMBDA)) == made

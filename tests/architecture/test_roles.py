@@ -28,6 +28,9 @@ WITHOUT_RESOURCES = {
     "states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat",  # the task token is the right
     "ecr:GetAuthorizationToken",
     "xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules", "xray:GetSamplingTargets",
+    # what Step Functions asks of the role of a state machine that logs
+    "logs:CreateLogDelivery", "logs:GetLogDelivery", "logs:UpdateLogDelivery", "logs:DeleteLogDelivery", "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups",
 }  # fmt: skip
 # The reviewed list: what each role may do, and where. A change here is a change of what the system may do.
 REVIEWED: dict[str, set[tuple[str, str]]] = {
@@ -92,7 +95,7 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         ("sqs:SendMessage", "TrainingQueue"), ("lambda:InvokeFunction", "ConcludeFunction"),
         ("lambda:InvokeFunction", "AnalyzeFunction"), ("ecs:RunTask", "training tasks"),
         ("iam:PassRole", "TrainingRole"), ("iam:PassRole", "TrainingExecutionRole"),
-        *((a, "*") for a in WITHOUT_RESOURCES if a.startswith("xray:")),
+        *((a, "*") for a in WITHOUT_RESOURCES if a.startswith(("xray:", "logs:"))),
     },
     "TrainingRole": {
         *((f"sqs:{a}", "TrainingQueue") for a in (
@@ -237,7 +240,7 @@ def _statements(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for statement in policy.get("PolicyDocument", policy)["Statement"]:
             if "Fn::If" in statement:
                 yield statement["Fn::If"][0], statement["Fn::If"][1]
-            else:
+            elif statement["Effect"] == "Allow":
                 yield "", statement
 
 

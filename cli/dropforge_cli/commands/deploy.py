@@ -22,7 +22,7 @@ from dropforge.errors import PermanentError, SettingsError
 from dropforge_cli.output import emit_json, say, step
 from dropforge_cli.target import STACK_VARIABLE
 
-_PROJECT = re.compile(r"[a-z][a-z0-9-]{1,20}")  # as AllowedPattern of ProjectName
+_PROJECT = re.compile(r"[a-z][a-z0-9-]{0,19}[a-z0-9]")  # as AllowedPattern of ProjectName
 _TAG, _TAG_VALUE = re.compile(r"[\w .:/=+\-@]{1,128}"), re.compile(r"[\w .:/=+\-@]{0,256}")
 PROJECT_TAG = "dropforge:project"  # by which costs of several systems of an account are told apart
 # Docker's defaults would push the machine's own architecture, and an image index with a provenance that Lambda refuses.
@@ -105,7 +105,7 @@ def planned(root: Path, environment: str, region: str, project: str, given: Mapp
         raise SettingsError(
             f"{project!r} is no name for a system",
             code="project_malformed",
-            fix="2 to 21 of a-z, 0-9 and -, a letter first",
+            fix="2 to 21 of a-z, 0-9 and -, a letter first and no - at its end",
         )
     tags = tagged(stored.get("tags", "")) | {PROJECT_TAG: project}
     return Plan(environment, region, project, {**known, "ProjectName": project}, tags)
@@ -166,6 +166,8 @@ def rolled_out(root: Path, plan: Plan, client: Callable[[str], Any], run: Run, *
     with step("bootstrap stack"):
         cloudformation = client("cloudformation")
         if not bootstrapped:
+            for service in services(plan.parameters):
+                service_role(client("iam"), service)
             bootstrap(cloudformation, root, plan)
         outputs = _outputs(cloudformation, f"{plan.project}-bootstrap")
     parameters = dict(plan.parameters)
@@ -180,6 +182,24 @@ def rolled_out(root: Path, plan: Plan, client: Callable[[str], Any], run: Run, *
     say(
         f"deployed. Next: {STACK_VARIABLE}={plan.project} AWS_DEFAULT_REGION={plan.region} dropforge upload my.csv --serve"
     )
+
+
+def services(parameters: Mapping[str, str]) -> list[str]:
+    """Services of the plan that act under a role of their own, which an account has once."""
+    balanced = bool(parameters.get("FrontendImageUri"))
+    tasks = balanced or parameters.get("TrainingCompute") == "fargate"
+    return ["ecs.amazonaws.com"] * tasks + ["elasticloadbalancing.amazonaws.com"] * balanced
+
+
+def service_role(iam: Any, service: str) -> None:
+    """Make the service's role where the account has none: a first cluster would be refused for it while AWS makes the role."""
+    from botocore.exceptions import ClientError
+
+    try:
+        iam.create_service_linked_role(AWSServiceName=service)
+    except ClientError as error:
+        if "has been taken" not in str(error):
+            raise
 
 
 def sam_arguments(root: Path, plan: Plan, outputs: Mapping[str, str], parameters: Mapping[str, str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
@@ -189,17 +190,24 @@ def _forget_packages(target: Target, stack: str) -> None:
 
 
 def remains(client: Callable[[str], Any], project: str, stack: str, buckets: list[str]) -> dict[str, str]:
-    """What of the system is still there, by kind, asked of each service; empty when nothing is."""
+    """What of the system is still there, by kind, asked of each service; empty when nothing is.
+
+    Of a stack `forge` that is `forge-AnalyzeFunction-…`, as CloudFormation names things; `forge-bootstrap-…` and `forge-staging-…`
+    are of other stacks: a logical name begins with a capital letter, a project's name has none.
+    """
+    own = re.compile(
+        rf"{re.escape(stack)}-[A-Z].*|{re.escape(project)}-training(:\d+)?|(/aws/vendedlogs)?/dropforge/{re.escape(project)}/.*"
+    )
 
     def named(values: Iterator[str] | list[str]) -> str:
-        return ", ".join(v for v in values if v.startswith((f"{stack}-", f"{project}-", f"/dropforge/{project}/")))
+        return ", ".join(v for v in values if own.fullmatch(v))
 
     def listed(service: str, operation: str, result: str, **arguments: Any) -> Iterator[Any]:
         """Every entry of every page: a first page alone would prove nothing."""
         for page in client(service).get_paginator(operation).paginate(**arguments):
             yield from page.get(result, ())
 
-    group, family = f"/dropforge/{project}/", f"{project}-training"
+    groups, family = (f"/dropforge/{project}/", f"/aws/vendedlogs/dropforge/{project}/"), f"{project}-training"
     requested: dict[str, Callable[[], str]] = {
         "stack": lambda: ", ".join(
             s["StackName"]
@@ -219,7 +227,9 @@ def remains(client: Callable[[str], Any], project: str, stack: str, buckets: lis
         ),
         "roles": lambda: named(r["RoleName"] for r in listed("iam", "list_roles", "Roles")),
         "log groups": lambda: named(
-            g["logGroupName"] for g in listed("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=group)
+            g["logGroupName"]
+            for group in groups
+            for g in listed("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=group)
         ),
         "alarms": lambda: named(a["AlarmName"] for a in listed("cloudwatch", "describe_alarms", "MetricAlarms")),
         "topics": lambda: named(t["TopicArn"].rsplit(":", 1)[-1] for t in listed("sns", "list_topics", "Topics")),

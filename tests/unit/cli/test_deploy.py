@@ -44,6 +44,7 @@ class _Account:
         self.parameters: dict[str, str] = {}
         self.tags: dict[str, str] = {}
         self.stacks: set[str] = set()
+        self.roles: list[str] = []
 
     def __call__(self, _service: str) -> _Account:
         return self
@@ -72,6 +73,15 @@ class _Account:
         return self
 
     def wait(self, **_: Any) -> None: ...
+
+    def create_service_linked_role(self, AWSServiceName: str) -> None:  # noqa: N803 - botocore's name
+        if AWSServiceName in self.roles:
+            taken = {
+                "Code": "InvalidInput",
+                "Message": "Service role name AWSServiceRoleForECS has been taken in this account",
+            }
+            raise ClientError({"Error": taken}, "CreateServiceLinkedRole")
+        self.roles.append(AWSServiceName)
 
     def get_authorization_token(self) -> dict[str, Any]:
         return {"authorizationData": [{"authorizationToken": base64.b64encode(b"AWS:a-password").decode()}]}
@@ -115,6 +125,22 @@ def test_a_ci_uses_the_bootstrap_stack_as_it_is(root: Path) -> None:
     account.stacks.add("forge-bootstrap")
     deploy.rolled_out(root, _plan(root), account, lambda *_: None, bootstrapped=True)
     assert account.calls == []
+
+
+def test_a_first_cluster_finds_the_role_of_its_service(root: Path) -> None:
+    """In a new account ECS makes its role with the first cluster and cannot assume it yet: the stack would be rolled back.
+
+    The role is there before any stack; one that is there already is success; a queue alone needs none.
+    """
+    account = _Account()
+    fargate = _plan(root, TrainingCompute="fargate", SubnetIds="s", VpcId="v", TrainingImageUri="i:1")
+    deploy.rolled_out(root, fargate, account, lambda *_: None)
+    deploy.rolled_out(root, fargate, account, lambda *_: None)
+    assert account.roles == ["ecs.amazonaws.com"]
+    queue = _Account()
+    deploy.rolled_out(root, _plan(root), queue, lambda *_: None)
+    assert queue.roles == []
+    assert deploy.services({"FrontendImageUri": "i"}) == ["ecs.amazonaws.com", "elasticloadbalancing.amazonaws.com"]
 
 
 def test_answers_are_asked_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
