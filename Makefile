@@ -59,11 +59,14 @@ test-erase: .venv/.dev ## Erase a person from a local cloud that trained on thei
 test-containers: .venv/.dev .venv-sam/.ready ## Build the images and run them beside the local cloud, and every function in sam local; needs Docker and the base images
 	@$(BIN)/pytest tests/containers --containers
 
-.PHONY: test-emulator test-localstack
+.PHONY: test-emulator test-localstack test-mlflow
+test-mlflow: .venv/.dev ## The contract tests of MLflow on a server of another version (MLFLOW=3.4.0)
+	@MLFLOW=$(or $(MLFLOW),3.4.0) .ci/test_mlflow.sh
+
 test-emulator: .venv/.dev ## The integration suite on the emulator at AWS_ENDPOINT_URL, which runs already
 	@.ci/test_emulator.sh
 
-test-localstack: .venv/.dev ## The integration suite on LocalStack 4.14.0; needs Docker and Python 3.13
+test-localstack: .venv/.dev ## LocalStack 4.14.0 in host mode: the contract tests, and with Docker the integration suite; needs Python 3.13
 	@PYTHON=$(if $(filter python3,$(PYTHON)),python3.13,$(PYTHON)) .ci/test_localstack.sh
 
 screenshots: .venv/.dev ## Take the documentation's pictures of the web app in the browser tests; writes docs/pictures/web-*.webp
@@ -75,7 +78,7 @@ check: .venv/.dev ## Lint, docstrings of every public name, types, import rules,
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
-	@$(BIN)/cfn-lint template.yaml bootstrap.yaml
+	@$(BIN)/cfn-lint template.yaml bootstrap.yaml network.yaml
 	@$(BIN)/cfn-lint --regions us-east-1 -- budget.yaml
 
 deploy: .venv/.runtime .venv-sam/.ready ## Build and deploy (ENV=aws, dev, staging, prod, or local: what `make up` started); asks the first time. SAM_BUILD=--use-container without python3.13
@@ -87,9 +90,9 @@ destroy: .venv/.runtime ## Delete the stack STACK on AWS with all its data, afte
 
 verify-aws: .venv/.dev .venv-sam/.ready .venv-checkov/.ready .ci/tools/asl/node_modules/.ready ## What can be proven of AWS without it: lint, rules, build, sizes, sam deploy to prediction to sam delete
 	@$(SAM) validate --lint --region us-east-1
-	@$(BIN)/cfn-lint --regions $$($(BIN)/python -c 'from dropforge_local.regions import REGIONS; print(*REGIONS)') -- template.yaml bootstrap.yaml
+	@$(BIN)/cfn-lint --regions $$($(BIN)/python -c 'from dropforge_local.regions import REGIONS; print(*REGIONS)') -- template.yaml bootstrap.yaml network.yaml
 	@$(BIN)/python .ci/state_machine.py
-	@.venv-checkov/bin/checkov --file template.yaml bootstrap.yaml --config-file .checkov.yaml
+	@.venv-checkov/bin/checkov --file template.yaml bootstrap.yaml network.yaml --config-file .checkov.yaml
 	@$(SAM) build $(SAM_BUILD)
 	@$(BIN)/python .ci/verify_aws.py
 

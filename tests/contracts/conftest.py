@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import uuid
 from collections.abc import Callable, Iterator
 
 import boto3
@@ -19,6 +20,7 @@ from dropforge.adapters.s3_store import S3Store
 from dropforge.adapters.sqs_queue import SqsQueue
 from dropforge.environment import Environment
 from dropforge.ports import ObjectStore, Queue, Registry, Tracking
+from dropforge_cli.commands.destroy import empty
 from dropforge_local.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking
 
 from . import managed
@@ -60,32 +62,51 @@ def moto_server(_server: str, monkeypatch: pytest.MonkeyPatch) -> Environment:
     return Environment(aws_region=REGION, aws_endpoint_url=_server)
 
 
-@pytest.fixture(params=["memory", "moto_aws", "moto_server"])
-def store(request: pytest.FixtureRequest) -> ObjectStore:
+# The emulator at AWS_ENDPOINT_URL, which somebody else started: .ci/test_localstack.sh.
+EXTERNAL = ["external"] if os.environ.get("DROPFORGE_TEST_EMULATOR") == "external" else []
+
+
+@pytest.fixture
+def external() -> Environment:
+    """That emulator, as it is; who makes something there takes it away."""
+    return Environment(aws_region=REGION, aws_endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+
+
+@pytest.fixture(params=["memory", "moto_aws", "moto_server", *EXTERNAL])
+def store(request: pytest.FixtureRequest) -> Iterator[ObjectStore]:
     """An object store with an empty, versioned bucket named `bucket`."""
     if request.param == "memory":
-        return MemoryStore()
+        yield MemoryStore()
+        return
     env = request.getfixturevalue(request.param)
     s3 = client("s3", env)
     s3.create_bucket(Bucket="bucket")
     s3.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
-    return S3Store(s3)
+    yield S3Store(s3)
+    if request.param == "external":
+        empty(s3, "bucket", delete=True)
 
 
-@pytest.fixture(params=["memory", "moto_aws", "moto_server"])
-def queue(request: pytest.FixtureRequest) -> Queue:
+@pytest.fixture(params=["memory", "moto_aws", "moto_server", *EXTERNAL])
+def queue(request: pytest.FixtureRequest) -> Iterator[Queue]:
     """An empty queue."""
     if request.param == "memory":
-        return MemoryQueue()
+        yield MemoryQueue()
+        return
     env = request.getfixturevalue(request.param)
     sqs = client("sqs", env)
-    return SqsQueue(sqs, sqs.create_queue(QueueName="jobs")["QueueUrl"])
+    url = sqs.create_queue(QueueName=f"jobs-{uuid.uuid4().hex[:8]}")["QueueUrl"]
+    yield SqsQueue(sqs, url)
+    if request.param == "external":
+        sqs.delete_queue(QueueUrl=url)
 
 
 @pytest.fixture(scope="session")
 def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An MLflow backend in a database file: the client's own code, no server."""
+    """An MLflow backend in a database file: the client's own code, no server. Else the server of .ci/test_mlflow.sh."""
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    if server := os.environ.get("DROPFORGE_TEST_MLFLOW"):
+        return server
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
 
 

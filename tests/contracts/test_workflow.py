@@ -1,4 +1,7 @@
-"""The project's own state machine on moto's server: jobs leave by the queue with their tokens, and the adapter answers them."""
+"""The project's own state machine where one is executed: moto's server, and an emulator at AWS_ENDPOINT_URL.
+
+Jobs leave by the queue with their tokens, and the adapter answers them.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,19 @@ from dropforge.environment import Environment
 from dropforge.messages import ConcludeRequest, JobResult, TrainingJob, TrainingRequest, TuneResult
 from dropforge_local.packaging import definition_json
 
+from .conftest import EXTERNAL
+
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.fixture
-def line(moto_server: Environment) -> tuple[StepFunctionsWorkflow, SqsQueue, Any]:
+@pytest.fixture(params=["moto_server", *EXTERNAL])
+def line(request: pytest.FixtureRequest) -> tuple[StepFunctionsWorkflow, SqsQueue, Any]:
     """statemachine/training.asl.yaml for the queue, the queue, and a client of the service."""
-    sqs, functions, steps = (client(name, moto_server) for name in ("sqs", "lambda", "stepfunctions"))
-    queue = sqs.create_queue(QueueName="jobs")["QueueUrl"]
-    role = client("iam", moto_server).create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    env: Environment = request.getfixturevalue(request.param)
+    sqs, functions, steps = (client(name, env) for name in ("sqs", "lambda", "stepfunctions"))
+    queue = sqs.create_queue(QueueName="workflow-jobs")["QueueUrl"]
+    role = client("iam", env).create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
     code = io.BytesIO()
     with zipfile.ZipFile(code, "w") as archive:
         archive.writestr("app.py", "")
