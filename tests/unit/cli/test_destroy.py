@@ -60,14 +60,20 @@ def test_only_the_prefix_is_emptied(client: Any) -> None:
 
 
 def test_what_is_left_is_named(client: Any) -> None:
-    """A queue, a log group and a bucket of the system are told; those of others are not."""
+    """A queue, log groups and a bucket of the system are told; those of others are not, of its bootstrap stack neither."""
     _bucket(client, "p-data-1")
-    for name in ("p-TrainingQueue-1", "other-queue"):
+    for name in ("p-TrainingQueue-1", "other-queue", "p-bootstrap-Queue-1", "p-staging-TrainingQueue-1"):
         client("sqs").create_queue(QueueName=name)
-    client("logs").create_log_group(logGroupName="/dropforge/p/predict")
-    client("logs").create_log_group(logGroupName="/dropforge/other/predict")
+    groups = (
+        "/dropforge/p/predict",
+        "/aws/vendedlogs/dropforge/p/workflow",
+        "/dropforge/other/predict",
+        "/dropforge/p-staging/predict",
+    )
+    for name in groups:
+        client("logs").create_log_group(logGroupName=name)
     left = remains(client, "p", "p", ["p-data-1"])
-    assert left == {"buckets": "p-data-1", "queues": "p-TrainingQueue-1", "log groups": "/dropforge/p/predict"}
+    assert left == {"buckets": "p-data-1", "queues": "p-TrainingQueue-1", "log groups": ", ".join(groups[:2])}
 
 
 def test_what_cannot_be_asked_is_not_proven_gone(client: Any) -> None:
