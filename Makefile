@@ -113,6 +113,10 @@ bench-analysis: .venv/.dev ## Compare two files beside Evidently and ydata-profi
 bench-verdict: .venv/.dev ## False alarms and power of the drift verdict; writes benchmarks/results/false_alarms.json
 	@$(BIN)/python benchmarks/analysis/false_alarms.py --json benchmarks/results/false_alarms.json
 
+.PHONY: bench-rules
+bench-rules: .venv/.dev ## What 20 rules cost on 1,000,000 rows, beside the same run without
+	@$(BIN)/python benchmarks/analysis/rules.py
+
 .PHONY: bench-clean-samples bench-silent-changes
 bench-clean-samples: .venv/.dev ## Samples without drift of five tables, columns of 2 to 20,000 values; writes benchmarks/results/clean_samples.json
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/analysis/false_alarms.py --many --runs 60 --json benchmarks/results/clean_samples.json

@@ -32,6 +32,7 @@ from dropforge_cli.commands import (
     monitor,
     quarantine,
     recovery,
+    rules,
     serve,
     switching,
     uploads,
@@ -86,6 +87,7 @@ for part in (
     events,
     cost,
     analyze,
+    rules,
 ):
     part.register(app)
 

@@ -178,6 +178,11 @@ def history(bucket: str) -> str:
     return uri(bucket, f"{_DATASETS}history.json")
 
 
+def rule_history(bucket: str) -> str:
+    """How the rows of the last uploads fared under the rules of settings."""
+    return uri(bucket, f"{_DATASETS}rules.json")
+
+
 def snapshot(bucket: str, dataset_id: str) -> str:
     """The accepted rows."""
     return uri(bucket, f"{_DATASETS}{dataset_id}/{_SNAPSHOT}")

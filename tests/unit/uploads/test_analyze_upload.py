@@ -344,3 +344,44 @@ def test_an_upload_reads_no_more_for_a_longer_history(world: AppContext, monkeyp
         world.drop(f"{n}.csv", _table(40 + n, n))
         counts.append(len(calls))
     assert counts[4] == counts[9]
+
+
+# --- rules of the settings -------------------------------------------------------------------------------------------------
+def _ruled(world: AppContext, action: str) -> None:
+    rule = f"{{name: grown, expect: 'age < 60', action: {action}}}"
+    text = SETTINGS.replace("{target: label}", f"{{target: label, rules: [{rule}]}}")
+    settings_store.apply(world.store, "data", text.encode())
+
+
+def test_a_rule_that_blocks_does_so_from_the_first_upload_on(world: AppContext) -> None:
+    """Nothing is trained and no reference is claimed; a file that is well becomes it."""
+    _ruled(world, "block")
+    bad = world.drop("a.csv", _table(100))
+    assert (bad.state, bad.verdict) == ("blocked", "block")
+    assert "grown" in (bad.reason.message if bad.reason else "")
+    good = world.drop("b.csv", "".join(f"{line}\n" for line in _table(100).splitlines() if not line.startswith("6")))
+    assert (good.state, good.verdict) == ("training", "reference")
+
+
+def test_a_report_shows_pass_rates_over_uploads_and_which_rule_moved(world: AppContext) -> None:
+    """Each upload's share beside those before; one that is far off is a finding."""
+    _ruled(world, "warn")
+    for name, first in (("a.csv", 0), ("b.csv", 200), ("c.csv", 400)):
+        world.drop(name, _table(200, first))
+    moved = world.drop(
+        "d.csv", "age,city,label\n" + "".join(f"{59 + i % 9},Bern,{('no', 'yes')[i % 2]}\n" for i in range(200))
+    )
+    report = json.loads(world.store.get(moved.report_json_uri).body)
+    rule = report["intake"]["rules"][0]
+    assert (rule["name"], rule["rows"], rule["violations"]) == ("grown", 200, 177)
+    assert rule["before"] == pytest.approx([0.8])  # a and b and c have equal rows: one upload, two duplicates
+    assert "rule_moved" in {f["kind"] for f in report["findings"]}
+    assert moved.verdict == "warn"
+
+
+def test_bundles_get_the_rules_that_the_newest_rows_were_held_to(world: AppContext) -> None:
+    """The training's manifest has them parsed, so that no worker needs a parser."""
+    _ruled(world, "quarantine")
+    record = world.drop("a.csv", _table(400).replace("60,", "50,").replace("6", "5"))
+    manifest = json.loads(world.store.get(world.request(record).dataset_uri).body)
+    assert [r["expression"] for r in manifest["rules"]] == [["<", ["column", "age", "number"], ["number", 60.0]]]

@@ -18,6 +18,7 @@ from dropforge.errors import JobFailed
 from dropforge.inference.bundle_manifest import RANDOM, Derived, HoldoutRule
 from dropforge.inference.prediction_intervals import forward
 from dropforge.inference.preprocessing import number_text
+from dropforge.inference.row_rules import RowRule
 from dropforge.ports import ObjectStore
 from dropforge.value_formats import BLANKS, FLOAT32_MAX, boolean, moment, number
 from dropforge_training.data import holdout_split
@@ -90,6 +91,7 @@ class TrainingData:
     class_weights: np.ndarray | None = None  # by code, how much a row of the class counts in fits; None: all alike
     derived: tuple[Derived, ...] = ()  # columns that models compute from the features (derive)
     monotone: Mapping[str, int] = field(default_factory=dict)  # by column 1: predictions rise with it, -1: they fall
+    rules: tuple[RowRule, ...] = ()  # what the newest rows were held to, of those whose columns are all features
 
     @property
     def regression(self) -> bool:
@@ -218,7 +220,15 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
         class_weights=_class_weights(settings, classes, y[~heldout]),
         derived=derived_columns.columns(x[~heldout], features, settings, two_classes=len(classes) in {0, 2}),
         monotone=_monotone(settings, features, positive),
+        rules=_rules(manifest, features),
     )
+
+
+def _rules(manifest: DatasetManifest, features: Sequence[Column]) -> tuple[RowRule, ...]:
+    """The rules that a request can be held to: it sends features only."""
+    names = {c.name for c in features}
+    rules = (RowRule.from_json(r) for r in manifest.rules)
+    return tuple(r for r in rules if set(r.columns) <= names)
 
 
 def _part(store: ObjectStore, part: Part, schema: Schema, path: Path) -> pd.DataFrame:

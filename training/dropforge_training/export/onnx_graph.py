@@ -249,6 +249,7 @@ def manifest_for(
         holdout_share=holdout_share,
         moved_rows=data.moved,
         split=data.split,
+        rules=data.rules,
         derived=() if python else _fitted_columns(model.pipeline.steps[0][1]),
         calibration=model.calibration if isinstance(model, LabelledPipeline) else None,
         regression=model.rule if isinstance(model, NumberPipeline) else None,

@@ -22,6 +22,35 @@ class Fact(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class RuleOutcome(Fact):
+    """How the rows fared under one rule of data.columns or data.rules. `before`: pass rates of earlier uploads, oldest first."""
+
+    name: str
+    expect: str
+    action: str
+    columns: tuple[str, ...] = ()
+    rows: int
+    violations: int
+    tolerance: float = 0.0
+    before: tuple[float, ...] = ()
+    z: float | None = Field(
+        default=None, description="change of the share of violations, in standard errors; positive: more of them"
+    )
+
+    @property
+    def pass_rate(self) -> float:
+        return 1.0 - self.violations / self.rows if self.rows else 1.0
+
+    @property
+    def moved(self) -> bool:
+        return self.z is not None and abs(self.z) > 4.0
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether a rule that only watches has more violations than it tolerates."""
+        return self.action != "quarantine" and self.violations > self.tolerance * self.rows
+
+
 class Intake(Fact):
     """What admission did with the file."""
 
@@ -48,6 +77,7 @@ class Intake(Fact):
         description="of columns that the reference lacks: fraction of rows of the most frequent class of their value",
     )
     absent_columns: tuple[str, ...] = ()
+    rules: tuple[RuleOutcome, ...] = ()
     notes: tuple[dict[str, Any], ...] = ()
 
 

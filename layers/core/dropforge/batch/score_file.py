@@ -111,6 +111,8 @@ def _score(
             data=settings.data,
             schema=schema,
             markers={f.name: f.missing_markers for f in features},
+            rules=() if active.rules == "off" else predictor.manifest.rules,
+            refuse=active.rules == "refuse",
         )
         stored = quarantine.write_rejects(
             ports.store,
@@ -122,6 +124,7 @@ def _score(
             folder,
         )
         counted, warnings = _predict(predictor, rows, deadline)
+        warnings += Counter({("rule_violated", name): n for name, n in rows.violations.items()})
         suffix = "parquet" if rows.source.format == "parquet" else "csv"
         answer = rows.write(folder / f"predictions.{suffix}", predictor.manifest.classes)
     uri = _uri(ports.data_bucket, record, suffix)

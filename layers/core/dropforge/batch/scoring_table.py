@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from dropforge.config.settings import DataSettings
 from dropforge.datasets.table_schema import Column, Schema
 from dropforge.errors import RejectedUpload
-from dropforge.ingest import cell_parsing, column_scan, rejected_rows, text_table
+from dropforge.inference.row_rules import RowRule
+from dropforge.ingest import cell_parsing, column_scan, rejected_rows, rule_sql, text_table
 from dropforge.ingest.duckdb_connection import name, quote
 from dropforge.ingest.ingest_file import check_size
 from dropforge.value_formats import FORMULA, NUMBER, PLAIN, NumberFormat
@@ -53,9 +54,13 @@ class ScoringFile:
         self.rows_in = 0
         self.rows_used = 0
         self.rejects: list[rejected_rows.Reject] = []
+        self.violations: dict[str, int] = {}  # by rule, of the rows used
 
-    def read(self, data: DataSettings) -> None:
-        """Type every row in one pass. Raises RejectedUpload when the file as a whole cannot be used."""
+    def read(self, data: DataSettings, rules: Sequence[RowRule], *, refuse: bool) -> None:
+        """Type every row in one pass; rows that violate a rule are counted, or quarantined with `refuse`.
+
+        Raises RejectedUpload when the file as a whole cannot be used.
+        """
         absent = [c for c in self.schema.names if c not in self.source.header]
         if absent:
             raise RejectedUpload(
@@ -65,6 +70,7 @@ class ScoringFile:
             )
         typed = ", ".join(f"{self._typed(c)} AS c{i}" for i, c in enumerate(self.schema.columns))
         faults = rejected_rows.faults([(self._place(c.name), c, cell_parsing.NO_RULE) for c in self.schema.columns])
+        faults += [self._of_rule(rule) for rule in rules] if refuse else []
         bad = " OR ".join(f.condition for f in faults) or "false"
         if any(c.number_format != PLAIN for c in self.schema.columns):
             self._decide_formats()
@@ -76,13 +82,27 @@ class ScoringFile:
         most = rejected_rows.most(self.rows_in, data.limits)
         form = rejected_rows.of_form(self.source, most + 1)
         of_cells = (
-            rejected_rows.of_cells(self.source, self._rows(), faults, most + 1)
+            rejected_rows.of_cells(self.source, self._rows(), faults, most + 1)[0]
             if unreadable and malformed <= most
             else []
         )
         self.rejects = sorted([*form, *of_cells], key=lambda r: r.line)
         text_table.check_complete(self.source, self.rows_in)
         self._check(data, malformed + unreadable)
+        if rules and not refuse:
+            self._count(rules)
+
+    def _count(self, rules: Sequence[RowRule]) -> None:
+        cells = {c.name: f"c{i}" for i, c in enumerate(self.schema.columns)}
+        counts = ", ".join(f"count(*) FILTER ({_violated(rule, cells)})" for rule in rules)
+        row = self._db.execute(f"SELECT {counts} FROM {_TABLE} WHERE NOT {_BAD}").fetchone()
+        self.violations = {rule.name: int(n) for rule, n in zip(rules, row, strict=True) if n}
+
+    def _of_rule(self, rule: RowRule) -> rejected_rows.Fault:
+        cells = {c: self._typed(self.schema.column(c)) for c in rule.columns}
+        reason = f"violates the rule {rule.name} ({rule.expect})"
+        columns = tuple(rule.columns)
+        return rejected_rows.Fault(", ".join(columns), "rule_violated", _violated(rule, cells), reason, columns)
 
     def chunks(self, rows: int) -> Iterator[dict[str, Any]]:
         """The features of the rows used, in file order, at most `rows` at a time.
@@ -258,8 +278,11 @@ def open_file(
     data: DataSettings,
     schema: Schema,
     markers: Mapping[str, tuple[str, ...]],
+    rules: Sequence[RowRule] = (),
+    refuse: bool = False,
 ) -> ScoringFile:
-    """Read a CSV or Parquet file by the model's columns (`schema`); `markers`: texts that mean missing, by column.
+    """Read a file by the model's columns (`schema`); `markers`: texts that mean missing, by column; `rules`: of the model, whose
+    violations are counted, or quarantined with `refuse`.
 
     Raises RejectedUpload with a stable code, the place and the fix when the file as a whole cannot be used.
     """
@@ -267,8 +290,13 @@ def open_file(
     with text_table.decoding() as reading:
         source = reading.source = text_table.open_source(path, workdir, connection, data, schema)
         opened = ScoringFile(source, _of_numbers(schema), markers, escape=data.csv.escape_formulas)
-        opened.read(data)
+        opened.read(data, rules, refuse=refuse)
         return opened
+
+
+def _violated(rule: RowRule, cells: Mapping[str, str]) -> str:
+    typed = {c: rule_sql.typed(cells[c], column.type) for c, column in rule.columns.items()}
+    return rule_sql.condition(rule.expression, typed)
 
 
 def _of_numbers(schema: Schema) -> Schema:

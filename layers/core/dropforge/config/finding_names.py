@@ -41,6 +41,8 @@ _OTHERS: Final = (
     "strong_association",
     "labels_weakened",
     "quarantined",
+    "rule_violated",
+    "rule_moved",
 )
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from dropforge import metrics
+from dropforge import metrics, safe_patterns
 from dropforge.config.finding_names import FindingName
 from dropforge.config.preprocessing_settings import Frozen, ProcessingStep
 from dropforge.config.yaml_errors import Location, dotted, explain, parse_with_lines
@@ -45,7 +45,24 @@ class ColumnOverride(Frozen):
     min: float | None = Field(None, description="of a number; rows below it are quarantined")
     max: float | None = Field(None, description="of a number; rows above it are quarantined")
     categories: tuple[str, ...] | None = Field(
-        None, min_length=1, description="of a category; rows with another one are quarantined"
+        None, min_length=1, description="older name of `values`, for categories and texts"
+    )
+    values: tuple[str | float | bool, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=10_000,
+        description="the only values allowed; rows with another one are quarantined",
+    )
+    pattern: str | None = Field(
+        None, description="regular expression that a whole text matches; rows with another text are quarantined"
+    )
+    not_null: bool = Field(False, description="rows without a value are quarantined")
+    unique: bool = Field(
+        False, description="rows whose value another row of the file has too are quarantined, all of them"
+    )
+    role: Literal["feature", "ignored", "identifier", "sensitive"] = Field(
+        "feature",
+        description="ignored: no feature; identifier: no feature, not_null and unique; sensitive: a slice of the evaluation",
     )
     number_format: NumberFormat | None = Field(
         None, description="how a text file writes the column's numbers; none: decided over each whole file"
@@ -53,6 +70,60 @@ class ColumnOverride(Frozen):
     missing_markers: tuple[str, ...] | None = Field(
         None, description="read as missing in this column, instead of data.missing_markers"
     )
+
+    @field_validator("pattern")
+    @classmethod
+    def _is_safe(cls, value: str | None) -> str | None:
+        if value is not None:
+            safe_patterns.check(value)
+        return value
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> ColumnOverride:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}: no value fits")
+        if self.categories is not None and self.values is not None:
+            raise ValueError("`categories` is the older name of `values`; write `values` only")
+        return self
+
+    @property
+    def allowed(self) -> tuple[str | float | bool, ...] | None:
+        """The only values allowed; None: any."""
+        return self.values if self.values is not None else self.categories
+
+    @property
+    def required(self) -> bool:
+        """Whether every row has a value."""
+        return self.not_null or self.role == "identifier"
+
+    @property
+    def distinct(self) -> bool:
+        """Whether no two rows have the same value."""
+        return self.unique or self.role == "identifier"
+
+
+class RowRuleSettings(Frozen):
+    """What is expected of every row, and what becomes of one that is otherwise."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w .-]{0,59}$", description="in reports, quarantined rows and answers")
+    expect: str = Field(
+        min_length=1,
+        max_length=2000,
+        description="condition in SQL over the row's columns; missing values violate nothing",
+    )
+    action: Literal["quarantine", "warn", "block"] = Field(
+        "quarantine",
+        description="quarantine: the row is set aside; warn: the verdict warns; block: nothing is trained on the upload",
+    )
+    tolerance: Share = Field(0.0, description="of warn and block: the share of rows that may violate it")
+
+    @model_validator(mode="after")
+    def _tolerance_has_a_meaning(self) -> RowRuleSettings:
+        if self.tolerance and self.action == "quarantine":
+            raise ValueError(
+                "tolerance is of warn and block; how many rows may be quarantined says data.limits.max_quarantined_share"
+            )
+        return self
 
 
 class CsvSettings(Frozen):
@@ -113,11 +184,34 @@ class DataSettings(Frozen):
         description="columns with which the prediction, or the positive class's probability, may only rise, or only fall",
     )
     columns: dict[str, ColumnOverride] = Field(default_factory=dict)
+    rules: tuple[RowRuleSettings, ...] = Field((), max_length=200, description="conditions that rows are held to")
     csv: CsvSettings = CsvSettings()
     reference: str = Field("first", pattern=r"^(first|[0-9a-f]{16})$")
     history: Literal["append", "replace", "window"] = "append"
     window: int = Field(4, gt=0)
     limits: Limits = Limits()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _roles_are_lists(cls, value: Any) -> Any:
+        """A column's role stands in `ignore` and `sensitive`, where everything else looks."""
+        if not isinstance(value, dict) or not isinstance(value.get("columns"), dict):
+            return value
+        roles = {str(c): o.get("role") for c, o in value["columns"].items() if isinstance(o, dict)}
+        for key, wanted in (("ignore", {"ignored", "identifier"}), ("sensitive", {"sensitive"})):
+            listed = value.get(key) or ()
+            more = [c for c, role in roles.items() if role in wanted and c not in listed]
+            if more and isinstance(listed, list | tuple):
+                value = {**value, key: [*listed, *more]}
+        return value
+
+    @model_validator(mode="after")
+    def _rule_names_differ(self) -> DataSettings:
+        names = [r.name for r in self.rules]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"two rules are named {', '.join(twice)}; names must differ")
+        return self
 
     @model_validator(mode="after")
     def _target_is_no_other_column(self) -> DataSettings:
@@ -329,6 +423,11 @@ class ServingSettings(Frozen):
     costs: Costs = Costs()
     prediction: PredictionRange = PredictionRange()
     capture: CaptureSettings = CaptureSettings()
+    rules: Literal["warn", "refuse", "off"] = Field(
+        "warn",
+        description="of requests whose rows violate the rules that the model's data were held to: answered with a warning, "
+        "or refused; in force from the next `dropforge set-model` on",
+    )
 
     @field_validator("threshold", mode="before")
     @classmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 from dropforge.datasets.table_schema import Schema
@@ -30,6 +32,7 @@ class DatasetManifest(BaseModel):
     parts: tuple[Part, ...]
     source: str
     created_at: str
+    rules: tuple[dict[str, Any], ...] = ()  # what the newest part's rows were held to (dropforge.inference.row_rules)
 
     @property
     def rows(self) -> int:

@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -61,6 +61,9 @@ class AcceptedRows(Protocol):
     @property
     def rows_used(self) -> int:
         """Number of rows."""
+    @property
+    def bundle_rules(self) -> tuple[dict[str, Any], ...]:
+        """Rules that the rows were held to, as bundles keep them."""
 
 
 class DatasetStore:
@@ -84,6 +87,7 @@ class DatasetStore:
             parts=(part,),
             source=source,
             created_at=created_at,
+            rules=rows.bundle_rules,
         )
         try:
             self._store.upload(rows.snapshot, part.uri, content_type="application/vnd.apache.parquet", if_absent=True)

@@ -47,6 +47,7 @@ class Active:
     max_rows: int = 1000
     max_body_bytes: int = 5_000_000
     capture: float = 0.0  # share of requests kept under captured/
+    rules: str = "warn"  # of requests that violate the model's rules: warn, refuse or off
     candidate: Candidate | None = None
     record_sha256: str = ""  # of the deployment history entry this follows from
     format_version: int = 1

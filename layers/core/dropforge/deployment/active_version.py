@@ -26,4 +26,5 @@ def active_of(version: ModelVersion, alias: str, settings: Settings) -> Active:
         max_rows=settings.serving.max_rows,
         max_body_bytes=settings.serving.max_body_bytes,
         capture=settings.serving.capture.sample,
+        rules=settings.serving.rules,
     )

@@ -32,7 +32,13 @@ def rollback(change: Change, to: int | None = None) -> dict[str, Any]:
         at = now()
         new = replace(old, number=number, set_at=at, set_by=change.by, candidate=None)
         # settings, not the model
-        new = replace(new, max_rows=active.max_rows, max_body_bytes=active.max_body_bytes, capture=active.capture)
+        new = replace(
+            new,
+            max_rows=active.max_rows,
+            max_body_bytes=active.max_body_bytes,
+            capture=active.capture,
+            rules=active.rules,
+        )
         return Entry(
             number=number,
             at=at,

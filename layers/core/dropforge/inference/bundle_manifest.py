@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from dropforge.errors import BundleRejected
+from dropforge.inference.row_rules import RowRule
 
 FORMAT_VERSION: Final = 1
 MODEL_FILE: Final = "model.onnx"
@@ -157,6 +158,7 @@ class BundleManifest:
         int, ...
     ] = ()  # hashes below that share which it was trained on all the same, to have every class
     split: HoldoutRule = RANDOM
+    rules: tuple[RowRule, ...] = ()  # what the model's data were held to, and requests are
     derived: tuple[Derived, ...] = ()  # their names stand among the columns of `inputs`
     calibration: Calibration | None = None  # applied to the graph's output; None: it is served as it is
     python: PythonModel | None = None  # `serve: python` in settings.yaml; None: the bundle has a graph
@@ -200,6 +202,7 @@ class BundleManifest:
             value["conformal_rows"] = tuple(value.get("conformal_rows", ()))
             value["moved_rows"] = tuple(value.get("moved_rows", ()))
             value["derived"] = tuple(Derived(**{**d, "sources": tuple(d["sources"])}) for d in value.get("derived", ()))
+            value["rules"] = tuple(RowRule.from_json(r) for r in value.get("rules", ()))
             value["split"] = HoldoutRule(**value.get("split", {}))
             value["calibration"] = _calibration(value.get("calibration"))
             value["python"] = PythonModel(**value["python"]) if value.get("python") else None

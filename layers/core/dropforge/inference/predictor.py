@@ -22,6 +22,7 @@ from dropforge.inference import number_steps, prediction_intervals
 from dropforge.inference.bundle_manifest import BundleManifest, Derived, Feature, GraphInput
 from dropforge.inference.calibrate import calibrate
 from dropforge.inference.preprocessing import number_text, shape_numbers
+from dropforge.inference.row_rules import RuleSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Predictor:
         # A graph gets what the first step would make of a value; a pipeline does that step itself.
         self.raw = manifest.python is not None
         self.read_text = self.given_text if self.raw else self.text
+        self.rules = RuleSet(manifest.rules)
         self._positive = manifest.classes.index(manifest.positive_class) if manifest.positive_class else -1
 
     @property

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from dropforge import value_formats
+from dropforge import safe_patterns, value_formats
 from dropforge.datasets.table_schema import Kind
 from dropforge.ingest.duckdb_connection import quote
 from dropforge.value_formats import COMMA, GROUPED, PLAIN, NumberFormat
@@ -49,11 +49,15 @@ class Rule:
 
     minimum: float | None = None
     maximum: float | None = None
-    categories: tuple[str, ...] | None = None
+    allowed: tuple[str | float | bool, ...] | None = None  # of the column's kind; moments in microseconds
+    pattern: str | None = None
+    required: bool = False
+    repeated: str = ""  # the table of values that several rows have (k), where each may stand once
     forbidden: tuple[str, ...] = ()  # classes of one row
 
     def __bool__(self) -> bool:
-        return self.minimum is not None or self.maximum is not None or bool(self.categories or self.forbidden)
+        limited = self.minimum is not None or self.maximum is not None or self.pattern is not None
+        return limited or self.required or bool(self.allowed or self.repeated or self.forbidden)
 
 
 NO_RULE = Rule()
@@ -229,11 +233,33 @@ def faults(i: int, kind: Kind, rule: Rule = NO_RULE) -> dict[str, str]:
         if rule.maximum is not None:
             matches["above_maximum"] = f"coalesce(d{i} > {rule.maximum!r}::DOUBLE AND NOT {is_infinite(i)}, false)"
     elif kind in {"category", "text"}:
-        if rule.categories:
-            matches["not_a_category"] = f"coalesce(v{i} NOT IN ({_listed(rule.categories)}), false)"
+        if rule.pattern is not None:
+            matches["pattern_mismatch"] = f"coalesce(NOT ({_matches(f'v{i}', rule.pattern)}), false)"
         if rule.forbidden:
             matches["class_of_one_row"] = f"coalesce(v{i} IN ({_listed(rule.forbidden)}), false)"
+    if rule.allowed:
+        values = ", ".join(_literal(v, kind) for v in rule.allowed)
+        code = "not_a_category" if kind in {"category", "text"} else "value_not_allowed"
+        matches[code] = f"coalesce(({parsed(i, kind)}) NOT IN ({values}), false)"
+    if rule.required:
+        infinite = f" OR coalesce({is_infinite(i)}, false)" if kind in {"integer", "number"} else ""
+        matches["value_missing"] = f"(v{i} IS NULL{infinite})"
+    if rule.repeated:
+        matches["value_repeated"] = f"coalesce(({parsed(i, kind)}) IN (SELECT k FROM {rule.repeated}), false)"
     return matches
+
+
+def _matches(text: str, pattern: str) -> str:
+    """Whether the whole text matches, as safe_patterns.is_full_match has it."""
+    return f"length({text}) <= {safe_patterns.LONGEST} AND {_is(text, pattern)}"
+
+
+def _literal(value: str | float | bool, kind: Kind) -> str:
+    if kind == "datetime":
+        return f"make_timestamp({int(value)})"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return quote(value) if isinstance(value, str) else f"{float(value)!r}::DOUBLE"
 
 
 def _listed(texts: Sequence[str]) -> str:

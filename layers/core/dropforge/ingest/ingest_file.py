@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,17 @@ from dropforge import value_formats
 from dropforge.config.settings import DataSettings
 from dropforge.datasets.table_schema import Column, Kind, Schema
 from dropforge.errors import RejectedUpload
-from dropforge.ingest import cell_parsing, column_scan, rejected_rows, target_check, text_table, unknown_columns
+from dropforge.ingest import (
+    cell_parsing,
+    column_scan,
+    rejected_rows,
+    row_contract,
+    target_check,
+    text_table,
+    unknown_columns,
+)
 from dropforge.ingest import parquet_snapshot as snapshot
-from dropforge.ingest.duckdb_connection import connect
+from dropforge.ingest.duckdb_connection import connect, name
 
 Announce = Callable[[Schema, snapshot.Levels], None]
 NO_LEVELS: snapshot.Levels = {}
@@ -63,6 +71,8 @@ class Admission:
     bytes: int
     file_sha256: str
     table: str = ""  # the accepted rows for who asks on the connection they were read with
+    rules: tuple[row_contract.RuleResult, ...] = ()  # data.columns and data.rules, and how the rows fared
+    bundle_rules: tuple[dict[str, Any], ...] = ()  # the same rules as bundles keep them
     untrained: str = ""  # why these rows are compared and stored but start no training; empty when they do
 
     @property
@@ -126,6 +136,8 @@ class _Reading:
         self.workdir = workdir
         self.notes = [Note(code, message) for code, message in source.notes]
         self._rules: dict[str, cell_parsing.Rule] = {}
+        self._row_rules: tuple[row_contract.ParsedRule, ...] = ()
+        self._violations: dict[tuple[str, str], int] = {}  # by column (or rule) and code
 
     def run(self, path: Path, announce: Announce, known: snapshot.Levels, *, keep: bool, partial: bool) -> Admission:
         self._check_target()
@@ -139,12 +151,7 @@ class _Reading:
         malformed = rejected_rows.count_of_form(self.source)
         rows_in = accepted + malformed
         most = rejected_rows.most(rows_in, self.data.limits)
-        if rows_in == 0:
-            raise RejectedUpload(
-                "the file has a header line and no rows", code="no_rows", fix="upload rows below the header"
-            )
-        if rows_in > self.data.limits.max_rows:
-            raise text_table.over_rows(rows_in, self.data.limits)
+        self._check_rows(rows_in)
         form_rejects = rejected_rows.of_form(self.source, most + 1)
         if malformed > most:
             self._check_total(form_rejects, rows_in, f"{malformed:,}")
@@ -153,14 +160,13 @@ class _Reading:
         classes = {} if regression else target_check.counts(self.db, labels)
         schema = self._schema(looks, tuple(classes)[: target_check.MAX_CLASSES])
         self._rules = self._ruled(schema, () if partial else self._lone(classes))
+        self._row_rules = row_contract.parse_rules(self.db, self.data, schema)
         looks = {c: seen for c, seen in looks.items() if c in schema.names}
         levels = snapshot.enumerate_levels(self.db, schema, self.source.header, looks, known)
         announce(schema, snapshot.shared(levels))
         text_table.check_complete(self.source, rows_in)
-        cell_rejects = self._quarantined(schema, looks, accepted, most + 1)
-        every = sorted([*form_rejects, *cell_rejects], key=lambda r: r.line)
-        self._check_total(every, rows_in, f"{'at least ' * (len(cell_rejects) > most)}{len(every):,}")
         faults = self._faults(schema, looks)
+        self._check_types(schema, looks, accepted, faults)
         stored = snapshot.write(
             self.db,
             self.workdir / "data.parquet",
@@ -172,11 +178,16 @@ class _Reading:
             keep=keep,
             levels=levels,
             known=known,
+            violated=" OR ".join(r.condition(self._typed(schema)) for r in self._quarantining),
         )
         try:
             dataset_id, rows_used = (
                 snapshot.identify(self.db, stored) if keep else ("", snapshot.count(self.db, stored))
             )
+            cell_rejects = self._rejected(schema, faults, most + 1) if rows_used < accepted else []
+            every = sorted([*form_rejects, *cell_rejects], key=lambda r: r.line)
+            self._check_total(every, rows_in, f"{'at least ' * (len(cell_rejects) > most)}{len(every):,}")
+            rules = self._results(schema, looks, stored.relation, accepted, rows_used)
             extra_counts = self._extra_counts(schema)
             self.db.execute("DROP TABLE IF EXISTS raw")
             if rows_used + len(every) != rows_in:
@@ -219,12 +230,22 @@ class _Reading:
             bytes=path.stat().st_size,
             file_sha256=file_sha256,
             table=stored.relation,
+            rules=rules,
+            bundle_rules=row_contract.for_bundles(self.data, schema, self._row_rules),
             untrained=""
             if partial
             else target_check.untrained_numbers(known_rows, distinct, self.data.target)
             if regression
             else target_check.untrained(learned, self.data.target),
         )
+
+    def _check_rows(self, rows: int) -> None:
+        if rows == 0:
+            raise RejectedUpload(
+                "the file has a header line and no rows", code="no_rows", fix="upload rows below the header"
+            )
+        if rows > self.data.limits.max_rows:
+            raise text_table.over_rows(rows, self.data.limits)
 
     def _check_target(self) -> None:
         """The first file needs the target; later ones may come before their labels do."""
@@ -384,43 +405,99 @@ class _Reading:
         rules = {}
         for c in schema.columns:
             o = self.data.columns.get(c.name)
-            rules[c.name] = cell_parsing.Rule(
-                minimum=o.min if o else None,
-                maximum=o.max if o else None,
-                categories=o.categories if o else None,
-                forbidden=lone if c.name == schema.target and c.kind in {"category", "text"} else (),
-            )
-            ranged = o is not None and (o.min is not None or o.max is not None)
-            if (ranged and not c.numeric) or (o is not None and o.categories and c.kind not in {"category", "text"}):
-                kinds = "numbers" if ranged else "categories"
-                self.notes.append(
-                    Note("rule_unused", f"data.columns has a rule for {kinds}, but the column is {c.kind}", c.name)
+            rule = row_contract.column_rule(c, o)
+            if c.name == schema.target and c.kind in {"category", "text"}:
+                rule = replace(rule, forbidden=lone)
+            rules[c.name] = rule
+            if idle := row_contract.unused(c, o):
+                self.notes.append(Note("rule_unused", f"data.columns has {idle}, but the column is {c.kind}", c.name))
+            if rule.required and c.name not in self.source.header:
+                raise RejectedUpload(
+                    f"the column {c.name!r} is missing, and data.columns wants a value of it in every row",
+                    code="column_required",
+                    fix=f"add the column, or take not_null and role: identifier from data.columns.{c.name}",
                 )
         return rules
 
     # --- rows that do not fit ------------------------------------------------------------------------------------------
     def _faults(self, schema: Schema, looks: Mapping[str, column_scan.ColumnScan]) -> list[rejected_rows.Fault]:
-        """What quarantines a row, of the columns in which something may: a cell that does not parse, or a rule."""
-        columns = []
-        for i, c in enumerate(self.source.header):
-            if c not in looks:
-                continue
-            column, rule = schema.column(c), self._rules[c]
-            if rule or looks[c].fails.get(column.kind, 0):
-                columns.append((i, column, rule))
-        return rejected_rows.faults(columns)
+        """What quarantines a row of this file: cells that do not parse and rules that some cell violates. Rules are judged here,
+        once for each distinct text.
+        """
+        places = [(i, schema.column(c), looks[c]) for i, c in enumerate(self.source.header) if c in looks]
+        judged = []
+        for i, column, look in places:
+            conditions = cell_parsing.faults(0, column.kind, self._rules[column.name])
+            declared = self.data.columns.get(column.name)
+            if declared and declared.distinct:
+                table, often = row_contract.repeated(self.db, i, column, look)
+                self._rules[column.name] = replace(self._rules[column.name], repeated=table)
+                self._violations[column.name, "value_repeated"] = often
+            of_rules = {k: v for k, v in conditions.items() if k not in {"beyond_float32", f"not_{column.kind}"}}
+            judged.append((column, look, of_rules))
+        for (column, _, _), found in zip(judged, row_contract.violations(self.db, judged), strict=True):
+            self._violations |= {(column.name, code): n for code, n in found.items()}
+        every = rejected_rows.faults([(i, column, self._rules[column.name]) for i, column, _ in places])
+        return [
+            f
+            for f in every
+            if self._violations.get((f.column, f.code), looks[f.column].fails.get(schema.column(f.column).kind, 0))
+        ]
 
-    def _quarantined(
-        self, schema: Schema, looks: Mapping[str, column_scan.ColumnScan], accepted: int, limit: int
-    ) -> list[rejected_rows.Reject]:
-        faults = self._faults(schema, looks)
-        if not faults:
-            return []
+    @property
+    def _quarantining(self) -> list[row_contract.ParsedRule]:
+        return [r for r in self._row_rules if r.settings.action == "quarantine"]
+
+    def _typed(self, schema: Schema) -> dict[str, str]:
+        """SQL of each column of the typed rows."""
+        return {c.name: name(c.name) for c in schema.columns}
+
+    def _check_types(
+        self,
+        schema: Schema,
+        looks: Mapping[str, column_scan.ColumnScan],
+        accepted: int,
+        faults: Sequence[rejected_rows.Fault],
+    ) -> None:
         for c, seen in looks.items():
             count = seen.fails.get(schema.column(c).kind, 0)
             if count > self.data.limits.max_quarantined_share * accepted:
                 raise self._type_changed(schema, c, seen, accepted, [f for f in faults if f.column == c])
-        return self._rejected(schema, faults, limit)
+
+    def _results(
+        self,
+        schema: Schema,
+        looks: Mapping[str, column_scan.ColumnScan],
+        relation: str,
+        accepted: int,
+        rows_used: int,
+    ) -> tuple[row_contract.RuleResult, ...]:
+        """How the rows fared under every rule of the settings."""
+        results = []
+        for c in schema.columns:
+            for title, code in row_contract.titles(c, self._rules[c.name], self.data.columns.get(c.name)):
+                if c.name in looks:
+                    count = self._violations.get((c.name, code), 0)
+                    results.append(
+                        row_contract.RuleResult(title, title, "quarantine", (c.name,), looks[c.name].cells, count)
+                    )
+        watching = [r for r in self._row_rules if r.settings.action != "quarantine"]
+        counts = row_contract.count(self.db, relation, watching, schema)
+        counted = dict(zip((r.code for r in watching), counts, strict=True))
+        for rule in self._row_rules:
+            watched = rule.code in counted
+            results.append(
+                row_contract.RuleResult(
+                    rule.settings.name,
+                    rule.settings.expect,
+                    rule.settings.action,
+                    rule.columns,
+                    rows_used if watched else accepted,
+                    counted[rule.code] if watched else self._violations.get(("", rule.code), 0),
+                    rule.settings.tolerance,
+                )
+            )
+        return tuple(results)
 
     def _extra_counts(self, schema: Schema) -> tuple[unknown_columns.ExtraCounts, ...]:
         fields = dict(zip(self.source.header, self.source.fields, strict=True))
@@ -430,10 +507,29 @@ class _Reading:
         markers = self._markers(self.data.target)
         return unknown_columns.counts(self.db, self.source.relation, unknown, fields[self.data.target], markers)
 
-    def _rejected(self, schema: Schema, faults: list[rejected_rows.Fault], limit: int) -> list[rejected_rows.Reject]:
+    def _rejected(
+        self, schema: Schema, faults: Sequence[rejected_rows.Fault], limit: int
+    ) -> list[rejected_rows.Reject]:
+        """Rows that a cell or a rule on the row quarantines, in file order."""
+        of_rows = self._quarantining
+        places = {c: i for i, c in enumerate(self.source.header) if c in schema.names}
+        needed = sorted({places[c] for rule in of_rows for c in rule.columns if c in places})
+        cells = {c.name: f"CAST(NULL AS {c.physical})" for c in schema.columns}
+        cells |= {c: f"p{i}" for c, i in places.items()}
+        every = [*faults, *(_of_rule(rule, cells) for rule in of_rows)]
         with text_table.in_order(self.source, self.workdir) as ordered:
             rows = self._rows(schema, relation=ordered.relation)
-            return rejected_rows.of_cells(ordered, rows, faults, limit)
+            if needed:
+                parsed = (
+                    f"CAST({cell_parsing.parsed(i, c.kind)} AS {c.physical}) AS p{i}"
+                    for i, c in ((i, schema.column(self.source.header[i])) for i in needed)
+                )
+                rows = f"(SELECT *, {', '.join(parsed)} FROM {rows})"
+            tables = [f.repeated for f in self._rules.values() if f.repeated]
+            row_contract.share(self.db, ordered.connection, tables)
+            rejects, often = rejected_rows.of_cells(ordered, rows, every, limit)
+        self._violations |= {("", f.code): n for f, n in zip(every, often, strict=True) if f.columns}
+        return rejects
 
     def _type_changed(
         self,
@@ -468,6 +564,11 @@ class _Reading:
             raise RejectedUpload(
                 f"no row can be used ({every[0].reason})", code="too_many_bad_rows", fix="correct the file"
             )
+
+
+def _of_rule(rule: row_contract.ParsedRule, cells: Mapping[str, str]) -> rejected_rows.Fault:
+    reason = f"violates the rule {rule.settings.name} ({rule.settings.expect})"
+    return rejected_rows.Fault(", ".join(rule.columns), rule.code, rule.condition(cells), reason, rule.columns)
 
 
 def _key(column: str) -> str:

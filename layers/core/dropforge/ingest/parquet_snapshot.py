@@ -74,8 +74,9 @@ def write(
     keep: bool,
     levels: Levels,
     known: Levels,
+    violated: str = "",
 ) -> Snapshot:
-    """Type the layered `rows` (cells.layered), but those of which the condition `bad` holds.
+    """Type the layered `rows` (cells.layered), but those of which the condition `bad` holds, or `violated` of the typed columns.
 
     With `keep` every row gets the hash of its canonical form and the file is written; else a hash that tells rows of this
     process apart, and a file only when the rows are too many for memory. `levels`: what enumerate_levels made, `known` its
@@ -94,12 +95,12 @@ def write(
             messages.append(_description(c, levels, agreed))
         typed.append(f"CAST({sql} AS {physical}) AS {name(c.name)}")
     read = f"SELECT {', '.join(typed)} FROM {rows}"
-    if bad:
+    if bad or violated:
         # Materialised: a filter pushed below the layers would compute every expression of theirs again.
         flag = name(ROW_HASH)  # the one name that no column of a user's has
         read = (
-            f"WITH read AS MATERIALIZED (SELECT {', '.join(typed)}, ({bad}) AS {flag} FROM {rows}) "
-            f"SELECT * EXCLUDE ({flag}) FROM read WHERE NOT {flag}"
+            f"WITH read AS MATERIALIZED (SELECT {', '.join(typed)}, ({bad or 'false'}) AS {flag} FROM {rows}) "
+            f"SELECT * EXCLUDE ({flag}) FROM read WHERE NOT {flag}" + (f" AND NOT ({violated})" if violated else "")
         )
     # Unit and record separators cannot be typed into a cell by accident; NULL differs from every text.
     canonical = ", ".join(f"coalesce(CAST({name(c.name)} AS VARCHAR), '\x1e')" for c in schema.columns)

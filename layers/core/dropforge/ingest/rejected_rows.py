@@ -39,12 +39,16 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A condition (SQL over cells.layered) under which a column's cell quarantines its row. `reason` follows the cell."""
+    """A condition (SQL over cells.layered) under which a column's cell quarantines its row. `reason` follows the cell.
+
+    Of a rule on rows `columns` are those whose cells are shown, and `reason` says what was expected.
+    """
 
     column: str
     code: str
     condition: str
     reason: str
+    columns: tuple[str, ...] = ()
 
 
 def faults(columns: Sequence[tuple[int, Column, cells.Rule]]) -> list[Fault]:
@@ -56,7 +60,7 @@ def faults(columns: Sequence[tuple[int, Column, cells.Rule]]) -> list[Fault]:
     ]
 
 
-def _reason(code: str, rule: cells.Rule) -> str:
+def _reason(code: str, rule: cells.Rule) -> str:  # noqa: PLR0911 - one line a code
     match code:
         case "beyond_float32":
             return "is beyond ±3.4e38, the range that models compute with"
@@ -66,6 +70,14 @@ def _reason(code: str, rule: cells.Rule) -> str:
             return f"is above the maximum {rule.maximum:g} of data.columns"
         case "not_a_category":
             return "is none of the categories that data.columns lists"
+        case "value_not_allowed":
+            return "is none of the values that data.columns lists"
+        case "pattern_mismatch":
+            return f"does not match the pattern {rule.pattern} of data.columns"
+        case "value_missing":
+            return "is missing, and data.columns wants a value in every row"
+        case "value_repeated":
+            return "stands in another row too, and data.columns wants every value once"
         case "class_of_one_row":
             return "is a class that no other row has: a typing error? Correct the row, or resubmit it as it is"
         case _:
@@ -143,8 +155,10 @@ def of_cells(
     rows: str,
     faults: Sequence[Fault],
     limit: int,
-) -> list[Reject]:
-    """At most `limit` rows (of cells.layered) with a cell that one of the conditions refuses; the first that holds is the reason."""
+) -> tuple[list[Reject], list[int]]:
+    """At most `limit` rows (of cells.layered) of which a condition holds, the first that does being the reason; and for each
+    fault of how many of them it holds.
+    """
     any_fails = " OR ".join(f.condition for f in faults)
     flags = ", ".join(f"({f.condition})" for f in faults)
     every = ", ".join(f"r{i}" for i in range(len(source.header)))
@@ -154,12 +168,21 @@ def of_cells(
     ).fetchall()
     where = _record_lines(source, [int(r[0]) for r in rows_of_errors])
     matches = []
+    often = [0] * len(faults)
     for (_, wrong, texts), line in zip(rows_of_errors, where, strict=True):
+        for k, bad in enumerate(wrong):
+            often[k] += bool(bad)
         fault = next(f for f, bad in zip(faults, wrong, strict=True) if bad)
-        cell = texts[source.header.index(fault.column)]
-        reason = f"{fault.column}: {_shown(cell)} {fault.reason}"
+        reason = _cell_reason(fault, source.header, texts)
         matches.append(Reject(line, fault.column, fault.code, reason, _csv_line(texts, source.delimiter or ",")))
-    return matches
+    return matches, often
+
+
+def _cell_reason(fault: Fault, header: Sequence[str], texts: Sequence[str | None]) -> str:
+    if not fault.columns:
+        return f"{fault.column}: {_shown(texts[header.index(fault.column)])} {fault.reason}"
+    cells = ", ".join(f"{c} {_shown(texts[header.index(c)])}" for c in fault.columns if c in header)
+    return f"{fault.reason}: {cells}"
 
 
 def _record_lines(source: Source, numbers: list[int]) -> list[int]:
@@ -221,5 +244,7 @@ def _csv_line(cells: list[str | None], delimiter: str) -> str:
 
 
 def _shown(cell: str | None) -> str:
+    if cell is None:
+        return "(empty)"
     text = repr(cell)
     return text if len(text) <= 60 else f"{text[:57]}…'"

@@ -18,7 +18,7 @@ from dropforge.inference.predictor import Predictor, open_graph, read_manifest
 from dropforge.monitoring.capture import Capture
 from dropforge.observability import failure
 from dropforge.s3_uri import join
-from dropforge.serving import request_formats
+from dropforge.serving import request_formats, rule_checks
 from dropforge.serving import response as answering
 from dropforge.serving.canary_routing import Loading, SecondDeployment, Shadow
 from dropforge.serving.query_options import DEFAULT, Options
@@ -113,7 +113,9 @@ class PredictService:
         active, predictor = chosen
         if options.explain:
             answering.check_explained(len(records))
+        violated = rule_checks.check(active, predictor, records)
         result = predictor.predict(records)
+        result.warnings.extend(violated)
         created = answering.answer(active, predictor, result, options, prediction_id)
         if options.explain:
             answering.add_explanations(created["predictions"], self._explainer(active, predictor), result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from dropforge.analysis.report import build_report, html_report
 from dropforge.analysis.report_model import Provenance, Report
 from dropforge.clock import now
 from dropforge.config.settings import Settings
+from dropforge.datasets import rule_history
 from dropforge.datasets.dataset_store import DatasetStore
 from dropforge.deployment.active_model import ActivePointer
 from dropforge.errors import BundleRejected, NotFound
@@ -52,7 +54,7 @@ class Reporting:
         report = build_report.report(
             like,
             profile,
-            build_report.intake_of(admission, self.record.key),
+            build_report.intake_of(admission, self.record.key, self._earlier_rules(admission)),
             self.settings,
             Provenance(
                 upload_id=self.upload_id,
@@ -68,7 +70,17 @@ class Reporting:
         measured = {"DriftedColumns": len(drifted)}
         self.ports.log.info("reported", extra={"verdict": report.verdict.word, "drifted": drifted, "metrics": measured})
         announce.drift(report.verdict.word, drifted, self.ports.announce, upload_id=self.upload_id)
+        if admission.rules:
+            results = {r.name: (r.rows, r.violations) for r in admission.rules}
+            run = rule_history.RuleRun(upload_id=self.upload_id, results=results)
+            rule_history.add(self.ports.store, self.ports.data_bucket, run)
         return report, result
+
+    def _earlier_rules(self, admission: Admission) -> list[Mapping[str, tuple[int, int]]]:
+        if not admission.rules:
+            return []
+        runs = rule_history.read(self.ports.store, self.ports.data_bucket)
+        return [r.results for r in runs if r.upload_id != self.upload_id]
 
     def _importance(self) -> dict[str, float]:
         """What the served model relies on; nothing when none is served or its bundle cannot be read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from dropforge.analysis import two_sample_tests as st
-from dropforge.analysis.checks import column_checks, columns_changed, personal_data, row_checks
+from dropforge.analysis.checks import column_checks, columns_changed, personal_data, row_checks, rule_outcomes
 from dropforge.analysis.checks.column_checks import CheckedColumn
 from dropforge.analysis.data_profile import ColumnProfile, Profile
 from dropforge.analysis.profile_comparison import Comparison
@@ -31,6 +31,7 @@ def findings(
     document = {c for f in comparison.changes for c in f.columns if f.kind == "outliers"}
     return [
         *columns_changed.findings(reference, intake, data),
+        *rule_outcomes.findings(intake.rules),
         *(f for c in comparison.columns for f in _column(c, new, reference, settings, document)),
         *comparison.changes,
         *row_checks.findings(
@@ -48,12 +49,18 @@ def ranked(found: list[Finding]) -> tuple[Finding, ...]:
 def verdict(
     found: tuple[Finding, ...], columns: Sequence[ColumnReport], settings: AnalysisSettings, *, has_reference: bool
 ) -> Verdict:
-    """block if any finding is of a kind in settings.analysis.block_on, else warn likewise, else pass."""
+    """block if any finding is of a kind in settings.analysis.block_on, else warn likewise, else pass.
+
+    A rule of the settings says itself what its violations do, also in the first upload.
+    """
     title = _headline(found, columns, has_reference=has_reference)
+    blocking = tuple(f.title for f in found if f.kind == "rule_violated" and f.severity == "critical")
+    if blocking:
+        return Verdict(word="block", reasons=blocking, headline=title)
     if not has_reference:
         first = "first accepted upload: it is the reference from now on"
         return Verdict(word="reference", reasons=(first,), headline=title)
-    for word, kinds in (("block", settings.block_on), ("warn", settings.warn_on)):
+    for word, kinds in (("block", settings.block_on), ("warn", (*settings.warn_on, "rule_violated"))):
         reasons = tuple(f.title for f in found if _counts(f, kinds))
         if reasons:
             return Verdict(word="block" if word == "block" else "warn", reasons=reasons, headline=title)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict
@@ -12,10 +12,10 @@ from typing import Any
 
 from dropforge import __version__
 from dropforge.analysis import column_pairs, profile_comparison, profile_queries
-from dropforge.analysis.checks import relation_changes, run_checks
+from dropforge.analysis.checks import relation_changes, rule_outcomes, run_checks
 from dropforge.analysis.data_profile import Profile, shared_rows
 from dropforge.analysis.report import suggested_preprocessing
-from dropforge.analysis.report_model import ColumnReport, Intake, Provenance, Report
+from dropforge.analysis.report_model import ColumnReport, Intake, Provenance, Report, RuleOutcome
 from dropforge.config.settings import Settings
 from dropforge.datasets.table_schema import Schema
 from dropforge.errors import RejectedUpload
@@ -26,8 +26,8 @@ from dropforge.ingest.parquet_snapshot import Levels
 _SMALL = 16_000_000
 
 
-def intake_of(admission: Admission, key: str) -> Intake:
-    """What the report says about the reading of the file."""
+def intake_of(admission: Admission, key: str, earlier_rules: Sequence[Mapping[str, tuple[int, int]]] = ()) -> Intake:
+    """What the report says about the reading of the file. `earlier_rules`: rows and violations by rule of earlier uploads."""
     return Intake(
         key=key,
         format=admission.format,
@@ -45,6 +45,7 @@ def intake_of(admission: Admission, key: str) -> Intake:
         extra_strength={c.name: round(column_pairs.cramers_v(c.counts, c.width), 3) for c in admission.extra_counts},
         extra_agreement={c.name: round(column_pairs.agreement(c.counts, c.width), 4) for c in admission.extra_counts},
         absent_columns=admission.absent_columns,
+        rules=rule_outcomes.compared([RuleOutcome(**asdict(r)) for r in admission.rules], earlier_rules),
         notes=tuple(asdict(n) for n in admission.notes),
     )
 
@@ -83,7 +84,8 @@ def compare_files(reference: Path, new: Path, settings: Settings) -> Report:
         earlier, before = old.result()
         now = profile_of(fresh, folders[1], before, second)
         provenance = Provenance(dataset_id=fresh.dataset_id, reference_id=earlier.dataset_id)
-        return report(before, now, intake_of(fresh, new.name), settings, provenance)
+        earlier_rules = [{r.name: (r.rows, r.violations) for r in earlier.rules}]
+        return report(before, now, intake_of(fresh, new.name, earlier_rules), settings, provenance)
 
 
 def _reference(

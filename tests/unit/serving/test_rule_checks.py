@@ -1,0 +1,90 @@
+"""Requests are held to the rules that the model's data were held to."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dropforge.deployment.active_model import Active, ActivePointer
+from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
+from dropforge.inference.row_rules import RowRule, RuleColumn
+from dropforge_local.memory import MemoryStore
+
+AGE = RuleColumn("number")
+ADULT = RowRule("adult", "quarantine", "age >= 18", [">=", ["column", "age", "number"], ["number", 18]], {"age": AGE})
+LATE = RowRule(
+    "members join late",
+    "warn",
+    "joined >= '2020-01-01' OR NOT member",
+    [
+        "or",
+        [">=", ["column", "joined", "moment"], ["moment", 1577836800000000]],
+        ["not", ["column", "member", "boolean"]],
+    ],
+    {"joined": RuleColumn("moment"), "member": RuleColumn("boolean")},
+)
+GOOD = {"age": 30, "job": "cook", "member": True, "joined": "2020-05-01"}
+BAD = {"age": 17, "job": "cook", "member": True, "joined": "2019-05-01"}
+
+
+@pytest.fixture
+def activate(stored: tuple[MemoryStore, Callable[..., Active]], bundle: Any) -> Callable[[str], None]:
+    """Serve the bundle with the two rules, under one of the three settings."""
+    store, _ = stored
+
+    def run(rules: str) -> None:
+        text = dataclasses.replace(bundle.manifest, rules=(ADULT, LATE)).to_json()
+        store.put("s3://artifacts/9/bundle/manifest.json", text)
+        store.put("s3://artifacts/9/bundle/model.onnx", bundle.onnx)
+        sha256 = hashlib.sha256(text).hexdigest()
+        active = Active("demo-forest", "9", "Production", "r1", "s3://artifacts/9/bundle", sha256, rules=rules)
+        ModelRecords(store, "bucket").write(ModelRecord.of(active, serve="onnx", by="test"))
+        ActivePointer(store, "bucket").replace(active, "")
+
+    return run
+
+
+def test_a_row_that_violates_a_rule_is_answered_with_a_warning(activate: Any, ask: Any) -> None:
+    """Naming the rule and the first row, once for all rows; a row that is fine has none."""
+    activate("warn")
+    status, body = ask("POST", "/predict", {"records": [GOOD, BAD, BAD]})
+    told = {w["field"]: w for w in body["warnings"] if w["code"] == "rule_violated"}
+    assert (status, len(body["predictions"])) == (200, 3)
+    assert {name: (w["row"], w["rows"]) for name, w in told.items()} == {"adult": (1, 2), "members join late": (1, 2)}
+    assert "age >= 18" in told["adult"]["message"]
+    assert not [w for w in ask("POST", "/predict", {"records": [GOOD]})[1]["warnings"] if w["code"] == "rule_violated"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (json.dumps({"records": [GOOD, BAD]}), "application/json"),
+        ("age,job,member,joined\n17,cook,true,2021-01-01\n", "text/csv"),
+    ],
+)
+def test_such_a_request_may_be_refused(activate: Any, ask: Any, body: str, kind: str) -> None:
+    """JSON and CSV alike, naming row and rule."""
+    activate("refuse")
+    status, answer = ask("POST", "/predict", body, kind)
+    assert (status, answer["code"]) == (422, "rule_violated")
+    assert "adult" in answer["message"]
+    assert ask("POST", "/predict", {"records": [GOOD]})[0] == 200
+
+
+def test_rules_can_be_off_for_requests(activate: Any, ask: Any) -> None:
+    """The model answers without looking."""
+    activate("off")
+    status, body = ask("POST", "/predict", {"records": [BAD]})
+    assert status == 200
+    assert not [w for w in body["warnings"] if w["code"] == "rule_violated"]
+
+
+def test_a_missing_value_violates_no_rule(activate: Any, ask: Any) -> None:
+    """As SQL's CHECK has it; not_null is a rule of its own."""
+    activate("refuse")
+    assert ask("POST", "/predict", {"records": [{**GOOD, "age": None, "joined": None}]})[0] == 200
