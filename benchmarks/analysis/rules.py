@@ -2,8 +2,8 @@
 
     python benchmarks/analysis/rules.py --rows 1000000 --rounds 3 --json benchmarks/results/rules.json
 
-The path is the function's (`keep`: identified, written as Parquet), from the file to the report. `violated`: some rows violate some of the
-rules, so that their lines are looked for too.
+The path is the function's (`keep`: identified, written as Parquet), from the file to the report. `violated`: some rows violate some
+of the rules, so that their lines are looked for too.
 """
 
 from __future__ import annotations
