@@ -15,7 +15,9 @@ import io
 import json
 import re
 import sqlite3
+import sys
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -170,10 +172,12 @@ class Eraser:
             return None
         if key.endswith(".parquet"):
             return self._parquet(bucket, key, body)
-        if key.endswith(".gz"):
-            inner = gzip.decompress(body)
-            left = self._cleaned(bucket, key.removesuffix(".gz"), inner)
-            return body if left is inner else left and gzip.compress(left)
+        if packed := _compression(body):
+            inner = packed.decompress(body)
+            left = self._cleaned(bucket, key.removesuffix(".gz").removesuffix(".zst"), inner)
+            return body if left is inner else left and packed.compress(left)
+        if body[:4] == b"PK\x03\x04" and any(self._binary_pattern.search(part) for part in _members(body)):
+            return None
         binary = _text(body) is None or key.endswith(_BINARY)
         result = (self._binary_pattern if binary else self._pattern).search(body)
         return self._other(key, body) if result else body
@@ -191,8 +195,9 @@ class Eraser:
     def _lines(self, text: str, key: str) -> str:
         """A table without the records that hold a value; the first record of a CSV is its header."""
         stored = []
-        for number, record in enumerate(_records(text, quoted=not key.endswith("jsonl"))):
-            if self._pattern.search(record.encode()) and (number or key.endswith("jsonl")):
+        objects = key.endswith("jsonl") or text.lstrip("\ufeff \n").startswith("{")
+        for number, record in enumerate(_records(text, quoted=not objects)):
+            if self._pattern.search(record.encode()) and (number or objects):
                 self.outcome.rows += 1
             else:
                 stored.append(record)
@@ -272,6 +277,26 @@ def _encoding(body: bytes) -> str:
     except UnicodeDecodeError:
         return "latin-1"
     return "utf-8"
+
+
+def _compression(body: bytes) -> Any:
+    """The module that unpacks the bytes; None when they are not compressed. Told by content: names of uploads are anybody's."""
+    if body[:2] == b"\x1f\x8b":
+        return gzip
+    if body[:4] != b"\x28\xb5\x2f\xfd":
+        return None
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd
+
+
+def _members(body: bytes) -> Iterator[bytes]:
+    """What a zip archive holds, such as a workbook."""
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(io.BytesIO(body)) as archive:
+        for member in archive.namelist():
+            yield archive.read(member)
 
 
 def _text(body: bytes) -> str | None:

@@ -35,8 +35,8 @@ class Form:
     @property
     def words(self) -> str:
         """The form in words, for people."""
-        if self.format == "parquet":
-            return "Parquet"
+        if self.format != "csv":
+            return {"parquet": "Parquet", "jsonl": "JSON lines", "excel": "Excel workbook"}[self.format]
         names = "" if self.named else ", no header line"
         return f"CSV, {_WORDS[self.delimiter]}, {self.csv.encoding}{names}"
 
@@ -48,6 +48,9 @@ def find_form(path: Path, workdir: Path, connection: Any) -> Form:
     if kind == "parquet":
         result = text_table.open_source(path, workdir, connection, plain, None, keep_nested=True)
         return Form(path, "parquet", result.header, CsvSettings())
+    if kind in {"jsonl", "excel"}:
+        result = text_table.open_source(path, workdir, connection, plain, None, keep_nested=True)
+        return Form(path, kind, result.header, CsvSettings(), ",", checks=tuple(said for _, said in result.notes))
     checks: list[str] = []
     text = _read(path, workdir, checks)
     records = _records(text.path)

@@ -43,8 +43,8 @@ def register(app: typer.Typer) -> None:
 
 
 def analyze(
-    reference: Annotated[Path, typer.Argument(help="CSV or Parquet to compare with", exists=True, dir_okay=False)],
-    new: Annotated[Path, typer.Argument(help="CSV or Parquet to judge", exists=True, dir_okay=False)],
+    reference: Annotated[Path, typer.Argument(help="table to compare with", exists=True, dir_okay=False)],
+    new: Annotated[Path, typer.Argument(help="table to judge", exists=True, dir_okay=False)],
     save: Annotated[Path, typer.Option("--out", help="where to write the report")] = Path("report.html"),
     config: Annotated[
         Path | None, typer.Option("--settings", help="settings file; else the project's; outside a project inferred")

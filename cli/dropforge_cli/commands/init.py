@@ -34,7 +34,9 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    file: Annotated[Path, typer.Argument(help="CSV (also gzipped) or Parquet", exists=True, dir_okay=False)],
+    file: Annotated[
+        Path, typer.Argument(help="CSV, Parquet, JSON lines or Excel workbook", exists=True, dir_okay=False)
+    ],
     target: Annotated[str, typer.Option(help="column to predict; guessed when left out")] = "",
     positive: Annotated[str, typer.Option(help="class whose probability matters, of two")] = "",
     task: Annotated[Task | None, typer.Option(help="whether the target is a class or a number; else inferred")] = None,

@@ -84,7 +84,10 @@ def _serve(target: Target, record: dict[str, Any], *, json: bool) -> None:
 
 def batch(
     file: Annotated[
-        Path, typer.Argument(help="CSV or Parquet file with the model's features", exists=True, dir_okay=False)
+        Path,
+        typer.Argument(
+            help="CSV, Parquet, JSON lines or Excel file with the model's features", exists=True, dir_okay=False
+        ),
     ],
     follow: Annotated[bool, typer.Option("--watch", help="follow it to its end and fetch the predictions")] = False,
     save: Annotated[

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +20,11 @@ from typer.testing import CliRunner
 from dropforge.deployment.active_model import Active
 from dropforge_cli.main import app
 from dropforge_cli.target import Target
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 VALUE = "maria.mueller@example.org"
 WHERE = f"customer_id = '{VALUE}'"
@@ -160,3 +168,25 @@ def test_nothing_found_leaves_no_receipt(s3: Any, run: Run) -> None:
     code, printed = run("--yes", "--json")
     assert (code, json.loads(printed)["found"]) == (0, 0)
     assert _bodies(s3) == before
+
+
+def test_a_person_in_a_packed_upload_is_found_whatever_its_name_says() -> None:
+    """gzip, zstd and workbooks are told by content; JSON lines have no header to keep."""
+    from dropforge_cli import erasing
+
+    who = erasing.person(WHERE)
+    pattern = f'{{"customer_id": "{VALUE}"}}\n'.encode()
+    other = b'{"customer_id": "other"}\n'
+    book = io.BytesIO()
+    with zipfile.ZipFile(book, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/sharedStrings.xml", f"<t>{VALUE}</t>")
+    eraser = erasing.Eraser(None, who, (), dry=True)
+    for packed, unpack in (
+        (gzip.compress(pattern + other), gzip.decompress),
+        (zstd.compress(pattern + other), zstd.decompress),
+    ):
+        left = eraser._cleaned("data", "incoming/rows.csv", packed)
+        assert left is not None
+        assert unpack(left) == other
+    assert eraser._cleaned("data", "incoming/rows.csv", book.getvalue()) is None
+    assert eraser._cleaned("data", "incoming/rows.csv", other) is other

@@ -43,7 +43,11 @@ def build(api: Api) -> Any:
         with gr.Column(scale=2, elem_classes=["df-side"]):
             with gr.Column(elem_classes=["df-card"]), gr.Column():
                 html("<h2>Add a file</h2>")
-                file = drop("CSV or Parquet", [".csv", ".tsv", ".txt", ".parquet"], "upload-file")
+                file = drop(
+                    "CSV, Parquet, JSON lines or Excel",
+                    [".csv", ".tsv", ".txt", ".parquet", ".jsonl", ".ndjson", ".xlsx", ".gz", ".zst"],
+                    "upload-file",
+                )
                 sent = html(visible=False)
             listed = html(waiting("Uploads"), js_on_load=theme.pick_script(), elem_id="uploads")
         with gr.Column(scale=3, elem_classes=["df-side"]):

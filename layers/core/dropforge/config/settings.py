@@ -186,6 +186,9 @@ class DataSettings(Frozen):
     columns: dict[str, ColumnOverride] = Field(default_factory=dict)
     rules: tuple[RowRuleSettings, ...] = Field((), max_length=200, description="conditions that rows are held to")
     csv: CsvSettings = CsvSettings()
+    sheet: str | None = Field(
+        None, min_length=1, description="of Excel workbooks: which sheet is read; none: the first visible one"
+    )
     reference: str = Field("first", pattern=r"^(first|[0-9a-f]{16})$")
     history: Literal["append", "replace", "window"] = "append"
     window: int = Field(4, gt=0)

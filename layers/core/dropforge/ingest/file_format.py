@@ -9,13 +9,14 @@ import codecs
 import gzip
 import mmap
 import re
+import sys
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dropforge.config.settings import CsvSettings, Limits
 from dropforge.errors import RejectedUpload
-from dropforge.ingest import csv_text
+from dropforge.ingest import converted_table, csv_text
 
 _CHUNK = 4 * 1024 * 1024
 LONG_LINE = 128 * 1024
@@ -26,15 +27,15 @@ _FOREIGN = {
     b"\xff\xd8\xff": "a JPEG picture",
     b"GIF8": "a GIF picture",
     b"%PDF": "a PDF document",
-    b"PK\x03\x04": "a zip archive or an Excel workbook",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook, or one with a password",
     b"\x7fELF": "a program",
     b"BZh": "a bzip2 archive",
     b"7z\xbc\xaf": "a 7-zip archive",
-    b"\x28\xb5\x2f\xfd": "a zstd archive",
+    b"ARROW1": "an Arrow (Feather) file",
     b"ORC": "an ORC file",
     b"Obj\x01": "an Avro file",
 }
+_COMPRESSED = frozenset({"gzip", "zstd"})
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 
 
@@ -52,7 +53,7 @@ class TextFacts:
 
 
 def detect(path: Path) -> str:
-    """`csv`, `parquet` or `gzip`, by content. Raises RejectedUpload for an empty file and for anything else."""
+    """`csv`, `parquet`, `jsonl`, `excel`, `gzip` or `zstd`, by content. Raises RejectedUpload for an empty file and anything else."""
     with path.open("rb") as f:
         head = f.read(512)
     if not head:
@@ -63,51 +64,75 @@ def detect(path: Path) -> str:
         return "parquet"
     if head[:2] == b"\x1f\x8b":
         return "gzip"
+    if head[:4] == b"\x28\xb5\x2f\xfd":
+        return "zstd"
+    if head[:4] == b"PK\x03\x04":
+        if converted_table.is_workbook(path):
+            return "excel"
+        raise _no_table("a zip archive, or a workbook of another format than .xlsx")
     for magic, kind in _FOREIGN.items():
         if head.startswith(magic):
-            raise RejectedUpload(
-                f"the file is {kind}, whatever its name says", code="not_a_table", fix="upload CSV or Parquet"
-            )
+            raise _no_table(kind)
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise RejectedUpload(
             "the file is a web page or XML", code="not_a_table", fix="upload the data itself as CSV or Parquet"
         )
-    if start.startswith((b"{", b"[{")):
-        raise RejectedUpload("the file is JSON", code="not_a_table", fix="convert it to CSV or Parquet")
+    if start.startswith(b"{"):
+        return "jsonl"
+    if start.startswith(b"[{"):
+        raise RejectedUpload(
+            "the file is one JSON array", code="not_a_table", fix="write one object a line: jq -c '.[]' file.json"
+        )
     return "csv"
 
 
+def _no_table(kind: str) -> RejectedUpload:
+    return RejectedUpload(
+        f"the file is {kind}, whatever its name says",
+        code="not_a_table",
+        fix="upload CSV, Parquet, JSON lines or an Excel workbook (.xlsx)",
+    )
+
+
 def unpacked(path: Path, workdir: Path, limits: Limits) -> tuple[Path, str]:
-    """The file itself, or what it holds when it is gzip; and what that is: `csv` or `parquet`. Raises RejectedUpload."""
+    """The file itself, or what it holds when it is compressed; and what that is, as `detect` says. Raises RejectedUpload."""
     kind = detect(path)
-    if kind == "gzip":
-        path = unpack_gzip(path, workdir / "unpacked", limits)
-        kind = detect(path)
-        if kind == "gzip":
+    if kind in _COMPRESSED:
+        path = _decompress(path, kind, workdir / "unpacked", limits)
+        inner = detect(path)
+        if inner in _COMPRESSED:
             raise RejectedUpload(
-                "the gzip file holds another gzip file", code="not_a_table", fix="compress it once and upload it again"
+                f"the {kind} file holds another {inner} file",
+                code="not_a_table",
+                fix="compress it once and upload it again",
             )
+        kind = inner
     return path, kind
 
 
-def unpack_gzip(path: Path, target: Path, limits: Limits) -> Path:
-    """Decompress within the byte budget. Raises RejectedUpload when the budget is passed or the data are broken."""
+def _decompress(path: Path, kind: str, target: Path, limits: Limits) -> Path:
+    """Within the byte budget. Raises RejectedUpload when the budget is passed or the data are broken."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+
     written = 0
     try:
-        with gzip.open(path, "rb") as source, target.open("wb") as out:
+        with (gzip if kind == "gzip" else zstd).open(path, "rb") as source, target.open("wb") as out:
             while chunk := source.read(_CHUNK):
                 written += len(chunk)
                 if written > limits.max_bytes:
                     raise RejectedUpload(
-                        f"the gzip file unpacks to more than {limits.max_bytes:,} bytes",
+                        f"the {kind} file unpacks to more than {limits.max_bytes:,} bytes",
                         code="over_byte_budget",
                         fix="split the file, or raise data.limits.max_bytes",
                     )
                 out.write(chunk)
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, zstd.ZstdError) as error:
         raise RejectedUpload(
-            f"the gzip file is broken: {error}", code="truncated", fix="compress and upload it again"
+            f"the {kind} file is broken: {error}", code="truncated", fix="compress and upload it again"
         ) from None
     return target
 

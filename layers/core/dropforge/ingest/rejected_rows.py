@@ -111,10 +111,25 @@ def of_form(source: Source, limit: int) -> list[Reject]:
         f"WHERE scan_id = (SELECT min(scan_id) FROM reject_scans) ORDER BY line_byte_position LIMIT {limit}"
     ).fetchall()
     lines = _lines_at(source.text.path, [int(f[0] or 0) for f in rows])
+    if source.format == "jsonl":  # converted_table.json_lines gives a line that is no object a field too many
+        texts = [next(iter(csv.reader([f[2]])), [""])[0] for f in rows]
+        originals = _original_lines(source, lines)
+        return [
+            Reject(n, "", "not_json", "the line is no JSON object", t) for n, t in zip(originals, texts, strict=True)
+        ]
     return [
         Reject(line, "", _FORM.get(f[1], "form"), _form_reason(f[1], str(f[3])), f[2])
-        for line, f in zip(lines, rows, strict=True)
+        for line, f in zip(_original_lines(source, lines), rows, strict=True)
     ]
+
+
+def _original_lines(source: Source, lines: list[int]) -> list[int]:
+    """Where records that begin on these lines of the text stand in the file that the text was made of."""
+    if source.lines is None or source.text is None or not lines:
+        return lines
+    starts = _record_starts(source.text.path, source.delimiter, source.header_lines)
+    places = dict(zip(starts, source.lines, strict=False))
+    return [places.get(line, line) for line in lines]
 
 
 def _form_reason(kind: str, message: str) -> str:
@@ -189,7 +204,7 @@ def _record_lines(source: Source, numbers: list[int]) -> list[int]:
     """Lines of the n-th rows of the right form. Parquet has row numbers only."""
     if source.text is None or not numbers:
         return numbers
-    aside = {r.line for r in of_form(source, count_of_form(source))}  # few: checked before
+    aside = _malformed_lines(source)
     wanted = iter(numbers)
     target = next(wanted, None)
     lines: list[int] = []
@@ -203,7 +218,16 @@ def _record_lines(source: Source, numbers: list[int]) -> list[int]:
             target = next(wanted, None)
             if target is None:
                 break
-    return lines
+    return _original_lines(source, lines)
+
+
+def _malformed_lines(source: Source) -> set[int]:
+    """Lines of the text whose form is wrong; few, which was checked before."""
+    assert source.text is not None  # noqa: S101 - who calls has looked
+    positions = source.connection.execute(
+        "SELECT DISTINCT line_byte_position AS p FROM reject_errors WHERE scan_id = (SELECT min(scan_id) FROM reject_scans) ORDER BY p"
+    ).fetchall()
+    return set(_lines_at(source.text.path, [int(p[0] or 0) for p in positions]))
 
 
 def _record_starts(path: Path, delimiter: str, header_lines: int) -> Iterator[int]:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dropforge.config.settings import DataSettings, Limits
+from dropforge.config.settings import CsvSettings, DataSettings, Limits
 from dropforge.datasets.table_schema import ROW_HASH, Schema
 from dropforge.errors import RejectedUpload
-from dropforge.ingest import csv_text, file_format
+from dropforge.ingest import converted_table, csv_text, file_format
 from dropforge.ingest.duckdb_connection import connect, is_ordered, name, quote
 
 _IN_MEMORY_BYTES = 64_000_000
@@ -48,6 +48,7 @@ class Source:
     original: str = ""  # the relation with the file's own types, where it has some (Parquet)
     native: frozenset[int] = frozenset()  # columns that hold numbers, not texts of numbers
     longest: int = 0  # bytes of a line of a text file that can be read
+    lines: Sequence[int] | None = None  # where each record stands in the file, when `text` was made of another format
     nested: Mapping[str, str] = field(default_factory=dict)  # types of the columns whose cells are no single values
 
     @property
@@ -99,7 +100,19 @@ def open_source(
     path, kind = file_format.unpacked(path, workdir, data.limits)
     if kind == "parquet":
         return _parquet(_inside(path, workdir), connection, data, reference, keep_nested=keep_nested)
-    return _csv(_inside(path, workdir), workdir, connection, data, reference)
+    if kind == "csv":
+        return _csv(_inside(path, workdir), workdir, connection, data, reference)
+    target = workdir / "converted.csv"
+    converted = (
+        converted_table.excel(path, target, data)
+        if kind == "excel"
+        else converted_table.json_lines(path, target, data, keep_nested=keep_nested)
+    )
+    plain = data.model_copy(update={"csv": CsvSettings(delimiter=",", duplicate_names=data.csv.duplicate_names)})
+    source = _csv(target, workdir, connection, plain, reference)
+    source.format, source.encoding, source.lines = kind, "", converted.lines
+    source.notes += converted.notes
+    return source
 
 
 def _inside(path: Path, workdir: Path) -> Path:
@@ -122,9 +135,7 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
     text = file_format.read_text(path, workdir, data.csv)
     record = file_format.first_record(text.path, data.limits)
     if not record.strip():
-        raise RejectedUpload(
-            "the file has no line with text", code="empty_file", fix="upload a CSV or Parquet file with rows"
-        )
+        raise RejectedUpload("the file has no line with text", code="empty_file", fix="upload a file with rows")
     if not text.quotes and text.lines > data.limits.max_rows + 1:  # quoted line ends would be counted as rows
         _check_rows(text, data)
     known = frozenset(reference.names) if reference else frozenset(data.csv.columns) | {data.target}
