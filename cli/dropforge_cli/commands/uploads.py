@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,16 +47,19 @@ def register(app: typer.Typer) -> None:
 
 
 def upload(
-    file: Annotated[Path, typer.Argument(help="CSV or Parquet file", exists=True, dir_okay=False)],
+    files: Annotated[
+        list[str],
+        typer.Argument(help="a table: CSV, Parquet, JSON lines, Excel; or its parts: a folder, several files, a glob"),
+    ],
     follow: Annotated[bool, typer.Option("--watch", help="follow it to its end")] = False,
     serve: Annotated[
         bool, typer.Option("--serve", help="follow it, label its best version Production, make that version answer")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Put a file into the bucket; its id is printed at once."""
+    """Put a table into the bucket; its id is printed at once. Many files become one upload."""
     target = Target.find()
-    upload_id = put(target, file)
+    upload_id = _put_whole(target, files)
     if serve:
         _serve(target, follow_upload(target, upload_id), json=json)
     elif follow:
@@ -64,6 +68,25 @@ def upload(
         emit_json({"upload_id": upload_id})
     else:
         out.print(upload_id)
+
+
+def _put_whole(target: Target, files: list[str]) -> str:
+    """One upload, of whatever parts."""
+    path = Path(files[0])
+    if len(files) == 1 and path.is_file():  # nothing to join, nothing heavy to import
+        return put(target, path)
+    from dropforge.config import settings
+    from dropforge_cli.commands.analyze import read_settings
+    from dropforge_cli.many_files import whole
+
+    data = settings.load(*read_settings(None)).data
+    with tempfile.TemporaryDirectory(prefix="dropforge-upload-") as work:
+        joined = whole(files, Path(work), data)
+        for file in joined.twice:
+            say(f"{file} is a copy of another part: left out")
+        for part in joined.parts:
+            say(f"{part.file}: lines {part.first:,} to {part.last:,} of {joined.name}")
+        return put(target, joined.file, f"{keys.INCOMING}{joined.name}")
 
 
 def _serve(target: Target, record: dict[str, Any], *, json: bool) -> None:
