@@ -21,7 +21,7 @@ from dropforge.ingest import personal_data as personal
 from dropforge.ingest.duckdb_connection import connect, quote
 from dropforge.metrics import Task
 from dropforge.value_formats import COMMA, DECORATED, GROUPED, PLAIN, NumberFormat
-from dropforge_cli import infer_split, infer_target
+from dropforge_cli import infer_leaks, infer_split, infer_target, propose_rules
 from dropforge_cli.infer_dialect import Form, find_form
 from dropforge_cli.infer_split import SplitGuess
 from dropforge_cli.infer_target import ClassCount, shortened
@@ -84,6 +84,7 @@ class Guess:
     checks: tuple[str, ...]
     task: Task = "classification"
     split: SplitGuess = field(default_factory=SplitGuess)
+    rules: tuple[propose_rules.Proposal, ...] = ()
 
     @property
     def ignored(self) -> tuple[str, ...]:
@@ -157,6 +158,7 @@ class _Guessing:
             *chosen.checks,
             *split.checks,
             *self.checks,
+            *self._leaks(looks, guesses, at, chosen.task),
             *infer_target.rare(classes),
             *infer_target.alike(classes),
         ]
@@ -189,7 +191,52 @@ class _Guessing:
             checks=tuple(self.checks),
             task=chosen.task,
             split=split,
+            rules=self._proposals(looks, facts, final, rows),
         )
+
+    def _proposals(
+        self,
+        looks: Sequence[column_scan.ColumnScan],
+        facts: Sequence[_Facts],
+        columns: Sequence[ColumnGuess],
+        count: int,
+    ) -> tuple[propose_rules.Proposal, ...]:
+        """Rules that the values suggest, of the first columns."""
+        places = list(range(min(len(columns), propose_rules.MOST)))
+        described = [
+            propose_rules.Column(
+                c.name,
+                c.kind,
+                c.use,
+                c.distinct,
+                c.missing,
+                f.low,
+                f.common,
+                cell_parsing.parsed(k, c.kind),
+            )
+            for k, (c, f) in enumerate(zip(columns[: len(places)], facts, strict=False))
+        ]
+        own = {i: columns[i].markers for i in places}
+        return propose_rules.propose(self.db, self._rows(places, looks, own), described, count)
+
+    def _leaks(
+        self, looks: Sequence[column_scan.ColumnScan], guesses: Sequence[ColumnGuess], target: int, task: Task
+    ) -> list[str]:
+        """Columns that say what is to be predicted, of those that a model would get."""
+        places = [i for i, c in enumerate(guesses) if c.use == "feature" and i != target]
+        every = [target, *places]
+        own = {i: guesses[i].markers for i in every}
+        columns = [
+            infer_leaks.Column(
+                guesses[i].name,
+                self.source.fields[i],
+                f"v{k}",
+                f"d{k}" if guesses[i].kind in {"integer", "number"} else "",
+            )
+            for k, i in enumerate(every)
+        ]
+        rows = self._rows(every, looks, own)
+        return infer_leaks.checks(self.db, self.source.relation, rows, columns[1:], columns[0], task, _MARKERS)
 
     def _split_columns(self, guesses: Sequence[ColumnGuess], facts: Sequence[_Facts]) -> list[infer_split.Column]:
         """What guess_split needs to know of every column."""

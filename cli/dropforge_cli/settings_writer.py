@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from typing import TYPE_CHECKING
 
 from dropforge.value_formats import PLAIN
-from dropforge_cli.infer_settings import ColumnGuess, Guess
+
+if TYPE_CHECKING:
+    from dropforge_cli.infer_settings import ColumnGuess, Guess
+    from dropforge_cli.propose_rules import Proposal
 
 _UNQUOTED = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*$")
 _WORDS = {"yes", "no", "true", "false", "on", "off", "null", "y", "n"}  # YAML reads these as something else than text
@@ -70,6 +74,7 @@ def _data(guess: Guess) -> list[str]:
         lines += [f"    {text(c.name)}: {{{', '.join(_override(guess, c))}}}" for c in own]
     else:
         lines.append(_line("  columns: {}", "a type you know better: {zip: {type: category}}"))
+    lines += _proposed(guess)
     csv = guess.form.csv
     if guess.form.format == "csv" and (
         csv.delimiter != "auto" or csv.encoding != "utf-8" or csv.columns or csv.duplicate_names != "reject"
@@ -80,6 +85,24 @@ def _data(guess: Guess) -> list[str]:
         if csv.duplicate_names != "reject":
             lines.append(_line(f"    duplicate_names: {csv.duplicate_names}", "the header names a column twice"))
     return lines
+
+
+def _proposed(guess: Guess) -> list[str]:
+    """Rules as remarks: a line is switched on by moving it to data.columns, or taking its # away below data.rules."""
+    if not guess.rules:
+        return []
+    lines = [
+        "  # Rules that the values suggest, with the rows each would set aside: docs/how-to/rules.md. For `columns` above:"
+    ]
+    lines += [f"  #   {_suggested(p)}" for p in guess.rules if p.column]
+    orders = [p for p in guess.rules if not p.column]
+    if orders:
+        lines += ["  # rules:", *(f"  #   - {_suggested(p)}" for p in orders)]
+    return lines
+
+
+def _suggested(proposal: Proposal) -> str:
+    return f"{_plain(proposal.line)}  # {proposal.set_aside:.2%}"
 
 
 def _split(guess: Guess) -> list[str]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
+from dropforge.config.settings import load
 from dropforge.errors import InvalidRequest, RejectedUpload
+from dropforge.ingest.ingest_file import admit
+from dropforge_cli import settings_writer
 from dropforge_cli.infer_settings import Guess, guess
 
 Guessed = Callable[..., Guess]
@@ -243,3 +248,69 @@ def test_a_header_that_names_a_column_twice_is_numbered_and_said(guessed: Guesse
     assert [c.name for c in result.columns] == ["size", "size_2", "kind"]
     assert result.form.csv.duplicate_names == "number"
     assert any("twice" in c for c in result.checks)
+
+
+# --- leaks -----------------------------------------------------------------------------------------------------------------
+def _leaking(change: Callable[[int, dict[str, str]], dict[str, str]]) -> bytes:
+    rows = [change(i, row) for i, row in enumerate(_rows())]
+    return ("\n".join([",".join(rows[0]), *(",".join(r.values()) for r in rows)]) + "\n").encode()
+
+
+def test_a_column_that_is_filled_for_one_class_only_is_named(guessed: Guessed) -> None:
+    """Such as the days since an account was closed; columns with a few missing cells are not."""
+
+    def change(i: int, row: dict[str, str]) -> dict[str, str]:
+        return {"closed_days": str(i % 97) if row["churn"] == "yes" else "", **row}
+
+    said = [c for c in guessed(_leaking(change)).checks if "gives churn away" in c]
+    assert said == ["whether closed_days is filled gives churn away: is it known before churn is? If not: data.ignore"]
+
+
+@pytest.mark.parametrize("names", [{"yes": "closed", "no": "open"}, {"yes": "3", "no": "8"}])
+def test_a_column_that_says_the_class_is_named(guessed: Guessed, names: dict[str, str]) -> None:
+    """In other words or as a number, but for a row or two."""
+
+    def change(i: int, row: dict[str, str]) -> dict[str, str]:
+        return {"state": names["no"] if i == 7 else names[row["churn"]], **row}
+
+    said = [c for c in guessed(_leaking(change)).checks if "churn away" in c]
+    assert [c.split(" ")[0] for c in said] == ["state"]
+
+
+def test_a_number_that_is_the_target_in_another_unit_is_named(guessed: Guessed) -> None:
+    """The price in cents beside the price."""
+    rng = random.Random(3)
+    prices = [rng.randint(100, 9000) / 10 for _ in range(200)]
+    body = "\n".join(
+        ["size,cents,price", *(f"{rng.randint(1, 90)},{p * 100 + rng.randint(0, 3):.0f},{p}" for p in prices)]
+    )
+    result = guessed((body + "\n").encode())
+    assert (result.target, result.task) == ("price", "regression")
+    assert [c.split(" ")[0] for c in result.checks if "nearly price itself" in c] == ["cents"]
+
+
+# --- proposals -------------------------------------------------------------------------------------------------------------
+def test_a_proposed_rule_sets_aside_the_rows_it_says(guessed: Guessed, tmp_path: Path) -> None:
+    """Every one of them, switched on by itself, in the form that settings.yaml has."""
+    rows = [
+        {**row, "ends": row["joined"], "starts": "2023-01-01", "code": f"AB-{i % 900:04d}"}
+        for i, row in enumerate(_rows(400))
+    ]
+    rows[5]["ends"], rows[9]["code"], rows[11]["code"] = "2022-12-31", "AB-12", "ab-0001"
+    lines = [",".join(r.values()) for r in rows]
+    body = ("\n".join([",".join(rows[0]), *lines]) + "\n").encode()
+    result = guessed(body, target="churn")
+    proposals = {p.column or "order": p for p in result.rules}
+    assert {"customer_id", "code", "zip", "order", "age"} <= set(proposals)
+    assert "pattern" in proposals["code"].line
+    text = settings_writer.write(result, "demo", "my.csv")
+    for proposal in result.rules:
+        data = yaml.safe_load(text)["data"]
+        switched = yaml.safe_load(proposal.line)
+        data |= {"columns": {**data["columns"], **switched}} if proposal.column else {"rules": [switched]}
+        parsed = load(json.dumps({**yaml.safe_load(text), "data": data}))
+        folder = tmp_path / f"try-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        (folder / "my.csv").write_bytes(body)
+        admission = admit(folder / "my.csv", data=parsed.data, reference=None, workdir=folder, keep=False)
+        assert admission.rows_quarantined == round(proposal.set_aside * 400), proposal.line
