@@ -21,7 +21,7 @@ from dropforge.ingest import personal_data as personal
 from dropforge.ingest.duckdb_connection import connect, quote
 from dropforge.metrics import Task
 from dropforge.value_formats import COMMA, DECORATED, GROUPED, PLAIN, NumberFormat
-from dropforge_cli import infer_leaks, infer_split, infer_target, propose_rules
+from dropforge_cli import infer_leaks, infer_split, infer_target, odd_looks, propose_rules
 from dropforge_cli.infer_dialect import Form, find_form
 from dropforge_cli.infer_split import SplitGuess
 from dropforge_cli.infer_target import ClassCount, shortened
@@ -384,6 +384,8 @@ class _Guessing:
             )
         if numeric and not reason:
             self._sentinel(column, facts, n)
+        if numeric and (looks := odd_looks.of_numbers(kind, facts.low, facts.high, facts.common)):
+            self.checks.append(f"{column}: {looks}")
         if kind in {"category", "text"} and n and not nested:
             self._say_text(column, look, facts, reason)
         sensitive = (
@@ -429,14 +431,20 @@ class _Guessing:
     def _say_text(self, column: str, look: column_scan.ColumnScan, facts: _Facts, reason: str) -> None:
         """What looks like something better than text, and cannot be read as it without guessing."""
         n, probes = look.probes["n"], look.probes
-        if facts.month_first > 0.9 * n:
+        if looks := odd_looks.of_texts(facts.common):
+            self.checks.append(f"{column}: {looks}")
+        elif facts.month_first > 0.9 * n:
             self.checks.append(
                 f"{column}: dates with the year last and slashes are read as text (which number is the month?); "
                 "write them as 2024-12-31"
             )
-        elif probes["dates"] + facts.month_first > 0.5 * n:
-            self.checks.append(f"{column}: dates in several forms are read as text; write all of them as 2024-12-31")
-        elif probes["numbers"] + facts.decorated > 0.9 * n and facts.decorated:
+        elif probes["dates"] + facts.month_first > 0.2 * n:
+            self.checks.append(
+                f"{column}: dates in several forms, or days that are none, are read as text; write 2024-12-31"
+            )
+        elif (
+            probes["numbers"] + facts.decorated > 0.9 * n and facts.decorated and not odd_looks.are_dotted(facts.common)
+        ):
             use = "is left out" if reason else "is read as text"
             self.checks.append(
                 f"{column}: numbers with a sign, a unit or spaces, such as {shortened(facts.example)!r}: the column {use}; "

@@ -314,3 +314,55 @@ def test_a_proposed_rule_sets_aside_the_rows_it_says(guessed: Guessed, tmp_path:
         (folder / "my.csv").write_bytes(body)
         admission = admit(folder / "my.csv", data=parsed.data, reference=None, workdir=folder, keep=False)
         assert admission.rows_quarantined == round(proposal.set_aside * 400), proposal.line
+
+
+# --- what is not read as what it looks like --------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (["12-", "7.5-"], "the minus behind"),
+        (["0x1F", "0xa0"], "hexadecimal"),
+        (["10:05", "9:59 PM"], "times of day"),
+        (["PT5M", "P1DT2H"], "durations"),
+        (["100:05", "123:59:01"], "durations"),
+        (["2024-W05", "2024-W06"], "weeks, quarters or months"),
+        (["2024Q1", "2024-Q2"], "weeks, quarters or months"),
+        (["1.2.24", "13.4.24"], "two digits for the year"),
+        (["1 Jan 2024", "02-Feb-24"], "the month's name"),
+        (["January 5, 2024", "Mar 7 2024"], "the month's name"),
+        (["2024-02-30", "2024-02-28"], "days that are none"),
+        (["2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z"], "days that are none"),
+        (["٣", "٤٥"], "another script"),
+        (["１", "２３"], "another script"),
+        (["½", "¼"], "another script"),
+        (["ZÃ¼rich", "Bern"], "wrong encoding"),
+        (["20240105", "20231231"], "look like dates"),
+        (["1700000000", "1700000100"], "seconds since 1970"),
+        (["1700000000000", "1700000100000"], "milliseconds since 1970"),
+        (["$5", "$6.50"], "a sign, a unit or spaces"),
+        (["1\u00a0234", "5\u00a0678"], "a sign, a unit or spaces"),
+        (["5%", "7%"], "a sign, a unit or spaces"),
+    ],
+)
+def test_what_is_not_read_as_what_it_looks_like_is_said(guessed: Guessed, values: list[str], said: str) -> None:
+    """Under the column's name, with what to write instead."""
+    rng = random.Random(5)
+    body = "\n".join(
+        ["a;v;y", *(f"{rng.randint(0, 9)};{rng.choice(values)};{rng.choice(['no', 'yes'])}" for _ in range(80))]
+    )
+    checks = [c for c in guessed((body + "\n").encode()).checks if c.startswith("v: ")]
+    assert len(checks) == 1
+    assert said in checks[0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["1.2.3", "1.10"], ["10.0.0.1", "10.0.0.2"], ["AB-1", "CD-2"], ["12", "17"], ["yes", "no"], ["a:b", "c:d"]],
+)
+def test_what_is_read_as_what_it_looks_like_is_not_said(guessed: Guessed, values: list[str]) -> None:
+    """Versions, addresses and codes are texts; numbers are numbers."""
+    rng = random.Random(5)
+    body = "\n".join(
+        ["a;v;y", *(f"{rng.randint(0, 9)};{rng.choice(values)};{rng.choice(['no', 'yes'])}" for _ in range(80))]
+    )
+    assert [c for c in guessed((body + "\n").encode()).checks if c.startswith("v: ")] == []

@@ -1,0 +1,88 @@
+"""What a column's cells look like to a person and are not read as: dates, times and numbers in forms that have no one meaning here."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Final
+
+from dropforge import value_formats
+from dropforge.datasets.table_schema import Kind
+
+_MOST: Final = 0.9  # of the most frequent texts
+_MONTHS: Final = "jan|feb|mar|apr|mai|may|jun|jul|aug|sep|oct|okt|nov|dec|dez"
+_NAMED: Final = "dates with the month's name are read as text; write 2024-12-31"
+_FORMS: Final = tuple(
+    (re.compile(pattern, re.IGNORECASE).fullmatch, said)
+    for pattern, said in (
+        (r"0x[0-9a-f]+", "hexadecimal numbers are read as text; write them as decimal ones if their size matters"),
+        (r"[0-9][0-9.,]*[-\u2212]", "numbers with the minus behind them are read as text; write -12"),
+        (
+            r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?( ?[ap]m)?",
+            "times of day are read as text; write a number, such as minutes since midnight",
+        ),
+        (
+            r"-?[0-9]{3,}:[0-9]{2}(:[0-9]{2})?|P(?=.)[0-9.YMWDTHS]+",
+            "durations are read as text; write a number in one unit",
+        ),
+        (
+            r"[0-9]{4}-?W[0-9]{2}(-?[1-7])?|[0-9]{4}-?Q[1-4]|[0-9]{4}[-/][0-9]{2}",
+            "weeks, quarters or months are read as text; write their first day, 2024-12-31",
+        ),
+        (
+            r"[0-9]{1,2}[./][0-9]{1,2}[./][0-9]{2}",
+            "dates with two digits for the year are read as text; write 2024-12-31",
+        ),
+        (rf"[0-9]{{1,2}}[ .-]+({_MONTHS})[a-z.]*[ ,.-]+[0-9]{{2,4}}.*", _NAMED),
+        (rf"({_MONTHS})[a-z.]*[ .-]+[0-9]{{1,2}},?[ .-]+[0-9]{{2,4}}.*", _NAMED),
+    )
+)
+_DOTTED: Final = re.compile(r"v?[0-9]+(\.[0-9]+){2,}").fullmatch
+_GROUPED: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{3})+").fullmatch
+_DAMAGE: Final = re.compile("[\u00c2\u00c3][\u0080-\u00bf]|\u00e2\u20ac|\ufffd")
+_DAY: Final = re.compile(r"(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])").fullmatch
+_SECONDS: Final = (946_684_800, 2_208_988_800)  # 2000 to 2040, since 1970
+
+
+def of_texts(common: Sequence[str]) -> str:
+    """What the texts of a column look like; empty when nothing is to be said."""
+    if not common:
+        return ""
+    for matches, said in _FORMS:
+        if sum(matches(t) is not None for t in common) >= _MOST * len(common):
+            return said
+    if sum(value_formats.number(t) is None and _is_foreign(t) for t in common) >= _MOST * len(common):
+        return "numbers in the digits of another script are read as text; write 0 to 9"
+    damaged = next((t for t in common if _DAMAGE.search(t)), "")
+    return (
+        f"{damaged[:40]!r} looks like text that was decoded in the wrong encoding: export the table again"
+        if damaged
+        else ""
+    )
+
+
+def are_dotted(common: Sequence[str]) -> bool:
+    """Whether the texts are versions or addresses (1.2.3), which are no numbers."""
+    dotted = sum(_DOTTED(t) is not None and _GROUPED(t) is None for t in common)
+    return bool(common) and dotted >= 0.3 * len(common)
+
+
+def of_numbers(kind: Kind, low: float | None, high: float | None, common: Sequence[str]) -> str:
+    """Whole numbers that are moments to a person."""
+    if kind != "integer" or low is None or high is None or len(common) < 2:
+        return ""
+    if all(_DAY(t) for t in common):
+        return (
+            f"whole numbers such as {common[0]} look like dates: read as numbers; write them as 2024-12-31 if they are"
+        )
+    for unit, words in ((1, "seconds"), (1000, "milliseconds")):
+        if _SECONDS[0] * unit <= low <= high <= _SECONDS[1] * unit:
+            return f"whole numbers such as {common[0]} look like {words} since 1970: read as numbers; write dates if they are"
+    return ""
+
+
+def _is_foreign(text: str) -> bool:
+    """A number after Unicode's compatible forms: ١٢, １２, ½."""
+    plain = "".join(str(unicodedata.digit(c, c)) for c in unicodedata.normalize("NFKC", text)).replace("\u2044", "/")
+    return re.fullmatch(r"[+-]?[0-9]+([./,][0-9]+)?", plain) is not None
