@@ -57,7 +57,7 @@ REJECTED: dict[str, tuple[bytes, str, str]] = {
     "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), "not_a_table", "PNG"),
     "a web page": (b"<!DOCTYPE html><html></html>", "not_a_table", "web page"),
     "a workbook": (b"PK\x03\x04" + bytes(100), "not_a_table", "Excel"),
-    "JSON": (b'{"a": 1}', "not_a_table", "JSON"),
+    "JSON": (b'[{"a": 1}]', "not_a_table", "JSON array"),
     "Parquet cut off": (b"PAR1" + bytes(100), "truncated", "cut off"),
     "gzip cut off": (gzip.compress(TABLE.encode())[:-20], "truncated", "gzip"),
 }

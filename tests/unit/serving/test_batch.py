@@ -119,7 +119,7 @@ def test_a_column_named_like_an_answer_stays(scoring: Batch, bundle: Any) -> Non
         (b"age,job,member,joined\n", "no_rows"),
         (b"age,job,member,joined\nx,cook,true,2020-01-01\ny,cook,true,2020-01-01\n", "too_many_bad_rows"),
         (b"\x89PNG\r\n", "not_a_table"),
-        (b'{"age": 1}', "not_a_table"),
+        (b'[{"age": 1}]', "not_a_table"),
         (b'age,job,member,joined\n1,"cook,true,2020-01-01\n', "unclosed_quote"),
     ],
 )

@@ -69,7 +69,7 @@ def detect(path: Path) -> str:
     if head[:4] == b"PK\x03\x04":
         if converted_table.is_workbook(path):
             return "excel"
-        raise _no_table("a zip archive, or a workbook of another format than .xlsx")
+        raise _no_table("a zip archive or another workbook than Excel's .xlsx")
     for magic, kind in _FOREIGN.items():
         if head.startswith(magic):
             raise _no_table(kind)
