@@ -5,14 +5,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from dropforge.batch import score_file
+from dropforge.config import settings_store
 from dropforge.deployment.active_model import Active, ActivePointer
 from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
 from dropforge.inference.row_rules import RowRule, RuleColumn
+from dropforge.ingest import quarantine
+from dropforge.messages import UploadEvent
+from dropforge.uploads.upload_repository import UploadRepository
 from dropforge_local.memory import MemoryStore
 
 AGE = RuleColumn("number")
@@ -88,3 +94,27 @@ def test_a_missing_value_violates_no_rule(activate: Any, ask: Any) -> None:
     """As SQL's CHECK has it; not_null is a rule of its own."""
     activate("refuse")
     assert ask("POST", "/predict", {"records": [{**GOOD, "age": None, "joined": None}]})[0] == 200
+
+
+@pytest.mark.parametrize(("mode", "used", "told"), [("warn", 300, 5), ("refuse", 295, 0), ("off", 300, 0)])
+def test_a_batch_file_is_held_to_the_same_rules(
+    activate: Any, stored: Any, bundle: Any, mode: str, used: int, told: int
+) -> None:
+    """Violations are counted in the summary, or their rows are quarantined with the rule; every other row is scored."""
+    activate(mode)
+    store = stored[0]
+    settings_store.apply(store, "bucket", b"project: d\ndata: {target: bought}\nmodels: [{name: m, class: a.b:C}]\n")
+    ports = score_file.BatchPorts(store, UploadRepository(store, "bucket"), "bucket", logging.getLogger("test"))
+    rows = bundle.rows.assign(joined="2021-05-05")
+    rows.loc[1:5, "age"] = 7
+    store.put("s3://bucket/batch/rows.csv", rows.to_csv(index=False).encode())
+    version = store.get("s3://bucket/batch/rows.csv").version
+    record = score_file.score(UploadEvent(bucket="bucket", key="batch/rows.csv", version=version), ports)
+    assert (record.state, record.rows_used, record.rows_quarantined) == ("scored", used, 300 - used)
+    summary = json.loads(store.get(f"s3://bucket/predictions/{record.upload_id}/summary.json").body)
+    counted = {w["field"]: w["rows"] for w in summary["warnings"] if w["code"] == "rule_violated"}
+    assert counted.get("adult", 0) == told
+    if mode == "refuse":
+        aside = quarantine.read(store, "bucket", record.upload_id)
+        assert [(r.line, r.code) for r in aside.rows] == [(n, "rule_violated") for n in range(3, 8)]
+        assert "adult (age >= 18)" in aside.rows[0].reason

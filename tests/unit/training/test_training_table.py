@@ -203,3 +203,25 @@ def test_rows_that_changed_sides_are_named(snapshot: Maker, table: Maker, tmp_pa
         )
         below = data.train.row[data.train.row % np.uint64(10_000) < 3000]
         assert sorted(data.moved) == sorted(set(below.tolist()))
+
+
+def test_a_bundle_gets_the_rules_that_requests_can_be_held_to(snapshot: Maker, table: Maker, tmp_path: Path) -> None:
+    """Those whose columns are all features: a rule on the target, or on an ignored column, cannot be told of a request."""
+    store, manifest = snapshot(table(300, ("no", "yes")))
+    features = [c.name for c in manifest.data_schema.columns if c.name != "label"]
+
+    def rule(name: str, *columns: str) -> dict[str, Any]:
+        read = {c: {"type": "number", "missing_markers": ["?"], "number_format": "1234.5"} for c in columns}
+        return {
+            "name": name,
+            "action": "warn",
+            "expect": "…",
+            "expression": ["is null", ["boolean", True]],
+            "columns": read,
+        }
+
+    rules = (rule("first", features[0]), rule("two", *features[:2]), rule("target", "label", features[0]))
+    ruled = manifest.model_copy(update={"rules": rules})
+    assert [r.name for r in training_table.load(store, ruled, settings_with(), tmp_path).rules] == ["first", "two"]
+    ignored = settings_with(data=f", ignore: [{features[1]}]")
+    assert [r.name for r in training_table.load(store, ruled, ignored, tmp_path).rules] == ["first"]
