@@ -94,7 +94,7 @@ class Identity(ResponseModel):
 class Warned(ResponseModel):
     """One for each code and column, at most 1,000; `more_warnings` tells how many others there are."""
 
-    code: Literal["extra_column", "missing", "more_warnings", "out_of_range", "unseen_category"]
+    code: Literal["extra_column", "missing", "more_warnings", "out_of_range", "rule_violated", "unseen_category"]
     message: str = Field(description="of the first row")
     field: str
     row: Count | None = Field(None, description="the first row it holds for")
