@@ -86,21 +86,6 @@ class ColumnOverride(Frozen):
             raise ValueError("`categories` is the older name of `values`; write `values` only")
         return self
 
-    @property
-    def allowed(self) -> tuple[str | float | bool, ...] | None:
-        """The only values allowed; None: any."""
-        return self.values if self.values is not None else self.categories
-
-    @property
-    def required(self) -> bool:
-        """Whether every row has a value."""
-        return self.not_null or self.role == "identifier"
-
-    @property
-    def distinct(self) -> bool:
-        """Whether no two rows have the same value."""
-        return self.unique or self.role == "identifier"
-
 
 class RowRuleSettings(Frozen):
     """What is expected of every row, and what becomes of one that is otherwise."""

@@ -428,8 +428,7 @@ class _Reading:
         judged = []
         for i, column, look in places:
             conditions = cell_parsing.faults(0, column.kind, self._rules[column.name])
-            declared = self.data.columns.get(column.name)
-            if declared and declared.distinct:
+            if row_contract.is_unique(self.data.columns.get(column.name)):
                 table, often = row_contract.repeated(self.db, i, column, look)
                 self._rules[column.name] = replace(self._rules[column.name], repeated=table)
                 self._violations[column.name, "value_repeated"] = often

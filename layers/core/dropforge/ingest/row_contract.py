@@ -80,10 +80,15 @@ def column_rule(column: Column, override: ColumnOverride | None) -> cell_parsing
     return cell_parsing.Rule(
         minimum=override.min if numeric else None,
         maximum=override.max if numeric else None,
-        allowed=_allowed(column, override.allowed),
+        allowed=_allowed(column, override.values if override.values is not None else override.categories),
         pattern=override.pattern if textual else None,
-        required=override.required,
+        required=override.not_null or override.role == "identifier",
     )
+
+
+def is_unique(override: ColumnOverride | None) -> bool:
+    """Whether no two rows may have the same value."""
+    return override is not None and (override.unique or override.role == "identifier")
 
 
 def unused(column: Column, override: ColumnOverride | None) -> str:
@@ -165,7 +170,7 @@ def titles(column: Column, rule: cell_parsing.Rule, override: ColumnOverride | N
         "not_null": "value_missing",
     }
     listed = [(f"{column.name} {title}", codes[title.partition(":")[0]]) for title in _expected(rule)]
-    if override is not None and override.distinct:
+    if is_unique(override):
         listed.append((f"{column.name} unique", "value_repeated"))
     return listed
 
