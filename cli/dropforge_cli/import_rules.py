@@ -151,10 +151,10 @@ def _mostly(taken: Taken, kind: str, column: str, a: Mapping[str, Any], said: st
         "expect_column_values_to_be_between": lambda: list(_range(_name(column), a)),
         "expect_column_value_lengths_to_be_between": lambda: list(_lengths(column, a)),
     }
-    made = conditions.get(kind, list)()
-    if not made:
+    limits = conditions.get(kind, list)()
+    if not limits:
         taken.left_out.append(f"{said}: with mostly {a['mostly']}; no equal")
-    for expect in made:
+    for expect in limits:
         tolerance = round(1 - float(a["mostly"]), 6)
         name = _free(taken, f"mostly {column}")
         taken.rules.append({"name": name, "expect": expect, "action": "warn", "tolerance": tolerance})
@@ -164,9 +164,9 @@ def _between(taken: Taken, column: str, a: Mapping[str, Any], said: str) -> None
     low, high = a.get("min_value"), a.get("max_value")
     plain = all(v is None or (isinstance(v, int | float) and not isinstance(v, bool)) for v in (low, high))
     if not plain or a.get("strict_min") or a.get("strict_max"):
-        made = list(_range(_name(column), a))
-        taken.rules += [{"name": _free(taken, f"range of {column}"), "expect": e} for e in made]
-        if not made:
+        limits = list(_range(_name(column), a))
+        taken.rules += [{"name": _free(taken, f"range of {column}"), "expect": e} for e in limits]
+        if not limits:
             taken.left_out.append(f"{said}: it has no limit")
         return
     taken.of(column).update({k: v for k, v in (("min", low), ("max", high)) if v is not None})

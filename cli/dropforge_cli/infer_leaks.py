@@ -10,7 +10,7 @@ from dropforge.ingest import unknown_columns
 from dropforge.metrics import Task
 
 MOST: Final = 200  # columns whose values are looked at
-_FILLED, _TOLD = 0.9, 0.98  # of the errors that guessing the most frequent class makes, how many are gone
+_FILLED, _DETERMINED = 0.9, 0.98  # of the errors that guessing the most frequent class makes, how many are gone
 _FEWEST = 20  # rows that are missing, and that are not
 _STRAIGHT = 0.995  # correlation with a number to estimate
 _SHOWN = 5
@@ -30,15 +30,17 @@ def checks(
     db: Any, relation: str, rows: str, columns: Sequence[Column], target: Column, task: Task, markers: Sequence[str]
 ) -> list[str]:
     """Sentences to check. `relation`: cells as text; `rows`: the same in the layers that `value` and `number` are written for."""
-    found = _filled(db, rows, columns, target) if task == "classification" else []
-    named = {name for name, _ in found}
+    leaks = _filled(db, rows, columns, target) if task == "classification" else []
+    named = {name for name, _ in leaks}
     others = [c for c in columns if c.name not in named]
-    found += (
-        _straight(db, rows, others, target) if task == "regression" else _told(db, relation, others, target, markers)
+    leaks += (
+        _straight(db, rows, others, target)
+        if task == "regression"
+        else _determined(db, relation, others, target, markers)
     )
-    said = [sentence for _, sentence in found[:_SHOWN]]
-    if len(found) > _SHOWN:
-        said.append(f"{len(found) - _SHOWN} more columns give {target.name} away as much")
+    said = [sentence for _, sentence in leaks[:_SHOWN]]
+    if len(leaks) > _SHOWN:
+        said.append(f"{len(leaks) - _SHOWN} more columns give {target.name} away as much")
     if len(others) > MOST:
         said.append(f"only the first {MOST} columns were tried for whether they give {target.name} away")
     return said
@@ -63,20 +65,20 @@ def _filled(db: Any, rows: str, columns: Sequence[Column], target: Column) -> li
     table = db.execute(
         f"SELECT {target.value}, count(*), {counts} FROM {rows} WHERE {target.value} IS NOT NULL GROUP BY 1"
     ).fetchall()
-    found = []
+    leaks = []
     for place, column in enumerate(columns, 2):
         empty = [int(row[place]) for row in table]
         present = [int(row[1]) - n for row, n in zip(table, empty, strict=True)]
         if min(sum(empty), sum(present)) >= _FEWEST and _gone([empty, present]) >= _FILLED:
             said = f"whether {column.name} is filled gives {target.name} away: {_question(target)}"
-            found.append((column.name, said))
-    return found
+            leaks.append((column.name, said))
+    return leaks
 
 
-def _told(
+def _determined(
     db: Any, relation: str, columns: Sequence[Column], target: Column, markers: Sequence[str]
 ) -> list[tuple[str, str]]:
-    found = []
+    leaks = []
     fields = {c.name: c.field for c in columns[:MOST]}
     names = list(fields)
     for start in range(0, len(names), 20):
@@ -84,10 +86,10 @@ def _told(
         for result in unknown_columns.counts(db, relation, some, target.field, markers):
             width = result.width
             lines = [result.counts[k * width + 1 : (k + 1) * width] for k in range(width)]
-            if _gone(lines) >= _TOLD:
+            if _gone(lines) >= _DETERMINED:
                 said = f"{result.name} gives {target.name} away in nearly every row: {_question(target)}"
-                found.append((result.name, said))
-    return found
+                leaks.append((result.name, said))
+    return leaks
 
 
 def _straight(db: Any, rows: str, columns: Sequence[Column], target: Column) -> list[tuple[str, str]]:

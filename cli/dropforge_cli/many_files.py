@@ -52,8 +52,8 @@ def whole(given: Sequence[str], workdir: Path, data: DataSettings) -> Whole:
         return Whole(files[0], files[0].name)
     if root == files[0]:
         return Whole(root, root.name)
-    kept, twice = _distinct(files)
-    kinds = {f: file_format.unpacked(f, _folder(workdir, i), data.limits) for i, f in enumerate(kept)}
+    distinct, twice = _distinct(files)
+    kinds = {f: file_format.unpacked(f, _folder(workdir, i), data.limits) for i, f in enumerate(distinct)}
     different = sorted({kind for _, kind in kinds.values()})
     if len(different) > 1:
         raise RejectedUpload(
@@ -64,10 +64,10 @@ def whole(given: Sequence[str], workdir: Path, data: DataSettings) -> Whole:
     name = root.name or root.resolve().name
     if different == ["parquet"]:
         target = workdir / f"{name}.parquet"
-        parts = _parquet(root, {f: kinds[f][0] for f in kept}, target, workdir)
+        parts = _parquet(root, {f: kinds[f][0] for f in distinct}, target, workdir)
     else:
         target = workdir / f"{name}.{'jsonl' if different == ['jsonl'] else 'csv'}"
-        for file in kept:
+        for file in distinct:
             if _partitions(root, file):
                 raise RejectedUpload(
                     f"{file} lies in a folder named column=value, which is read for Parquet only",
@@ -75,7 +75,7 @@ def whole(given: Sequence[str], workdir: Path, data: DataSettings) -> Whole:
                     fix="write the column into the files, or write Parquet",
                 )
         join = _json_lines if different == ["jsonl"] else _text
-        parts = join({f: kinds[f][0] for f in kept}, target, workdir, data)
+        parts = join({f: kinds[f][0] for f in distinct}, target, workdir, data)
     return Whole(target, target.name, tuple(parts), tuple(str(t) for t in twice))
 
 
@@ -86,8 +86,8 @@ def _files(given: Sequence[str]) -> tuple[Path, list[Path]]:
         return named[0], [named[0]]
     if len(named) == 1 and not named[0].exists():
         named = sorted(Path(p) for p in glob.glob(given[0], recursive=True))
-    found = [f for p in named for f in (sorted(p.rglob("*")) if p.is_dir() else [p])]
-    files = sorted({f for f in found if f.is_file() and not _is_hidden(f, named)})
+    listed = [f for p in named for f in (sorted(p.rglob("*")) if p.is_dir() else [p])]
+    files = sorted({f for f in listed if f.is_file() and not _is_hidden(f, named)})
     missing = [str(p) for p in named if not p.exists()]
     if missing or not files:
         raise InvalidRequest(
@@ -126,13 +126,13 @@ def _folder(workdir: Path, number: int) -> Path:
 def _distinct(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Files of different content, and those left out because an earlier one has the same bytes and the same partition."""
     seen: set[tuple[str, tuple[str, ...]]] = set()
-    kept, twice = [], []
+    distinct, twice = [], []
     for file in files:
         with file.open("rb") as f:
             content = (hashlib.file_digest(f, "sha256").hexdigest(), tuple(p for p in file.parts[:-1] if "=" in p))
-        (twice if content in seen else kept).append(file)
+        (twice if content in seen else distinct).append(file)
         seen.add(content)
-    return kept, twice
+    return distinct, twice
 
 
 def _text(files: dict[Path, Path], target: Path, workdir: Path, data: DataSettings) -> list[Part]:
@@ -210,7 +210,7 @@ def _json_lines(files: dict[Path, Path], target: Path, _workdir: Path, _data: Da
 
 
 def _parquet(root: Path, files: dict[Path, Path], target: Path, workdir: Path) -> list[Part]:
-    """Types are kept; a column that some parts lack is missing there."""
+    """Types are distinct; a column that some parts lack is missing there."""
     import duckdb
 
     staged = workdir / "staged"

@@ -109,7 +109,7 @@ def _orders(db: Any, rows: str, dates: Sequence[Column], count: int) -> list[Pro
         f"count(*) FILTER ({b.value} < {a.value}), count(*) FILTER ({a.value} < {b.value})" for a, b in pairs
     )
     row = db.execute(f"SELECT {counts} FROM {rows}").fetchone()
-    found = []
+    proposals = []
     for (a, b), before, after in zip(pairs, row[::2], row[1::2], strict=True):
         first, last, wrong, right = (a, b, before, after) if before <= after else (b, a, after, before)
         if wrong <= (1 - _KEEPS) * count < right:
@@ -119,5 +119,5 @@ def _orders(db: Any, rows: str, dates: Sequence[Column], count: int) -> list[Pro
                 or "order of dates"
             )
             line = f"{{name: {text(name)}, expect: {text(expect)}}}"
-            found.append(Proposal("", line, int(wrong) / count))
-    return found
+            proposals.append(Proposal("", line, int(wrong) / count))
+    return proposals

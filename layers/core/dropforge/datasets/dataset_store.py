@@ -61,6 +61,7 @@ class AcceptedRows(Protocol):
     @property
     def rows_used(self) -> int:
         """Number of rows."""
+
     @property
     def bundle_rules(self) -> tuple[dict[str, Any], ...]:
         """Rules that the rows were held to, as bundles keep them."""

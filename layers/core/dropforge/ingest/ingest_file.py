@@ -434,8 +434,8 @@ class _Reading:
                 self._violations[column.name, "value_repeated"] = often
             of_rules = {k: v for k, v in conditions.items() if k not in {"beyond_float32", f"not_{column.kind}"}}
             judged.append((column, look, of_rules))
-        for (column, _, _), found in zip(judged, row_contract.violations(self.db, judged), strict=True):
-            self._violations |= {(column.name, code): n for code, n in found.items()}
+        for (column, _, _), counts in zip(judged, row_contract.violations(self.db, judged), strict=True):
+            self._violations |= {(column.name, code): n for code, n in counts.items()}
         every = rejected_rows.faults([(i, column, self._rules[column.name]) for i, column, _ in places])
         return [
             f
