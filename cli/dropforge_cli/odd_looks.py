@@ -38,7 +38,7 @@ _FORMS: Final = tuple(
         (rf"({_MONTHS})[a-z.]*[ .-]+[0-9]{{1,2}},?[ .-]+[0-9]{{2,4}}.*", _NAMED),
     )
 )
-_DOTTED: Final = re.compile(r"v?[0-9]+(\.[0-9]+){2,}").fullmatch
+_DOTTED: Final = re.compile(r"v?[0-9]+(\.[0-9]+){2,}|[0-9]+[.)] .*[A-Za-z]{2}.*").fullmatch
 _GROUPED: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{3})+").fullmatch
 _DAMAGE: Final = re.compile("[\u00c2\u00c3][\u0080-\u00bf]|\u00e2\u20ac|\ufffd")
 _DAY: Final = re.compile(r"(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])").fullmatch
@@ -63,7 +63,7 @@ def of_texts(common: Sequence[str]) -> str:
 
 
 def are_dotted(common: Sequence[str]) -> bool:
-    """Whether the texts are versions or addresses (1.2.3), which are no numbers."""
+    """Whether the texts are versions, addresses (1.2.3) or numbered words (1. Male), which are no numbers."""
     dotted = sum(_DOTTED(t) is not None and _GROUPED(t) is None for t in common)
     return bool(common) and dotted >= 0.3 * len(common)
 

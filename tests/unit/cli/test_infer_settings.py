@@ -357,7 +357,15 @@ def test_what_is_not_read_as_what_it_looks_like_is_said(guessed: Guessed, values
 
 @pytest.mark.parametrize(
     "values",
-    [["1.2.3", "1.10"], ["10.0.0.1", "10.0.0.2"], ["AB-1", "CD-2"], ["12", "17"], ["yes", "no"], ["a:b", "c:d"]],
+    [
+        ["1.2.3", "1.10"],
+        ["1. No", "2. Yes"],
+        ["10.0.0.1", "10.0.0.2"],
+        ["AB-1", "CD-2"],
+        ["12", "17"],
+        ["yes", "no"],
+        ["a:b", "c:d"],
+    ],
 )
 def test_what_is_read_as_what_it_looks_like_is_not_said(guessed: Guessed, values: list[str]) -> None:
     """Versions, addresses and codes are texts; numbers are numbers."""
