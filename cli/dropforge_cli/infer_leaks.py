@@ -9,9 +9,9 @@ from typing import Any, Final
 from dropforge.ingest import unknown_columns
 from dropforge.metrics import Task
 
-MOST: Final = 200  # columns whose values are looked at
+MOST: Final = 200  # columns that are looked at
 _FILLED, _DETERMINED = 0.9, 0.98  # of the errors that guessing the most frequent class makes, how many are gone
-_FEWEST = 20  # rows that are missing, and that are not
+FEWEST: Final = 20  # rows that are missing, and that are not
 _STRAIGHT = 0.995  # correlation with a number to estimate
 _SHOWN = 5
 
@@ -41,8 +41,6 @@ def checks(
     said = [sentence for _, sentence in leaks[:_SHOWN]]
     if len(leaks) > _SHOWN:
         said.append(f"{len(leaks) - _SHOWN} more columns give {target.name} away as much")
-    if len(others) > MOST:
-        said.append(f"only the first {MOST} columns were tried for whether they give {target.name} away")
     return said
 
 
@@ -69,7 +67,7 @@ def _filled(db: Any, rows: str, columns: Sequence[Column], target: Column) -> li
     for place, column in enumerate(columns, 2):
         empty = [int(row[place]) for row in table]
         present = [int(row[1]) - n for row, n in zip(table, empty, strict=True)]
-        if min(sum(empty), sum(present)) >= _FEWEST and _gone([empty, present]) >= _FILLED:
+        if min(sum(empty), sum(present)) >= FEWEST and _gone([empty, present]) >= _FILLED:
             said = f"whether {column.name} is filled gives {target.name} away: {_question(target)}"
             leaks.append((column.name, said))
     return leaks
@@ -79,7 +77,7 @@ def _determined(
     db: Any, relation: str, columns: Sequence[Column], target: Column, markers: Sequence[str]
 ) -> list[tuple[str, str]]:
     leaks = []
-    fields = {c.name: c.field for c in columns[:MOST]}
+    fields = {c.name: c.field for c in columns}
     names = list(fields)
     for start in range(0, len(names), 20):
         some = {n: fields[n] for n in names[start : start + 20]}
