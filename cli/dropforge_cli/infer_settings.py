@@ -227,8 +227,6 @@ class _Guessing:
         # A statement over thousands of columns takes longer to plan than to run; those with missing cells can leak in two ways.
         places.sort(key=lambda i: guesses[i].missing < infer_leaks.FEWEST)
         left_out, places = places[infer_leaks.MOST :], places[: infer_leaks.MOST]
-        if left_out:
-            self.checks.append(f"{len(left_out):,} columns were not tried for whether they give the target away")
         every = [target, *places]
         own = {i: guesses[i].markers for i in every}
         columns = [
@@ -241,7 +239,10 @@ class _Guessing:
             for k, i in enumerate(every)
         ]
         rows = self._rows(every, looks, own)
-        return infer_leaks.checks(self.db, self.source.relation, rows, columns[1:], columns[0], task, _MARKERS)
+        listed = infer_leaks.checks(self.db, self.source.relation, rows, columns[1:], columns[0], task, _MARKERS)
+        if left_out:
+            listed.append(f"{len(left_out):,} columns were not tried for whether they give the target away")
+        return listed
 
     def _split_columns(self, guesses: Sequence[ColumnGuess], facts: Sequence[_Facts]) -> list[infer_split.Column]:
         """What guess_split needs to know of every column."""
