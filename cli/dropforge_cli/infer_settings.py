@@ -232,7 +232,7 @@ class _Guessing:
         columns = [
             infer_leaks.Column(
                 guesses[i].name,
-                self.source.fields[i],
+                text_table.field_name(i),
                 f"v{k}",
                 f"d{k}" if guesses[i].kind in {"integer", "number"} else "",
             )
@@ -258,7 +258,7 @@ class _Guessing:
         if not places:
             return []
         rows = cell_parsing.layered(
-            self.source.relation, [cell_parsing.Cells(self.source.fields[i], _MARKERS) for i in places]
+            self.source.relation, [cell_parsing.Cells(text_table.field_name(i), _MARKERS) for i in places]
         )
         moments = ", ".join(f"{cell_parsing.parsed(k, kind)} AS m{k}" for k, kind in enumerate(kinds))
         beside = ", ".join(f"m{k}, lag(m{k}) OVER (ORDER BY n) AS p{k}" for k in range(len(places)))
@@ -280,7 +280,7 @@ class _Guessing:
         table = column_scan.Table(
             self.source.relation,
             self.source.sample or self.source.relation,
-            [self.source.fields[i] for i in places],
+            [text_table.field_name(i) for i in places],
             self.source.columnar,
             separated_by_comma=self.source.delimiter in {"", ","},
         )
@@ -326,7 +326,7 @@ class _Guessing:
     ) -> str:
         columns = [
             cell_parsing.Cells(
-                self.source.fields[i], (*_MARKERS, *(own or {}).get(i, ())), number_format=looks[i].number_format
+                text_table.field_name(i), (*_MARKERS, *(own or {}).get(i, ())), number_format=looks[i].number_format
             )
             for i in places
         ]

@@ -129,7 +129,10 @@ def choose(candidates: Sequence[Candidate], rows: int, wanted: str, task: str = 
             code="no_target",
             fix="add a column with a class or a number for each row, and name it with --target",
         )
-    scored = sorted(((_score(c, i, candidates), -i, c) for i, c in enumerate(candidates) if c in able), reverse=True)
+    names = {c.name for c in able}
+    scored = sorted(
+        ((_score(c, i, candidates), -i, c) for i, c in enumerate(candidates) if c.name in names), reverse=True
+    )
     points, _, best = scored[0]
     others = tuple(c.name for _, _, c in scored[1:6])
     why = _reason(best, candidates)

@@ -126,7 +126,7 @@ def _folder(workdir: Path, number: int) -> Path:
 def _distinct(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Files of different content, and those left out because an earlier one has the same bytes and the same partition."""
     seen: set[tuple[str, tuple[str, ...]]] = set()
-    distinct, twice = [], []
+    distinct, twice = list[Path](), list[Path]()
     for file in files:
         with file.open("rb") as f:
             content = (hashlib.file_digest(f, "sha256").hexdigest(), tuple(p for p in file.parts[:-1] if "=" in p))

@@ -67,7 +67,8 @@ def json_lines(path: Path, target: Path, data: DataSettings, *, keep_nested: boo
         for number, record, raw in _objects(path, data.limits):
             lines.append(number)
             cells = None if record is None else _cells(record, names, number, data, keep_nested=keep_nested)
-            writer.writerow([raw, *[""] * len(names)] if cells is None else cells)
+            # The text last: DuckDB takes a surplus field that is empty for a delimiter too many.
+            writer.writerow([*[""] * len(names), raw] if cells is None else cells)
     return Converted(target, lines)
 
 

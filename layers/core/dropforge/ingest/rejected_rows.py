@@ -112,7 +112,7 @@ def of_form(source: Source, limit: int) -> list[Reject]:
     ).fetchall()
     lines = _lines_at(source.text.path, [int(f[0] or 0) for f in rows])
     if source.format == "jsonl":  # converted_table.json_lines gives a line that is no object a field too many
-        texts = [next(iter(csv.reader([f[2]])), [""])[0] for f in rows]
+        texts = [next(iter(csv.reader([f[2]])), [""])[-1] for f in rows]
         originals = _original_lines(source, lines)
         return [
             Reject(n, "", "not_json", "the line is no JSON object", t) for n, t in zip(originals, texts, strict=True)
