@@ -74,13 +74,16 @@ def _of_column(db: Any, rows: str, c: Column, count: int) -> list[Proposal]:
 
 def _shape(values: Sequence[str]) -> str:
     """The one form of the most frequent texts, such as [A-Z]{2}-[0-9]{4}; empty when they have several, or no digit."""
-    shapes = {re.sub(r"[0-9]+", "0", re.sub(r"[A-Z]+", "A", re.sub(r"[a-z]+", "a", v))) for v in values[:200]}
-    if len(values) < _FEW or len(shapes) != 1:
+    alike: dict[str, list[str]] = {}
+    for value in values[:200]:
+        form = re.sub(r"[0-9]+", "0", re.sub(r"[A-Z]+", "A", re.sub(r"[a-z]+", "a", value)))
+        alike.setdefault(form, []).append(value)
+    shape, same = max(alike.items(), key=lambda item: len(item[1]), default=("", []))
+    if len(values) < _FEW or len(same) < 0.9 * min(len(values), 200):
         return ""
-    shape = shapes.pop()
     if "0" not in shape or not shape.isascii() or len(shape) > 20:
         return ""
-    groups = [re.findall(r"[A-Z]+|[a-z]+|[0-9]+|[^A-Za-z0-9]", v) for v in values[:200]]
+    groups = [re.findall(r"[A-Z]+|[a-z]+|[0-9]+|[^A-Za-z0-9]", v) for v in same]
     parts = []
     for run in zip(*groups, strict=True):
         lengths = [len(r) for r in run]

@@ -293,7 +293,7 @@ def test_a_number_that_is_the_target_in_another_unit_is_named(guessed: Guessed) 
 def test_a_proposed_rule_sets_aside_the_rows_it_says(guessed: Guessed, tmp_path: Path) -> None:
     """Every one of them, switched on by itself, in the form that settings.yaml has."""
     rows = [
-        {**row, "ends": row["joined"], "starts": "2023-01-01", "code": f"AB-{i % 900:04d}"}
+        {**row, "ends": row["joined"], "starts": "2023-01-01", "code": f"AB-{i % 90:04d}"}
         for i, row in enumerate(_rows(400))
     ]
     rows[5]["ends"], rows[9]["code"], rows[11]["code"] = "2022-12-31", "AB-12", "ab-0001"

@@ -103,7 +103,7 @@ def test_a_batch_file_is_held_to_the_same_rules(
     """Violations are counted in the summary, or their rows are quarantined with the rule; every other row is scored."""
     activate(mode)
     store = stored[0]
-    settings_store.apply(store, "bucket", b"project: d\ndata: {target: bought}\nmodels: [{name: m, class: a.b:C}]\n")
+    settings_store.apply(store, "bucket", b"project: demo\ndata: {target: bought}\nmodels: [{name: m, class: a.b:C}]\n")
     ports = score_file.BatchPorts(store, UploadRepository(store, "bucket"), "bucket", logging.getLogger("test"))
     rows = bundle.rows.assign(joined="2021-05-05")
     rows.loc[1:5, "age"] = 7
