@@ -32,6 +32,7 @@ class Taken:
     left_out: list[str] = field(default_factory=list)
 
     def of(self, column: str) -> dict[str, Any]:
+        """The rules of this column, to be added to."""
         return self.columns.setdefault(column, {})
 
 

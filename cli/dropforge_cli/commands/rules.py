@@ -19,6 +19,7 @@ _SHOWN = 10
 
 
 def register(app: typer.Typer) -> None:
+    """Add `dropforge rules` and its commands."""
     group = typer.Typer(help="Try rules on rows (data.columns, data.rules), or import them.", no_args_is_help=True)
     group.command("test")(try_rules)
     group.command("import")(take_over)

@@ -39,10 +39,12 @@ class RuleOutcome(Fact):
 
     @property
     def pass_rate(self) -> float:
+        """Fraction of the rows that hold it, 0 to 1; 1 where there are no rows."""
         return 1.0 - self.violations / self.rows if self.rows else 1.0
 
     @property
     def moved(self) -> bool:
+        """Whether the fraction of violations changed by more than four standard errors."""
         return self.z is not None and abs(self.z) > 4.0
 
     @property

@@ -87,6 +87,7 @@ class RowRule:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> RowRule:
+        """A rule of a bundle's manifest."""
         columns = {
             n: RuleColumn(c["type"], tuple(c["missing_markers"]), c["number_format"])
             for n, c in value["columns"].items()

@@ -44,10 +44,12 @@ class ParsedRule:
 
     @property
     def code(self) -> str:
+        """What its quarantined rows are counted under."""
         return f"rule: {self.settings.name}"
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """Names of the columns that the expression reads, each once."""
         return tuple(dict.fromkeys(c for c, _ in columns_of(self.expression)))
 
     def condition(self, cells: Mapping[str, str]) -> str:
