@@ -39,7 +39,7 @@ def _admit(tmp_path: Path, body: bytes, extra: str = "", *, with_reference: bool
 
 def _parquet(tmp_path: Path, sql: str) -> bytes:
     target = tmp_path / "made.parquet"
-    duckdb.sql(f"COPY ({sql}) TO '{target}' (FORMAT parquet)")
+    duckdb.connect().sql(f"COPY ({sql}) TO '{target}' (FORMAT parquet)")
     return target.read_bytes()
 
 

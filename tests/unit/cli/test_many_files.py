@@ -96,9 +96,11 @@ def test_parquet_folders_are_read_with_their_partitions(joined: Any, tmp_path: P
         "city": "category",
     }
     assert admission.rows_used == 1000
-    cities = duckdb.sql(
-        f"SELECT city, count(*) FROM read_parquet('{admission.snapshot}') GROUP BY 1 ORDER BY 1"
-    ).fetchall()
+    cities = (
+        duckdb.connect()
+        .sql(f"SELECT city, count(*) FROM read_parquet('{admission.snapshot}') GROUP BY 1 ORDER BY 1")
+        .fetchall()
+    )
     assert cities == [("Bern", 500), ("Zürich", 500)]
 
 

@@ -66,7 +66,9 @@ def test_the_same_rows_are_the_same_dataset(admitted: Any, lines: list[str], ref
 def _parquet(admission: Any) -> bytes:
     names = ", ".join(f'"{c}"' for c in admission.schema.names)
     target = admission.snapshot.with_name("again.parquet")
-    duckdb.sql(f"COPY (SELECT {names} FROM read_parquet('{admission.snapshot}')) TO '{target}' (FORMAT parquet)")
+    duckdb.connect().sql(
+        f"COPY (SELECT {names} FROM read_parquet('{admission.snapshot}')) TO '{target}' (FORMAT parquet)"
+    )
     return bytes(target.read_bytes())
 
 

@@ -96,7 +96,7 @@ def test_a_file_is_loaded_profiled_and_scored_whatever_its_columns_are_called(tm
     file.write_text("\n".join(lines) + "\n")
     admission = admit(file, data=_settings(names[-1]).data, reference=None, workdir=tmp_path)
     assert (admission.rows_in, admission.rows_used, admission.schema.names) == (ROWS + 1, ROWS, tuple(names))
-    read = duckdb.sql(f"SELECT * FROM read_parquet('{admission.snapshot}')")
+    read = duckdb.connect().sql(f"SELECT * FROM read_parquet('{admission.snapshot}')")
     assert read.columns == [*names, ROW_HASH]
     assert [row[2] for row in read.fetchall()] == [*range(ROWS, 0, -1)]
     with closing(connect(tmp_path)) as db:

@@ -56,7 +56,7 @@ class Traffic:
         self.store.put(f"{BUNDLE}/manifest.json", MANIFEST.to_json())
         chances = [_probability(self.dice.randint(20, 70)) for _ in range(2000)]
         table = folder / "heldout.parquet"
-        duckdb.execute(
+        duckdb.connect().execute(
             f'COPY (SELECT 1 - p AS "p.no", p AS "p.yes" FROM (SELECT unnest({chances}) AS p)) TO \'{table}\' (FORMAT parquet)'
         )
         self.store.put("s3://artifacts/mlflow/run/evaluation/heldout.parquet", table.read_bytes())
@@ -304,7 +304,7 @@ def test_rows_of_an_earlier_version_are_read(traffic: Traffic, tmp_path: Path) -
     uri, old = "s3://b/monitoring/rows/2026-03-05/demo-forest/1.parquet", tmp_path / "old.parquet"
     old.write_bytes(traffic.store.get(uri).body)
     less = tmp_path / "less.parquet"
-    duckdb.execute(f"COPY (SELECT * EXCLUDE (shadow) FROM '{old}') TO '{less}' (FORMAT parquet)")
+    duckdb.connect().execute(f"COPY (SELECT * EXCLUDE (shadow) FROM '{old}') TO '{less}' (FORMAT parquet)")
     traffic.store.put(uri, less.read_bytes())
     traffic.ask(5)
     (output,) = traffic.look()["new"]

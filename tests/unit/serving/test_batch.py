@@ -85,7 +85,7 @@ def test_parquet_is_answered_with_parquet(scoring: Batch, bundle: Any, tmp_path:
     bundle.rows.to_parquet(tmp_path / "rows.parquet")
     record = scoring.score((tmp_path / "rows.parquet").read_bytes(), "rows.parquet")
     (tmp_path / "out.parquet").write_bytes(scoring.store.get(record.predictions_uri).body)
-    rows = duckdb.sql(f"SELECT prediction, member, joined FROM '{tmp_path}/out.parquet'")
+    rows = duckdb.connect().sql(f"SELECT prediction, member, joined FROM '{tmp_path}/out.parquet'")
     assert [str(t) for t in rows.types] == ["VARCHAR", "BOOLEAN", "TIMESTAMP"]
     by_csv = scoring.answer(scoring.score(_csv(bundle.rows)))
     assert [r[0] for r in rows.fetchall()] == [a["prediction"] for a in by_csv]

@@ -64,7 +64,7 @@ def _of_lightgbm(fields: dict[str, str], output: int) -> Tree:
     missing = (decision >> 2) & 3
     # Where no value was missing in training, LightGBM reads a missing one as zero.
     to_left = np.where(missing == _MISSING_IS_NAN, (decision & 2) > 0, threshold >= 0)
-    if not np.isin(missing, (_NO_MISSING, _MISSING_IS_NAN)).all():
+    if not ((missing == _NO_MISSING) | (missing == _MISSING_IS_NAN)).all():
         raise ValueError("zeros read as missing have no place in this format")
     children = [numbers(side, np.int64) for side in ("left_child", "right_child")]
     left, right = (np.concatenate([np.where(c >= 0, c, inner + ~c), none]) for c in children)
