@@ -1,4 +1,4 @@
-"""What `doctor` looks at: each check asks one thing of the set-up and says what it found and how to mend it."""
+"""What `doctor` looks at: each check asks one thing of the set-up and says what it found and how to correct it."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def stack(target: Target) -> Iterator[Finding]:
         if good
         else "wait for it"
         if busy
-        else "mend template.yaml, then deploy again; CloudFormation's events say why"
+        else "correct template.yaml, then deploy again; CloudFormation's events say why"
     )
     yield Finding("stack", "ok" if good else "warn" if busy else "bad", status, fix)
 

@@ -20,7 +20,7 @@ def harmless(text: str) -> str:
 
 
 def split(raw: str, delimiter: str) -> list[str]:
-    """The fields of a row; a row with broken quotes is cut at every delimiter, so that a person can see and mend it."""
+    """The fields of a row; a row with broken quotes is cut at every delimiter, so that a person can see and correct it."""
     delimiter = delimiter or ","
     try:
         matches = list(csv.reader(io.StringIO(raw, newline=""), delimiter=delimiter, strict=True))

@@ -91,7 +91,7 @@ def deploy(config: Config) -> str:
         if _NOTHING in str(error):
             return "unchanged"
         raise PermanentError(
-            f"the stack was not updated: {error}", code="deploy_failed", fix="mend template.yaml"
+            f"the stack was not updated: {error}", code="deploy_failed", fix="correct template.yaml"
         ) from error
     return _finished(config, cloudformation, "updated")
 
@@ -201,5 +201,5 @@ def _finished(config: Config, cloudformation: Any, verb: str) -> str:
         if "FAILED" in e["ResourceStatus"]
     ]
     raise PermanentError(
-        f"the stack is {status}: " + "; ".join(failed[:5]), code="deploy_failed", fix="mend template.yaml"
+        f"the stack is {status}: " + "; ".join(failed[:5]), code="deploy_failed", fix="correct template.yaml"
     )

@@ -169,7 +169,7 @@ def delete_stack(cloudformation: Any, stack: str) -> None:
         raise PermanentError(
             f"the stack was not deleted: {'; '.join(failed[:5]) or error}",
             code="delete_failed",
-            fix="mend what is named, then run destroy again",
+            fix="correct what is named, then run destroy again",
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""quarantine list | show | fix | replay: rows quarantined, mended, sent in again."""
+"""quarantine list | show | fix | replay: quarantined rows, corrected and resubmitted."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def replay(
 ) -> None:
     """Send corrected rows in as a new upload, judged like any other."""
     target, upload_id = Target.find(), _named(upload_id)
-    response = target.api("GET", f"/quarantine/{upload_id}?limit=1").json()  # is there anything to mend
+    response = target.api("GET", f"/quarantine/{upload_id}?limit=1").json()  # is there anything to correct
     with tempfile.TemporaryDirectory(prefix="dropforge-") as folder:
         sent = Path(folder) / file.name
         sent.write_bytes(_without_apostrophes(file.read_bytes(), response["delimiter"]))
@@ -143,7 +143,7 @@ def _named(upload_id: str) -> str:
         return upload_id
     response = Target.find().api("GET", "/quarantine").json()["uploads"]
     if not response:
-        raise NotFound("no row was quarantined", code="quarantine_empty", fix="nothing to mend: dropforge uploads")
+        raise NotFound("no row was quarantined", code="quarantine_empty", fix="nothing to correct: dropforge uploads")
     return str(response[0]["upload_id"])
 
 

@@ -23,7 +23,7 @@ from typing import ClassVar
 class DropforgeError(Exception):
     """Root of the tree.
 
-    `code` is stable and machine-readable, `message` says what and where, `fix` how to mend it.
+    `code` is stable and machine-readable, `message` says what and where, `fix` how to correct it.
     """
 
     retryable: ClassVar[bool] = False

@@ -143,7 +143,7 @@ def _failed(why: str) -> InvalidRequest:
     return InvalidRequest(
         f"the model's own code failed on these rows: {why}",
         code="model_failed",
-        fix="send rows like those it was trained on; if they are, mend the class that settings.yaml names and train again",
+        fix="send rows like those it was trained on; if they are, correct the class that settings.yaml names and train again",
     )
 
 

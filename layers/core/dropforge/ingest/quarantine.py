@@ -1,4 +1,4 @@
-"""Rows quarantined, kept for a person to read, mend and send again as a new upload."""
+"""Quarantined rows, stored for a person to read, correct and resubmit as a new upload."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def row_of(text: str, delimiter: str) -> list[str]:
 
 
 def replay_key(upload_id: str, name: str, *, batch: bool = False) -> str:
-    """Where a corrected file goes in: its key tells which upload it mends. Rows to be scored are scored again."""
+    """Where a corrected file goes in: its key tells which upload it corrects. Rows to be scored are scored again."""
     return f"{keys.BATCH_REPLAYED if batch else keys.REPLAYED}{upload_id}/{name}"
 
 

@@ -185,14 +185,14 @@ class _Analysis:
 
     def _admit(self, file: Path, reference: Schema | None) -> Admission:
         # Mended rows complete an earlier upload: a handful of one class is no mistake of theirs.
-        mended = reference is not None and self.record.key.startswith(keys.REPLAYED)
+        resubmitted = reference is not None and self.record.key.startswith(keys.REPLAYED)
         return admit(
             file,
             data=self.settings.data,
             reference=reference,
             workdir=self.workdir,
             connection=self.database,
-            partial=mended,
+            partial=resubmitted,
         )
 
     def _record_rows(self, admission: Admission) -> None:
