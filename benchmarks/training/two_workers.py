@@ -21,7 +21,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from dropforge.adapters.s3_store import S3Store
 from dropforge_cli.target import Target
-from dropforge_training.models.model_spec import Fold, ModelSpec, Trained
+from dropforge_training.models.model_spec import Fold, ModelSpec, Trained, TrialFit
 from dropforge_training.search import tuner
 from dropforge_training.search.study import SharedStudy
 from dropforge_training.search.study_budget import TuningBudget
@@ -46,10 +46,10 @@ class WaitingTree(ModelSpec):
     def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:  # noqa: ARG002 - the contract of a model
         return DecisionTreeClassifier(**params, random_state=seed)
 
-    def train(self, params: dict[str, Any], fold: Fold, *, seed: int, **_: Any) -> Trained:
+    def train(self, fit: TrialFit) -> Trained:
         time.sleep(WAIT)
-        fitted = self.estimator(params, seed=seed, jobs=1, classes=2).fit(fold.x, fold.y)
-        return Trained(fitted.predict_proba(fold.x_valid))
+        fitted = self.estimator(fit.params, seed=fit.seed, jobs=1, classes=2).fit(fit.fold.x, fit.fold.y)
+        return Trained(fitted.predict_proba(fit.fold.x_valid))
 
 
 def work(

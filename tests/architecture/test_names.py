@@ -30,7 +30,6 @@ TERMS = {
     "Held": "rows held out, as in held-out set",
     "held": "as `Held`",
     "told_at": "a field of stored progress documents and of the API",
-    "kept": "a field of model plug-ins' Fold, which projects' own models use",
     "found": "a field of the receipts of erasures",
 }
 

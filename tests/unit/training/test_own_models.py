@@ -12,9 +12,10 @@ import mlflow
 import pandas as pd
 import pytest
 
-from dropforge.errors import JobFailed
+from dropforge.errors import JobFailed, SettingsError
 from dropforge.inference.predictor import open_bundle
 from dropforge_training.export import onnx_graph
+from dropforge_training.models import model_spec
 
 HOW_TO = Path(__file__).parents[3] / "docs" / "how-to-new-model.md"
 STUBBORN = """
@@ -46,6 +47,10 @@ class MyCleaner(TableCleaner):
 class OwnCleaner(ExtraTrees):
     def processor(self, numbers, categories, markers, steps):
         return MyCleaner(numbers, categories, markers, steps=steps)
+
+class OldTrain(ExtraTrees):
+    def train(self, params, fold, *, watch, **_):
+        return None
 """
 ENTRIES = "".join(
     f"""
@@ -126,3 +131,11 @@ def test_a_class_that_is_not_there_is_told_with_the_folder(bench: Callable[..., 
     with pytest.raises(Exception, match=r"models\.nowhere:Mine") as failure:
         created.run(created.job("nowhere", upload="own-nowhere"))
     assert "folder `models` beside settings.yaml" in failure.value.fix  # type: ignore[attr-defined]
+
+
+def test_a_train_of_other_arguments_is_refused_before_a_trial(project: Path) -> None:
+    """The error names the class and the signature that works."""
+    with pytest.raises(SettingsError, match=r"models.stubborn:OldTrain.train .* other arguments") as refused:
+        model_spec.load("models.stubborn:OldTrain")
+    assert "def train(self, fit)" in str(refused.value.fix)
+    assert model_spec.load("models.stubborn:OwnStep")

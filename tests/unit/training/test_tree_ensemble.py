@@ -11,7 +11,7 @@ from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from xgboost import XGBClassifier, XGBRegressor
 
 from dropforge_training.models import tree_conversion, tree_ensemble
-from dropforge_training.models.model_spec import Fold, predicted, prepared, weighted_fit
+from dropforge_training.models.model_spec import Fold, TrialFit, predicted, prepared, weighted_fit
 from dropforge_training.models.tree_ensemble import TreeEnsemble
 from dropforge_training.search import ensemble_selection
 
@@ -92,8 +92,8 @@ def test_the_last_fit_is_what_a_trial_scored(kind: str, classes: int) -> None:
     fold = Fold(x[:300], y[:300], x[300:], y[300:])
     given = {**params(kind), "learning_rate": 0.3}
     trained = TreeEnsemble().train(
-        given, fold, seed=4, jobs=1, classes=classes, metric="rmse" if not classes else "roc_auc",
-        score=lambda p: float(-np.abs(p).mean()), watch=lambda *_: False,
+        TrialFit(given, fold, seed=4, jobs=1, classes=classes, metric="rmse" if not classes else "roc_auc",
+                 score=lambda p: float(-np.abs(p).mean()), callback=lambda *_: False)
     )  # fmt: skip
     last = TreeEnsemble().estimator(
         {**given, **({"n_estimators": trained.rounds} if trained.rounds else {})}, seed=4, jobs=1, classes=classes

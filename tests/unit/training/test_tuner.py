@@ -18,7 +18,7 @@ from dropforge.messages import Role
 from dropforge.ports import StoredObject
 from dropforge_local.memory import MemoryStore
 from dropforge_training.interruption import Interrupted
-from dropforge_training.models.model_spec import Fold, ModelSpec, Trained, Watch
+from dropforge_training.models.model_spec import Fold, ModelSpec, Trained, TrialFit
 from dropforge_training.models.xgboost import XGBoost
 from dropforge_training.search import pruning, study, tuner
 from dropforge_training.search import search_space as search
@@ -53,7 +53,8 @@ class Stepwise(ModelSpec):
     def estimator(self, _params: dict[str, Any], **_: Any) -> Any:
         return DecisionTreeClassifier(max_depth=2)
 
-    def train(self, params: dict[str, Any], fold: Fold, *, watch: Watch, **_: Any) -> Trained:
+    def train(self, fit: TrialFit) -> Trained:
+        params, fold = fit.params, fit.fold
         self.steps.append(0)
         if len(self.steps) == self.die_at:
             raise Interrupted
@@ -63,7 +64,7 @@ class Stepwise(ModelSpec):
             self.steps[-1] = step
             noise = np.random.default_rng(int(params["good"] * 1e6)).normal(0, 1.4 - params["good"], len(shown))
             shown = fold.y_valid + noise * (11 - step)
-            if watch(float(step), float(roc_auc_score(fold.y_valid, shown))):
+            if fit.callback(float(step), float(roc_auc_score(fold.y_valid, shown))):
                 break
         p = 1 / (1 + np.exp(-shown))
         return Trained(np.column_stack([1 - p, p]), self.steps[-1])

@@ -24,6 +24,7 @@ from dropforge_training.data.training_table import TrainingData
 from dropforge_training.evaluate import metrics
 from dropforge_training.fit import refit
 from dropforge_training.models import model_spec
+from dropforge_training.models.model_spec import TrialFit
 from dropforge_training.models.xgboost import XGBoost
 from dropforge_training.search import validation_folds
 
@@ -122,18 +123,15 @@ def test_trials_are_fitted_and_scored_with_weights(bench: Bench, tmp_path: Path,
     candidate = model_spec.load(
         next(m for m in _made(bench).settings.models if m.name == model).import_path, "regression"
     )
-    once = {
-        "seed": 1,
-        "jobs": 1,
-        "classes": 0,
-        "metric": "rmse",
-        "score": lambda _p: 0.0,
-        "watch": lambda _a, _b: False,
-    }
     x = np.nan_to_num(fold.x)
-    weighted = candidate.train(candidate.first(), replace(fold, x=x, kept={}), **once).probabilities
-    plain = candidate.train(candidate.first(), replace(fold, x=x, weight=None, weight_valid=None, kept={}), **once)
-    assert np.abs(weighted - plain.probabilities).max() > 1e-3
+    weighted, plain = (
+        candidate.train(TrialFit(candidate.first(), f, 1, 1, 0, "rmse", lambda _p: 0.0, lambda _a, _b: False))
+        for f in (
+            replace(fold, x=x, cache={}),
+            replace(fold, x=x, weight=None, weight_valid=None, cache={}),
+        )
+    )
+    assert np.abs(weighted.probabilities - plain.probabilities).max() > 1e-3
 
 
 @pytest.mark.parametrize("metric", ["rmse", "mae", "mape", "r2"])

@@ -7,7 +7,7 @@ import pytest
 import xgboost
 
 from dropforge_training.evaluate import held_out
-from dropforge_training.models.model_spec import Fold
+from dropforge_training.models.model_spec import Fold, TrialFit
 from dropforge_training.models.xgboost import XGBoost
 
 
@@ -58,12 +58,12 @@ def test_early_stopping_watches_the_positive_class() -> None:
 
         scores: list[float] = []
 
-        def watch(_progress: float, best: float, scores: list[float] = scores) -> bool:
+        def record(_progress: float, best: float, scores: list[float] = scores) -> bool:
             scores.append(best)
             return False
 
         created = XGBoost().train(
-            params, fold, seed=1, jobs=1, classes=2, metric="average_precision", score=score, watch=watch
+            TrialFit(params, fold, seed=1, jobs=1, classes=2, metric="average_precision", score=score, callback=record)
         )
         assert scores[-1] == pytest.approx(score(created.probabilities), abs=0.02)
         rounds.append(created.rounds)

@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from dropforge_training.models.model_spec import (
-    Fold,
-    ModelSpec,
-    Score,
-    Trained,
-    Watch,
-    predicted,
-    prepared,
-    weighted_fit,
-)
+from dropforge_training.models.model_spec import ModelSpec, Trained, TrialFit, predicted, weighted_fit
 
 if TYPE_CHECKING:
     import optuna
@@ -52,29 +43,18 @@ class HistGradientBoosting(ModelSpec):
         kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
         return kind(**params, early_stopping=False, random_state=seed)
 
-    def train(
-        self,
-        params: dict[str, Any],
-        fold: Fold,
-        *,
-        seed: int,
-        jobs: int,
-        classes: int,
-        metric: str,  # noqa: ARG002 - scored by `score`
-        score: Score,
-        watch: Watch,
-    ) -> Trained:
-        booster = prepared(self, params, seed=seed, jobs=jobs, classes=classes, monotone=fold.monotone)
-        booster.set_params(warm_start=True)
+    def train(self, fit: TrialFit) -> Trained:
+        fold = fit.fold
+        booster = fit.unfitted(self).set_params(warm_start=True)
         best, at = float("-inf"), 0
-        stored = np.empty((0, max(1, classes)))
+        stored = np.empty((0, max(1, fit.classes)))
         for rounds in range(_STEP, _ROUNDS + 1, _STEP):
             weighted_fit(booster.set_params(max_iter=rounds), fold.x, fold.y, fold.weight)
             probabilities = predicted(booster, fold.x_valid)
-            value = score(probabilities)
+            value = fit.score(probabilities)
             if value > best or not at:
                 best, stored, at = value, probabilities, rounds
-            if watch(rounds * params["learning_rate"], best) or rounds - at >= _PATIENCE * _STEP:
+            if fit.callback(rounds * fit.params["learning_rate"], best) or rounds - at >= _PATIENCE * _STEP:
                 break
         return Trained(stored, at)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ class Fold:
     x, x_valid: shape [rows, features after preprocessing] (float32); y, y_valid: class codes. `positive`: code of the class
     that a binary metric is about. Of a regression y and y_valid are numbers after `transform`, less `center`. `weight`,
     `weight_valid`: how much each row counts, shape [rows]; None: all alike. `monotone`: see ModelSpec.constrained; empty: no
-    constraint. `kept`: what a candidate makes of the rows once (its own matrix form), shared by all trials.
+    constraint. `cache`: what a model computes of the rows once (its own matrix form), shared by all trials.
     """
 
     x: np.ndarray
@@ -46,7 +47,7 @@ class Fold:
     weight: np.ndarray | None = None
     weight_valid: np.ndarray | None = None
     monotone: tuple[int, ...] = ()
-    kept: dict[str, Any] = field(default_factory=dict)
+    cache: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,36 @@ class Trained:
     rounds: int = 0
 
 
-# Told how far a fit is (in units a candidate's trials share) and how good it would be now, larger better; True: end the
-# fit with what there is. Raises TrialPruned for a hopeless one.
-Watch = Callable[[float, float], bool]
+# Called between rounds with the progress of the fit (in units that a model's trials share) and its score so far, larger is
+# better. True: end the fit with what there is. Raises TrialPruned for a hopeless one.
+RoundCallback = Callable[[float, float], bool]
 # Scores probabilities of the fold's validation rows, larger is better.
 Score = Callable[[Any], float]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialFit:
+    """One fit of a trial on one fold.
+
+    `params`, `seed`, `jobs` and `classes` (0: a regression) are those of ModelSpec.estimator; `metric`: the name of the tuning
+    metric, which `score` computes of the fold's validation rows. A model fitted in rounds calls `callback` between them.
+    """
+
+    params: dict[str, Any]
+    fold: Fold
+    seed: int
+    jobs: int
+    classes: int
+    metric: str
+    score: Score
+    callback: RoundCallback
+
+    def unfitted(self, model: ModelSpec, **changed: Any) -> Any:
+        """The model's estimator of these parameters, those of `changed` replaced, held to the fold's constraints."""
+        params = {**self.params, **changed}
+        return prepared(
+            model, params, seed=self.seed, jobs=self.jobs, classes=self.classes, monotone=self.fold.monotone
+        )
 
 
 class ModelSpec(ABC):
@@ -107,21 +133,10 @@ class ModelSpec(ABC):
         """Parameters that learn in fewer rounds, tried next where the budget ended the first trial early; empty: there are none."""
         return {}
 
-    def train(
-        self,
-        params: dict[str, Any],
-        fold: Fold,
-        *,
-        seed: int,
-        jobs: int,
-        classes: int,
-        metric: str,  # noqa: ARG002 - for candidates that stop early
-        score: Score,  # noqa: ARG002 - for candidates that report while they fit
-        watch: Watch,  # noqa: ARG002 - for overriders
-    ) -> Trained:
-        """One fit of a trial. A model fitted in rounds overrides this: it asks `watch` between rounds and stops early."""
-        unfitted = prepared(self, params, seed=seed, jobs=jobs, classes=classes, monotone=fold.monotone)
-        return Trained(predicted(weighted_fit(unfitted, fold.x, fold.y, fold.weight), fold.x_valid))
+    def train(self, fit: TrialFit) -> Trained:
+        """Fit once on a fold. A model fitted in rounds overrides this: it calls `fit.callback` between rounds and stops early."""
+        fold = fit.fold
+        return Trained(predicted(weighted_fit(fit.unfitted(self), fold.x, fold.y, fold.weight), fold.x_valid))
 
     def blend(self, fitted: list[Any], weights: Sequence[float] | None = None) -> Any:
         """One estimator that gives the mean of these, which differ in parameters and seed; `blends` tells who can.
@@ -222,6 +237,14 @@ def load(import_path: str, task: Task = "classification") -> ModelSpec:
             code="model_class",
             fix="derive it from dropforge_training.models.model_spec.ModelSpec",
         )
+    try:
+        inspect.signature(result.train).bind("self", "fit")
+    except TypeError as error:
+        raise SettingsError(
+            f"{import_path}.train is called with one TrialFit, and takes other arguments: {error}",
+            code="model_class",
+            fix="write `def train(self, fit)`; params, fold, seed, jobs, classes, metric, score and callback are fields of `fit`",
+        ) from error
     if task not in result.tasks:
         raise SettingsError(
             f"{import_path} is a model of {' and '.join(result.tasks)}; data.task is {task}",

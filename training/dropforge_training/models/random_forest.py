@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-from dropforge_training.models.model_spec import (
-    Fold,
-    ModelSpec,
-    Score,
-    Trained,
-    Watch,
-    predicted,
-    prepared,
-    weighted_fit,
-)
+from dropforge_training.models.model_spec import ModelSpec, Trained, TrialFit, predicted, weighted_fit
 
 if TYPE_CHECKING:
     import optuna
@@ -49,24 +40,12 @@ class RandomForest(ModelSpec):
     def constrained(self, estimator: Any, monotone: tuple[int, ...]) -> Any:
         return estimator.set_params(monotonic_cst=list(monotone))
 
-    def train(
-        self,
-        params: dict[str, Any],
-        fold: Fold,
-        *,
-        seed: int,
-        jobs: int,
-        classes: int,
-        metric: str,  # noqa: ARG002 - a forest does not overfit by more trees: nothing to stop early
-        score: Score,
-        watch: Watch,
-    ) -> Trained:
-        wanted = int(params["n_estimators"])
-        none = {**params, "n_estimators": 0}
-        forest = prepared(self, none, seed=seed, jobs=jobs, classes=classes, monotone=fold.monotone)
-        forest.set_params(warm_start=True)
-        for trees in [*range(_STEP, wanted, _STEP), wanted]:
+    def train(self, fit: TrialFit) -> Trained:
+        """A forest does not overfit by more trees: it stops for the budget alone."""
+        fold, limit = fit.fold, int(fit.params["n_estimators"])
+        forest = fit.unfitted(self, n_estimators=0).set_params(warm_start=True)
+        for trees in [*range(_STEP, limit, _STEP), limit]:
             weighted_fit(forest.set_params(n_estimators=trees), fold.x, fold.y, fold.weight)
-            if trees < wanted and watch(trees / _STEP, score(predicted(forest, fold.x_valid))):
+            if trees < limit and fit.callback(trees / _STEP, fit.score(predicted(forest, fold.x_valid))):
                 return Trained(predicted(forest, fold.x_valid), trees)  # all trees would take the last fit longer, too
         return Trained(predicted(forest, fold.x_valid))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import lightgbm
@@ -13,7 +14,7 @@ from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from xgboost import XGBClassifier, XGBRegressor
 
 from dropforge_training.models import tree_conversion
-from dropforge_training.models.model_spec import Fold, ModelSpec, Score, Trained, Watch, predicted, weighted_fit
+from dropforge_training.models.model_spec import ModelSpec, RoundCallback, Trained, TrialFit, predicted, weighted_fit
 from dropforge_training.models.xgboost import XGBoost
 
 if TYPE_CHECKING:
@@ -94,31 +95,10 @@ class TreeEnsemble(ModelSpec):
             return estimator.set_params(monotone=monotone)
         return XGBoost().constrained(estimator, monotone)
 
-    def train(
-        self,
-        params: dict[str, Any],
-        fold: Fold,
-        *,
-        seed: int,
-        jobs: int,
-        classes: int,
-        metric: str,
-        score: Score,
-        watch: Watch,
-    ) -> Trained:
-        if params["kind"] == _BOOSTED:
-            return XGBoost().train(
-                _for_xgboost(params),
-                fold,
-                seed=seed,
-                jobs=jobs,
-                classes=classes,
-                metric=metric,
-                score=score,
-                watch=watch,
-            )
-        fit = _train_forest if params["kind"] == _FOREST else _train_lightgbm
-        return fit(params, fold, seed, jobs, classes, metric, score, watch)
+    def train(self, fit: TrialFit) -> Trained:
+        if fit.params["kind"] == _BOOSTED:
+            return XGBoost().train(replace(fit, params=_for_xgboost(fit.params)))
+        return _train_forest(fit) if fit.params["kind"] == _FOREST else _train_lightgbm(fit)
 
     def number_step(self) -> Any:
         return "passthrough"
@@ -193,44 +173,36 @@ def _for_lightgbm(p: dict[str, Any], seed: int, jobs: int, classes: int, monoton
     return given
 
 
-def _train_lightgbm(
-    params: dict[str, Any],
-    fold: Fold,
-    seed: int,
-    jobs: int,
-    classes: int,
-    metric: str,
-    score: Score,  # noqa: ARG001 - watched by LightGBM's own metric
-    watch: Watch,
-) -> Trained:
-    given = _for_lightgbm(params, seed, jobs, classes, fold.monotone)
-    if "lightgbm" not in fold.kept:
-        binning = {"feature_pre_filter": False, "verbose": -1, "num_threads": jobs}
+def _train_lightgbm(fit: TrialFit) -> Trained:
+    fold, classes = fit.fold, fit.classes
+    given = _for_lightgbm(fit.params, fit.seed, fit.jobs, classes, fold.monotone)
+    if "lightgbm" not in fold.cache:
+        binning = {"feature_pre_filter": False, "verbose": -1, "num_threads": fit.jobs}
         rows = lightgbm.Dataset(fold.x, fold.y, weight=fold.weight, params=binning, free_raw_data=False)
         valid = rows.create_valid(fold.x_valid, fold.y_valid, weight=fold.weight_valid, params=binning)
-        fold.kept["lightgbm"] = rows, valid
-    rows, valid = fold.kept["lightgbm"]
+        fold.cache["lightgbm"] = rows, valid
+    rows, valid = fold.cache["lightgbm"]
     name = _LOSSES.get(classes, ("", "multi_logloss"))[1]
-    if classes == 2 and (metric == "roc_auc" or (metric == "average_precision" and fold.positive == 1)):
-        name = _WATCHED[metric]
-    ear = _EarlyStopping(watch, 1.0 if name in _WATCHED.values() else -1.0, params["learning_rate"])
-    booster = lightgbm.train({**given, "metric": name}, rows, _ROUNDS, valid_sets=[valid], callbacks=[ear])
-    p = np.asarray(booster.predict(fold.x_valid, num_iteration=ear.best_round + 1))
+    if classes == 2 and (fit.metric == "roc_auc" or (fit.metric == "average_precision" and fold.positive == 1)):
+        name = _WATCHED[fit.metric]
+    stopping = _EarlyStopping(fit.callback, 1.0 if name in _WATCHED.values() else -1.0, fit.params["learning_rate"])
+    booster = lightgbm.train({**given, "metric": name}, rows, _ROUNDS, valid_sets=[valid], callbacks=[stopping])
+    p = np.asarray(booster.predict(fold.x_valid, num_iteration=stopping.best_round + 1))
     if classes == 2:
         p = np.column_stack([1 - p, p])
-    return Trained(p if classes else p.reshape(-1, 1), ear.best_round + 1)
+    return Trained(p if classes else p.reshape(-1, 1), stopping.best_round + 1)
 
 
 class _EarlyStopping:
-    """Stops after rounds without gain, or when told to."""
+    """Stops after rounds without gain, or when the callback says so."""
 
     order = 30
     before_iteration = False
 
-    def __init__(self, watch: Watch, sign: float, rate: float) -> None:
+    def __init__(self, callback: RoundCallback, sign: float, rate: float) -> None:
         self.best_round = 0
         self._best = -np.inf
-        self._watch = watch
+        self._callback = callback
         self._sign = sign
         self._rate = rate
 
@@ -238,7 +210,7 @@ class _EarlyStopping:
         value = self._sign * float(env.evaluation_result_list[0][2])
         if value > self._best:
             self._best, self.best_round = value, env.iteration
-        over = self._watch((env.iteration + 1) * self._rate, self._best)
+        over = self._callback((env.iteration + 1) * self._rate, self._best)
         if over or env.iteration - self.best_round >= _PATIENCE:
             raise lightgbm.callback.EarlyStopException(self.best_round, env.evaluation_result_list)
 
@@ -266,25 +238,18 @@ def _margin(classes: int) -> tuple[float, float]:
     return {0: (1.0, 0.0), 2: (2 * _VOTE, -_VOTE)}.get(classes, (_VOTE, 0.0))
 
 
-def _train_forest(
-    params: dict[str, Any],
-    fold: Fold,
-    seed: int,
-    jobs: int,
-    classes: int,
-    metric: str,  # noqa: ARG001 - a forest does not overfit by more trees: nothing to stop early
-    score: Score,
-    watch: Watch,
-) -> Trained:
-    forest = _forest(params, 0, seed, jobs, classes, len(fold.y)).set_params(warm_start=True)
+def _train_forest(fit: TrialFit) -> Trained:
+    """A forest does not overfit by more trees: it stops for the budget alone."""
+    fold, classes = fit.fold, fit.classes
+    forest = _forest(fit.params, 0, fit.seed, fit.jobs, classes, len(fold.y)).set_params(warm_start=True)
     if any(fold.monotone):
         forest.set_params(monotonic_cst=list(fold.monotone))
     now = float("-inf")
     for trees in range(_STEP, _TREES + 1, _STEP):
         weighted_fit(forest.set_params(n_estimators=trees), fold.x, fold.y, fold.weight)
         if trees & (trees - 1) == 0:  # after each doubling: scoring takes time too
-            now = score(_votes(forest, fold.x_valid, classes))
-        if trees < _TREES and watch(trees / _TREES, now):
+            now = fit.score(_votes(forest, fold.x_valid, classes))
+        if trees < _TREES and fit.callback(trees / _TREES, now):
             return Trained(_votes(forest, fold.x_valid, classes), trees)
     return Trained(_votes(forest, fold.x_valid, classes))
 

@@ -11,7 +11,7 @@ from scipy.special import softmax
 from xgboost import XGBClassifier, XGBRegressor
 
 from dropforge_training.models import xgboost_ensemble
-from dropforge_training.models.model_spec import Fold, ModelSpec, Score, Trained, Watch
+from dropforge_training.models.model_spec import Fold, ModelSpec, RoundCallback, Score, Trained, TrialFit
 
 if TYPE_CHECKING:
     import optuna
@@ -63,26 +63,16 @@ class XGBoost(ModelSpec):
         kind = XGBClassifier if classes else XGBRegressor
         return kind(**given, objective=_objective(classes), tree_method="hist", random_state=seed, n_jobs=jobs)
 
-    def train(
-        self,
-        params: dict[str, Any],
-        fold: Fold,
-        *,
-        seed: int,
-        jobs: int,
-        classes: int,
-        metric: str,
-        score: Score,
-        watch: Watch,
-    ) -> Trained:
+    def train(self, fit: TrialFit) -> Trained:
+        fold, classes = fit.fold, fit.classes
         rows, valid = _matrices(fold)
-        name, larger = _WATCHED.get(metric, (_LOSSES.get(classes, "mlogloss"), False))
+        name, larger = _WATCHED.get(fit.metric, (_LOSSES.get(classes, "mlogloss"), False))
         if classes > 2 and name == "aucpr":
             name, larger = "mlogloss", False
-        given = {"objective": _objective(classes), "tree_method": "hist", "seed": seed, **params}
+        given = {"objective": _objective(classes), "tree_method": "hist", "seed": fit.seed, **fit.params}
         own = None
         if name == "aucpr" and fold.positive == 0:  # XGBoost's is about code 1 always
-            own = _own_metric(name, score)
+            own = _own_metric(name, fit.score)
             given["disable_default_eval_metric"] = True
         else:
             given["eval_metric"] = name
@@ -91,20 +81,22 @@ class XGBoost(ModelSpec):
         if fold.monotone:
             given["monotone_constraints"] = str(fold.monotone)
         limit = int(given.pop("n_estimators", _ROUNDS))
-        ear = _EarlyStopping(watch, name, 1.0 if larger else -1.0, float(params.get("learning_rate", 0.3)))
+        stopping = _EarlyStopping(
+            fit.callback, name, 1.0 if larger else -1.0, float(fit.params.get("learning_rate", 0.3))
+        )
         booster = xgboost.train(
-            {**given, "nthread": jobs},
+            {**given, "nthread": fit.jobs},
             rows,
             limit,
             evals=[(valid, "valid")],
             custom_metric=own,
-            callbacks=[ear],
+            callbacks=[stopping],
             verbose_eval=False,
         )
-        p = booster.predict(valid, iteration_range=(0, ear.best_round + 1))
+        p = booster.predict(valid, iteration_range=(0, stopping.best_round + 1))
         if classes == 2:
             p = np.column_stack([1 - p, p])
-        return Trained(p if classes else p.reshape(-1, 1), ear.best_round + 1)
+        return Trained(p if classes else p.reshape(-1, 1), stopping.best_round + 1)
 
     def constrained(self, estimator: Any, monotone: tuple[int, ...]) -> Any:
         return estimator.set_params(monotone_constraints=str(monotone))
@@ -124,13 +116,13 @@ class XGBoost(ModelSpec):
 
 
 class _EarlyStopping(xgboost.callback.TrainingCallback):  # type: ignore[misc] # xgboost publishes no types
-    """Stops after rounds without gain, or when told to. Progress is rounds x learning rate, alike for slow and quick learners."""
+    """Stops after rounds without gain, or when the callback returns True. Progress: rounds x learning rate."""
 
-    def __init__(self, watch: Watch, metric: str, sign: float, rate: float) -> None:
+    def __init__(self, callback: RoundCallback, metric: str, sign: float, rate: float) -> None:
         super().__init__()
         self.best_round = 0
         self._best = -np.inf
-        self._watch = watch
+        self._callback = callback
         self._metric = metric
         self._sign = sign
         self._rate = rate
@@ -139,7 +131,7 @@ class _EarlyStopping(xgboost.callback.TrainingCallback):  # type: ignore[misc] #
         value = self._sign * float(evals_log["valid"][self._metric][-1])
         if value > self._best:
             self._best, self.best_round = value, epoch
-        return self._watch((epoch + 1) * self._rate, self._best) or epoch - self.best_round >= _PATIENCE
+        return self._callback((epoch + 1) * self._rate, self._best) or epoch - self.best_round >= _PATIENCE
 
 
 def _own_metric(name: str, score: Score) -> Callable[[np.ndarray, Any], tuple[str, float]]:
@@ -157,9 +149,9 @@ def _objective(classes: int) -> str:
 
 def _matrices(fold: Fold) -> tuple[Any, Any]:
     """Quantised once for a fold: binning costs as much as dozens of rounds."""
-    if "rows" not in fold.kept:
-        fold.kept["rows"] = xgboost.QuantileDMatrix(fold.x, fold.y, weight=fold.weight)
-        fold.kept["valid"] = xgboost.QuantileDMatrix(
-            fold.x_valid, fold.y_valid, weight=fold.weight_valid, ref=fold.kept["rows"]
+    if "rows" not in fold.cache:
+        fold.cache["rows"] = xgboost.QuantileDMatrix(fold.x, fold.y, weight=fold.weight)
+        fold.cache["valid"] = xgboost.QuantileDMatrix(
+            fold.x_valid, fold.y_valid, weight=fold.weight_valid, ref=fold.cache["rows"]
         )
-    return fold.kept["rows"], fold.kept["valid"]
+    return fold.cache["rows"], fold.cache["valid"]

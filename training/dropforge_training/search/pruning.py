@@ -1,4 +1,4 @@
-"""What a running trial is told by: the pruner, the budget, a worker that has to stop."""
+"""The callback of a running trial: pruning, the budget, a worker that has to stop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dropforge_training.interruption import Interrupted
 
 
 class TrialCallback:
-    """Listens to one trial: prunes it at rungs of progress and after folds, cuts it when the budget ends.
+    """Called during one trial: prunes it at rungs of progress and after folds, cuts it when the budget ends.
 
     A rung is a doubling of the progress, so that a trial costs a handful of comparisons however many rounds it has.
     """
@@ -33,7 +33,7 @@ class TrialCallback:
         self._first = first
 
     def __call__(self, progress: float, score: float) -> bool:
-        """Whether the fit ends here; see model_spec.Watch."""
+        """Whether the fit ends here; see model_spec.RoundCallback."""
         if self._stop():
             raise Interrupted
         if self._late(self.fold):
@@ -45,8 +45,8 @@ class TrialCallback:
             self._report(score, self._rung)
         return False
 
-    def between(self, fold: int, mean: float) -> bool:
-        """After a fold: True when the budget leaves no time for another one."""
+    def after_fold(self, fold: int, mean: float) -> bool:
+        """True when the budget leaves no time for another one."""
         if self._stop():
             raise Interrupted
         self._report(mean, self._FOLD * (fold + 1))

@@ -18,7 +18,7 @@ from dropforge.errors import JobFailed, SettingsError
 from dropforge.messages import Role
 from dropforge_training.evaluate import held_out
 from dropforge_training.interruption import Interrupted
-from dropforge_training.models.model_spec import Fold, ModelSpec
+from dropforge_training.models.model_spec import Fold, ModelSpec, TrialFit
 from dropforge_training.search import ensemble_selection, search_space
 from dropforge_training.search.pruning import TrialCallback
 from dropforge_training.search.search_space import NarrowedTrial
@@ -264,35 +264,26 @@ class _Runner:
         """Mean score over the folds, mean rounds."""
         w = self._wanted
         first = not self._study.trials(TrialState.COMPLETE)
-        ear = TrialCallback(trial, self._stop, self._trial_left(first=first), first=first)
+        callback = TrialCallback(trial, self._stop, self._trial_left(first=first), first=first)
         scores, rounds, outputs = [], [], []
         for number, fold in enumerate(self._folds):
-            ear.fold = number
+            callback.fold = number
 
             def score(probabilities: Any, fold: Fold = fold) -> float:
                 return held_out.score_fold(w.metric, fold, np.asarray(probabilities))
 
-            created = w.candidate.train(
-                params,
-                fold,
-                seed=w.seed,
-                jobs=w.jobs,
-                classes=w.classes,
-                metric=w.metric,
-                score=score,
-                watch=ear,
-            )
-            scores.append(score(created.probabilities))
-            rounds.append(created.rounds)
-            outputs.append(np.asarray(created.probabilities, dtype=np.float32))
-            if number + 1 < len(self._folds) and ear.between(number, float(np.mean(scores))):
+            fitted = w.candidate.train(TrialFit(params, fold, w.seed, w.jobs, w.classes, w.metric, score, callback))
+            scores.append(score(fitted.probabilities))
+            rounds.append(fitted.rounds)
+            outputs.append(np.asarray(fitted.probabilities, dtype=np.float32))
+            if number + 1 < len(self._folds) and callback.after_fold(number, float(np.mean(scores))):
                 break
         if w.bag > 1 and len(scores) == len(self._folds):
             self.outputs[trial.number] = outputs
             self._forget()
-        trial.set_user_attr(_ROUND, round(ear.longest, 3))
+        trial.set_user_attr(_ROUND, round(callback.longest, 3))
         trial.set_user_attr(_FOLDS, len(scores))
-        trial.set_user_attr(_CUT, ear.cut)
+        trial.set_user_attr(_CUT, callback.cut)
         return float(np.mean(scores)), round(float(np.mean(rounds)))
 
     def _forget(self) -> None:
