@@ -19,7 +19,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from dropforge_local import cloud
+from dropforge_cli.example_data import fetch
+from dropforge_cli.target import API_VARIABLE, HOME_VARIABLE
+from dropforge_local import cloud, deploy
 from dropforge_local.layout import REGION, Config
 from dropforge_local.sam import build_folder, local_template
 
@@ -39,28 +41,42 @@ def main() -> int:
         port, mlflow_port = _free_port(), _free_port()
         config = Config(ROOT, Path(home), port, mlflow_port, project=PROJECT)
         try:
+            cloud.prepare_home(config)
             cloud.start_emulator(config)
+            cloud.start_mlflow(config, lambda _what, _seconds: None)
             shutil.copy(local_template(config), built)
-            recorded, code = walk(config)
+            first, code = walk(config, ["--parameters", PARAMETERS], answers(config), {})
+            outputs = deploy.outputs(config)
+            cloud.start_worker(config, outputs)
+            # The stack names API Gateway's address of an API; the emulator has it under a path of its own.
+            where = {API_VARIABLE: outputs["ApiUrl"], HOME_VARIABLE: home}
+            table = str(fetch(ROOT / ".cache" / "data").reference.relative_to(ROOT))
+            second, failed = walk(config, ["--yes", "--smoke-test", table], {}, where)
         finally:
             cloud.down(config, lambda _what, _seconds: None)
             built.write_bytes(whole)
             (ROOT / "samconfig.toml").write_bytes(samconfig)
-    PAGE.write_text(page(recorded.replace(home, "/home/you/forge").replace(str(ROOT), "/home/you/dropforge"), config))
-    print(f"{PAGE.relative_to(ROOT)}: exit code {code}")
-    return code
+    text = page(shown(first, config), shown(second, config), table)
+    PAGE.write_text(text.replace(home, "/home/you/forge").replace(str(ROOT), "/home/you/dropforge"))
+    print(f"{PAGE.relative_to(ROOT)}: exit codes {code}, {failed}")
+    return code or failed
 
 
-def walk(config: Config) -> tuple[str, int]:
-    """What `dropforge deploy` prints on a terminal, with the answers typed into it; and its exit code."""
-    answers = {
+def answers(config: Config) -> dict[str, str]:
+    """By question what a new user types."""
+    return {
         "AWS region": REGION,
         "Name of the system": PROJECT,
         "Train on a worker of yours": "queue",
         "Address of your MLflow server": config.mlflow_uri,
         "Mail address for alarms": "",
+        "Table for a smoke test": "",
         "Deploy forge to": "y",
     }
+
+
+def walk(config: Config, arguments: list[str], answers: dict[str, str], variables: dict[str, str]) -> tuple[str, int]:
+    """What `dropforge deploy` prints on a terminal, with the answers typed into it; and its exit code."""
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith("AWS_")},
         **config.credentials,
@@ -70,8 +86,9 @@ def walk(config: Config) -> tuple[str, int]:
         "NO_COLOR": "1",
         "COLUMNS": "120",
         "TERM": "dumb",
+        **variables,
     }
-    command = [str(ROOT / ".venv" / "bin" / "dropforge"), "deploy", "--parameters", PARAMETERS]
+    command = [str(ROOT / ".venv" / "bin" / "dropforge"), "deploy", *arguments]
     ours, theirs = pty.openpty()
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
@@ -93,13 +110,17 @@ def walk(config: Config) -> tuple[str, int]:
     return seen.replace("\r\n", "\n"), process.wait()
 
 
-def page(recorded: str, config: Config) -> str:
-    """The recording between its explanation and its end. Ports, ids and times differ from run to run and are left as they were."""
+def shown(recorded: str, config: Config) -> str:
+    """What stays of a recording on the page. Ports, ids and times differ from run to run and are left as they were."""
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", recorded).replace(config.endpoint, "http://127.0.0.1:4566")
     lines = [re.sub(r".*\r", "", line).rstrip() for line in text.splitlines()]
     # Of the progress of an upload, which a terminal overwrites, the end alone.
     lines = [line for line in lines if "Uploading to" not in line or "(100.00%)" in line]
-    body = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+
+
+def page(first: str, second: str, table: str) -> str:
+    """The two recordings between their explanations."""
     return f"""<!-- made by `make walk-deploy`: nothing here is edited by hand -->
 # The first deploy, word for word
 
@@ -108,7 +129,17 @@ def page(recorded: str, config: Config) -> str:
 
 ```
 $ dropforge deploy --parameters "{PARAMETERS}"
-{body}
+{first}
+```
+
+## The smoke test
+
+The same command again, with a table: the deploy finds nothing to change, and the table goes from upload to prediction. A training worker runs beside it (`TrainingCompute=queue`).
+On the emulator the API's address has to be said (`{API_VARIABLE}`), on AWS the stack says it.
+
+```
+$ dropforge deploy --yes --smoke-test {table}
+{second}
 ```
 """
 

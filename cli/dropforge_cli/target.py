@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SETTINGS_FILE = "settings.yaml"
 HOME_VARIABLE = "DROPFORGE_HOME"
 STACK_VARIABLE = "DROPFORGE_STACK"
+API_VARIABLE = "DROPFORGE_API_URL"  # where a stack's API answers under another name than API Gateway's own
 _KEY_RESOURCE = "ApiApiKey"  # as SAM names the key of template.yaml's Api
 
 
@@ -169,6 +170,8 @@ def _stack_outputs(stack: str) -> dict[str, str]:
 
     described = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
     matches = {o["OutputKey"]: o["OutputValue"] for o in described.get("Outputs", ())}
+    if os.environ.get(API_VARIABLE):
+        matches["ApiUrl"] = os.environ[API_VARIABLE].rstrip("/")
     return {**matches, "ApiKey": _api_key(stack), "FrontendUrl": "", "EndpointUrl": "", "StackName": stack}
 
 

@@ -57,7 +57,7 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
         containers.require_image(config.image)
     errors: list[DropforgeError] = []
     restarted = mlflow(config).pid() is None
-    tracking = threading.Thread(target=_caught(lambda: _start_mlflow(config, progress), errors), daemon=True)
+    tracking = threading.Thread(target=_caught(lambda: start_mlflow(config, progress), errors), daemon=True)
     tracking.start()
     with _timed("emulator", progress):
         fresh = start_emulator(config)
@@ -290,7 +290,8 @@ def _require_external(config: Config) -> None:
         )
 
 
-def _start_mlflow(config: Config, progress: Progress) -> None:
+def start_mlflow(config: Config, progress: Progress) -> None:
+    """Start the MLflow server unless it runs, and wait until it answers. Raises DropforgeError when it does not."""
     process = mlflow(config)
     with _timed("mlflow", progress):
         if process.pid() is None:

@@ -20,7 +20,7 @@ import typer
 
 from dropforge.errors import PermanentError, SettingsError
 from dropforge_cli.output import emit_json, say, step
-from dropforge_cli.target import STACK_VARIABLE
+from dropforge_cli.target import STACK_VARIABLE, home
 
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{0,19}[a-z0-9]")  # as AllowedPattern of ProjectName
 _TAG, _TAG_VALUE = re.compile(r"[\w .:/=+\-@]{1,128}"), re.compile(r"[\w .:/=+\-@]{0,256}")
@@ -57,6 +57,12 @@ def deploy(
     bootstrapped: Annotated[
         bool, typer.Option("--bootstrapped", help="use the bootstrap stack as it is, as a CI role must")
     ] = False,
+    smoke_test: Annotated[
+        Path | None,
+        typer.Option(
+            help="a table: the first data of the system. Uploads it, trains, activates the best model, predicts"
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="ask nothing, take the defaults")] = False,
     json: Annotated[bool, typer.Option("--json", help="print JSON: the stack's outputs")] = False,
 ) -> None:
@@ -67,12 +73,20 @@ def deploy(
     given = dict(item.partition("=")[::2] for item in shlex.split(parameters))
     plan = planned(root, environment, region, project, given, ask=not yes)
     plan = replace(plan, tags={**plan.tags, **tagged(tags)})
+    if not yes and not smoke_test and "region" not in _stored(root / "samconfig.toml", environment):
+        smoke_test = _first_table()
+    if smoke_test and not smoke_test.is_file():
+        raise PermanentError(
+            f"{smoke_test} is no file", code="no_file", fix="name a table for the smoke test, or leave --smoke-test out"
+        )
     for line in costs(root, plan):
         say(line)
     if not yes and not typer.confirm(f"Deploy {plan.project} to {plan.region}?", default=True, err=True):
         raise PermanentError("nothing was deployed", code="not_confirmed", fix="answer y, or pass --yes")
     keep(root / "samconfig.toml", plan)
     rolled_out(root, plan, _client(plan.region), _run, bootstrapped=bootstrapped)
+    if smoke_test:
+        first_prediction(root, plan, smoke_test, _run)
     if json:
         emit_json(_outputs(_client(plan.region)("cloudformation"), plan.project))
 
@@ -139,6 +153,13 @@ def _answers(known: dict[str, str], region: str) -> dict[str, str]:
     return known | ({"AlarmEmail": mail} if mail else {})
 
 
+def _first_table() -> Path | None:
+    """The table of a smoke test. It is asked for once: the first upload is what later ones are compared with."""
+    what = "Table for a smoke test, the first data of this system (empty: none)"
+    given = typer.prompt(what, default="", show_default=False, err=True)
+    return Path(given).expanduser() if given else None
+
+
 def _default_network(ec2: Any) -> dict[str, str]:
     """The default VPC's subnets. Raises PermanentError in an account that has none."""
     pages = ec2.get_paginator("describe_subnets").paginate(Filters=[{"Name": "default-for-az", "Values": ["true"]}])
@@ -177,11 +198,28 @@ def rolled_out(root: Path, plan: Plan, client: Callable[[str], Any], run: Run, *
     with step("sam deploy"):
         run(sam_arguments(root, plan, outputs, parameters), "")
     with step("settings"):
-        os.environ[STACK_VARIABLE] = plan.project
+        # The commands that run now and later in this process speak to this stack in this region, whatever the profile says.
+        os.environ |= {STACK_VARIABLE: plan.project, "AWS_DEFAULT_REGION": plan.region}
         run([str(root / ".venv" / "bin" / "dropforge"), "apply"], "")
     say(
         f"deployed. Next: {STACK_VARIABLE}={plan.project} AWS_DEFAULT_REGION={plan.region} dropforge upload my.csv --serve"
     )
+
+
+def first_prediction(root: Path, plan: Plan, table: Path, run: Run) -> None:
+    """The smoke test of a system: the table becomes its first upload, its report and its models; the best one predicts.
+
+    Raises PermanentError for the first command that fails.
+    """
+    dropforge = str(root / ".venv" / "bin" / "dropforge")
+    if plan.parameters.get("TrainingCompute", "queue") == "queue":
+        say("the training waits for a worker of yours: docs/aws.md, Training")
+    with step("smoke test"):
+        run([dropforge, "upload", str(table.resolve()), "--serve"], "")
+        page = home(root) / "smoke-test.html"
+        page.parent.mkdir(mode=0o700, exist_ok=True)
+        run([dropforge, "report", "--out", str(page)], "")
+        run([dropforge, "predict"], "")
 
 
 def services(parameters: Mapping[str, str]) -> list[str]:

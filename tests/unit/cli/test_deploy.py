@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import tomllib
 from collections.abc import Sequence
@@ -12,10 +13,11 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from typer.testing import CliRunner
 
 from dropforge.config import settings
-from dropforge.errors import SettingsError
-from dropforge_cli import idle_cost
+from dropforge.errors import PermanentError, SettingsError
+from dropforge_cli import idle_cost, main
 from dropforge_cli.commands import deploy
 
 ROOT = Path(__file__).parents[3]
@@ -31,7 +33,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("template.yaml", "bootstrap.yaml", "samconfig.toml"):
         shutil.copy(ROOT / name, tmp_path / name)
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # set, so that what a deploy sets is undone
     monkeypatch.setenv(deploy.STACK_VARIABLE, "")
     return tmp_path
 
@@ -213,3 +215,43 @@ def test_the_page_has_the_costs_of_the_template() -> None:
     for what, parts in idle_cost.use(ROOT, shipped).items():
         details = ", ".join(f"{part} {usd:.4f}" for part, usd in sorted(parts.items(), key=lambda p: -p[1]))
         assert f"| {what} | {sum(parts.values()):.4f} | {details} |" in page
+
+
+def test_the_smoke_test_goes_from_a_table_to_a_prediction(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Upload and activation, report, prediction, in this order; with a worker of one's own it says what the training waits for."""
+    commands = list[Sequence[str]]()
+    table = root / "first.csv"
+    deploy.first_prediction(root, _plan(root), table, lambda command, _text: commands.append(command[1:]))
+    assert commands == [
+        ["upload", str(table), "--serve"],
+        ["report", "--out", str(root / ".dropforge" / "smoke-test.html")],
+        ["predict"],
+    ]
+    assert "worker of yours" in capsys.readouterr().err
+
+
+def test_commands_after_a_deploy_speak_to_its_stack_in_its_region(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever region the profile names."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+    seen = dict[str, str]()
+
+    def run(command: Sequence[str], _text: str) -> None:
+        if command[1] == "apply":
+            seen.update({name: os.environ[name] for name in (deploy.STACK_VARIABLE, "AWS_DEFAULT_REGION")})
+
+    deploy.rolled_out(root, _plan(root), _Account(), run)
+    assert seen == {deploy.STACK_VARIABLE: "forge", "AWS_DEFAULT_REGION": "eu-west-1"}
+
+
+def test_a_table_that_is_not_there_stops_the_deploy_before_anything_is_made(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deploy takes minutes; the smoke test at its end must not fail on a typing error."""
+    monkeypatch.chdir(root)
+    (root / "settings.yaml").write_bytes((ROOT / "settings.yaml").read_bytes())
+    monkeypatch.setattr(deploy, "rolled_out", lambda *_, **__: pytest.fail("deployed"))
+    result = CliRunner().invoke(
+        main.app, ["deploy", "--yes", "--region", "eu-west-1", "--smoke-test", str(root / "no.csv")]
+    )
+    assert isinstance(result.exception, PermanentError)
+    assert result.exception.code == "no_file"
