@@ -88,7 +88,11 @@ _PREDICT_QUERY: Final = (_MODEL, _ALIAS, _COVERAGE, _QUANTILES, _EXPLAIN)
 _PREDICT_ERRORS: Final = (404, 409, 413, 415, 422)
 _PAGE: Final = (
     _integer("limit", 200, "uploads per page", 50),
-    Parameter("cursor", {"type": "string", "pattern": "^[0-9]{13}-[0-9a-f]{20}$"}, "`next` of the previous page"),
+    Parameter(
+        "cursor",
+        {"type": "string", "pattern": "^([0-9]{13}-[0-9a-f]{20})?$"},
+        "`next` of the previous page; empty for the first",
+    ),
 )
 _ROWS: Final = ("application/json", "text/csv")
 _PAGE_OR_JSON: Final = ("application/json", "text/html")
