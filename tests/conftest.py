@@ -139,14 +139,15 @@ def adult_lines() -> list[str]:
     return fetch(ROOT / ".cache" / "data").reference.read_text(encoding="utf-8").splitlines()
 
 
-def small_settings(home: Path) -> Path:
-    """The project's settings with training budgets of seconds, written into `home`."""
+def small_settings(home: Path, workers: int = 1) -> Path:
+    """The project's settings with training budgets of seconds, written into `home`; `workers` tune the random forest together."""
     settings = home / "settings.yaml"
     text = (ROOT / "settings.yaml").read_text(encoding="utf-8")
     settings.write_text(
         text.replace("{trials: 2, seconds: 20}", "{trials: 1, seconds: 5}")
         .replace("{trials: 6, seconds: 20}", "{trials: 2, seconds: 5}")
         .replace("quiet_minutes: 0.2 ", "quiet_minutes: 0 ")
+        .replace("    workers: 1 ", f"    workers: {workers} ")
     )
     return settings
 
@@ -210,7 +211,12 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     port, mlflow_port = free_ports(2)
     home = tmp_path_factory.mktemp("cloud")
     config = Config(
-        root=ROOT, home=home, port=port, mlflow_port=mlflow_port, settings=small_settings(home), **_external_emulator()
+        root=ROOT,
+        home=home,
+        port=port,
+        mlflow_port=mlflow_port,
+        settings=small_settings(home, workers=2),
+        **_external_emulator(),
     )
     with ended_with_this_run(config.pids):
         try:

@@ -17,8 +17,6 @@ import pytest
 from localstack_client.session import Session
 
 from dropforge import ids
-from dropforge.adapters.s3_store import S3Store
-from dropforge.config import settings_store
 from dropforge_cli.commands.logs import events
 from dropforge_local import cloud as local_cloud
 
@@ -88,8 +86,13 @@ def wait(aws: Callable[[str], Any], cloud: Any) -> Wait:
 
 @pytest.fixture(scope="session")
 def reference(cloud: Any, aws: Callable[[str], Any], wait: Wait, adult_lines: list[str]) -> dict[str, Any]:
-    """The record of the cloud's first upload, concluded: REFERENCE_ROWS rows, version 1 of both models."""
-    return wait(_put(aws, cloud, "reference.csv", csv_of(adult_lines[: REFERENCE_ROWS + 1])))
+    """The record of the cloud's first upload, concluded: REFERENCE_ROWS rows and a bad one, version 1 of both models."""
+    return wait(_put(aws, cloud, "reference.csv", reference_file(adult_lines)))
+
+
+def reference_file(adult_lines: list[str]) -> bytes:
+    """REFERENCE_ROWS good rows; the last line has one field too many."""
+    return csv_of([*adult_lines[: REFERENCE_ROWS + 1], adult_lines[5] + ",surplus"])
 
 
 @pytest.fixture
@@ -119,12 +122,12 @@ class Interrupted:
 def interrupted(
     cloud: Any, reference: dict[str, Any], drop: Drop, wait: Wait, aws: Callable[[str], Any], adult_lines: list[str]
 ) -> Interrupted:
-    """One upload with one bad row whose training is interrupted three times: SIGTERM to the worker in the middle of a job,
+    """One upload whose training is interrupted three times: SIGTERM to the worker in the middle of a job,
     SIGKILL to the next one, a restart of the whole cloud.
     """
     before = versions(cloud)
-    rows = [adult_lines[0], *adult_lines[REFERENCE_ROWS + 1 : REFERENCE_ROWS + 2001], adult_lines[5] + ",surplus"]
-    upload_id = drop("one_bad_row.csv", csv_of(rows))
+    rows = [adult_lines[0], *adult_lines[REFERENCE_ROWS + 1 : REFERENCE_ROWS + 2001]]
+    upload_id = drop("interrupted.csv", csv_of(rows))
 
     def said(message: str, times: int = 1) -> bool:
         return sum(line["message"] == message for line in _training_lines(cloud, upload_id)) >= times
@@ -147,38 +150,23 @@ def interrupted(
     return Interrupted(wait(upload_id), before, back, jobs, steps)
 
 
-_ONE_WORKER = "class: dropforge_training.models.random_forest:RandomForest\n"
-
-
 @pytest.fixture(scope="session")
-def corrected(cloud: Any, interrupted: Interrupted, wait: Wait) -> dict[str, Any]:
-    """The record of the bad row, corrected and sent in again; random_forest is tuned by two workers for it."""
-    store, bucket = S3Store(cloud.client("s3")), cloud.outputs["DataBucket"]
-    text = cloud.config.settings.read_text()
-    assert _ONE_WORKER in text
-    several = (
-        with_model(text, "random_forest")
-        .replace(_ONE_WORKER, f"{_ONE_WORKER}    workers: 2\n")
-        .replace("    workers: 1 ", "    # ")
-    )
-    origin = interrupted.record["upload_id"]
+def corrected(cloud: Any, reference: dict[str, Any], wait: Wait) -> dict[str, Any]:
+    """The record of the reference's bad row, corrected and sent in again."""
+    origin = reference["upload_id"]
     row = cloud.target.api("GET", f"/quarantine/{origin}").json()["rows"][0]
     text_of_row = row["raw"].removesuffix(",surplus").replace("39", "38", 1)
-    try:
-        settings_store.apply(store, bucket, several.encode())
-        sent = cloud.target.call(
-            "POST", f"/quarantine/{origin}", json={"rows": [{"line": row["line"], "raw": text_of_row}]}
-        )
-        assert sent.status_code == 200, sent.text
-        key = sent.json()["key"]
+    sent = cloud.target.call(
+        "POST", f"/quarantine/{origin}", json={"rows": [{"line": row["line"], "raw": text_of_row}]}
+    )
+    assert sent.status_code == 200, sent.text
+    key = sent.json()["key"]
 
-        def uploads() -> list[dict[str, Any]]:
-            return list(cloud.target.api("GET", f"/uploads?key={key}").json()["uploads"])
+    def uploads() -> list[dict[str, Any]]:
+        return list(cloud.target.api("GET", f"/uploads?key={key}").json()["uploads"])
 
-        until(uploads, "the corrected row's upload")
-        return wait(uploads()[0]["upload_id"])
-    finally:
-        settings_store.apply(store, bucket, text.encode())
+    until(uploads, "the corrected row's upload")
+    return wait(uploads()[0]["upload_id"])
 
 
 def with_model(settings: str, name: str) -> str:

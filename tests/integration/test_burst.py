@@ -13,7 +13,10 @@ from dropforge.config import settings_store
 
 from .conftest import with_model
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.drill,
+]  # its quiet period is waited for; `make burst` sends a hundred
 QUIET_MINUTES = 0.1
 
 

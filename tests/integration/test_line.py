@@ -19,7 +19,7 @@ from dropforge_cli import target as target_module
 from dropforge_cli.commands.events import Message, for_analyze, for_conclude, newest
 from dropforge_cli.main import app
 
-from .conftest import REFERENCE_ROWS, Interrupted, csv_of, until, versions
+from .conftest import REFERENCE_ROWS, Interrupted, csv_of, reference_file, until, versions
 
 pytestmark = pytest.mark.integration
 
@@ -32,7 +32,7 @@ def _api(cloud: Any, method: str, path: str, **arguments: Any) -> requests.Respo
 def test_the_first_upload_becomes_the_reference_and_is_trained_on(reference: dict[str, Any]) -> None:
     """It ends concluded, with every row accounted for and a version of every model."""
     assert (reference["state"], reference["verdict"]) == ("concluded", "reference")
-    assert reference["rows_in"] == reference["rows_used"] + reference["rows_quarantined"] == REFERENCE_ROWS
+    assert reference["rows_in"] == reference["rows_used"] + reference["rows_quarantined"] == REFERENCE_ROWS + 1
     assert {m["model"]: m["version"] for m in reference["models"]} == {"random_forest": "1", "xgboost": "1"}
     assert all(m["metrics"]["roc_auc"] > 0.85 for m in reference["models"])
 
@@ -181,7 +181,7 @@ def test_the_same_file_twice_trains_once(
 ) -> None:
     """The second upload is skipped, says which upload holds the rows, and registers nothing."""
     before = versions(cloud)
-    again = wait(drop("again.csv", csv_of(adult_lines[: REFERENCE_ROWS + 1])))
+    again = wait(drop("again.csv", reference_file(adult_lines)))
     assert (again["state"], again["reason"]["code"]) == ("skipped", "duplicate")
     assert reference["upload_id"] in again["reason"]["message"]
     assert versions(cloud) == before
@@ -219,24 +219,24 @@ def test_a_bad_file_is_rejected_with_its_reason(
     assert code in page
 
 
-@pytest.mark.own_emulator
-def test_a_bad_row_is_set_aside_and_the_good_rows_are_used(cloud: Any, interrupted: Interrupted) -> None:
+def test_a_bad_row_is_set_aside_and_the_good_rows_are_used(cloud: Any, reference: dict[str, Any]) -> None:
     """One row with an extra field: it stands in the quarantine with its line and reason; every other row is trained on."""
-    record = interrupted.record
-    assert (record["rows_in"], record["rows_used"], record["rows_quarantined"]) == (2001, 2000, 1)
-    key = f"quarantine/{record['upload_id']}/reasons.json"
+    assert (reference["rows_used"], reference["rows_quarantined"]) == (REFERENCE_ROWS, 1)
+    key = f"quarantine/{reference['upload_id']}/reasons.json"
     stored = cloud.client("s3").get_object(Bucket=cloud.outputs["DataBucket"], Key=key)
     first = json.loads(stored["Body"].read())["first"][0]
-    assert (first["line"], first["code"]) == (2002, "too_many_fields")
+    assert (first["line"], first["code"]) == (REFERENCE_ROWS + 2, "too_many_fields")
     assert "16 fields where the header has 15" in first["reason"]
 
 
+@pytest.mark.drill
 @pytest.mark.own_emulator
 def test_a_stopped_worker_hands_its_job_back_at_once(interrupted: Interrupted) -> None:
     """SIGTERM in the middle of a job: it is visible to others right after, not only when its visibility ends."""
     assert interrupted.handed_back in interrupted.visible_jobs
 
 
+@pytest.mark.drill
 @pytest.mark.own_emulator
 def test_an_upload_survives_a_killed_worker_and_a_restart_of_the_whole_cloud(interrupted: Interrupted) -> None:
     """Its execution dies with the emulator; the next start takes it up again, and it concludes with one version of each model."""
@@ -249,6 +249,7 @@ def test_an_upload_survives_a_killed_worker_and_a_restart_of_the_whole_cloud(int
     assert not created & interrupted.versions_before
 
 
+@pytest.mark.drill
 def test_a_corrected_row_is_sent_in_again(corrected: dict[str, Any]) -> None:
     """From the quarantine through the API to a new upload that is accepted, although one row has one class only."""
     assert (corrected["state"], corrected["rows_used"], corrected["rows_quarantined"]) == ("concluded", 1, 0)

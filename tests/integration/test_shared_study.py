@@ -14,11 +14,11 @@ from dropforge_cli.commands.logs import events
 pytestmark = pytest.mark.integration
 
 
-def test_tuners_share_a_study_and_one_job_finishes_it(cloud: Any, corrected: dict[str, Any]) -> None:
+def test_tuners_share_a_study_and_one_job_finishes_it(cloud: Any, reference: dict[str, Any]) -> None:
     """`workers: 2` sends two tuners of one study, then exactly one job that makes one version of the model."""
-    assert corrected["state"] == "concluded", corrected
-    upload_id = corrected["upload_id"]
-    (model,) = [m for m in corrected["models"] if m["model"] == "random_forest"]
+    assert reference["state"] == "concluded", reference
+    upload_id = reference["upload_id"]
+    (model,) = [m for m in reference["models"] if m["model"] == "random_forest"]
     assert model["run_id"]
     store, bucket = S3Store(cloud.client("s3")), cloud.outputs["DataBucket"]
     group = f"{cloud.outputs['LogGroupPrefix']}training"

@@ -222,17 +222,20 @@ Finished = Callable[..., tuple[Bench, JobResult]]
 
 @pytest.fixture(scope="session")
 def finished(bench: Callable[..., Bench]) -> Finished:
-    """A job that is done, for tests that look at what it left: trained once for each model and classes.
+    """A job that is done, for tests that look at what it left: trained once for each model, classes and additions to the settings.
 
     The store is the test's own copy; the run and its artifacts are shared, so nobody changes them.
     """
-    done: dict[tuple[str, tuple[str, ...]], tuple[Bench, JobResult]] = {}
+    done: dict[tuple[str, tuple[str, ...], str], tuple[Bench, JobResult]] = {}
 
-    def job(model: str = "random_forest", classes: tuple[str, ...] = ("no", "yes")) -> tuple[Bench, JobResult]:
-        if (model, classes) not in done:
-            created = bench(classes)
-            done[model, classes] = created, created.run(created.job(model, upload=f"{model}{len(classes)}"))
-        created, result = done[model, classes]
+    def job(
+        model: str = "random_forest", classes: tuple[str, ...] = ("no", "yes"), extra: str = ""
+    ) -> tuple[Bench, JobResult]:
+        if (model, classes, extra) not in done:
+            created = bench(classes, extra=extra)
+            upload = f"{model}{len(classes)}" + ("" if not extra else hashlib.sha256(extra.encode()).hexdigest()[:6])
+            done[model, classes, extra] = created, created.run(created.job(model, upload=upload))
+        created, result = done[model, classes, extra]
         store = MemoryStore()
         for matches in created.store.list("s3://data/"):
             store.put(matches.uri, created.store.get(matches.uri).body)

@@ -96,7 +96,7 @@ def _served(bench: Bench, model: str, task: str) -> tuple[Predictor, BundleManif
     ("model", "task"),
     [
         ("xgboost", "regression"),
-        ("ridge", "regression"),
+        pytest.param("ridge", "regression", marks=pytest.mark.campaign),
         pytest.param("xgboost", "classification", marks=pytest.mark.campaign),
     ],
 )

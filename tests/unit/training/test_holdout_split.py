@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ split: {split}
 models:
   - name: boost
     class: dropforge_training.models.hist_gradient_boosting:HistGradientBoosting
+    search: {{learning_rate: 0.3}}
     budget: {{trials: 2, seconds: 60}}
 """
 BY_TIME, BY_GROUP = "{by: time, time: day}", "{by: group, group: customer}"
@@ -109,8 +111,22 @@ def test_the_newest_training_rows_are_what_a_single_split_scores(bench: Bench, t
     assert len(inside) + len(outside) == len(data.train)
 
 
-def _job_rows(bench: Bench, split: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Days of the rows of each fit of a whole job, and of the rows it is then asked for; last those of the served model."""
+@dataclass(frozen=True)
+class Watched:
+    """A job by time: its folder of artifacts, and the days of the rows of each fit and of those it is then asked for."""
+
+    folder: Path
+    fits: list[tuple[np.ndarray, np.ndarray]]
+
+
+@pytest.fixture(scope="session")
+def watched(bench: Bench) -> Watched:
+    """The last fit is that of the served model, with the held-out rows of the stored evaluation."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        return _watched(bench, monkeypatch)
+
+
+def _watched(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Watched:
     seen: list[tuple[np.ndarray, np.ndarray]] = []
     make, fit = validation_folds.make, refit.fit
 
@@ -130,25 +146,22 @@ def _job_rows(bench: Bench, split: str, monkeypatch: pytest.MonkeyPatch) -> Iter
         frame=_frame(700),
         kinds=KINDS,
         target="amount",
-        text=SETTINGS.format(target="amount", task="regression", split=split),
+        text=SETTINGS.format(target="amount", task="regression", split=BY_TIME),
     )
     result = done.run(done.job("boost", upload="splitsbytime"))
     folder = Path(result.bundle_uri)
     manifest = BundleManifest.from_json((folder / "manifest.json").read_bytes())
     table = pd.read_parquet(folder.parent / "evaluation" / "heldout.parquet")
-    yield from seen
     stored = pd.read_parquet(io.BytesIO(done.store.get(done.manifest.parts[0].uri).body))
     of_row = dict(zip(stored[ROW_HASH], stored["day"], strict=True))
     days = np.array([of_row[h].timestamp() / 86_400 for h in table[ROW_HASH]])
     assert days.min() * 86_400 == manifest.split.start
-    yield seen[-1][0], days
+    return Watched(folder.parent, [*seen, (seen[-1][0], days)])
 
 
-def test_no_fit_of_a_job_sees_a_row_later_than_those_it_is_judged_on(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_fit_of_a_job_sees_a_row_later_than_those_it_is_judged_on(watched: Watched) -> None:
     """0 future rows over the served path: trials, out-of-fold fits, the last fit, and the held-out rows of the stored evaluation."""
-    pairs = list(_job_rows(bench, BY_TIME, monkeypatch))
+    pairs = watched.fits
     held_from = pairs[-1][1].min()
     assert len(pairs) > 8
     for inside, outside in pairs:
@@ -156,16 +169,9 @@ def test_no_fit_of_a_job_sees_a_row_later_than_those_it_is_judged_on(
         assert not len(outside) or np.nanmax(inside) < np.nanmin(outside)
 
 
-def test_the_card_tells_the_score_of_each_period(bench: Bench) -> None:
+def test_the_card_tells_the_score_of_each_period(watched: Watched) -> None:
     """Periods follow each other, end with the held-out ones, and the page shows them."""
-    done = bench(
-        frame=_frame(700),
-        kinds=KINDS,
-        target="amount",
-        text=SETTINGS.format(target="amount", task="regression", split=BY_TIME),
-    )
-    result = done.run(done.job("boost", upload="splitscard"))
-    folder = Path(result.bundle_uri).parent
+    folder = watched.folder
     card = json.loads((folder / "model_card.json").read_text())
     entries = card["periods"]["entries"]
     assert [e["held_out"] for e in entries] == sorted(e["held_out"] for e in entries)

@@ -38,6 +38,22 @@ SETTINGS = 'project: parity\ndata: {target: label}\nmodels: [{name: m, class: "a
 ROWS = repeats(1000, 3000)
 
 
+ESTIMATORS = [*((m, 1) for m in MODELS), ("xgboost", 3), ("tree_ensemble", 4)]
+IN_EVERY_RUN = {  # each estimator once, each table twice
+    ("random_forest", 1, "wine"),
+    ("xgboost", 1, "adult_half_empty"),
+    ("logistic_regression", 1, "adult"),
+    ("hist_gradient_boosting", 1, "adult_half_empty"),
+    ("xgboost", 3, "wine"),
+    ("tree_ensemble", 1, "adult"),
+    ("tree_ensemble", 4, "adult"),
+}
+COMBINATIONS = [
+    pytest.param(*c, marks=() if c in IN_EVERY_RUN else pytest.mark.campaign)
+    for c in ((m, bag, t) for m, bag in ESTIMATORS for t in ("adult", "adult_half_empty", "wine"))
+]
+
+
 def _adult(lines: list[str], *, empty: float) -> pd.DataFrame:
     """The example's first rows; `empty`: share of cells taken out."""
     header, *body = [[cell.strip() for cell in line.split(",")] for line in lines[: ROWS + 1]]
@@ -57,8 +73,7 @@ def _wine() -> pd.DataFrame:
 
 
 @pytest.mark.repeated
-@pytest.mark.parametrize("table", ["adult", "adult_half_empty", "wine"])
-@pytest.mark.parametrize(("model", "bag"), [*((m, 1) for m in MODELS), ("xgboost", 3), ("tree_ensemble", 4)])
+@pytest.mark.parametrize(("model", "bag", "table"), COMBINATIONS)
 def test_a_bundle_says_what_its_pipeline_says(
     snapshot: Callable[..., Any], adult_lines: list[str], tmp_path: Path, model: str, bag: int, table: str
 ) -> None:

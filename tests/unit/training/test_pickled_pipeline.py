@@ -119,14 +119,20 @@ def _bundle(folder: str) -> tuple[BundleManifest, bytes]:
     return manifest, (Path(folder) / manifest.model_file).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["own_trees", "own_processor"])
-@pytest.mark.parametrize("classes", [("no", "yes"), ("a", "b", "c")])
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("own_processor", ("no", "yes")),
+        ("own_trees", ("a", "b", "c")),
+        pytest.param("own_processor", ("a", "b", "c"), marks=pytest.mark.campaign),
+        pytest.param("own_trees", ("no", "yes"), marks=pytest.mark.campaign),
+    ],
+)
 def test_code_of_ones_own_is_trained_and_proven(
-    bench: Callable[..., Any], project: Path, name: str, classes: tuple[str, ...]
+    finished: Callable[..., Any], project: Path, name: str, classes: tuple[str, ...]
 ) -> None:
     """The bundle has a pickle and no graph; every held-out row, sent as a caller would, gives what the pipeline gives."""
-    created = bench(classes, extra=ENTRIES)
-    result = created.run(created.job(name, upload=f"python-{name}-{len(classes)}"))
+    _, result = finished(name, classes, extra=ENTRIES)
     assert not (Path(result.bundle_uri) / "model.onnx").exists()
     manifest, body = _bundle(result.bundle_uri)
     assert manifest.python == pickled_pipeline.PythonModel(
@@ -140,10 +146,9 @@ def test_code_of_ones_own_is_trained_and_proven(
     assert {f.name: f.minimum is not None for f in manifest.features}["visits"]
 
 
-def test_the_bundle_needs_no_folder_beside_it(bench: Callable[..., Any], project: Path) -> None:
+def test_the_bundle_needs_no_folder_beside_it(finished: Callable[..., Any], project: Path) -> None:
     """Classes of one's own are in the pickle: a later change of the file, or its absence, changes no answer."""
-    created = bench(extra=ENTRIES)
-    result = created.run(created.job("own_processor", upload="python-alone"))
+    _, result = finished("own_processor", extra=ENTRIES)
     manifest, body = _bundle(result.bundle_uri)
     row = dict(manifest.example)
     before = pickled_pipeline.open_pickle(manifest, body).predict([row]).probabilities
@@ -180,10 +185,9 @@ def test_code_that_fails_on_a_row_is_told_to_the_caller(bench: Callable[..., Any
     assert np.sum(answered["probabilities"]) == pytest.approx(1)
 
 
-def test_a_model_that_python_serves_is_scored_beside_the_next(bench: Callable[..., Any], project: Path) -> None:
+def test_a_model_that_python_serves_is_scored_beside_the_next(finished: Callable[..., Any], project: Path) -> None:
     """A later job compares itself with it on the same rows; over the same model the gain is 0."""
-    created = bench(extra=ENTRIES)
-    first = created.run(created.job("own_processor", upload="python-first"))
+    created, first = finished("own_processor", extra=ENTRIES)
     for file in ("manifest.json", "pipeline.pkl"):
         created.store.put(f"s3://artifacts/first/{file}", (Path(first.bundle_uri) / file).read_bytes())
     active = Active("m", "1", "Production", first.run_id, "s3://artifacts/first", first.bundle_sha256)
@@ -197,10 +201,9 @@ def test_a_model_that_python_serves_is_scored_beside_the_next(bench: Callable[..
     assert document["slices"][0]["gain"] == pytest.approx(0, abs=1e-9)
 
 
-def test_rows_that_only_training_could_read_are_a_failed_parity(bench: Callable[..., Any], project: Path) -> None:
+def test_rows_that_only_training_could_read_are_a_failed_parity(finished: Callable[..., Any], project: Path) -> None:
     """A pipeline that depends on chance is not proven equal, and says so."""
-    created = bench(extra=ENTRIES)
-    manifest, body = _bundle(created.run(created.job("own_trees", upload="python-parity")).bundle_uri)
+    manifest, body = _bundle(finished("own_processor", extra=ENTRIES)[1].bundle_uri)
     model = pickled_pipeline.open_pickle(manifest, body)._session._model
 
     class Random(LabelledPipeline):
