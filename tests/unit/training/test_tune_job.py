@@ -45,12 +45,11 @@ def test_progress_is_in_the_run_while_it_tunes(bench: Bench) -> None:
     assert result.run_id == run.info.run_id
 
 
-def test_a_retrain_starts_where_the_last_study_ended(bench: Bench) -> None:
+def test_a_retrain_starts_where_the_last_study_ended(finished: Callable[..., Any]) -> None:
     """The first trial of the next upload's study has the parameters that were best in the last one."""
-    created = bench()
-    created.run(created.job(upload="earlier"))
+    created, _ = finished()
     stored = json.loads(created.store.get("s3://data/tuning/best/random_forest.json").body)
-    created.run(created.job(upload="later"))
+    created.tune(created.job(upload="later", worker=1, role="tune", workers=(1, 2)))
     entries = [
         e for o in created.store.list("s3://data/tuning/later-") for e in json.loads(created.store.get(o.uri).body)
     ]

@@ -24,6 +24,7 @@ from dropforge.inference.bundle_manifest import MANIFEST_FILE, BundleManifest
 from dropforge.messages import JobResult, TrainingBudget, TrainingJob
 from dropforge.metrics import Task
 from dropforge.ports import ObjectStore
+from dropforge_training.models import model_spec
 from dropforge_training.worker.train_job import run_job
 
 ROWS: Final = 600
@@ -67,6 +68,7 @@ def dry_run(
 
     Raises what the job raises: SettingsError for a class that cannot be used, JobFailed for one that cannot be trained or exported.
     """
+    model_spec.load(import_path, task)  # a wrong name is told before MLflow's tables are made, which takes seconds
     seconds = 60
     text = _SETTINGS.format(import_path=import_path, task=task, serve=serve, trials=trials, seconds=seconds)
     settings = settings_store.apply(store, _BUCKET, text.encode())
