@@ -88,7 +88,7 @@ def _forget() -> None:
         del sys.modules[name]
 
 
-@pytest.mark.parametrize("name", ["extra_trees", "binned_trees"])
+@pytest.mark.parametrize("name", [pytest.param("extra_trees", marks=pytest.mark.campaign), "binned_trees"])
 def test_the_how_to_works_as_written(bench: Callable[..., Any], project: Path, name: str) -> None:
     """The file of the how-to is tuned, exported, proven equal, and can be loaded where its folder is not on the path."""
     created = bench(extra=ENTRIES)

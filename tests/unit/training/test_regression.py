@@ -38,7 +38,13 @@ from dropforge_training.fit.target_transform import with_transform
 from .conftest import parquet
 
 Bench = Callable[..., Any]
-MODELS = ("random_forest", "xgboost", "hist_gradient_boosting", "ridge", "tree_ensemble")
+MODELS = (
+    pytest.param("random_forest", marks=pytest.mark.campaign),
+    "xgboost",
+    "hist_gradient_boosting",
+    "ridge",
+    "tree_ensemble",
+)
 KINDS = {
     "size-cm": "number",
     "visits": "integer",
