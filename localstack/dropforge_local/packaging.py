@@ -13,17 +13,19 @@ from typing import Any
 
 import yaml
 
+from dropforge.config.yaml_errors import Loader
+
 _TIME = (2020, 1, 1, 0, 0, 0)  # one fixed time: the same content is the same zip is the same key
 # The emulator runs handlers on the interpreter it was started with, whose environment holds the very packages these
 # layers are locked to. Zipping 300 MB at every start would prove nothing; the architecture tests build the real ones.
 _PROVIDED = "This layer's packages come from the interpreter of the local cloud.\n"
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(Loader):
     """YAML with CloudFormation's short forms."""
 
 
-def _short_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+def _short_form(loader: Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
     name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
     if isinstance(node, yaml.ScalarNode):
         value: Any = loader.construct_scalar(node)

@@ -38,7 +38,9 @@ def test_the_first_upload_is_described_and_becomes_the_reference(compared: Compa
 
 
 @pytest.mark.repeated
-@pytest.mark.parametrize("rows", [50, 200, 1000])
+@pytest.mark.parametrize(
+    "rows", [pytest.param(50, marks=pytest.mark.campaign), 200, pytest.param(1000, marks=pytest.mark.campaign)]
+)
 def test_chance_is_not_drift(compared: Compare, table: Any, rows: int) -> None:
     """Samples of one distribution: of thirty at most two reports flag any column, at every size."""
     reference, samples = table(3000, 1), repeats(8, 30)

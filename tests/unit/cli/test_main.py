@@ -40,7 +40,14 @@ def test_an_error_is_json_when_asked(tmp_path: Path) -> None:
     assert (result["code"], set(result)) == ("no_project", {"code", "message", "fix"})
 
 
-@pytest.mark.parametrize("colour", [{}, {"FORCE_COLOR": "1"}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}])
+@pytest.mark.parametrize(
+    "colour",
+    [
+        {"NO_COLOR": "1", "FORCE_COLOR": "1"},
+        pytest.param({}, marks=pytest.mark.campaign),
+        pytest.param({"FORCE_COLOR": "1"}, marks=pytest.mark.campaign),
+    ],
+)
 def test_square_brackets_are_text(tmp_path: Path, colour: dict[str, str]) -> None:
     """A file's name and a cell are shown as they are, with colours or without."""
     file = tmp_path / HOSTILE.replace("\x1b", "").replace("/", "_")

@@ -190,6 +190,7 @@ def test_it_is_also_called_by_its_ipv6_address(page: TestClient) -> None:
     assert page.get("/config", headers={"host": "[::2]:8501"}).status_code == 403
 
 
+@pytest.mark.campaign  # the web app's start as a program of its own takes ten seconds
 def test_nothing_stays_when_it_stops(tmp_path: Path) -> None:
     """People's files lie in a folder of the page's own, which is gone when the page is told to stop."""
     ports, env = free_ports(1), {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}

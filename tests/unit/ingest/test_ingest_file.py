@@ -207,7 +207,7 @@ def test_no_row_is_ever_lost(
     assert admission.rows_quarantined == sum(admission.reason_counts.values())
 
 
-@pytest.mark.parametrize("surplus", [1, 2, 5])
+@pytest.mark.parametrize("surplus", [1, *(pytest.param(n, marks=pytest.mark.campaign) for n in (2, 5))])
 def test_no_row_of_a_large_file_is_lost_between_buffers(admitted: Any, lines: list[str], surplus: int) -> None:
     """Whatever the file's size is a multiple of: as many rows as lines."""
     body = ("\n".join(lines[1:]) + "\n") * 1700 + "\n".join(lines[1 : 1 + surplus]) + "\n"

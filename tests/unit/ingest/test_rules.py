@@ -21,6 +21,8 @@ from dropforge.ingest import quarantine, rule_parser, rule_sql
 from dropforge.ingest.ingest_file import admit
 from dropforge_local.memory import MemoryStore
 
+from ...conftest import repeats
+
 KINDS: dict[str, Kind] = {
     "a": "number",
     "b": "integer",
@@ -188,7 +190,7 @@ def test_a_pattern_matches_alike_everywhere(pattern: str, text: str) -> None:
     """Python's engine, DuckDB's, and what makes it safe for a text of any length."""
     safe_patterns.check(pattern)
     sql = f"SELECT {rule_sql.matches('t', pattern)} FROM (SELECT ? AS t)"
-    assert duckdb.connect().execute(sql, [text]).fetchall()[0][0] == safe_patterns.is_full_match(pattern, text)
+    assert duckdb.execute(sql, [text]).fetchall()[0][0] == safe_patterns.is_full_match(pattern, text)
 
 
 @pytest.mark.parametrize(
@@ -352,7 +354,8 @@ def test_a_rule_that_means_nothing_is_a_mistake_of_the_settings(data: dict[str, 
 _CELLS = st.sampled_from(["", "?", "nan", "5", "5.0", "-1", "99", " 42 ", "1e3", "007x", "abc", "ABC", "x" * 1001])
 
 
-@hypothesis_settings(max_examples=25, deadline=None)
+@pytest.mark.repeated
+@hypothesis_settings(max_examples=repeats(8, 25), deadline=None)
 @given(
     st.lists(
         st.tuples(_CELLS, st.sampled_from(["2024-01-01", "2023-05-05 10:00 PM", "", "2024-12-31T10:00:00+02:00"])),

@@ -89,7 +89,11 @@ def _table(names: Sequence[str]) -> list[str]:
     return [*lines, ",".join(["oops", *lines[-1].split(",")[1:]])]
 
 
-@pytest.mark.parametrize("names", _groups(), ids=lambda names: names[0])
+@pytest.mark.parametrize(
+    "names",
+    [pytest.param(names, marks=pytest.mark.campaign if n > 1 else ()) for n, names in enumerate(_groups())],
+    ids=lambda names: names[0],
+)
 def test_a_file_is_loaded_profiled_and_scored_whatever_its_columns_are_called(tmp_path: Path, names: list[str]) -> None:
     """The bad row is quarantined, every other one is read into the columns of their names, and each score stands in its row."""
     file, lines = tmp_path / "u.csv", _table(names)

@@ -14,7 +14,6 @@ from typing import Any
 
 import boto3
 import pytest
-import yaml
 from botocore.client import BaseClient
 from moto import mock_aws
 
@@ -23,6 +22,7 @@ from dropforge.environment import Environment
 from dropforge.errors import JobFailed, Unavailable
 from dropforge.messages import JobResult, TrainingBudget, TrainingJob
 from dropforge_local.memory import MemoryQueue, MemoryStore, MemoryWorkflow
+from dropforge_local.packaging import load_template
 from dropforge_training.interruption import Interrupted
 from dropforge_training.worker import memory
 from dropforge_training.worker import queue_worker as module
@@ -216,10 +216,7 @@ def test_a_job_handed_back_by_workers_told_to_stop_is_not_counted_as_deadly() ->
 
 def test_the_last_attempt_is_the_templates() -> None:
     """The worker's idea of the last receive leaves one for the answer before the queue's redrive policy takes the message."""
-    text = (Path(__file__).parents[3] / "template.yaml").read_text()
-    loader = yaml.SafeLoader
-    loader.add_multi_constructor("!", lambda *_: None)
-    queue = yaml.load(text, loader)["Resources"]["TrainingQueue"]["Properties"]  # noqa: S506 - a safe loader, see above
+    queue = load_template(Path(__file__).parents[3] / "template.yaml")["Resources"]["TrainingQueue"]["Properties"]
     assert queue["RedrivePolicy"]["maxReceiveCount"] == retry_limits.JOB_RECEIVES + 1
     assert queue["VisibilityTimeout"] == module.VISIBILITY_SECONDS
 

@@ -52,7 +52,7 @@ def names() -> tuple[str, ...]:
 
 
 def _known(value: Any) -> Any:
-    if value not in names():
+    if value not in _OTHERS and value not in COLUMN_CHECKS:
         raise ValueError(f"{value!r} is no finding; use one of {', '.join(names())}")
     return value
 

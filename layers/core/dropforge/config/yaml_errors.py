@@ -5,12 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 from pydantic import BaseModel
 
 from dropforge.errors import SettingsError
+
+if TYPE_CHECKING:
+    Loader = yaml.SafeLoader
+else:  # libyaml reads settings.yaml in a tenth of the time; a build of PyYAML without it has the loader written in Python
+    Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Path = tuple[str | int, ...]
 _MOST_NODES = 50_000  # keys and values with every alias written out: 2,000 columns of ten keys each
@@ -39,12 +44,14 @@ def parse_with_lines(raw: bytes, source: str) -> tuple[Any, dict[Path, int]]:
         raise SettingsError(f"{source}: not UTF-8 at byte {error.start}", fix="save the file as UTF-8") from None
     try:
         _check_depth(text, source)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = Loader(text)
+        node = loader.get_single_node()
         lines: dict[Path, int] = {}
-        if node is not None:
-            _check_size(node, source)
-            _walk(node, (), lines, source)
-        return yaml.safe_load(text), lines
+        if node is None:
+            return None, lines
+        _check_size(node, source)
+        _walk(node, (), lines, source)
+        return loader.construct_document(node), lines
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
@@ -58,7 +65,7 @@ def parse_with_lines(raw: bytes, source: str) -> tuple[Any, dict[Path, int]]:
 def _check_depth(text: str, source: str) -> None:
     """Raises SettingsError for deep nesting, on which the composer, which calls itself, would end the process."""
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=Loader):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
