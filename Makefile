@@ -95,6 +95,7 @@ verify-aws: .venv/.dev .venv-sam/.ready .venv-checkov/.ready .ci/tools/asl/node_
 	@.venv-checkov/bin/checkov --file template.yaml bootstrap.yaml network.yaml --config-file .checkov.yaml
 	@$(SAM) build $(SAM_BUILD)
 	@$(BIN)/python .ci/verify_aws.py
+	@CAMPAIGNS=full $(BIN)/pytest -q tests/architecture/test_layers.py
 
 .PHONY: walk-deploy
 walk-deploy: .venv/.dev .venv-sam/.ready ## Record the first deploy on an emulator with nothing in it; writes docs/deploy-walk.md

@@ -12,6 +12,8 @@ from onnx import TensorProto, helper
 
 from dropforge_local.packaging import load_template
 
+# Two installations of every lock: part of `make verify-aws`, which CI runs for every change, and of `make test-drills`.
+pytestmark = pytest.mark.campaign
 ROOT = Path(__file__).parents[2]
 RESOURCES: dict[str, Any] = load_template(ROOT / "template.yaml")["Resources"]
 FUNCTIONS = {n: r["Properties"] for n, r in RESOURCES.items() if r["Type"] == "AWS::Serverless::Function"}
