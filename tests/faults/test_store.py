@@ -129,7 +129,10 @@ def test_of_racing_switches_one_wins(s3: S3Store, times: Times, figure: Figure) 
 
 
 @pytest.mark.promise(11, 6)
-@pytest.mark.parametrize("kind", [k for k in KINDS if k != "held"])
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(k, marks=() if k in {"unavailable", "lost"} else pytest.mark.campaign) for k in KINDS if k != "held"],
+)
 def test_an_upload_comes_through_every_kind_of_fault(emulator: int, kind: str, times: Times, figure: Figure) -> None:
     """Analysis over a store that fails one call in five, the event delivered three times and then recovered: it trains, once."""
     count = times(1, 8)
