@@ -78,9 +78,10 @@ PROMISES = (
     Promise(
         27,
         "Resources are bounded",
-        "gzip and Parquet bombs, 5,000 columns, 5 MB cells, 100,000 levels, bodies over the limit",
+        "gzip, zstd, Parquet and Excel bombs, 5,000 columns, 5 MB cells, 100,000 levels, bodies over the limit",
         tuple(F + f"test_bad_{t}" for t in (
             "files.py::test_a_gzip_bomb_stops_at_the_byte_budget",
+            "files.py::test_a_file_that_unpacks_to_far_more_is_rejected",
             "files.py::test_a_parquet_file_of_too_many_rows_is_refused_by_its_own_claim",
             "files.py::test_thousands_of_columns_are_refused_by_the_limit",
             "files.py::test_a_field_of_megabytes_is_set_aside",

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import gzip
+import io
+import struct
+import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import xlsxwriter
 
 from dropforge.config.settings import load
 from dropforge.errors import RejectedUpload
 from dropforge.ingest.ingest_file import Admission, admit
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 HEAD = "age,city,label"
 GOOD = [f"{20 + i % 50},{('Bern', 'Oslo', 'Rome')[i % 3]},{('no', 'yes')[i % 2]}" for i in range(100)]
@@ -217,3 +230,55 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
     admission = _admit(tmp_path, body)
     assert [n.column for n in admission.notes if n.code == "widened"] == ["age"]
     assert admission.first_rejects == ()
+
+
+def _swollen(rows: int, *, told: int | None = None) -> bytes:
+    """A workbook whose shared texts unpack to 12 MB; `told`: the size that its directory names instead."""
+    plain, out, part = io.BytesIO(), io.BytesIO(), "xl/sharedStrings.xml"
+    with xlsxwriter.Workbook(plain, {"in_memory": True}) as book:
+        sheet = book.add_worksheet()
+        for n in range(rows):
+            sheet.write_row(n, 0, ["age", "label"] if n == 0 else [n, "ny"[n % 2]])
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for info in source.infolist():
+            text = source.read(info)
+            if info.filename == part:
+                text = text.replace(b"</sst>", b"<si><t>" + b"x" * 12_000_000 + b"</t></si></sst>")
+            archive.writestr(info.filename, text)
+    body = bytearray(out.getvalue())
+    if told is not None:
+        with zipfile.ZipFile(io.BytesIO(body)) as archive:
+            struct.pack_into("<I", body, archive.getinfo(part).header_offset + 22, told)
+        entry = body.rindex(part.encode()) - 46  # in the directory at the end
+        assert body[entry : entry + 4] == b"PK\x01\x02"
+        struct.pack_into("<I", body, entry + 24, told)
+    return bytes(body)
+
+
+def _one_text_repeated() -> bytes:
+    """A Parquet file of a kilobyte: 2,000 rows with the same text of 3 MB, which it holds once."""
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), pa.array(["x" * 3_000_000]))
+    table = pa.table({"age": range(2000), "city": text, "label": ["ny"[n % 2] for n in range(2000)]})
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd", write_statistics=False)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("bomb", "code"),
+    [
+        (lambda: zstd.compress(b"0" * 12_000_000), "over_byte_budget"),
+        (_one_text_repeated, "over_memory_budget"),
+        (lambda: _swollen(30), "over_byte_budget"),
+        (lambda: _swollen(30, told=1000), "truncated"),
+    ],
+    ids=["zstd", "parquet", "workbook", "workbook-that-lies"],
+)
+def test_a_file_that_unpacks_to_far_more_is_rejected(tmp_path: Path, bomb: Callable[[], bytes], code: str) -> None:
+    """Whatever packs it, and whatever size it names for what is inside."""
+    body = bomb()
+    assert len(body) < 100_000
+    with pytest.raises(RejectedUpload) as caught:
+        _admit(tmp_path, body, "limits: {max_bytes: 10000000}")
+    assert caught.value.code == code
+    assert caught.value.fix
