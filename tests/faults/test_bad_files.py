@@ -232,8 +232,8 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
     assert admission.first_rejects == ()
 
 
-def _swollen(rows: int, *, told: int | None = None) -> bytes:
-    """A workbook whose shared texts unpack to 12 MB; `told`: the size that its directory names instead."""
+def _swollen(rows: int, *, named_size: int | None = None) -> bytes:
+    """A workbook whose shared texts unpack to 12 MB; `named_size`: what its directory says of them instead."""
     plain, out, part = io.BytesIO(), io.BytesIO(), "xl/sharedStrings.xml"
     with xlsxwriter.Workbook(plain, {"in_memory": True}) as book:
         sheet = book.add_worksheet()
@@ -246,12 +246,12 @@ def _swollen(rows: int, *, told: int | None = None) -> bytes:
                 text = text.replace(b"</sst>", b"<si><t>" + b"x" * 12_000_000 + b"</t></si></sst>")
             archive.writestr(info.filename, text)
     body = bytearray(out.getvalue())
-    if told is not None:
+    if named_size is not None:
         with zipfile.ZipFile(io.BytesIO(body)) as archive:
-            struct.pack_into("<I", body, archive.getinfo(part).header_offset + 22, told)
+            struct.pack_into("<I", body, archive.getinfo(part).header_offset + 22, named_size)
         entry = body.rindex(part.encode()) - 46  # in the directory at the end
         assert body[entry : entry + 4] == b"PK\x01\x02"
-        struct.pack_into("<I", body, entry + 24, told)
+        struct.pack_into("<I", body, entry + 24, named_size)
     return bytes(body)
 
 
@@ -270,7 +270,7 @@ def _one_text_repeated() -> bytes:
         (lambda: zstd.compress(b"0" * 12_000_000), "over_byte_budget"),
         (_one_text_repeated, "over_memory_budget"),
         (lambda: _swollen(30), "over_byte_budget"),
-        (lambda: _swollen(30, told=1000), "truncated"),
+        (lambda: _swollen(30, named_size=1000), "truncated"),
     ],
     ids=["zstd", "parquet", "workbook", "workbook-that-lies"],
 )
