@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from dropforge.deployment.active_model import Active, ActivePointer
 from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
@@ -22,6 +24,7 @@ from dropforge.inference.predictor import open_bundle
 from dropforge_training.export import onnx_graph
 from dropforge_training.fit import conformal
 from dropforge_training.interruption import Interrupted
+from dropforge_training.worker.mlflow_run import JobRun
 
 Bench = Callable[..., Any]
 Finished = Callable[..., tuple[Any, Any]]  # of conftest: model, classes
@@ -164,6 +167,17 @@ def test_a_served_model_of_other_columns_is_told_not_to_fit(finished: Finished) 
     document = json.loads(Path(created.run(created.job(upload="narrow")).comparison_uri).read_text())
     assert "height" in document["reason"]
     assert document["slices"] == []
+
+
+def test_a_logged_model_leaves_the_search_path_as_it_was(bench: Bench) -> None:
+    """Modules of a model's own are not looked for in folders of models that were logged before."""
+    created = bench()
+    run = JobRun(created.tracking_uri, created.settings, created.job(upload="searchpath"))
+    table = pd.DataFrame({"x": [1.0, 2.0, 3.0, 4.0]})
+    before, known = list(sys.path), set(sys.path_importer_cache)
+    run.log_model(LogisticRegression().fit(table, [0, 1, 0, 1]), table)  # type: ignore[arg-type] # any estimator is logged alike
+    assert sys.path == before
+    assert not [p for p in set(sys.path_importer_cache) - known if not Path(p).exists()]
 
 
 def test_a_repeated_job_answers_without_training_again(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,23 @@ def close_clients() -> None:
     from mlflow.store.artifact import s3_artifact_repo
 
     s3_artifact_repo._cached_get_s3_client.cache_clear()
+
+
+@contextmanager
+def _same_search_path() -> Iterator[None]:
+    """Import the same modules afterwards as before.
+
+    MLflow loads every model it has logged, to try it, puts the folders of its code in front of sys.path and leaves them there
+    when they are gone: in a worker every later import would look into two more folders for each job, and remember them.
+    """
+    before = sys.path
+    try:
+        yield
+    finally:
+        added = tuple(set(sys.path) - set(before))
+        sys.path = before  # MLflow binds a new list
+        for folder in [p for p in sys.path_importer_cache if added and p.startswith(added)]:
+            del sys.path_importer_cache[folder]
 
 
 class JobRun:
@@ -123,7 +142,7 @@ class JobRun:
         # Integers as doubles: an integer column cannot say "missing", and MLflow would refuse rows that do.
         example = example.astype(dict.fromkeys(example.select_dtypes("integer").columns, "float64"))
         signature = infer_signature(example, model.predict(example))
-        with translated(f"run {self.run_id}"), self._mlflow.start_run(run_id=self.run_id):
+        with translated(f"run {self.run_id}"), self._mlflow.start_run(run_id=self.run_id), _same_search_path():
             logged = mlflow.sklearn.log_model(
                 model,
                 name="model",
