@@ -141,22 +141,25 @@ def upload(file: Path, text: bytes) -> Uploaded:
     if record.state != "training":
         raise SystemExit(f"upload: {record.state}: {record.model_dump_json(include={'verdict', 'error', 'reason'})}")
     request = TrainingRequest.parse(next(iter(workflow.payloads.values())))
-    facts = {"rows_used": record.rows_used, "rows_quarantined": record.rows_quarantined}
+    facts = {"rows_used": record.rows_used, "rows_quarantined": record.rows_quarantined, "verdict": record.verdict}
     return Uploaded(store, settings, request, facts)
 
 
-def train(done: Uploaded, folder: Path, seconds: float, model: str) -> list[JobResult]:
-    """Each model's job (or that of `model` alone), within the smaller of its own budget and `seconds`."""
+def train(
+    done: Uploaded, folder: Path, seconds: float, model: str
+) -> tuple[list[JobResult], dict[str, dict[str, float]]]:
+    """Each model's job (or that of `model` alone), within the smaller of its own budget and `seconds`; the seconds of each."""
     import mlflow
 
     tracking = f"sqlite:///{folder}/mlflow.db"
     client = mlflow.MlflowClient(tracking, tracking)
     experiment = client.create_experiment("walk", artifact_location=str(folder / "artifacts"))
     parent = client.create_run(experiment).info.run_id
-    results = []
+    results, clocks = [], {}
     for job in [j for j in done.request.jobs if not model or j.model == model]:
         budget = TrainingBudget(trials=job.budget.trials, seconds=min(seconds, job.budget.seconds))
         changed = job.model_copy(update={"parent_run_id": parent, "budget": budget})
+        wall, processor = time.monotonic(), time.process_time()
         results.append(
             run_job(
                 changed,
@@ -167,7 +170,9 @@ def train(done: Uploaded, folder: Path, seconds: float, model: str) -> list[JobR
                 stop=lambda: False,
             )
         )
-    return results
+        spent = {"asked": budget.seconds, "wall": time.monotonic() - wall, "processor": time.process_time() - processor}
+        clocks[job.model] = {k: round(v, 1) for k, v in spent.items()}
+    return results, clocks
 
 
 def serve(store: MemoryStore, result: JobResult) -> PredictService:
@@ -267,7 +272,7 @@ def walk(known: Known, seconds: float, model: str) -> dict[str, Any]:
             done = upload(known.file, (folder / "project" / "settings.yaml").read_bytes())
             line |= {**done.facts, "split": done.settings.split.model_dump(exclude_none=True, exclude_defaults=True)}
             line["seconds_upload"] = _since(started)
-            results = train(done, folder, seconds, model)
+            results, line["seconds_of_jobs"] = train(done, folder, seconds, model)
             line["seconds_train"] = _since(started)
             line |= _judge(done, results, folder)
         except (Exception, SystemExit) as error:
