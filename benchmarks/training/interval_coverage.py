@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import product_job
-from sklearn.datasets import load_diabetes, make_friedman1
+from sklearn.datasets import load_diabetes, make_friedman1, make_friedman2, make_friedman3
 
 from dropforge.config import settings as settings_module
 from dropforge.inference.predictor import open_graph
@@ -44,11 +44,27 @@ LOG = logging.getLogger("coverage")
 
 
 def shipped() -> dict[str, tuple[pd.DataFrame, str]]:
-    """Table and target by name: one that scikit-learn ships, one whose noise grows with a column."""
+    """Table and target by name: one that scikit-learn ships, others made so that intervals are hard to get right."""
+    rng = np.random.default_rng(5)
     x, y = make_friedman1(3000, 8, noise=0.0, random_state=5)
-    noise = np.random.default_rng(5).normal(0, 1, len(y)) * (0.3 + 4 * x[:, 5])
-    created = pd.DataFrame(x, columns=[f"x{i}" for i in range(8)]).assign(target=y + noise)
-    return {"diabetes": (load_diabetes(as_frame=True).frame, "target"), "noise that grows": (created, "target")}
+    grows = y + rng.normal(0, 1, len(y)) * (0.3 + 4 * x[:, 5])
+    tails = y + rng.standard_t(2, len(y))
+    amounts = np.exp(y / 4 + rng.normal(0, 0.5, len(y)))
+    second, third = (
+        make(2000, noise=n, random_state=5) for make, n in ((make_friedman2, 125.0), (make_friedman3, 0.1))
+    )
+    return {
+        "diabetes": (load_diabetes(as_frame=True).frame, "target"),
+        "noise that grows": (_frame(x, grows), "target"),
+        "noise of heavy tails": (_frame(x, tails), "target"),
+        "skewed amounts": (_frame(x, amounts), "target"),
+        "friedman 2": (_frame(*second), "target"),
+        "friedman 3": (_frame(*third), "target"),
+    }
+
+
+def _frame(x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame(x, columns=[f"x{i}" for i in range(x.shape[1])]).assign(target=y)
 
 
 def split(table: pd.DataFrame, target: str, seed: int) -> dict[str, float]:
@@ -125,14 +141,17 @@ def main() -> None:
     finished = {(name, rows, seed): run for name, rows, seed, run in map(json.loads, lines)}
     before = recorded.read(given.json) if given.json else None
     figures: dict[str, Any] = {t["table"]: t for t in (before.figures["tables"] if before else [])}
-    for name, (table, target) in chosen.items():
-        part = table.dropna(subset=[target]).sample(frac=1, random_state=0).iloc[: given.most_rows]
-        for seed in range(given.splits):
+    parts = {
+        n: t.dropna(subset=[y]).sample(frac=1, random_state=0).iloc[: given.most_rows] for n, (t, y) in chosen.items()
+    }
+    for seed in range(given.splits):
+        for name, part in parts.items():
             if (name, len(part), seed) in finished or time.monotonic() - started > given.seconds:
                 continue
-            finished[name, len(part), seed] = split(part, target, seed)
+            finished[name, len(part), seed] = split(part, chosen[name][1], seed)
             with given.runs.open("a", encoding="utf-8") as out:
                 out.write(json.dumps([name, len(part), seed, finished[name, len(part), seed]]) + "\n")
+    for name, part in parts.items():
         runs = [finished[name, len(part), s] for s in range(given.splits) if (name, len(part), s) in finished]
         if len(runs) < 2:
             continue

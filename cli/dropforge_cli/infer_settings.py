@@ -6,6 +6,8 @@ guessed is written into settings.yaml, and read from there.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -32,6 +34,10 @@ _SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, 999.0, 9999.0, 99999.0, 999999
 _MONTH_FIRST = r"[0-9]{1,2}/[0-9]{1,2}/[0-9]{2,4}.*"
 _SENSITIVE = ("sex", "gender", "race", "ethnic", "religion", "nationality", "disab")
 _ORDER_ROWS = 100_000  # rows in which it is looked whether dates rise
+_WORD = re.compile(r"\b[^\W\d_]\w+\b")
+_FEWEST_WORDS = 4.0  # different ones in the mean of a free text: a name or an address has fewer
+_FEWEST_TEXTS = 100  # different ones: with fewer each is a category
+_SHARED_WORD = 0.05  # of the texts have the most frequent word, at least
 _IDENTIFIER_NAMES = ("id", "uuid", "guid", "key", "index", "rownum", "row", "number", "no", "nr", text_table.UNNAMED)
 
 
@@ -49,6 +55,7 @@ class ColumnGuess:
     sensitive: bool = False
     personal: str = ""  # the kind of personal data that the values look like
     number_format: NumberFormat = PLAIN
+    free_text: bool = False  # sentences, of which a model gets words (training.phrases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +144,9 @@ class _Guessing:
         self._say_formats(looks)
         chosen = infer_target.choose(
             [
-                infer_target.Candidate(c.name, c.kind, c.distinct, c.missing, identifier=c.use == "ignored")
+                infer_target.Candidate(
+                    c.name, c.kind, c.distinct, c.missing, identifier=c.use == "ignored" or c.free_text
+                )
                 for c in guesses
             ],
             rows,
@@ -150,7 +159,8 @@ class _Guessing:
         if regression:
             infer_target.check_number(guesses[at].name, guesses[at].kind)
         else:
-            infer_target.check_classes(chosen.name, classes)
+            signed = facts[at].decorated > 0.9 * looks[at].probes["n"]
+            infer_target.check_classes(chosen.name, classes, facts[at].example if signed else "")
         positive, positive_why = infer_target.positive(classes, positive)
         split = infer_split.choose(self._split_columns(guesses, facts), rows, chosen.name)
         self.checks = [
@@ -384,6 +394,10 @@ class _Guessing:
             if nested
             else _ignore_reason(column, kind, n, facts.distinct, (facts.low, facts.high) if numeric else None)
         )
+        looks_like = self._personal(column, kind, facts, ignored=bool(reason))
+        free_text = bool(reason) and not nested and not looks_like and kind == "text" and _is_free_text(facts)
+        if free_text:
+            reason = ""
         if numeric and look.fails["number"]:
             self.checks.append(
                 f"{column}: {look.fails['number']} values are no numbers; their rows will be quarantined"
@@ -397,8 +411,7 @@ class _Guessing:
         sensitive = (
             kind in {"category", "boolean"} and any(s in column.lower() for s in _SENSITIVE) and facts.distinct <= 20
         )
-        why = reason or _kind_reason(kind, look, facts.distinct)
-        looks_like = self._personal(column, kind, facts, ignored=bool(reason))
+        why = "free text: models get its words" if free_text else reason or _kind_reason(kind, look, facts.distinct)
         return ColumnGuess(
             column,
             kind,
@@ -410,6 +423,7 @@ class _Guessing:
             sensitive,
             looks_like,
             look.number_format if numeric else PLAIN,
+            free_text,
         )
 
     def _personal(self, column: str, kind: Kind, facts: _Facts, *, ignored: bool) -> str:
@@ -535,6 +549,15 @@ def _ignore_reason(
     if kind in {"category", "text"} and (unique or own or (called and distinct > 0.2 * n)):
         return f"{distinct:,} values in {n:,} rows: an identifier or free text"
     return ""
+
+
+def _is_free_text(facts: _Facts) -> bool:
+    """Whether the texts are sentences that share words: those that training makes columns of (training.phrases)."""
+    words = [set(_WORD.findall(t.lower())) for t in facts.common]
+    if facts.distinct <= _FEWEST_TEXTS or sum(len(w) for w in words) < _FEWEST_WORDS * len(words):
+        return False
+    counted = Counter(word for w in words for word in w)
+    return bool(counted) and max(counted.values()) >= max(5, _SHARED_WORD * len(words))
 
 
 def _kind_reason(kind: Kind, look: column_scan.ColumnScan, distinct: int) -> str:

@@ -252,8 +252,14 @@ def unknown(wanted: str, columns: Sequence[str]) -> tuple[str]:
     return (f"--target: there is no column {wanted!r}{hint}",)
 
 
-def check_classes(target: str, classes: Sequence[ClassCount]) -> None:
-    """Raises InvalidRequest for a target that is no class label."""
+def check_classes(target: str, classes: Sequence[ClassCount], decorated: str = "") -> None:
+    """Raises InvalidRequest for a target that is no class label. decorated: one of its numbers, where they have a sign or a unit."""
+    if len(classes) > MOST_CLASSES and decorated:
+        raise InvalidRequest(
+            f"{target!r} holds numbers with a sign or a unit, such as {shortened(decorated)!r}, which are read as text",
+            code="target_not_numeric",
+            fix="write plain numbers (1234.5), or choose another --target",
+        )
     if len(classes) > MOST_CLASSES:
         raise InvalidRequest(
             f"{target!r} has more than {MOST_CLASSES} different values: a number to be estimated, or an identifier",

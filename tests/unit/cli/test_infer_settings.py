@@ -179,11 +179,43 @@ def test_what_is_no_table_to_learn_from_is_refused(
         guessed(body)
 
 
+def test_sentences_are_features_and_names_are_not(guessed: Guessed) -> None:
+    """Texts that share words are left to training, which makes columns of them; other texts of many values are left out."""
+    rng = random.Random(3)
+    words = ["parcel", "late", "broken", "thanks", "invoice", "refund", "login", "please", "account", "again"]
+    rows = [
+        f"{' '.join(rng.sample(words, 6))} {i},{rng.choice(['Ada', 'Bob'])} {chr(97 + i % 26)}{i} Lee,T-{i:04d},{'ab'[i % 2]}"
+        for i in range(150)
+    ]
+    result = guessed("\n".join(["message,name,ticket,label", *rows]).encode())
+    assert {c.name: c.use for c in result.columns} == {
+        "message": "feature",
+        "name": "ignored",
+        "ticket": "ignored",
+        "label": "target",
+    }
+    assert _features(result) == ["message"]
+
+
+def _features(result: Guess) -> list[str]:
+    """Columns that models see by the settings that are written."""
+    ignored = load(settings_writer.write(result, "p", "my.csv")).data.ignore
+    return [c.name for c in result.columns if c.name not in {*ignored, result.target}]
+
+
 def test_a_number_with_many_values_is_no_class(guessed: Guessed) -> None:
     """As classes it is refused, with what to do."""
     with pytest.raises(InvalidRequest, match="more than 100") as caught:
         guessed(_table(), target="salary", task="classification")
     assert "--target" in caught.value.fix
+
+
+def test_a_target_of_amounts_with_a_currency_is_said_to_be_one(guessed: Guessed) -> None:
+    """Not that its classes are too many: what is wrong is how it is written."""
+    body = "size,price\n" + "".join(f"{'SML'[i % 3]},${i + 1000}.50\n" for i in range(300))
+    with pytest.raises(InvalidRequest, match=r"such as '\$1000.50'") as caught:
+        guessed(body.encode(), target="price")
+    assert "plain numbers" in caught.value.fix
 
 
 def test_a_number_with_many_values_is_estimated(guessed: Guessed) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dropforge.config.settings import load
+from dropforge.datasets.table_schema import Column
 from dropforge.inference import column_predictor as batch
 from dropforge.inference.bundle_manifest import BundleManifest, Derived
 from dropforge.inference.derived_columns import of_dates, phrases
@@ -18,6 +20,7 @@ from dropforge.inference.predictor import Predictor, open_graph
 from dropforge_training.data import training_table
 from dropforge_training.export import onnx_graph
 from dropforge_training.models.xgboost import XGBoost
+from dropforge_training.preprocessing.derived_columns import columns
 from dropforge_training.search import validation_folds
 
 Bench = Callable[..., Any]
@@ -30,6 +33,7 @@ KINDS = {
     "fare": "number",
     "tip": "category",
 }
+MODEL = "dropforge_training.models.xgboost:XGBoost"
 SETTINGS = """
 project: trips
 data: {{target: {target}, task: {task}, ignore: [{other}], missing_markers: ["?"]}}
@@ -190,6 +194,31 @@ def test_parts_of_dates_are_those_of_the_calendar(part: str, moment: str, expect
     result = of_dates(Derived("d", part, ("d",)), {"d": days})
     assert result[0] == pytest.approx(expected, abs=1e-4)
     assert np.isnan(result[1])
+
+
+def test_a_sentence_nobody_has_written_before_is_no_unseen_category(bench: Bench) -> None:
+    """A model has its words; a sentence is a category only where many rows have it."""
+    predictor, manifest, _, _ = _served(bench, "xgboost", "regression")
+    assert next(f for f in manifest.features if f.name == "remark").categories == ()
+    answer = predictor.predict([{**manifest.example, "remark": "to the airport, for the first time"}])
+    assert not [w for w in answer.warnings if w["field"] == "remark"]
+
+
+@pytest.mark.parametrize("number", [True, False])
+def test_words_that_tell_the_target_are_chosen_before_frequent_ones(number: bool) -> None:
+    """Of a budget of two columns the word that decides gets one, though ten words are more frequent."""
+    rng = np.random.default_rng(4)
+    often = [f"word{i}" for i in range(10)]
+    decides = rng.random(400) < 0.1
+    texts = [" ".join([*rng.choice(often, 5, replace=False), *(["refund"] if d else [])]) for d in decides]
+    table = pd.DataFrame({"text": [f"{t} {i}" for i, t in enumerate(texts)]})
+    y = decides * 3.0 + rng.normal(0, 0.1, 400) if number else decides.astype(np.int64)
+    settings = load(
+        f"project: p\ndata: {{target: y}}\ntraining: {{phrases: 2}}\nmodels: [{{name: m, class: {MODEL}}}]\n"
+    )
+    made = columns(table, y, [Column(name="text", kind="text")], settings, two_classes=True)
+    assert "refund" in {d.phrase for d in made}
+    assert len(made) == 2
 
 
 def test_phrases_are_words_and_pairs() -> None:

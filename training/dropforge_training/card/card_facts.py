@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from dropforge.messages import Estimate, Evidence
 from dropforge.metrics import label, sign
 from dropforge.metrics.weighted_rows import Rows
 from dropforge_training.data.training_table import Table
-from dropforge_training.evaluate import curves, held_out, metrics, paired_bootstrap
+from dropforge_training.evaluate import curves, held_out, metrics, paired_bootstrap, permutation_importance
 from dropforge_training.explain import shap_values
 from dropforge_training.fit import conformal
 from dropforge_training.preprocessing.cleaner import LabelledPipeline
@@ -23,8 +23,6 @@ from dropforge_training.preprocessing.cleaner import LabelledPipeline
 _CONFIDENCE = 0.95
 _SMALLEST_SLICE = 30  # rows under which a slice is counted, but not scored: its score would be noise
 _MOST_SLICES = 20
-_IMPORTANCE_ROWS = 1000
-_IMPORTANCE_REPEATS = 3
 _FEW_CLASSES = 4  # up to which the bootstrap is cheap
 _FEWER_DRAWS = 200
 _RARE = 30  # rows of a rare class in the sample, as far as there are so many
@@ -104,31 +102,20 @@ def _slice_scores(part: Rows) -> dict[str, float]:
 
 
 def importance(
-    model: LabelledPipeline, rows: Table, metric: str, positive: int | None, seed: int
+    model: LabelledPipeline, rows: Table, metric: str, positive: int | None, seed: int, seconds: float
 ) -> list[dict[str, Any]]:
-    """Permutation importance (Breiman 2001): how much the metric falls when one column is shuffled; the largest first.
+    """Of the raw columns on held-out rows, see permutation_importance; the sample is stratified by class."""
 
-    Mean and standard deviation over three shuffles of about 1,000 held-out rows, stratified by class.
-    Columns that say the same share theirs.
-    """
-    rng = np.random.default_rng(seed)
-    chosen, weights = _sample(rows.y, _IMPORTANCE_ROWS, rng)
-    x, y = rows.x.iloc[chosen].reset_index(drop=True), rows.y[chosen]
+    def draw(most: int) -> tuple[pd.DataFrame, Callable[[np.ndarray], float]]:
+        chosen, weights = _sample(rows.y, most, np.random.default_rng(seed))
+        y = rows.y[chosen]
 
-    def score(probabilities: np.ndarray) -> float:
-        return metrics.score(metric, Rows(y, probabilities.argmax(axis=1), probabilities, positive), weights)
+        def score(p: np.ndarray) -> float:
+            return metrics.score(metric, Rows(y, p.argmax(axis=1), p, positive), weights)
 
-    base = score(model.predict_proba(x))
-    matches = []
-    for column in x.columns:
-        orders = [rng.permutation(len(x)) for _ in range(_IMPORTANCE_REPEATS)]
-        shuffled = pd.concat([x.assign(**{column: x[column].to_numpy()[o]}) for o in orders], ignore_index=True)
-        parts = np.split(
-            model.predict_proba(shuffled), _IMPORTANCE_REPEATS
-        )  # one call: waking a forest costs more than rows
-        falls = [base - score(p) for p in parts]
-        matches.append({"column": column, "mean": float(np.mean(falls)), "std": float(np.std(falls))})
-    return sorted(matches, key=lambda f: -f["mean"])
+        return rows.x.iloc[chosen].reset_index(drop=True), score
+
+    return permutation_importance.importance(model, draw, seed=seed, seconds=seconds)
 
 
 def _sample(y: np.ndarray, most: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from dropforge.messages import Evidence
 from dropforge.metrics import sign
 from dropforge.metrics.weighted_rows import Rows, of_numbers
 from dropforge_training.data.training_table import Table
-from dropforge_training.evaluate import metrics
+from dropforge_training.evaluate import metrics, permutation_importance
 from dropforge_training.explain import shap_values
 from dropforge_training.fit import prediction_intervals
 from dropforge_training.preprocessing.cleaner import NumberPipeline
@@ -24,8 +24,6 @@ _MOST_SLICES = 20
 _MOST_POINTS = 400  # of predicted against observed
 _BINS = 30
 _GROUPS = 10
-_IMPORTANCE_ROWS = 1000
-_IMPORTANCE_REPEATS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +89,16 @@ def slices(scored: Rows, groups: pd.DataFrame) -> list[dict[str, Any]]:
     return matches
 
 
-def importance(
-    predict: Callable[[pd.DataFrame], np.ndarray], rows: Table, metric: str, seed: int
-) -> list[dict[str, Any]]:
-    """Permutation importance (Breiman 2001): how much the metric falls when one column is shuffled; the largest first.
+def importance(model: NumberPipeline, rows: Table, metric: str, seed: int, seconds: float) -> list[dict[str, Any]]:
+    """Of the raw columns on held-out rows, see permutation_importance; the sample is random."""
+    places = np.random.default_rng(seed).permutation(len(rows))
 
-    `predict`: numbers of rows, shape [rows]. Mean and standard deviation over three shuffles of at most 1,000 held-out rows.
-    """
-    rng = np.random.default_rng(seed)
-    chosen = rng.permutation(len(rows))[:_IMPORTANCE_ROWS]
-    x, y = rows.x.iloc[chosen].reset_index(drop=True), rows.y[chosen]
-    base = metrics.score(metric, of_numbers(y, predict(x)))
-    matches = []
-    for column in x.columns:
-        orders = [rng.permutation(len(x)) for _ in range(_IMPORTANCE_REPEATS)]
-        shuffled = pd.concat([x.assign(**{column: x[column].to_numpy()[o]}) for o in orders], ignore_index=True)
-        parts = np.split(predict(shuffled), _IMPORTANCE_REPEATS)  # one call: waking a forest costs more than rows
-        falls = [base - metrics.score(metric, of_numbers(y, p)) for p in parts]
-        matches.append({"column": column, "mean": float(np.mean(falls)), "std": float(np.std(falls))})
-    return sorted(matches, key=lambda f: -f["mean"])
+    def draw(most: int) -> tuple[pd.DataFrame, Callable[[np.ndarray], float]]:
+        chosen = places[:most]
+        y = rows.y[chosen]
+        return rows.x.iloc[chosen].reset_index(drop=True), lambda numbers: metrics.score(metric, of_numbers(y, numbers))
+
+    return permutation_importance.importance(model, draw, seed=seed, seconds=seconds)
 
 
 def _points(scored: Rows, seed: int) -> list[list[float]]:

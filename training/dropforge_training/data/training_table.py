@@ -218,7 +218,9 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
         undated=int((~dated).sum()),
         unweighted=int((~weighted).sum()),
         class_weights=_class_weights(settings, classes, y[~heldout]),
-        derived=derived_columns.columns(x[~heldout], features, settings, two_classes=len(classes) in {0, 2}),
+        derived=derived_columns.columns(
+            x[~heldout], y[~heldout], features, settings, two_classes=len(classes) in {0, 2}
+        ),
         monotone=_monotone(settings, features, positive),
         rules=_rules(manifest, features),
     )

@@ -31,12 +31,12 @@ def of(model: LabelledPipeline | NumberPipeline, rows: Table, positive: int | No
         preprocessor, ColumnTransformer
     ):
         return None
-    source = _sources(cleaner, preprocessor)
+    source = matrix_sources(cleaner, preprocessor)
     chosen = np.random.default_rng(seed).permutation(len(rows))[:_ROWS]
     x = rows.x.iloc[chosen].reset_index(drop=True)
     clean = cleaner.transform(x)
     matrix = np.asarray(preprocessor.transform(clean), dtype=np.float32)
-    if source is None or len(source) != matrix.shape[1]:
+    if len(source) != matrix.shape[1]:
         return None
     booster = estimator.get_booster()
     raw = booster.predict(xgboost.DMatrix(matrix), pred_contribs=True)
@@ -60,7 +60,7 @@ def of(model: LabelledPipeline | NumberPipeline, rows: Table, positive: int | No
     return document
 
 
-def _sources(cleaner: Any, preprocessor: ColumnTransformer) -> list[str] | None:
+def matrix_sources(cleaner: Any, preprocessor: ColumnTransformer) -> list[str]:
     """The source column of every column of the matrix; of days between two dates their own name."""
     origin = {d.name: d.sources[0] for d in cleaner.derived if len(d.sources) == 1}
     matches: list[str] = []

@@ -25,6 +25,8 @@ from dropforge_training.preprocessing.transforms import NO_STEPS, Steps
 
 MISSING_TOKEN = "(missing)"  # noqa: S105 - a category name, not a credential
 
+_FEWEST_EQUAL_TEXTS = 5  # rows in which a sentence makes a category: of most of them a model gets the words alone
+
 
 class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn publishes no types
     """Columns in, clean columns out: `numbers` first, then `categories`.
@@ -69,6 +71,7 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
             else:
                 derived.append(d)
         self.fit_derived_ = tuple(derived)
+        worded = {d.sources[0] for d in self.derived if d.part == "phrase"}
         self.number_steps_ = {c: self._fitted_steps(x[c], c) for c in self.numbers if self._steps(c).numbers}
         self.known_: dict[str, list[str]] = {}
         self.merged_: dict[str, dict[str, str]] = {}
@@ -76,7 +79,8 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
             steps = self._steps(c)
             texts, counts = np.unique(self._texts(x[c], c), return_counts=True)
             ranked = sorted((-n, t) for t, n in zip(texts, counts, strict=True) if t != MISSING_TOKEN)
-            known = [str(t) for n, t in ranked[: self.most_categories] if -n >= steps.rare_under]
+            fewest = max(steps.rare_under, _FEWEST_EQUAL_TEXTS if c in worded else 0)
+            known = [str(t) for n, t in ranked[: self.most_categories] if -n >= fewest]
             rare = [str(t) for n, t in ranked if -n < steps.rare_under]
             if steps.rare_into:
                 known = [*known, steps.rare_into]
@@ -192,9 +196,13 @@ class LabelledPipeline:
         """What the graph gives: probabilities before calibration, float64, shape [rows, classes], in the order of classes_."""
         return np.asarray(self.pipeline.predict_proba(x), dtype=np.float64)
 
+    def of_raw(self, output: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities of what `raw` gives; the shape stays."""
+        return calibrate(self.calibration, output)
+
     def predict_proba(self, x: pd.DataFrame) -> np.ndarray:
         """Calibrated: shape [rows, classes], in the order of classes_."""
-        return calibrate(self.calibration, self.raw(x))
+        return self.of_raw(self.raw(x))
 
     def predict(self, x: pd.DataFrame) -> np.ndarray:
         """Labels: binary by the threshold on the positive class, else the most probable."""
@@ -212,9 +220,13 @@ class NumberPipeline:
         """What the graph gives: before the inverse transform, float64, shape [rows, 1]."""
         return np.asarray(self.pipeline.predict(x), dtype=np.float64).reshape(-1, 1)
 
+    def of_raw(self, output: np.ndarray) -> np.ndarray:
+        """Numbers in units of the target, shape [rows], of what `raw` gives."""
+        return values(self.rule, output[:, 0])
+
     def predict(self, x: pd.DataFrame) -> np.ndarray:
         """Numbers, float64, shape [rows]."""
-        return values(self.rule, self.raw(x)[:, 0])
+        return self.of_raw(self.raw(x))
 
 
 def decide(probabilities: np.ndarray, classes: np.ndarray, threshold: float, positive: str) -> np.ndarray:

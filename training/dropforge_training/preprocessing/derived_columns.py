@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.feature_selection import chi2, f_regression
 
 from dropforge.config.settings import Settings
 from dropforge.datasets.table_schema import Column
@@ -20,14 +21,16 @@ _MANY = 100  # categories: as many columns as the one-hot encoding has (processi
 _MOST_MEANS = 20_000  # categories whose means a bundle stores
 _FEWEST_PER_CATEGORY = 2.0  # rows in the mean: fewer, and a category is hardly met again
 _FEWEST_WORDS = 3.0  # in the mean: fewer, and a text is a name
+_PHRASES_TRIED = 3_000  # the most frequent ones of a column, among which those that tell most of the target are chosen
 
 
 def columns(
-    x: pd.DataFrame, features: Sequence[Column], settings: Settings, *, two_classes: bool
+    x: pd.DataFrame, y: np.ndarray, features: Sequence[Column], settings: Settings, *, two_classes: bool
 ) -> tuple[Derived, ...]:
-    """Parts of dates that vary, days between pairs of dates, target means, and words, of the training rows x.
+    """Parts of dates that vary, days between pairs of dates, target means, and words, of the training rows x with targets y.
 
-    two_classes: whether target means are of one number: of a regression or the second of two classes.
+    y: codes of classes, or a regression's numbers (float64); shape [rows]. two_classes: whether target means are of one number:
+    of a regression or the second of two classes.
     """
     changed = transforms.by_column(settings.processing, features)
     plain = [c for c in features if not (c.name in changed and changed[c.name].cast)]
@@ -43,7 +46,7 @@ def columns(
             matches.append(Derived(f"days from {a} to {b}", "elapsed", (a, b)))
         if two_classes:
             matches += [Derived(f"{c} (target mean)", "target_mean", (c,)) for c in texts if _is_many_valued(x[c])]
-    matches += _phrases(x, texts, settings.training.phrases)
+    matches += _phrases(x, y, texts, settings.training.phrases)
     taken = set(x.columns)
     return tuple(d for d in matches if d.name not in taken)
 
@@ -60,20 +63,23 @@ def _is_many_valued(values: pd.Series) -> bool:
     return bool(_MANY < distinct <= _MOST_MEANS and len(known) >= _FEWEST_PER_CATEGORY * distinct)
 
 
-def _phrases(x: pd.DataFrame, texts: Sequence[str], most: int) -> list[Derived]:
-    """The most frequent words and pairs of words of columns of free text, at most `most` in all."""
-    free = [c for c in texts if _is_free_text(x[c])]
+def _phrases(x: pd.DataFrame, y: np.ndarray, texts: Sequence[str], most: int) -> list[Derived]:
+    """Words and pairs of words of columns of free text that tell most of the target by themselves, at most `most` in all."""
+    free = [c for c in texts if _is_free_text(x[c])] if most else []
     matches = []
     for c in free:
         counter = CountVectorizer(
-            ngram_range=(1, 2), binary=True, min_df=5, max_df=0.9, max_features=max(1, most // len(free))
+            ngram_range=(1, 2), binary=True, min_df=5, max_df=0.9, max_features=_PHRASES_TRIED, dtype=np.float64
         )
         try:
-            counter.fit(x[c].dropna().astype(str))
+            occurs = counter.fit_transform(x[c].fillna("").astype(str))
         except ValueError:  # no word is in five rows
             continue
-        matches += [Derived(f"{c}: {p}", "phrase", (c,), phrase=p) for p in sorted(counter.vocabulary_)]
-    return matches if most else []
+        scores = np.nan_to_num((f_regression if y.dtype.kind == "f" else chi2)(occurs, y)[0], nan=0.0)
+        names = counter.get_feature_names_out()
+        best = names[np.lexsort((names, -scores))[: max(1, most // len(free))]]
+        matches += [Derived(f"{c}: {p}", "phrase", (c,), phrase=p) for p in sorted(best.tolist())]
+    return matches
 
 
 def _is_free_text(values: pd.Series) -> bool:

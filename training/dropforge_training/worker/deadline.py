@@ -16,6 +16,8 @@ _EXPORT: Final = (
 )
 _BASE: Final = 5.0  # seconds of what does not depend on the model's size: reading rows back, the card, MLflow
 _MOST_BASE: Final = 0.25  # of the budget: a small one is not eaten up by what it is meant for
+_EXPLANATION: Final = 0.25  # of the time left after the last fit that measuring the importance of columns may take
+_LEAST_EXPLANATION: Final = 0.03  # of the budget, where nothing is left
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,10 @@ class Deadline:
     def left(self) -> float:
         """Seconds until the end, 0 at least."""
         return self.budget - self.elapsed()
+
+    def explanation_seconds(self) -> float:
+        """For measuring which columns count, when the model is fitted: a part of what is left, and a second at least."""
+        return max(1.0, _EXPLANATION * self.left(), _LEAST_EXPLANATION * self.budget)
 
     def allows_fit(self, unit: float) -> bool:
         """Whether another out-of-fold fit that takes `unit` seconds leaves time for the last fit and the export."""

@@ -94,7 +94,7 @@ def run_job(
         if stop():
             raise Interrupted
         now_served = champion.score(store, data_bucket, data, settings, log, python)
-        result = _finish(job, manifest, data, fitted, tuned, now_served, run, settings, Path(folder), log)
+        result = _finish(job, manifest, data, fitted, tuned, now_served, run, settings, Path(folder), log, deadline)
     seconds = round(deadline.elapsed(), 1)
     measured = {"TrainingSeconds": seconds, "BestScore": tuned.score}
     log.info(
@@ -176,6 +176,7 @@ class _Context:
     settings: Settings
     origin: bundle.Origin
     log: logging.Logger
+    seconds: float  # that measuring the columns' importance may take
 
 
 def _classification(fitted: Fitted, c: _Context) -> _Evaluated:
@@ -193,7 +194,7 @@ def _classification(fitted: Fitted, c: _Context) -> _Evaluated:
     metrics = held_out.evaluate(current.y, probabilities, codes, rows.positive, current.weight)
     metrics |= held_out.uncalibrated(current.y, raw, rows.positive, current.weight)
     metrics |= _own(c.settings, rows)
-    ranked = card.importance(model, current, metric, rows.positive, c.job.seed)
+    ranked = card.importance(model, current, metric, rows.positive, c.job.seed, c.seconds)
     importance = {i["column"]: i["mean"] for i in ranked}
     built = bundle.build(
         model, c.candidate, c.data, c.settings, c.origin, metrics=metrics, importance=importance, log=c.log
@@ -234,7 +235,7 @@ def _regression(fitted: FittedNumbers, c: _Context) -> _Evaluated:
     rows = of_numbers(current.y, model.predict(current.x), current.weight)
     metrics = held_out.evaluate_numbers(current.y, rows.guess, current.weight)
     metrics |= _own(c.settings, rows)
-    ranked = regression_facts.importance(model.predict, current, metric, c.job.seed)
+    ranked = regression_facts.importance(model, current, metric, c.job.seed, c.seconds)
     importance = {i["column"]: i["mean"] for i in ranked}
     built = bundle.build(
         model,
@@ -279,12 +280,13 @@ def _finish(
     settings: Settings,
     folder: Path,
     log: logging.Logger,
+    deadline: Deadline,
 ) -> JobResult:
     """Evaluate, export, compare with the champion, write the card, log it all."""
     chosen = next(m for m in settings.models if m.name == job.model)
     candidate = model_spec.load(chosen.import_path, settings.data.task)
     origin = bundle.Origin(job.model, run.run_id, manifest.dataset_id)
-    context = _Context(job, candidate, data, settings, origin, log)
+    context = _Context(job, candidate, data, settings, origin, log, deadline.explanation_seconds())
     judged = _regression(fitted, context) if isinstance(fitted, FittedNumbers) else _classification(fitted, context)
     built = judged.bundle
     built.write(folder / "bundle")

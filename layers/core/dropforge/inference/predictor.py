@@ -53,6 +53,7 @@ class Predictor:
         self._steps = {f.name: number_steps.read(f.name, f.steps) for f in manifest.features if f.steps}
         self._derived = {d.name: d for d in manifest.derived}
         self._encoded = {d.sources[0]: d.means for d in manifest.derived if d.part == "target_mean"}
+        self._worded = {d.sources[0] for d in manifest.derived if d.part == "phrase"}
         self._names = {n: known | self._encoded.get(n, {}).keys() for n, known in self._known.items()}
         # A graph gets what the first step would make of a value; a pipeline does that step itself.
         self.raw = manifest.python is not None
@@ -265,8 +266,8 @@ class Predictor:
         if text in self._missing[feature.name] or text.lower() == "nan":
             warnings.append({"code": "missing", "row": row, "field": feature.name, "message": "treated as missing"})
             return token
-        if text in self._encoded.get(feature.name, ()):
-            return feature.unseen or token  # too rare for a column of its own, but its mean is known
+        if feature.name in self._worded or text in self._encoded.get(feature.name, ()):
+            return feature.unseen or token  # too rare for a column of its own, but its words, or its mean, count
         output = f"{text!r} was not seen in training; treated as {feature.unseen or 'missing'}"
         warnings.append({"code": "unseen_category", "row": row, "field": feature.name, "message": output})
         return feature.unseen or token
