@@ -334,6 +334,12 @@ def test_a_new_study_starts_where_the_last_one_ended(wanted: Callable[..., tuner
     assert search.within(Stepwise(), {"good": [0.1, 0.5]}, str, known) == [{"good": 0.5}]
 
 
+@pytest.mark.parametrize(("classes", "members"), [(0, 8), (2, 8), (3, 8), (26, 2), (100, 1)])
+def test_an_ensemble_of_many_classes_has_fewer_members(classes: int, members: int) -> None:
+    """A round has a tree for each class: eight members of 26 classes would be a bundle that no function can load."""
+    assert tuner._fitting([400.0] * 8, classes) == members
+
+
 def test_every_round_of_xgboost_is_found_in_proportion(wanted: Callable[..., tuner.Search]) -> None:
     """The rounds early stopping found grow with the rows of the last fit, which has no validation rows."""
     store = MemoryStore()

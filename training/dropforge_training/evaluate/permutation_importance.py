@@ -63,7 +63,7 @@ class _Shuffler:
         self._x = x
         self._estimator = model.pipeline.steps[-1][1]
         self._matrix: np.ndarray | None = None
-        self._places: dict[str, list[int]] = {}
+        self._places: dict[str, np.ndarray] = {}
         steps = [step for _, step in model.pipeline.steps[:-1]]
         if len(steps) == 2 and type(steps[0]) is TableCleaner and isinstance(steps[1], ColumnTransformer):
             self._by_matrix(*steps)
@@ -78,7 +78,7 @@ class _Shuffler:
         several = {s for d in cleaner.derived if len(d.sources) > 1 for s in d.sources}
         for column in self._x.columns:
             if column not in several:
-                self._places[column] = [i for i, source in enumerate(sources) if source == column]
+                self._places[column] = np.flatnonzero(np.array(sources) == column)
 
     def output(self, shuffles: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
         """Of the rows by each shuffle (column, order), one after the other; without any, of the rows as they are."""

@@ -34,6 +34,8 @@ _ROUND = "round_seconds"  # of its longest round
 _FOLDS = "folds"  # that were fitted: a trial which the budget ends leaves the later ones out
 _CANDIDATES = 12  # best trials whose predictions are kept for the ensemble
 _SELECTION = 0.05  # of the budget that selecting the ensemble may take
+_MOST_TREES = 25_000  # of the last fit, one for each class and round: more make a bundle of a hundred megabytes
+_TREES = 100  # of an estimator that has no rounds
 _PARAMS = "params"  # as the candidate gave them to its estimator
 
 
@@ -326,6 +328,8 @@ def _tuned(
     study.refresh()
     best = study.best(max(wanted.bag, 5))
     chosen = _chosen(wanted, study, clock, folds, outputs) if best else []
+    sizes = [int(t.user_attrs[ROUNDS]) / _fitted_share(folds) or _TREES for t, _ in chosen]
+    chosen = chosen[: _fitting(sizes, wanted.classes)]
     trials = study.trials(*FINISHED)
     by_worker = {wanted.worker: clock.elapsed()}
     for t in trials:
@@ -375,6 +379,12 @@ def _chosen(
     while varying and len(numbers) < wanted.bag:
         numbers.append(max(varying, key=lambda n: (weights[n] / numbers.count(n), -n)))
     return [(by_number[n], float(weights[n])) for n in numbers]
+
+
+def _fitting(rounds: Sequence[float], classes: int) -> int:
+    """How many members, of the first ones, have no more than _MOST_TREES together; one at least. rounds: of each member."""
+    trees = np.cumsum(rounds) * (classes if classes > 2 else 1)
+    return max(1, int((trees <= _MOST_TREES).sum()))
 
 
 def _members(wanted: Search, chosen: list[tuple[FrozenTrial, float]], share: float) -> tuple[dict[str, Any], ...]:
