@@ -395,7 +395,9 @@ class _Guessing:
             else _ignore_reason(column, kind, n, facts.distinct, (facts.low, facts.high) if numeric else None)
         )
         looks_like = self._personal(column, kind, facts, ignored=bool(reason))
-        free_text = bool(reason) and not nested and not looks_like and kind == "text" and _is_free_text(facts)
+        free_text = (
+            bool(reason) and not nested and not looks_like and kind in {"category", "text"} and _is_free_text(facts)
+        )
         if free_text:
             reason = ""
         if numeric and look.fails["number"]:

@@ -214,7 +214,7 @@ def test_words_that_tell_the_target_are_chosen_before_frequent_ones(number: bool
     table = pd.DataFrame({"text": [f"{t} {i}" for i, t in enumerate(texts)]})
     y = decides * 3.0 + rng.normal(0, 0.1, 400) if number else decides.astype(np.int64)
     settings = load(
-        f"project: p\ndata: {{target: y}}\ntraining: {{phrases: 2}}\nmodels: [{{name: m, class: {MODEL}}}]\n"
+        f"project: words\ndata: {{target: y}}\ntraining: {{phrases: 2}}\nmodels: [{{name: m, class: {MODEL}}}]\n"
     )
     made = columns(table, y, [Column(name="text", kind="text")], settings, two_classes=True)
     assert "refund" in {d.phrase for d in made}
