@@ -199,7 +199,7 @@ def test_sentences_are_features_and_names_are_not(guessed: Guessed) -> None:
 
 def _features(result: Guess) -> list[str]:
     """Columns that models see by the settings that are written."""
-    ignored = load(settings_writer.write(result, "p", "my.csv")).data.ignore
+    ignored = load(settings_writer.write(result, "mine", "my.csv")).data.ignore
     return [c.name for c in result.columns if c.name not in {*ignored, result.target}]
 
 
