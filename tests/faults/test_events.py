@@ -29,7 +29,7 @@ Figure = Callable[[str], None]
 @pytest.mark.promise(1, 10)
 def test_five_deliveries_of_each_event_are_one_run(world: AppContext, times: Times, figure: Figure) -> None:
     """Uploads, each delivered five times, shuffled, four at a time: one execution and one report for each."""
-    count = times(6, 200)
+    count = times(4, 200)
     world.deliver(world.put("reference.csv", table(9999)))
     events = [world.put(f"{n}.csv", table(n)) for n in range(count)]
     deliveries = events * 5
@@ -81,7 +81,7 @@ def test_deliveries_at_the_same_moment_are_one_execution(world: AppContext, time
 @pytest.mark.promise(2)
 def test_the_newest_version_of_a_key_wins(world: AppContext, times: Times, figure: Figure) -> None:
     """Overwrites whose events arrive in any order: the newest version of each key is trained on, every other is skipped."""
-    count, keys = times(40, 500), times(4, 50)
+    count, keys = times(16, 500), times(3, 50)
     world.deliver(world.put("reference.csv", table(9999)))
     events = [world.put(f"{n % keys}.csv", table(n), sequencer=f"{n:016X}") for n in range(count)]
     newest = {e.key: e for e in events}
@@ -143,7 +143,7 @@ def test_uploads_without_an_event_are_found(world: AppContext, times: Times, fig
 @pytest.mark.promise(12)
 def test_payloads_do_not_grow_with_the_table(world: AppContext, times: Times, figure: Figure) -> None:
     """Columns and rows travel as an address: what the workflow is given is as small for a wide table as for a narrow one."""
-    width = times(150, 1000)
+    width = times(60, 1000)
     line = ",".join(["1"] * (width - 1))
     header = ",".join([*(f"column_{n:05d}" for n in range(width - 1)), "label"])
     wide = "\n".join([header, *(f"{line},{'yes' if n % 2 else 'no'}" for n in range(10))]).encode()

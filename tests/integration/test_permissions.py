@@ -30,7 +30,8 @@ from ..conftest import free_ports
 from ..watcher import ended_with_this_run
 from ..web_app_routes import routes_of_web_app
 
-pytestmark = [pytest.mark.integration, pytest.mark.own_emulator]
+# A stack of its own, and 400 questions: CI asks them for every change in a step of its own, `make test-drills` as well.
+pytestmark = [pytest.mark.integration, pytest.mark.own_emulator, pytest.mark.drill]
 ROOT = Path(__file__).parents[2]
 ROLES = ("Analyze", "Batch", "Recover", "Conclude", "Control", "Predict", "PredictPython", "Training")
 NOTIFYING = {"incoming", "batch", "decisions"}
