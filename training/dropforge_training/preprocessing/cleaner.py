@@ -6,6 +6,7 @@ unseen ones become the missing token, so that a model knows one kind of "don't k
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Self
 
@@ -119,13 +120,15 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
     def transform(self, x: pd.DataFrame) -> pd.DataFrame:
         """Shape [rows, numbers + categories]; float32 and object columns."""
         derived = {d.name: d for d in self.derived and self.fit_derived_}
+        sources = {d.sources[0] for d in derived.values() if d.part in {"target_mean", "phrase"}}
+        texts = {c: pd.factorize(self._texts(x[c], c)) for c in sources}  # once, however many columns come of them
         columns: dict[str, Any] = {
-            c: self._derived(x, derived[c]) if c in derived else self._numbers(x[c], c) for c in self.numbers
+            c: self._derived(x, derived[c], texts) if c in derived else self._numbers(x[c], c) for c in self.numbers
         }
         for c in self.categories:
-            texts = self._texts(x[c], c)
-            unseen = np.where(texts == MISSING_TOKEN, MISSING_TOKEN, self.unseen(c))
-            columns[c] = np.where(pd.Index(texts).isin(self.known_[c]), texts, unseen).astype(object)
+            cells = self._texts(x[c], c)
+            unseen = np.where(cells == MISSING_TOKEN, MISSING_TOKEN, self.unseen(c))
+            columns[c] = np.where(pd.Index(cells).isin(self.known_[c]), cells, unseen).astype(object)
         return pd.DataFrame(columns, index=x.index)
 
     def get_feature_names_out(self, _names: Any = None) -> np.ndarray:
@@ -135,9 +138,10 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
     def _steps(self, column: str) -> Steps:
         return (self.steps or {}).get(column, NO_STEPS)
 
-    def _derived(self, x: pd.DataFrame, derived: Derived) -> np.ndarray:
-        if derived.part in {"target_mean", "phrase"}:
-            codes, distinct = pd.factorize(self._texts(x[derived.sources[0]], derived.sources[0]))
+    def _derived(self, x: pd.DataFrame, derived: Derived, texts: Mapping[str, tuple[np.ndarray, Any]]) -> np.ndarray:
+        """`texts`: by source column the code of each row, and the distinct texts that they stand for."""
+        if derived.sources[0] in texts:
+            codes, distinct = texts[derived.sources[0]]
             return np.asarray(computed.of_texts(derived, list(distinct))[codes])
         return computed.of_dates(derived, {c: _days(x[c]) for c in derived.sources})
 

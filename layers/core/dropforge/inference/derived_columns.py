@@ -50,7 +50,9 @@ def of_texts(derived: Derived, texts: Sequence[str]) -> np.ndarray:
     if derived.part == "target_mean":
         values = [derived.means.get(t, derived.default) for t in texts]
     else:
-        values = [float(derived.phrase in phrases(t)) for t in texts]
+        words = derived.phrase.split(" ")  # most texts lack one of them, and need not be cut into words to know it
+        lowered = ((t, t.lower()) for t in texts)
+        values = [float(all(w in low for w in words) and derived.phrase in phrases(t)) for t, low in lowered]
     return np.array(values, dtype=np.float64).astype(np.float32)
 
 
