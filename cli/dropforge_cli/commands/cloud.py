@@ -151,10 +151,10 @@ def up(
     """Start the local cloud, deploy what changed, apply settings.yaml. Safe to repeat."""
     from dropforge_local import cloud
 
-    err.print("starting the local cloud (the MLflow server takes longest)", style="dim")
     config = config_of(
         port, mlflow_port, workers, ui_port, no_ui=no_ui, compute=compute, image=image, emulator=emulator
     )
+    err.print("starting the local cloud (the MLflow server takes longest)", style="dim")
     result = cloud.up(config, done)
     if json:
         emit_json(result)

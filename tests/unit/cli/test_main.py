@@ -34,6 +34,13 @@ def test_an_error_is_told_in_words_with_its_fix(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_up_outside_a_project_starts_nothing_and_says_so(tmp_path: Path) -> None:
+    """The error is the first line: nothing claims to start before it is known what."""
+    done = _run(tmp_path, "up")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+
+
 def test_an_error_is_json_when_asked(tmp_path: Path) -> None:
     """One document on stdout with code, message and fix."""
     result = json.loads(_run(tmp_path, "status", "--json").stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,3 +51,27 @@ def test_an_empty_column_has_an_empty_example() -> None:
     """Nothing is made up where nothing was seen."""
     x = pd.DataFrame({"age": pd.Series([None, None], dtype="float64"), "note": pd.Series([None, None], dtype=object)})
     assert onnx_graph.records(example_rows.row(x, {"age": "number", "note": "text"})) == [{"age": None, "note": None}]
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([1012.3, 1020.7, 1048.9], 1020.0),
+        ([1990.0, 1996.0, 1999.0], 1996.0),
+        ([0.99871, 0.99874, 0.99879], 0.99874),
+        ([-1048.0, -1021.0, -1012.0], -1020.0),
+        ([1234.56, 1371.1, 1507.0], 1400.0),
+    ],
+)
+def test_an_example_lies_in_the_training_range(values: list[float], shown: float) -> None:
+    """A narrow column far from zero takes as many digits as keep its example inside; no more."""
+    x = pd.DataFrame({"pay": values})
+    assert example_rows.row(x, {"pay": "number"})["pay"].iloc[0] == pytest.approx(shown, rel=1e-12)
+
+
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=20), st.sampled_from(["number", "integer"]))
+def test_no_example_lies_outside_the_training_range(values: list[float], kind: str) -> None:
+    """Whatever the numbers are: the example is one that the model has no warning for."""
+    numbers = [float(round(v)) for v in values] if kind == "integer" else values
+    shown = example_rows.row(pd.DataFrame({"pay": numbers}), {"pay": kind})["pay"].iloc[0]
+    assert min(numbers) <= shown <= max(numbers)

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 
 SHARED: Final = 5  # rows that must have a category before it is shown
+_COARSEST: Final = 2  # significant digits
+_EXACT: Final = 17  # significant digits that tell any two doubles apart
 
 
 def row(x: pd.DataFrame, kinds: Mapping[str, Any]) -> pd.DataFrame:
@@ -32,7 +34,8 @@ def _value(column: Any, kind: str) -> Any:
         return common(seen)
     if kind == "datetime":
         return pd.Timestamp(year=pd.Timestamp(seen.median()).year, month=1, day=1)
-    middle = coarse(float(pd.to_numeric(seen, errors="coerce").median()))
+    numbers = pd.to_numeric(seen, errors="coerce")
+    middle = coarse(float(numbers.median()), float(numbers.min()), float(numbers.max()))
     return float(round(middle)) if kind == "integer" else middle
 
 
@@ -42,8 +45,13 @@ def common(seen: Any) -> Any:
     return counts.index[0] if counts.iloc[0] >= SHARED else None
 
 
-def coarse(number: float) -> float:
-    """Two significant digits."""
+def coarse(number: float, low: float = -math.inf, high: float = math.inf) -> float:
+    """The number with the fewest significant digits, two at least, that keep it between `low` and `high`.
+
+    Two digits alone may leave a narrow range (2,000 is outside a column from 1,990 to 1,999), and a model warns of such a value.
+    """
     if number == 0 or not np.isfinite(number):
         return number
-    return round(number, 1 - math.floor(math.log10(abs(number))))
+    magnitude = math.floor(math.log10(abs(number)))
+    rounded = (round(number, digits - 1 - magnitude) for digits in range(_COARSEST, _EXACT))
+    return next((r for r in rounded if low <= r <= high), number)
