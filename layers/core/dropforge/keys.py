@@ -183,6 +183,11 @@ def rule_history(bucket: str) -> str:
     return uri(bucket, f"{_DATASETS}rules.json")
 
 
+def last_reports(bucket: str) -> str:
+    """Summaries of the last two reports."""
+    return uri(bucket, f"{_DATASETS}last_reports.json")
+
+
 def snapshot(bucket: str, dataset_id: str) -> str:
     """The accepted rows."""
     return uri(bucket, f"{_DATASETS}{dataset_id}/{_SNAPSHOT}")

@@ -157,6 +157,19 @@ def test_the_page_is_one_file_with_one_script_of_its_own(compared: Compare, tabl
     assert len(page) < 400_000
 
 
+def test_each_finding_leads_to_the_chart_of_its_column(compared: Compare, table: Any) -> None:
+    """Every link inside the page has its place there; a finding's columns are linked to their charts."""
+    page = html_report.html(compared(table(3000, 1), [{**r, "age": r["age"] + 9} for r in table(500, 2)]))
+    places = set(re.findall(r'id="(column-\d+)"', page))
+    links = set(re.findall(r'href="#([^"]+)"', page))
+    assert links <= places
+    assert len(places) == 5
+    chart = re.search(r'id="(column-\d+)"[^>]*><h3>age<', page)
+    assert chart
+    findings = page[page.index("All findings") :]
+    assert f'<td><a href="#{chart[1]}">age</a></td>' in findings
+
+
 def test_hostile_values_are_text(compared: Compare, table: Any) -> None:
     """Markup in categories, column names and file names is shown, not run."""
     rows = [

@@ -16,7 +16,7 @@ from dropforge.datasets.dataset_store import DatasetStore
 from dropforge.errors import Unavailable
 from dropforge.messages import TrainingRequest, UploadEvent
 from dropforge.uploads import analyze_upload as step
-from dropforge.uploads import publish_report
+from dropforge.uploads import publish_report, report_summaries
 from dropforge.uploads.upload_repository import UploadRecord, UploadRepository
 from dropforge_local.memory import MemoryStore, MemoryTracking, MemoryWorkflow
 
@@ -97,6 +97,26 @@ def test_a_later_upload_is_compared_and_trains_on_both(world: AppContext) -> Non
     manifest = json.loads(world.store.get(world.request(second).dataset_uri).body)
     assert [p["dataset_id"] for p in manifest["parts"]] == [first.dataset_id, second.dataset_id]
     assert json.loads(world.store.get(second.report_json_uri).body)["rows_reference"] == 100
+
+
+def test_a_report_says_what_changed_since_the_last_one(world: AppContext) -> None:
+    """Beside the upload before it, never beside itself; the first report has none. No value of a row is stored."""
+    shifted = _table(400).replace("Bern", "Rome")
+    first, second, third = (
+        world.drop(n, b) for n, b in (("a.csv", _table(400)), ("b.csv", shifted), ("c.csv", _table(300, 1)))
+    )
+    pages = [world.store.get(r.report_uri).body.decode() for r in (first, second, third)]
+    assert "Changes since the last report" not in pages[0]
+    assert all("Changes since the last report" in page for page in pages[1:])
+    assert "Drift began: city" in pages[1]
+    assert "Drift ended: city" in pages[2]
+    assert json.loads(world.store.get(third.report_json_uri).body)["previous"]["upload_id"] == second.upload_id
+    stored = world.store.get("s3://data/datasets/last_reports.json").body.decode()
+    assert [s["upload_id"] for s in json.loads(stored)] == [second.upload_id, third.upload_id]
+    assert "Rome" not in stored
+    ours = report_summaries.previous(world.store, "data", third.upload_id)
+    assert ours is not None
+    assert ours.upload_id == second.upload_id
 
 
 def test_an_event_delivered_again_changes_nothing(world: AppContext) -> None:

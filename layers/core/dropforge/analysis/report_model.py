@@ -196,6 +196,26 @@ class Provenance(Fact):
     created_at: str = ""
 
 
+class FindingKey(Fact):
+    """Which finding it is: its kind, and the columns it is about."""
+
+    kind: str
+    columns: tuple[str, ...] = ()
+
+
+class ReportSummary(Fact):
+    """An earlier report, as far as the next one compares itself with it. `quarantined`: fraction of the file's rows."""
+
+    upload_id: str
+    key: str
+    created_at: str = ""
+    verdict: VerdictWord
+    rows: int
+    quarantined: float = 0.0
+    drifted: tuple[str, ...] = ()
+    findings: tuple[FindingKey, ...] = ()
+
+
 class Report(Fact):
     """Everything the analysis says about one upload."""
 
@@ -216,6 +236,7 @@ class Report(Fact):
     )
     matrix: Matrix = Matrix()
     findings: tuple[Finding, ...]
+    previous: ReportSummary | None = Field(default=None, description="the report of the upload before this one")
     processing: str = Field(default="", description="a `processing:` block for settings.yaml, from the findings")
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 from dropforge import announce, keys
 from dropforge.analysis.data_profile import Profile
-from dropforge.analysis.report import build_report, html_report
+from dropforge.analysis.report import build_report, html_report, report_changes
 from dropforge.analysis.report_model import Provenance, Report
 from dropforge.clock import now
 from dropforge.config.settings import Settings
@@ -21,6 +21,7 @@ from dropforge.ingest.ingest_file import Admission
 from dropforge.observability import failure
 from dropforge.ports import RunInfo, Tracking
 from dropforge.s3_uri import join
+from dropforge.uploads import report_summaries
 from dropforge.uploads.upload_ports import Ports
 from dropforge.uploads.upload_repository import UploadRecord
 
@@ -65,7 +66,10 @@ class Reporting:
             ),
             importance=self._importance(),
         )
+        earlier = report_summaries.previous(self.ports.store, self.ports.data_bucket, self.upload_id)
+        report = report.model_copy(update={"previous": earlier})
         self._publish(report, profile, admission.snapshot, result, tracking)
+        report_summaries.add(self.ports.store, self.ports.data_bucket, report_changes.summary(report))
         drifted = [c.name for c in report.drifted]
         measured = {"DriftedColumns": len(drifted)}
         self.ports.log.info("reported", extra={"verdict": report.verdict.word, "drifted": drifted, "metrics": measured})

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dropforge.analysis.report import axes, charts, palette
+from dropforge.analysis.report import axes, charts, palette, report_changes
 from dropforge.analysis.report_model import Report
 from dropforge.errors import RejectedUpload
 
@@ -29,11 +29,13 @@ def html(report: Report) -> str:
     def picture(svg: str) -> Any:
         return markupsafe.Markup(svg)  # noqa: S704 - charts escapes every text
 
-    script = (_TEMPLATES / "sort.js").read_text(encoding="utf-8")
+    script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     return str(
         _template("report.html").render(
             r=report,
             columns=columns,
+            anchors={c.name: f"column-{i}" for i, c in enumerate(columns)},
+            changes=report_changes.since(report.previous, report) if report.previous else (),
             status=_STATUS,
             outcomes=_OUTCOMES,
             chart=lambda column: picture(charts.chart(column)),

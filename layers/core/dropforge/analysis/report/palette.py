@@ -16,6 +16,6 @@ DARK: Final = {
 
 
 def css(light: Mapping[str, str] = LIGHT, dark: Mapping[str, str] = DARK) -> str:
-    """Custom properties of a page, `var(--name)`."""
+    """Custom properties of a page, `var(--name)`; on paper the light ones."""
     own, other = (";".join(f"--{name}:{colour}" for name, colour in colours.items()) for colours in (light, dark))
-    return f":root{{color-scheme:light dark;{own}}}@media (prefers-color-scheme:dark){{:root{{{other}}}}}"
+    return f":root{{color-scheme:light dark;{own}}}@media screen and (prefers-color-scheme:dark){{:root{{{other}}}}}"

@@ -1,0 +1,74 @@
+"""The report's pictures: what each shows of two distributions."""
+
+from __future__ import annotations
+
+import re
+
+from dropforge.analysis.report import charts, report_changes
+from dropforge.analysis.report_model import Bars, ColumnReport, FindingKey, ReportSummary
+
+
+def _column(kind: str, bars: Bars) -> ColumnReport:
+    return ColumnReport(name="c", kind=kind, role="feature", rows=9, missing_share=0.0, distinct=4, bars=bars)
+
+
+def _texts(svg: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+
+
+def test_numbers_are_two_outlines_and_their_difference() -> None:
+    """A path for each distribution; below, a bar up where the upload has more and down where it has less, and none where equal."""
+    bars = Bars(labels=("1", "2", "3 – 4"), reference=(0.5, 0.3, 0.2), new=(0.3, 0.3, 0.4))
+    svg = charts.chart(_column("number", bars))
+    assert len(re.findall(r'class="step (?:ref|new)"', svg)) == 2
+    heights = {
+        css: float(h) for css, h in re.findall(r'class="(ref|new) solid" d="M[\d.]+ [\d.]+h[\d.]+v(-?[\d.]+)', svg)
+    }
+    assert heights["new"] < 0 < heights["ref"]
+    assert len(heights) == 2
+    assert "difference, up to 20.0 points" in _texts(svg)
+
+
+def test_without_a_reference_there_is_one_outline_and_no_difference() -> None:
+    """A first upload is described, not compared."""
+    svg = charts.chart(_column("integer", Bars(labels=("1", "2"), new=(0.4, 0.6))))
+    assert len(re.findall(r'class="step', svg)) == 1
+    assert not any("difference" in t for t in _texts(svg))
+
+
+def test_categories_are_sorted_by_their_contribution_to_the_drift() -> None:
+    """The category whose fraction changed most is first, whatever its size; what is not shown is summed up."""
+    names = ("big", "up", *(f"small {i}" for i in range(8)), "down")
+    reference = (0.5, 0.02, *[0.02] * 8, 0.32)
+    new = (0.5, 0.13, *[0.02] * 7, 0.03, 0.20)
+    texts = _texts(charts.chart(_column("category", Bars(labels=names, reference=reference, new=new))))
+    shown = [t for t in texts if t in names]
+    assert shown[:3] == ["down", "up", "small 7"]
+    assert texts[texts.index("down") + 2] == "-12.0 points"
+    assert any(t.startswith("and 3 more") for t in texts)
+
+
+def test_the_same_distribution_has_no_difference_to_draw() -> None:
+    """No division by zero, no bar."""
+    svg = charts.chart(_column("number", Bars(labels=("1", "2"), reference=(0.5, 0.5), new=(0.5, 0.5))))
+    assert 'solid"' not in svg
+
+
+def test_changes_since_a_report_name_what_came_and_what_went(compared, table) -> None:  # type: ignore[no-untyped-def] # fixtures
+    """Drift and findings that began and ended, a verdict that changed; one sentence when nothing did."""
+    report = compared(table(3000, 1), [{**r, "age": r["age"] + 9} for r in table(600, 2)])
+    same = report_changes.summary(report)
+    assert report_changes.since(same, report) == ("The same findings, drifted columns and verdict as the last report.",)
+    before = ReportSummary(
+        upload_id="b",
+        key="k",
+        verdict="pass",
+        rows=600,
+        drifted=("hours",),
+        findings=(FindingKey(kind="outliers", columns=("job",)),),
+    )
+    text = " ".join(report_changes.since(before, report))
+    assert "Verdict: warn, was pass." in text
+    assert "Drift began: age." in text
+    assert "Drift ended: hours." in text
+    assert "Resolved: outliers (job)." in text
