@@ -63,17 +63,34 @@ def test_a_candidate_stands_out_and_its_trial_is_told() -> None:
     at = models.stand(info, "xgboost/2")
     assert at == models.At(active="xgboost/1", beside="xgboost/2", chosen="xgboost/2")
     versions: Any = [{"name": "xgboost", "version": v} for v in "12"]
-    assert str(models.leaderboard(versions, {}, at)).count(">tried<") == 1
+    assert str(models.leaderboard(versions, at)).count(">tried<") == 1
+
+
+def test_the_leaderboard_has_its_intervals_from_the_list_of_versions() -> None:
+    """No model card is read for it; a version that states no interval shows its score alone, and the best is first."""
+    versions: Any = [
+        {"name": "forest", "version": "1", "heldout": {"roc_auc": 0.81}},
+        {
+            "name": "boost",
+            "version": "1",
+            "heldout": {"roc_auc": 0.92},
+            "interval": {"roc_auc": [0.92, 0.9111, 0.9289]},
+        },
+    ]
+    page = str(models.leaderboard(versions, models.At()))
+    assert "0.9111 to 0.9289" in page
+    assert page.count(" to 0.") == 1
+    assert page.index("boost") < page.index("forest")
 
 
 def test_scores_of_few_held_out_rows_carry_their_warning() -> None:
     """The leaderboard says it below the table, once for all versions that it is about; without a warning it says nothing."""
     few = "only 11 held-out rows"
     versions: Any = [{"name": "xgboost", "version": v, "warning": few if v in "12" else ""} for v in "123"]
-    page = str(models.leaderboard(versions, {}, models.At()))
+    page = str(models.leaderboard(versions, models.At()))
     assert "xgboost version 1, xgboost version 2: only 11 held-out rows" in page
     assert page.count("df-note") == 1
-    assert "df-note" not in str(models.leaderboard(versions[2:], {}, models.At()))
+    assert "df-note" not in str(models.leaderboard(versions[2:], models.At()))
 
 
 def test_everything_foreign_is_escaped() -> None:
@@ -126,7 +143,7 @@ def _of_models() -> list[str]:
     stored: Any = {"entries": [entry], "active": 1, "verified": {"ok": False, "problems": [EVIL]}}
     document = {"metrics": {EVIL: 0.5}, "intervals": {EVIL: [0.4, 0.6]}}
     return [
-        models.leaderboard([{**version, "warning": EVIL}], {models.key(version): document}, models.At()),
+        models.leaderboard([{**version, "warning": EVIL}], models.At()),
         models.chosen(version),
         models.active({"model": version, "candidate": {**version, "weight": 0.1, "shadow": True}}, stored),
         models.ledger(stored),

@@ -13,7 +13,7 @@ from dropforge_ui.cells import together
 from dropforge_ui.client import Api, ApiError
 from dropforge_ui.markup import done, problem, tag
 from dropforge_ui.pages import page
-from dropforge_ui.pages.data import decisions
+from dropforge_ui.pages.data import comparison, decisions
 from dropforge_ui.pages.data import markup as views
 from dropforge_ui.pages.parts import drop, html, waiting
 
@@ -56,6 +56,7 @@ def build(api: Api) -> Any:
             replayed = html(visible=False)
             decision = decisions.build(api, chosen)
     report = html(visible=False, elem_id="report")
+    fill = comparison.build(api)
     clock = gr.Timer(REFRESH_INTERVAL_SECONDS, active=False)
     shown = [listed, detail, quarantine, report, clock, *decision.shown]
 
@@ -93,7 +94,7 @@ def build(api: Api) -> Any:
     listed.select(pick, chosen, replayed, **quiet).then(look, chosen, shown, show_progress="minimal")
     quarantine.submit(replay, chosen, replayed, show_progress="minimal").then(look, chosen, shown, **quiet)
     clock.tick(look, chosen, shown, **quiet)
-    return lambda event: event(look, chosen, shown, **quiet)
+    return lambda event: (event(look, chosen, shown, **quiet), fill(event))
 
 
 def _sending(api: Api) -> Any:

@@ -14,7 +14,7 @@ from dropforge_ui.pages import page
 from dropforge_ui.pages.models import markup as views
 from dropforge_ui.shapes import ModelInfo, Version
 
-_CARDS = 24  # read for the leaderboard; older versions stand there without an interval
+_CARDS = 24  # the last ones compared; older ones are read again
 _SHOWN = 12  # places that `look` fills
 
 
@@ -32,28 +32,17 @@ class Board:
         self.api = api
         self._cards: dict[str, dict[str, Any]] = {}
 
-    @property
-    def known(self) -> dict[str, dict[str, Any]]:
-        """Model cards by version, as far as they were read."""
-        return self._cards
-
-    def learn(self, versions: list[Version]) -> bool:
-        """Ask for the cards of the newest versions that are not known; whether there were any."""
-        wanted = [v for v in versions[:_CARDS] if views.key(v) not in self._cards]
-        with ThreadPoolExecutor(2) as pool:
-            for v, output in zip(wanted, pool.map(self.card, wanted), strict=True):
-                if output:
-                    self._cards[views.key(v)] = output
-        return bool(wanted)
-
     def card(self, v: Version) -> dict[str, Any]:
         """Empty for a version without a card."""
         if views.key(v) in self._cards:
             return self._cards[views.key(v)]
         try:
-            return self.api.card(v["name"], v["version"])
+            stored = self.api.card(v["name"], v["version"])
         except ApiError:
             return {}
+        while len(self._cards) >= _CARDS:
+            self._cards.pop(next(iter(self._cards)))
+        return self._cards.setdefault(views.key(v), stored)
 
     def active(self) -> ModelInfo | None:
         """The active model; None where none is active."""
@@ -179,17 +168,15 @@ class Actions:
         except ApiError as error:
             return page.error(error), *(gr.skip() for _ in range(_SHOWN - 1))
 
-    def detail(self, now: Chosen) -> tuple[Any, ...]:
-        """What takes longer: the intervals of the leaderboard, and the card of the chosen version."""
+    def detail(self, now: Chosen) -> Any:
+        """What takes longer: the card of the chosen version."""
         try:
             result = self.api.models()
-            fresh, info = self.board.learn(result), self.board.active()
             mine = next((v for v in result if views.key(v) == now.key), None)
             card = _card(self.api, mine)
         except ApiError as error:
-            return gr.skip(), gr.update(value=page.error(error), visible=True)
-        board = views.leaderboard(result, self.board.known, views.stand(info, now.key)) if fresh else gr.skip()
-        return board, card if mine is None or views.key(mine) == now.key else gr.skip()
+            return gr.update(value=page.error(error), visible=True)
+        return card if mine is None or views.key(mine) == now.key else gr.skip()
 
 
 def _tell(markup: str) -> Any:
@@ -213,7 +200,13 @@ def _buttons(*, asking: bool) -> tuple[Any, ...]:
 
 
 def _look(board: Board, now: Chosen, one: str | None, other: str | None) -> tuple[Any, ...]:
-    result, info, stored = board.api.models(), board.active(), board.api.ledger()
+    with ThreadPoolExecutor(3) as pool:  # three calls of the API, none of which waits for another
+        versions, answering, history = (
+            pool.submit(board.api.models),
+            pool.submit(board.active),
+            pool.submit(board.api.ledger),
+        )
+    result, info, stored = versions.result(), answering.result(), history.result()
     active = views.key(info["model"]) if info else ""
     keys = [views.key(v) for v in views.ranked(result)]
     if now.key not in keys:
@@ -226,7 +219,7 @@ def _look(board: Board, now: Chosen, one: str | None, other: str | None) -> tupl
     if other not in keys:
         other = next((k for k in keys if k != one), None)
     return (
-        views.leaderboard(result, board.known, at),
+        views.leaderboard(result, at),
         gr.update(visible=bool(result)),
         views.chosen(mine),
         views.active(info, stored),

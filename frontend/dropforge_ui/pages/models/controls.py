@@ -59,7 +59,7 @@ def build(api: Api, changed: Callable[[Any], Any]) -> Any:
     shown = [leaderboard, rest, chosen, active, beside, back, ledger, first, second, share, shadow, attempt]
     quiet, brief = {"show_progress": "hidden"}, {"show_progress": "minimal"}
 
-    again, more = (actions.look, [picked, first, second], shown), (actions.detail, picked, [leaderboard, card])
+    again, more = (actions.look, [picked, first, second], shown), (actions.detail, picked, card)
     compare = (actions.compare, [first, second], compared)
     leaderboard.select(_picked, picked, None, **quiet).then(*again, **brief).then(*more, **quiet)
     label.click(actions.label, [picked, alias], output, **brief).then(*again, **quiet)

@@ -36,20 +36,20 @@ class At:
     chosen: Key = ""
 
 
-def leaderboard(response: Sequence[Version], cards: Mapping[Key, Card], at: At) -> Markup:
-    """Best first by the held-out metric, with its interval where the model card states one."""
+def leaderboard(response: Sequence[Version], at: At) -> Markup:
+    """Best first by the held-out metric, with its 95 % interval where the training stated one."""
     if not response:
         text = "Every accepted upload trains one version of each model in settings.yaml."
         return card("Leaderboard", empty("No models yet", text, "Add a file under Data to begin."))
     metric, ordered = _metric(response), ranked(response)
-    scale = _scale(ordered, cards, metric)
-    rows = [_row(v, cards.get(key(v), {}), metric, scale, at) for v in ordered]
-    header = ("model", "aliases", words.metric(metric), "interval", "on rows", "data set")
+    scale = _scale(ordered, metric)
+    rows = [_row(v, metric, scale, at) for v in ordered]
+    header = ("model", "aliases", words.metric(metric), "interval", "data set")
     return card(
         "Leaderboard",
         table(header, rows, numeric=(2,), caption="versions, best first", wide=(1,)),
         _warnings(ordered),
-        aside=_aside(metric, cards),
+        aside=f"held-out {words.metric(metric)}, 95 % interval",
     )
 
 
@@ -74,14 +74,9 @@ def ranked(response: Sequence[Version]) -> list[Version]:
     )
 
 
-def _aside(metric: str, cards: Mapping[Key, Card]) -> str:
-    level = next((c["confidence"] for c in cards.values() if c.get("confidence")), None)
-    return f"held-out {words.metric(metric)}" + (f", {level:.0%} interval" if isinstance(level, float) else "")
-
-
-def _row(v: Version, model_card: Card, metric: str, scale: tuple[float, float], at: At) -> Row:
+def _row(v: Version, metric: str, scale: tuple[float, float], at: At) -> Row:
     score = v.get("heldout", {}).get(metric)
-    low, high = _interval(model_card, metric)
+    low, high = _stated(v, metric)
     name = tag(
         "button", v["name"], tag("small", f"version {v['version']}"), type="button", data_pick=key(v), class_="df-pick"
     )
@@ -99,7 +94,6 @@ def _row(v: Version, model_card: Card, metric: str, scale: tuple[float, float], 
         labels or tag("small", "none"),
         _figure(score) if score is not None else "",
         (drawn, interval_text),
-        f"{model_card['heldout_rows']:,}" if isinstance(model_card.get("heldout_rows"), int) else "",
         tag("code", v.get("dataset_id", "")[:8]),
     )
     return Row(cells, "on" if key(v) == at.chosen else "")
@@ -120,14 +114,19 @@ def _metric(response: Sequence[Version]) -> str:
     return next((k for v in response for k in v.get("heldout", {})), "score")
 
 
+def _stated(v: Version, metric: str) -> tuple[float | None, float | None]:
+    stated = v.get("interval", {}).get(metric)
+    return (float(stated[1]), float(stated[2])) if stated else (None, None)
+
+
 def _interval(model_card: Card, metric: str) -> tuple[float | None, float | None]:
     pair = (model_card.get("intervals") or {}).get(metric)
     return (float(pair[0]), float(pair[1])) if pair else (None, None)
 
 
-def _scale(response: Sequence[Version], cards: Mapping[Key, Card], metric: str) -> tuple[float, float]:
+def _scale(response: Sequence[Version], metric: str) -> tuple[float, float]:
     ends = [v["heldout"][metric] for v in response if metric in v.get("heldout", {})]
-    ends += [e for v in response for e in _interval(cards.get(key(v), {}), metric) if e is not None]
+    ends += [e for v in response for e in _stated(v, metric) if e is not None]
     return (min(ends), max(ends)) if ends else (0.0, 1.0)
 
 
