@@ -17,7 +17,7 @@ from dropforge_cli.progress import Follower
 from dropforge_cli.target import Target
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-_TERMINAL = {"concluded", "accepted", "scored", "rejected", "blocked", "failed", "skipped", "stored"}
+TERMINAL = {"concluded", "accepted", "scored", "rejected", "blocked", "failed", "skipped", "stored"}
 _WAITS = "awaiting_approval"
 _COLOURS = {
     "concluded": "green",
@@ -242,14 +242,14 @@ def follow_upload(target: Target, upload_id: str, timeout: float = 7200) -> dict
     started, seen = time.monotonic(), 0
     trials = Follower()
     while True:
-        record = _record(target, upload_id)
+        record = stored_record(target, upload_id)
         for step in (record or {}).get("history", ())[seen:]:
             _print_state(time.monotonic() - started, step["state"], _remark(record or {}, step["state"]))
             seen += 1
         if record and record.get("trained_by"):
             say(f"its rows are trained together with those of upload {record['trained_by']}: following that one")
             return follow_upload(target, record["trained_by"], timeout - (time.monotonic() - started))
-        if record and record["state"] in {*_TERMINAL, _WAITS}:
+        if record and record["state"] in {*TERMINAL, _WAITS}:
             return record
         if record and record["state"] == "training":
             trials.tell(time.monotonic() - started, record["progress"])
@@ -268,7 +268,7 @@ def _print_state(seconds: float, state: str, remark: str) -> None:
     err.print(Text.assemble((f"  {seconds:5.1f} s ", "dim"), (state, _COLOURS.get(state, "cyan")), remark))
 
 
-def _record(target: Target, upload_id: str) -> dict[str, Any] | None:
+def stored_record(target: Target, upload_id: str) -> dict[str, Any] | None:
     try:
         response: dict[str, Any] = target.api("GET", f"/uploads/{upload_id}").json()
     except NotFound:
