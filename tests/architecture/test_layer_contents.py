@@ -15,7 +15,9 @@ from dropforge.inference import number_steps
 ROOT = Path(__file__).parents[2]
 # Their modules are found by name (dropforge.plugin_registry), by code that functions reach.
 REGISTRIES = (number_steps.REGISTRY, column_checks.REGISTRY, metrics.REGISTRY)
-PLUGINS = {f"{registry.package}.{name}" for registry in REGISTRIES for name in registry.names()}
+# For those who call the API from Python: no function imports it, and it is a part of the package by its public name.
+CLIENT = {"dropforge.client"}
+PLUGINS = CLIENT | {f"{registry.package}.{name}" for registry in REGISTRIES for name in registry.names()}
 
 
 def _imports(file: Path) -> Iterator[str]:

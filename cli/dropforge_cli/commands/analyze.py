@@ -64,7 +64,7 @@ def analyze(
 
     threading.Thread(target=html_report.prepare, daemon=True).start()
     try:
-        report = build_report.compare_files(reference, new, _settings(config, reference, target))
+        report = build_report.compare_files(reference, new, settings_for(config, reference, target))
     except RejectedUpload as error:
         if error.code != "target_missing" or config or target:
             raise
@@ -111,7 +111,7 @@ def sparkline(values: tuple[float, ...], highest: float) -> str:
     return "".join(_BLOCKS[max(1, round(v / highest * top)) if v > 0 else 0] for v in values)
 
 
-def _settings(config: Path | None, reference: Path, target: str) -> Settings:
+def settings_for(config: Path | None, reference: Path, target: str) -> Settings:
     """Those of the file given, else of the project around us, else inferred from `reference`.
 
     Raises NotFound, SettingsError, RejectedUpload, and InvalidRequest when no column can be the target.
