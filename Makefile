@@ -25,6 +25,11 @@ docs: .venv/.runtime ## Write docs/reference/ from the types, and the picture fr
 	@$(BIN)/python docs/make_reference.py
 	@$(BIN)/python docs/pictures/draw_architecture.py
 
+.PHONY: docs-site
+docs-site: .venv-docs/.ready ## The documentation as a site in build/site, with search; ends at a link that leads nowhere or a misspelt word
+	@.venv-docs/bin/codespell docs README.md CHANGELOG.md CONTRIBUTING.md layers/core/dropforge training/dropforge_training cli localstack/dropforge_local frontend/dropforge_ui
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet --config-file mkdocs.yml
+
 tutorial: .venv/.runtime ## Run every command of docs/tutorial.md, in a folder of its own
 	@$(BIN)/python docs/run_tutorial.py
 
@@ -201,7 +206,7 @@ lock: .venv/.installer ## Resolve every requirements.in again into a hashed lock
 	    --custom-compile-command "make lock" -o requirements.txt requirements.in); \
 	done
 	@cd localstack && ../$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" -o installer.txt installer.in
-	@for t in sam checkov; do \
+	@for t in sam checkov docs; do \
 	  (cd .ci/tools && ../../$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" -o $$t.txt $$t.in); \
 	done
 
@@ -237,10 +242,15 @@ INSTALL = index=$(INDEX); UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; [ -n
 	@touch $@
 
 # SAM CLI and checkov pin what the functions use at other versions: each has an environment of its own.
-.venv-sam/.ready .venv-checkov/.ready: .venv-%/.ready: .ci/tools/%.txt .venv/.installer
+.venv-sam/.ready .venv-checkov/.ready .venv-docs/.ready: .venv-%/.ready: .ci/tools/%.txt .venv/.installer
 	@echo "setting up $(@D)" >&2
 	@$(PYTHON) -m venv $(@D)
 	@$(INSTALL) --python $(@D)/bin/python --require-hashes -r $<
+	@touch $@
+
+.ci/tools/javascript/node_modules/.ready: .ci/tools/javascript/package-lock.json
+	@command -v npm >/dev/null || { echo "the examples of dropforge export and the accessibility tests need node and npm (Debian: apt-get install npm)"; exit 2; }
+	@cd .ci/tools/javascript && npm ci --silent --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 .ci/tools/asl/node_modules/.ready: .ci/tools/asl/package-lock.json
