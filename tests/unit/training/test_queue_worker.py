@@ -457,6 +457,27 @@ def test_a_worker_keeps_no_s3_clients(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert max(clients) == clients[0]
 
 
+def test_a_worker_keeps_no_artifact_repositories(tracking_uri: str, tmp_path: Path) -> None:
+    """MLflow's client remembers one for each run, with a pool of threads: after a job there is none."""
+    import mlflow
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
+
+    client = mlflow.MlflowClient(tracking_uri, tracking_uri)
+    run = client.create_run(client.get_experiment_by_name("training-tests").experiment_id)
+    (tmp_path / "figures.json").write_text("{}")
+
+    def logs_artifacts(_worker: Worker, _stop: Callable[[], bool]) -> JobResult:
+        client.log_artifacts(run.info.run_id, str(tmp_path))
+        return RESULT
+
+    world = AppContext()
+    deliver(world, Played(world, logs_artifacts))
+    assert world.workflow.answers["token"][0] == "succeeded"
+    gc.collect()
+    repositories = [o.artifact_uri for o in gc.get_objects() if isinstance(o, ArtifactRepository)]
+    assert not [uri for uri in repositories if run.info.run_id in uri]
+
+
 @pytest.mark.parametrize(
     "error", [ValueError("c4n4ry"), JobFailed("c4n4ry"), Unavailable("c4n4ry")], ids=lambda e: type(e).__name__
 )

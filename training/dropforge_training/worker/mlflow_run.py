@@ -22,14 +22,17 @@ _RESULT = "result.json"
 
 
 def close_clients() -> None:
-    """Let go of the S3 clients that MLflow has made in this process.
+    """Let go of the S3 clients and the artifact repositories that MLflow has made in this process.
 
-    It makes a new one every five minutes and keeps the last 64, each with its connections: in a worker that lives for days
-    memory and open files would grow for hours.
+    It makes a client every five minutes and keeps the last 64, each with its connections, and a repository for each run and each
+    logged model, and keeps the last 1,024, each with pools of threads: in a worker that lives for days memory and open files
+    would grow for hours.
     """
     from mlflow.store.artifact import s3_artifact_repo
+    from mlflow.tracking._tracking_service import utils
 
     s3_artifact_repo._cached_get_s3_client.cache_clear()
+    utils._artifact_repos_cache.clear()
 
 
 @contextmanager
