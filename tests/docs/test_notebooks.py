@@ -43,6 +43,7 @@ def test_outputs_are_stripped(notebook: Path) -> None:
     assert cells[0]["source"][0].startswith("# ")
 
 
+@pytest.mark.campaign
 def test_the_data_are_explored(here: Path, adult_lines: list[str]) -> None:
     """Its own assertions hold: a shifted column drifts, a shuffled one is found by its relations."""
     assert run("explore_data")["report"].rows_reference == len(adult_lines) - 1

@@ -108,7 +108,11 @@ def test_the_how_to_works_as_written(bench: Callable[..., Any], project: Path, n
 @pytest.mark.parametrize(
     ("name", "named"),
     [
-        ("own_step", "preprocessor → numbers → mystep (MyStep) has no ONNX converter"),
+        pytest.param(
+            "own_step",
+            "preprocessor → numbers → mystep (MyStep) has no ONNX converter",
+            marks=pytest.mark.campaign,
+        ),
         ("own_cleaner", "processor (MyCleaner) cannot be exported: its transform is Python code of your own"),
     ],
 )

@@ -178,10 +178,10 @@ def test_class_weights_count_in_fits_and_not_in_scores(bench: Bench, tmp_path: P
 @pytest.mark.parametrize(
     ("model", "task"),
     [
-        ("xgboost", "regression"),
-        ("hist_gradient_boosting", "classification"),
+        pytest.param("xgboost", "regression", marks=pytest.mark.campaign),
+        pytest.param("hist_gradient_boosting", "classification", marks=pytest.mark.campaign),
         pytest.param("random_forest", "regression", marks=pytest.mark.campaign),
-        pytest.param("xgboost", "classification", marks=pytest.mark.campaign),
+        ("xgboost", "classification"),
         pytest.param("hist_gradient_boosting", "regression", marks=pytest.mark.campaign),
         pytest.param("random_forest", "classification", marks=pytest.mark.campaign),
     ],
