@@ -71,11 +71,10 @@ def settings_page() -> str:
     lines += [
         "| step | keys | meaning |",
         "|---|---|---|",
-        "| `drop` | list of columns | columns the models do not see |",
     ]
     for name, model in steps:
         if model:
-            keys = ", ".join(f"`{k}`" for k in model.model_fields)
+            keys = "a list" if name == "drop" else ", ".join(f"`{k}`" for k in model.model_fields)
             lines.append(f"| `{name}` | {keys} | {_cell(_first(model.__doc__))} |")
     return _MADE + "\n".join(lines) + "\n"
 
@@ -151,8 +150,8 @@ def cli_page() -> str:
         "| exit code | meaning |",
         "|---|---|",
         "| 0 | done |",
-        "| 1 | the thing asked about is not well: a rejected upload, a part that is down |",
-        "| 2 | a mistake of the caller, told with its fix |",
+        "| 1 | the result is negative: a rejected upload, a part that is down |",
+        "| 2 | a mistake of the caller; the message has its fix |",
         "| 3 | the system does not answer; trying again may help |",
         "| 130 | interrupted |",
         "",

@@ -9,12 +9,14 @@ from pathlib import Path
 import grimp
 
 from dropforge import metrics
-from dropforge.analysis.checks import column_checks
+from dropforge.analysis.checks import column_checks, drift_checks, pair_checks, table_checks
+from dropforge.config import column_steps
 from dropforge.inference import number_steps
 
 ROOT = Path(__file__).parents[2]
 # Their modules are found by name (dropforge.plugin_registry), by code that functions reach.
-REGISTRIES = (number_steps.REGISTRY, column_checks.REGISTRY, metrics.REGISTRY)
+CHECKS = (column_checks, drift_checks, pair_checks, table_checks)
+REGISTRIES = (number_steps.REGISTRY, column_steps.REGISTRY, *(checks.REGISTRY for checks in CHECKS), metrics.REGISTRY)
 # For those who call the API from Python: no function imports it, and it is a part of the package by its public name.
 CLIENT = {"dropforge.client"}
 PLUGINS = CLIENT | {f"{registry.package}.{name}" for registry in REGISTRIES for name in registry.names()}

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from dropforge.config.preprocessing_settings import NUMBER_STEPS
+from dropforge.config.preprocessing_settings import COLUMN_STEPS, NUMBER_STEPS
 from dropforge.config.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -72,10 +72,8 @@ OWNERS = {
     "capture": {"capture"},
     "cost": {"cost", "prices", "costs", "p", "self"},
     "processing": {"step"},
-    "merge": {"one"},
-    "rare": {"one"},
-    # Registered steps read their own fields; which column a step is of, ProcessingStep.columns reads.
-    **{name: {"self", "one"} for name in NUMBER_STEPS},
+    # Registered steps read their own fields.
+    **{name: {"self", "one"} for name in (*COLUMN_STEPS, *NUMBER_STEPS)},
 }
 LEAVES = sorted(set(_keys(Settings)))
 

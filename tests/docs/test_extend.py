@@ -18,9 +18,10 @@ project: extended
 data: {target: y, task: regression}
 training: {metric: max_error}
 promotion: {metric: max_error}
-analysis: {warn_on: [all_zero]}
+analysis: {warn_on: [all_zero, fewer_rows, weak_target, lower_mean]}
 processing:
   - winsorize: {column: x, fraction: 0.1}
+  - same_case: {column: k}
 models:
   - {name: nearest, class: "models.nearest:Nearest"}
 """
@@ -37,7 +38,7 @@ from dropforge.inference import number_steps
 from dropforge_training.preprocessing import transforms
 from dropforge_training.preprocessing.cleaner import TableCleaner
 from dropforge.datasets.table_schema import Column
-steps = transforms.by_column(settings.processing, [Column(name="x", kind="number")])
+steps = transforms.by_column(settings.processing, [Column(name="x", kind="number"), Column(name="k", kind="category")])
 cleaner = TableCleaner(["x"], [], {}, steps=steps).fit(pd.DataFrame({"x": np.arange(101.0)}))
 [(name, step)] = cleaner.number_steps_["x"]
 stored = number_steps.stored(name, step)
@@ -45,6 +46,18 @@ assert stored == {"step": "winsorize", "fraction": 0.1, "low": 10.0, "high": 90.
 served = number_steps.read("x", [stored])[0].transform(np.array([-5.0, 50.0, 200.0]))
 assert served.tolist() == [10.0, 50.0, 90.0]
 assert cleaner.transform(pd.DataFrame({"x": [-5.0, 50.0, 200.0]}))["x"].tolist() == [10.0, 50.0, 90.0]
+""",
+    "same_case": """
+import pandas as pd
+from dropforge_training.preprocessing import transforms
+from dropforge_training.preprocessing.cleaner import TableCleaner
+from dropforge.datasets.table_schema import Column
+steps = transforms.by_column(settings.processing, [Column(name="x", kind="number"), Column(name="k", kind="category")])
+rows = pd.DataFrame({"k": ["red", "red", "Red", "blue", None]}, dtype=object)
+cleaner = TableCleaner([], ["k"], {}, steps=steps).fit(rows)
+assert cleaner.merged_["k"] == {"Red": "red"}, cleaner.merged_  # what the bundle's manifest stores
+assert cleaner.known_["k"] == ["blue", "red"]
+assert cleaner.transform(rows)["k"].tolist() == ["red", "red", "red", "blue", "(missing)"]
 """,
     "all_zero": """
 from pathlib import Path
@@ -55,6 +68,32 @@ for name in ("a", "b"):
 report = build_report.compare_files(Path("a.csv"), Path("b.csv"), settings)
 assert [f.columns for f in report.findings if f.kind == "all_zero"] == [("sensor",)], report.findings
 assert report.verdict.word == "warn"
+""",
+    "fewer_rows": """
+from pathlib import Path
+from dropforge.analysis.report import build_report
+for name, count in (("a", 600), ("b", 40)):
+    Path(f"{name}.csv").write_text("x,y\\n" + "\\n".join(f"{i % 7},{i % 5}" for i in range(count)) + "\\n")
+report = build_report.compare_files(Path("a.csv"), Path("b.csv"), settings)
+assert [f.title for f in report.findings if f.kind == "fewer_rows"] == ["40 rows, the reference has 600"], report.findings
+assert report.verdict.word == "warn"
+""",
+    "weak_target": """
+from pathlib import Path
+from dropforge.analysis.report import build_report
+rows = [f"{i % 7},{i % 5}" for i in range(7 * 5 * 100)]
+for name in ("a", "b"):
+    Path(f"{name}.csv").write_text("x,y\\n" + "\\n".join(rows) + "\\n")
+report = build_report.compare_files(Path("a.csv"), Path("b.csv"), settings)
+assert [f.columns for f in report.findings if f.kind == "weak_target"] == [("y",)], report.findings
+""",
+    "lower_mean": """
+from pathlib import Path
+from dropforge.analysis.report import build_report
+for name, unit in (("a", 10), ("b", 1)):
+    Path(f"{name}.csv").write_text("x,y\\n" + "\\n".join(f"{unit * (1 + i % 70)},{i % 5}" for i in range(2000)) + "\\n")
+report = build_report.compare_files(Path("a.csv"), Path("b.csv"), settings)
+assert [f.columns for f in report.findings if f.kind == "lower_mean"] == [("x",)], report.findings
 """,
     "max_error": """
 import numpy as np
@@ -89,13 +128,13 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_page_has_one_file_for_each() -> None:
-    """A step, a check, a metric and a model: four diffs of one file."""
+    """A step, a check of each kind, a metric and a model: diffs of one file."""
     assert [Path(path).stem for path, _ in DIFFS] == list(USES)
 
 
 def test_what_each_diff_adds_is_used(copy: Path) -> None:
     """settings.yaml may name it, and the code that fits, reports, scores or loads finds it by its file alone."""
-    done = subprocess.run(  # one process for all four: importing what they use takes longer than they do
+    done = subprocess.run(  # one process for all: importing what they use takes longer than they do
         [sys.executable, "-c", "\n".join([HEAD, *USES.values()])],
         cwd=copy,
         env={"PYTHONPATH": f"{copy / 'layers' / 'core'}:{copy}", "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},

@@ -12,7 +12,8 @@ import pytest
 from dropforge.analysis.report import build_report
 from dropforge.analysis.report_model import Provenance, Report
 from dropforge.config.settings import Settings, load
-from dropforge.ingest.ingest_file import Admission, admit
+from dropforge.ingest.admission import Admission
+from dropforge.ingest.ingest_file import admit
 
 Row = dict[str, object]
 

@@ -86,9 +86,9 @@ def test_the_processing_block_can_be_pasted(compared: Compare, table: Any) -> No
     value = yaml.safe_load(block)["processing"]
     base = {"project": "demo", "data": {"target": "label"}, "models": [{"name": "m", "class": "a.b:C"}]}
     parsed = settings.load(json.dumps({**base, "processing": value}))
-    assert {c for s in parsed.processing if s.drop for c in s.drop} >= {"id"}
-    dropped = {c for s in parsed.processing if s.drop for c in s.drop}
-    assert not dropped & {c for s in parsed.processing if not s.drop for c in s.columns}
+    dropped = {c for s in parsed.processing if s.name == "drop" for c in s.columns}
+    assert dropped >= {"id"}
+    assert not dropped & {c for s in parsed.processing if s.name != "drop" for c in s.columns}
     assert len(dropped & {"city", "twin"}) == 1
 
 
@@ -120,7 +120,7 @@ def test_drift_is_ranked_by_what_the_model_relies_on(compared: Compare, table: A
     assert facts["age"].matters == pytest.approx(0.75 * facts["age"].effect_corrected)
     assert facts["hours"].matters == 0
     assert facts["label"].matters is None
-    assert "Matters:" in html_report.html(report)
+    assert "Importance-weighted drift:" in html_report.html(report)
 
 
 def test_other_tools_rules_are_shown_beside_ours(compared: Compare, table: Any) -> None:

@@ -76,16 +76,19 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
         self.number_steps_ = {c: self._fitted_steps(x[c], c) for c in self.numbers if self._steps(c).numbers}
         self.known_: dict[str, list[str]] = {}
         self.merged_: dict[str, dict[str, str]] = {}
+        self.renamed_: dict[str, dict[str, str]] = {}  # by the training rows, see column_steps.ColumnStep.learns
         for c in self.categories:
             steps = self._steps(c)
             texts, counts = np.unique(self._texts(x[c], c), return_counts=True)
+            texts, counts, self.renamed_[c] = _renamed(steps, texts, counts)
             ranked = sorted((-n, t) for t, n in zip(texts, counts, strict=True) if t != MISSING_TOKEN)
             fewest = max(steps.rare_under, _FEWEST_EQUAL_TEXTS if c in worded else 0)
             known = [str(t) for n, t in ranked[: self.most_categories] if -n >= fewest]
             rare = [str(t) for n, t in ranked if -n < steps.rare_under]
             if steps.rare_into:
                 known = [*known, steps.rare_into]
-            self.merged_[c] = {**dict(steps.merge), **dict.fromkeys(rare, steps.rare_into)}
+            merge = {v: self.renamed_[c].get(into, into) for v, into in steps.merge}
+            self.merged_[c] = {**self.renamed_[c], **merge, **dict.fromkeys(rare, steps.rare_into)}
             self.known_[c] = sorted(set(known))
         return outside
 
@@ -127,6 +130,8 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
         }
         for c in self.categories:
             cells = self._texts(x[c], c)
+            if renamed := getattr(self, "renamed_", {}).get(c):  # earlier pickles have none
+                cells = np.array([renamed.get(t, t) for t in cells])
             unseen = np.where(cells == MISSING_TOKEN, MISSING_TOKEN, self.unseen(c))
             columns[c] = np.where(pd.Index(cells).isin(self.known_[c]), cells, unseen).astype(object)
         return pd.DataFrame(columns, index=x.index)
@@ -171,6 +176,18 @@ class TableCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
         merged = dict(steps.merge)
         shown = [MISSING_TOKEN if t in missing else merged.get(t, t) for t in stripped] + [MISSING_TOKEN]
         return np.asarray(np.array(shown, dtype=str)[codes])
+
+
+def _renamed(steps: Steps, texts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+    """Distinct texts and their rows after the steps that rename categories by these rows, and every category that was renamed."""
+    renamed: dict[str, str] = {}
+    for step in steps.learned:
+        rows = {str(t): int(n) for t, n in zip(texts, counts, strict=True) if t != MISSING_TOKEN}
+        mapping = dict(step.learns(rows))
+        renamed = {**{old: mapping.get(new, new) for old, new in renamed.items()}, **mapping}
+        texts, places = np.unique([mapping.get(t, t) for t in texts], return_inverse=True)
+        counts = np.bincount(places, weights=counts).astype(np.int64)
+    return texts, counts, renamed
 
 
 def _days(values: pd.Series) -> np.ndarray:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dropforge.config.preprocessing_settings import NUMBER_STEPS, ProcessingStep
+from dropforge.config.column_steps import ColumnStep
+from dropforge.config.preprocessing_settings import COLUMN_STEPS, NUMBER_STEPS, ProcessingStep
 from dropforge.datasets.table_schema import Column
 from dropforge.errors import SettingsError
 from dropforge.inference.number_steps import NumberStep
@@ -16,28 +17,28 @@ _TEXTS = {"category", "text"}
 
 @dataclass(frozen=True)
 class Steps:
-    """What is done to one column, in this order: cast, then merge and rare (categories) or the steps of numbers."""
+    """What is done to one column, in this order: cast, then merge, learned and rare (categories) or the steps of numbers."""
 
     cast: str = ""  # "category" or "number": against the column's kind
     merge: tuple[tuple[str, str], ...] = ()
     rare_under: int = 0
     rare_into: str = ""
     numbers: tuple[tuple[str, NumberStep], ...] = ()  # by name and not yet fitted, in the order in which they run
+    learned: tuple[ColumnStep, ...] = ()  # that rename categories by their training rows, not yet fitted
 
 
 NO_STEPS = Steps()
 
 
 def dropped(processing: Sequence[ProcessingStep]) -> set[str]:
-    """Columns that the steps `drop` name."""
-    return {c for step in processing for c in step.drop or ()}
+    """Columns that models do not see."""
+    return {c for step in processing if step.column_step and step.column_step.drops() for c in step.columns}
 
 
 def markers(processing: Sequence[ProcessingStep], column: str) -> tuple[str, ...]:
     """Texts that mean missing in this column, besides those of `data`."""
-    return tuple(
-        m for step in processing if step.missing and step.missing.column == column for m in step.missing.markers
-    )
+    of_column = (step.column_step for step in processing if step.column_step and column in step.columns)
+    return tuple(text for step in of_column for text in step.missing_texts())
 
 
 def by_column(processing: Sequence[ProcessingStep], columns: Sequence[Column]) -> dict[str, Steps]:
@@ -45,20 +46,22 @@ def by_column(processing: Sequence[ProcessingStep], columns: Sequence[Column]) -
     kinds = {c.name: c.kind for c in columns}
     matches: dict[str, Steps] = {}
     numbers: dict[str, bool] = {}
+    categories = [name for name, step in COLUMN_STEPS.items() if step.CATEGORIES]
     for step in processing:  # casts first: they decide what the other steps may be
-        if step.cast:
-            kind = _kind(step.cast.column, kinds, "cast")
-            to_number = step.cast.to == "number"
-            if to_number != (kind in _TEXTS):
+        to = step.column_step.cast_to() if step.column_step else ""
+        if to:
+            (column,) = step.columns
+            kind = _kind(column, kinds, step.name)
+            if (to == "number") != (kind in _TEXTS):
                 raise SettingsError(
-                    f"processing: cast: column {step.cast.column!r} is {kind} already",
+                    f"processing: {step.name}: column {column!r} is {kind} already",
                     code="processing",
                     fix="remove the step",
                 )
-            matches[step.cast.column] = Steps(cast=step.cast.to)
-            numbers[step.cast.column] = to_number
+            matches[column] = Steps(cast=to)
+            numbers[column] = to == "number"
     for step in processing:
-        if step.number_step is None and step.name not in {"merge", "rare"}:
+        if step.column_step is not None and not step.column_step.CATEGORIES:
             continue
         name, (column,) = step.name, step.columns
         kind = _kind(column, kinds, name)
@@ -68,10 +71,14 @@ def by_column(processing: Sequence[ProcessingStep], columns: Sequence[Column]) -
             raise SettingsError(
                 f"processing: {name}: column {column!r} is {is_a}",
                 code="processing",
-                fix=f"merge and rare are for categories, {', '.join(NUMBER_STEPS)} for numbers; `cast` changes what a column is",
+                fix=f"{_listed(categories)} are for categories, {', '.join(NUMBER_STEPS)} for numbers; `cast` changes a column's type",
             )
         matches[column] = _with(matches.get(column, NO_STEPS), step)
     return matches
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _kind(column: str, kinds: dict[str, Any], step: str) -> str:
@@ -85,12 +92,18 @@ def _kind(column: str, kinds: dict[str, Any], step: str) -> str:
 
 
 def _with(steps: Steps, step: ProcessingStep) -> Steps:
-    """With one more step; of two of the same name the last one counts, except for `merge`."""
-    if step.merge is not None:
-        return replace(steps, merge=(*steps.merge, *((v, step.merge.into) for v in step.merge.values)))
-    if step.rare is not None:
-        return replace(steps, rare_under=step.rare.under, rare_into=step.rare.into)
-    number_step = step.number_step
-    assert number_step is not None  # noqa: S101 - by_column passes no other
+    """With one more step; of two that pool rare categories, or of two steps of numbers of one name, the last one counts."""
+    own, number_step = step.column_step, step.number_step
+    if own is not None:
+        under, into = own.pools()
+        learned = type(own).learns is not ColumnStep.learns
+        return replace(
+            steps,
+            merge=(*steps.merge, *own.merges().items()),
+            rare_under=under or steps.rare_under,
+            rare_into=into if under else steps.rare_into,
+            learned=(*steps.learned, own) if learned else steps.learned,
+        )
+    assert number_step is not None  # noqa: S101 - a step is one of the two
     several = {**dict(steps.numbers), step.name: number_step}
     return replace(steps, numbers=tuple(sorted(several.items(), key=lambda item: item[1].ORDER)))

@@ -10,14 +10,14 @@ from dropforge.plugin_registry import PluginRegistry
 
 # Named by their files, so that functions without the packages that analyze needs can check settings.yaml, too.
 COLUMN_CHECKS: Final = PluginRegistry("dropforge.analysis.checks.column_checks", "CHECK", "dropforge.column_checks")
-# Of comparisons, rows and pairs of columns.
+TABLE_CHECKS: Final = PluginRegistry("dropforge.analysis.checks.table_checks", "CHECK", "dropforge.table_checks")
+DRIFT_CHECKS: Final = PluginRegistry("dropforge.analysis.checks.drift_checks", "CHECK", "dropforge.drift_checks")
+PAIR_CHECKS: Final = PluginRegistry("dropforge.analysis.checks.pair_checks", "CHECK", "dropforge.pair_checks")
+_REGISTRIES: Final = (DRIFT_CHECKS, COLUMN_CHECKS, TABLE_CHECKS, PAIR_CHECKS)
+# Of the comparison with the reference, and second findings of a check, which is named for its first.
 _OTHERS: Final = (
-    "drift",
     "target_drift",
     "target_drift_severe",
-    "joint_drift",
-    "column_added",
-    "column_removed",
     "column_renamed",
     "type_changed",
     "out_of_range",
@@ -26,21 +26,12 @@ _OTHERS: Final = (
     "missing_increase",
     "missing_decrease",
     "informative_missing",
-    "shift",
     "frequent_value",
     "time_of_day",
     "time_gap",
     "later_period",
-    "personal_data",
     "joint_shift",
-    "target_association",
-    "duplicates",
-    "conflicting_labels",
-    "shared_rows",
-    "leakage",
-    "strong_association",
     "labels_weakened",
-    "quarantined",
     "rule_violated",
     "rule_moved",
 )
@@ -48,11 +39,11 @@ _OTHERS: Final = (
 
 def names() -> tuple[str, ...]:
     """Every name, those of registered checks last."""
-    return (*_OTHERS, *COLUMN_CHECKS.names())
+    return (*_OTHERS, *(name for registry in _REGISTRIES for name in registry.names()))
 
 
 def _known(value: Any) -> Any:
-    if value not in _OTHERS and value not in COLUMN_CHECKS:
+    if value not in _OTHERS and not any(value in registry for registry in _REGISTRIES):
         raise ValueError(f"{value!r} is no finding; use one of {', '.join(names())}")
     return value
 

@@ -1,66 +1,27 @@
-"""The preprocessing steps of settings.yaml: those of categories and of whole columns, and the registered steps of numbers."""
+"""The preprocessing steps of settings.yaml: the registered steps of columns and categories, and those of numbers."""
 
 from __future__ import annotations
 
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any, Final, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import create_model, model_validator
 
+from dropforge.config import column_steps
+from dropforge.config.column_steps import ColumnStep
+from dropforge.config.frozen import Frozen
 from dropforge.inference import number_steps
 from dropforge.inference.number_steps import NumberStep
 
-
-class Frozen(BaseModel):
-    """Base of the settings: immutable, and unknown keys are mistakes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class MergeStep(Frozen):
-    """Categories that are one: `values` become `into`."""
-
-    column: str
-    values: tuple[str, ...] = Field(min_length=1)
-    into: str
-
-
-class RareStep(Frozen):
-    """Categories with fewer training rows than `under` become `into`."""
-
-    column: str
-    under: int = Field(gt=0)
-    into: str = "(other)"
-
-
-class MissingStep(Frozen):
-    """These texts mean missing, in this column."""
-
-    column: str
-    markers: tuple[str, ...] = Field(min_length=1)
-
-
-class CastStep(Frozen):
-    """Read the column as a category although it is a number (a code), or the other way round."""
-
-    column: str
-    to: Literal["category", "number"]
-
-
+COLUMN_STEPS: Final[dict[str, type[ColumnStep]]] = column_steps.REGISTRY.all()
 NUMBER_STEPS: Final[dict[str, type[NumberStep]]] = number_steps.REGISTRY.all()
 
 
-class ProcessingKinds(Frozen):
-    """The steps that are no steps of numbers; ProcessingStep adds those."""
-
-    drop: tuple[str, ...] | None = Field(None, min_length=1)
-    merge: MergeStep | None = None
-    rare: RareStep | None = None
-    missing: MissingStep | None = None
-    cast: CastStep | None = None
+class ProcessingBase(Frozen):
+    """What every step has; ProcessingStep adds a key for each registered one."""
 
     @model_validator(mode="after")
-    def _is_one_step(self) -> ProcessingKinds:
+    def _is_one_step(self) -> ProcessingBase:
         if len(self.model_fields_set) != 1:
             raise ValueError(f"a step is exactly one of {', '.join(type(self).model_fields)}")
         return self
@@ -73,8 +34,14 @@ class ProcessingKinds(Frozen):
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns it changes."""
-        one = getattr(self, self.name)
-        return one if isinstance(one, tuple) else (one.column,)
+        step = self.column_step
+        return step.columns if step is not None else (getattr(self, self.name).column,)
+
+    @property
+    def column_step(self) -> ColumnStep | None:
+        """The step, of one that is not of numbers."""
+        step = getattr(self, self.name)
+        return step if isinstance(step, ColumnStep) else None
 
     @property
     def number_step(self) -> NumberStep | None:
@@ -83,7 +50,7 @@ class ProcessingKinds(Frozen):
 
 
 def _schema(step: type[NumberStep]) -> type[Frozen]:
-    """The settings of a registered step, from the fields of its class."""
+    """The settings of a registered step of numbers, from the fields of its class."""
     hints = get_type_hints(step, include_extras=True)
     keys: dict[str, Any] = {f.name: (hints[f.name], ... if f.default is MISSING else f.default) for f in fields(step)}
 
@@ -96,11 +63,12 @@ def _schema(step: type[NumberStep]) -> type[Frozen]:
 
 
 if TYPE_CHECKING:
-    ProcessingStep = ProcessingKinds
+    ProcessingStep = ProcessingBase
 else:
     ProcessingStep = create_model(
         "ProcessingStep",
-        __base__=ProcessingKinds,
+        __base__=ProcessingBase,
         __doc__="One step before the model: exactly one of these. Fitted on training rows, stored with the model, shared by serving.",
+        **{name: (step | None, None) for name, step in COLUMN_STEPS.items()},
         **{name: (_schema(step) | None, None) for name, step in NUMBER_STEPS.items()},
     )

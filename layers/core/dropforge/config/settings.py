@@ -15,7 +15,8 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, field
 
 from dropforge import metrics, safe_patterns
 from dropforge.config.finding_names import FindingName
-from dropforge.config.preprocessing_settings import Frozen, ProcessingStep
+from dropforge.config.frozen import Frozen
+from dropforge.config.preprocessing_settings import ProcessingStep
 from dropforge.config.yaml_errors import Location, dotted, explain, parse_with_lines
 from dropforge.errors import SettingsError
 from dropforge.metrics import Task
@@ -98,7 +99,7 @@ class RowRuleSettings(Frozen):
     )
     action: Literal["quarantine", "warn", "block"] = Field(
         "quarantine",
-        description="quarantine: the row is set aside; warn: the verdict warns; block: nothing is trained on the upload",
+        description="quarantine: the row is quarantined; warn: the verdict warns; block: nothing is trained on the upload",
     )
     tolerance: Share = Field(0.0, description="of warn and block: the share of rows that may violate it")
 
@@ -169,7 +170,7 @@ class DataSettings(Frozen):
         description="columns with which the prediction, or the positive class's probability, may only rise, or only fall",
     )
     columns: dict[str, ColumnOverride] = Field(default_factory=dict)
-    rules: tuple[RowRuleSettings, ...] = Field((), max_length=200, description="conditions that rows are held to")
+    rules: tuple[RowRuleSettings, ...] = Field((), max_length=200, description="conditions that every row must meet")
     csv: CsvSettings = CsvSettings()
     sheet: str | None = Field(
         None, min_length=1, description="of Excel workbooks: which sheet is read; none: the first visible one"
@@ -261,7 +262,7 @@ class ModelSettings(Frozen):
         1,
         ge=1,
         le=20,
-        description="members of the last fit, averaged into one model: the trials that predict best together (tree_ensemble, xgboost)",
+        description="ensemble size: members of the last fit, those that predict best together (tree_ensemble, xgboost)",
     )
     serve: Literal["onnx", "python"] = Field(
         "onnx", description="exported to ONNX, or, where a step cannot be, run by Python in a function of its own"
@@ -273,7 +274,7 @@ class TriggerSettings(Frozen):
     """When accepted uploads are trained: those of a burst together, once."""
 
     quiet_minutes: float = Field(
-        0.2, ge=0, le=1440, description="train when nothing has arrived for so long; 0: every accepted file at once"
+        0.2, ge=0, le=1440, description="train when no file has arrived for so long; 0: after every accepted file"
     )
     min_new_rows: int = Field(
         1, ge=1, description="and so many accepted rows wait for it; fewer wait for the next upload"
@@ -372,7 +373,7 @@ class PromotionSettings(Frozen):
     maximum_slice_loss: float = Field(
         0.02, ge=0.0, description="in units of the metric; of rmse and mae a fraction of the active model's"
     )
-    auto_promote: bool = Field(False, description="whether a challenger answers at once, without anybody's decision")
+    auto_promote: bool = Field(False, description="whether a challenger is activated at once, without approval")
 
 
 class Costs(Frozen):
@@ -398,7 +399,7 @@ class PredictionRange(Frozen):
 class CaptureSettings(Frozen):
     """What is kept of live traffic, for monitoring."""
 
-    sample: Share = Field(0.0, description="share of requests whose rows and answers are kept; 0: none")
+    sample: Share = Field(0.0, description="fraction of requests captured with their responses; 0: none")
 
 
 class ServingSettings(Frozen):
@@ -438,7 +439,7 @@ class RetentionSettings(Frozen):
     batch: Days = Field(None, description="files to be scored")
     predictions: Days = Field(None, description="files of predictions")
     quarantine: Days = Field(None, description="rows that could not be read")
-    captured: Days = Field(None, description="requests kept for monitoring; CaptureDays of the stack holds as well")
+    captured: Days = Field(None, description="requests captured for monitoring; CaptureDays of the stack holds as well")
 
 
 class CostSettings(Frozen):
@@ -450,7 +451,7 @@ class CostSettings(Frozen):
     lambda_gb_second: float = Field(0.0000166667, ge=0, description="a function's memory for a second")
     lambda_million_requests: float = Field(0.20, ge=0, description="a million calls of functions")
     api_million_requests: float = Field(3.50, ge=0, description="a million requests to the API")
-    s3_gb_month: float = Field(0.023, ge=0, description="a gigabyte kept for a month")
+    s3_gb_month: float = Field(0.023, ge=0, description="a gigabyte stored for a month")
     s3_thousand_writes: float = Field(0.005, ge=0, description="a thousand objects written")
     s3_thousand_reads: float = Field(0.0004, ge=0, description="a thousand objects read")
     workflow_thousand_transitions: float = Field(0.025, ge=0, description="a thousand steps of the workflow")
@@ -548,7 +549,7 @@ def load(text: str | bytes, source: str = "settings.yaml") -> Settings:
         raise SettingsError(
             "\n".join(mistakes),
             code="settings_invalid",
-            fix="correct the lines named; `dropforge settings check` tells when all is well",
+            fix="correct the lines named; `dropforge settings check` validates the file",
         ) from None
     settings = parsed.model_copy(update={"sha256": hashlib.sha256(raw).hexdigest()})
     settings._location = Location(source, lines)

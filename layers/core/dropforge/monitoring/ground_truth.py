@@ -45,7 +45,7 @@ def accept(body: dict[str, Any], *, store: ObjectStore, bucket: str) -> dict[str
     store.put(f"{keys.labels_folder(bucket, at[:10])}{name}.jsonl", text.encode(), content_type="application/x-ndjson")
     return {
         "accepted": len(lines),
-        "next": "GET /monitoring tells the score once they are joined; `dropforge monitor` does it now",
+        "next": "GET /monitoring has the score once they are joined; `dropforge monitor` joins them now",
     }
 
 

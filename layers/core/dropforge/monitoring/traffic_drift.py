@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dropforge.analysis import profile_comparison, profile_queries
 from dropforge.analysis.checks import run_checks
+from dropforge.analysis.checks.table_checks import CheckedTable
 from dropforge.analysis.column_pairs import Pairs
 from dropforge.analysis.data_profile import Profile
 from dropforge.analysis.report_model import ColumnReport, Finding, Intake, Verdict
@@ -96,5 +97,5 @@ def _predictions(
 def _compared(like: Profile, new: Profile, rows: int, settings: Settings) -> tuple[list[ColumnReport], list[Finding]]:
     intake = Intake(key="live traffic", format="jsonl", rows_in=rows, rows_used=rows, rows_quarantined=0)
     compared = profile_comparison.compare_profiles(like, new, intake, settings.data, settings.analysis)
-    result = run_checks.findings(like, new, compared, intake, settings.data, settings.analysis)
+    result = run_checks.findings(CheckedTable(new, like, compared, intake, settings.data, settings.analysis))
     return compared.columns, [f for f in result if f.kind in _REPORTED]

@@ -1,4 +1,4 @@
-"""What the pairs of columns tell: relations that changed, features that leak or repeat each other."""
+"""Associations of pairs of columns: how strong they are, which changed, and what missing values tell of the target."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dropforge.analysis import two_sample_tests as st
 from dropforge.analysis.checks.silent_changes import Tested
 from dropforge.analysis.data_profile import Profile, Sums
 from dropforge.analysis.report_model import Association, Finding, Matrix
-from dropforge.config.settings import AnalysisSettings, DataSettings
+from dropforge.config.settings import DataSettings
 
 JOINT_EFFECT = 0.05  # share of rows that must sit elsewhere before a changed relation is worth a word
 _LEAK = 0.95
@@ -198,86 +198,3 @@ def shown(associations: list[Association], target: str) -> tuple[Association, ..
     """The ones a report lists: changed first, then with the target, then the strongest."""
     order = sorted(associations, key=lambda a: (not a.changed, target not in {a.first, a.second}, -a.strength))
     return tuple(order[:_MOST_SHOWN])
-
-
-def findings(
-    associations: list[Association], drifted: set[str], data: DataSettings, settings: AnalysisSettings
-) -> Iterator[Finding]:
-    """Findings about pairs, for the report's one list.
-
-    A column that drifted by itself moves its relations too; only pairs of columns that look the same alone are reported.
-    """
-    quiet = drifted | {data.target} | set(data.ignore)
-    yield from _changed([a for a in associations if a.significant and not quiet & {a.first, a.second}])
-    for a in associations:
-        if data.target in {a.first, a.second}:
-            feature = a.first if a.second == data.target else a.second
-            if a.strength >= _LEAK and feature not in data.ignore:
-                yield Finding(
-                    kind="leakage",
-                    severity="warn",
-                    columns=(feature,),
-                    title=f"{feature} gives {data.target} away",
-                    evidence=f"Cramér's V {a.strength:.2f}: nearly the same information",
-                    suggestion=f"Is {feature} known before {data.target} is? If not, add it to data.ignore.",
-                    weight=6,
-                    processing={"drop": [feature]},
-                )
-            elif a.significant and a.strength > (a.strength_reference or 0.0) and not quiet - {data.target} & {feature}:
-                yield _stronger(a, feature, data)
-        elif a.strength >= settings.strong_correlation and not {a.first, a.second} & set(data.ignore):
-            yield Finding(
-                kind="strong_association",
-                severity="info",
-                columns=(a.first, a.second),
-                title=f"{a.first} and {a.second} are redundant (Cramér's V {a.strength:.2f})",
-                evidence=f"Cramér's V {a.strength:.2f} over coarse bins",
-                suggestion=f"Consider dropping {a.second}: same information as {a.first}.",
-                processing={"drop": [a.second]},
-            )
-
-
-def _stronger(a: Association, feature: str, data: DataSettings) -> Finding:
-    return Finding(
-        kind="target_association",
-        severity="info",
-        columns=(feature, data.target),
-        title=f"{feature} is tied to {data.target} more strongly than it was",
-        evidence=(
-            f"Cramér's V {a.strength_reference:.2f} → {a.strength:.2f}, {a.effect:.1%} of the rows moved beyond chance; "
-            f"{st.p_value_text(a.p_value)}"
-        ),
-        suggestion=f"Is {feature} known before {data.target} is?",
-        weight=1 + min(3.0, 10 * a.effect),
-        change=True,
-    )
-
-
-def _changed(changed: list[Association]) -> Iterator[Finding]:
-    """One finding for each column at the centre of changed relations, not one for each pair.
-
-    A change of few rows is information: no pair of it reaches JOINT_EFFECT.
-    """
-    left = list(changed)
-    while left:
-        names = [n for a in left for n in (a.first, a.second)]
-        centre = max(names, key=names.count)
-        own = sorted((a for a in left if centre in {a.first, a.second}), key=lambda a: -a.effect)
-        left = [a for a in left if a not in own]
-        others = [a.second if a.first == centre else a.first for a in own]
-        first = own[0]
-        listed = ", ".join(others[:4]) + (f" and {len(others) - 4} more" if len(others) > 4 else "")
-        yield Finding(
-            kind="joint_drift" if first.changed else "joint_shift",
-            severity="warn" if first.changed else "info",
-            columns=(centre, *others),
-            title=f"{centre} relates differently to {listed}",
-            evidence=(
-                f"with {others[0]}: Cramér's V {first.strength_reference:.2f} → {first.strength:.2f}, "
-                f"{first.effect:.1%} of the rows moved beyond chance ({st.p_value_text(first.p_value)}); "
-                "the single columns need not have changed"
-            ),
-            suggestion=f"Was {centre} joined, shifted or recoded on its own? Compare a few rows with the source.",
-            weight=(4 if first.changed else 1) + min(3.0, 10 * first.effect),
-            change=True,
-        )

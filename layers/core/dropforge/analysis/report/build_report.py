@@ -12,15 +12,18 @@ from typing import Any
 
 from dropforge import __version__
 from dropforge.analysis import column_pairs, profile_comparison, profile_queries
-from dropforge.analysis.checks import relation_changes, rule_outcomes, run_checks
+from dropforge.analysis.checks import pair_checks, relation_changes, rule_outcomes, run_checks
+from dropforge.analysis.checks.pair_checks import CheckedPairs
+from dropforge.analysis.checks.table_checks import CheckedTable
 from dropforge.analysis.data_profile import Profile, shared_rows
 from dropforge.analysis.report import suggested_preprocessing
 from dropforge.analysis.report_model import ColumnReport, Intake, Provenance, Report, RuleOutcome
 from dropforge.config.settings import Settings
 from dropforge.datasets.table_schema import Schema
 from dropforge.errors import RejectedUpload
+from dropforge.ingest.admission import Admission
 from dropforge.ingest.duckdb_connection import connect
-from dropforge.ingest.ingest_file import NO_LEVELS, Admission, Announce, admit
+from dropforge.ingest.ingest_file import NO_EXCHANGE, LevelExchange, admit
 from dropforge.ingest.parquet_snapshot import Levels
 
 _SMALL = 16_000_000
@@ -80,7 +83,7 @@ def compare_files(reference: Path, new: Path, settings: Settings) -> Report:
         output = Future[tuple[Schema, Levels]]()
         old = pool.submit(_reference, reference, settings, folders[0], first, output)
         schema, levels = output.result()
-        fresh = _admit(new, settings, schema, folders[1], second, known=levels)
+        fresh = _admit(new, settings, schema, folders[1], second, LevelExchange(known=levels))
         earlier, before = old.result()
         now = profile_of(fresh, folders[1], before, second)
         provenance = Provenance(dataset_id=fresh.dataset_id, reference_id=earlier.dataset_id)
@@ -93,7 +96,9 @@ def _reference(
 ) -> tuple[Admission, Profile]:
     """The new file is read as soon as the schema is there, while the reference is still being counted."""
     try:
-        old = _admit(file, settings, None, folder, connection, lambda *known: schema_known.set_result(known))
+        old = _admit(
+            file, settings, None, folder, connection, LevelExchange(lambda *known: schema_known.set_result(known))
+        )
         return old, profile_of(old, folder, None, connection)
     except BaseException as error:
         if not schema_known.done():
@@ -107,8 +112,7 @@ def _admit(
     reference: Schema | None,
     folder: Path,
     connection: Any,
-    announce: Announce = lambda _schema, _levels: None,
-    known: Levels = NO_LEVELS,
+    exchange: LevelExchange = NO_EXCHANGE,
 ) -> Admission:
     try:
         return admit(
@@ -117,8 +121,7 @@ def _admit(
             reference=reference,
             workdir=folder,
             connection=connection,
-            announce=announce,
-            known=known,
+            exchange=exchange,
             keep=False,
         )
     except RejectedUpload as error:
@@ -142,8 +145,8 @@ def report(
     drifted = {c.name for c in columns if c.outcome == "drift"}
     result = run_checks.ranked(
         [
-            *run_checks.findings(reference, new, compared, intake, settings.data, settings.analysis),
-            *relation_changes.findings(ties, drifted, settings.data, settings.analysis),
+            *run_checks.findings(CheckedTable(new, reference, compared, intake, settings.data, settings.analysis)),
+            *pair_checks.findings(CheckedPairs(ties, frozenset(drifted), settings.data, settings.analysis)),
             *relation_changes.presence_leaks(new, settings.data),
         ]
     )
