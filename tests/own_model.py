@@ -19,7 +19,8 @@ from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
 from dropforge.inference.bundle_manifest import BundleManifest
 from dropforge.ports import ObjectStore
 from dropforge_training.data.training_table import Table, TrainingData
-from dropforge_training.export import onnx_graph, parity, pickled_pipeline
+from dropforge_training.export import parity, pickled_pipeline
+from dropforge_training.export.manifest_builder import ExportedModel, ManifestFacts, manifest_for
 from dropforge_training.models import model_spec
 from dropforge_training.preprocessing.cleaner import LabelledPipeline
 
@@ -73,10 +74,8 @@ def bundle(folder: Path, project: str) -> Bundle:
         body, named = pickled_pipeline.dump(model, candidate)
     finally:
         sys.path.remove(str(folder))
-    manifest = onnx_graph.manifest_for(
-        model, data, body, "probabilities", python=named, project=project, name="own", run_id="r1", dataset_id="d1",
-        target="late", markers={}, metrics={}, importance={}, holdout_share=0.2,
-    )  # fmt: skip
+    facts = ManifestFacts(project, "own", "r1", "d1", "late", 0.2, {}, {}, {})
+    manifest = manifest_for(model, data, ExportedModel(body, python=named), facts)
     manifest = replace(manifest, conformal={"0.9": (0.6, 0.6)})
     checked = parity.check(model, manifest, body, data.heldout, logging.getLogger("test"))
     assert checked.figures["label_flips"] == 0

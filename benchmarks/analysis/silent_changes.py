@@ -27,7 +27,8 @@ from typing import Any
 from dropforge.analysis.report import build_report
 from dropforge.analysis.report_model import Finding, Provenance, Report
 from dropforge.datasets.table_schema import Schema
-from dropforge.ingest.ingest_file import Admission, admit
+from dropforge.ingest.admission import Admission
+from dropforge.ingest.ingest_file import admit
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))

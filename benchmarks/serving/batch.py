@@ -50,6 +50,7 @@ def prepare(folder: Path, rows: int, large: int, distinct: int) -> None:
     from dropforge_training.data import training_table
     from dropforge_training.data.training_table import Table, TrainingData
     from dropforge_training.export import onnx_graph
+    from dropforge_training.export.manifest_builder import ExportedModel, ManifestFacts, manifest_for
     from dropforge_training.models import model_spec
     from dropforge_training.preprocessing.cleaner import LabelledPipeline
 
@@ -76,10 +77,8 @@ def prepare(folder: Path, rows: int, large: int, distinct: int) -> None:
         steps = [("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)]
         model = LabelledPipeline(Pipeline(steps), classes, 0.5, ">50K")
         onnx, output = onnx_graph.to_onnx(model.pipeline, len(cleaner.numbers), len(cleaner.categories))
-        manifest = onnx_graph.manifest_for(
-            model, data, onnx, output, project="adult", name=slug(name), run_id="r", dataset_id="d", target="income",
-            markers=markers, metrics={}, importance={}, holdout_share=0.2,
-        )  # fmt: skip
+        facts = ManifestFacts("adult", slug(name), "r", "d", "income", 0.2, markers, {}, {})
+        manifest = manifest_for(model, data, ExportedModel(onnx, output), facts)
         (folder / f"{name}.onnx").write_bytes(onnx)
         (folder / f"{name}.json").write_bytes(manifest.to_json())
         (folder / f"{name}.pickle").write_bytes(pickle.dumps(model))

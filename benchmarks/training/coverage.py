@@ -84,10 +84,7 @@ def split(table: pd.DataFrame, target: str, model: str, seed: int) -> dict[str, 
     )
     built = bundle_builder.build(
         fitted.model,
-        candidate,
-        data,
-        settings,
-        bundle_builder.Origin(model, "r", "d"),
+        bundle_builder.Origin(candidate, data, settings, model, "r", "d"),
         metrics={},
         importance={},
         log=LOG,

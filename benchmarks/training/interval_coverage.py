@@ -95,10 +95,7 @@ def split(table: pd.DataFrame, target: str, seed: int) -> dict[str, float]:
         raise SystemExit(f"{target} is no number to estimate")
     built = bundle_builder.build(
         fitted.model,
-        candidate,
-        data,
-        settings,
-        bundle_builder.Origin("xgboost", "r", "d"),
+        bundle_builder.Origin(candidate, data, settings, "xgboost", "r", "d"),
         metrics={},
         importance={},
         log=LOG,

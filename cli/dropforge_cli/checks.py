@@ -212,7 +212,7 @@ def run(name: str, check: Iterator[Finding]) -> list[Finding]:
     except Exception as error:
         matches.append(
             Finding(
-                name, "bad", f"could not be asked: {error}", "see the findings above; credentials, network, permissions"
+                name, "bad", f"request failed: {error}", "see the findings above; credentials, network, permissions"
             )
         )
     return matches

@@ -24,7 +24,7 @@ _TYPES: Final = {"int": "integer", "float": "number", "bool": "boolean", "dateti
 
 
 @dataclass(slots=True)
-class Taken:
+class ImportedRules:
     """`columns` and `rules` as settings.yaml has them; `left_out`: sentences about what has no equal."""
 
     columns: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Taken:
         return self.columns.setdefault(column, {})
 
 
-def read(file: Path) -> Taken:
+def read(file: Path) -> ImportedRules:
     """Raises InvalidRequest for a file that is neither."""
     if file.stat().st_size > _LARGEST:
         raise InvalidRequest(f"{file.name} has more than {_LARGEST:,} bytes", code="no_rules", fix="export one suite")
@@ -55,12 +55,12 @@ def read(file: Path) -> Taken:
     )
 
 
-def as_yaml(taken: Taken) -> str:
+def as_yaml(imported: ImportedRules) -> str:
     """A `data:` block to paste."""
-    lines = ["data:", "  columns:" if taken.columns else "  columns: {}"]
-    lines += [f"    {text(c)}: {_flow(keys)}" for c, keys in taken.columns.items() if keys]
-    if taken.rules:
-        lines += ["  rules:", *(f"    - {_flow(rule)}" for rule in taken.rules)]
+    lines = ["data:", "  columns:" if imported.columns else "  columns: {}"]
+    lines += [f"    {text(c)}: {_flow(keys)}" for c, keys in imported.columns.items() if keys]
+    if imported.rules:
+        lines += ["  rules:", *(f"    - {_flow(rule)}" for rule in imported.rules)]
     return "\n".join(lines) + "\n"
 
 
@@ -72,7 +72,7 @@ def _flow(value: Any) -> str:
     return text(value) if isinstance(value, str) else json.dumps(value)
 
 
-def _pattern(taken: Taken, column: str, pattern: str, *, whole: bool, what: str) -> None:
+def _pattern(imported: ImportedRules, column: str, pattern: str, *, whole: bool, what: str) -> None:
     """A pattern of Python's re; a search becomes a match of the whole text."""
     starts, ends = pattern.startswith("^"), pattern.endswith("$") and not pattern.endswith("\\$")
     inner = pattern[int(starts) : len(pattern) - int(ends)]
@@ -82,45 +82,45 @@ def _pattern(taken: Taken, column: str, pattern: str, *, whole: bool, what: str)
     try:
         safe_patterns.check(inner)
     except ValueError as error:
-        taken.left_out.append(f"{column}: {what} {pattern!r}: {error}")
+        imported.left_out.append(f"{column}: {what} {pattern!r}: {error}")
         return
-    taken.of(column)["pattern"] = inner
+    imported.of(column)["pattern"] = inner
 
 
 # --- Great Expectations ------------------------------------------------------------------------------------------------
-def _great_expectations(expectations: list[Any]) -> Taken:
-    taken = Taken()
+def _great_expectations(expectations: list[Any]) -> ImportedRules:
+    imported = ImportedRules()
     for expectation in expectations:
         if not isinstance(expectation, Mapping):
             continue
         kind = str(expectation.get("expectation_type") or expectation.get("type") or "")
         arguments = expectation.get("kwargs") or {}
-        _expectation(taken, kind, arguments)
-    return taken
+        _expectation(imported, kind, arguments)
+    return imported
 
 
-def _expectation(taken: Taken, kind: str, a: Mapping[str, Any]) -> None:  # noqa: C901, PLR0912 - one case an expectation
-    column, said = str(a.get("column", "")), f"{a.get('column', '')} {kind.removeprefix('expect_')}".strip()
+def _expectation(imported: ImportedRules, kind: str, a: Mapping[str, Any]) -> None:  # noqa: C901, PLR0912 - one case an expectation
+    column, what = str(a.get("column", "")), f"{a.get('column', '')} {kind.removeprefix('expect_')}".strip()
     if a.get("row_condition") or a.get("condition_parser"):
-        taken.left_out.append(f"{said}: it has a row_condition; write it as a rule with CASE or OR")
+        imported.left_out.append(f"{what}: it has a row_condition; write it as a rule with CASE or OR")
         return
     if float(a.get("mostly") or 1.0) < 1.0:
-        _mostly(taken, kind, column, a, said)
+        _mostly(imported, kind, column, a, what)
         return
     match kind:
         case "expect_column_values_to_not_be_null":
-            taken.of(column)["not_null"] = True
+            imported.of(column)["not_null"] = True
         case "expect_column_values_to_be_unique":
-            taken.of(column)["unique"] = True
+            imported.of(column)["unique"] = True
         case "expect_column_values_to_be_in_set":
-            taken.of(column)["values"] = list(a.get("value_set") or [])
+            imported.of(column)["values"] = list(a.get("value_set") or [])
         case "expect_column_values_to_be_between":
-            _between(taken, column, a, said)
+            _between(imported, column, a, what)
         case "expect_column_values_to_match_regex":
-            _pattern(taken, column, str(a.get("regex", "")), whole=False, what="regex")
+            _pattern(imported, column, str(a.get("regex", "")), whole=False, what="regex")
         case "expect_column_value_lengths_to_be_between" | "expect_column_value_lengths_to_equal":
             for condition in _lengths(column, a):
-                taken.rules.append({"name": _free(taken, f"length of {column}"), "expect": condition})
+                imported.rules.append({"name": _free(imported, f"length of {column}"), "expect": condition})
         case (
             "expect_column_pair_values_a_to_be_greater_than_b_to_be_greater_than_b"
             | "expect_column_pair_values_a_to_be_greater_than_b"
@@ -128,21 +128,21 @@ def _expectation(taken: Taken, kind: str, a: Mapping[str, Any]) -> None:  # noqa
             sign = ">=" if a.get("or_equal") else ">"
             first, second = str(a.get("column_A", "")), str(a.get("column_B", ""))
             expect = f"{_name(first)} {sign} {_name(second)}"
-            taken.rules.append(
-                {"name": _free(taken, f"{first} {'from' if sign == '>=' else 'above'} {second}"), "expect": expect}
+            imported.rules.append(
+                {"name": _free(imported, f"{first} {'from' if sign == '>=' else 'above'} {second}"), "expect": expect}
             )
         case "expect_column_pair_values_to_be_equal":
             first, second = str(a.get("column_A", "")), str(a.get("column_B", ""))
-            taken.rules.append(
-                {"name": _free(taken, f"{first} equals {second}"), "expect": f"{_name(first)} = {_name(second)}"}
+            imported.rules.append(
+                {"name": _free(imported, f"{first} equals {second}"), "expect": f"{_name(first)} = {_name(second)}"}
             )
         case "expect_column_to_exist":
-            taken.left_out.append(f"{said}: a missing column is a finding (column_removed) without a rule")
+            imported.left_out.append(f"{what}: a missing column is a finding (column_removed) without a rule")
         case _:
-            taken.left_out.append(f"{said}: no equal; a condition on one row can be a rule, one on the table cannot")
+            imported.left_out.append(f"{what}: no equal; a condition on one row can be a rule, one on the table cannot")
 
 
-def _mostly(taken: Taken, kind: str, column: str, a: Mapping[str, Any], said: str) -> None:
+def _mostly(imported: ImportedRules, kind: str, column: str, a: Mapping[str, Any], what: str) -> None:
     """A share of rows that need not comply: a rule that warns beyond it."""
     conditions = {
         "expect_column_values_to_not_be_null": lambda: [f"{_name(column)} IS NOT NULL"],
@@ -154,23 +154,23 @@ def _mostly(taken: Taken, kind: str, column: str, a: Mapping[str, Any], said: st
     }
     limits = conditions.get(kind, list)()
     if not limits:
-        taken.left_out.append(f"{said}: with mostly {a['mostly']}; no equal")
+        imported.left_out.append(f"{what}: with mostly {a['mostly']}; no equal")
     for expect in limits:
         tolerance = round(1 - float(a["mostly"]), 6)
-        name = _free(taken, f"mostly {column}")
-        taken.rules.append({"name": name, "expect": expect, "action": "warn", "tolerance": tolerance})
+        name = _free(imported, f"mostly {column}")
+        imported.rules.append({"name": name, "expect": expect, "action": "warn", "tolerance": tolerance})
 
 
-def _between(taken: Taken, column: str, a: Mapping[str, Any], said: str) -> None:
+def _between(imported: ImportedRules, column: str, a: Mapping[str, Any], what: str) -> None:
     low, high = a.get("min_value"), a.get("max_value")
     plain = all(v is None or (isinstance(v, int | float) and not isinstance(v, bool)) for v in (low, high))
     if not plain or a.get("strict_min") or a.get("strict_max"):
         limits = list(_range(_name(column), a))
-        taken.rules += [{"name": _free(taken, f"range of {column}"), "expect": e} for e in limits]
+        imported.rules += [{"name": _free(imported, f"range of {column}"), "expect": e} for e in limits]
         if not limits:
-            taken.left_out.append(f"{said}: it has no limit")
+            imported.left_out.append(f"{what}: it has no limit")
         return
-    taken.of(column).update({k: v for k, v in (("min", low), ("max", high)) if v is not None})
+    imported.of(column).update({k: v for k, v in (("min", low), ("max", high)) if v is not None})
 
 
 def _range(cell: str, a: Mapping[str, Any]) -> Iterator[str]:
@@ -188,26 +188,26 @@ def _lengths(column: str, a: Mapping[str, Any]) -> Iterator[str]:
 
 
 # --- Pandera -----------------------------------------------------------------------------------------------------------
-def _pandera(schema: Mapping[str, Any]) -> Taken:
-    taken = Taken()
+def _pandera(schema: Mapping[str, Any]) -> ImportedRules:
+    imported = ImportedRules()
     for column, described in schema["columns"].items():
         if isinstance(described, Mapping):
-            _pandera_column(taken, str(column), described)
+            _pandera_column(imported, str(column), described)
     for key in ("checks", "index", "dtype"):
         if schema.get(key):
-            taken.left_out.append(f"the schema's {key}: no equal")
+            imported.left_out.append(f"the schema's {key}: no equal")
     unique = schema.get("unique") or []
     if len(unique) == 1:
-        taken.of(str(unique[0]))["unique"] = True
+        imported.of(str(unique[0]))["unique"] = True
     elif unique:
-        taken.left_out.append(
+        imported.left_out.append(
             f"unique over {', '.join(map(str, unique))} together: no equal; of one column: unique: true"
         )
-    return taken
+    return imported
 
 
-def _pandera_column(taken: Taken, column: str, described: Mapping[str, Any]) -> None:
-    keys = taken.of(column)
+def _pandera_column(imported: ImportedRules, column: str, described: Mapping[str, Any]) -> None:
+    keys = imported.of(column)
     dtype = str(described.get("dtype") or "")
     kind = next((k for prefix, k in _TYPES.items() if dtype.lower().startswith(prefix)), "")
     if kind:
@@ -217,13 +217,13 @@ def _pandera_column(taken: Taken, column: str, described: Mapping[str, Any]) -> 
     if described.get("unique"):
         keys["unique"] = True
     if described.get("regex"):
-        taken.left_out.append(f"{column}: its name is a pattern of names; no equal")
+        imported.left_out.append(f"{column}: its name is a pattern of names; no equal")
     checks = described.get("checks") or {}
     listed = checks.items() if isinstance(checks, Mapping) else (_named(c) for c in checks if isinstance(c, Mapping))
     for name, argument in listed:
-        _pandera_check(taken, column, str(name), argument)
+        _pandera_check(imported, column, str(name), argument)
     if not keys:
-        del taken.columns[column]
+        del imported.columns[column]
 
 
 def _named(check: Mapping[str, Any]) -> tuple[str, Any]:
@@ -233,8 +233,20 @@ def _named(check: Mapping[str, Any]) -> tuple[str, Any]:
     return str(options.get("check_name", "")), rest.get("value", rest) if set(rest) == {"value"} else rest
 
 
-def _pandera_check(taken: Taken, column: str, name: str, argument: Any) -> None:
-    keys = taken.of(column)
+_SIGNS = {
+    "greater_than": ">",
+    "gt": ">",
+    "less_than": "<",
+    "lt": "<",
+    "equal_to": "=",
+    "not_equal_to": "<>",
+    "greater_than_or_equal_to": ">=",
+    "less_than_or_equal_to": "<=",
+}
+
+
+def _pandera_check(imported: ImportedRules, column: str, name: str, argument: Any) -> None:
+    keys = imported.of(column)
     value = argument.get("value", argument) if isinstance(argument, Mapping) and "value" in argument else argument
     number = isinstance(value, int | float) and not isinstance(value, bool)
     match name:
@@ -242,26 +254,9 @@ def _pandera_check(taken: Taken, column: str, name: str, argument: Any) -> None:
             keys["min"] = value
         case "less_than_or_equal_to" | "le" if number:
             keys["max"] = value
-        case (
-            "greater_than"
-            | "gt"
-            | "less_than"
-            | "lt"
-            | "greater_than_or_equal_to"
-            | "less_than_or_equal_to"
-            | "equal_to"
-            | "not_equal_to"
-        ):
-            sign = {
-                "greater_than": ">",
-                "gt": ">",
-                "less_than": "<",
-                "lt": "<",
-                "equal_to": "=",
-                "not_equal_to": "<>",
-            }.get(name, ">=" if name.startswith("greater") else "<=")
-            expect = f"{_name(column)} {sign} {_literal(value)}"
-            taken.rules.append({"name": _free(taken, f"{column} {name.replace('_', ' ')}"), "expect": expect})
+        case _ if name in _SIGNS:
+            expect = f"{_name(column)} {_SIGNS[name]} {_literal(value)}"
+            imported.rules.append({"name": _free(imported, f"{column} {name.replace('_', ' ')}"), "expect": expect})
         case "in_range" if isinstance(argument, Mapping):
             limits = {
                 "min_value": argument.get("min_value"),
@@ -269,27 +264,27 @@ def _pandera_check(taken: Taken, column: str, name: str, argument: Any) -> None:
                 "strict_min": argument.get("include_min") is False,
                 "strict_max": argument.get("include_max") is False,
             }
-            _between(taken, column, limits, f"{column} in_range")
+            _between(imported, column, limits, f"{column} in_range")
         case "isin":
             keys["values"] = list(value.get("allowed_values") or []) if isinstance(value, Mapping) else list(value)
         case "str_matches" | "str_contains":
             pattern = str(value.get("pattern", "")) if isinstance(value, Mapping) else str(value)
             starts = pattern if name == "str_contains" else f"^{pattern.removeprefix('^')}"
-            _pattern(taken, column, starts, whole=False, what=name)
+            _pattern(imported, column, starts, whole=False, what=name)
         case "str_startswith" | "str_endswith":
             part = str(next(iter(value.values()), "")) if isinstance(value, Mapping) else str(value)
             function = "starts_with" if name == "str_startswith" else "ends_with"
-            taken.rules.append(
+            imported.rules.append(
                 {
-                    "name": _free(taken, f"{column} {function}"),
+                    "name": _free(imported, f"{column} {function}"),
                     "expect": f"{function}({_name(column)}, {_literal(part)})",
                 }
             )
         case "str_length" if isinstance(argument, Mapping):
             for expect in _lengths(column, argument):
-                taken.rules.append({"name": _free(taken, f"length of {column}"), "expect": expect})
+                imported.rules.append({"name": _free(imported, f"length of {column}"), "expect": expect})
         case _:
-            taken.left_out.append(f"{column}: the check {name}: no equal")
+            imported.left_out.append(f"{column}: the check {name}: no equal")
 
 
 # --- SQL ---------------------------------------------------------------------------------------------------------------
@@ -303,11 +298,11 @@ def _literal(value: Any) -> str:
     return f"{value!r}" if isinstance(value, int | float) else "'" + str(value).replace("'", "''") + "'"
 
 
-def _free(taken: Taken, wanted: str) -> str:
+def _free(imported: ImportedRules, wanted: str) -> str:
     """A rule's name that no other has, of the letters that names may have."""
     name = "".join(c if c.isalnum() or c in " _.-" else "_" for c in wanted).strip(" _.-")[:50] or "rule"
     name = name if name[0].isascii() and name[0].isalnum() else f"r {name}"
-    names = {r["name"] for r in taken.rules}
+    names = {r["name"] for r in imported.rules}
     number, free = 2, name
     while free in names:
         free, number = f"{name} {number}", number + 1

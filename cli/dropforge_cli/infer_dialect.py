@@ -50,7 +50,7 @@ def find_form(path: Path, workdir: Path, connection: Any) -> Form:
         return Form(path, "parquet", result.header, CsvSettings())
     if kind in {"jsonl", "excel"}:
         result = text_table.open_source(path, workdir, connection, plain, None, keep_nested=True)
-        return Form(path, kind, result.header, CsvSettings(), ",", checks=tuple(said for _, said in result.notes))
+        return Form(path, kind, result.header, CsvSettings(), ",", checks=tuple(message for _, message in result.notes))
     checks: list[str] = []
     text = _read(path, workdir, checks)
     records = _records(text.path)

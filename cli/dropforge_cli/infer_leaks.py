@@ -38,10 +38,10 @@ def checks(
         if task == "regression"
         else _determined(db, relation, others, target, markers)
     )
-    said = [sentence for _, sentence in leaks[:_SHOWN]]
+    message = [sentence for _, sentence in leaks[:_SHOWN]]
     if len(leaks) > _SHOWN:
-        said.append(f"{len(leaks) - _SHOWN} more columns give {target.name} away as much")
-    return said
+        message.append(f"{len(leaks) - _SHOWN} more columns give {target.name} away as much")
+    return message
 
 
 def _question(target: Column) -> str:
@@ -68,8 +68,8 @@ def _filled(db: Any, rows: str, columns: Sequence[Column], target: Column) -> li
         empty = [int(row[place]) for row in table]
         present = [int(row[1]) - n for row, n in zip(table, empty, strict=True)]
         if min(sum(empty), sum(present)) >= FEWEST and _gone([empty, present]) >= _FILLED:
-            said = f"whether {column.name} is filled gives {target.name} away: {_question(target)}"
-            leaks.append((column.name, said))
+            message = f"whether {column.name} is filled gives {target.name} away: {_question(target)}"
+            leaks.append((column.name, message))
     return leaks
 
 
@@ -85,8 +85,8 @@ def _determined(
             width = result.width
             lines = [result.counts[k * width + 1 : (k + 1) * width] for k in range(width)]
             if _gone(lines) >= _DETERMINED:
-                said = f"{result.name} gives {target.name} away in nearly every row: {_question(target)}"
-                leaks.append((result.name, said))
+                message = f"{result.name} gives {target.name} away in nearly every row: {_question(target)}"
+                leaks.append((result.name, message))
     return leaks
 
 

@@ -104,7 +104,7 @@ def choose(columns: Sequence[Column], rows: int, target: str) -> SplitGuess:
         why = f"{group.name} repeats: {group.distinct:,} values, {mean:.1f} rows of each"
         check = (
             f"rows of one {group.name} stay together, held out or not ({why}); it is no feature. "
-            "If the model shall know the groups it is asked for: split: {by: random}"
+            "If the model predicts for groups it was trained on: split: {by: random}"
         )
         return SplitGuess("group", group.name, why, (check,))
     others = [

@@ -185,16 +185,16 @@ def _append(path: Path, skipped: int, out: Any) -> int:
 
 def _differs(file: Path, source: text_table.Source, first: text_table.Source) -> RejectedUpload:
     if source.delimiter != first.delimiter:
-        said = f"its fields are separated by {source.delimiter!r}, those of the first part by {first.delimiter!r}"
+        message = f"its fields are separated by {source.delimiter!r}, those of the first part by {first.delimiter!r}"
     else:
         odd = sorted(set(source.header) ^ set(first.header))
-        said = (
+        message = (
             f"columns {', '.join(odd)[:_SHOWN]} stand in one of them only"
             if odd
             else "its columns come in another order"
         )
     return RejectedUpload(
-        f"{file} is not like the first part: {said}", code="parts_differ", fix="write all parts with one header line"
+        f"{file} is not like the first part: {message}", code="parts_differ", fix="write all parts with one header line"
     )
 
 

@@ -14,8 +14,8 @@ _MOST: Final = 0.9  # of the most frequent texts
 _MONTHS: Final = "jan|feb|mar|apr|mai|may|jun|jul|aug|sep|oct|okt|nov|dec|dez"
 _NAMED: Final = "dates with the month's name are read as text; write 2024-12-31"
 _FORMS: Final = tuple(
-    (re.compile(pattern, re.IGNORECASE).fullmatch, said)
-    for pattern, said in (
+    (re.compile(pattern, re.IGNORECASE).fullmatch, message)
+    for pattern, message in (
         (r"0x[0-9a-f]+", "hexadecimal numbers are read as text; write them as decimal ones if their size matters"),
         (r"[0-9][0-9.,]*[-\u2212]", "numbers with the minus behind them are read as text; write -12"),
         (
@@ -46,12 +46,12 @@ _SECONDS: Final = (946_684_800, 2_208_988_800)  # 2000 to 2040, since 1970
 
 
 def of_texts(common: Sequence[str]) -> str:
-    """What the texts of a column look like; empty when nothing is to be said."""
+    """What the texts of a column look like; empty when nothing is to be message."""
     if not common:
         return ""
-    for matches, said in _FORMS:
+    for matches, message in _FORMS:
         if sum(matches(t) is not None for t in common) >= _MOST * len(common):
-            return said
+            return message
     if sum(value_formats.number(t) is None and _is_foreign(t) for t in common) >= _MOST * len(common):
         return "numbers in the digits of another script are read as text; write 0 to 9"
     damaged = next((t for t in common if _DAMAGE.search(t)), "")

@@ -24,7 +24,7 @@ def words(p: ModelProgress) -> str:
 
 
 def seconds_left(p: ModelProgress) -> float | None:
-    """Of the search, as of `told_at`; None unless it goes on.
+    """Of the search, as of `reported_at`; None unless it goes on.
 
     It ends with its seconds or with its trials, whichever is used up first; the trials to come are taken to be as fast as
     those before.

@@ -1,4 +1,4 @@
-"""Rules that a table's own values suggest, with the fraction of rows that each would set aside: to be switched on by a person."""
+"""Rules that a table's own values suggest, with the fraction of rows that each would quarantine: to be switched on by a person."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dropforge.ingest.duckdb_connection import quote
 from dropforge_cli.settings_writer import text
 
 MOST: Final = 40
-_KEEPS: Final = 0.99  # a rule that would set aside more rows than the rest is no rule of this table
+_KEEPS: Final = 0.99  # a rule that would quarantine more rows than the rest is no rule of this table
 _FEW: Final = 12  # values that are worth listing
 _FEWEST: Final = 50  # rows of the table, below which nothing is a rule
 

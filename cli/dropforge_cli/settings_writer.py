@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from dropforge.value_formats import PLAIN
 
 if TYPE_CHECKING:
-    from dropforge_cli.infer_settings import ColumnGuess, Guess
+    from dropforge_cli.infer_columns import ColumnGuess
+    from dropforge_cli.infer_settings import Guess
     from dropforge_cli.propose_rules import Proposal
 
 _UNQUOTED = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*$")
@@ -23,7 +24,7 @@ def write(guess: Guess, project: str, source: str) -> str:
     lines = [
         f"# Made by `dropforge init` from {source}: {guess.rows:,} rows, {len(guess.columns)} columns ({guess.form.words}).",
         "# Only what differs from the default is written; docs/reference/settings.md lists every key.",
-        "# `dropforge settings check` tells every mistake with its line; `dropforge apply` puts a change in force.",
+        "# `dropforge settings check` reports every mistake with its line; `dropforge apply` applies a change.",
         f"project: {project}",
         "",
         "data:",
@@ -59,7 +60,7 @@ def _data(guess: Guess) -> list[str]:
             _line(f"  positive_class: {text(guess.positive)}", f"its probability is scored ({guess.positive_why})")
         )
     lines.append(_line(f"  missing_markers: {_list(guess.markers)}", "read as missing, besides empty cells"))
-    lines.append(_line(f"  sensitive: {_list(guess.sensitive)}", "scores are told for each of their groups"))
+    lines.append(_line(f"  sensitive: {_list(guess.sensitive)}", "scores are reported for each of their groups"))
     if guess.ignored:
         lines.append("  ignore:                      # analysed, never used to predict")
         lines += [_line(f"    - {text(c.name)}", c.why) for c in guess.columns if c.use == "ignored"]
@@ -92,7 +93,7 @@ def _proposed(guess: Guess) -> list[str]:
     if not guess.rules:
         return []
     lines = [
-        "  # Rules that the values suggest, with the rows each would set aside: docs/how-to/rules.md. For `columns` above:"
+        "  # Rules that the values suggest, with the rows each would quarantine: docs/how-to/rules.md. For `columns` above:"
     ]
     lines += [f"  #   {_suggested(p)}" for p in guess.rules if p.column]
     orders = [p for p in guess.rules if not p.column]
@@ -113,7 +114,7 @@ def _split(guess: Guess) -> list[str]:
         "random": "a fifth, the same rows in every run",
     }
     lines = [
-        "split:                         # which rows no model sees before it is judged: as the model will be used",
+        "split:                         # which rows are held out for evaluation: as the model will be used",
         _line(f"  by: {result.by}", f"random | time | group ({result.why})"),
     ]
     if result.column:

@@ -70,11 +70,7 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
         if fresh and done != "unchanged":
             _save(config, created=done == "created")
     with _timed("settings", progress):
-        store = S3Store(deploy.client(config, "s3"))
-        text = config.settings_file.read_bytes()
-        applied = settings_store.apply(store, config.data_bucket, text, config.settings_file.name)
-        BucketLifecycle(deploy.client(config, "s3")).apply(config.data_bucket, applied.retention.model_dump())
-        artifact_reader.put(config)
+        _apply_settings(config)
     outputs = deploy.outputs(config)
     page = threading.Thread(target=_caught(lambda: _timed_frontend(config, outputs, progress), errors), daemon=True)
     if config.ui_port:
@@ -94,22 +90,24 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
         page.join()
         if errors:
             raise errors[0]
-    config.ports_file.write_text(
-        json.dumps(
-            {
-                "port": config.port,
-                "mlflow_port": config.mlflow_port,
-                "ui_port": config.ui_port,
-                "compute": config.compute,
-                "image": config.image,
-                "external": config.external,
-            }
-        )
-        + "\n"
-    )
+    _remember(config, outputs)
+    return outputs
+
+
+def _apply_settings(config: Config) -> None:
+    store = S3Store(deploy.client(config, "s3"))
+    text = config.settings_file.read_bytes()
+    applied = settings_store.apply(store, config.data_bucket, text, config.settings_file.name)
+    BucketLifecycle(deploy.client(config, "s3")).apply(config.data_bucket, applied.retention.model_dump())
+    artifact_reader.put(config)
+
+
+def _remember(config: Config, outputs: dict[str, str]) -> None:
+    """What the next start takes where its options are left out, and the outputs for other commands."""
+    chosen = ("port", "mlflow_port", "ui_port", "compute", "image", "external")
+    config.ports_file.write_text(json.dumps({name: getattr(config, name) for name in chosen}) + "\n")
     config.outputs_file.write_text(json.dumps(outputs, indent=2) + "\n")
     config.outputs_file.chmod(0o600)
-    return outputs
 
 
 def _save(config: Config, *, created: bool) -> None:
@@ -149,7 +147,7 @@ def _same_project(config: Config) -> None:
         raise Conflict(
             f"{config.home} holds the data of project {before!r}; settings.yaml now says {config.project!r}",
             code="project_renamed",
-            fix=f"write `project: {before}` again, or start anew: dropforge down, then remove {config.home}",
+            fix=f"write `project: {before}` again, or start over: dropforge down, then remove {config.home}",
         )
 
 

@@ -44,9 +44,36 @@ def client(config: Config, service: str, timeout: float = 60, attempts: int = 3)
 
 def deploy(config: Config) -> str:
     """Package and create or update the stack. Returns created | updated | unchanged. Raises PermanentError with the stack's events."""
-    s3 = client(config, "s3")
     # Some emulators answer only when the stack is there; asked again meanwhile, they would refuse it as one that exists.
     cloudformation = client(config, "cloudformation", timeout=_STACK_SECONDS, attempts=0)
+    arguments = {
+        "StackName": config.stack,
+        "TemplateURL": _packaged(config),
+        "Parameters": [{"ParameterKey": k, "ParameterValue": v} for k, v in _parameters(config).items()],
+        "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+    }
+    status = _settled(config)
+    if status.startswith("ROLLBACK") or status in {"CREATE_FAILED", "DELETE_FAILED"}:
+        cloudformation.delete_stack(StackName=config.stack)
+        status = ""
+    if not status:
+        _clear_leftovers(config)
+        cloudformation.create_stack(**arguments)
+        return _finished(config, cloudformation, "created")
+    try:
+        cloudformation.update_stack(**arguments)
+    except ClientError as error:
+        if _NOTHING in str(error):
+            return "unchanged"
+        raise PermanentError(
+            f"the stack was not updated: {error}", code="deploy_failed", fix="correct template.yaml"
+        ) from error
+    return _finished(config, cloudformation, "updated")
+
+
+def _packaged(config: Config) -> str:
+    """Put the code and the template into the bucket of packages, where they are not there yet; the template's URL."""
+    s3 = client(config, "s3")
     # An emulator that was killed finds buckets on disk, and tells so here.
     with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):
         s3.create_bucket(Bucket=config.package_bucket)
@@ -71,29 +98,7 @@ def deploy(config: Config) -> str:
     body = json.dumps(template).encode()
     key = f"template/{hashlib.sha256(body).hexdigest()[:32]}.json"
     put(key, body)
-    arguments = {
-        "StackName": config.stack,
-        "TemplateURL": f"{config.endpoint}/{config.package_bucket}/{key}",
-        "Parameters": [{"ParameterKey": k, "ParameterValue": v} for k, v in _parameters(config).items()],
-        "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
-    }
-    status = _settled(config)
-    if status.startswith("ROLLBACK") or status in {"CREATE_FAILED", "DELETE_FAILED"}:
-        cloudformation.delete_stack(StackName=config.stack)
-        status = ""
-    if not status:
-        _clear_leftovers(config)
-        cloudformation.create_stack(**arguments)
-        return _finished(config, cloudformation, "created")
-    try:
-        cloudformation.update_stack(**arguments)
-    except ClientError as error:
-        if _NOTHING in str(error):
-            return "unchanged"
-        raise PermanentError(
-            f"the stack was not updated: {error}", code="deploy_failed", fix="correct template.yaml"
-        ) from error
-    return _finished(config, cloudformation, "updated")
+    return f"{config.endpoint}/{config.package_bucket}/{key}"
 
 
 def _clear_leftovers(config: Config) -> None:

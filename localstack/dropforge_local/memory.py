@@ -58,7 +58,7 @@ class MemoryStore:
             current = stored_object[-1] if stored_object and uri not in self._deleted else None
             if (if_absent and current) or (if_match and (current is None or current.etag != if_match)):
                 raise Conflict(
-                    f"{uri} was written by somebody else", code="write_conflict", fix="read it again and decide anew"
+                    f"{uri} was written by somebody else", code="write_conflict", fix="read it again, then decide"
                 )
             stored = StoredObject(bytes(body), _etag(body), str(next(self._numbers)))
             self._modified[stored.version] = datetime.now(UTC).isoformat()
@@ -172,7 +172,7 @@ class MemoryQueue:
 
 
 class MemoryWorkflow:
-    """Executions and tokens. `answers` holds what workers said, by token."""
+    """Executions and tokens. `answers` holds what workers response, by token."""
 
     def __init__(self) -> None:
         self.executions: dict[str, str] = {}
@@ -201,11 +201,11 @@ class MemoryWorkflow:
         self.heartbeats.append(token)
         return token in self.waiting
 
-    def _answer(self, token: str, said: tuple[str, ...]) -> bool:
+    def _answer(self, token: str, response: tuple[str, ...]) -> bool:
         if token not in self.waiting:
             return False
         self.waiting.discard(token)
-        self.answers[token] = said
+        self.answers[token] = response
         return True
 
 

@@ -18,7 +18,8 @@ import xlsxwriter
 
 from dropforge.config.settings import load
 from dropforge.errors import RejectedUpload
-from dropforge.ingest.ingest_file import Admission, admit
+from dropforge.ingest.admission import Admission
+from dropforge.ingest.ingest_file import admit
 
 if sys.version_info >= (3, 14):
     from compression import zstd

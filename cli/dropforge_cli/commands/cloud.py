@@ -223,7 +223,7 @@ def outputs(json: Json = False) -> None:
 
 
 def apply(json: Json = False) -> None:
-    """Validate settings.yaml and put it in force; nothing is restarted."""
+    """Validate settings.yaml and apply it; nothing is restarted."""
     from dropforge import app_context
     from dropforge.adapters.s3_store import S3Store
     from dropforge.config import settings_store

@@ -11,7 +11,7 @@ from dropforge_cli.target import Target
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 DatasetId = Annotated[str, typer.Argument(help="dataset id, as `dropforge dataset list` shows it")]
-Why = Annotated[str, typer.Option(help="reason, kept with the decision")]
+Why = Annotated[str, typer.Option(help="reason, stored with the decision")]
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def listed(json: Json = False) -> None:
-    """List accepted datasets, newest first, and what was decided about them."""
+    """List accepted datasets, newest first, with the decisions about them."""
     response = Target.find().api("GET", "/datasets").json()["datasets"]
     if json:
         emit_json(response)
@@ -38,12 +38,12 @@ def listed(json: Json = False) -> None:
 
 
 def revoke(dataset_id: DatasetId, why: Why = "", json: Json = False) -> None:
-    """Take a dataset out of every later training, and train anew without it. The reference cannot be revoked."""
+    """Exclude a dataset from later trainings, and retrain without it. The reference cannot be revoked."""
     _decide(dataset_id, "revoke", why, json=json)
 
 
 def restore(dataset_id: DatasetId, why: Why = "", json: Json = False) -> None:
-    """Use a revoked dataset again, and train anew with it."""
+    """Use a revoked dataset again, and retrain with it."""
     _decide(dataset_id, "restore", why, json=json)
 
 

@@ -30,7 +30,7 @@ def demo(
     no_ui: NoUi = False,
     rows: Annotated[int, typer.Option(help="real rows to predict at the end")] = 3,
 ) -> None:
-    """Start everything, upload real data twice, train, activate, predict; seconds of each part. Repeating it is fine and fast."""
+    """Start the local cloud, upload real data twice, train, activate, predict; print the seconds of each part. Safe to repeat."""
     from dropforge_cli.example_data import fetch
     from dropforge_local import cloud
 
@@ -66,15 +66,19 @@ def demo(
     path = _save_report(config.home, target, report)
     clock.lap("activate, predict, fetch the report")
     _title("Done")
-    out.print(f"from nothing running to a prediction: {clock.total:.0f} s; {name} answers behind Production")
+    out.print(f"from nothing running to a prediction: {clock.total:.0f} s; {name} is active behind Production")
     emit_table(("part", "seconds"), clock.rows(), title="where the time went")
     for file, upload_id in ((example.reference, first), (example.new, second["upload_id"])):
         out.print(f"{file.name}: {_seconds(dict(target.api('GET', f'/uploads/{upload_id}').json()))}")
+    _print_next(outputs, path)
+
+
+def _print_next(outputs: dict[str, str], report: Path) -> None:
+    """Where everything is, and what to try."""
     if outputs["FrontendUrl"]:
         out.print(f"\nweb app  {outputs['FrontendUrl']}", end="")
-    out.print(
-        f"\nAPI      {outputs['ApiUrl']}   (header x-api-key: {outputs['ApiKey']})\nMLflow   {outputs['MlflowUrl']}\nreport   {path}\n"
-    )
+    out.print(f"\nAPI      {outputs['ApiUrl']}   (header x-api-key: {outputs['ApiKey']})")
+    out.print(f"MLflow   {outputs['MlflowUrl']}\nreport   {report}\n")
     out.print("Try next:", style="bold")
     for line in (
         ".venv/bin/dropforge upload FILE --watch       your own file (set data.target in settings.yaml first)",

@@ -50,7 +50,7 @@ def deploy(
     environment: Annotated[
         str, typer.Option("--env", help="section of samconfig.toml: aws, dev, staging, prod")
     ] = "aws",
-    region: Annotated[str, typer.Option(help="AWS region; asked for when it was never told")] = "",
+    region: Annotated[str, typer.Option(help="AWS region; prompted for at the first deployment")] = "",
     project: Annotated[str, typer.Option(help="name of the stack, first part of every name in it")] = "",
     parameters: Annotated[str, typer.Option(help="template parameters: \"Name=value Other='of two words'\"")] = "",
     tags: Annotated[str, typer.Option(help="tags of every resource: \"Team=ml 'Cost centre'='4711'\"")] = "",
@@ -63,7 +63,7 @@ def deploy(
             help="a table: the first data of the system. Uploads it, trains, activates the best model, predicts"
         ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="ask nothing, take the defaults")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do not prompt; take the defaults")] = False,
     json: Annotated[bool, typer.Option("--json", help="print JSON: the stack's outputs")] = False,
 ) -> None:
     """Deploy what `sam build` built to AWS: bootstrap stack, image, stack, settings. Asks the first time; `make deploy` builds."""

@@ -29,7 +29,7 @@ def destroy(
 ) -> None:
     """Delete the system and all its data: stack, buckets with every version, code packages. Asks first; cannot be undone.
 
-    Exit code 1 when something is left, which is then named.
+    Exit code 1 when a resource is left; it is listed.
     """
     target = _target()
     outputs = target.outputs
@@ -239,10 +239,15 @@ def remains(client: Callable[[str], Any], project: str, stack: str, buckets: lis
             for a in listed("ecs", "list_task_definitions", "taskDefinitionArns", familyPrefix=family)
         ),
     }
-    matches = {}
-    for kind, ask in requested.items():
-        try:
-            matches[kind] = ask()
-        except Exception as error:
-            matches[kind] = f"could not be asked: {error}" if not isinstance(error, DropforgeError) else error.message
+    matches = {kind: _answer_of(ask) for kind, ask in requested.items()}
     return {kind: names for kind, names in matches.items() if names}
+
+
+def _answer_of(ask: Callable[[], str]) -> str:
+    """The names that are left, or why they are not known."""
+    try:
+        return ask()
+    except DropforgeError as error:
+        return error.message
+    except Exception as error:
+        return f"request failed: {error}"

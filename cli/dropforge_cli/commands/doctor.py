@@ -45,7 +45,7 @@ def examine() -> list[Finding]:
         return result + checks.run("settings", checks.settings_file(root, None))
     except Exception as error:
         fix = "check the credentials (aws sts get-caller-identity), the region and DROPFORGE_STACK"
-        return [*result, Finding("system", "bad", f"the stack cannot be asked: {error}", fix)]
+        return [*result, Finding("system", "bad", f"the stack does not respond: {error}", fix)]
     if target.local:
         result += checks.run("local cloud", checks.local_parts(_local_status(target)))
         if any(f.check == "emulator" and f.level == "bad" for f in result):

@@ -31,14 +31,14 @@ def erase(
     row_hash: Annotated[
         list[int] | None, typer.Option(help="also rows with this hash (column __row of a dataset); may be repeated")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say where the person is found")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only list where the person's rows are")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     retrain: Annotated[bool, typer.Option(help="start a training without the rows when a dataset held them")] = True,
     json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Erase a person: every object version of both buckets, MLflow's artifacts and local database, logs, local files.
 
-    Looks first, shows what it found and asks. Signed by your own AWS credentials, which must be allowed to delete object
+    Shows the matches first and asks. Signed by your own AWS credentials, which must be allowed to delete object
     versions. Run it again when the retrained model is active: the bundle of a model in use is erased then. Exit code 1 while
     something is left.
     """
@@ -86,7 +86,7 @@ def local_home(target: Target) -> Path | None:
 
 
 def in_use(target: Target) -> list[str]:
-    """URIs of the bundles that answer: of the active model and of what is tried beside it."""
+    """URIs of the bundles that answer: of the active model and of the canary beside it."""
     from dropforge.adapters.s3_store import S3Store
     from dropforge.deployment.active_model import ActivePointer
 

@@ -32,7 +32,7 @@ def event(
     message: Annotated[Message, typer.Argument(help="analyze: S3's notification; conclude: the workflow's last call")],
     upload_id: Annotated[str, typer.Argument(help="id, or `last`: the newest that got there")] = "last",
 ) -> None:
-    """Print the event that the function got for an upload, for `sam local invoke -e`. A repeat makes no second upload or version."""
+    """Print the event that a function got for an upload, for `sam local invoke -e`. A repeat makes no second upload or version."""
     target = Target.find()
     record = target.api("GET", f"/uploads/{newest(target, message) if upload_id == 'last' else upload_id}").json()
     emit_json(for_analyze(record) if message is Message.ANALYZE else for_conclude(target, record))

@@ -37,8 +37,8 @@ def init(
     file: Annotated[
         Path, typer.Argument(help="CSV, Parquet, JSON lines or Excel workbook", exists=True, dir_okay=False)
     ],
-    target: Annotated[str, typer.Option(help="column to predict; guessed when left out")] = "",
-    positive: Annotated[str, typer.Option(help="class whose probability matters, of two")] = "",
+    target: Annotated[str, typer.Option(help="column to predict; inferred when left out")] = "",
+    positive: Annotated[str, typer.Option(help="positive class of a binary target")] = "",
     task: Annotated[Task | None, typer.Option(help="whether the target is a class or a number; else inferred")] = None,
     folder: Annotated[Path | None, typer.Option("--dir", help="new folder; named after the file when left out")] = None,
     force: Annotated[bool, typer.Option("--force", help="write over the folder's settings.yaml")] = False,
@@ -46,7 +46,7 @@ def init(
 ) -> None:
     """Create a project folder for a table: settings.yaml, with every decision and its reason.
 
-    Guesses delimiter, header, missing markers, column types, identifiers, dates, the target and its positive class, then
+    Infers delimiter, header, missing values, column types, identifiers, dates, the target and its positive class, then
     reads the file by the settings it wrote, as an upload would. Next: `dropforge up`, `dropforge upload FILE --serve`.
     """
     from dropforge.config import settings

@@ -28,7 +28,7 @@ def logs(
     correlation_id: Annotated[
         str, typer.Argument(help="upload id or request id; `last` for the newest upload; all when left out")
     ] = "",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on as lines arrive")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="follow new lines")] = False,
     service: Annotated[str, typer.Option(help=f"one of {', '.join(SERVICES)}")] = "",
     minutes: Annotated[float, typer.Option(help="how far back")] = 60,
     json: Annotated[bool, typer.Option("--json", help="print the JSON lines as they are")] = False,

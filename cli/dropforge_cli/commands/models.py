@@ -152,7 +152,7 @@ def alias(
     version: Annotated[str, typer.Option(help="version; the newest when left out")] = "",
     json: Json = False,
 ) -> None:
-    """Set an alias; it is taken from the project's other models, so that it names one version."""
+    """Set an alias; it moves from the project's other models, so that it names one version."""
     output = set_alias(Target.find(), model, alias, version)
     if json:
         emit_json(output)
@@ -180,9 +180,9 @@ def serve_best(target: Target, alias: str = "Production") -> dict[str, Any]:
 def set_model(
     alias: Annotated[str, typer.Argument(help="alias to load")] = "",
     model: Annotated[str, typer.Option(help="model, when several carry the alias")] = "",
-    canary: Annotated[float, typer.Option(help="share of requests that it answers, beside the active model")] = 0.0,
+    canary: Annotated[float, typer.Option(help="canary: fraction of requests that this version answers")] = 0.0,
     shadow: Annotated[
-        bool, typer.Option("--shadow", help="score it beside the active model, after each answer")
+        bool, typer.Option("--shadow", help="shadow mode: score each request with it after the response")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -212,10 +212,8 @@ def predict(
     source: Annotated[
         str, typer.Argument(help="JSON or CSV file, `-` for standard input; the model's own example when left out")
     ] = "",
-    coverage: Annotated[
-        float, typer.Option(help="also the classes, or the interval, that hold the truth so often: 0.9")
-    ] = 0.0,
-    quantiles: Annotated[str, typer.Option(help="of a regression: also these quantiles: 0.1,0.9")] = "",
+    coverage: Annotated[float, typer.Option(help="add a prediction set, or interval, of this coverage: 0.9")] = 0.0,
+    quantiles: Annotated[str, typer.Option(help="of a regression: add these quantiles: 0.1,0.9")] = "",
     json: Json = False,
 ) -> None:
     """Predict rows with the active model."""
@@ -274,7 +272,7 @@ def data(
     save: Annotated[Path, typer.Option("--out", help="folder for the Parquet parts")] = Path("data"),
     json: Json = False,
 ) -> None:
-    """Fetch the rows a run was trained on (or analysed), and say what they are."""
+    """Download the rows that a run was trained on (or analysed), and describe them."""
     from dropforge.adapters.s3_store import S3Store
     from dropforge.datasets.dataset_store import load_manifest
     from dropforge.messages import TrainingRequest

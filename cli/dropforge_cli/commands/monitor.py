@@ -20,13 +20,13 @@ def register(app: typer.Typer) -> None:
 
 
 def monitor(
-    show: Annotated[bool, typer.Option("--show", help="only show what the schedule found")] = False,
+    show: Annotated[bool, typer.Option("--show", help="only show the stored windows")] = False,
     limit: Annotated[int, typer.Option(help="newest windows")] = 10,
     json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Analyse live traffic now, as the schedule does, and show the newest days: drift, predictions, score.
 
-    There is something to see once serving.capture.sample is above 0 in settings.yaml.
+    Needs serving.capture.sample above 0 in settings.yaml.
     """
     target = Target.find()
     if not show:
@@ -50,7 +50,7 @@ def monitor(
                 say(f"{w['day']} {w['model']['name']}/{w['model']['version']}: {reason}")
     if not response["windows"]:
         say(
-            "nothing was kept: set serving.capture.sample in settings.yaml, then `dropforge apply` and `dropforge set-model`"
+            "no request was captured: set serving.capture.sample in settings.yaml, then `dropforge apply` and `dropforge set-model`"
         )
 
 

@@ -67,7 +67,7 @@ def fix(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Write the rows as a CSV file to correct, with --set already applied; `quarantine replay` sends it in."""
+    """Write the rows as a CSV file to correct, with --set already applied; `quarantine replay` resubmits it."""
     result = _quarantine_of(upload_id)
     header, delimiter = result["header"], result["delimiter"]
     if long := [r["line"] for r in result["rows"] if r["truncated"]]:
@@ -100,7 +100,7 @@ def replay(
     follow: Annotated[bool, typer.Option("--watch", help="follow it to its end")] = False,
     json: Json = False,
 ) -> None:
-    """Send corrected rows in as a new upload, judged like any other."""
+    """Resubmit corrected rows as a new upload, validated like any other."""
     target, upload_id = Target.find(), _named(upload_id)
     response = target.api("GET", f"/quarantine/{upload_id}?limit=1").json()  # is there anything to correct
     with tempfile.TemporaryDirectory(prefix="dropforge-") as folder:

@@ -40,7 +40,7 @@ def recover(
 
 
 def redrive(json: Json = False) -> None:
-    """Deliver again what gave up: events whose analysis failed, and training jobs in the dead-letter queue.
+    """Redrive events whose analysis failed, and training jobs in the dead-letter queue.
 
     Safe to repeat: an event of an ended upload changes nothing, a job that nobody waits for is dropped by the worker.
     """

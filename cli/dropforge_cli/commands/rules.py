@@ -1,4 +1,4 @@
-"""rules: what is expected of rows, tried on a file or taken over from another tool, with no cloud."""
+"""rules: what is expected of rows, tried on a file or imported from another tool, with no cloud."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def register(app: typer.Typer) -> None:
 
 
 def try_rules(
-    file: Annotated[Path, typer.Argument(help="file to hold to the rules", exists=True, dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="file to validate", exists=True, dir_okay=False)],
     config: Annotated[
         Path | None, typer.Option("--settings", help="settings file; the project's when left out")
     ] = None,
-    save: Annotated[Path | None, typer.Option("--out", help="write every row set aside to this CSV file")] = None,
+    save: Annotated[Path | None, typer.Option("--out", help="write every quarantined row to this CSV file")] = None,
     json: Json = False,
 ) -> None:
-    """Hold a file to the rules of settings.yaml, as an upload would be, and change nothing.
+    """Validate a file against the rules of settings.yaml, as an upload would be; nothing is changed.
 
     Exit code 1 when an upload of the file would be rejected or blocked.
     """
@@ -105,20 +105,20 @@ def take_over(
 ) -> None:
     """Print the rules of a Great Expectations suite or a Pandera schema as a `data:` block for settings.yaml.
 
-    What has no equal here is listed on stderr. Exit code 1 when nothing could be taken over.
+    Expectations without an equivalent are listed on stderr. Exit code 1 when none could be converted.
     """
     from dropforge_cli import import_rules
 
-    taken = import_rules.read(file)
+    imported = import_rules.read(file)
     if json:
-        emit_json(asdict(taken))
+        emit_json(asdict(imported))
     else:
-        sys.stdout.write(import_rules.as_yaml(taken))
-        for left in taken.left_out:
-            err.print(f"not taken over: {left}")
-    if not taken.columns and not taken.rules:
+        sys.stdout.write(import_rules.as_yaml(imported))
+        for left in imported.left_out:
+            err.print(f"not imported: {left}")
+    if not imported.columns and not imported.rules:
         raise RejectedUpload(
-            f"nothing of {file.name} could be taken over",
+            f"nothing of {file.name} could be imported",
             code="nothing_imported",
             fix="write the rules: docs/how-to/rules.md",
         )

@@ -20,9 +20,9 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(port: Annotated[int, typer.Option(help="port on 127.0.0.1")] = 8080) -> None:
-    """Answer the whole API over plain HTTP with the same handlers that Lambda runs. Ends with Ctrl-C.
+    """Serve the whole API over plain HTTP with the Lambda handlers, until Ctrl-C.
 
-    The keys of callers and of administration are API_KEY and ADMIN_KEY of the environment; one that is not set is made and shown.
+    The keys of callers and of administration are API_KEY and ADMIN_KEY of the environment; a missing one is generated and printed.
     """
     from dropforge_cli import local_server
 

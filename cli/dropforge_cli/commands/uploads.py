@@ -53,7 +53,8 @@ def upload(
     ],
     follow: Annotated[bool, typer.Option("--watch", help="follow it to its end")] = False,
     serve: Annotated[
-        bool, typer.Option("--serve", help="follow it, label its best version Production, make that version answer")
+        bool,
+        typer.Option("--serve", help="follow it, give its best version the alias Production, activate that version"),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -158,16 +159,16 @@ def named(target: Target, upload_id: str) -> str:
 
 def approve(
     upload_id: Annotated[str, typer.Argument(help="id of an upload in state awaiting_approval, or `last`")],
-    why: Annotated[str, typer.Option(help="reason, kept with the decision")] = "",
+    why: Annotated[str, typer.Option(help="reason, stored with the decision")] = "",
     json: Json = False,
 ) -> None:
-    """Let an upload that waits for approval go on to its training."""
+    """Approve an upload that waits for approval; its training starts."""
     _decide(upload_id, "approve", why, json=json)
 
 
 def reject(
     upload_id: Annotated[str, typer.Argument(help="id of an upload in state awaiting_approval, or `last`")],
-    why: Annotated[str, typer.Option(help="reason, kept with the decision")] = "",
+    why: Annotated[str, typer.Option(help="reason, stored with the decision")] = "",
     json: Json = False,
 ) -> None:
     """End an upload that waits for approval; nothing is trained on it."""
@@ -186,7 +187,7 @@ def _decide(upload_id: str, action: str, why: str, *, json: bool) -> None:
 def uploads(
     context: typer.Context,
     limit: Annotated[int, typer.Option(help="how many, of one page", min=1, max=200)] = 50,
-    cursor: Annotated[str, typer.Option(help="of the next page, as the page before told it")] = "",
+    cursor: Annotated[str, typer.Option(help="of the next page, from the page before")] = "",
     json: Json = False,
 ) -> None:
     """List uploads, newest first, a page at a time; `uploads approve` and `uploads reject` decide about one that waits."""
@@ -269,6 +270,7 @@ def _print_state(seconds: float, state: str, remark: str) -> None:
 
 
 def stored_record(target: Target, upload_id: str) -> dict[str, Any] | None:
+    """The upload's record; None while its event is on its way."""
     try:
         response: dict[str, Any] = target.api("GET", f"/uploads/{upload_id}").json()
     except NotFound:

@@ -12,7 +12,8 @@ import pytest
 
 from dropforge.config.settings import DataSettings
 from dropforge.errors import InvalidRequest, RejectedUpload
-from dropforge.ingest.ingest_file import Admission, admit
+from dropforge.ingest.admission import Admission
+from dropforge.ingest.ingest_file import admit
 from dropforge_cli.many_files import whole
 
 DATA = DataSettings(target="label")

@@ -76,7 +76,7 @@ def test_a_mistake_names_line_key_and_fix(text: str, line: int, key: str, fix: s
     assert fix in predicted
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     """Three mistakes give three lines."""
     with pytest.raises(SettingsError) as caught:
         settings.load("project: Demo\ndata: {target: y, history: no}\nmodels: []\n")

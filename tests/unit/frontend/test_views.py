@@ -362,7 +362,7 @@ def test_live_traffic_is_told_as_the_api_tells_it() -> None:
     ):
         assert output in page, output
     assert "leaves the reference" not in page  # only what asks for attention
-    assert "1 label of rows that were not kept" in page
+    assert "1 label of rows that were not captured" in page
     assert "serving.capture.sample" in str(live.traffic({"windows": [], "looked_at": None}))
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from dropforge.config.settings import DataSettings, Settings, load
 from dropforge.datasets.table_schema import Schema
-from dropforge.ingest.ingest_file import Admission, admit
+from dropforge.ingest.admission import Admission
+from dropforge.ingest.ingest_file import admit
 
 HEADER = "age,city,member,joined,label"
 CITIES = ("Bern", "Oslo", "Rome")

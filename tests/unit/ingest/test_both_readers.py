@@ -14,7 +14,8 @@ import pytest
 from dropforge.config import settings
 from dropforge.errors import RejectedUpload, SettingsError
 from dropforge.ingest import rejected_rows
-from dropforge.ingest.ingest_file import Admission, admit
+from dropforge.ingest.admission import Admission
+from dropforge.ingest.ingest_file import admit
 from dropforge_cli import settings_writer
 from dropforge_cli.infer_settings import Guess, guess
 

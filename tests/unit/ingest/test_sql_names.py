@@ -23,8 +23,9 @@ from dropforge.analysis import profile_queries
 from dropforge.analysis.report.build_report import compare_files
 from dropforge.batch.scoring_table import open_file
 from dropforge.config.settings import DataSettings, Settings
-from dropforge.datasets.table_schema import ROW_HASH, Column, Schema
+from dropforge.datasets.table_schema import ROW_HASH
 from dropforge.errors import RejectedUpload
+from dropforge.inference.bundle_manifest import Feature
 from dropforge.ingest.duckdb_connection import connect
 from dropforge.ingest.ingest_file import admit
 
@@ -115,15 +116,14 @@ def test_a_file_is_loaded_profiled_and_scored_whatever_its_columns_are_called(tm
 
 def _scored(folder: Path, file: Path, features: Sequence[str]) -> list[str]:
     """The lines of the answer, whose probability of `hi` is the first column, in chunks of fifty rows."""
-    columns = [Column(name=n, kind=k) for n, k in zip(features, ("number", "category", "integer"), strict=True)]
+    columns = [Feature(n, k) for n, k in zip(features, ("number", "category", "integer"), strict=True)]
     with closing(connect(folder)) as db:
         opened = open_file(
             file,
             workdir=folder,
             connection=db,
             data=DataSettings(target="-"),
-            schema=Schema(columns=tuple(columns), target=""),
-            markers={},
+            features=columns,
         )
         for chunk in opened.chunks(50):
             x: Any = np.asarray(chunk[features[0]])

@@ -102,8 +102,8 @@ def test_the_error_is_shared_by_the_candidates_of_an_upload() -> None:
 
 def test_looks_at_the_same_rows_share_the_error() -> None:
     """However many follow, together they err with no more than 1 - confidence."""
-    assert promotion_gate.error_of_look(RULE, 1) == pytest.approx(0.025)
-    assert sum(promotion_gate.error_of_look(RULE, t) for t in range(1, 10_000)) <= 0.05
+    assert promotion_gate.error_of_comparison(RULE, 1) == pytest.approx(0.025)
+    assert sum(promotion_gate.error_of_comparison(RULE, t) for t in range(1, 10_000)) <= 0.05
     document = {"a": _told(_slice("all", 0.01, p=0.02))}
     assert _choice([_result("a", roc_auc=0.91)], document).winner is not None
     later = _choice([_result("a", roc_auc=0.91)], document, look=2)

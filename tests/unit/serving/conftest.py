@@ -27,6 +27,7 @@ from dropforge_local.memory import MemoryStore
 from dropforge_training.data.training_table import Table, TrainingData
 from dropforge_training.explain import explanation_file
 from dropforge_training.export import onnx_graph, parity
+from dropforge_training.export.manifest_builder import ExportedModel, ManifestFacts, manifest_for
 from dropforge_training.models.random_forest import RandomForest
 from dropforge_training.preprocessing.cleaner import LabelledPipeline
 
@@ -97,21 +98,8 @@ def bundle() -> Bundle:
         "yes",
     )
     onnx, output = onnx_graph.to_onnx(model.pipeline, 3, 1)
-    manifest = onnx_graph.manifest_for(
-        model,
-        data,
-        onnx,
-        output,
-        project="demo",
-        name="forest",
-        run_id="r1",
-        dataset_id="d1",
-        target="bought",
-        markers=markers,
-        importance={"age": 0.1},
-        holdout_share=0.2,
-        metrics={"roc_auc": 0.9},
-    )
+    facts = ManifestFacts("demo", "forest", "r1", "d1", "bought", 0.2, markers, {"roc_auc": 0.9}, {"age": 0.1})
+    manifest = manifest_for(model, data, ExportedModel(onnx, output), facts)
     parity.check(model, manifest, onnx, data.heldout, logging.getLogger("test"))
     why = explanation_file.explanation(model, manifest, x, x, logging.getLogger("test"))
     named = {"file": "explain.npz", "sha256": hashlib.sha256(why).hexdigest()}

@@ -54,7 +54,7 @@ def test_work_that_fails_is_logged_and_ends_nothing(caplog: pytest.LogCaptureFix
         aside.hold("b")
         while not aside.done and not deadline.wait(0.01):
             pass
-    assert [r.getMessage() for r in caplog.records] == ["work beside the answers failed"]
+    assert [r.getMessage() for r in caplog.records] == ["background work failed"]
     assert aside.done == ["b"]
     assert aside.flush()
     assert aside.settle(0) == 0

@@ -42,8 +42,8 @@ def test_the_bins_of_the_reliability_diagram() -> None:
     p = np.array([0.9, 0.95, 0.97, 0.91, 0.05])
     output = curves.reliability(y, np.column_stack([1 - p, p]), 1)
     assert [b["rows"] for b in output] == [1, 4]
-    assert output[1]["came"] == pytest.approx(0.75)
-    assert output[1]["said"] == pytest.approx(p[:4].mean())
+    assert output[1]["observed"] == pytest.approx(0.75)
+    assert output[1]["predicted"] == pytest.approx(p[:4].mean())
 
 
 def test_curves_keep_their_ends_and_stay_short() -> None:
@@ -109,7 +109,15 @@ def test_the_page_says_nothing_to_any_other_machine(bench: Callable[..., Any], c
     assert not re.search(r"https?://", page)
     assert "polyline" in parsed.seen
     assert f"{stored['metrics']['roc_auc']:.4f}" in page
-    for section in ("tells classes apart", "decides", "honest", "Prediction sets", "Because of what", "made"):
+    sections = (
+        "ROC and precision-recall",
+        "Confusion matrix",
+        "Calibration",
+        "Prediction sets",
+        "Feature importance",
+        "Provenance",
+    )
+    for section in sections:
         assert section in page
     if len(classes) == 2:
         assert stored["threshold_reason"].startswith("max_f1")

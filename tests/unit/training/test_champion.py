@@ -60,9 +60,9 @@ def _score(
 def test_rows_that_the_served_model_was_trained_on_take_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row below its held-out share which both sides needed, and every row above that share, is none it never saw."""
     result, _ = _score(monkeypatch, 0.1, moved=(900, BUCKETS + 7))
-    assert result.fair.tolist() == [True, False, False, False, False]
+    assert result.unseen.tolist() == [True, False, False, False, False]
     result, _ = _score(monkeypatch, 0.0, moved=())  # a bundle older than the field: the settings' share
-    assert result.fair.all()
+    assert result.unseen.all()
 
 
 def test_the_comparison_and_its_sketch_are_of_unseen_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:

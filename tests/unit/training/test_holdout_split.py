@@ -178,7 +178,7 @@ def test_the_card_tells_the_score_of_each_period(watched: Watched) -> None:
     assert sum(e["rows"] for e in entries if e["held_out"]) == card["heldout_rows"]
     assert all(a["to"] < b["from"] for a, b in itertools.pairwise(entries))
     page = (folder / "model_card.html").read_text()
-    assert "From period to period" in page
+    assert "Scores by period" in page
     assert entries[-1]["to"] in page
     assert card["split"]["words"].startswith("the newest rows: day from 2024-")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -135,6 +136,26 @@ def test_a_class_that_is_not_there_is_told_with_the_folder(bench: Callable[..., 
     with pytest.raises(Exception, match=r"models\.nowhere:Mine") as failure:
         created.run(created.job("nowhere", upload="own-nowhere"))
     assert "folder `models` beside settings.yaml" in failure.value.fix  # type: ignore[attr-defined]
+
+
+def test_the_model_that_stops_early_calls_back_between_rounds(project: Path) -> None:
+    """As the page shows it: it ends where the callback says so, and has no rounds to report where it does not."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(80, 2)).astype(np.float32)
+    y = (x[:, 0] > 0).astype(np.int64)
+    fold = model_spec.Fold(x[:60], y[:60], x[60:], y[60:])
+    early = model_spec.load("models.extra_trees:EarlyTrees")
+    params = {"n_estimators": 100, "min_samples_leaf": 1}
+
+    def fitted(stop_at: float) -> model_spec.Trained:
+        return early.train(
+            model_spec.TrialFit(
+                params, fold, 1, 1, 2, "roc_auc", lambda _p: 0.5, lambda progress, _s: progress >= stop_at
+            )
+        )
+
+    assert (fitted(2).rounds, fitted(9).rounds) == (50, 0)
+    assert fitted(2).probabilities.shape == (20, 2)
 
 
 def test_a_train_of_other_arguments_is_refused_before_a_trial(project: Path) -> None:

@@ -21,6 +21,7 @@ from dropforge.inference.predictor import Prediction
 from dropforge_training.data import training_table
 from dropforge_training.data.training_table import Table
 from dropforge_training.export import onnx_graph, parity
+from dropforge_training.export.manifest_builder import ExportedModel, ManifestFacts, manifest_for
 from dropforge_training.models import model_spec
 from dropforge_training.preprocessing.cleaner import LabelledPipeline
 from dropforge_training.search import validation_folds
@@ -106,10 +107,8 @@ def test_a_bundle_says_what_its_pipeline_says(
     for calibration in (None, Calibration("sigmoid", 0.8, (0.0, *[0.2] * (len(data.classes) - 1)), 1e-4)):
         created = LabelledPipeline(pipeline, data.classes, 0.45, data.positive, calibration)
         onnx, output = onnx_graph.to_onnx(created.pipeline, len(cleaner.numbers), len(cleaner.categories))
-        manifest = onnx_graph.manifest_for(
-            created, data, onnx, output, project="parity", name=model, run_id="r", dataset_id="d", target="label",
-            markers={}, metrics={}, importance={}, holdout_share=0.2,
-        )  # fmt: skip
+        facts = ManifestFacts("parity", model, "r", "d", "label", 0.2, {}, {}, {})
+        manifest = manifest_for(created, data, ExportedModel(onnx, output), facts)
         answer_text = parity.check(created, manifest, onnx, data.heldout, logging.getLogger("test")).figures
         assert answer_text["max_abs_difference"] <= parity.TOLERANCE
         assert (answer_text["label_flips"], answer_text["rows"]) == (0, len(data.heldout))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dropforge.errors import DropforgeError, JobFailed, Unavailable
-from dropforge.messages import TrainingBudget, TrainingJob
+from dropforge.messages import ModelProgress, TrainingBudget, TrainingJob
 from dropforge_local.memory import MemoryStore
 from dropforge_training.interruption import Interrupted
 from dropforge_training.search.tuner import Progress
@@ -115,3 +115,10 @@ def test_a_store_that_refuses_the_note_does_not_end_the_training() -> None:
 
     with Note(Refusing(), "data", JOB, "roc_auc", LOG) as note:
         note(Progress(1, 10, 0.9, 30.0, 2.0))
+
+
+def test_progress_that_an_earlier_version_stored_is_read() -> None:
+    """Its time of report had another name."""
+    stored = {"model": "m", "trials_budget": 1, "seconds_budget": 1.0, "told_at": "2026-11-24T22:00:00.000+00:00"}
+    assert ModelProgress.parse(stored).reported_at == "2026-11-24T22:00:00.000+00:00"
+    assert "told_at" not in ModelProgress.parse(stored).json_text()

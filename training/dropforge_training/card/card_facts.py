@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn import metrics as sk
 from dropforge.messages import Estimate, Evidence
 from dropforge.metrics import label, sign
 from dropforge.metrics.weighted_rows import Rows
-from dropforge_training.data.training_table import Table
+from dropforge_training.data.training_table import Table, TrainingData
 from dropforge_training.evaluate import curves, held_out, metrics, paired_bootstrap, permutation_importance
 from dropforge_training.explain import shap_values
 from dropforge_training.fit import conformal
@@ -164,20 +165,39 @@ def _range(parts: list[dict[str, Any]], name: str) -> float:
     return float(max(values) - min(values)) if len(values) > 1 else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A model's predictions of the held-out rows (`scored`) and its scores.
+
+    `metric`: that of the tuning; `metrics`: all of them by name; `importance`: as `importance` of this module gives it.
+    """
+
+    data: TrainingData
+    scored: Rows
+    metric: str
+    metrics: dict[str, float]
+    importance: list[dict[str, Any]]
+    seed: int
+
+
+def shared(evaluation: Evaluation, known: Evidence) -> dict[str, Any]:
+    """Facts that cards of every task have. `known`: the scores' intervals."""
+    return {
+        "metrics": evaluation.metrics,
+        "intervals": {k: [e.low, e.high] for k, e in known.heldout.items()},
+        "cross_validated": {k: [e.value, e.low, e.high] for k, e in known.cross_validated.items()},
+        "warning": known.warning,
+        "confidence": _CONFIDENCE,
+        "importance": {"metric": evaluation.metric, "columns": evaluation.importance},
+    }
+
+
 def card(
     model: LabelledPipeline,
-    rows: Table,
-    scored: Rows,
+    evaluation: Evaluation,
     raw: np.ndarray,
-    *,
-    classes: list[str],
-    groups: pd.DataFrame,
-    metric: str,
-    metrics: dict[str, float],
-    importance: list[dict[str, Any]],
     served_probabilities: np.ndarray,
     known: Evidence,
-    seed: int,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
     """Everything, as plain values that JSON can hold.
@@ -185,7 +205,8 @@ def card(
     `raw`: probabilities before calibration; `served_probabilities`: as the bundle gives them; `known`: the scores'
     intervals; `facts`: what the caller knows.
     """
-    result = slices(scored, groups)
+    rows, scored, classes = evaluation.data.heldout, evaluation.scored, evaluation.data.classes
+    result = slices(scored, evaluation.data.groups)
     after = curves.reliability(scored.y, scored.probabilities, scored.positive)
     return {
         "format_version": 2,
@@ -193,22 +214,17 @@ def card(
         "classes": classes,
         "positive": model.positive,
         "threshold": model.threshold,
-        "metrics": metrics,
-        "intervals": {k: [e.low, e.high] for k, e in known.heldout.items()},
-        "cross_validated": {k: [e.value, e.low, e.high] for k, e in known.cross_validated.items()},
-        "warning": known.warning,
-        "confidence": _CONFIDENCE,
+        **shared(evaluation, known),
         "confusion": confusion(scored, classes),
         "curves": curves.ranking(scored, classes),
         "reliability": {
             "before": curves.reliability(scored.y, raw, scored.positive) if model.calibration else after,
             "after": after,
         },
-        "conformal": conformal.cross_measured(scored.y, served_probabilities, seed, rows.time),
+        "conformal": conformal.cross_measured(scored.y, served_probabilities, evaluation.seed, rows.time),
         "slices": result,
         "differences": differences(result),
-        "importance": {"metric": metric, "columns": importance},
-        "contributions": shap_values.of(model, rows, scored.positive, seed),
+        "contributions": shap_values.of(model, rows, scored.positive, evaluation.seed),
     }
 
 

@@ -125,7 +125,7 @@ def _ranking(card: dict[str, Any]) -> str:
     what = f"positive class {escape(card['positive'])}" if card["positive"] else "each class against the rest"
     rows = _metrics(card, ("roc_auc", "average_precision", "log_loss", "brier"))
     return (
-        f'<h2>How well it tells classes apart</h2><p class="soft">On rows it never saw, {what}. Intervals: 95 %, bootstrap.</p>'
+        f'<h2>ROC and precision-recall curves</h2><p class="soft">On held-out rows, {what}. Intervals: 95 %, bootstrap.</p>'
         f'{key}<div class="pair"><div class="box"><h3>ROC</h3>{roc}</div>'
         f'<div class="box"><h3>Precision and recall</h3>{pr}</div></div>'
         + table(("metric", "value", "95 % interval"), rows)
@@ -143,7 +143,7 @@ def _decisions(card: dict[str, Any]) -> str:
         else "The most probable class is predicted."
     )
     return (
-        f'<h2>What it decides</h2><p class="soft">{output}</p>'
+        f'<h2>Confusion matrix</h2><p class="soft">{output}</p>'
         f'<div class="pair"><div class="box">{svg_charts.confusion(shown["classes"], shown["counts"])}</div><div>'
         + table(("metric", "value", "95 % interval"), _metrics(card, ("accuracy", "balanced_accuracy", "f1", "mcc")))
         + "</div></div>"
@@ -156,11 +156,11 @@ def _metrics(card: dict[str, Any], names: Sequence[str]) -> list[tuple[str, ...]
 
 def _honesty(card: dict[str, Any]) -> str:
     calibrated = card["calibration"]["kind"] != "none"
-    series = [("model", [(b["said"], b["came"]) for b in card["reliability"]["after"]])]
+    series = [("model", [(b["predicted"], b["observed"]) for b in card["reliability"]["after"]])]
     if calibrated:
-        series.insert(0, ("before", [(b["said"], b["came"]) for b in card["reliability"]["before"]]))
+        series.insert(0, ("before", [(b["predicted"], b["observed"]) for b in card["reliability"]["before"]]))
     picture = svg_charts.square(
-        series, x="probability it says", y="share that came true", title="reliability diagram", diagonal=True, dots=True
+        series, x="predicted probability", y="observed fraction", title="reliability diagram", diagonal=True, dots=True
     )
     metrics = card["metrics"]
     rows = [
@@ -171,14 +171,14 @@ def _honesty(card: dict[str, Any]) -> str:
         if calibrated
         else ""
     )
-    bins = [(f"{b['said']:.3f}", f"{b['came']:.3f}", f"{b['rows']:,}") for b in card["reliability"]["after"]]
+    bins = [(f"{b['predicted']:.3f}", f"{b['observed']:.3f}", f"{b['rows']:,}") for b in card["reliability"]["after"]]
     kind = f"{card['calibration']['kind']} calibration" if calibrated else "no calibration"
     return (
-        "<h2>How honest its probabilities are</h2>"
+        "<h2>Calibration of probabilities</h2>"
         f'<p class="soft">Served with {escape(kind)}: {escape(card["calibration"]["reason"])}.</p>'
         f'<div class="pair"><div class="box"><h3>Reliability</h3>{key}{picture}</div>'
         f"<div>{table(('on held-out rows', 'uncalibrated', 'as served'), rows)}"
-        f"{table(('says', 'came true', 'rows'), bins)}</div></div>"
+        f"{table(('predicted', 'observed', 'rows'), bins)}</div></div>"
     )
 
 
@@ -228,8 +228,8 @@ def periods(card: dict[str, Any]) -> str:
         for e in result["entries"]
     ]
     return (
-        f'<h2>From period to period</h2><p class="soft">Every period is predicted by a model that knows earlier rows only, by '
-        f"{escape(result['column'])}. A score that becomes worse from period to period tells how soon to train again.</p>"
+        f'<h2>Scores by period</h2><p class="soft">Every period is predicted by a model that knows earlier rows only, by '
+        f"{escape(result['column'])}. A score that falls from period to period shows how soon to retrain.</p>"
         + table((result["column"], "rows of", "rows", name, "95 % interval"), rows)
     )
 
@@ -256,8 +256,8 @@ def slices(card: dict[str, Any]) -> str:
     ]
     heads = ("column", "demographic parity difference", "equalised odds difference", "accuracy difference")
     return (
-        '<h2>For whom</h2><p class="soft">By the sensitive columns of settings.yaml. Slices of few rows are counted, not scored. '
-        "0 means that all groups are treated alike.</p>"
+        '<h2>Slices and fairness</h2><p class="soft">By the sensitive columns of settings.yaml. '
+        "Slices of few rows are counted, not scored. 0 means that all groups are treated alike.</p>"
         + (table(heads, apart) if apart else "")
         + table(("slice", "rows", *(k.replace("_", " ") for k in scores)), rows)
     )
@@ -267,12 +267,12 @@ def why(card: dict[str, Any]) -> str:
     """Importance of columns, and exact contributions where the model has them."""
     metric, columns = card["importance"]["metric"], card["importance"]["columns"]
     if not columns:
-        return '<h2>Because of what</h2><p class="soft">Too few rows of some class to say.</p>'
+        return '<h2>Feature importance</h2><p class="soft">Too few rows of some class to say.</p>'
     shown = svg_charts.bars(
         [(c["column"], c["mean"], c["std"]) for c in columns[:20]], title="permutation importance by column"
     )
     parts = [
-        "<h2>Because of what</h2>",
+        "<h2>Feature importance</h2>",
         f'<div class="box"><h3>{escape(metric_name(metric))} lost when a column is shuffled</h3>{shown}</div>',
     ]
     result = card["contributions"]
@@ -325,7 +325,7 @@ def against(title: dict[str, Any]) -> str:
     ]
     who = f"{title['served']['model']} version {title['served']['version']}"
     return (
-        f'<h2>Against the served model</h2><p class="soft">{escape(who)}, on the same held-out rows; gain in '
+        f'<h2>Comparison with the champion</h2><p class="soft">{escape(who)}, on the same held-out rows; gain in '
         f"{escape(metric_name(title['metric']))}, paired bootstrap. To the right of 0 this model is better.</p>"
         f'<div class="box" style="margin-bottom:14px">{picture}</div>'
         + table(("slice", "rows", "this model", "served", "gain", "95 % interval"), names)
@@ -355,7 +355,7 @@ def making(card: dict[str, Any]) -> str:
         (k.replace("_", " "), f"{v:.2g}" if k.startswith("max") else f"{v:,.0f}") for k, v in card["parity"].items()
     ]
     return (
-        "<h2>How it was made</h2>"
+        "<h2>Provenance</h2>"
         + picture
         + f'<div class="pair"><div>{table(("tuning", ""), facts)}</div><div>{table(("parameter", "value"), parameters)}</div>'
         f"<div>{table(('serving bundle against pipeline', ''), checks)}</div></div>"

@@ -12,13 +12,13 @@ import pandas as pd
 from dropforge.messages import Evidence
 from dropforge.metrics import sign
 from dropforge.metrics.weighted_rows import Rows, of_numbers
+from dropforge_training.card.card_facts import Evaluation, shared
 from dropforge_training.data.training_table import Table
 from dropforge_training.evaluate import metrics, permutation_importance
 from dropforge_training.explain import shap_values
 from dropforge_training.fit import prediction_intervals
 from dropforge_training.preprocessing.cleaner import NumberPipeline
 
-_CONFIDENCE = 0.95
 _SMALLEST_SLICE = 30  # rows under which a slice is counted, but not scored: its score would be noise
 _MOST_SLICES = 20
 _MOST_POINTS = 400  # of predicted against observed
@@ -35,40 +35,22 @@ class Calibration:
 
 
 def card(
-    model: NumberPipeline,
-    rows: Table,
-    scored: Rows,
-    calibration: Calibration,
-    *,
-    groups: pd.DataFrame,
-    metric: str,
-    metrics: dict[str, float],
-    importance: list[dict[str, Any]],
-    known: Evidence,
-    seed: int,
-    facts: dict[str, Any],
+    model: NumberPipeline, evaluation: Evaluation, calibration: Calibration, known: Evidence, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """Everything, as plain values that JSON can hold.
-
-    `groups`: sensitive columns of the held-out rows; `known`: the scores' intervals; `facts`: what the caller knows.
-    """
+    """Everything, as plain values that JSON can hold. `known`: the scores' intervals; `facts`: what the caller knows."""
+    rows, scored, seed = evaluation.data.heldout, evaluation.scored, evaluation.seed
     return {
         "format_version": 2,
         "task": "regression",
         **facts,
         "transform": model.rule.transform,
-        "metrics": metrics,
-        "intervals": {k: [e.low, e.high] for k, e in known.heldout.items()},
-        "cross_validated": {k: [e.value, e.low, e.high] for k, e in known.cross_validated.items()},
-        "warning": known.warning,
-        "confidence": _CONFIDENCE,
+        **shared(evaluation, known),
         "predicted_observed": _points(scored, seed),
         "residuals": _histogram(scored.y - scored.guess),
         "by_prediction": _by_prediction(scored),
         "conformal": prediction_intervals.cross_measured(calibration.residuals, calibration.widths, seed, rows.time),
-        "slices": slices(scored, groups),
+        "slices": slices(scored, evaluation.data.groups),
         "differences": [],
-        "importance": {"metric": metric, "columns": importance},
         "contributions": shap_values.of(model, rows, None, seed),
     }
 

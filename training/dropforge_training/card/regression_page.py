@@ -57,7 +57,7 @@ def _errors(card: dict[str, Any]) -> str:
     ]
     fitted = {"log1p": "It was fitted on the logarithm of the target."}.get(card["transform"], "")
     return (
-        f'<h2>How far off it is</h2><p class="soft">On rows it never saw, in units of {escape(card["target"])}. {fitted} '
+        f'<h2>Errors</h2><p class="soft">On held-out rows, in units of {escape(card["target"])}. {fitted} '
         "Intervals: 95 %, bootstrap.</p>"
         f'<div class="pair"><div class="box"><h3>Predicted and observed</h3>{scatter}</div>'
         f'<div class="box"><h3>Residuals</h3>{histogram}</div></div>'

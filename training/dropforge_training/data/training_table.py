@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,55 +143,14 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
         _part(store, part, manifest.data_schema, workdir / f"part-{i}.parquet") for i, part in enumerate(manifest.parts)
     ]
     table, origin, repeated = _joined(frames)
-    target, rows = settings.data.target, len(table)
-    known = table[target].notna().to_numpy()
-    labelled, origin = table[known], origin[known]
-    dated = holdout_split.has_time(labelled, manifest.data_schema, settings)
-    weighted = _has_weight(labelled, settings)
-    usable = dated & weighted
-    labelled, origin = labelled[usable], origin[usable]
-    regression = settings.data.task == "regression"
-    dropped: dict[str, int] = {}
-    if regression:
-        numbers, finite = _numbers(labelled[target], target)
-        labelled, origin = labelled[finite], origin[finite]
-        codes = np.zeros(len(numbers), dtype=np.int64)
-    else:
-        labels = _labels(labelled[target], manifest.data_schema.column(target))
-        _check_few(sorted(set(labels)), target)
-        dropped = _lone_classes(labels, labelled[ROW_HASH].to_numpy(dtype=np.uint64))
-        if dropped:
-            learned = ~pd.Index(labels).isin(list(dropped))
-            labelled, origin, labels = labelled[learned], origin[learned], labels[learned]
-        _check_classes(sorted(set(labels)), target)
-        codes = np.unique(labels, return_inverse=True)[1].astype(np.int64)
-    chosen = holdout_split.hold_out(labelled, codes, settings)
-    heldout = chosen.held
-    if regression:
-        y, classes, positive = numbers, list[str](), ""
-    else:
-        in_training = np.zeros(codes.max() + 1, dtype=bool)
-        in_training[codes[~heldout]] = True
-        unknown = heldout & ~in_training[codes]  # by time or group: classes that came later, or in those groups only
-        if unknown.any():
-            names, counts = np.unique(labels[unknown], return_counts=True)
-            dropped |= {str(n): int(c) for n, c in zip(names, counts, strict=True)}
-            labelled, origin, labels, heldout = (v[~unknown] for v in (labelled, origin, labels, heldout))
-        classes = sorted(set(labels))
-        _check_classes(classes, target)
-        holdout_split.check_classes(labels, heldout, settings)
-        positive = _positive(classes, settings)
-        y = np.searchsorted(np.array(classes, dtype=object), labels).astype(np.int64)
-    unused = {target, settings.data.weight, *settings.data.ignore, *steps.dropped(settings.processing)}
-    features = tuple(c for c in manifest.data_schema.columns if c.name not in unused)
-    if not features:
-        raise JobFailed(
-            "no column is left to predict from", code="no_features", fix="ignore fewer columns in settings.yaml"
-        )
+    usable = _usable(table, origin, manifest.data_schema, settings)
+    split = _numbers_split(usable, settings) if settings.data.task == "regression" else _classes_split(usable, settings)
+    labelled, heldout, classes = split.rows.table, split.heldout, split.classes
+    features = _features(manifest.data_schema, settings)
     x, beyond = _within_float32(labelled[[c.name for c in features]])
     every = Table(
         x,
-        y,
+        split.y,
         labelled[ROW_HASH].to_numpy(dtype=np.uint64),
         holdout_split.times(labelled, settings),
         holdout_split.groups(labelled, settings),
@@ -202,28 +161,124 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
         every.at(~heldout),
         every.at(heldout),
         classes,
-        positive,
+        split.positive,
         features,
-        int((~known).sum()),
-        rows,
+        usable.unlabelled,
+        len(table),
         steps.by_column(settings.processing, features),
         labelled.loc[heldout, sensitive].reset_index(drop=True),
         labelled.loc[heldout].reset_index(drop=True),
-        origin[heldout] == len(frames) - 1 if len(frames) > 1 else None,
+        split.rows.origin[heldout] == len(frames) - 1 if len(frames) > 1 else None,
         repeated,
-        chosen.moved,
-        dropped,
+        split.moved,
+        split.dropped,
         beyond,
-        split=chosen.rule,
-        undated=int((~dated).sum()),
-        unweighted=int((~weighted).sum()),
-        class_weights=_class_weights(settings, classes, y[~heldout]),
+        split=split.rule,
+        undated=usable.undated,
+        unweighted=usable.unweighted,
+        class_weights=_class_weights(settings, classes, split.y[~heldout]),
         derived=derived_columns.columns(
-            x[~heldout], y[~heldout], features, settings, two_classes=len(classes) in {0, 2}
+            x[~heldout], split.y[~heldout], features, settings, two_classes=len(classes) in {0, 2}
         ),
-        monotone=_monotone(settings, features, positive),
+        monotone=_monotone(settings, features, split.positive),
         rules=_rules(manifest, features),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Usable:
+    """Rows with a target, and with a time and a weight where these are asked for.
+
+    `target`: the classes as text, or a regression's numbers, shape [rows]; `origin`: the part that each row came with; then the
+    counts of rows that lack something.
+    """
+
+    table: pd.DataFrame
+    origin: np.ndarray
+    target: np.ndarray
+    unlabelled: int
+    undated: int
+    unweighted: int
+
+    def at(self, rows: np.ndarray) -> _Usable:
+        """The rows where this is true."""
+        return replace(self, table=self.table[rows], origin=self.origin[rows], target=self.target[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """Rows with what a model is fitted on (`y`: codes of `classes`, or numbers) and which of them are held out, shape [rows]."""
+
+    rows: _Usable
+    y: np.ndarray
+    heldout: np.ndarray
+    rule: HoldoutRule
+    moved: tuple[int, ...]
+    classes: list[str] = field(default_factory=list)
+    positive: str = ""
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+def _usable(table: pd.DataFrame, origin: np.ndarray, schema: Schema, settings: Settings) -> _Usable:
+    target = settings.data.target
+    known = table[target].notna().to_numpy()
+    labelled, origin = table[known], origin[known]
+    dated = holdout_split.has_time(labelled, schema, settings)
+    weighted = _has_weight(labelled, settings)
+    usable = dated & weighted
+    labelled, origin = labelled[usable], origin[usable]
+    if settings.data.task == "regression":
+        values, finite = _numbers(labelled[target], target)
+        labelled, origin = labelled[finite], origin[finite]
+    else:
+        values = _labels(labelled[target], schema.column(target))
+    return _Usable(labelled, origin, values, int((~known).sum()), int((~dated).sum()), int((~weighted).sum()))
+
+
+def _numbers_split(rows: _Usable, settings: Settings) -> _Split:
+    chosen = holdout_split.hold_out(rows.table, np.zeros(len(rows.target), dtype=np.int64), settings)
+    return _Split(rows, rows.target, chosen.held, chosen.rule, chosen.moved)
+
+
+def _classes_split(rows: _Usable, settings: Settings) -> _Split:
+    """Without classes that cannot stand on both sides: those of equal rows only, and those that no training row has."""
+    target = settings.data.target
+    _check_few(sorted(set(rows.target)), target)
+    dropped = _lone_classes(rows.target, rows.table[ROW_HASH].to_numpy(dtype=np.uint64))
+    if dropped:
+        rows = rows.at(~pd.Index(rows.target).isin(list(dropped)))
+    _check_classes(sorted(set(rows.target)), target)
+    codes = np.unique(rows.target, return_inverse=True)[1].astype(np.int64)
+    chosen = holdout_split.hold_out(rows.table, codes, settings)
+    heldout = chosen.held
+    in_training = np.zeros(codes.max() + 1, dtype=bool)
+    in_training[codes[~heldout]] = True
+    unknown = heldout & ~in_training[codes]  # by time or group: classes that came later, or in those groups only
+    if unknown.any():
+        names, counts = np.unique(rows.target[unknown], return_counts=True)
+        dropped |= {str(n): int(c) for n, c in zip(names, counts, strict=True)}
+        rows, heldout = rows.at(~unknown), heldout[~unknown]
+    classes = sorted(set(rows.target))
+    _check_classes(classes, target)
+    holdout_split.check_classes(rows.target, heldout, settings)
+    y = np.searchsorted(np.array(classes, dtype=object), rows.target).astype(np.int64)
+    return _Split(rows, y, heldout, chosen.rule, chosen.moved, classes, _positive(classes, settings), dropped)
+
+
+def _features(schema: Schema, settings: Settings) -> tuple[Column, ...]:
+    """Columns that models are trained on. Raises JobFailed when there are none."""
+    unused = {
+        settings.data.target,
+        settings.data.weight,
+        *settings.data.ignore,
+        *steps.dropped(settings.processing),
+    }
+    features = tuple(c for c in schema.columns if c.name not in unused)
+    if not features:
+        raise JobFailed(
+            "no column is left to predict from", code="no_features", fix="ignore fewer columns in settings.yaml"
+        )
+    return features
 
 
 def _rules(manifest: DatasetManifest, features: Sequence[Column]) -> tuple[RowRule, ...]:
@@ -300,7 +355,7 @@ def _monotone(settings: Settings, features: Sequence[Column], positive: str) -> 
             )
     if given and settings.data.task == "classification" and not positive:
         raise JobFailed(
-            "data.monotone: the target has more than two classes, of which no probability can be held to a direction",
+            "data.monotone: the target has more than two classes, of which no probability can be monotone",
             code="monotone_classes",
             fix="remove data.monotone, or choose a target with two classes or a number",
         )

@@ -30,11 +30,11 @@ _SKETCH = 200  # smallest row hashes by which conclude sees how many held-out ro
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """`rows`: what it says of the held-out rows; None with the `reason` when it cannot say. `fair`: rows it never trained on."""
+    """`rows`: what it says of the held-out rows; None with the `reason` when it cannot say. `unseen`: rows it never trained on."""
 
     active: Active
     rows: Rows | None
-    fair: np.ndarray
+    unseen: np.ndarray
     reason: str = ""
 
 
@@ -70,8 +70,8 @@ def score(
         return Served(active, None, everything, f"the served model cannot be scored on these rows: {error.message}")
     assert data.heldout_raw is not None  # noqa: S101 - _unlike looked
     share = manifest.holdout_share or holdout_split.share(settings)
-    fair = holdout_split.unseen(manifest.split, share, manifest.moved_rows, data.heldout_raw)
-    return Served(active, rows, fair)
+    unseen = holdout_split.unseen(manifest.split, share, manifest.moved_rows, data.heldout_raw)
+    return Served(active, rows, unseen)
 
 
 def _unlike(manifest: BundleManifest, data: TrainingData, settings: Settings) -> str:
@@ -145,19 +145,19 @@ def compare(served: Served | None, candidate: Rows, data: TrainingData, settings
             data.groups[column].astype(object).where(data.groups[column].notna(), "(missing)").astype(str).to_numpy()
         )
         slices |= {f"{column} = {v}": texts == v for v in np.unique(texts)[:_MOST_VALUES]}
-    fair = np.flatnonzero(served.fair)
-    if not len(fair):
+    unseen = np.flatnonzero(served.unseen)
+    if not len(unseen):
         return {**document, "reason": "the served model may have been trained on all of these held-out rows"}
-    inside = {name: rows[fair] for name, rows in slices.items()}
+    inside = {name: rows[unseen] for name, rows in slices.items()}
     result = paired_bootstrap.compare(
         rule.metric,
-        candidate.at(fair),
-        served.rows.at(fair),
+        candidate.at(unseen),
+        served.rows.at(unseen),
         inside,
         confidence=rule.confidence,
         seed=settings.training.seed,
         minimum_gain=rule.minimum_gain,
     )
     reason = "" if result else "the rows both may be scored on lack a class"
-    sketch = np.unique(data.heldout.row[fair])[:_SKETCH].tolist()
+    sketch = np.unique(data.heldout.row[unseen])[:_SKETCH].tolist()
     return {**document, "slices": result, "reason": reason, "sketch": sketch}

@@ -34,19 +34,19 @@ def ranking(scored: Rows, classes: list[str]) -> list[dict[str, Any]]:
 
 
 def reliability(y: np.ndarray, probabilities: np.ndarray, positive: int | None) -> list[dict[str, float]]:
-    """Ten bins of equal width, empty ones left out: mean probability, share that came true, rows.
+    """Ten bins of equal width, empty ones left out: mean probability, share that observed true, rows.
 
     Binary: of the positive class; multiclass: of the most probable class. The bins of the expected calibration error.
     """
     if positive is not None:
-        predicted, came = probabilities[:, positive], (y == positive).astype(float)
+        predicted, observed = probabilities[:, positive], (y == positive).astype(float)
     else:
-        predicted, came = probabilities.max(axis=1), (probabilities.argmax(axis=1) == y).astype(float)
+        predicted, observed = probabilities.max(axis=1), (probabilities.argmax(axis=1) == y).astype(float)
     bins = np.minimum((predicted * _BINS).astype(int), _BINS - 1)
     return [
         {
-            "said": float(predicted[bins == b].mean()),
-            "came": float(came[bins == b].mean()),
+            "predicted": float(predicted[bins == b].mean()),
+            "observed": float(observed[bins == b].mean()),
             "rows": int((bins == b).sum()),
         }
         for b in range(_BINS)

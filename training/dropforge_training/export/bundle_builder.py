@@ -10,12 +10,13 @@ from pathlib import Path
 from sklearn.pipeline import Pipeline
 
 from dropforge.config.settings import Settings
-from dropforge.inference.bundle_manifest import MANIFEST_FILE, BundleManifest, PythonModel
+from dropforge.inference.bundle_manifest import MANIFEST_FILE, BundleManifest
 from dropforge.inference.explanation import EXPLAIN_FILE
 from dropforge_training.data import holdout_split
 from dropforge_training.data.training_table import TrainingData
 from dropforge_training.explain import explanation_file as explanation
 from dropforge_training.export import onnx_graph, parity, pickled_pipeline
+from dropforge_training.export.manifest_builder import ExportedModel, ManifestFacts, manifest_for
 from dropforge_training.fit import conformal, prediction_intervals
 from dropforge_training.models.model_spec import ModelSpec
 from dropforge_training.preprocessing.cleaner import LabelledPipeline, NumberPipeline
@@ -51,8 +52,11 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Whose model it is: names and ids for the manifest."""
+    """Where a model comes from: the plug-in (`candidate`) with its rows and settings, and the names that identify it."""
 
+    candidate: ModelSpec
+    data: TrainingData
+    settings: Settings
     model: str
     run_id: str
     dataset_id: str
@@ -60,9 +64,6 @@ class Origin:
 
 def build(
     model: LabelledPipeline | NumberPipeline,
-    candidate: ModelSpec,
-    data: TrainingData,
-    settings: Settings,
     origin: Origin,
     *,
     metrics: dict[str, float],
@@ -75,47 +76,58 @@ def build(
     width: of a regression, the model of how uncertain a row is.
     Raises JobFailed when a step cannot be exported, or the bundle does not say what its pipeline says.
     """
-    python: PythonModel | None = None
-    cleaner = model.pipeline.steps[0][1]
-    shape = len(cleaner.numbers), len(cleaner.categories)
-    chosen = next(m for m in settings.models if m.name == origin.model)
-    if chosen.serve == "python":
-        body, python = pickled_pipeline.dump(model, candidate)
-        output = "probabilities"
-    else:
-        body, output = onnx_graph.to_onnx(model.pipeline, *shape)
-    manifest = onnx_graph.manifest_for(
-        model,
-        data,
-        body,
-        output,
-        python=python,
+    data, settings = origin.data, origin.settings
+    exported = _exported(model, origin)
+    facts = ManifestFacts(
         project=settings.project,
-        name=origin.model,
+        model=origin.model,
         run_id=origin.run_id,
         dataset_id=origin.dataset_id,
         target=settings.data.target,
+        holdout_share=holdout_split.share(settings),
         markers=data.markers(settings),
         metrics=metrics,
         importance=importance,
-        holdout_share=holdout_split.share(settings),
     )
+    manifest = manifest_for(model, data, exported, facts)
     widths = b""
-    if manifest.regression is not None and width is not None and not python:
-        widths, width_output = onnx_graph.to_onnx(width, *shape)
-        rule = replace(
-            manifest.regression,
-            width_file=WIDTH_FILE,
-            width_sha256=hashlib.sha256(widths).hexdigest(),
-            width_output=width_output,
-        )
-        manifest = replace(manifest, regression=rule)
-    checked = parity.check(model, manifest, body, data.heldout, log, width=widths)
+    if width is not None and not exported.python:
+        manifest, widths = _with_width(manifest, width, model)
+    checked = parity.check(model, manifest, exported.body, data.heldout, log, width=widths)
     manifest = _calibrated(replace(manifest, parity=checked.figures), data, checked)
-    why = b"" if python else explanation.explanation(model, manifest, data.train.x, data.heldout.x, log)
-    if why:
-        manifest = replace(manifest, explanation={"file": EXPLAIN_FILE, "sha256": hashlib.sha256(why).hexdigest()})
-    return Bundle(manifest, body, why, checked, widths)
+    explained = b""
+    if not exported.python:
+        explained = explanation.explanation(model, manifest, data.train.x, data.heldout.x, log)
+    if explained:
+        described = {"file": EXPLAIN_FILE, "sha256": hashlib.sha256(explained).hexdigest()}
+        manifest = replace(manifest, explanation=described)
+    return Bundle(manifest, exported.body, explained, checked, widths)
+
+
+def _exported(model: LabelledPipeline | NumberPipeline, origin: Origin) -> ExportedModel:
+    """By the entry of settings.yaml: the pipeline as a graph, or pickled."""
+    if next(m for m in origin.settings.models if m.name == origin.model).serve == "python":
+        body, python = pickled_pipeline.dump(model, origin.candidate)
+        return ExportedModel(body, python=python)
+    return ExportedModel(*onnx_graph.to_onnx(model.pipeline, *_inputs(model)))
+
+
+def _inputs(model: LabelledPipeline | NumberPipeline) -> tuple[int, int]:
+    """Columns of numbers and of texts that the graph takes."""
+    cleaner = model.pipeline.steps[0][1]
+    return len(cleaner.numbers), len(cleaner.categories)
+
+
+def _with_width(
+    manifest: BundleManifest, width: Pipeline, model: LabelledPipeline | NumberPipeline
+) -> tuple[BundleManifest, bytes]:
+    """The manifest with the graph of a regression's widths, and that graph."""
+    if manifest.regression is None:
+        return manifest, b""
+    graph, output = onnx_graph.to_onnx(width, *_inputs(model))
+    digest = hashlib.sha256(graph).hexdigest()
+    rule = replace(manifest.regression, width_file=WIDTH_FILE, width_sha256=digest, width_output=output)
+    return replace(manifest, regression=rule), graph
 
 
 def _calibrated(manifest: BundleManifest, data: TrainingData, checked: parity.Checked) -> BundleManifest:

@@ -1,10 +1,8 @@
-"""The fitted pipeline as a graph, and the manifest that says how to use it."""
+"""The fitted pipeline as an ONNX graph."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -26,15 +24,10 @@ from sklearn.pipeline import Pipeline
 from xgboost import XGBClassifier, XGBRegressor
 
 from dropforge.errors import JobFailed
-from dropforge.inference import number_steps
-from dropforge.inference.bundle_manifest import BundleManifest, Derived, Feature, GraphInput, PythonModel
-from dropforge_training.data.training_table import TrainingData
-from dropforge_training.export import example_rows
 from dropforge_training.export.forest_split import split
-from dropforge_training.preprocessing.cleaner import MISSING_TOKEN, LabelledPipeline, NumberPipeline, TableCleaner
-from dropforge_training.preprocessing.transforms import NO_STEPS
+from dropforge_training.preprocessing.cleaner import TableCleaner
 
-_NUMBERS, _TEXTS = "numbers", "texts"
+NUMBERS, TEXTS = "numbers", "texts"
 
 
 class _PlainNumbers:
@@ -102,8 +95,8 @@ def to_onnx(pipeline: Pipeline, numbers: int, texts: int) -> tuple[bytes, str]:
     )
     rest = pipeline[1:]
     classifier = hasattr(rest.steps[-1][1], "classes_")
-    inputs = ([(_NUMBERS, FloatTensorType([None, numbers]))] if numbers else []) + (
-        [(_TEXTS, StringTensorType([None, texts]))] if texts else []
+    inputs = ([(NUMBERS, FloatTensorType([None, numbers]))] if numbers else []) + (
+        [(TEXTS, StringTensorType([None, texts]))] if texts else []
     )
     try:
         graph = convert_sklearn(
@@ -130,7 +123,7 @@ def to_onnx(pipeline: Pipeline, numbers: int, texts: int) -> tuple[bytes, str]:
 
 def _check_processor(cleaner: Any) -> None:
     """The API does a processor's work from the manifest: it can do what TableCleaner does, and nothing else."""
-    changed = _changed(cleaner)
+    changed = changed_methods(cleaner)
     if changed:
         raise JobFailed(
             f"the step processor ({type(cleaner).__name__}) cannot be exported: its {', '.join(changed)} is Python code of your own, "
@@ -142,8 +135,8 @@ def _check_processor(cleaner: Any) -> None:
         )
 
 
-def _changed(cleaner: Any) -> list[str]:
-    """What a processor does otherwise than TableCleaner."""
+def changed_methods(cleaner: Any) -> list[str]:
+    """Methods of a processor that are not those of TableCleaner."""
     return [
         name
         for name in ("fit", "transform", "_numbers", "_texts", "unseen")
@@ -164,120 +157,6 @@ def _without_converter(steps: list[tuple[str, Any]], within: str = "") -> str:
         elif type(step) not in sklearn_operator_name_map:
             return f"{within}{name} ({type(step).__name__})"
     return ""
-
-
-def manifest_for(
-    model: LabelledPipeline | NumberPipeline,
-    data: TrainingData,
-    onnx: bytes,
-    probabilities_output: str,
-    *,
-    python: PythonModel | None = None,
-    project: str,
-    name: str,
-    run_id: str,
-    dataset_id: str,
-    target: str,
-    markers: dict[str, tuple[str, ...]],
-    metrics: dict[str, float],
-    importance: dict[str, float],
-    holdout_share: float,
-) -> BundleManifest:
-    """What the API must know, taken from the fitted processor and the training rows. `python`: of a bundle without a graph."""
-    cleaner = _described(model.pipeline.steps[0][1], data)
-    kinds = {c.name: c.kind for c in data.features}
-    features = []
-    for c in data.features:
-        steps = data.steps.get(c.name, NO_STEPS)
-        if c.name in cleaner.categories:
-            features.append(
-                Feature(
-                    c.name,
-                    kinds[c.name],
-                    tuple(cleaner.known_[c.name]),
-                    missing_markers=markers.get(c.name, ()),
-                    cast=steps.cast,
-                    merge=cleaner.merged_[c.name],
-                    unseen=steps.rare_into,
-                )
-            )
-            continue
-        low, high = _seen(data.train.x[c.name])
-        features.append(
-            Feature(
-                c.name,
-                kinds[c.name],
-                minimum=low,
-                maximum=high,
-                missing_markers=markers.get(c.name, ()),
-                cast=steps.cast,
-                steps=tuple(number_steps.stored(name, step) for name, step in cleaner.number_steps_.get(c.name, ())),
-                number_format=c.number_format,
-            )
-        )
-    inputs = [
-        GraphInput(n, dtype, tuple(columns))
-        for n, dtype, columns in (
-            (
-                _NUMBERS,
-                "float64" if python else "float32",
-                [n for n in cleaner.numbers if not python or n in kinds],  # a pipeline computes the others itself
-            ),
-            (_TEXTS, "text" if python else "string", cleaner.categories),
-        )
-        if columns
-    ]
-    return BundleManifest(
-        project=project,
-        model=name,
-        run_id=run_id,
-        dataset_id=dataset_id,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        target=target,
-        features=tuple(features),
-        inputs=tuple(inputs),
-        probabilities_output=probabilities_output,
-        classes=tuple(data.classes),
-        positive_class=data.positive,
-        threshold=model.threshold if isinstance(model, LabelledPipeline) else 0.0,
-        onnx_sha256="" if python else hashlib.sha256(onnx).hexdigest(),
-        python=python,
-        missing_token=MISSING_TOKEN,
-        metrics={k: round(v, 6) for k, v in metrics.items()},
-        importance={k: round(v, 6) for k, v in importance.items()},
-        example=records(example_rows.row(data.train.x, kinds))[0],
-        holdout_share=holdout_share,
-        moved_rows=data.moved,
-        split=data.split,
-        rules=data.rules,
-        derived=() if python else _fitted_columns(model.pipeline.steps[0][1]),
-        calibration=model.calibration if isinstance(model, LabelledPipeline) else None,
-        regression=model.rule if isinstance(model, NumberPipeline) else None,
-    )
-
-
-def _described(cleaner: Any, data: TrainingData) -> TableCleaner:
-    """The processor as a manifest can tell it; for one of the project's own what TableCleaner would know of the same columns."""
-    if not _changed(cleaner):
-        plain: TableCleaner = cleaner
-        return plain
-    output = TableCleaner(cleaner.numbers, cleaner.categories, cleaner.markers, steps=cleaner.steps)
-    return output.fit(data.train.x)
-
-
-def _fitted_columns(cleaner: Any) -> tuple[Derived, ...]:
-    return getattr(cleaner, "fit_derived_", ())
-
-
-def _seen(raw: Any) -> tuple[float | None, float | None]:
-    """Range of the training values in double precision as a caller would send them: before rounding, clipping and logarithms."""
-    if pd.api.types.is_datetime64_any_dtype(raw):
-        moments = np.asarray(raw, dtype="datetime64[us]")
-        values = np.where(np.isnat(moments), np.nan, moments.astype(np.int64) / 1e6 / 86_400)
-    else:
-        values = np.asarray(pd.to_numeric(raw, errors="coerce"), dtype=np.float64)
-    seen = values[np.isfinite(values)]
-    return (float(seen.min()), float(seen.max())) if len(seen) else (None, None)
 
 
 def records(x: Any) -> list[dict[str, Any]]:

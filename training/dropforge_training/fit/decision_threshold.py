@@ -21,7 +21,7 @@ def choose(serving: ServingSettings, hit: np.ndarray, chance: np.ndarray) -> tup
     if not isinstance(rule, str):
         return rule, "serving.threshold"
     if not len(hit) or hit.all() or not hit.any():
-        return _FALLBACK, f"{rule} cannot be judged without rows of both classes; 0.5 is used"
+        return _FALLBACK, f"{rule} cannot be chosen without rows of both classes; 0.5 is used"
     candidates = _candidates(chance)
     order = np.argsort(-chance, kind="stable")
     # rows predicted positive at each candidate, and how many of them truly are

@@ -2,56 +2,34 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from dropforge import keys
 from dropforge.config.cost_estimate import worker_hour
-from dropforge.config.settings import ModelSettings, Settings
-from dropforge.errors import JobFailed
-from dropforge.messages import TrainingJob
-from dropforge.ports import ObjectStore
+from dropforge.config.settings import ModelSettings
 from dropforge_training.data.training_table import TrainingData
 from dropforge_training.fit import out_of_fold
+from dropforge_training.job_context import JobContext
 from dropforge_training.models.model_spec import ModelSpec
 from dropforge_training.search import study, tuner, validation_folds
 from dropforge_training.search.study_budget import TuningBudget
 from dropforge_training.search.study_journal import Journal
-from dropforge_training.worker.deadline import Deadline, Shares
-
-
-def chosen(settings: Settings, job: TrainingJob) -> ModelSettings:
-    """The job's model. Raises JobFailed when settings.yaml has none of its name."""
-    result = next((m for m in settings.models if m.name == job.model), None)
-    if result is None:
-        raise JobFailed(f"settings.yaml has no model {job.model!r}", code="model_unknown", fix="name it under models:")
-    return result
+from dropforge_training.worker.deadline import Shares
 
 
 def run(
-    job: TrainingJob,
-    candidate: ModelSpec,
-    model: ModelSettings,
-    data: TrainingData,
-    settings: Settings,
-    *,
-    store: ObjectStore,
-    data_bucket: str,
-    jobs: int,
-    deadline: Deadline,
-    log: logging.Logger,
-    stop: Callable[[], bool],
-    tell: Callable[[tuner.Progress], None],
+    context: JobContext, candidate: ModelSpec, data: TrainingData, *, jobs: int, tell: Callable[[tuner.Progress], None]
 ) -> tuner.Tuned:
     """Tune within the job's budget, in the study of its name; a new study starts with the best points of the model's last one.
 
-    What comes back and what is raised: see tuning.tune.
+    jobs: threads of a fit; tell: called with the progress after each trial. What comes back and what is raised: see tuner.tune.
     """
+    job, settings, model, store = context.job, context.settings, context.model, context.store
     price = worker_hour(settings.cost)
-    points = study.points_uri(data_bucket, job.model)
+    points = study.points_uri(context.data_bucket, job.model)
     # A new study: a quarter of its trials at most look at what was good before, the rest at what nobody has tried.
     known = study.read_points(store, points)[: max(1, job.budget.trials // 4)]
-    wanted = tuner.Search(
+    config = tuner.Search(
         candidate=candidate,
         model=job.model,
         metric=settings.training.metric,
@@ -66,14 +44,14 @@ def run(
         ),
         bag=members(candidate, model),
         after=shares(candidate, model, data, job.seed),
-        deadline=deadline,
+        deadline=context.deadline,
         start=(*known, candidate.first()),
         worker=job.worker,
         role=job.role,
     )
-    journal = Journal(store, keys.study(data_bucket, job.job_id))
+    journal = Journal(store, keys.study(context.data_bucket, job.job_id))
     rows = validation_folds.make(candidate, data, data.markers(settings), job.seed)
-    tuned = tuner.tune(wanted, rows, journal, job.job_id, log=log, stop=stop, tell=tell)
+    tuned = tuner.tune(config, rows, journal, job.job_id, log=context.log, stop=context.stop, tell=tell)
     if job.role != "tune":
         study.store_warm_start(store, points, job.job_id, settings.training.metric, list(tuned.points))
     return tuned

@@ -61,7 +61,7 @@ class Note:
 
     def _keep(self, **changes: object) -> None:
         with self._lock:
-            self._now = self._now.model_copy(update={**changes, "told_at": now()})
+            self._now = self._now.model_copy(update={**changes, "reported_at": now()})
             try:
                 progress.keep(self._store, self._bucket, self._job.upload_id, self._now)
             except DropforgeError as error:
@@ -119,4 +119,4 @@ class Reporter:
             try:
                 self._run.log_progress(newest.trial, figures)
             except DropforgeError as error:
-                self._log.warning("progress not told to MLflow", extra=failure(error))
+                self._log.warning("progress not logged to MLflow", extra=failure(error))

@@ -271,7 +271,7 @@ def work_once(worker: Worker, job: TrainingJob, workflow: Workflow, log: logging
                 if worker.stopping.wait(pause or 0):
                     break
         if worker.stopping.is_set() and job.task_token:
-            workflow.fail(job.task_token, "Interrupted", "the container was told to stop. Fix: start the job again")
+            workflow.fail(job.task_token, "Interrupted", "the container was stopped. Fix: start the job again")
         return False
 
 

@@ -11,15 +11,13 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from dropforge.config import settings_store
 from dropforge.datasets.dataset_store import load_manifest
 from dropforge.messages import TrainingJob, TuneResult
 from dropforge.ports import ObjectStore
 from dropforge_training.data import training_table
 from dropforge_training.fit import target_transform
-from dropforge_training.models import model_spec
+from dropforge_training.job_context import JobContext
 from dropforge_training.search import job_search
-from dropforge_training.worker.deadline import Deadline
 from dropforge_training.worker.mlflow_run import JobRun
 from dropforge_training.worker.progress_reporter import Note, Reporter
 
@@ -39,9 +37,8 @@ def run_tune(
 
     Raises what job.run_job raises.
     """
-    deadline = Deadline(job.budget.seconds)
-    settings = settings_store.read(store, job.settings_uri)
-    chosen = job_search.chosen(settings, job)
+    context = JobContext.of(job, store, data_bucket, log, stop)
+    settings = context.settings
     with contextlib.ExitStack() as stack:
         tell: Callable[..., None] = _silent
         if job.worker == 1:  # one of them makes the run and tells of all: its study is everybody's
@@ -53,20 +50,7 @@ def run_tune(
         data = target_transform.with_transform(loaded, settings.training)
         log.info("data loaded", extra={"train_rows": len(data.train), "worker": job.worker})
         stack.enter_context(threadpool_limits(cores(len(data.train))))
-        tuned = job_search.run(
-            job,
-            model_spec.load(chosen.import_path, settings.data.task),
-            chosen,
-            data,
-            settings,
-            store=store,
-            data_bucket=data_bucket,
-            jobs=cores(len(data.train)),
-            deadline=deadline,
-            log=log,
-            stop=stop,
-            tell=tell,
-        )
+        tuned = job_search.run(context, context.candidate(), data, jobs=cores(len(data.train)), tell=tell)
     score = tuned.score if tuned.members else None
     log.info("tuned", extra={"worker": job.worker, "trials": tuned.trials, "seconds": round(tuned.seconds, 1)})
     return TuneResult(model=job.model, worker=job.worker, trials=tuned.trials, best_score=score)

@@ -70,29 +70,12 @@ def build(api: Api) -> Any:
         now.turn(upload_id=str(event._data["pick"]))
         return gr.update(visible=False)
 
-    def replay(now: Chosen, event: gr.EventData) -> Any:
-        rows = event._data.get("rows") or []
-        if not rows:
-            output = problem("nothing_changed", "No row was changed.", "Correct a field of a row, then send.")
-            return gr.update(value=output, visible=True)
-        try:
-            delimiter = api.quarantined(now.upload_id)["delimiter"]
-            key = api.replay(now.upload_id, {int(r["line"]): together(r["cells"], delimiter) for r in rows})
-        except ApiError as error:
-            return gr.update(value=page.error(error), visible=True)
-        now.turn(key=key)
-        output = done(
-            f"{words.count(len(rows), 'row')} sent in again.",
-            "What was corrected goes through the system as a new upload.",
-        )
-        return gr.update(value=output, visible=True)
-
     quiet = {"show_progress": "hidden"}
     for event in decision.clicks:
         event.then(look, chosen, shown, **quiet)
     file.upload(_sending(api), [file, chosen], [sent, file]).then(look, chosen, shown, **quiet)
     listed.select(pick, chosen, replayed, **quiet).then(look, chosen, shown, show_progress="minimal")
-    quarantine.submit(replay, chosen, replayed, show_progress="minimal").then(look, chosen, shown, **quiet)
+    quarantine.submit(_resubmitting(api), chosen, replayed, show_progress="minimal").then(look, chosen, shown, **quiet)
     clock.tick(look, chosen, shown, **quiet)
     return lambda event: (event(look, chosen, shown, **quiet), fill(event))
 
@@ -117,6 +100,29 @@ def _sending(api: Api) -> Any:
         yield gr.update(value=done(f"{name} is in the bucket."), visible=True), None
 
     return send
+
+
+def _resubmitting(api: Api) -> Any:
+    """The event of corrected rows: they are sent as a new upload, which becomes the chosen one."""
+
+    def resubmit(now: Chosen, event: gr.EventData) -> Any:
+        rows = event._data.get("rows") or []
+        if not rows:
+            output = problem("nothing_changed", "No row was changed.", "Correct a field of a row, then send.")
+            return gr.update(value=output, visible=True)
+        try:
+            delimiter = api.quarantined(now.upload_id)["delimiter"]
+            key = api.replay(now.upload_id, {int(r["line"]): together(r["cells"], delimiter) for r in rows})
+        except ApiError as error:
+            return gr.update(value=page.error(error), visible=True)
+        now.turn(key=key)
+        output = done(
+            f"{words.count(len(rows), 'row')} resubmitted.",
+            "The corrected rows go through the system as a new upload.",
+        )
+        return gr.update(value=output, visible=True)
+
+    return resubmit
 
 
 def _look(api: Api, now: Chosen) -> tuple[Any, ...]:

@@ -32,7 +32,7 @@ def listing(response: Sequence[UploadLine], chosen: str) -> Markup:
 
 def unanswered() -> Markup:
     """While the API does not answer."""
-    return card("Uploads", tag("p", "The API did not tell which there are.", class_="df-note"))
+    return card("Uploads", tag("p", "The API returned no list.", class_="df-note"))
 
 
 def _line(u: UploadLine, *, chosen: bool) -> Markup:

@@ -66,41 +66,8 @@ def _operation(
         "tags": [route.tag],
         "summary": route.summary,
         "security": [{_SCHEME[route.access]: []}],
-        "parameters": [
-            *(
-                {"name": n, "in": "path", "required": True, "schema": _path(n)}
-                for n in re.findall(r"{(\w+)}", route.path)
-            ),
-            *(
-                {
-                    "name": p.name,
-                    "in": "query",
-                    "required": False,
-                    "schema": dict(p.schema),
-                    "description": p.description,
-                }
-                for p in route.query
-            ),
-        ],
-        "responses": {
-            "200": {
-                "description": "OK",
-                "content": {m: {"schema": _body(route, m, components)} for m in route.response_media},
-            },
-            **{
-                str(status): {
-                    "description": HTTPStatus(status).phrase,
-                    "content": {"application/json": {"schema": error}},
-                }
-                for status in sorted({*route.errors, 503})
-            },
-            "403": {
-                "description": "No key, no signature, or no permission: answered by the gateway",
-                "content": {
-                    "application/json": {"schema": {"type": "object", "properties": {"message": {"type": "string"}}}}
-                },
-            },
-        },
+        "parameters": _parameters(route),
+        "responses": _responses(route, components, error),
     }
     if route.details:
         output["description"] = route.details
@@ -113,6 +80,38 @@ def _operation(
             shapes["application/json"]["example"] = {"records": [dict(example)]}
         output["requestBody"] = {"required": True, "content": shapes}
     return output
+
+
+def _parameters(route: Route) -> list[dict[str, Any]]:
+    in_path = [
+        {"name": n, "in": "path", "required": True, "schema": _path(n)} for n in re.findall(r"{(\w+)}", route.path)
+    ]
+    in_query = [
+        {"name": p.name, "in": "query", "required": False, "schema": dict(p.schema), "description": p.description}
+        for p in route.query
+    ]
+    return [*in_path, *in_query]
+
+
+def _responses(route: Route, components: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:
+    of_gateway = {"type": "object", "properties": {"message": {"type": "string"}}}
+    return {
+        "200": {
+            "description": "OK",
+            "content": {m: {"schema": _body(route, m, components)} for m in route.response_media},
+        },
+        **{
+            str(status): {
+                "description": HTTPStatus(status).phrase,
+                "content": {"application/json": {"schema": error}},
+            }
+            for status in sorted({*route.errors, 503})
+        },
+        "403": {
+            "description": "No key, no signature, or no permission: answered by the gateway",
+            "content": {"application/json": {"schema": of_gateway}},
+        },
+    }
 
 
 def type_of(name: str) -> Any:

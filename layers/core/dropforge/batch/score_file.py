@@ -19,8 +19,7 @@ from dropforge.batch import scoring_table
 from dropforge.clock import now
 from dropforge.config import settings_store
 from dropforge.config.settings import Settings
-from dropforge.datasets.table_schema import Schema
-from dropforge.deployment.active_model import Active, ActivePointer
+from dropforge.deployment.active_model import ActivePointer
 from dropforge.errors import NotFound, RejectedUpload
 from dropforge.inference import column_predictor
 from dropforge.inference.predictor import Predictor
@@ -35,6 +34,9 @@ from dropforge.uploads.upload_attempt import Attempt, Deadline, Invocation, reas
 from dropforge.uploads.upload_repository import Reason, UploadRecord, UploadRepository
 
 CHUNK = 100_000  # rows in memory at a time
+_DELETED = Reason(
+    stage="admission", code="deleted", message="the object was deleted before it was read", fix="upload it again"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +83,12 @@ def score(event: UploadEvent, ports: BatchPorts, invocation: Invocation | None =
 def _score(
     record: UploadRecord, settings: Settings, ports: BatchPorts, folder: Path, deadline: Deadline
 ) -> UploadRecord:
-    file = folder / "upload"
     deadline.reached("download")
-    source = keys.uri(record.bucket, record.key)
-    if (result := ports.store.stat(source)) is not None:
-        check_size(result.size, settings.data)
-    try:
-        ports.store.download(source, file, record.version)
-    except NotFound:
-        reason = Reason(
-            stage="admission",
-            code="deleted",
-            message="the object was deleted before it was read",
-            fix="upload it again",
-        )
-        return ports.book.advance(record.upload_id, "skipped", reason=reason)
+    file = _download(record, settings, ports, folder)
+    if file is None:
+        return ports.book.advance(record.upload_id, "skipped", reason=_DELETED)
     active, _ = ActivePointer(ports.store, ports.data_bucket).read()
     predictor = open_active(ports.store, ports.data_bucket, active, ports.python)
-    features = predictor.manifest.features
-    described = [{"name": f.name, "kind": f.kind, "number_format": f.number_format} for f in features]
-    schema = Schema.model_validate({"columns": described, "target": ""})
     deadline.reached("admission")
     with closing(connect(folder)) as database:
         deadline.interrupts(database)
@@ -109,34 +97,25 @@ def _score(
             workdir=folder,
             connection=database,
             data=settings.data,
-            schema=schema,
-            markers={f.name: f.missing_markers for f in features},
+            features=predictor.manifest.features,
             rules=() if active.rules == "off" else predictor.manifest.rules,
             refuse=active.rules == "refuse",
         )
-        stored = quarantine.write_rejects(
-            ports.store,
-            ports.data_bucket,
-            record.upload_id,
-            rows.rejects,
-            rows.source.header,
-            rows.source.delimiter,
-            folder,
-        )
+        stored = _store_rejects(record, ports, rows, folder)
         counted, warnings = _predict(predictor, rows, deadline)
         warnings += Counter({("rule_violated", name): n for name, n in rows.violations.items()})
         suffix = "parquet" if rows.source.format == "parquet" else "csv"
         answer = rows.write(folder / f"predictions.{suffix}", predictor.manifest.classes)
     uri = _uri(ports.data_bucket, record, suffix)
-    ports.store.upload(
-        answer.file, uri, content_type="text/csv" if suffix == "csv" else "application/vnd.apache.parquet"
-    )
-    summary = _summary(record, active, predictor, rows, counted, warnings, uri)
-    ports.store.put(
-        join(uri.rpartition("/")[0], "summary.json"),
-        json.dumps(summary, indent=1, ensure_ascii=False).encode(),
-        content_type="application/json",
-    )
+    summary = {
+        "upload_id": record.upload_id,
+        "key": record.key,
+        "predictions_uri": uri,
+        "scored_at": now(),
+        "model": active.identity(),
+        **_counts(predictor, rows, counted, warnings),
+    }
+    _publish(ports.store, answer.file, uri, summary)
     ports.log.info(
         "scored", extra={"rows": answer.rows, "rows_quarantined": len(rows.rejects), "model": active.version}
     )
@@ -182,21 +161,14 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _summary(
-    record: UploadRecord,
-    active: Active,
+def _counts(
     predictor: Predictor,
     rows: scoring_table.ScoringFile,
     counted: dict[str, Any],
     warnings: Counter[tuple[str, str]],
-    uri: str,
 ) -> dict[str, Any]:
+    """What the summary says of the rows. `counted`: see _predict."""
     return {
-        "upload_id": record.upload_id,
-        "key": record.key,
-        "predictions_uri": uri,
-        "scored_at": now(),
-        "model": active.identity(),
         "threshold": predictor.manifest.threshold if predictor.manifest.positive_class else None,
         "rows_in": rows.rows_in,
         "rows_scored": rows.rows_used,
@@ -206,6 +178,37 @@ def _summary(
             {"code": code, "field": field, "rows": count} for (code, field), count in sorted(warnings.items())
         ],
     }
+
+
+def _download(record: UploadRecord, settings: Settings, ports: BatchPorts, folder: Path) -> Path | None:
+    """The object's version in the folder; None when it was deleted. Raises RejectedUpload for one over the budget of bytes."""
+    source, file = keys.uri(record.bucket, record.key), folder / "upload"
+    if (stat := ports.store.stat(source)) is not None:
+        check_size(stat.size, settings.data)
+    try:
+        ports.store.download(source, file, record.version)
+    except NotFound:
+        return None
+    return file
+
+
+def _store_rejects(record: UploadRecord, ports: BatchPorts, rows: scoring_table.ScoringFile, folder: Path) -> str:
+    """URI of the quarantined rows; empty when there are none."""
+    source = rows.source
+    return quarantine.write_rejects(
+        ports.store, ports.data_bucket, record.upload_id, rows.rejects, source.header, source.delimiter, folder
+    )
+
+
+def _publish(store: ObjectStore, file: Path, uri: str, summary: dict[str, Any]) -> None:
+    """The predictions, then the summary beside them."""
+    csv = uri.endswith(".csv")
+    store.upload(file, uri, content_type="text/csv" if csv else "application/vnd.apache.parquet")
+    store.put(
+        join(uri.rpartition("/")[0], "summary.json"),
+        json.dumps(summary, indent=1, ensure_ascii=False).encode(),
+        content_type="application/json",
+    )
 
 
 def _uri(bucket: str, record: UploadRecord, suffix: str) -> str:

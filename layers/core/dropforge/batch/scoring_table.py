@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dropforge.config.settings import DataSettings
 from dropforge.datasets.table_schema import Column, Schema
 from dropforge.errors import RejectedUpload
+from dropforge.inference.bundle_manifest import Feature
 from dropforge.inference.row_rules import RowRule
 from dropforge.ingest import cell_parsing, column_scan, rejected_rows, rule_sql, text_table
 from dropforge.ingest.duckdb_connection import name, quote
@@ -276,17 +277,19 @@ def open_file(
     workdir: Path,
     connection: Any,
     data: DataSettings,
-    schema: Schema,
-    markers: Mapping[str, tuple[str, ...]],
+    features: Sequence[Feature],
     rules: Sequence[RowRule] = (),
     refuse: bool = False,
 ) -> ScoringFile:
-    """Read a file by the model's columns (`schema`); `markers`: texts that mean missing, by column; `rules`: of the model, whose
-    violations are counted, or quarantined with `refuse`.
+    """Read a file by the model's columns (`features`); `rules`: of the model, whose violations are counted, or quarantined with
+    `refuse`.
 
     Raises RejectedUpload with a stable code, the place and the fix when the file as a whole cannot be used.
     """
     check_size(path.stat().st_size, data)
+    described = [{"name": f.name, "kind": f.kind, "number_format": f.number_format} for f in features]
+    schema = Schema.model_validate({"columns": described, "target": ""})
+    markers = {f.name: f.missing_markers for f in features}
     with text_table.decoding() as reading:
         source = reading.source = text_table.open_source(path, workdir, connection, data, schema)
         opened = ScoringFile(source, _of_numbers(schema), markers, escape=data.csv.escape_formulas)

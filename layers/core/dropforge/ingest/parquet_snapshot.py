@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,24 +33,24 @@ class Snapshot:
 
 
 def enumerate_levels(
-    db: Any, schema: Schema, header: Sequence[str], looks: Mapping[str, ColumnScan], known: Levels
+    db: Any, schema: Schema, header: Sequence[str], scans: Mapping[str, ColumnScan], known: Levels
 ) -> dict[str, list[str]]:
     """Make an enumeration (levels_{number of the column}) for each column of repeated texts: a byte a cell, not a text.
 
     Empty when the rows are too many for memory. `known`: levels of another file, whose codes stay what they are there.
     """
     levels: dict[str, list[str]] = {}
-    if _bytes(schema, looks) > _IN_MEMORY_BYTES:
+    if _bytes(schema, scans) > _IN_MEMORY_BYTES:
         return levels
     for n, c in enumerate(schema.columns):
-        if c.name not in header or c.kind != "category" or not looks[c.name].values:
+        if c.name not in header or c.kind != "category" or not scans[c.name].values:
             continue
         first = known.get(c.name, ())
         listed = ", ".join(f"({k}, {quote(v)})" for k, v in enumerate(first)) or "(0, NULL)"
         db.execute(f"DROP TYPE IF EXISTS levels_{n}")
         db.execute(
             f"CREATE TYPE levels_{n} AS ENUM (WITH known(k, v) AS (VALUES {listed}) "
-            f"SELECT coalesce(known.v, seen.v) FROM known FULL JOIN ({looks[c.name].values}) AS seen(v) USING (v) "
+            f"SELECT coalesce(known.v, seen.v) FROM known FULL JOIN ({scans[c.name].values}) AS seen(v) USING (v) "
             "WHERE coalesce(known.v, seen.v) IS NOT NULL ORDER BY known.k IS NULL, known.k, seen.v)"
         )
         levels[c.name] = db.execute(f"SELECT enum_range(NULL::levels_{n})").fetchall()[0][0]
@@ -62,60 +62,73 @@ def shared(levels: Levels) -> Levels:
     return {c: v for c, v in levels.items() if len(v) <= _SHARED_LEVELS}
 
 
-def write(
-    db: Any,
-    file: Path,
-    schema: Schema,
-    header: Sequence[str],
-    looks: Mapping[str, ColumnScan],
-    *,
-    rows: str,
-    bad: str,
-    keep: bool,
-    levels: Levels,
-    known: Levels,
-    violated: str = "",
-) -> Snapshot:
-    """Type the layered `rows` (cells.layered), but those of which the condition `bad` holds, or `violated` of the typed columns.
+@dataclass(frozen=True, slots=True)
+class LayeredRows:
+    """Rows of a file as cell_parsing.layered gives them, and which of them are used.
 
-    With `keep` every row gets the hash of its canonical form and the file is written; else a hash that tells rows of this
-    process apart, and a file only when the rows are too many for memory. `levels`: what enumerate_levels made, `known` its
-    argument.
+    `sql`: the rows; those are left out of which `bad` (a condition on their layers) holds, or `violated` (on the typed columns);
+    either may be empty. `levels`: what enumerate_levels returned, `known` its argument.
     """
-    in_memory = _bytes(schema, looks) <= _IN_MEMORY_BYTES
-    typed: list[str] = []
-    messages: list[str] = []  # what tells rows apart, without a text for every cell
-    agreed = shared(known or levels)
-    db.execute(f"DROP TABLE IF EXISTS {_TABLE}")
-    for n, c in enumerate(schema.columns):
-        sql, physical = "NULL", f"levels_{n}" if c.name in levels else c.physical
-        if c.name in header:
-            i, seen = header.index(c.name), looks[c.name]
-            sql = cell_parsing.parsed(i, c.kind, clean=not (seen.fails.get(c.kind, 0) or seen.infinite))
-            messages.append(_description(c, levels, agreed))
-        typed.append(f"CAST({sql} AS {physical}) AS {name(c.name)}")
-    read = f"SELECT {', '.join(typed)} FROM {rows}"
-    if bad or violated:
+
+    schema: Schema
+    header: Sequence[str]
+    scans: Mapping[str, ColumnScan]
+    sql: str
+    bad: str = ""
+    violated: str = ""
+    levels: Levels = field(default_factory=dict)
+    known: Levels = field(default_factory=dict)
+
+    def typed(self) -> str:
+        """A statement that gives the used rows with the schema's columns, typed."""
+        cells = [self._typed_cell(n, c) for n, c in enumerate(self.schema.columns)]
+        if not (self.bad or self.violated):
+            return f"SELECT {', '.join(cells)} FROM {self.sql}"
         # Materialised: a filter pushed below the layers would compute every expression of theirs again.
         flag = name(ROW_HASH)  # the one name that no column of a user's has
-        read = (
-            f"WITH read AS MATERIALIZED (SELECT {', '.join(typed)}, ({bad or 'false'}) AS {flag} FROM {rows}) "
-            f"SELECT * EXCLUDE ({flag}) FROM read WHERE NOT {flag}" + (f" AND NOT ({violated})" if violated else "")
+        return (
+            f"WITH read AS MATERIALIZED (SELECT {', '.join(cells)}, ({self.bad or 'false'}) AS {flag} FROM {self.sql}) "
+            f"SELECT * EXCLUDE ({flag}) FROM read WHERE NOT {flag}"
+            + (f" AND NOT ({self.violated})" if self.violated else "")
         )
-    # Unit and record separators cannot be typed into a cell by accident; NULL differs from every text.
-    canonical = ", ".join(f"coalesce(CAST({name(c.name)} AS VARCHAR), '\x1e')" for c in schema.columns)
-    digest = f"md5_number_lower(concat_ws('\x1f', {canonical}))" if keep else f"hash({', '.join(messages)})"
-    hashed = f"SELECT *, {digest} AS {name(ROW_HASH)} FROM ({read})"
+
+    def _typed_cell(self, n: int, column: Column) -> str:
+        sql, physical = "NULL", f"levels_{n}" if column.name in self.levels else column.physical
+        if column.name in self.header:
+            scan = self.scans[column.name]
+            clean = not (scan.fails.get(column.kind, 0) or scan.infinite)
+            sql = cell_parsing.parsed(self.header.index(column.name), column.kind, clean=clean)
+        return f"CAST({sql} AS {physical}) AS {name(column.name)}"
+
+    def digest(self, *, canonical: bool) -> str:
+        """SQL of the hash of a typed row: of its canonical form, else one that tells rows of this process apart."""
+        if canonical:
+            # Unit and record separators cannot be typed into a cell by accident; NULL differs from every text.
+            texts = ", ".join(f"coalesce(CAST({name(c.name)} AS VARCHAR), '\x1e')" for c in self.schema.columns)
+            return f"md5_number_lower(concat_ws('\x1f', {texts}))"
+        agreed = shared(self.known or self.levels)
+        cells = [_description(c, self.levels, agreed) for c in self.schema.columns if c.name in self.header]
+        return f"hash({', '.join(cells)})"  # without a text for every cell
+
+
+def write(db: Any, file: Path, rows: LayeredRows, *, keep: bool) -> Snapshot:
+    """Type the rows.
+
+    With `keep` every row gets the hash of its canonical form and the file is written; else a hash that tells rows of this
+    process apart, and a file only when the rows are too many for memory.
+    """
+    db.execute(f"DROP TABLE IF EXISTS {_TABLE}")
+    hashed = f"SELECT *, {rows.digest(canonical=keep)} AS {name(ROW_HASH)} FROM ({rows.typed()})"
     form = f"TO {quote(str(file))} (FORMAT parquet, COMPRESSION {'zstd' if keep else 'snappy'})"
     written = Future[None]()
     written.set_result(None)
-    if not in_memory:
+    if _bytes(rows.schema, rows.scans) > _IN_MEMORY_BYTES:
         db.execute(f"COPY ({hashed}) {form}")
         return Snapshot(f"read_parquet({quote(str(file))})", file, False, written)
     db.execute(f"CREATE TABLE {_TABLE} AS {hashed}")
     if keep:
         # Other readers know no enumerations.
-        texts = ", ".join(f"CAST({name(c)} AS VARCHAR) AS {name(c)}" for c in levels)
+        texts = ", ".join(f"CAST({name(c)} AS VARCHAR) AS {name(c)}" for c in rows.levels)
         plain = f"(SELECT * REPLACE ({texts}) FROM {_TABLE})" if texts else _TABLE
         pool = ThreadPoolExecutor(1)
         written = pool.submit(_copy, db.cursor(), f"COPY {plain} {form}")
@@ -142,11 +155,11 @@ def _copy(db: Any, sql: str) -> None:
     db.execute(sql)
 
 
-def _bytes(schema: Schema, looks: Mapping[str, ColumnScan]) -> int:
+def _bytes(schema: Schema, scans: Mapping[str, ColumnScan]) -> int:
     """About what the accepted rows take in memory."""
-    rows = max((seen.cells for seen in looks.values()), default=0)
+    rows = max((scan.cells for scan in scans.values()), default=0)
     small = sum(
-        c.kind not in {"category", "text"} or bool(c.name in looks and looks[c.name].values) for c in schema.columns
+        c.kind not in {"category", "text"} or bool(c.name in scans and scans[c.name].values) for c in schema.columns
     )
     return rows * (8 * small + 48 * (len(schema.columns) - small) + 8)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dropforge import keys
 from dropforge.errors import InvalidRequest, NotFound
-from dropforge.ingest.ingest_file import Admission
+from dropforge.ingest.admission import Admission
 from dropforge.ingest.rejected_rows import Reject, counts, harmless, write_csv
 from dropforge.ports import ObjectStore
 

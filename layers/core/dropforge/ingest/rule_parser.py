@@ -167,9 +167,9 @@ class _Reader:
             return first, self._moment(second[1], node)
         if other == "moment" and first[0] == "text":
             return self._moment(first[1], node), second
-        said = f"{_SHOWN_TYPES[kind]} is compared with {_SHOWN_TYPES[other]}"
+        message = f"{_SHOWN_TYPES[kind]} is compared with {_SHOWN_TYPES[other]}"
         numbers = {kind, other} == {"number", "text"}
-        raise _Mistake(said + ("; a category is text: write '1', not 1" if numbers else ""), _place(node))
+        raise _Mistake(message + ("; a category is text: write '1', not 1" if numbers else ""), _place(node))
 
     def _moment(self, text: str, node: Mapping[str, Any]) -> Expression:
         moment = value_formats.moment(text)

@@ -145,13 +145,7 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
     # A file whose first line is not the declared names has no header line.
     headerless = bool(declared) and first != declared
     header = declared if headerless else first
-    notes = list(text.notes)
-    header, unnamed = named(header)
-    notes += unnamed
-    if data.csv.duplicate_names == "number":
-        header, repeated = numbered(header)
-        notes += repeated
-    _check_header(header, data.limits)
+    header, notes = _distinct_names(header, data)
     if text.quotes % 2 and (line := file_format.unclosed_quote_line(text.path, delimiter)):
         raise RejectedUpload(
             f"a quote opens on line {line:,} and never closes",
@@ -179,10 +173,20 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
         text.encoding,
         text,
         0 if headerless else record.count("\n") or 1,
-        notes,
+        [*text.notes, *notes],
         relation + tolerant,
         longest=longest,
     )
+
+
+def _distinct_names(header: Sequence[str], data: DataSettings) -> tuple[list[str], list[tuple[str, str]]]:
+    """The header as the table has it, and what was changed as notes. Raises RejectedUpload for one that is none."""
+    names, notes = named(header)
+    if data.csv.duplicate_names == "number":
+        names, repeated = numbered(names)
+        notes = [*notes, *repeated]
+    _check_header(names, data.limits)
+    return names, notes
 
 
 def named(header: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
@@ -260,7 +264,6 @@ def _check_header(header: list[str], limits: Limits) -> None:
 def _parquet(path: Path, connection: Any, data: DataSettings, reference: Schema | None, *, keep_nested: bool) -> Source:
     import duckdb
 
-    limits = data.limits
     _check_parquet_ends(path)
     file = quote(str(path))
     # Writers of old (Impala, Hive) leave the mark out by which texts are told from bytes.
@@ -274,29 +277,14 @@ def _parquet(path: Path, connection: Any, data: DataSettings, reference: Schema 
         written = _parquet_names(connection, file)
     except duckdb.Error as error:
         raise unreadable(error) from None
-    if rows > limits.max_rows:
-        raise over_rows(rows, limits)
-    if (claimed or 0) > limits.max_bytes * 4:
-        raise RejectedUpload(
-            f"the Parquet file unpacks to {claimed:,} bytes; the limit is {limits.max_bytes * 4:,}",
-            code="over_byte_budget",
-            fix="split the file, or raise data.limits.max_bytes",
-        )
-    if not rows:
-        raise RejectedUpload("the Parquet file has no rows", code="no_rows", fix="upload rows")
+    _check_parquet_size(rows, claimed or 0, data.limits)
     names, kinds = [str(d[0]) for d in described], [str(d[1]) for d in described]
     # DuckDB gives columns of one name, or of none, names of its own. Spaces around a name are removed, as in text files.
     header = [c.strip() for c in (written if len(written) == len(names) else names)]
-    _check_header(header, limits)
-    used = frozenset(reference.names) if reference else None
+    _check_header(header, data.limits)
     nested = {c: kind for c, kind in zip(header, kinds, strict=True) if any(n in kind for n in _NESTED)}
-    for column, kind in () if keep_nested else nested.items():
-        if column not in data.ignore and (used is None or column in used):
-            raise RejectedUpload(
-                f"column {column!r} is {kind}",
-                code="nested_column",
-                fix=f"flatten it into columns of single values, or leave it out: data.ignore: [{column}]",
-            )
+    if not keep_nested:
+        _check_nested(nested, data, reference)
     casts = ", ".join(f"CAST({name(c)} AS VARCHAR) AS {field_name(i)}" for i, c in enumerate(names))
     own = ", ".join(f"{name(c)} AS {field_name(i)}" for i, c in enumerate(names))
     return Source(
@@ -311,6 +299,31 @@ def _parquet(path: Path, connection: Any, data: DataSettings, reference: Schema 
         ),
         nested=nested,
     )
+
+
+def _check_parquet_size(rows: int, unpacked_bytes: int, limits: Limits) -> None:
+    if rows > limits.max_rows:
+        raise over_rows(rows, limits)
+    if unpacked_bytes > limits.max_bytes * 4:
+        raise RejectedUpload(
+            f"the Parquet file unpacks to {unpacked_bytes:,} bytes; the limit is {limits.max_bytes * 4:,}",
+            code="over_byte_budget",
+            fix="split the file, or raise data.limits.max_bytes",
+        )
+    if not rows:
+        raise RejectedUpload("the Parquet file has no rows", code="no_rows", fix="upload rows")
+
+
+def _check_nested(nested: Mapping[str, str], data: DataSettings, reference: Schema | None) -> None:
+    """`nested`: by column its type. Those that nobody reads may stay."""
+    used = frozenset(reference.names) if reference else None
+    for column, kind in nested.items():
+        if column not in data.ignore and (used is None or column in used):
+            raise RejectedUpload(
+                f"column {column!r} is {kind}",
+                code="nested_column",
+                fix=f"flatten it into columns of single values, or leave it out: data.ignore: [{column}]",
+            )
 
 
 def _parquet_names(connection: Any, file: str) -> list[str]:

@@ -18,8 +18,9 @@ from dropforge.datasets.dataset_store import DatasetStore, Entry
 from dropforge.datasets.table_schema import Schema
 from dropforge.errors import NotFound, RejectedUpload
 from dropforge.ingest import quarantine
+from dropforge.ingest.admission import Admission
 from dropforge.ingest.duckdb_connection import connect
-from dropforge.ingest.ingest_file import Admission, admit, check_size
+from dropforge.ingest.ingest_file import admit, check_size
 from dropforge.messages import UploadEvent
 from dropforge.ports import RunInfo
 from dropforge.uploads import decisions, retrain_rounds, retrain_trigger

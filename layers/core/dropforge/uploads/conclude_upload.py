@@ -146,7 +146,7 @@ def _update_report(
     try:
         before = store.get(uri).body.decode()
     except NotFound:  # somebody deleted it: the decision stands in the record and in gate.json
-        log.warning("no report to tell the decision in", extra={"uri": uri})
+        log.warning("no report to add the decision to", extra={"uri": uri})
         return
     after = training_section.with_decision(before, decision, failed)
     if after != before:

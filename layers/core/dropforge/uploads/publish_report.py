@@ -17,7 +17,7 @@ from dropforge.datasets.dataset_store import DatasetStore
 from dropforge.deployment.active_model import ActivePointer
 from dropforge.errors import BundleRejected, NotFound
 from dropforge.inference.bundle_manifest import MANIFEST_FILE, BundleManifest
-from dropforge.ingest.ingest_file import Admission
+from dropforge.ingest.admission import Admission
 from dropforge.observability import failure
 from dropforge.ports import RunInfo, Tracking
 from dropforge.s3_uri import join

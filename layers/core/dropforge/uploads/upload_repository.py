@@ -134,13 +134,15 @@ class UploadRecord(BaseModel):
         default=(), description="one entry per candidate: model, version, metrics or error"
     )
     challenger: str = ""
-    approval: str = Field(default="", description="who approved or rejected it, when and why; empty: nobody was asked")
+    approval: str = Field(
+        default="", description="who approved or rejected it, when and why; empty: no approval was needed"
+    )
     promoted: bool | None = Field(
         default=None, description="whether auto_promote activated the challenger; null while that is undecided or off"
     )
     cost: dict[str, Any] = Field(
         default_factory=dict,
-        description="the most its training can cost by its budgets, told before the jobs were sent out",
+        description="the most its training can cost by its budgets, estimated before the jobs are sent",
     )
     gate: dict[str, Any] = Field(
         default_factory=dict,
@@ -421,7 +423,7 @@ class UploadRepository:
 
 
 def _busy(upload_id: str) -> Conflict:
-    return Conflict(f"upload {upload_id} is being written by too many at once", code="upload_busy", fix="try again")
+    return Conflict(f"upload {upload_id} is being written by too many writers", code="upload_busy", fix="try again")
 
 
 def _iso(at: datetime) -> str:

@@ -1,0 +1,72 @@
+"""A file that is being read: what the steps of reading share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dropforge import value_formats
+from dropforge.config.settings import DataSettings
+from dropforge.datasets.table_schema import Schema
+from dropforge.ingest import cell_parsing
+from dropforge.ingest.admission import Note
+from dropforge.ingest.column_scan import ColumnScan
+from dropforge.ingest.text_table import Source
+
+NO_SCANS: Mapping[str, ColumnScan] = {}
+
+
+@dataclass(slots=True)
+class OpenFile:
+    """The source with its connection, the settings of its columns, the reference's schema (None for a first file), a folder.
+
+    `notes` grow while the file is read.
+    """
+
+    source: Source
+    data: DataSettings
+    reference: Schema | None
+    workdir: Path
+    notes: list[Note] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.notes.extend(Note(code, message) for code, message in self.source.notes)
+
+    @property
+    def db(self) -> Any:
+        """The DuckDB connection that the file is read on."""
+        return self.source.connection
+
+    def markers(self, column: str) -> tuple[str, ...]:
+        """Texts that mean missing in the column."""
+        override = self.data.columns.get(column)
+        return (
+            override.missing_markers if override and override.missing_markers is not None else self.data.missing_markers
+        )
+
+    def rows(
+        self,
+        schema: Schema,
+        scans: Mapping[str, ColumnScan] = NO_SCANS,
+        relation: str = "",
+        *,
+        lean: bool = False,
+    ) -> str:
+        """The file's rows in layers; numbers only where the schema needs them. `lean`: no layer the scans show to be idle."""
+        columns = []
+        for cell, c in zip(self.source.fields, self.source.header, strict=True):
+            scan = scans.get(c)
+            idle = lean and scan is not None and not scan.spaces
+            columns.append(
+                cell_parsing.Cells(
+                    cell,
+                    self.markers(c),
+                    numeric=c in schema.names and schema.column(c).numeric,
+                    number_format=schema.column(c).number_format if c in schema.names else value_formats.PLAIN,
+                    trimmed=idle,
+                    seen=scan.missing if scan is not None and idle else None,
+                )
+            )
+        return cell_parsing.layered(relation or self.source.relation, columns)

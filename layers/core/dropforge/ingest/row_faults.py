@@ -1,0 +1,194 @@
+"""Rows that do not fit: which cells and rules quarantine a row, how often, and the rejects they give."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from dropforge.datasets.table_schema import Schema
+from dropforge.errors import RejectedUpload
+from dropforge.ingest import cell_parsing, rejected_rows, row_contract, text_table
+from dropforge.ingest.admission import Note
+from dropforge.ingest.column_scan import ColumnScan
+from dropforge.ingest.duckdb_connection import name
+from dropforge.ingest.open_file import OpenFile
+from dropforge.ingest.rejected_rows import Fault, Reject
+from dropforge.ingest.row_contract import ParsedRule, RuleResult
+
+
+class RowFaults:
+    """What is expected of the rows of one file, by its schema, `data.columns` and `data.rules`, and which faults occur.
+
+    `faults`: conditions on cells that some cell of the file meets; `parsed_rules`: those of `data.rules`; `accepted`: rows of
+    the right form. `lone`: classes of the target that one row alone has. Raises RejectedUpload for a rule that does not fit the
+    table, and for a column with more faults than may be quarantined.
+    """
+
+    def __init__(
+        self,
+        file: OpenFile,
+        schema: Schema,
+        scans: Mapping[str, ColumnScan],
+        accepted: int,
+        lone: tuple[str, ...] = (),
+    ) -> None:
+        self.schema = schema
+        self.scans = {c: scan for c, scan in scans.items() if c in schema.names}
+        self.accepted = accepted
+        self.faults: list[Fault] = []
+        self._file = file
+        self._violations: dict[tuple[str, str], int] = {}  # by column (or rule) and code
+        self._column_rules = self._rules_of_columns(lone)
+        self.parsed_rules = row_contract.parse_rules(file.db, file.data, schema)
+
+    def judge(self) -> None:
+        """Find the `faults`. Rules on cells are judged here, once for each distinct text."""
+        file, schema, scans = self._file, self.schema, self.scans
+        places = [(i, schema.column(c), scans[c]) for i, c in enumerate(file.source.header) if c in scans]
+        judged = []
+        for i, column, scan in places:
+            conditions = cell_parsing.faults(0, column.kind, self._column_rules[column.name])
+            if row_contract.is_unique(file.data.columns.get(column.name)):
+                table, often = row_contract.repeated(file.db, i, column, scan)
+                self._column_rules[column.name] = replace(self._column_rules[column.name], repeated=table)
+                self._violations[column.name, "value_repeated"] = often
+            of_rules = {k: v for k, v in conditions.items() if k not in {"beyond_float32", f"not_{column.kind}"}}
+            judged.append((column, scan, of_rules))
+        for (column, _, _), counts in zip(judged, row_contract.violations(file.db, judged), strict=True):
+            self._violations |= {(column.name, code): n for code, n in counts.items()}
+        every = rejected_rows.faults([(i, column, self._column_rules[column.name]) for i, column, _ in places])
+        self.faults = [
+            f
+            for f in every
+            if self._violations.get((f.column, f.code), scans[f.column].fails.get(schema.column(f.column).kind, 0))
+        ]
+        self._check_types()
+
+    @property
+    def bad(self) -> str:
+        """SQL over the layered rows: a cell of the row is at fault; empty when no cell is."""
+        return " OR ".join(f.condition for f in self.faults)
+
+    @property
+    def violated(self) -> str:
+        """SQL over the typed rows: the row violates a rule that quarantines; empty without such rules."""
+        typed = {c.name: name(c.name) for c in self.schema.columns}
+        return " OR ".join(r.condition(typed) for r in self._quarantining)
+
+    @property
+    def _quarantining(self) -> list[ParsedRule]:
+        return [r for r in self.parsed_rules if r.settings.action == "quarantine"]
+
+    def forbidden(self, column: str) -> tuple[str, ...]:
+        """Values whose rows are quarantined though they are of the column's kind."""
+        return self._column_rules[column].forbidden
+
+    def rejects(self, limit: int) -> list[Reject]:
+        """Rows that a cell or a rule on the row quarantines, in file order, at most `limit`."""
+        return self._rejects(self.faults, limit)
+
+    def _rejects(self, faults: Sequence[Fault], limit: int) -> list[Reject]:
+        file, schema, of_rows = self._file, self.schema, self._quarantining
+        places = {c: i for i, c in enumerate(file.source.header) if c in schema.names}
+        needed = sorted({places[c] for rule in of_rows for c in rule.columns if c in places})
+        cells = {c.name: f"CAST(NULL AS {c.physical})" for c in schema.columns}
+        cells |= {c: f"p{i}" for c, i in places.items()}
+        every = [*faults, *(_of_rule(rule, cells) for rule in of_rows)]
+        with text_table.in_order(file.source, file.workdir) as ordered:
+            rows = file.rows(schema, relation=ordered.relation)
+            if needed:
+                parsed = (
+                    f"CAST({cell_parsing.parsed(i, c.kind)} AS {c.physical}) AS p{i}"
+                    for i, c in ((i, schema.column(file.source.header[i])) for i in needed)
+                )
+                rows = f"(SELECT *, {', '.join(parsed)} FROM {rows})"
+            tables = [r.repeated for r in self._column_rules.values() if r.repeated]
+            row_contract.share(file.db, ordered.connection, tables)
+            rejects, often = rejected_rows.of_cells(ordered, rows, every, limit)
+        self._violations |= {("", f.code): n for f, n in zip(every, often, strict=True) if f.columns}
+        return rejects
+
+    def results(self, relation: str, rows_used: int) -> tuple[RuleResult, ...]:
+        """How the rows fared under every rule of the settings. `relation`: SQL of the typed rows that are used."""
+        return (*self._results_of_columns(), *self._results_of_rows(relation, rows_used))
+
+    def _results_of_columns(self) -> list[RuleResult]:
+        results = []
+        for c in self.schema.columns:
+            for title, code in row_contract.titles(c, self._column_rules[c.name], self._file.data.columns.get(c.name)):
+                if c.name in self.scans:
+                    count, cells = self._violations.get((c.name, code), 0), self.scans[c.name].cells
+                    results.append(RuleResult(title, title, "quarantine", (c.name,), cells, count))
+        return results
+
+    def _results_of_rows(self, relation: str, rows_used: int) -> list[RuleResult]:
+        watching = [r for r in self.parsed_rules if r.settings.action != "quarantine"]
+        counts = row_contract.count(self._file.db, relation, watching, self.schema)
+        counted = dict(zip((r.code for r in watching), counts, strict=True))
+        return [
+            RuleResult(
+                rule.settings.name,
+                rule.settings.expect,
+                rule.settings.action,
+                rule.columns,
+                rows_used if rule.code in counted else self.accepted,
+                counted.get(rule.code, self._violations.get(("", rule.code), 0)),
+                rule.settings.tolerance,
+            )
+            for rule in self.parsed_rules
+        ]
+
+    def _rules_of_columns(self, lone: tuple[str, ...]) -> dict[str, cell_parsing.Rule]:
+        """By column, what its values must be besides being of its kind."""
+        file, rules = self._file, {}
+        for c in self.schema.columns:
+            o = file.data.columns.get(c.name)
+            rule = row_contract.column_rule(c, o)
+            if c.name == self.schema.target and c.kind in {"category", "text"}:
+                rule = replace(rule, forbidden=lone)
+            rules[c.name] = rule
+            if idle := row_contract.unused(c, o):
+                file.notes.append(Note("rule_unused", f"data.columns has {idle}, but the column is {c.kind}", c.name))
+            if rule.required and c.name not in file.source.header:
+                raise RejectedUpload(
+                    f"the column {c.name!r} is missing, and data.columns wants a value of it in every row",
+                    code="column_required",
+                    fix=f"add the column, or take not_null and role: identifier from data.columns.{c.name}",
+                )
+        return rules
+
+    def _check_types(self) -> None:
+        for c, scan in self.scans.items():
+            count = scan.fails.get(self.schema.column(c).kind, 0)
+            if count > self._file.data.limits.max_quarantined_share * self.accepted:
+                raise self._type_changed(c, scan)
+
+    def _type_changed(self, column: str, scan: ColumnScan) -> RejectedUpload:
+        kind = self.schema.column(column).kind
+        rejects = self._rejects([f for f in self.faults if f.column == column], limit=3)
+        where = "; ".join(f"line {r.line}: {r.reason}" for r in rejects)
+        now = cell_parsing.infer(scan.probes)
+        usable = now if now != kind and not scan.fails.get(now, 0) else "category"
+        declared = self._file.data.columns.get(column)
+        source = "in settings.yaml" if declared and declared.type else "in the reference"
+        return RejectedUpload(
+            f"column {column!r} is {kind} {source}, but {scan.fails[kind]:,} of {self.accepted:,} values are not ({where})",
+            code="type_changed",
+            fix=f"correct the column, or, if it has changed, declare what it is now: "
+            f"data.columns: {{{_key(column)}: {{type: {usable}}}}}",
+        )
+
+
+def _of_rule(rule: ParsedRule, cells: Mapping[str, str]) -> Fault:
+    reason = f"violates the rule {rule.settings.name} ({rule.settings.expect})"
+    return Fault(", ".join(rule.columns), rule.code, rule.condition(cells), reason, rule.columns)
+
+
+def _key(column: str) -> str:
+    """A column's name as a key of a YAML block in braces."""
+    return (
+        column
+        if column.replace("_", "").isalnum() and not column[:1].isdigit()
+        else json.dumps(column, ensure_ascii=False)
+    )
