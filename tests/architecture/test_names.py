@@ -22,14 +22,12 @@ TERMS = {
     "seen_until": "as `seen`",
     "rows_seen": "as `seen`",
     "requests_seen": "as `seen`",
-    "_seen": "as `seen`",
     "_SEEN_TWICE": "as `seen`",
     "lost": "records that could not be written, as in the metrics CaptureLost and ShadowLost",
     "_lost": "as `lost`",
     "_LOST": "characters that no encoding brings back, as in lossy",
     "Held": "rows held out, as in held-out set",
     "held": "as `Held`",
-    "told_at": "a field of stored progress documents and of the API",
     "found": "a field of the receipts of erasures",
 }
 
