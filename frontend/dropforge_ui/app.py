@@ -41,19 +41,19 @@ def build(api: Api) -> Any:
                 return event(lambda now: _fetch(api, now), info, shown, show_progress="hidden", **given)
 
             with gr.Tab("Data", id="data") as data_tab:
-                look_data = controls.build(api)
+                load_data = controls.build(api)
             with gr.Tab("Models", id="models") as models_tab:
-                look_models = models.build(api, look)
+                load_models = models.build(api, look)
             with gr.Tab("Monitoring", id="monitoring") as monitoring_tab:
-                look_monitoring = monitoring.build(api)
+                load_monitoring = monitoring.build(api)
 
         # One event for all of them, once at a time: two answers would make the form twice, and the buttons of the first do nothing.
         opened = [blocks.load, *(t.select for t in (predict_tab, data_tab, models_tab, monitoring_tab))]
         look(functools.partial(gr.on, opened), trigger_mode="once")
         for event in (blocks.load, data_tab.select):
-            look_data(event)
-        look_models(models_tab.select)
-        look_monitoring(monitoring_tab.select)
+            load_data(event)
+        load_models(models_tab.select)
+        load_monitoring(monitoring_tab.select)
     blocks.queue(default_concurrency_limit=_WIDE_ENOUGH, api_open=False)
     for event in blocks.fns.values():
         event.api_visibility = "private"  # events of the page, not endpoints for programs: those have the API

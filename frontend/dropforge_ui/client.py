@@ -247,7 +247,7 @@ def _error_of(answer: requests.Response) -> ApiError:
         403: "the API key or the AWS credentials of the web app are not accepted: set DROPFORGE_API_KEY and AWS_PROFILE",
         429: "too many requests: wait a moment",
         413: "send less at once",
-    }.get(answer.status_code, "try again; if it stays, `dropforge logs` tells more")
+    }.get(answer.status_code, "try again; if the error stays, see `dropforge logs`")
     request_id = str(output.get("request_id", ""))
     return ApiError(
         str(output.get("code") or f"http_{answer.status_code}"), str(predicted), fix, answer.status_code, request_id

@@ -22,7 +22,7 @@ def parameters(options: Options) -> dict[str, Any]:
 
         return {"auth_dependency": Verifier(options.identity).person}
     if options.password:
-        message = "Your name stands in the deployment history beside what you change."
+        message = "Your name is stored in the deployment history with each change."
         return {"auth": Password(options.password).check, "auth_message": message}
     return {}
 

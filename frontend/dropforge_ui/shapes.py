@@ -86,7 +86,7 @@ class ModelProgress(TypedDict, total=False):
     seconds_budget: float
     metric: str
     best_score: float | None
-    told_at: str
+    reported_at: str
 
 
 class Upload(TypedDict, total=False):

@@ -102,12 +102,12 @@ def test_a_training_that_runs_tells_how_far_each_model_is(load: Any, event: Any,
     world.uploads.advance(ID, "training", plan=tuple(plan))
     noted = ModelProgress(
         model="xgboost", stage="tuning", trials=3, trials_budget=20, seconds=7.5, seconds_budget=60,
-        metric="roc_auc", best_score=0.91, told_at="2026-01-01T00:00:00.000+00:00",
+        metric="roc_auc", best_score=0.91, reported_at="2026-01-01T00:00:00.000+00:00",
     )  # fmt: skip
     progress.keep(world.store, world.env.data_bucket, ID, noted)
     first, second = _call(load, event("upload"))[1]["progress"]
     assert (first["trials"], first["trials_budget"], first["seconds"], first["best_score"]) == (3, 20, 7.5, 0.91)
-    assert (second["model"], second["stage"], second["trials"], second["told_at"]) == (
+    assert (second["model"], second["stage"], second["trials"], second["reported_at"]) == (
         "random_forest",
         "waiting",
         0,

@@ -103,7 +103,7 @@ class BackgroundWorker(Generic[Item]):
                 waiting = not self.flush()
             except Exception as error:
                 # What goes on aside must end neither answers nor itself.
-                self._log.error("work beside the answers failed", extra={"work": self._name, **failure(error)})
+                self._log.error("background work failed", extra={"work": self._name, **failure(error)})
             if waiting:
                 time.sleep(EVERY_SECONDS)
                 continue

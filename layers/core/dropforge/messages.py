@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dropforge.errors import InvalidRequest
 
@@ -94,11 +94,21 @@ class ModelProgress(Message):
     stage: Stage = Field("waiting", description="fitting: the search is over, the last fit and its checks are not")
     trials: int = Field(0, description="finished or pruned")
     trials_budget: int
-    seconds: float = Field(0.0, description="spent on the search, as of `told_at`; those of earlier attempts included")
+    seconds: float = Field(
+        0.0, description="spent on the search, as of `reported_at`; those of earlier attempts included"
+    )
     seconds_budget: float
     metric: str = ""
     best_score: float | None = Field(None, description="so far; larger is better (a loss is negated)")
-    told_at: str = Field("", description="when the worker last said so; empty while the model waits for one")
+    reported_at: str = Field("", description="when the worker last reported; empty while the model waits for one")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_name(cls, value: Any) -> Any:
+        """Documents stored by an earlier version call it `told_at`."""
+        if isinstance(value, dict) and "told_at" in value:
+            return {"reported_at": value["told_at"], **value}
+        return value
 
 
 class Estimate(BaseModel):

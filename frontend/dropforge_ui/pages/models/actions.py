@@ -56,7 +56,7 @@ class Board:
 
 _FIXES = {
     "candidate_is_active": "Choose another version in the leaderboard.",
-    "candidate_unlike": "It cannot run beside the active model. Activate replaces the active model.",
+    "candidate_unlike": "It cannot run as canary or shadow. Activate replaces the active model.",
     "no_active_model": "Activate a version first, then start a canary or shadow of another one.",
     "no_candidate": "It was promoted or aborted meanwhile. Start another one.",
 }  # what the page offers where the API's own advice is about calls

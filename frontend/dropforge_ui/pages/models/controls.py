@@ -29,17 +29,7 @@ def build(api: Api, changed: Callable[[Any], Any]) -> Any:
         with gr.Row(elem_classes=["df-split"]):
             with gr.Column(elem_classes=["df-card"], scale=1), gr.Column():
                 chosen = html(elem_id="chosen")
-                with gr.Row(elem_classes=["df-two"]):
-                    alias = gr.Dropdown(
-                        label="Alias",
-                        choices=list(_ALIASES),
-                        value=_ALIASES[0],
-                        allow_custom_value=True,
-                        elem_classes=["df-field"],
-                    )
-                    why = gr.Textbox(
-                        label="Why", placeholder="for the deployment history", max_lines=1, elem_classes=["df-field"]
-                    )
+                alias, reason = _alias()
                 with gr.Row(elem_classes=["df-actions"]):
                     label = gr.Button("Set alias", elem_id="set-alias")
                     activate = gr.Button("Activate", variant="primary", elem_id="set-active")
@@ -47,8 +37,8 @@ def build(api: Api, changed: Callable[[Any], Any]) -> Any:
             with gr.Column(elem_classes=["df-card"], scale=1), gr.Column():
                 active = html(elem_id="active")
                 with gr.Row(elem_classes=["df-actions"], visible=False) as beside:
-                    promote = gr.Button("Promote what is tried", variant="primary", elem_id="promote")
-                    abort = gr.Button("Give it up", elem_id="abort")
+                    promote = gr.Button("Promote", variant="primary", elem_id="promote")
+                    abort = gr.Button("Abort", elem_id="abort")
                 with gr.Row(elem_classes=["df-actions"]):
                     back = gr.Button("Roll back", elem_id="roll-back")
                     sure = gr.Button("Yes, go back", variant="primary", visible=False, elem_id="roll-back-sure")
@@ -63,18 +53,36 @@ def build(api: Api, changed: Callable[[Any], Any]) -> Any:
     compare = (actions.compare, [first, second], compared)
     leaderboard.select(_picked, picked, None, **quiet).then(*again, **brief).then(*more, **quiet)
     label.click(actions.label, [picked, alias], output, **brief).then(*again, **quiet)
-    changed(activate.click(actions.activate, [picked, alias, why], [output, why], **brief).then(*again, **quiet).then)
-    requests_seen = [picked, alias, share, shadow, why]
-    changed(attempt.click(actions.beside, requests_seen, [output, why], **brief).then(*again, **quiet).then)
+    changed(
+        activate.click(actions.activate, [picked, alias, reason], [output, reason], **brief).then(*again, **quiet).then
+    )
+    requests_seen = [picked, alias, share, shadow, reason]
+    changed(attempt.click(actions.beside, requests_seen, [output, reason], **brief).then(*again, **quiet).then)
     for button, action in ((promote, "promote"), (abort, "abort")):
         run = functools.partial(actions.decide, action)
-        changed(button.click(run, why, [output, why], **brief).then(*again, **quiet).then)
+        changed(button.click(run, reason, [output, reason], **brief).then(*again, **quiet).then)
     confirm, buttons = [output, pending, sure, stay, back], [output, sure, stay, back]
     back.click(actions.ask, None, confirm, **quiet)
     ledger.select(actions.ask_for, None, confirm, **quiet)
-    changed(sure.click(actions.leave, [pending, why], [*buttons, why], **brief).then(*again, **quiet).then)
+    changed(sure.click(actions.leave, [pending, reason], [*buttons, reason], **brief).then(*again, **quiet).then)
     stay.click(actions.stay, None, buttons, **quiet)
     return lambda event: event(*again, **quiet).then(*more, **quiet).then(*compare, **quiet)
+
+
+def _alias() -> tuple[Any, Any]:
+    """Which alias, and the reason that the deployment history shows."""
+    with gr.Row(elem_classes=["df-two"]):
+        alias = gr.Dropdown(
+            label="Alias",
+            choices=list(_ALIASES),
+            value=_ALIASES[0],
+            allow_custom_value=True,
+            elem_classes=["df-field"],
+        )
+        reason = gr.Textbox(
+            label="Reason", placeholder="for the deployment history", max_lines=1, elem_classes=["df-field"]
+        )
+    return alias, reason
 
 
 def _trial() -> tuple[Any, Any, Any]:

@@ -144,7 +144,7 @@ def chosen(v: Version | None) -> Markup:
 
 
 def active(response: ModelInfo | None, ledger: DeploymentHistory) -> Markup:
-    """What answers now, what is tried beside it, and whether there is a way back."""
+    """The active model, its canary or shadow, and whether a rollback is possible."""
     if not response:
         return _stack(
             tag("h2", "Active model"), empty("No model is active", "Set an alias on a version, then activate it.")
@@ -183,7 +183,7 @@ def ledger(response: DeploymentHistory) -> Markup:
     if not entries:
         return card(
             "Deployment history",
-            empty("No changes yet", "Every change of the active model is kept here, with who and why."),
+            empty("No changes yet", "Every change of the active model is recorded here, with author and reason."),
         )
     verified = response.get("verified", {})
     aside = (

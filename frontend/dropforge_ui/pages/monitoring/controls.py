@@ -75,15 +75,15 @@ class Reports:
 
 
 def _besides(error: ApiError) -> str:
-    """That the API does not answer is said once, in the place of its health."""
+    """That the API does not answer is message_of once, in the place of its health."""
     return "" if error.code == "api_unreachable" else page.error(error)
 
 
-def _or_error(ask: Callable[[], str], said: Callable[[ApiError], str]) -> Callable[[], str]:
+def _or_error(ask: Callable[[], str], message_of: Callable[[ApiError], str]) -> Callable[[], str]:
     def run() -> str:
         try:
             return ask()
         except ApiError as error:
-            return said(error)
+            return message_of(error)
 
     return run

@@ -24,10 +24,8 @@ def traffic(response: Monitoring) -> Markup:
         header, [_line(w, names) for w in windows], numeric=(1, 4, 5, 6), caption="live traffic by day", wide=(3,)
     )
     unmatched = response.get("labels_unmatched", 0)
-    note = f"{words.count(unmatched, 'label')} of rows that were not kept." if unmatched else ""
-    about = tag(
-        "p", "Of the requests that are kept; small figures are those of held-out rows. ", note, class_="df-note"
-    )
+    note = f"{words.count(unmatched, 'label')} of rows that were not captured." if unmatched else ""
+    about = tag("p", "Of captured requests; small figures are those of held-out rows. ", note, class_="df-note")
     looked = response.get("looked_at")
     aside = tag("span", f"looked at {words.ago(looked)}") if looked else None
     return card("Live traffic", grid, _newest(windows[0]), about, aside=aside)
@@ -35,9 +33,9 @@ def traffic(response: Monitoring) -> Markup:
 
 def _nothing(response: Monitoring) -> Markup:
     if response.get("looked_at"):
-        text: Any = "No request was kept yet."
+        text: Any = "No request was captured yet."
     else:
-        text = "Nobody has looked at live traffic yet."
+        text = "Live traffic has not been analysed yet."
     hint = join(
         "Keep a share of the requests with ",
         tag("code", "serving.capture.sample"),
@@ -85,7 +83,7 @@ def _figure(value: float) -> str:
 
 def _newest(w: LiveWindow) -> Markup | None:
     if w.get("problem"):
-        return problem("window_unread", f"{w['day']} could not be looked at.", w["problem"])
+        return problem("window_unread", f"{w['day']} could not be analysed.", w["problem"])
     messages = [f for f in w.get("findings", ()) if f.get("severity") != "info"][:_FINDINGS]
     if not messages:
         return None

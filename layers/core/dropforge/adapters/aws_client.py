@@ -82,9 +82,7 @@ def _translate(error: ClientError, what: str) -> DropforgeError:
     if code in RACES or code in _TRANSIENT or status == 429:
         return Unavailable(f"{what}: {code or status}", code="aws_busy", fix="try again in a moment")
     if code in _CONFLICT or status in {409, 412}:
-        return Conflict(
-            f"{what} was written by somebody else", code="write_conflict", fix="read it again and decide anew"
-        )
+        return Conflict(f"{what} was written by somebody else", code="write_conflict", fix="read it again, then decide")
     if code in _REFUSED or status == 403:
         return PermanentError(
             f"{what}: access denied",

@@ -80,7 +80,7 @@ class S3Store:
             if not if_match:
                 raise
             # If-Match on a key that is gone answers 404; for the writer that is a lost race like any other.
-            raise Conflict(f"{uri} is gone", code="write_conflict", fix="read it again and decide anew") from error
+            raise Conflict(f"{uri} is gone", code="write_conflict", fix="read it again, then decide") from error
         return str(answer["ETag"])
 
     def _put(self, uri: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:

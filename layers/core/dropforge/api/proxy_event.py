@@ -183,7 +183,7 @@ def _checked(response: Response) -> Response:
             raise InvalidRequest(
                 f"the answer would have {size:,} bytes; one answer may have {RESPONSE_BYTES:,}",
                 code="response_too_large",
-                fix="ask for less at once: fewer rows, or a smaller `limit`",
+                fix="request less at a time: fewer rows, or a smaller `limit`",
                 status=413,
             )
     return replace(response, body=text)

@@ -158,7 +158,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "POST", "/set_model", "iam", "control.set_model", "models", "Activate the version behind an alias",
         "schemas.Switched", "schemas.SetModel", errors=(404, 409, 415, 422),
-        details="With canary or shadow the version starts beside the active model, which goes on answering the other requests.",
+        details="`canary`, `shadow`: the version starts beside the active model, which serves the other requests.",
     ),
     Route(
         "POST", "/rollout", "iam", "control.decide_rollout", "models", "Promote or abort a canary or shadow deployment",

@@ -16,9 +16,7 @@ class SetModel(RequestModel):
 
     alias: str = Field("", description="settings.yaml's serving.alias when empty")
     model: str = Field("", description="needed when several models carry the alias")
-    canary: float | None = Field(
-        None, gt=0, lt=1, description="share of requests that it answers, beside the active model"
-    )
+    canary: float | None = Field(None, gt=0, lt=1, description="canary: fraction of requests that this version answers")
     shadow: bool = Field(False, description="score it on every request after the active model has answered")
     why: str = ""
 
@@ -178,7 +176,7 @@ class Monitoring(ResponseModel):
     windows: list[LiveWindow]
     looked_at: str | None
     labels: Count
-    labels_unmatched: Count = Field(description="whose prediction id is not among the rows kept")
+    labels_unmatched: Count = Field(description="whose prediction id is not among the captured rows")
 
 
 class HistoryEntry(ResponseModel):

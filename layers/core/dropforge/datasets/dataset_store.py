@@ -260,7 +260,7 @@ class DatasetStore:
 
 
 def _history_busy() -> Conflict:
-    return Conflict("the dataset history is being written by too many at once", code="history_busy", fix="try again")
+    return Conflict("the dataset history is being written by too many writers", code="history_busy", fix="try again")
 
 
 def _widened(schema: Schema, others: Sequence[Schema], settings: DataSettings) -> Schema:

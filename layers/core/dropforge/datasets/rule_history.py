@@ -49,7 +49,7 @@ def add(store: ObjectStore, bucket: str, run: RuleRun) -> None:
         except Conflict:
             continue
         return
-    raise Conflict("the rules' history is being written by too many at once", code="history_busy", fix="try again")
+    raise Conflict("the rules' history is being written by too many writers", code="history_busy", fix="try again")
 
 
 def _read(store: ObjectStore, bucket: str) -> tuple[list[RuleRun], str]:

@@ -118,7 +118,7 @@ class ActivePointer:
             raise Conflict(
                 "the active model was changed by somebody else at the same time",
                 code="switch_conflict",
-                fix="look at GET /model_info and decide again",
+                fix="read GET /model_info and decide again",
             ) from None
 
     def etag(self) -> str:

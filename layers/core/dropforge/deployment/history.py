@@ -158,7 +158,7 @@ class DeploymentHistory:
         raise Conflict(
             f"{self.uri(stored_entry.number)} is no entry of the deployment history, or was not written by this system",
             code="ledger_broken",
-            fix="restore the object's earlier version, or move it away; GET /history tells what else is wrong",
+            fix="restore the object's earlier version, or move it away; GET /history lists every problem",
         )
 
     def change(self, make: Callable[[Active | None, int], Entry]) -> Entry:
@@ -284,5 +284,5 @@ def _lost() -> Conflict:
     return Conflict(
         "the active model was changed by somebody else at the same time",
         code="switch_conflict",
-        fix="look at GET /model_info and decide again",
+        fix="read GET /model_info and decide again",
     )

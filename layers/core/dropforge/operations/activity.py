@@ -115,7 +115,7 @@ def _refusal(call: Mapping[str, Any]) -> dict[str, Any]:
     what = f"{call.get('method')} {call.get('resource')} answered {_status(call)}"
     return {
         **_problem({**call, "message": what}),
-        "message": str(call.get("code") or call.get("error") or "the log tells where"),
+        "message": str(call.get("code") or call.get("error") or "see the log"),
     }
 
 

@@ -103,7 +103,7 @@ def judge(
     return judged
 
 
-def error_of_look(rule: PromotionSettings, look: int) -> float:
+def error_of_comparison(rule: PromotionSettings, look: int) -> float:
     """What the upload's decision may err with: its part of 1 - `confidence`."""
     return (1 - rule.confidence) / (look * (look + 1))
 
@@ -123,7 +123,7 @@ def _allowed(
     }
     levels, open_ = {}, True
     for rank, (model, p) in enumerate(sorted(tested.items(), key=lambda item: item[1])):
-        level = error_of_look(rule, look) / (len(tested) - rank)
+        level = error_of_comparison(rule, look) / (len(tested) - rank)
         levels[model] = level if open_ else 0.0
         open_ = open_ and p <= level
     return levels
@@ -133,7 +133,7 @@ def _excluded(result: JobResult, comparison: Mapping[str, Any], served_run: str,
     """Why a stored comparison cannot be used; empty when it can."""
     if served_run in {UNREADABLE, result.run_id}:
         unreadable = (
-            "serving/active.json cannot be read; POST /set_model writes it anew, the next upload is compared with it"
+            "serving/active.json cannot be read; POST /set_model rewrites it, the next upload is compared with it"
         )
         return "it is the served model" if served_run == result.run_id else unreadable
     if not comparison.get("served") or comparison["served"].get("run_id") != served_run:
@@ -180,7 +180,7 @@ def _by_rule(
         f"p = {overall['p_value']:.2g}"
     )
     if not overall["p_value"] <= allowed:  # NaN is no gain either
-        needed = error_of_look(rule, look) / candidates
+        needed = error_of_comparison(rule, look) / candidates
         shared = f" shared by {candidates} candidates" if candidates > 1 else ""
         return "not_better", (
             f"{output}: a gain of more than {rule.minimum_gain:g} is not sure enough, that needs p ≤ {needed:.2g} "

@@ -111,7 +111,7 @@ class Shadow(BackgroundWorker[_ShadowRequest]):
 
     def _do(self, items: list[_ShadowRequest], lost: int) -> tuple[int, bool]:
         rows = different = failed = numbers = 0
-        apart = 0.0  # sum of absolute differences of predicted numbers
+        difference = 0.0  # sum of absolute differences of predicted numbers
         for requested in items:
             second = requested.second
             try:
@@ -129,7 +129,7 @@ class Shadow(BackgroundWorker[_ShadowRequest]):
                     np.asarray(requested.labels, dtype=np.float64),
                     np.asarray(result.labels, dtype=np.float64),
                 )
-                apart += float(np.abs(before - now).sum())
+                difference += float(np.abs(before - now).sum())
                 numbers += len(requested.records)
             self._capture.record(
                 second.who.capture,
@@ -142,7 +142,7 @@ class Shadow(BackgroundWorker[_ShadowRequest]):
             )
         if items or lost:
             measured: dict[str, float] = {"ShadowRows": rows, "ShadowDisagreements": different}
-            measured |= {"ShadowMeanAbsoluteDifference": apart / numbers} if numbers else {}
+            measured |= {"ShadowMeanAbsoluteDifference": difference / numbers} if numbers else {}
             measured |= {k: n for k, n in (("CandidateFailed", failed), ("ShadowLost", lost)) if n}
             who = {"model": items[-1].second.who.model, "version": items[-1].second.who.version} if items else {}
             self._log.info("scored in the shadow", extra={**who, "metrics": measured})

@@ -53,7 +53,7 @@ class PredictService:
         # One attribute: another thread sees the old pair or the new one, never the name of one with the answers of the other.
         self._loaded: tuple[Active, Predictor] | None = None
         self._etag = ""
-        self._looked = float("-inf")
+        self._refreshed_at = float("-inf")
         self._others = AliasedModels(store, bucket, clock, self._open)
         self.capture = Capture(store, bucket, log)
         self.shadow = Shadow(log, self.capture)
@@ -160,19 +160,19 @@ class PredictService:
             return stored
 
     def _current(self) -> tuple[Active, Predictor]:
-        if self._clock() - self._looked >= REFRESH_INTERVAL_SECONDS:
+        if self._clock() - self._refreshed_at >= REFRESH_INTERVAL_SECONDS:
             with self._lock:
-                if self._clock() - self._looked >= REFRESH_INTERVAL_SECONDS:
-                    self._look()
+                if self._clock() - self._refreshed_at >= REFRESH_INTERVAL_SECONDS:
+                    self._refresh()
         if self._loaded is None:
             with self._lock:
                 if self._loaded is None:
-                    self._look()
-        if self._loaded is None:  # _look raises when there is nothing to answer with
+                    self._refresh()
+        if self._loaded is None:  # _refresh raises when there is nothing to answer with
             raise BundleRejected("no model could be loaded", code="no_model", fix="POST /set_model")
         return self._loaded
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         try:
             result = self._pointer.read_if_changed(self._etag) if self._etag else self._pointer.read()
             if result is not None:
@@ -184,7 +184,7 @@ class PredictService:
                 raise
             self._keep_old(error)
         finally:
-            self._looked = self._clock()
+            self._refreshed_at = self._clock()
         if self._loaded is not None:
             self._candidate.follow(*self._loaded)
 
@@ -203,16 +203,16 @@ class AliasedModels:
         self._lock = threading.Lock()
         self._known: list[Active] = []
         self._etag = ""
-        self._looked = float("-inf")
+        self._refreshed_at = float("-inf")
         self._open: dict[str, Predictor] = {}
 
     def get(self, model: str, alias: str) -> tuple[Active, Predictor]:
         """Raises NotFound, InvalidRequest; BundleRejected for a bundle that is not the one registered."""
         with self._lock:
-            if self._clock() - self._looked >= REFRESH_INTERVAL_SECONDS:
+            if self._clock() - self._refreshed_at >= REFRESH_INTERVAL_SECONDS:
                 result = self._labels.read_if_changed(self._etag)
                 self._known, self._etag = result if result is not None else (self._known, self._etag)
-                self._looked = self._clock()
+                self._refreshed_at = self._clock()
             active = choose(self._known, model, alias)
             predictor = self._open.get(active.bundle_uri)
             if predictor is None:
