@@ -131,7 +131,7 @@ def test_a_number_is_taken_as_it_is() -> None:
     assert decision_threshold.choose(ServingSettings(threshold=0.3), np.array([]), np.array([]))[0] == 0.3
     at, reason = decision_threshold.choose(ServingSettings(threshold="max_f1"), np.array([True]), np.array([0.4]))
     assert at == 0.5
-    assert "cannot be judged" in reason
+    assert "cannot be chosen" in reason
 
 
 @pytest.mark.parametrize(("costs", "at"), [(Costs(false_negative=1000), 0.0), (Costs(false_positive=1000), None)])
