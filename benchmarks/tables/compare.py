@@ -221,4 +221,5 @@ def _lines(out: Path) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    walk.as_a_worker()
     main()

@@ -234,7 +234,14 @@ def baseline(data: TrainingData, metric: str, seed: int) -> dict[str, float]:
         return scores
     model = catboost.CatBoostRegressor if data.regression else catboost.CatBoostClassifier
     at = [names.index(c) for c in categorical]
-    frame = pd.DataFrame({c: joined[c].astype(str) if c in categorical else columns[c] for c in names})
+    frame = pd.DataFrame(
+        {
+            c: joined[c].astype(object).where(joined[c].notna(), "(missing)").astype(str)
+            if c in categorical
+            else columns[c]
+            for c in names
+        }
+    )
     quiet = model(verbose=False, random_seed=seed, thread_count=1, allow_writing_files=False)
     quiet.fit(frame.iloc[: len(data.train)], data.train.y, cat_features=at)
     return {**scores, "catboost": _score(metric, data, quiet, frame.iloc[len(data.train) :])}
@@ -258,6 +265,12 @@ def _floats(values: pd.Series) -> np.ndarray:
     if pd.api.types.is_datetime64_any_dtype(values):
         return np.asarray((values - pd.Timestamp("1970-01-01")) / pd.Timedelta(days=1), dtype=float)
     return np.asarray(pd.to_numeric(values, errors="coerce"), dtype=float)
+
+
+def as_a_worker() -> None:
+    """Start this script anew in a worker's environment: idle threads that spin slow processes that share cores tenfold."""
+    if os.environ.get("OMP_WAIT_POLICY") != "PASSIVE":
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"})  # noqa: S606 - itself
 
 
 def walk(known: Known, seconds: float, model: str) -> dict[str, Any]:
@@ -337,4 +350,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    as_a_worker()
     main()
