@@ -42,8 +42,9 @@ class Stepwise(ModelSpec):
 
     rounds = "steps"
 
-    def __init__(self, pause: float = 0.0, die_at: int = 0) -> None:
+    def __init__(self, pause: float = 0.0, die_at: int = 0, setup: float = 0.0) -> None:
         self.pause = pause
+        self.setup = setup  # before the first step of the first fit
         self.die_at = die_at
         self.steps: list[int] = []
 
@@ -59,6 +60,7 @@ class Stepwise(ModelSpec):
         if len(self.steps) == self.die_at:
             raise Interrupted
         shown = np.zeros(len(fold.y_valid))
+        time.sleep(self.setup if len(self.steps) == 1 else 0.0)
         for step in range(1, 11):
             time.sleep(self.pause)
             self.steps[-1] = step
@@ -138,6 +140,14 @@ def test_a_trial_in_flight_ends_with_the_seconds(wanted: Callable[..., tuner.Sea
     assert tuned.trials == 1
     assert slow.steps[0] < 10
     assert 0.5 < tuned.score <= 1
+
+
+def test_making_rows_ready_is_no_round(wanted: Callable[..., tuner.Search], simulated: _Time) -> None:
+    """Binning many rows takes seconds before the first round of a trial, which are not expected of every round after it."""
+    slow = Stepwise(pause=0.1, setup=3)
+    deadline = Deadline(30, simulated.monotonic)
+    run(wanted(slow, trials=2, seconds=30, deadline=deadline), MemoryStore())
+    assert slow.steps[0] == 10
 
 
 def test_money_ends_the_search(wanted: Callable[..., tuner.Search]) -> None:

@@ -27,6 +27,8 @@ class TrialCallback:
         self._trial = trial
         self._stop = stop
         self._last = time.monotonic()
+        self._round = 0.0  # seconds of the last round, or fit of a candidate that has none
+        self._begun = -1  # the last fold that had a round
         # Of every fold at once, at the start: the time left shrinks by the clock alone while one trial runs.
         self._deadlines = [self._last + seconds for seconds in left]
         self._rung = 0
@@ -36,6 +38,11 @@ class TrialCallback:
         """Whether the fit ends here; see model_spec.RoundCallback."""
         if self._stop():
             raise Interrupted
+        # Before a fold's first round its rows are made ready, once: how long that took says nothing of the next round.
+        step = self._since_last()
+        if self._begun == self.fold:
+            self._measured(step)
+        self._begun = self.fold
         if self._late(self.fold):
             self.cut = True
             return True
@@ -50,15 +57,24 @@ class TrialCallback:
         if self._stop():
             raise Interrupted
         self._report(mean, self._FOLD * (fold + 1))
+        step = self._since_last()
+        if self._begun != fold:
+            self._measured(step)
         self.cut = self._late(fold + 1) or self.cut
         return self.cut
 
     def _late(self, fold: int) -> bool:
         """Whether another round, as long as the last one, would end after the budget: it is not begun."""
-        now = time.monotonic()
-        step, self._last = now - self._last, now
+        return self._last + self._round > self._deadlines[fold]
+
+    def _since_last(self) -> float:
+        """Seconds since the last look at the clock."""
+        before, self._last = self._last, time.monotonic()
+        return self._last - before
+
+    def _measured(self, step: float) -> None:
+        self._round = step
         self.longest = max(self.longest, step)
-        return now + step > self._deadlines[fold]
 
     def _report(self, score: float, step: int) -> None:
         if math.isfinite(score):
