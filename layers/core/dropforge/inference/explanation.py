@@ -145,22 +145,36 @@ class _Trees:
         self._feature_of = feature_of
         self._count = int(feature_of.max()) + 1
         self._base = arrays["base"].astype(np.float64).copy()
-        self._groups: list[_Leaves] = []
+        groups: list[_Leaves] = []
         for leaves in _paths(arrays):
             self._base += (leaves.share.prod(axis=1)[:, None] * leaves.value).sum(axis=0)
             if leaves.column.shape[1]:
-                self._groups.append(leaves)
+                groups.append(leaves)
+        # By output, where each has leaves of its own: a boosted tree is of one class. A forest's leaves are of all of them.
+        filled = sum(int(np.count_nonzero(g.value)) for g in groups)
+        self._apart = len(self._base) > 1 and filled <= sum(len(g.value) for g in groups)
+        self._groups = [[_of_output(g, k) for g in groups] for k in range(len(self._base))] if self._apart else [groups]
 
     def explain(self, matrix: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         summed = np.zeros((len(matrix), self._count))
-        for leaves in self._groups:
+        if not self._apart:
+            self._explain(self._groups[0], matrix, outputs, summed)
+            return self._base[outputs], summed
+        for output in np.unique(outputs):
+            rows = np.flatnonzero(outputs == output)
+            part = np.zeros((len(rows), self._count))
+            self._explain(self._groups[output], matrix[rows], outputs[rows], part)
+            summed[rows] = part
+        return self._base[outputs], summed
+
+    def _explain(self, groups: Sequence[_Leaves], matrix: np.ndarray, outputs: np.ndarray, summed: np.ndarray) -> None:
+        for leaves in groups:
             for start in range(0, len(leaves.column), _BLOCK):
                 part = slice(start, start + _BLOCK)
                 step = max(1, _BLOCK // len(leaves.column[part]))
                 for row in range(0, len(matrix), step):
                     rows = slice(row, row + step)
                     self._add(leaves, part, matrix[rows], outputs[rows], summed[rows])
-        return self._base[outputs], summed
 
     def _add(self, leaves: _Leaves, part: slice, matrix: np.ndarray, outputs: np.ndarray, summed: np.ndarray) -> None:
         column, share = leaves.column[part], leaves.share[part]
@@ -183,6 +197,13 @@ class _Trees:
             created = np.where(goes[:, :, j], along * ((1 - z) * value), away)  # `away` is the same for every column
             bins = offset + self._feature_of[column[:, j]]
             summed += np.bincount(bins.ravel(), created.ravel(), rows * self._count).reshape(rows, self._count)
+
+
+def _of_output(leaves: _Leaves, output: int) -> _Leaves:
+    """Those that say something of the output."""
+    own = leaves.value[:, output] != 0
+    parts = (leaves.column, leaves.low, leaves.high, leaves.missing, leaves.share, leaves.value)
+    return _Leaves(*(part[own] for part in parts))
 
 
 def _quadrature(d: int) -> tuple[np.ndarray, np.ndarray]:
