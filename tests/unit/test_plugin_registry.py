@@ -6,14 +6,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from typing import Any
 
 import numpy as np
 import pytest
 
 from dropforge import plugin_registry
-from dropforge.config.finding_names import COLUMN_CHECKS
+from dropforge.config.finding_names import COLUMN_CHECKS, TABLE_CHECKS
 from dropforge.errors import BundleRejected
 from dropforge.inference import number_steps
 from dropforge.inference.bundle_manifest import BundleManifest, Feature, GraphInput
@@ -27,26 +27,28 @@ def entry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An installed package that adds the step `square`, which is `Log` here."""
     point = EntryPoint("square", "dropforge.inference.number_steps.log:Log", "dropforge.number_steps")
 
-    def listed(**query: str) -> list[EntryPoint]:
-        return [point] if query == {"group": point.group} else []
-
-    monkeypatch.setattr(plugin_registry, "entry_points", listed)
-    plugin_registry._installed.cache_clear()
+    monkeypatch.setattr(plugin_registry, "entry_points", lambda: EntryPoints([point]))
+    _forget()
     yield
+    _forget()
+
+
+def _forget() -> None:
     plugin_registry._installed.cache_clear()
+    plugin_registry._points.cache_clear()
 
 
 def test_distributions_are_looked_through_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading settings and checking a hundred columns opens the files of installed distributions once for each group."""
-    looked = []
-    monkeypatch.setattr(plugin_registry, "entry_points", lambda **query: looked.append(query["group"]) or [])
-    plugin_registry._installed.cache_clear()
-    for _ in range(100):
-        assert "outliers" in COLUMN_CHECKS
-        assert "nothing" not in COLUMN_CHECKS
-        COLUMN_CHECKS.names()
-    plugin_registry._installed.cache_clear()
-    assert looked == [COLUMN_CHECKS.group]
+    """Reading settings and checking a hundred columns opens the files of installed distributions once for all groups."""
+    scans = []
+    monkeypatch.setattr(plugin_registry, "entry_points", lambda: scans.append(1) or EntryPoints())
+    _forget()
+    for registry in (COLUMN_CHECKS, TABLE_CHECKS) * 100:
+        assert ("outliers" in registry) == (registry is COLUMN_CHECKS)
+        assert "nothing" not in registry
+        registry.names()
+    _forget()
+    assert scans == [1]
 
 
 def test_names_are_those_of_the_files_and_of_entry_points(entry: None) -> None:

@@ -47,8 +47,14 @@ class PluginRegistry:
 
 @lru_cache
 def _installed(group: str) -> dict[str, EntryPoint]:
-    """Entry points by name, in the order of sys.path. Finding them opens a file of every installed distribution: once a process."""
-    return {e.name: e for e in entry_points(group=group)}
+    """Entry points by name, in the order of sys.path."""
+    return {e.name: e for e in _points().select(group=group)}
+
+
+@lru_cache
+def _points() -> Any:
+    """The entry points of every group. Finding them opens a file of every installed distribution: once a process."""
+    return entry_points()
 
 
 @lru_cache
