@@ -42,7 +42,7 @@ down: ## Stop what `up` or `demo` started
 status: .venv/.runtime ## Show what runs
 	@$(BIN)/dropforge status
 
-test: .venv/.dev ## Set up and run every test, in two processes; ORDER=random shuffles them
+test: .venv/.dev ## Set up and run the tests of every change, in two processes; ORDER=random shuffles them
 	@$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder $(if $(filter random,$(ORDER)),--random-order)
 
 .PHONY: test-drills
