@@ -48,6 +48,12 @@ def test_categories_are_sorted_by_their_contribution_to_the_drift() -> None:
     assert any(t.startswith("and 3 more") for t in texts)
 
 
+def test_a_change_that_rounds_to_nothing_has_no_sign() -> None:
+    """-0.0 points would say that a fraction fell."""
+    bars = Bars(labels=("a", "b"), reference=(0.5001, 0.4999), new=(0.5, 0.5))
+    assert [t for t in _texts(charts.chart(_column("category", bars))) if t.endswith("points")] == ["0.0 points"] * 2
+
+
 def test_the_same_distribution_has_no_difference_to_draw() -> None:
     """No division by zero, no bar."""
     svg = charts.chart(_column("number", Bars(labels=("1", "2"), reference=(0.5, 0.5), new=(0.5, 0.5))))

@@ -62,6 +62,12 @@ def standalone(svg: str) -> bytes:
     return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{style}", 1).encode()
 
 
+def _points(change: float) -> str:
+    """A change of a share in percentage points; one that rounds to nothing has no sign."""
+    text = f"{100 * change:+.1f}"
+    return text if float(text) else "0.0"
+
+
 def _short(label: str, longest: int = 20) -> str:
     """Cut to so many columns of text; a letter of East Asian scripts takes two."""
     total = 0
@@ -149,7 +155,7 @@ def _categories(bars: Bars) -> str:
         end = 134 + length * max((*bars.reference[i : i + 1], bars.new[i])) / highest
         parts.append(f'<text x="{end:.0f}" y="{y + 14}">{bars.new[i]:.1%}</text>')
         if change:
-            parts.append(f'<text x="{_WIDTH}" y="{y + 14}" text-anchor="end">{100 * change[i]:+.1f} points</text>')
+            parts.append(f'<text x="{_WIDTH}" y="{y + 14}" text-anchor="end">{_points(change[i])} points</text>')
     more = len(bars.labels) - len(shown)
     less = sum(abs(change[i]) for i in order if i not in shown) if change else 0.0
     rest = f", {100 * less:.1f} points together" if less >= 0.0005 else ""
