@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dropforge.analysis.report import charts, report_changes
+from dropforge.analysis.report import charts, html_report, report_changes
 from dropforge.analysis.report_model import Bars, ColumnReport, FindingKey, ReportSummary
 
 
@@ -20,7 +20,7 @@ def test_numbers_are_two_outlines_and_their_difference() -> None:
     """A path for each distribution; below, a bar up where the upload has more and down where it has less, and none where equal."""
     bars = Bars(labels=("1", "2", "3 – 4"), reference=(0.5, 0.3, 0.2), new=(0.3, 0.3, 0.4))
     svg = charts.chart(_column("number", bars))
-    assert len(re.findall(r'class="step (?:ref|new)"', svg)) == 2
+    assert len(re.findall(r'class="step (?:ref|new line)"', svg)) == 2
     heights = {
         css: float(h) for css, h in re.findall(r'class="(ref|new) solid" d="M[\d.]+ [\d.]+h[\d.]+v(-?[\d.]+)', svg)
     }
@@ -52,6 +52,11 @@ def test_a_change_that_rounds_to_nothing_has_no_sign() -> None:
     """-0.0 points would say that a fraction fell."""
     bars = Bars(labels=("a", "b"), reference=(0.5001, 0.4999), new=(0.5, 0.5))
     assert [t for t in _texts(charts.chart(_column("category", bars))) if t.endswith("points")] == ["0.0 points"] * 2
+
+
+def test_a_p_value_too_small_for_a_double_is_said_to_be_small() -> None:
+    """Two digits otherwise; never 0."""
+    assert [html_report.chance(p) for p in (0.0, 4.2e-156, 0.256, None)] == ["< 1e-300", "4.2e-156", "0.26", "–"]
 
 
 def test_the_same_distribution_has_no_difference_to_draw() -> None:

@@ -10,7 +10,7 @@ from dropforge.analysis.report import palette
 from dropforge.analysis.report_model import Bars, ColumnReport, Matrix
 
 _WIDTH, _HEIGHT = 360, 120
-_BELOW = 44  # height of the differences
+_BELOW, _GAP = 54, 14  # height of the differences, with their label above them
 _WIDE = 1000
 _DWARFS = 4.0
 
@@ -55,7 +55,7 @@ def standalone(svg: str) -> bytes:
     style = (
         f"<style>svg{{background:{day['card']};font:10px system-ui,sans-serif}}text{{fill:{day['soft']};font-size:10px}}"
         f"line{{stroke:{day['line']}}}.ref{{fill:{day['ref']};fill-opacity:.55}}.new{{fill:{day['new']};fill-opacity:.6}}"
-        f".step{{fill-opacity:.25}}.step.ref{{stroke:{day['ref']}}}.step.new{{stroke:{day['new']};stroke-width:1.6}}.solid{{fill-opacity:1}}.heat{{fill:{day['new']}}}text.on{{fill:{day['on']}}}.cut{{stroke:{day['card']};stroke-width:3}}"
+        f".step{{fill-opacity:.25}}.step.ref{{stroke:{day['ref']}}}.step.new{{stroke:{day['new']};stroke-width:1.6}}.line{{fill:none}}.solid{{fill-opacity:1}}.heat{{fill:{day['new']}}}text.on{{fill:{day['on']}}}.cut{{stroke:{day['card']};stroke-width:3}}"
         f"@media (prefers-color-scheme:dark){{svg{{background:{night['card']}}}.cut{{stroke:{night['card']}}}"
         f"text{{fill:{night['soft']}}}}}</style>"
     )
@@ -89,7 +89,7 @@ def _histogram(bars: Bars) -> str:
     scale = 1.5 * ranked[1] if cut else highest
     step, base = _WIDTH / n, _HEIGHT - 18
     parts = [_steps(bars.reference, scale, base, "ref")] if bars.reference else []
-    parts.append(_steps(bars.new, scale, base, "new"))
+    parts.append(_steps(bars.new, scale, base, "new line" if bars.reference else "new"))
     for i in range(n):
         tallest = max(s[i] for s in series)
         if cut and tallest > scale:
@@ -124,7 +124,8 @@ def _differences(bars: Bars) -> str:
     """New minus reference by bin, in percentage points, on a scale of its own: up where the upload has more."""
     differences = [new - old for new, old in zip(bars.new, bars.reference, strict=True)]
     most = max(map(abs, differences))
-    middle, half, step = _HEIGHT + _BELOW / 2, _BELOW / 2 - 6, _WIDTH / len(differences)
+    half, step = (_BELOW - _GAP) / 2, _WIDTH / len(differences)
+    middle = _HEIGHT + _GAP + half
     parts = []
     for i, d in enumerate(differences):
         if most > 0 and abs(d) / most > 0.02:
@@ -143,7 +144,7 @@ def _categories(bars: Bars) -> str:
     shown = (sorted(order, key=lambda i: -abs(change[i])) if change else list(order))[:8]
     height = 22 * len(shown) + 4
     highest = max((*bars.reference, *bars.new, 1e-9))
-    length = 130 if change else 190
+    length = 112 if change else 190
     parts = []
     for row, i in enumerate(shown):
         y = row * 22 + 2

@@ -42,6 +42,7 @@ def html(report: Report) -> str:
             heatmap=lambda: picture(charts.heatmap(report.matrix)),
             fact=fact,
             percent=percent,
+            chance=chance,
             script=markupsafe.Markup(script),  # noqa: S704 - our own file
             palette=markupsafe.Markup(palette.css()),  # noqa: S704 - our own colours
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -81,6 +82,13 @@ def percent(share: float | None) -> str:
     if share is None:
         return "–"
     return "0 %" if share == 0 else f"{share * 100:.1f} %" if share >= 0.001 else "< 0.1 %"
+
+
+def chance(p_value: float | None) -> str:
+    """A p-value with two digits; one that a double cannot hold is small, not 0."""
+    if p_value is None:
+        return "–"
+    return f"{p_value:.2g}" if p_value >= 1e-300 else "< 1e-300"
 
 
 def fact(value: float | str | None) -> str:
