@@ -96,15 +96,29 @@ def record(number: int, count: int) -> dict[str, Any]:
     }
 
 
+def _classes() -> tuple[Any, Any, Any]:
+    """Store, repository and record of the checkout that is measured."""
+    try:
+        from dropforge.adapters.s3_store import S3Store
+        from dropforge.uploads.upload_repository import UploadRecord, UploadRepository
+    except ModuleNotFoundError:  # one from before the index
+        from dropforge.adapters.s3 import S3Store as OldStore  # type: ignore[import-not-found]  # of the older checkout
+
+        from dropforge.uploads import UploadBook  # type: ignore[attr-defined]  # of the older checkout
+        from dropforge.uploads import UploadRecord as OldRecord  # type: ignore[attr-defined]  # of the older checkout
+
+        return OldStore, UploadBook, OldRecord
+    return S3Store, UploadRepository, UploadRecord
+
+
 def seed(port: int, count: int) -> None:
     """Records and, where the checkout has one, their index; written as the product names them."""
-    from dropforge.adapters.s3_store import S3Store
-    from dropforge.uploads.upload_repository import UploadRecord, UploadRepository
+    store_class, repository, record_class = _classes()
 
     s3 = client("s3", port)
     s3.create_bucket(Bucket="data")
     s3.put_bucket_versioning(Bucket="data", VersioningConfiguration={"Status": "Enabled"})
-    book = UploadRepository(S3Store(s3), "data")
+    book = repository(store_class(s3), "data")
 
     # One connection without boto3: the emulator is one thread, and 80,000 requests through the client take minutes.
     connection = http.client.HTTPConnection("127.0.0.1", port)
@@ -117,7 +131,7 @@ def seed(port: int, count: int) -> None:
             raise SystemExit(f"PUT {key}: {answer.status}")
 
     for number in range(count):
-        body = UploadRecord.model_validate(record(number, count))
+        body = record_class.model_validate(record(number, count))
         put(f"uploads/{body.upload_id}.json", body.model_dump_json().encode())
         if hasattr(book, "index"):
             index = book.index
@@ -136,9 +150,7 @@ def seed(port: int, count: int) -> None:
 
 def measure(port: int, count: int, repeats: int, only: str) -> list[dict[str, Any]]:
     """Requests by operation and seconds (median, 95th percentile) of each question."""
-    from dropforge.adapters.s3_store import S3Store
-    from dropforge.uploads.upload_repository import UploadRepository
-
+    store_class, repository, _ = _classes()
     s3, calls = client("s3", port), Counter[str]()
 
     def count_request(request: Any, **_: Any) -> None:
@@ -147,8 +159,8 @@ def measure(port: int, count: int, repeats: int, only: str) -> list[dict[str, An
         ] += 1
 
     s3.meta.events.register("before-send.s3.*", count_request)
-    store = S3Store(s3)
-    book = UploadRepository(store, "data")
+    store = store_class(s3)
+    book = repository(store, "data")
     s3.head_bucket(Bucket="data")  # the client's own first call takes most of a second
     figures: list[dict[str, Any]] = []
     for name, question in _questions(store, book, count).items():
@@ -178,38 +190,17 @@ def measure(port: int, count: int, repeats: int, only: str) -> list[dict[str, An
 
 
 def _questions(store: Any, book: Any, count: int) -> dict[str, Callable[[], Any]]:
-    from dropforge.uploads import resubmit, upload_queries
-
-    try:
-        from dropforge_local.memory import MemoryQueue, MemoryRegistry, MemoryTracking, MemoryWorkflow
-    except ImportError:  # the older checkout has them in the core
-        from dropforge.adapters.memory import (  # type: ignore[import-not-found,no-redef]
-            MemoryQueue,
-            MemoryRegistry,
-            MemoryTracking,
-            MemoryWorkflow,
-        )
-
-    workflow, tracking, log = MemoryWorkflow(), MemoryTracking(), logging.getLogger("benchmark")
-    workflow.executions = {f"upload-{n:020x}": "RUNNING" for n in range(count - OPEN, count)}
+    running, log = {f"upload-{n:020x}": "RUNNING" for n in range(count - OPEN, count)}, logging.getLogger("benchmark")
     if not hasattr(book, "index"):
-        from dropforge.steps.sweep import sweep  # type: ignore[import-not-found]  # of the checkout that is measured
-
-        from dropforge.uploads.publish_report import Ports as OldPorts
-
-        old = OldPorts(store, workflow, book, lambda _: tracking, "data", "artifacts", log)
-        parts = {"store": store, "registry": MemoryRegistry(), "queue": MemoryQueue(), "book": book, "bucket": "data"}
-        return {
-            "GET /health": lambda: upload_queries.health(**parts),
-            "GET /uploads (= dropforge uploads)": lambda: upload_queries.uploads(book),
-            "GET /uploads?key=": lambda: upload_queries.uploads(book, "incoming/7.csv"),
-            "GET /quarantine": lambda: resubmit.listed(book),  # type: ignore[call-arg]  # of the older checkout
-            "recovery": lambda: sweep(old, older_than=timedelta(minutes=20)),
-        }
+        return _older_questions(store, book, running, log)
+    from dropforge.uploads import resubmit, upload_queries
     from dropforge.uploads.recovery import RecoveryPorts, recover
     from dropforge.uploads.upload_ports import Ports
+    from dropforge_local.memory import MemoryQueue, MemoryRegistry, MemoryTracking, MemoryWorkflow
     from dropforge_local.memory_function import MemoryEventQueue
 
+    workflow, tracking = MemoryWorkflow(), MemoryTracking()
+    workflow.executions = running
     nobody = MemoryEventQueue()
     ports = RecoveryPorts(Ports(store, workflow, book, lambda _: tracking, "data", "artifacts", log), nobody, nobody)
     requested = upload_queries.HealthPorts(lambda: store, MemoryRegistry, MemoryQueue, lambda: book, "data", log)
@@ -219,6 +210,35 @@ def _questions(store: Any, book: Any, count: int) -> dict[str, Callable[[], Any]
         "GET /uploads?key=": lambda: upload_queries.uploads(book, "incoming/7.csv"),
         "GET /quarantine": lambda: resubmit.listed(book, upload_queries.PAGE),
         "recovery": lambda: recover(ports),
+    }
+
+
+def _older_questions(
+    store: Any, book: Any, running: dict[str, str], log: logging.Logger
+) -> dict[str, Callable[[], Any]]:
+    """The same of a checkout from before the index, whose modules have other names."""
+    from dropforge.steps import browse, mend  # type: ignore[import-not-found]  # of the older checkout
+    from dropforge.steps.reporting import Ports  # type: ignore[import-not-found]  # of the older checkout
+    from dropforge.steps.sweep import sweep  # type: ignore[import-not-found]  # of the older checkout
+
+    from dropforge.adapters import memory  # type: ignore[attr-defined]  # of the older checkout
+
+    workflow, tracking = memory.MemoryWorkflow(), memory.MemoryTracking()
+    workflow.executions = running
+    ports = Ports(store, workflow, book, lambda _: tracking, "data", "artifacts", log)
+    parts = {
+        "store": store,
+        "registry": memory.MemoryRegistry(),
+        "queue": memory.MemoryQueue(),
+        "book": book,
+        "bucket": "data",
+    }
+    return {
+        "GET /health": lambda: browse.health(**parts),
+        "GET /uploads (= dropforge uploads)": lambda: browse.uploads(book),
+        "GET /uploads?key=": lambda: browse.uploads(book, "incoming/7.csv"),
+        "GET /quarantine": lambda: mend.listed(book),
+        "recovery": lambda: sweep(ports, older_than=timedelta(minutes=20)),
     }
 
 
