@@ -202,6 +202,29 @@ class Predictor:
             return number_text(value)
         return category_text(value, self._known[feature.name], feature.merge)
 
+    def file_value(self, feature: Feature, value: Any) -> Any:
+        """The value of an answered record, or the text by which a file with this column writes it, where the two differ: readers
+        of files then see what the model was given.
+        """
+        if value is None:
+            return None
+        if isinstance(value, str):
+            return self._written(feature, value) if "," in value and feature.kind in {"integer", "number"} else value
+        if feature.kind == "boolean":
+            return bool(value)
+        if feature.kind in {"category", "text"}:
+            text = category_text(value, self._known[feature.name], feature.merge)
+            return value if text == str(value) else text
+        comma = feature.number_format == value_formats.COMMA and feature.cast != "category"
+        return str(value).replace(".", ",") if comma and isinstance(value, float) else value
+
+    def _written(self, feature: Feature, value: str) -> str:
+        """A number whose comma said by itself what it means, in the way of its column."""
+        text = value.strip(value_formats.BLANKS)
+        way = value_formats.format_of(text, feature.number_format, comma=isinstance(value, value_formats.LocalText))
+        number = None if way == feature.number_format else value_formats.number(text, way)
+        return value if number is None or text in self._missing[feature.name] else repr(number)
+
     def _check_columns(self, records: Sequence[Mapping[str, Any]], warnings: list[dict[str, Any]]) -> None:
         wanted = self._features.keys()
         extra: set[str] = set()

@@ -51,7 +51,7 @@ class _CapturedRows:
     shadow: bool
 
     def lines(self) -> list[str]:
-        features, classes = self.predictor.names, self.predictor.manifest.classes
+        features, classes = self.predictor.manifest.features, self.predictor.manifest.classes
         who = {"model": self.who.model, "version": self.who.version, "bundle_uri": self.who.bundle_uri}
         at = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds")
         answers = zip(self.records, self.labels, self.probabilities.tolist(), strict=True)
@@ -65,7 +65,7 @@ class _CapturedRows:
                     "shadow": self.shadow,
                     "label": label,
                     "probabilities": dict(zip(classes, chances, strict=True)) if classes else {},
-                    "features": {n: record[n] for n in features},
+                    "features": {f.name: self.predictor.file_value(f, record[f.name]) for f in features},
                 },
                 ensure_ascii=False,
             )
