@@ -27,7 +27,9 @@ from urllib.parse import quote as url_quote
 
 from dropforge import keys
 from dropforge.datasets.table_schema import ROW_HASH
+from dropforge.config.settings import Limits
 from dropforge.errors import InvalidRequest
+from dropforge.ingest import file_format
 from dropforge.ingest.duckdb_connection import connect, name, quote
 
 ERASED: Final = "[erased]"
@@ -170,8 +172,11 @@ class Eraser:
         """What remains of an object: the same bytes when the person is not in it, None when nothing can remain."""
         if self._pattern.search(key.encode()):
             return None
-        if key.endswith(".parquet"):
+        if body[:4] == b"PAR1":
             return self._parquet(bucket, key, body)
+        if body.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+            table = _arrow_as_parquet(body)
+            return body if self._parquet(bucket, key, table) is table else None
         if packed := _compression(body):
             inner = packed.decompress(body)
             left = self._cleaned(bucket, key.removesuffix(".gz").removesuffix(".zst"), inner)
@@ -297,6 +302,13 @@ def _members(body: bytes) -> Iterator[bytes]:
     with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(io.BytesIO(body)) as archive:
         for member in archive.namelist():
             yield archive.read(member)
+
+
+def _arrow_as_parquet(body: bytes) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="dropforge-") as folder:
+        file = Path(folder) / "in.arrow"
+        file.write_bytes(body)
+        return file_format.unpacked(file, Path(folder), Limits())[0].read_bytes()
 
 
 def _text(body: bytes) -> str | None:

@@ -8,8 +8,7 @@ from typing import Any
 
 from dropforge import app_context, ids, keys, observability
 from dropforge.monitoring.monitor_run import MonitorPorts, monitor
-from dropforge.uploads import s3_events
-from dropforge.uploads.analyze_upload import analyze
+from dropforge.uploads import join_parts, s3_events
 from dropforge.uploads.apply_decision import carry_out
 from dropforge.uploads.event_deliveries import retried_soon
 from dropforge.uploads.retrain import resume, retrain
@@ -27,7 +26,8 @@ def _app_context() -> app_context.AppContext:
 def handler(event: dict[str, Any], context: Context | None) -> dict[str, Any]:
     """S3 notification in, by a queue or by itself, upload ids and states out; or one of these in, what was done out:
 
-    `{"trigger": {"round": 1}}`, `{"retrain": {}}` or `{"retrain": {"upload_id": …}}` to go on with one, `{"monitor": {}}`.
+    `{"trigger": {"round": 1}}` or `{"trigger": {"round": {"folder": "incoming/sales/"}}}` of a workflow that waits,
+    `{"retrain": {}}` or `{"retrain": {"upload_id": …}}` to go on with one, `{"monitor": {}}`.
     """
     world, delivered = _app_context(), s3_events.delivery(event)
     log = world.log("analyze")
@@ -49,6 +49,8 @@ def _handled(
         announce=world.announce,
     )
     if "trigger" in event:
+        if isinstance(event["trigger"]["round"], dict):
+            return {"wait_seconds": join_parts.due(str(event["trigger"]["round"]["folder"]), ports)}
         return {"wait_seconds": due(int(event["trigger"]["round"]), ports, events=world.uploads_queue.depth)}
     if "retrain" in event:
         requested = event["retrain"] if isinstance(event["retrain"], dict) else {}
@@ -66,7 +68,7 @@ def _handled(
             continue
         with observability.context(correlation_id=upload_id):
             log.info("upload received", extra={"key": upload.key, "size": upload.size})
-            states[upload_id] = analyze(upload, ports, invocation).state
+            states[upload_id] = join_parts.receive(upload, ports, invocation)
     if not states:
         log.info("no upload in this event")
     return {"uploads": states}

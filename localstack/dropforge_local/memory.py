@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +19,10 @@ from dropforge.ports import LogLines, ObjectStat, PresignedPost, QueueMessage, R
 
 
 class MemoryStore:
-    """Versioned objects in a dict. Writes are atomic under one lock."""
+    """Versioned objects in a dict. Writes are atomic under one lock; `clock` may be replaced to move time."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.clock = clock
         self._objects: dict[str, list[StoredObject]] = {}
         self._deleted: set[str] = set()
         self._modified: dict[str, str] = {}
@@ -61,7 +62,7 @@ class MemoryStore:
                     f"{uri} was written by somebody else", code="write_conflict", fix="read it again, then decide"
                 )
             stored = StoredObject(bytes(body), _etag(body), str(next(self._numbers)))
-            self._modified[stored.version] = datetime.now(UTC).isoformat()
+            self._modified[stored.version] = self.clock().isoformat()
             self._objects.setdefault(uri, []).append(stored)
             self._deleted.discard(uri)
             return stored.etag

@@ -77,8 +77,8 @@ def _put_whole(target: Target, files: list[str]) -> str:
     if len(files) == 1 and path.is_file():  # nothing to join, nothing heavy to import
         return put(target, path)
     from dropforge.config import settings
+    from dropforge.ingest.many_files import whole
     from dropforge_cli.commands.analyze import read_settings
-    from dropforge_cli.many_files import whole
 
     data = settings.load(*read_settings(None)).data
     with tempfile.TemporaryDirectory(prefix="dropforge-upload-") as work:

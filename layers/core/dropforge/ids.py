@@ -29,6 +29,12 @@ def trigger_name(number: int, execution: int = 1) -> str:
     return f"trigger-{number}" if execution == 1 else f"trigger-{number}-{execution}"
 
 
+def parts_name(folder: str, number: int, execution: int = 1) -> str:
+    """Name of the execution that waits for the parts of a folder; execution > 1: the one before it died."""
+    digest = hashlib.sha256(folder.encode()).hexdigest()[:20]
+    return f"parts-{digest}-{number}" if execution == 1 else f"parts-{digest}-{number}-{execution}"
+
+
 def job_id(upload: str, model: str) -> str:
     """Name of one training job: the same upload and model are the same job."""
     return f"{upload}-{slug(model)}"

@@ -33,6 +33,8 @@ PRECIOUS: Final = (INCOMING, _UPLOADS, _DATASETS, _MLFLOW)  # lost with the buck
 RESTORED: Final = "restored/"
 # Corrected rows of an upload come in under its id.
 REPLAYED: Final = f"{INCOMING}replayed/"
+# Parts of a folder, joined to one file.
+JOINED: Final = f"{INCOMING}joined/"
 BATCH_REPLAYED: Final = f"{BATCH}replayed/"
 
 
@@ -101,6 +103,21 @@ def newest_upload(bucket: str) -> str:
 def round_of_uploads(bucket: str) -> str:
     """Which accepted uploads are trained together."""
     return uri(bucket, f"{_UPLOADS}round.json")
+
+
+def parts_folder(bucket: str) -> str:
+    """Records of folders whose parts are one upload."""
+    return uri(bucket, f"{_UPLOADS}parts/")
+
+
+def parts_of_folder(bucket: str, folder: str) -> str:
+    """Which parts of this folder were read; hashed as keys are."""
+    return f"{parts_folder(bucket)}{hashlib.sha256(folder.encode()).hexdigest()[:32]}.json"
+
+
+def joined(content: str, name: str) -> str:
+    """The key of parts joined to one file, by their content."""
+    return f"{JOINED}{content}/{name}"
 
 
 def recovery(bucket: str) -> str:

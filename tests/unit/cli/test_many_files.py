@@ -14,7 +14,7 @@ from dropforge.config.settings import DataSettings
 from dropforge.errors import InvalidRequest, RejectedUpload
 from dropforge.ingest.admission import Admission
 from dropforge.ingest.ingest_file import admit
-from dropforge_cli.many_files import whole
+from dropforge.ingest.many_files import whole
 
 DATA = DataSettings(target="label")
 HEADER = "n,city,label"

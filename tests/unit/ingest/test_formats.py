@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import xlsxwriter
 
@@ -78,6 +80,19 @@ def _parquet(rows: list[Row], folder: Path) -> bytes:
     return (folder / "t.parquet").read_bytes()
 
 
+def _arrow(compression: str | None, *, stream: bool = False) -> Callable[[list[Row], Path], bytes]:
+    def write(rows: list[Row], folder: Path) -> bytes:
+        _parquet(rows, folder)
+        table = pq.read_table(folder / "t.parquet")
+        out = io.BytesIO()
+        options = pa.ipc.IpcWriteOptions(compression=compression)
+        with (pa.ipc.new_stream if stream else pa.ipc.new_file)(out, table.schema, options=options) as writer:
+            writer.write_table(table, max_chunksize=1000)
+        return out.getvalue()
+
+    return write
+
+
 def _workbook(rows: list[Row], *, before: int = 0, hidden: bool = False) -> bytes:
     out = io.BytesIO()
     book = xlsxwriter.Workbook(out)
@@ -107,6 +122,9 @@ FORMS: dict[str, Callable[[list[Row], Path], bytes]] = {
     "semicolon": lambda rows, _: _csv(rows, ";", ",").encode(),
     "json lines": lambda rows, _: _json_lines(rows).encode(),
     "parquet": _parquet,
+    "feather": _arrow("lz4"),
+    "arrow, zstd": _arrow("zstd"),
+    "arrow stream": _arrow(None, stream=True),
     "excel": lambda rows, _: _workbook(rows),
     "zstd": lambda rows, _: zstd.compress(_csv(rows).encode()),
     "gzip": lambda rows, _: gzip.compress(_json_lines(rows).encode()),
@@ -253,17 +271,37 @@ def _zip(names: dict[str, bytes]) -> bytes:
         (_zip({"xl/workbook.xml": b"<x/>"}), "truncated"),
         (_workbook(_rows(50))[:-200], "not_a_table"),
         (b"\xd0\xcf\x11\xe0" + bytes(600), "not_a_table"),
-        (b"ARROW1\0\0" + bytes(600), "not_a_table"),
+        (b"ARROW1\0\0" + bytes(600), "truncated"),
+        (b"\xff\xff\xff\xff\x10\0\0\0" + bytes(600), "truncated"),
+        (b"FEA1" + bytes(600), "not_a_table"),
         (zstd.compress(b"a,label\n")[:-3], "truncated"),
         (zstd.compress(zstd.compress(b"a,label\n1,no\n")), "not_a_table"),
     ],
-    ids=["zip", "empty-workbook", "cut-workbook", "old-excel", "arrow", "cut-zstd", "zstd-in-zstd"],
+    ids=[
+        "zip",
+        "empty-workbook",
+        "cut-workbook",
+        "old-excel",
+        "arrow",
+        "arrow-stream",
+        "feather-1",
+        "cut-zstd",
+        "zstd-in-zstd",
+    ],
 )
 def test_what_is_no_table_is_refused_in_words(admitted: Any, body: bytes, code: str) -> None:
     """Whatever its name says."""
     with pytest.raises(RejectedUpload) as caught:
         admitted(body)
     assert caught.value.code == code
+
+
+def test_a_stream_that_was_cut_between_batches_is_refused(admitted: Any, tmp_path: Path) -> None:
+    """It reads like a whole one, and rows would be lost in silence."""
+    body = _arrow(None, stream=True)(_rows(3000), tmp_path)
+    with pytest.raises(RejectedUpload) as caught:
+        admitted(body[:-8])
+    assert caught.value.code == "truncated"
 
 
 def test_zstd_unpacks_within_the_budget(admitted: Any) -> None:

@@ -15,11 +15,12 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from dropforge import keys, value_formats
+from dropforge.batch import scoring_table
 from dropforge.config import settings as settings_module
 from dropforge.config.settings import Settings
 from dropforge.datasets.dataset_store import DatasetStore
@@ -32,7 +33,6 @@ from dropforge.ingest import duckdb_connection
 from dropforge.ingest.ingest_file import Admission, admit
 from dropforge.monitoring import traffic_table
 from dropforge.monitoring.capture import Capture
-from dropforge.batch import scoring_table
 from dropforge.serving import request_formats
 from dropforge.value_formats import COMMA, GROUPED, PLAIN
 from dropforge_cli import settings_writer
@@ -45,9 +45,32 @@ from .test_value_formats import MOMENTS, NUMBERS
 FAULT = "fault"  # the reader refuses the text; None: it is missing
 _MARKERS = ("?", "n/a")
 _ROWS = 60  # that every reader takes, beside the texts
-_TRUTHS = st.sampled_from(["true", "FALSE", "t", "F", "yes", "No", "y", "n", "1", "0", "1.0", "on", "ja", " true ", "TRUE"])
+_TRUTHS = st.sampled_from(
+    ["true", "FALSE", "t", "F", "yes", "No", "y", "n", "1", "0", "1.0", "on", "ja", " true ", "TRUE"]
+)
 _WORDS = st.one_of(
-    st.sampled_from(["true", "True", "7", "7.0", " 7", "1e3", "NaN", "None", "?", "n/a", "null", "é", "e\u0301", "a  b", "x,y", 'q"q', "'", "007"]),
+    st.sampled_from(
+        [
+            "true",
+            "True",
+            "7",
+            "7.0",
+            " 7",
+            "1e3",
+            "NaN",
+            "None",
+            "?",
+            "n/a",
+            "null",
+            "é",
+            "e\u0301",
+            "a  b",
+            "x,y",
+            'q"q',
+            "'",
+            "007",
+        ]
+    ),
     st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=6),
 )
 _NEARLY_MISSING = st.sampled_from(["", " ", "?", " n/a ", "N/A", "nan", "NaN ", "null"])
@@ -153,8 +176,7 @@ class _Readers:
         try:
             if self.column.kind in {"category", "text"}:
                 warnings: list[dict[str, Any]] = []
-                read = self.predictor.given_text(self.feature, value, 0, warnings)
-                return read
+                return self.predictor.given_text(self.feature, value, 0, warnings)
             return self._plain(self.predictor.number(self.feature, value, 0))
         except InvalidRequest:
             return FAULT
@@ -254,7 +276,7 @@ def test_init_reads_a_text_as_the_upload_by_its_settings_does(
     try:
         guessed = guess(file, folder / "guess", target="y")
     except InvalidRequest as error:
-        assert error.code == "no_features"  # noqa: PT017 - the only refusal that such a table may meet
+        assert error.code == "no_features"
         return
     parsed = settings_module.load(settings_writer.write(guessed, "demo", "u.csv"))
     readers = _Readers(rows, parsed, folder)

@@ -149,6 +149,22 @@ class Limits(Frozen):
     max_quarantined_share: Share = 0.05
 
 
+class PartsSettings(Frozen):
+    """Which files under incoming/ are parts of one table, and when that is complete."""
+
+    folders: Literal["auto", "all", "none"] = Field(
+        "auto",
+        description="files that are joined to one upload: auto: those named as writers of tables name parts (part-…, column=value/…); "
+        "all: every file of a folder below incoming/; none: every file is an upload",
+    )
+    quiet_minutes: float = Field(
+        90, ge=0, le=1440, description="without a _SUCCESS, a folder is complete when no part has come for so long"
+    )
+    success_minutes: float = Field(
+        0.5, ge=0, le=60, description="with a _SUCCESS, when nothing has come for so long: parts may arrive after it"
+    )
+
+
 class DataSettings(Frozen):
     """What the columns are, and which rows are accepted."""
 
@@ -178,6 +194,7 @@ class DataSettings(Frozen):
     reference: str = Field("first", pattern=r"^(first|[0-9a-f]{16})$")
     history: Literal["append", "replace", "window"] = "append"
     window: int = Field(4, gt=0)
+    parts: PartsSettings = PartsSettings()
     limits: Limits = Limits()
 
     @model_validator(mode="before")

@@ -1,4 +1,4 @@
-"""Tables that are neither CSV nor Parquet as CSV: JSON lines, and a sheet of an Excel workbook.
+"""Tables that are neither CSV nor Parquet as CSV: JSON lines, and a sheet of an Excel workbook. Arrow becomes Parquet: it has types.
 
 Every cell becomes the text that a CSV file would have, so that a table has one meaning whatever it is kept in: numbers as they are
 written (JSON) or in their shortest form (Excel), true and false, dates in ISO form, nothing for null.
@@ -23,6 +23,7 @@ _LARGEST_SHEET: Final = 400_000_000  # bytes of XML: a workbook is read into mem
 _MOST_CELLS: Final = 20_000_000  # of the rectangle that a sheet's cells span
 _CELL: Final = re.compile(rb'<(?:\w+:)?c\b[^>]*?\br="([A-Z]{1,3})([0-9]{1,7})"')
 _CHUNK: Final = 1 << 20
+_END_OF_STREAM: Final = b"\xff\xff\xff\xff\0\0\0\0"
 _WHOLE: Final = 2**53
 
 
@@ -33,6 +34,40 @@ class Converted:
     path: Path
     lines: Sequence[int]
     notes: list[tuple[str, str]] = field(default_factory=list)
+
+
+# --- Arrow -----------------------------------------------------------------------------------------------------------------
+def arrow(path: Path, target: Path, *, stream: bool) -> Path:
+    """An Arrow IPC file (Feather), or a stream, as Parquet, batch by batch. Raises RejectedUpload for what cannot be read."""
+    from arro3 import io  # pyarrow does not fit into a function, nanoarrow reads no LZ4
+
+    if stream:
+        _check_end(path)
+    try:
+        batches = io.read_ipc_stream(str(path)) if stream else io.read_ipc(str(path))
+        io.write_parquet(batches, str(target), compression="zstd(1)")
+    except BaseException as error:
+        # What the library did not foresee in a broken file is a panic of Rust, which is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise RejectedUpload(
+            f"the Arrow file cannot be read: {str(error).splitlines()[0][:200] if str(error) else type(error).__name__}",
+            code="truncated",
+            fix="write it again, or as Parquet",
+        ) from None
+    return target
+
+
+def _check_end(path: Path) -> None:
+    """A stream that was cut between two batches reads like a whole one, but for the mark at its end."""
+    with path.open("rb") as f:
+        f.seek(-len(_END_OF_STREAM), 2)
+        if f.read() != _END_OF_STREAM:
+            raise RejectedUpload(
+                "the Arrow stream has no end mark: rows may be missing",
+                code="truncated",
+                fix="close the writer before you send the file, or write an Arrow file",
+            )
 
 
 # --- JSON lines ------------------------------------------------------------------------------------------------------------

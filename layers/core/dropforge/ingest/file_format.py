@@ -31,11 +31,12 @@ _FOREIGN = {
     b"\x7fELF": "a program",
     b"BZh": "a bzip2 archive",
     b"7z\xbc\xaf": "a 7-zip archive",
-    b"ARROW1": "an Arrow (Feather) file",
+    b"FEA1": "a Feather file of version 1",
     b"ORC": "an ORC file",
     b"Obj\x01": "an Avro file",
 }
 _COMPRESSED = frozenset({"gzip", "zstd"})
+_ARROW = frozenset({"arrow", "arrow stream"})
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 
 
@@ -53,7 +54,7 @@ class TextFacts:
 
 
 def detect(path: Path) -> str:
-    """`csv`, `parquet`, `jsonl`, `excel`, `gzip` or `zstd`, by content. Raises RejectedUpload for an empty file and anything else."""
+    """`csv`, `parquet`, `jsonl`, `excel`, `arrow`, `arrow stream`, `gzip` or `zstd`, by content. Raises RejectedUpload for an empty file and anything else."""
     with path.open("rb") as f:
         head = f.read(512)
     if not head:
@@ -66,6 +67,10 @@ def detect(path: Path) -> str:
         return "gzip"
     if head[:4] == b"\x28\xb5\x2f\xfd":
         return "zstd"
+    if head.startswith(b"ARROW1"):
+        return "arrow"
+    if head[:4] == b"\xff\xff\xff\xff" and len(head) > 8:  # no text begins so; the length of a message follows
+        return "arrow stream"
     if head[:4] == b"PK\x03\x04":
         if converted_table.is_workbook(path):
             return "excel"
@@ -91,12 +96,15 @@ def _no_table(kind: str) -> RejectedUpload:
     return RejectedUpload(
         f"the file is {kind}, whatever its name says",
         code="not_a_table",
-        fix="upload CSV, Parquet, JSON lines or an Excel workbook (.xlsx)",
+        fix="upload CSV, Parquet, JSON lines, Arrow (Feather) or an Excel workbook (.xlsx)",
     )
 
 
 def unpacked(path: Path, workdir: Path, limits: Limits) -> tuple[Path, str]:
-    """The file itself, or what it holds when it is compressed; and what that is, as `detect` says. Raises RejectedUpload."""
+    """The file itself, or what it holds when it is compressed, Parquet for Arrow; and what that is, as `detect` says.
+
+    Raises RejectedUpload.
+    """
     kind = detect(path)
     if kind in _COMPRESSED:
         path = _decompress(path, kind, workdir / "unpacked", limits)
@@ -108,6 +116,8 @@ def unpacked(path: Path, workdir: Path, limits: Limits) -> tuple[Path, str]:
                 fix="compress it once and upload it again",
             )
         kind = inner
+    if kind in _ARROW:
+        return converted_table.arrow(path, workdir / "arrow.parquet", stream=kind == "arrow stream"), "parquet"
     return path, kind
 
 

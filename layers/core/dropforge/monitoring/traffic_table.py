@@ -1,8 +1,8 @@
 """Rows of live traffic as a table: captured JSON lines and the Parquet made of earlier ones, each row once, with its label.
 
 Parquet columns: prediction_id, row, at, prediction, `p.{class}` (schema.probability_columns), `x.{feature}` (as a file with
-this column writes it), actual (NULL while not known), bundle_uri (of the model), shadow (scored after another had answered), source (the object that
-the row came in).
+this column writes it), actual (NULL while not known), bundle_uri (of the model), shadow (scored after another had
+answered), source (the object that the row came in).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from dropforge.config.settings import Settings
 from dropforge.datasets.dataset_manifest import DatasetManifest
 from dropforge.datasets.dataset_store import DatasetStore, Entry
 from dropforge.datasets.table_schema import Schema
-from dropforge.errors import NotFound, RejectedUpload
+from dropforge.errors import DropforgeError, NotFound
 from dropforge.ingest import quarantine
 from dropforge.ingest.admission import Admission
 from dropforge.ingest.duckdb_connection import connect
@@ -55,7 +55,7 @@ def analyze(event: UploadEvent, ports: Ports, invocation: Invocation | None = No
         ports.log,
         "analysis",
         invocation or Invocation(),
-        lambda record, error: _reject(record, error, ports),
+        lambda record, error: reject(record, error, ports),
     )
     return attempt.run(record, lambda record, deadline: _work(record, deadline, ports))
 
@@ -284,7 +284,8 @@ class _Analysis:
         return self.ports.book.advance(self.upload_id, "skipped", reason=reason)
 
 
-def _reject(record: UploadRecord, error: RejectedUpload, ports: Ports) -> UploadRecord:
+def reject(record: UploadRecord, error: DropforgeError, ports: Ports) -> UploadRecord:
+    """End an upload whose file cannot be used, with a page that says why."""
     ports.log.warning(
         "rejected", extra={"code": error.code}
     )  # the message quotes cells; the record and the report have it

@@ -21,11 +21,12 @@ from pydantic import BaseModel, ConfigDict
 from dropforge import ids as identity
 from dropforge import keys, retry_limits
 from dropforge.config import settings_store
+from dropforge.config.settings import PartsSettings
 from dropforge.errors import Conflict, DropforgeError, NotFound
 from dropforge.messages import TrainingRequest
 from dropforge.observability import failure
 from dropforge.ports import EventQueue, ObjectStat
-from dropforge.uploads import retrain_rounds, s3_events
+from dropforge.uploads import folder_parts, retrain_rounds, s3_events
 from dropforge.uploads.upload_attempt import exhausted, fail_exhausted
 from dropforge.uploads.upload_index import STAGES, OpenUpload, Stage
 from dropforge.uploads.upload_ports import Ports
@@ -97,6 +98,7 @@ def recover(
                 break
             _note(done, entry.upload_id, lambda entry=entry: _again(entry, before, ports), ports)  # type: ignore[misc] # a default binds the loop variable
     _note(done, "waiting", lambda: _revive_trigger(ports, older_than, clock), ports)
+    _note(done, "parts", lambda: folder_parts.revive(ports.steps, _parts(ports), older_than, clock), ports)
     for kind in FOLDERS:
         unknown, progress = _without_event(kind, progress, before, ports)
         for record in unknown:
@@ -152,7 +154,16 @@ def _again(entry: OpenUpload, before: datetime, ports: RecoveryPorts) -> str:
     return _send(ports.book.recover(record.upload_id), ports)
 
 
+def _parts(ports: RecoveryPorts) -> PartsSettings:
+    return settings_store.read(ports.steps.store, keys.settings(ports.steps.data_bucket)).data.parts
+
+
 def _open(record: UploadRecord, ports: RecoveryPorts) -> str:
+    if record.kind == "upload" and "/" in record.key.removeprefix(keys.INCOMING):
+        parts = _parts(ports)
+        if folder := folder_parts.folder_of(record.key, parts):
+            folder_parts.wait_for(folder, record.key, record.version, parts, ports.steps)
+            return ""
     # Opened first: if its event is lost or not sent now, the next recovery knows of the upload.
     opened = ports.book.open(record)
     return "" if _is_full(record.kind, ports) else _send(opened, ports)
