@@ -26,8 +26,8 @@ from typing import Any, Final
 from urllib.parse import quote as url_quote
 
 from dropforge import keys
-from dropforge.datasets.table_schema import ROW_HASH
 from dropforge.config.settings import Limits
+from dropforge.datasets.table_schema import ROW_HASH
 from dropforge.errors import InvalidRequest
 from dropforge.ingest import file_format
 from dropforge.ingest.duckdb_connection import connect, name, quote

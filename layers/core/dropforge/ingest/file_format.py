@@ -35,6 +35,13 @@ _FOREIGN = {
     b"ORC": "an ORC file",
     b"Obj\x01": "an Avro file",
 }
+_MAGIC = {
+    b"PAR1": "parquet",
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"ARROW1": "arrow",
+    b"\xff\xff\xff\xff": "arrow stream",  # no text begins so: the length of a message follows
+}
 _COMPRESSED = frozenset({"gzip", "zstd"})
 _ARROW = frozenset({"arrow", "arrow stream"})
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
@@ -54,30 +61,25 @@ class TextFacts:
 
 
 def detect(path: Path) -> str:
-    """`csv`, `parquet`, `jsonl`, `excel`, `arrow`, `arrow stream`, `gzip` or `zstd`, by content. Raises RejectedUpload for an empty file and anything else."""
+    """`csv`, `parquet`, `jsonl`, `excel`, `arrow`, `arrow stream`, `gzip` or `zstd`, by content.
+
+    Raises RejectedUpload for an empty file and anything else."""
     with path.open("rb") as f:
         head = f.read(512)
     if not head:
         raise RejectedUpload(
             "the file is empty (0 bytes)", code="empty_file", fix="upload a CSV or Parquet file with rows"
         )
-    if head[:4] == b"PAR1":
-        return "parquet"
-    if head[:2] == b"\x1f\x8b":
-        return "gzip"
-    if head[:4] == b"\x28\xb5\x2f\xfd":
-        return "zstd"
-    if head.startswith(b"ARROW1"):
-        return "arrow"
-    if head[:4] == b"\xff\xff\xff\xff" and len(head) > 8:  # no text begins so; the length of a message follows
-        return "arrow stream"
+    kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "")
+    if kind:
+        return kind
     if head[:4] == b"PK\x03\x04":
         if converted_table.is_workbook(path):
             return "excel"
         raise _no_table("a zip archive or another workbook than Excel's .xlsx")
-    for magic, kind in _FOREIGN.items():
-        if head.startswith(magic):
-            raise _no_table(kind)
+    foreign = next((words for magic, words in _FOREIGN.items() if head.startswith(magic)), "")
+    if foreign:
+        raise _no_table(foreign)
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise RejectedUpload(
