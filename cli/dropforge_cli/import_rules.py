@@ -20,6 +20,10 @@ from dropforge.errors import InvalidRequest
 from dropforge_cli.settings_writer import text
 
 _LARGEST: Final = 10_000_000  # bytes
+_PANDERA_KEYS: Final = {  # of a column; every other key is a check
+    *("dtype", "nullable", "unique", "required", "regex", "coerce", "checks", "parsers", "title", "description"),
+    *("default", "metadata", "report_duplicates", "drop_invalid_rows", "name"),
+}
 _TYPES: Final = {"int": "integer", "float": "number", "bool": "boolean", "datetime": "datetime"}
 
 
@@ -95,6 +99,8 @@ def _great_expectations(expectations: list[Any]) -> ImportedRules:
             continue
         kind = str(expectation.get("expectation_type") or expectation.get("type") or "")
         arguments = expectation.get("kwargs") or {}
+        if expectation.get("severity") in {"warning", "info"}:
+            arguments = {"mostly": 1.0, **arguments, "severity": expectation["severity"]}
         _expectation(imported, kind, arguments)
     return imported
 
@@ -104,7 +110,7 @@ def _expectation(imported: ImportedRules, kind: str, a: Mapping[str, Any]) -> No
     if a.get("row_condition") or a.get("condition_parser"):
         imported.left_out.append(f"{what}: it has a row_condition; write it as a rule with CASE or OR")
         return
-    if float(a.get("mostly") or 1.0) < 1.0:
+    if float(a.get("mostly") or 1.0) < 1.0 or a.get("severity"):
         _mostly(imported, kind, column, a, what)
         return
     match kind:
@@ -114,6 +120,9 @@ def _expectation(imported: ImportedRules, kind: str, a: Mapping[str, Any]) -> No
             imported.of(column)["unique"] = True
         case "expect_column_values_to_be_in_set":
             imported.of(column)["values"] = list(a.get("value_set") or [])
+        case "expect_column_values_to_not_be_in_set":
+            for expect in _excluded(column, a):
+                imported.rules.append({"name": _free(imported, f"{column} not in set"), "expect": expect})
         case "expect_column_values_to_be_between":
             _between(imported, column, a, what)
         case "expect_column_values_to_match_regex":
@@ -143,21 +152,23 @@ def _expectation(imported: ImportedRules, kind: str, a: Mapping[str, Any]) -> No
 
 
 def _mostly(imported: ImportedRules, kind: str, column: str, a: Mapping[str, Any], what: str) -> None:
-    """A share of rows that need not comply: a rule that warns beyond it."""
+    """A share of rows that need not comply, or no more than a warning: a rule that warns beyond it."""
     conditions = {
         "expect_column_values_to_not_be_null": lambda: [f"{_name(column)} IS NOT NULL"],
         "expect_column_values_to_be_in_set": lambda: [
             f"{_name(column)} IN ({', '.join(_literal(v) for v in a.get('value_set') or [])})"
         ],
+        "expect_column_values_to_not_be_in_set": lambda: list(_excluded(column, a)),
         "expect_column_values_to_be_between": lambda: list(_range(_name(column), a)),
         "expect_column_value_lengths_to_be_between": lambda: list(_lengths(column, a)),
     }
     limits = conditions.get(kind, list)()
     if not limits:
-        imported.left_out.append(f"{what}: with mostly {a['mostly']}; no equal")
+        how = f"severity {a['severity']}" if a.get("severity") else f"mostly {a['mostly']}"
+        imported.left_out.append(f"{what}: with {how}; no equal")
     for expect in limits:
         tolerance = round(1 - float(a["mostly"]), 6)
-        name = _free(imported, f"mostly {column}")
+        name = _free(imported, f"{'mostly' if tolerance else 'warn'} {column}")
         imported.rules.append({"name": name, "expect": expect, "action": "warn", "tolerance": tolerance})
 
 
@@ -166,7 +177,8 @@ def _between(imported: ImportedRules, column: str, a: Mapping[str, Any], what: s
     plain = all(v is None or (isinstance(v, int | float) and not isinstance(v, bool)) for v in (low, high))
     if not plain or a.get("strict_min") or a.get("strict_max"):
         limits = list(_range(_name(column), a))
-        imported.rules += [{"name": _free(imported, f"range of {column}"), "expect": e} for e in limits]
+        for expect in limits:
+            imported.rules.append({"name": _free(imported, f"range of {column}"), "expect": expect})
         if not limits:
             imported.left_out.append(f"{what}: it has no limit")
         return
@@ -179,6 +191,11 @@ def _range(cell: str, a: Mapping[str, Any]) -> Iterator[str]:
         yield f"{cell} {'>' if a.get('strict_min') else '>='} {_literal(low)}"
     if high is not None:
         yield f"{cell} {'<' if a.get('strict_max') else '<='} {_literal(high)}"
+
+
+def _excluded(column: str, a: Mapping[str, Any]) -> Iterator[str]:
+    if listed := a.get("value_set"):
+        yield f"{_name(column)} NOT IN ({', '.join(_literal(v) for v in listed)})"
 
 
 def _lengths(column: str, a: Mapping[str, Any]) -> Iterator[str]:
@@ -196,6 +213,8 @@ def _pandera(schema: Mapping[str, Any]) -> ImportedRules:
     for key in ("checks", "index", "dtype"):
         if schema.get(key):
             imported.left_out.append(f"the schema's {key}: no equal")
+    if schema.get("strict"):
+        imported.left_out.append("the schema is strict: an unknown column is a finding (column_added) without a rule")
     unique = schema.get("unique") or []
     if len(unique) == 1:
         imported.of(str(unique[0]))["unique"] = True
@@ -212,16 +231,25 @@ def _pandera_column(imported: ImportedRules, column: str, described: Mapping[str
     kind = next((k for prefix, k in _TYPES.items() if dtype.lower().startswith(prefix)), "")
     if kind:
         keys["type"] = kind
-    if described.get("nullable") is False:
-        keys["not_null"] = True
+    # Files leave out what is Pandera's default: a column has a value in every row, and must be there.
+    if not described.get("nullable", False):
+        if described.get("required", True):
+            keys["not_null"] = True
+        else:
+            imported.left_out.append(f"{column}: a value in every row where the column is there at all; no equal")
     if described.get("unique"):
         keys["unique"] = True
     if described.get("regex"):
         imported.left_out.append(f"{column}: its name is a pattern of names; no equal")
-    checks = described.get("checks") or {}
+    if "checks" in described and described["checks"] is None:
+        imported.left_out.append(f"{column}: a check of your own, which Pandera did not write into the file")
+    checks = described.get("checks") or {k: v for k, v in described.items() if k not in _PANDERA_KEYS}
     listed = checks.items() if isinstance(checks, Mapping) else (_named(c) for c in checks if isinstance(c, Mapping))
     for name, argument in listed:
-        _pandera_check(imported, column, str(name), argument)
+        if isinstance(argument, Mapping) and argument.get("raise_warning"):
+            _pandera_warning(imported, column, str(name), {k: v for k, v in argument.items() if k != "raise_warning"})
+        else:
+            _pandera_check(imported, column, str(name), argument)
     if not keys:
         del imported.columns[column]
 
@@ -283,8 +311,26 @@ def _pandera_check(imported: ImportedRules, column: str, name: str, argument: An
         case "str_length" if isinstance(argument, Mapping):
             for expect in _lengths(column, argument):
                 imported.rules.append({"name": _free(imported, f"length of {column}"), "expect": expect})
+        case "notin":
+            listed = value.get("forbidden_values") if isinstance(value, Mapping) else value
+            for expect in _excluded(column, {"value_set": listed}):
+                imported.rules.append({"name": _free(imported, f"{column} not in set"), "expect": expect})
         case _:
             imported.left_out.append(f"{column}: the check {name}: no equal")
+
+
+def _pandera_warning(imported: ImportedRules, column: str, name: str, argument: Mapping[str, Any]) -> None:
+    """A check that warns: rules that warn, where it has such."""
+    only = next(iter(argument.values())) if len(argument) == 1 else argument
+    tried = ImportedRules()
+    _pandera_check(tried, column, name, only)
+    limits = tried.columns.get(column, {})
+    conditions = [r["expect"] for r in tried.rules]
+    conditions += _range(_name(column), {"min_value": limits.get("min"), "max_value": limits.get("max")})
+    if not conditions:
+        imported.left_out.append(f"{column}: the check {name} that warns: no equal")
+    for expect in conditions:
+        imported.rules.append({"name": _free(imported, f"warn {column}"), "expect": expect, "action": "warn"})
 
 
 # --- SQL ---------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from dropforge.config.settings import load
+from dropforge.ingest.ingest_file import admit
 from dropforge_cli import import_rules
 from dropforge_cli.main import app
 
@@ -152,3 +153,52 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, body: str) -> None:
     result = _run("import", str(tmp_path / "x.json"))
     assert result.exit_code != 0
     assert getattr(result.exception, "code", "") == "no_rules"
+
+
+_SUITES = Path(__file__).parent / "suites"  # as Pandera and Great Expectations themselves wrote them
+
+
+def _imported(name: str) -> tuple[import_rules.ImportedRules, Any]:
+    taken = import_rules.read(_SUITES / name)
+    block = import_rules.as_yaml(taken).replace("data:", "data:\n  target: label", 1)
+    models = "models: [{name: forest, class: 'a.b:C'}]\n"
+    return taken, load(f"project: demo\n{block}{models}")
+
+
+def test_every_check_that_pandera_wrote_is_taken_or_named(tmp_path: Path) -> None:
+    """Its newer files name checks beside the type, leave out their defaults, and write an own check as nothing."""
+    taken, parsed = _imported("pandera-0.35.yaml")
+    assert taken.columns["age"] == {"type": "integer", "not_null": True, "min": 0, "max": 120}
+    assert "not_null" not in taken.columns["pay"]
+    assert "note" not in taken.columns
+    assert taken.columns["code"] == {"not_null": True, "unique": True, "pattern": r"[A-Z]{2}\d{3}"}
+    assert [w.partition(":")[0] for w in taken.left_out] == [
+        "own", "contains", "the schema's index", "the schema is strict", "unique over age, city together"
+    ]  # fmt: skip
+    good = {
+        "age": 7, "pay": 2.5, "city": "Bern", "note": "xy", "when": "2024-01-01", "flag": "true", "eq": 3, "ne": 4,
+        "notin": "b", "gt": 2, "lt": 1.5, "own": 1, "cat": "p", "i8": 2, "contains": "abb", "ends": "oz", "warn": 0, "num": 1,
+    }  # fmt: skip
+    rows = [{**good, "code": f"AB{i:03d}", "label": ("no", "yes")[i % 2]} for i in range(100)]
+    bad = ["pay", "when", "notin", "ends", "eq"]
+    for i, (column, value) in enumerate(zip(bad, [0, "2019-12-31", "a", "o", 5], strict=True)):
+        rows[10 * i][column] = value
+    file = tmp_path / "u.csv"
+    file.write_text("\n".join([",".join(rows[0]), *(",".join(map(str, r.values())) for r in rows)]) + "\n")
+    result = admit(file, data=parsed.data, reference=None, workdir=tmp_path)
+    assert [(r.line, r.column) for r in result.first_rejects] == [(2 + 10 * i, c) for i, c in enumerate(bad)]
+    assert {r.name: r.violations for r in result.rules if r.action == "warn"} == {"warn warn": 95}
+
+
+def test_every_expectation_that_great_expectations_wrote_is_taken_or_named() -> None:
+    """With its severities: a warning warns. Nothing of the suite is dropped in silence."""
+    taken, parsed = _imported("great_expectations-1.24.json")
+    rules = {r.name: (r.expect, r.action, r.tolerance) for r in parsed.data.rules}
+    assert rules["mostly pay"] == ('"pay" > 0.0', "warn", 0.05)
+    assert rules["warn sev"] == ('"sev" >= 1.0', "warn", 0)
+    assert rules["city not in set"] == ("\"city\" NOT IN ('x')", "quarantine", 0)
+    assert rules["range of when"][0] == "\"when\" >= '2020-01-01'"
+    assert taken.columns["city"] == {"values": ["Bern", "Oslo"]}
+    written = json.loads((_SUITES / "great_expectations-1.24.json").read_text())["expectations"]
+    mapped = {"age between", "city in_set", "code match_regex", "age not_null", "id unique"}
+    assert len(written) == len(mapped) + len(rules) - 2 + len(taken.left_out)  # a length and a range are two rules each

@@ -74,9 +74,9 @@ class ScoringFile:
         faults += [self._of_rule(rule) for rule in rules] if refuse else []
         bad = " OR ".join(f.condition for f in faults) or "false"
         if any(c.number_format != PLAIN for c in self.schema.columns):
-            self._decide_formats()
+            self._decide_formats(data)
         read, unreadable = self._type(typed, bad)
-        if unreadable and self._decide_formats():  # numbers written in another way than the model's data
+        if unreadable and self._decide_formats(data):  # numbers written in another way than the model's data
             read, unreadable = self._type(typed, bad)
         malformed = rejected_rows.count_of_form(self.source)
         self.rows_in, self.rows_used = read + malformed, read - unreadable
@@ -173,10 +173,12 @@ class ScoringFile:
         read, unreadable = self._db.execute(f"SELECT count(*), count(*) FILTER ({_BAD}) FROM {_TABLE}").fetchone()
         return int(read), int(unreadable)
 
-    def _decide_formats(self) -> bool:
-        """How each feature writes its numbers, by the whole file; whether that is another way than before."""
+    def _decide_formats(self, data: DataSettings) -> bool:
+        """How each feature writes its numbers: as declared, else by the whole file; whether that is another way than before."""
         source, before = self.source, self._formats
         known = {self._place(c.name): c.number_format for c in self.schema.columns if c.numeric}
+        declared = {c for c, o in data.columns.items() if o.number_format}
+        fixed = frozenset(self._place(c.name) for c in self.schema.columns if c.numeric and c.name in declared)
         table = column_scan.Table(
             source.relation,
             source.relation,
@@ -185,7 +187,7 @@ class ScoringFile:
             separated_by_comma=source.delimiter in {"", ","},
         )
         texts = {i: f for i, f in known.items() if i not in source.native}
-        self._formats = column_scan.formats(self._db, table, texts)
+        self._formats = column_scan.formats(self._db, table, texts, fixed=fixed)
         return any(f != before.get(i, PLAIN) for i, f in self._formats.items())
 
     def _rows(self) -> str:

@@ -97,8 +97,10 @@ def scan(
     return [looks[i] for i in range(len(table.fields))]
 
 
-def formats(db: Any, table: Table, known: Mapping[int, NumberFormat]) -> dict[int, NumberFormat]:
-    """How the columns of `known` write their numbers, in one pass over the rows."""
+def formats(
+    db: Any, table: Table, known: Mapping[int, NumberFormat], *, fixed: frozenset[int] = frozenset()
+) -> dict[int, NumberFormat]:
+    """How the columns of `known` write their numbers, in one pass over the rows; those of `fixed` are not questioned."""
     if not known:
         return {}
     places = sorted(known)
@@ -112,7 +114,7 @@ def formats(db: Any, table: Table, known: Mapping[int, NumberFormat]) -> dict[in
     counts = {
         i: dict(zip(wanted, row[k * len(wanted) : (k + 1) * len(wanted)], strict=True)) for k, i in enumerate(places)
     }
-    return _chosen(counts, known, frozenset(), separated_by_comma=table.separated_by_comma)
+    return _chosen(counts, known, fixed, separated_by_comma=table.separated_by_comma)
 
 
 def _chosen(
