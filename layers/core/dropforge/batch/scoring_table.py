@@ -294,7 +294,7 @@ def open_file(
     markers = {f.name: f.missing_markers for f in features}
     with text_table.decoding() as reading:
         source = reading.source = text_table.open_source(path, workdir, connection, data, schema)
-        opened = ScoringFile(source, _of_numbers(schema), markers, escape=data.csv.escape_formulas)
+        opened = ScoringFile(source, schema.widened(), markers, escape=data.csv.escape_formulas)
         opened.read(data, rules, refuse=refuse)
         return opened
 
@@ -302,12 +302,6 @@ def open_file(
 def _violated(rule: RowRule, cells: Mapping[str, str]) -> str:
     typed = {c: rule_sql.typed(cells[c], column.type) for c, column in rule.columns.items()}
     return rule_sql.condition(rule.expression, typed)
-
-
-def _of_numbers(schema: Schema) -> Schema:
-    """A fraction in a column of whole numbers is a number to the model, as it is in a request."""
-    columns = [c.model_copy(update={"kind": "number"}) if c.kind == "integer" else c for c in schema.columns]
-    return schema.model_copy(update={"columns": tuple(columns)})
 
 
 def _free(wanted: str, taken: set[str]) -> str:

@@ -73,6 +73,11 @@ class Schema(BaseModel):
             )
         return result
 
+    def widened(self) -> Schema:
+        """With numbers for whole numbers: a fraction in such a column is a number to the model."""
+        columns = [c.model_copy(update={"kind": "number"}) if c.kind == "integer" else c for c in self.columns]
+        return self.model_copy(update={"columns": tuple(columns)})
+
 
 def probability_columns(classes: Sequence[str]) -> list[str]:
     """Names, in the order of `classes`, of the columns of their probabilities in Parquet files: `p.{class}`.

@@ -72,7 +72,7 @@ def _features(
 ) -> tuple[list[ColumnReport], list[Finding]]:
     schema, profile = reference
     used = {f.name for f in manifest.features} | {schema.target}
-    schema = Schema(columns=tuple(c for c in schema.columns if c.name in used), target=schema.target)
+    schema = Schema(columns=tuple(c for c in schema.columns if c.name in used), target=schema.target).widened()
     like = profile.model_copy(update={"columns": tuple(c for c in profile.columns if c.name in used), "pairs": Pairs()})
     new = profile_queries.build(db, traffic_table.typed(db, manifest, schema), schema, like)
     reports, findings = _compared(like, new, rows, settings)

@@ -88,12 +88,13 @@ def write(db: Any, file: Path) -> Path:
 
 
 def typed(db: Any, manifest: BundleManifest, schema: Schema) -> str:
-    """Features (and the label as target) of table `live` by the kinds of `schema`, whose columns are features and the target.
+    """Features (and the label as target) of table `live` by the kinds of `schema`, whose columns are features and the target;
+    whole numbers as numbers.
 
     A value that is not of its kind counts as missing: the model read it by its own rules already.
     """
     features = {f.name: f for f in manifest.features}
-    wanted = [c for c in schema.columns if c.name != schema.target]
+    wanted = [c for c in schema.widened().columns if c.name != schema.target]
     plain = ", ".join(f"{name(f'x.{c.name}')} AS {field_name(i)}" for i, c in enumerate(wanted))
     rows = cell_parsing.layered(
         f'(SELECT prediction_id, "row", actual, {plain} FROM {ROWS})',
