@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-LOCKS := layers/core layers/analysis layers/registry layers/serving training functions frontend localstack tests
+LOCKS := layers/core layers/analysis layers/registry layers/serving cli/sources training functions frontend localstack tests
 SAM := SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 ENV ?= aws
 STACK ?= dropforge

@@ -16,6 +16,7 @@ from dropforge.ingest import csv_text, file_format, text_table
 
 _DELIMITERS = (",", ";", "\t", "|")
 _RECORDS = 200
+_FEWEST_RECORDS, _MOST_CELLS = 20, 40_000  # by which a header is told: of a wide table fewer records say as much
 _LONGEST = 100_000  # characters of a line that are looked at
 _WORDS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", "": ""}
 
@@ -154,7 +155,7 @@ def _automatic(record: str) -> str:
 
 def _names_columns(rows: list[list[str]], width: int) -> bool:
     """False when the first line looks like the rows below it: numbers where they have numbers, or a text twice."""
-    first, others = rows[0], [r for r in rows[1:] if len(r) == width]
+    first, others = rows[0], [r for r in rows[1:] if len(r) == width][: max(_FEWEST_RECORDS, _MOST_CELLS // width)]
     if not others:
         return True
     if len(first) != width:

@@ -129,7 +129,7 @@ def test_versions_are_those_of_the_locks(unpacked: Path) -> None:
     by_extra: dict[str, set[str]] = {}
     for line, extra in needed:
         by_extra.setdefault(extra, set()).add(line)
-    assert set(by_extra) == {"", "local", "train", "ui", "serve"}
+    assert set(by_extra) == {"", "sources", "local", "train", "ui", "serve"}
     assert not any(line.startswith(("xgboost", "mlflow", "boto3", "gradio")) for line in by_extra[""])
     pinned = (ROOT / "localstack/requirements.txt").read_text()
     exact = [line for line in by_extra["local"] if "==" in line and "*" not in line and "[" not in line]

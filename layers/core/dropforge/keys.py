@@ -35,6 +35,7 @@ RESTORED: Final = "restored/"
 REPLAYED: Final = f"{INCOMING}replayed/"
 # Parts of a folder, joined to one file.
 JOINED: Final = f"{INCOMING}joined/"
+PULLED: Final = f"{INCOMING}pulled/"
 BATCH_REPLAYED: Final = f"{BATCH}replayed/"
 
 
@@ -118,6 +119,16 @@ def parts_of_folder(bucket: str, folder: str) -> str:
 def joined(content: str, name: str) -> str:
     """The key of parts joined to one file, by their content."""
     return f"{JOINED}{content}/{name}"
+
+
+def pulled_position(bucket: str, source: str) -> str:
+    """How far a source was pulled."""
+    return uri(bucket, f"{_UPLOADS}pulled/{source}.json")
+
+
+def pulled(source: str, position: str, suffix: str) -> str:
+    """The key of rows pulled from a source, by the position at which they end."""
+    return f"{PULLED}{source}/{hashlib.sha256(position.encode()).hexdigest()[:20]}{suffix}"
 
 
 def recovery(bucket: str) -> str:

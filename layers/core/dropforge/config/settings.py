@@ -480,6 +480,38 @@ class CostSettings(Frozen):
     )
 
 
+class SourceSettings(Frozen):
+    """A table of another system, for `dropforge pull`."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")
+    kind: Literal["delta", "postgres"]
+    uri: str = Field("", description="of a Delta table: its address, s3://… or a path")
+    query: str = Field("", description="of postgres: a SELECT")
+    increment: str = Field(
+        "",
+        description="of postgres: a column of the query that only grows, by which new rows are told; empty: all rows each time",
+    )
+    secret: str = Field(
+        "",
+        description="of postgres: a secret of Secrets Manager with host, port, dbname, username, password; empty: libpq's environment",
+    )
+
+    @model_validator(mode="after")
+    def _names_its_table(self) -> SourceSettings:
+        needed = "uri" if self.kind == "delta" else "query"
+        unused = [k for k in ("uri", "query", "increment", "secret") if k != needed and getattr(self, k)]
+        if not getattr(self, needed):
+            raise ValueError(f"a source of kind {self.kind} needs `{needed}`")
+        if (self.kind == "delta" and unused) or "uri" in unused:
+            raise ValueError(f"`{unused[0]}` has no effect on a source of kind {self.kind}; remove it")
+        return self
+
+    @property
+    def place(self) -> str:
+        """What is read: another one is pulled from its beginning."""
+        return self.uri or f"{self.query.strip()} {self.increment}"
+
+
 class Settings(Frozen):
     """The whole of settings.yaml. `sha256` names the exact text it came from."""
 
@@ -494,6 +526,7 @@ class Settings(Frozen):
     serving: ServingSettings = ServingSettings()
     retention: RetentionSettings = RetentionSettings()
     cost: CostSettings = CostSettings()
+    sources: tuple[SourceSettings, ...] = Field((), max_length=100, description="what `dropforge pull` brings")
     sha256: str = ""
     _location: Location = PrivateAttr(default=Location("settings.yaml", {}))
 

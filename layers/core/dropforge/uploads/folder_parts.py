@@ -66,7 +66,7 @@ class Folder(BaseModel):
 def folder_of(key: str, parts: PartsSettings) -> str:
     """The folder (a key that ends in `/`) whose part the object is; empty for an upload by itself."""
     rest = key.removeprefix(keys.INCOMING)
-    own = key.startswith((keys.REPLAYED, keys.JOINED)) or _FORM(rest)
+    own = key.startswith((keys.REPLAYED, keys.JOINED, keys.PULLED)) or _FORM(rest)
     *folders, file = rest.split("/")
     if not folders or own or parts.folders == "none":
         return ""

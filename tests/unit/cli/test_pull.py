@@ -1,0 +1,265 @@
+"""A Delta table and a Postgres table, pulled twice: the second time only what is new."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import psycopg
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from dropforge.adapters import s3_store
+from dropforge.config.settings import DataSettings, SourceSettings
+from dropforge.errors import InvalidRequest
+from dropforge.ingest.ingest_file import Admission, admit
+from dropforge_cli.commands import pull as command
+from dropforge_cli.main import app
+from dropforge_cli.sources import delta, postgres
+from dropforge_cli.sources.pulled import Position, Pulled
+from dropforge_local.memory import MemoryStore
+
+_BIN = shutil.which("initdb") and Path(shutil.which("initdb") or "").resolve().parent
+_NOBODY = 65534  # a server of Postgres refuses to run as root
+
+
+def _rows(first: int, count: int) -> pa.Table:
+    numbers = list(range(first, first + count))
+    return pa.table({"id": numbers, "pay": [n / 4 for n in numbers], "label": [("no", "yes")[n % 2] for n in numbers]})
+
+
+def _admitted(result: Pulled, folder: Path) -> Admission:
+    folder.mkdir()
+    return admit(result.file, data=DataSettings(target="label"), reference=None, workdir=folder)
+
+
+# --- Delta ---------------------------------------------------------------------------------------------------------------
+def _delta(table: Path, position: Position | None, folder: Path) -> Pulled:
+    folder.mkdir(exist_ok=True)
+    source = SourceSettings(name="orders", kind="delta", uri=str(table))
+    return delta.pull(source, position or Position(place=source.place), folder)
+
+
+def test_of_a_delta_table_only_appended_rows_come_the_second_time(tmp_path: Path) -> None:
+    """By its versions; the third time there is nothing new."""
+    table = tmp_path / "orders"
+    deltalake.write_deltalake(str(table), _rows(0, 60))
+    first = _delta(table, None, tmp_path / "1")
+    for start in (60, 70):
+        deltalake.write_deltalake(str(table), _rows(start, 10), mode="append")
+    second = _delta(table, first.after, tmp_path / "2")
+    third = _delta(table, second.after, tmp_path / "3")
+    assert [r.rows for r in (first, second, third)] == [60, 20, 0]
+    assert third.after == second.after
+    assert _admitted(first, tmp_path / "a").rows_used == 60
+    ids = pa.parquet.read_table(second.file).column("id").to_pylist()
+    assert sorted(ids) == list(range(60, 80))
+
+
+def test_compacted_files_bring_no_row_again(tmp_path: Path) -> None:
+    """OPTIMIZE and VACUUM rewrite files, not rows."""
+    table = tmp_path / "orders"
+    deltalake.write_deltalake(str(table), _rows(0, 30))
+    deltalake.write_deltalake(str(table), _rows(30, 30), mode="append")
+    first = _delta(table, None, tmp_path / "1")
+    deltalake.DeltaTable(str(table)).optimize.compact()
+    second = _delta(table, first.after, tmp_path / "2")
+    assert (first.rows, second.rows, second.remarks) == (60, 0, ())
+    deltalake.write_deltalake(str(table), _rows(60, 5), mode="append")
+    assert _delta(table, second.after, tmp_path / "3").rows == 5
+
+
+@pytest.mark.parametrize("change", ["overwrite", "delete", "update"])
+def test_after_a_change_that_is_no_append_the_whole_table_comes_and_is_said(tmp_path: Path, change: str) -> None:
+    """New rows cannot be told from old ones then; none is lost."""
+    table = tmp_path / "orders"
+    deltalake.write_deltalake(str(table), _rows(0, 60))
+    first = _delta(table, None, tmp_path / "1")
+    if change == "overwrite":
+        deltalake.write_deltalake(str(table), _rows(100, 40), mode="overwrite")
+    elif change == "delete":
+        deltalake.DeltaTable(str(table)).delete("id < 20")
+    else:
+        deltalake.DeltaTable(str(table)).update(predicate="id < 20", updates={"pay": "1.0"})
+    second = _delta(table, first.after, tmp_path / "2")
+    assert second.rows == {"overwrite": 40, "delete": 40, "update": 60}[change]
+    assert "whole table" in second.remarks[0]
+
+
+def test_partitions_of_a_delta_table_are_columns(tmp_path: Path) -> None:
+    """Also of the appended files alone."""
+    table = tmp_path / "orders"
+    deltalake.write_deltalake(str(table), _rows(0, 60), partition_by=["label"])
+    first = _delta(table, None, tmp_path / "1")
+    deltalake.write_deltalake(str(table), _rows(60, 11), mode="append")
+    second = _delta(table, first.after, tmp_path / "2")
+    rows = pa.parquet.read_table(second.file)
+    assert (rows.num_rows, sorted(set(rows.column("label").to_pylist()))) == (11, ["no", "yes"])
+
+
+def test_a_table_that_is_not_there_is_an_error_with_a_fix(tmp_path: Path) -> None:
+    """It names the source."""
+    with pytest.raises(InvalidRequest, match=r"sources\.orders"):
+        _delta(tmp_path / "none", None, tmp_path / "1")
+
+
+# --- Postgres ------------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A server of its own on loopback, with a password; what a secret of it holds."""
+    if not _BIN:
+        pytest.skip("no server of Postgres is installed (Debian: apt-get install postgresql)")
+    folder = tmp_path_factory.mktemp("postgres")
+    other = {"user": _NOBODY, "group": _NOBODY} if os.geteuid() == 0 else {}
+    if other:
+        for place in (folder, *list(folder.parents)[:3]):
+            place.chmod(0o755)
+        os.chown(folder, _NOBODY, _NOBODY)
+    (folder / "password").write_text("s3cret-word\n")
+    (folder / "password").chmod(0o644)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    data = folder / "data"
+    create = [
+        "initdb",
+        "-D",
+        str(data),
+        "-U",
+        "reader",
+        "--auth=scram-sha-256",
+        f"--pwfile={folder / 'password'}",
+        "-E",
+        "UTF8",
+    ]
+    serve = f"-c listen_addresses=127.0.0.1 -p {port} -c fsync=off -k {folder}"
+    start = ["pg_ctl", "-D", str(data), "-o", serve, "-w", "-l", str(folder / "log"), "start"]
+    for program, *rest in (create, start):
+        subprocess.run([str(_BIN / program), *rest], check=True, capture_output=True, cwd=folder, **other)  # type: ignore[call-overload] # user and group
+    yield {"host": "127.0.0.1", "port": port, "dbname": "postgres", "username": "reader", "password": "s3cret-word"}
+    stop = [str(_BIN / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"]
+    subprocess.run(stop, check=True, capture_output=True, cwd=folder, **other)  # type: ignore[call-overload] # as above
+
+
+@pytest.fixture
+def events(server: dict[str, str]) -> Iterator[psycopg.Connection[Any]]:
+    """A table of 60 rows with what Postgres has of types."""
+    known = {"user" if k == "username" else k: v for k, v in server.items()}
+    with psycopg.connect(autocommit=True, **known) as connection:  # type: ignore[arg-type] # texts only
+        connection.execute("DROP TABLE IF EXISTS events")
+        connection.execute(
+            "CREATE TABLE events (id bigint, pay numeric(9,2), city text, at timestamptz, ok boolean, label text)"
+        )
+        connection.execute(
+            "INSERT INTO events SELECT i, i / 4.0, CASE WHEN i % 5 = 0 THEN NULL ELSE 'Bern, \"BE\"' END, "
+            "timestamptz '2024-01-01 12:00+02' + i * interval '1 hour', i % 2 = 0, CASE WHEN i % 2 = 0 THEN 'no' ELSE 'yes' END "
+            "FROM generate_series(1, 60) i"
+        )
+        yield connection
+
+
+_QUERY = "SELECT * FROM events WHERE city IS DISTINCT FROM 'x';"
+
+
+def _postgres(secret: dict[str, str], position: Position | None, folder: Path, increment: str = "id") -> Pulled:
+    folder.mkdir()
+    source = SourceSettings(name="events", kind="postgres", query=_QUERY, increment=increment)
+    return postgres.pull(source, position or Position(place=source.place), folder, secret)
+
+
+@pytest.mark.parametrize("increment", ["id", "at"])
+def test_of_a_query_only_rows_above_the_last_pull_come(
+    server: dict[str, str], events: Any, tmp_path: Path, increment: str
+) -> None:
+    """By a number or a time; every value as the reader of uploads takes it."""
+    first = _postgres(server, None, tmp_path / "1", increment)
+    events.execute(
+        "INSERT INTO events VALUES (1000, 1, 'Oslo', '2030-01-01', true, 'no'), (NULL, 1, 'Oslo', NULL, true, 'no')"
+    )
+    second = _postgres(server, first.after, tmp_path / "2", increment)
+    third = _postgres(server, second.after, tmp_path / "3", increment)
+    assert [r.rows for r in (first, second, third)] == [60, 1, 0]
+    assert second.remarks == (f"1 rows have no {increment} and are never pulled",)
+    admission = _admitted(first, tmp_path / "a")
+    kinds = {c.name: c.kind for c in admission.schema.columns}
+    assert kinds == {
+        "id": "integer", "pay": "number", "city": "category", "at": "datetime", "ok": "boolean", "label": "category"
+    }  # fmt: skip
+    assert (admission.rows_used, admission.missing["city"]) == (60, {"(empty)": 12})
+
+
+def test_without_an_increment_every_row_comes(server: dict[str, str], events: Any, tmp_path: Path) -> None:
+    """Rows that are in use already are recognised by their content."""
+    first = _postgres(server, None, tmp_path / "1", "")
+    assert (first.rows, _postgres(server, first.after, tmp_path / "2", "").rows) == (60, 60)
+
+
+@pytest.mark.usefixtures("events")
+def test_a_query_changes_nothing(server: dict[str, str], tmp_path: Path) -> None:
+    """The transaction is read-only, whatever the query says."""
+    source = SourceSettings(name="events", kind="postgres", query="DELETE FROM events RETURNING *")
+    with pytest.raises(InvalidRequest):
+        postgres.pull(source, Position(place=source.place), tmp_path, server)
+    assert _postgres(server, None, tmp_path / "1").rows == 60
+
+
+def test_no_message_holds_the_password(
+    server: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither of a refused login, nor of a host that does not answer."""
+    caplog.set_level(logging.DEBUG)
+    for change in ({"password": "wr0ng-word"}, {"port": "1"}, {"dbname": "nowhere"}):
+        secret = {**server, **change}
+        with pytest.raises(InvalidRequest) as caught:
+            _postgres(secret, None, tmp_path / next(iter(change)))
+        assert secret["password"] not in f"{caught.value.message}{caught.value.fix}{caplog.text}"
+
+
+# --- the command -----------------------------------------------------------------------------------------------------------
+class _Bucket(MemoryStore):
+    """Both the adapter's port and the client that `put` writes with."""
+
+    def put_object(self, *, Bucket: str, Key: str, Body: Any) -> dict[str, str]:  # noqa: N803 - boto3's names
+        return {"ETag": self.put(f"s3://{Bucket}/{Key}", Body.read())}
+
+
+class _Target:
+    outputs = {"DataBucket": "data"}  # noqa: RUF012 - read only
+    bucket = _Bucket()
+
+    def client(self, _service: str) -> _Bucket:
+        return self.bucket
+
+
+def test_the_command_uploads_what_is_new_and_remembers_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice: one upload of all rows, then one of the new ones; then none."""
+    table = tmp_path / "orders"
+    deltalake.write_deltalake(str(table), _rows(0, 60))
+    (tmp_path / "settings.yaml").write_text(
+        f"project: demo\ndata: {{target: label}}\nmodels: [{{name: m, class: 'a.b:C'}}]\n"
+        f"sources: [{{name: orders, kind: delta, uri: {table}}}]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    target = _Target()
+    monkeypatch.setattr(command.Target, "find", lambda: target)
+    monkeypatch.setattr(s3_store, "S3Store", lambda client: client)
+
+    def pulled() -> int:
+        result = CliRunner().invoke(app, ["pull", "orders", "--json"])
+        assert result.exit_code == 0, result.output
+        return int(json.loads(result.stdout)["rows"])
+
+    counts = [pulled(), pulled()]
+    deltalake.write_deltalake(str(table), _rows(60, 7), mode="append")
+    assert [*counts, pulled(), pulled()] == [60, 0, 7, 0]
+    assert len(list(target.bucket.list("s3://data/incoming/pulled/orders/"))) == 2
+    assert CliRunner().invoke(app, ["pull", "nothing"]).exit_code == 2
