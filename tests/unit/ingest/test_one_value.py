@@ -238,13 +238,13 @@ def _is_whole(value: float) -> bool:
 
 @pytest.mark.parametrize("name", COLUMNS)
 @given(data=st.data())
-@hypothesis_settings(max_examples=4, deadline=None)
+@hypothesis_settings(max_examples=2, deadline=None)
 def test_a_text_is_one_value_to_every_reader(
     tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
 ) -> None:
     """Upload, training, batch, /predict by JSON and by CSV, and monitoring: the same value, missing, or refused in all."""
     kind, number_format, texts = COLUMNS[name]
-    drawn = data.draw(st.lists(st.one_of(texts, _NEARLY_MISSING), min_size=1, max_size=40))
+    drawn = data.draw(st.lists(st.one_of(texts, _NEARLY_MISSING), min_size=20, max_size=60))
     if number_format == PLAIN and kind in {"number", "integer"}:
         # A comma where the column has none: files decide by the whole column, requests by the text (test_value_formats).
         drawn = [text.replace(",", "") for text in drawn]
@@ -263,14 +263,14 @@ def test_a_text_is_one_value_to_every_reader(
 
 @pytest.mark.parametrize("name", COLUMNS)
 @given(data=st.data())
-@hypothesis_settings(max_examples=4, deadline=None)
+@hypothesis_settings(max_examples=2, deadline=None)
 def test_init_reads_a_text_as_the_upload_by_its_settings_does(
     tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
 ) -> None:
     """The kind and the way of writing numbers that init says are those of the upload, and the values are the grammar's."""
     folder = tmp_path_factory.mktemp("init")
     kind, _, texts = COLUMNS[name]
-    drawn = data.draw(st.lists(st.one_of(texts, _NEARLY_MISSING), min_size=2, max_size=40))
+    drawn = data.draw(st.lists(st.one_of(texts, _NEARLY_MISSING), min_size=20, max_size=60))
     rows = [*drawn, *[_USUAL[kind]] * _ROWS]
     file = folder / "u.csv"
     file.write_bytes(_table(rows))
