@@ -60,6 +60,8 @@ def find_form(path: Path, workdir: Path, connection: Any) -> Form:
     rows = [[c.strip() for c in row] for row in _split(records, delimiter)]
     declared = CsvSettings().model_copy(update={"encoding": text.encoding})
     first = rows[0]
+    if len(first) == width - 1 and not any(r[-1] for r in rows if len(r) == width):
+        width = len(first)  # rows end in a delimiter that the header lacks; an upload reads them without it
     named = _names_columns(rows, width)
     if len(first) != width and named:
         raise RejectedUpload(

@@ -12,6 +12,11 @@ from dropforge.datasets.table_schema import Kind
 
 _MOST: Final = 0.9  # of the most frequent texts
 _MONTHS: Final = "jan|feb|mar|apr|mai|may|jun|jul|aug|sep|oct|okt|nov|dec|dez"
+_NUMBER: Final = "[+-]?(?:[1-9][0-9.,]*|0(?:[.,][0-9]+)?)"
+_TIME_UNITS: Final = (
+    "d|h|m|s|ms|min|sec|std|tage?|stunden?|minuten|sekunden|"
+    "hrs?|days?|hours?|minutes?|seconds?|years?|yrs?|months?|weeks?"
+)
 _NAMED: Final = "dates with the month's name are read as text; write 2024-12-31"
 _FORMS: Final = tuple(
     (re.compile(pattern, re.IGNORECASE).fullmatch, message)
@@ -35,7 +40,37 @@ _FORMS: Final = tuple(
             "dates with two digits for the year are read as text; write 2024-12-31",
         ),
         (rf"[0-9]{{1,2}}[ .-]+({_MONTHS})[a-z.]*[ ,.-]+[0-9]{{2,4}}.*", _NAMED),
+        (
+            rf"({_MONTHS})[a-z.]*[ .-]+([0-9]{{4}}|'?[0-9]{{2}})",
+            "months are read as text; write their first day, 2024-12-31",
+        ),
+        (rf"([a-z]{{2,9}}\.?,? )?[0-9]{{1,2}}[ .-]+({_MONTHS})[a-z.]*[ ,.-]+[0-9]{{2,4}}.*", _NAMED),
         (rf"({_MONTHS})[a-z.]*[ .-]+[0-9]{{1,2}},?[ .-]+[0-9]{{2,4}}.*", _NAMED),
+        (
+            rf"{_NUMBER} ?({_TIME_UNITS})\.? ?({_NUMBER} ?({_TIME_UNITS})\.? ?){{1,3}}|[0-9]{{1,2}} ?h ?[0-9]{{2}}",
+            "durations are read as text; write a number in one unit",
+        ),
+        (
+            rf"([<>\u2264\u2265~\u2248\u00b1#]=?|ca\.?|circa|approx\.?|about|etwa) ?{_NUMBER}|{_NUMBER} ?[*+\u2020]",
+            "numbers with a bound or a mark are read as text; write the plain number, and the mark in a column of its own",
+        ),
+        (
+            rf"{_NUMBER} ?(-|\u2013|to|bis|\.\.) ?{_NUMBER}",
+            "ranges of numbers are read as text; write their ends in two columns if their size matters",
+        ),
+        (
+            rf"{_NUMBER} ?(/|of|:) ?{_NUMBER}",
+            "ratios are read as text; write one number, or two columns, if their size matters",
+        ),
+        (r"[0-9]{1,3}(_[0-9]{3})+", "numbers with _ between digits are read as text; write 1234"),
+        (
+            r"[0-9]{1,3}\u00b0 ?([0-9]{1,2}['\u2032\u2019] ?)?([0-9.]+[\"\u2033] ?)?[NSEWO]?",
+            "degrees and minutes are read as text; write decimal degrees",
+        ),
+        (
+            r"[0-9]{4}\.[0-9]{1,2}\.[0-9]{1,2}.*|[0-9]{1,2}-[0-9]{1,2}-[0-9]{4}.*",
+            "dates in this order are read as text; write 2024-12-31",
+        ),
     )
 )
 _DOTTED: Final = re.compile(r"v?[0-9]+(\.[0-9]+){2,}|[0-9]+[.)] .*[A-Za-z]{2}.*").fullmatch
