@@ -36,7 +36,7 @@ WITHOUT_RESOURCES = {
 REVIEWED: dict[str, set[tuple[str, str]]] = {
     "AnalyzeFunction": {
         ("events:PutEvents", "bus"),
-        (READ, "data/incoming/*"), ("s3:GetObjectVersion", "data/incoming/*"),
+        (READ, "data/incoming/*"), ("s3:GetObjectVersion", "data/incoming/*"), (WRITE, "data/incoming/joined/*"),
         (READ, "data/config/*"), (WRITE, "data/config/settings-*.yaml"), (READ, "data/decisions/*"),
         *((a, f"data/{room}/*") for a in (READ, WRITE) for room in ("datasets", "uploads", "quarantine")),
         (READ, "data/captured/*"), (READ, "data/labels/*"), (READ, "data/monitoring/*"), (WRITE, "data/monitoring/*"),

@@ -74,6 +74,7 @@ OWNERS = {
     "processing": {"step"},
     # Registered steps read their own fields.
     **{name: {"self", "one"} for name in (*COLUMN_STEPS, *NUMBER_STEPS)},
+    "sources": {"source", "described"},
 }
 LEAVES = sorted(set(_keys(Settings)))
 

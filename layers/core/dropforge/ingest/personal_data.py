@@ -71,8 +71,8 @@ def detect(column: str, values: Sequence[str], *, kind: str = "text") -> str:
     if kind == "datetime":
         return "dates of birth" if _NAMED_BIRTH.search(column) else ""
     sample = [v.strip() for v in values[:SAMPLE] if v.strip()]
-    if kind == "boolean" or len(sample) < 3:
-        return ""
+    if kind == "boolean" or len(sample) < 3 or (kind == "number" and all("." in v for v in sample)):
+        return ""  # no number that names somebody has a fraction
     tests = (*_FORMS, *_TEXT_FORMS) if kind in {"category", "text"} else _FORMS
     return next((label for label, test in tests if test(column, sample)), "")
 

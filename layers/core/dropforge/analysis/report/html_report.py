@@ -12,7 +12,7 @@ from typing import Any
 
 from dropforge.analysis.report import axes, charts, palette, report_changes
 from dropforge.analysis.report_model import Report
-from dropforge.errors import RejectedUpload
+from dropforge.errors import DropforgeError
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _PLOTS = 60
@@ -98,6 +98,6 @@ def fact(value: float | str | None) -> str:
     return value if isinstance(value, str) else axes.value_text("number", value)
 
 
-def rejection(key: str, error: RejectedUpload) -> str:
+def rejection(key: str, error: DropforgeError) -> str:
     """The page of a file that could not be used: what, where, how to correct it."""
     return str(_template("rejection.html").render(key=key, error=error))
