@@ -16,8 +16,10 @@ from samtranslator.translator.transform import transform
 from dropforge import keys
 from dropforge.api import openapi
 from dropforge.api.routes import ACCESS, ROUTES
+from dropforge.config.settings import PartsSettings
 from dropforge.environment import Environment
 from dropforge.messages import ConcludeRequest, JobOutcome, JobResult, Message, TrainingJob, TrainingRequest
+from dropforge.uploads import folder_parts
 from dropforge_local.packaging import load_template, package
 
 ROOT = Path(__file__).parents[2]
@@ -165,20 +167,25 @@ class _ManagedPolicies:
 
 
 def test_nothing_the_system_writes_can_start_an_analysis() -> None:
-    """Only `incoming/`, `batch/` and a person's `decisions/` notify, and only the API may write there."""
+    """Only `incoming/`, `batch/` and a person's `decisions/` notify, and only the API may write there; but analyze may put the parts
+    of a folder, joined, where nothing is a part: it cannot call itself again and again.
+    """
     by_queue = RESOURCES["DataBucket"]["Properties"]["NotificationConfiguration"]["QueueConfigurations"]
     messages = [e["Properties"] for p in FUNCTIONS.values() for e in p.get("Events", {}).values() if e["Type"] == "S3"]
     rules = [e["Filter"]["S3Key"]["Rules"] for e in (*by_queue, *messages)]
     assert rules == [[{"Name": "prefix", "Value": prefix}] for prefix in ("incoming/", "batch/", "decisions/")]
     writers = {
-        name
+        (name, re.sub(r".*\}/", "", json.dumps(resource)).rstrip('"}'))
         for name, properties in {**FUNCTIONS, "TrainingRole": RESOURCES["TrainingRole"]["Properties"]}.items()
         for policy in properties["Policies"]
         for statement in policy.get("PolicyDocument", policy)["Statement"]
         if "s3:PutObject" in statement.get("Action", ())
-        and any(f"/{p}/" in json.dumps(statement["Resource"]) for p in ("incoming", "batch", "decisions"))
+        for resource in (statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]])
+        if any(f"/{p}/" in json.dumps(resource) for p in ("incoming", "batch", "decisions"))
     }
-    assert writers == {"ControlFunction"}
+    of_control = {("ControlFunction", f"{p}/*") for p in ("incoming", "batch", "decisions")}
+    assert writers == of_control | {("AnalyzeFunction", keys.JOINED + "*")}
+    assert folder_parts.folder_of(f"{keys.JOINED}0123456789abcdef0123/part-0.csv", PartsSettings(folders="all")) == ""
 
 
 def test_buckets_are_closed_and_encrypted() -> None:
