@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,15 +115,14 @@ def test_a_table_that_is_not_there_is_an_error_with_a_fix(tmp_path: Path) -> Non
 
 # --- Postgres ------------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def server() -> Iterator[dict[str, str]]:
     """A server of its own on loopback, with a password; what a secret of it holds."""
     if not _BIN:
         pytest.skip("no server of Postgres is installed (Debian: apt-get install postgresql)")
-    folder = tmp_path_factory.mktemp("postgres")
+    # Not below pytest's folder, which is closed to the other user.
+    folder = Path(tempfile.mkdtemp(prefix="dropforge-postgres-"))
     other = {"user": _NOBODY, "group": _NOBODY} if os.geteuid() == 0 else {}
     if other:
-        for place in (folder, *list(folder.parents)[:3]):
-            place.chmod(0o755)
         os.chown(folder, _NOBODY, _NOBODY)
     (folder / "password").write_text("s3cret-word\n")
     (folder / "password").chmod(0o644)
@@ -148,6 +148,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     yield {"host": "127.0.0.1", "port": port, "dbname": "postgres", "username": "reader", "password": "s3cret-word"}
     stop = [str(_BIN / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"]
     subprocess.run(stop, check=True, capture_output=True, cwd=folder, **other)  # type: ignore[call-overload] # as above
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
