@@ -263,4 +263,6 @@ def test_the_command_uploads_what_is_new_and_remembers_it(tmp_path: Path, monkey
     deltalake.write_deltalake(str(table), _rows(60, 7), mode="append")
     assert [*counts, pulled(), pulled()] == [60, 0, 7, 0]
     assert len(list(target.bucket.list("s3://data/incoming/pulled/orders/"))) == 2
-    assert CliRunner().invoke(app, ["pull", "nothing"]).exit_code == 2
+    refused = CliRunner().invoke(app, ["pull", "nothing"]).exception
+    assert isinstance(refused, InvalidRequest)
+    assert "there are orders" in refused.message

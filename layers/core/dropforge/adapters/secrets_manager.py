@@ -23,8 +23,8 @@ class Secrets:
             value = json.loads(text)
         except ValueError:
             value = None
-        if isinstance(value, dict):  # the port in a secret that RDS manages is a number
-            value = {k: str(v) if isinstance(v, int) and not isinstance(v, bool) else v for k, v in value.items()}
+        if isinstance(value, dict) and type(value.get("port")) is int:  # RDS writes it as a number
+            value["port"] = str(value["port"])
         if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
             raise SettingsError(
                 f"the secret {arn} is not a JSON object of texts",
