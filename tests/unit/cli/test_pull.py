@@ -22,7 +22,8 @@ from typer.testing import CliRunner
 from dropforge.adapters import s3_store
 from dropforge.config.settings import DataSettings, SourceSettings
 from dropforge.errors import InvalidRequest
-from dropforge.ingest.ingest_file import Admission, admit
+from dropforge.ingest.admission import Admission
+from dropforge.ingest.ingest_file import admit
 from dropforge_cli.commands import pull as command
 from dropforge_cli.main import app
 from dropforge_cli.sources import delta, postgres

@@ -30,7 +30,8 @@ from dropforge.errors import InvalidRequest
 from dropforge.inference.bundle_manifest import BundleManifest, Feature, GraphInput
 from dropforge.inference.predictor import Prediction, Predictor
 from dropforge.ingest import duckdb_connection
-from dropforge.ingest.ingest_file import Admission, admit
+from dropforge.ingest.admission import Admission
+from dropforge.ingest.ingest_file import admit
 from dropforge.monitoring import traffic_table
 from dropforge.monitoring.capture import Capture
 from dropforge.serving import request_formats
