@@ -199,7 +199,7 @@ def _check_text(table: OpenTable, column: str, scan: ColumnScan, facts: ColumnFa
             f"{column}: {probes['beyond']:,} of {n:,} numbers are beyond ±3.4e38, the range that models compute with; "
             "the column is read as text: correct them"
         )
-    elif probes["numbers"] > 0.2 * n and not probes["codes"]:
+    elif probes["numbers"] > 0.2 * n and not probes["codes"] and not odd_looks.are_dotted(facts.common):
         example = facts.example or next((t for t in facts.common if value_formats.number(t) is None), "")
         table.checks.append(
             f"{column}: {probes['numbers']:,} of {n:,} values are numbers, the others are not "
