@@ -8,9 +8,11 @@ from typing import Any
 
 from dropforge import app_context, ids, keys, observability
 from dropforge.monitoring.monitor_run import MonitorPorts, monitor
-from dropforge.uploads import join_parts, s3_events
+from dropforge.uploads import s3_events
 from dropforge.uploads.apply_decision import carry_out
 from dropforge.uploads.event_deliveries import retried_soon
+from dropforge.uploads.join_parts import due as folder_due
+from dropforge.uploads.join_parts import receive
 from dropforge.uploads.retrain import resume, retrain
 from dropforge.uploads.retrain_trigger import due
 from dropforge.uploads.upload_attempt import Context, Invocation
@@ -50,7 +52,7 @@ def _handled(
     )
     if "trigger" in event:
         if isinstance(event["trigger"]["round"], dict):
-            return {"wait_seconds": join_parts.due(str(event["trigger"]["round"]["folder"]), ports)}
+            return {"wait_seconds": folder_due(str(event["trigger"]["round"]["folder"]), ports)}
         return {"wait_seconds": due(int(event["trigger"]["round"]), ports, events=world.uploads_queue.depth)}
     if "retrain" in event:
         requested = event["retrain"] if isinstance(event["retrain"], dict) else {}
@@ -68,7 +70,7 @@ def _handled(
             continue
         with observability.context(correlation_id=upload_id):
             log.info("upload received", extra={"key": upload.key, "size": upload.size})
-            states[upload_id] = join_parts.receive(upload, ports, invocation)
+            states[upload_id] = receive(upload, ports, invocation)
     if not states:
         log.info("no upload in this event")
     return {"uploads": states}

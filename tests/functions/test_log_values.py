@@ -154,7 +154,7 @@ ERRORS = [
     RejectedUpload(CANARY, code="bad", fix=CANARY), JobFailed(CANARY, fix=CANARY),
 ]  # fmt: skip
 CALLS = {
-    "analyze": "analyze",
+    "analyze": "receive",
     "batch": "score",
     "conclude": "conclude",
     "recover": "recover",

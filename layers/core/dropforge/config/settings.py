@@ -483,8 +483,8 @@ class CostSettings(Frozen):
 class SourceSettings(Frozen):
     """A table of another system, for `dropforge pull`."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")
-    kind: Literal["delta", "postgres"]
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$", description="what `dropforge pull` is given")
+    kind: Literal["delta", "postgres"] = Field(description="a Delta table, or a query of a Postgres database")
     uri: str = Field("", description="of a Delta table: its address, s3://… or a path")
     query: str = Field("", description="of postgres: a SELECT")
     increment: str = Field(

@@ -32,6 +32,7 @@ Clock = Callable[[], datetime]
 
 
 def now() -> datetime:
+    """The clock of the machine, with UTC as its zone."""
     return datetime.now(UTC)
 
 
