@@ -12,6 +12,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 from sklearn import metrics as sk
@@ -34,6 +35,7 @@ from dropforge_training.evaluate.held_out import evaluate_numbers
 from dropforge_training.export import onnx_graph
 from dropforge_training.fit import prediction_intervals
 from dropforge_training.fit.target_transform import with_transform
+from dropforge_training.models.ridge_regression import RidgeRegression
 
 from .conftest import parquet
 
@@ -356,3 +358,17 @@ def test_the_card_says_which_coverage_so_few_rows_cannot_show(coverage: str) -> 
         assert (coverage in result) == stated
         words = regression_page._not_stated(rows)
         assert (f"{float(coverage):.0%} (needs {needed:,})" in words) != stated
+
+
+@pytest.mark.parametrize("rounding", [1e-4, 3e-4, 1e-3])
+def test_columns_equal_up_to_rounding_do_not_cancel_each_other(rounding: float) -> None:
+    """The weakest penalty of the search keeps both coefficients small: a graph in float32 would not follow thousands."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=12_000)
+    y = 60 * rng.normal(size=len(x))
+    both = np.column_stack([x, x + rounding * rng.normal(size=len(x))]).astype(np.float32)
+    trial = optuna.trial.FixedTrial({"alpha": 1.0})
+    RidgeRegression().search_space(trial)  # type: ignore[arg-type] # answers as a trial does
+    weakest = {"alpha": trial.distributions["alpha"].low}  # type: ignore[attr-defined] # of a float
+    fitted = RidgeRegression().estimator(weakest, seed=0, jobs=1, classes=0).fit(both, y)
+    assert np.abs(fitted.coef_).max() < 10
