@@ -65,7 +65,10 @@ def _lines(page: Path) -> list[str]:
     """Commands shown in code blocks, fenced or indented, and in backticks."""
     text = page.read_text()
     shown = [line.strip() for line in text.splitlines() if line.startswith("    ")]
-    shown += [line for block in re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S) for line in block.splitlines()]
+    for block in re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S):
+        lines = block.splitlines()
+        # Of a recording the commands stand behind the prompt; the rest is what was printed.
+        shown += [line for line in lines if line.startswith("$ ")] or lines
     shown += re.findall(r"`(dropforge [^`\n]+)`", text)
     return [m.group(0) for line in shown for m in re.finditer(r"(?<![=\w/.-])dropforge [a-z-]+[^#&|;`]*", line)]
 

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -91,14 +92,16 @@ def test_every_failed_event_is_kept(cloud: Any, figure: Figure) -> None:
 
 
 def test_a_paused_worker_ends_as_failed(cloud: Any, adult_lines: list[str], figure: Figure) -> None:
-    """SIGSTOP before the job is taken, the deployed state machine with a deadline of 10 s: failed, with the reason.
+    """SIGSTOP to every worker before the job is taken, the deployed state machine with a deadline of 10 s: failed, with the reason.
 
     The worker goes on afterwards and finishes the job nobody waits for: the end stays the end.
     """
     machines = cloud.client("stepfunctions")
-    pid = local_cloud.worker(cloud.config).pid()
-    assert pid is not None
-    with paused(pid):
+    pids = [local_cloud.worker(cloud.config, number + 1).pid() for number in range(cloud.config.workers)]
+    with ExitStack() as stopped:
+        for pid in pids:
+            assert pid is not None
+            stopped.enter_context(paused(pid))
         upload_id = _drop(cloud, "paused.csv", _rows(adult_lines, 20_000, 400))
         record = _until(lambda: (r := _record(cloud, upload_id))["state"] == "training" and r, "the training to start")
         output = machines.describe_state_machine(stateMachineArn=cloud.outputs["StateMachineArn"])
