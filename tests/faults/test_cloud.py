@@ -106,10 +106,7 @@ def test_a_paused_worker_ends_as_failed(cloud: Any, adult_lines: list[str], figu
         record = _until(lambda: (r := _record(cloud, upload_id))["state"] == "training" and r, "the training to start")
         output = machines.describe_state_machine(stateMachineArn=cloud.outputs["StateMachineArn"])
         definition = json.loads(output["definition"])
-        branch = definition["States"]["TrainModels"]["ItemProcessor"]["States"]
-        for state in branch.values():
-            if "TimeoutSeconds" in state:
-                state["TimeoutSeconds"] = 10
+        _shorten(definition["States"]["TrainModels"]["ItemProcessor"], 10)
         short = machines.create_state_machine(
             name="short-deadline", definition=json.dumps(definition), roleArn=output["roleArn"]
         )["stateMachineArn"]
@@ -125,6 +122,15 @@ def test_a_paused_worker_ends_as_failed(cloud: Any, adult_lines: list[str], figu
     _until(lambda: machines.describe_execution(executionArn=arn)["status"] != "RUNNING", "the worker to go on")
     assert _record(cloud, upload_id)["state"] == "failed"
     figure(f"a stopped worker, deadline 10 s: failed after {took:.0f} s with its reason, and stayed so")
+
+
+def _shorten(processor: dict[str, Any], seconds: int) -> None:
+    """Give every deadline of a map's states, and of the maps in it (the tuners of a shared study), so many seconds."""
+    for state in processor["States"].values():
+        if "TimeoutSeconds" in state:
+            state["TimeoutSeconds"] = seconds
+        if "ItemProcessor" in state:
+            _shorten(state["ItemProcessor"], seconds)
 
 
 @pytest.mark.promise(6, 17)
