@@ -489,7 +489,7 @@ class SourceSettings(Frozen):
     query: str = Field("", description="of postgres: a SELECT")
     increment: str = Field(
         "",
-        description="of postgres: a column of the query that only grows, by which new rows are told; empty: all rows each time",
+        description="of postgres: a column of the query that only grows, by which new rows are recognised; empty: all rows each time",
     )
     secret: str = Field(
         "",
