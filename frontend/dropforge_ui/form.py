@@ -27,6 +27,7 @@ def control(feature: Feature, example: Any) -> Any:
     """A Gradio component with the example's value in it; an empty one is an unknown value."""
     import gradio as gr
 
+    present = initial(feature, example)
     given: dict[str, Any] = {
         "interactive": True,
         "label": feature["name"],
@@ -35,13 +36,20 @@ def control(feature: Feature, example: Any) -> Any:
     }
     if feature["kind"] in {"integer", "number"}:
         exact = {"precision": 0} if feature["kind"] == "integer" else {}
-        return gr.Number(value=_number(example), placeholder=UNKNOWN, **exact, **given)
+        return gr.Number(value=present, placeholder=UNKNOWN, **exact, **given)
     if feature["kind"] == "boolean":
-        return gr.Dropdown(choices=["true", "false", UNKNOWN], value=_word(example), **given)
+        return gr.Dropdown(choices=["true", "false", UNKNOWN], value=present, **given)
     if feature["kind"] == "category":
         choices = [*feature.get("categories", ()), UNKNOWN]
-        return gr.Dropdown(choices=choices, value=_word(example), allow_custom_value=True, **given)
-    return gr.Textbox(value=str(example or ""), placeholder=UNKNOWN, lines=1, max_lines=1, **given)
+        return gr.Dropdown(choices=choices, value=present, allow_custom_value=True, **given)
+    return gr.Textbox(value=present, placeholder=UNKNOWN, lines=1, max_lines=1, **given)
+
+
+def initial(feature: Feature, example: Any) -> Any:
+    """What a control shows for a value of a row; empty or UNKNOWN for None."""
+    if feature["kind"] in {"integer", "number"}:
+        return _number(example)
+    return _word(example) if feature["kind"] in {"boolean", "category"} else str(example or "")
 
 
 def value(feature: Feature, given: Any) -> Any:

@@ -134,7 +134,7 @@ def _back(page: Page, visit: Any, active: str) -> None:
     other.get_by_role("button").click()
     expect(page.locator("#chosen h2")).not_to_have_text(active)
     page.locator("#set-active").click()
-    expect(page.locator("#models-message [role=alert]")).to_contain_text("does not carry the label Production")
+    expect(page.locator("#models-message [role=alert]")).to_contain_text("does not have the alias Production")
     page.locator("#set-alias").click()
     expect(page.locator("#models-message")).to_contain_text("is now Production")
     page.locator("#set-active").click()

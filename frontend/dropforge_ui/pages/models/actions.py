@@ -82,7 +82,7 @@ class Actions:
         model, _, version = now.key.partition("/")
         try:
             if not self._carries(now, alias):
-                return _tell(_label_missing(alias, "Activate")), gr.skip()
+                return _tell(_alias_missing(alias, "Activate")), gr.skip()
             self.api.set_model(alias, model, why or "")
         except ApiError as error:
             return _tell(page.error(error)), gr.skip()
@@ -99,7 +99,7 @@ class Actions:
             ), gr.skip()
         try:
             if not self._carries(now, alias):
-                return _tell(_label_missing(alias, "Start canary or shadow")), gr.skip()
+                return _tell(_alias_missing(alias, "Start canary or shadow")), gr.skip()
             candidate = self.api.start_rollout(alias, model, share, shadow=shadow, why=why or "")["candidate"]
         except ApiError as error:
             return _tell(_problem(error)), gr.skip()
@@ -188,9 +188,9 @@ def _problem(error: ApiError) -> str:
     return problem(error.code, error.message, fix, error.request_id)
 
 
-def _label_missing(alias: str, then: str) -> str:
+def _alias_missing(alias: str, then: str) -> str:
     return problem(
-        "label_missing", f"This version does not have the alias {alias}.", f"Press Set alias first, then {then}."
+        "alias_missing", f"This version does not have the alias {alias}.", f"Press Set alias first, then {then}."
     )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,22 @@ from dropforge_ui.client import Api, ApiError
 from dropforge_ui.pages import page
 from dropforge_ui.pages.parts import drop, html, waiting
 from dropforge_ui.pages.predict import markup as views
-from dropforge_ui.shapes import ModelInfo
+from dropforge_ui.shapes import Feature, ModelInfo
 
 _CHOOSE = '<p class="df-note">Choose a feature to see how the prediction changes with it alone.</p>'
 # Events of a form that is drawn again come after `app.build` has closed the others to programs.
 _PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Components outside the form that it writes to; `row` is the state with the row that was predicted last."""
+
+    result: Any
+    reasons: Any
+    row: Any
+    vary: Any
+    curve: Any
 
 
 def build(api: Api, info: Any) -> Any:
@@ -29,10 +43,9 @@ def build(api: Api, info: Any) -> Any:
     """
     notice = html(waiting("Predict"), elem_id="notice")
     with gr.Column(visible=False, elem_classes=["df-side"]) as ready:
-        lead = html(elem_id="lead")
         with gr.Row(elem_classes=["df-split", "df-predict"]):
             with gr.Column(scale=3, elem_classes=["df-side"]):
-                fields_place = gr.Column(elem_classes=["df-card", "df-form"])
+                form_place = gr.Column(elem_classes=["df-side"])
                 with gr.Column(elem_classes=["df-card", "df-what-if"]), gr.Column():
                     html("<h2>What if</h2>")
                     vary = gr.Dropdown(label="Vary one feature", choices=[], interactive=True, elem_id="vary")
@@ -41,43 +54,38 @@ def build(api: Api, info: Any) -> Any:
                 result = html(views.waiting(), elem_id="result")
                 reasons = html(visible=False, elem_id="reasons")
         _many_rows(api)
-    info.change(_show, info, [ready, lead, result, reasons, vary, curve])
+    model = gr.State(None)
+    places = _Places(result, reasons, gr.State(None), vary, curve)
+    # One after the other: answers of the old model go before the new form stands there, never after somebody has used it.
+    info.change(_clear, info, [ready, result, reasons, vary, curve, model])
 
-    with fields_place:
+    with form_place:
 
-        def fields(model: ModelInfo | None) -> None:
+        def draw(model: ModelInfo | None, row: dict[str, Any] | None) -> None:
             if model is not None:
-                _form(api, model, result, reasons, curve, vary)
+                _form(api, model, row, places)
 
-        gr.render(inputs=[info], triggers=[info.change], show_progress="hidden")(fields)
+        gr.render(inputs=[model, places.row], triggers=[model.change], show_progress="hidden")(draw)
     return notice
 
 
-def _show(model: ModelInfo | None) -> tuple[Any, ...]:
+def _clear(model: ModelInfo | None) -> tuple[Any, ...]:
     if model is None:
         return gr.update(visible=False), *(gr.skip() for _ in range(5))
     vary = gr.update(choices=form.variable(model["features"]), value=None)
-    return (
-        gr.update(visible=True),
-        views.model_line(model),
-        views.waiting(),
-        gr.update(visible=False),
-        vary,
-        _CHOOSE,
-    )
+    return gr.update(visible=True), views.waiting(), gr.update(visible=False), vary, _CHOOSE, model
 
 
-def _form(api: Api, info: ModelInfo, result: Any, reasons: Any, curve: Any, vary: Any) -> None:
+def _form(api: Api, info: ModelInfo, row: dict[str, Any] | None, places: _Places) -> None:
+    """The model's name and a form for its features, drawn as one: nobody types into the form of another model than is named above.
+
+    `row`, the one predicted last, fills the form again when this model has the same features.
+    """
     features, example = info["features"], info.get("example", {})
-    html(
-        "<h2>One row</h2><p class='df-note'>An example row fills the form. Leave a field empty for a missing value.</p>"
-    )
-    with gr.Row(elem_classes=["df-fields"]):
-        controls = [form.control(f, example.get(f["name"])) for f in features]
-    with gr.Row(elem_classes=["df-actions"]):
-        go = gr.Button("Predict", variant="primary", elem_id="predict", min_width=120)
-        again = gr.Button("Example", min_width=100)
-        clear = gr.Button("Clear", min_width=100)
+    present = row if row is not None and set(row) == {f["name"] for f in features} else example
+    html(views.model_line(info), elem_id="lead")
+    with gr.Column(elem_classes=["df-card", "df-form"]):
+        controls, buttons = _fields(features, present)
 
     def predict(*given: Any) -> Any:
         record = form.record(features, given)
@@ -85,26 +93,40 @@ def _form(api: Api, info: ModelInfo, result: Any, reasons: Any, curve: Any, vary
         try:
             answer = api.explained(record)
         except ApiError as error:
-            return page.error(error), gr.update(visible=False)
+            return page.error(error), gr.update(visible=False), record
         output = views.result(answer, info, (time.monotonic() - started) * 1000)
         why = views.contributions(answer["predictions"][0], record)
-        return output, gr.update(value=why or "", visible=why is not None)
+        return output, gr.update(value=why or "", visible=why is not None), record
 
     def what_if(name: str | None, *given: Any) -> Any:
         return _what_if(api, info, form.record(features, given), name) if name else gr.skip()
 
     requested = gr.on(
-        [go.click, *(c.submit for c in controls if hasattr(c, "submit"))],
+        [buttons["Predict"].click, *(c.submit for c in controls if hasattr(c, "submit"))],
         predict,
         controls,
-        [result, reasons],
+        [places.result, places.reasons, places.row],
         **_PRIVATE,
     )
-    requested.then(what_if, [vary, *controls], curve, show_progress="hidden", **_PRIVATE)
-    vary.input(what_if, [vary, *controls], curve, show_progress="minimal", trigger_mode="always_last", **_PRIVATE)
-    again.click(lambda: [c.value for c in controls], None, controls, show_progress="hidden", **_PRIVATE)
-    empty = [form.UNKNOWN if isinstance(c, gr.Dropdown) else None for c in controls]
-    clear.click(lambda: empty, None, controls, show_progress="hidden", **_PRIVATE)
+    sweep = [places.vary, *controls]
+    requested.then(what_if, sweep, places.curve, show_progress="hidden", **_PRIVATE)
+    places.vary.input(what_if, sweep, places.curve, show_progress="minimal", trigger_mode="always_last", **_PRIVATE)
+    filled = [form.initial(f, example.get(f["name"])) for f in features]
+    empty = [form.initial(f, None) for f in features]
+    for button, values in (("Example", filled), ("Clear", empty)):
+        buttons[button].click(functools.partial(list, values), None, controls, show_progress="hidden", **_PRIVATE)
+
+
+def _fields(features: Sequence[Feature], present: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """A control for every feature with its value of the row, and the buttons below by their words."""
+    html(
+        "<h2>One row</h2><p class='df-note'>An example row fills the form. Leave a field empty for a missing value.</p>"
+    )
+    with gr.Row(elem_classes=["df-fields"]):
+        controls = [form.control(f, present.get(f["name"])) for f in features]
+    with gr.Row(elem_classes=["df-actions"]):
+        predict = gr.Button("Predict", variant="primary", elem_id="predict", min_width=120)
+        return controls, {"Predict": predict, **{w: gr.Button(w, min_width=100) for w in ("Example", "Clear")}}
 
 
 def _what_if(api: Api, info: ModelInfo, base: dict[str, Any], name: str) -> str:

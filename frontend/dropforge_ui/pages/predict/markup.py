@@ -28,7 +28,7 @@ def no_model() -> Markup:
             join(
                 "Upload a table under ",
                 tag("b", "Data"),
-                ", then label a version and set it active under ",
+                ", then set an alias on a version and activate it under ",
                 tag("b", "Models"),
                 ".",
             ),

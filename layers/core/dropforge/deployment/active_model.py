@@ -132,6 +132,6 @@ def none_active() -> NotFound:
     return NotFound(
         "no model is active yet",
         code="no_active_model",
-        fix="label a version in MLflow (or `dropforge alias`), then POST /set_model",
+        fix="set an alias on a version in MLflow (or by `dropforge alias`), then POST /set_model",
         status=409,
     )

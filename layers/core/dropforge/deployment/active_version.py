@@ -14,7 +14,7 @@ def active_of(version: ModelVersion, alias: str, settings: Settings) -> Active:
         raise BundleRejected(
             f"{version.name} version {version.version} has no serving bundle",
             code="bundle_missing",
-            fix="label a version Dropforge trained",
+            fix="set the alias on a version that Dropforge trained",
         )
     return Active(
         model=version.name,

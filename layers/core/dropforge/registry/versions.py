@@ -129,12 +129,12 @@ def resolve(alias: str, model: str, settings: Settings, registry: Registry) -> M
         raise NotFound(
             f"no version has the alias {alias!r} {where}",
             code="alias_unknown",
-            fix=f"label one: dropforge alias MODEL {alias} --version VERSION",
+            fix=f"set it on one: dropforge alias MODEL {alias} --version VERSION",
         )
     if len(result) > 1:
         raise InvalidRequest(
             f"the alias {alias!r} is on several models: {', '.join(v.name for v in result)}",
             code="alias_ambiguous",
-            fix="name one: model",
+            fix=f'name the model: "model": "{result[0].name}"',
         )
     return result[0]
