@@ -18,13 +18,13 @@ class Server:
 
     def __init__(self) -> None:
         self.answers: dict[tuple[str, str], tuple[int, Any]] = {}
-        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
+        self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
-                outer.asked.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+                outer.requests.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body))
                 status, output = outer.answers.get(
                     (self.command, self.path.partition("?")[0]), (404, {"message": "no"})
                 )

@@ -34,7 +34,7 @@ Model = tuple[str, str]
 
 @dataclass
 class Answer:
-    asked: float
+    requested_at: float
     answered: float
     model: Model | None
     error: str = ""
@@ -44,7 +44,7 @@ class Answer:
 class Change:
     """The model was `model` from some moment between `asked` and `done` on."""
 
-    asked: float
+    requested_at: float
     done: float
     model: Model
     action: str
@@ -94,13 +94,13 @@ def change(target: Target, seen: Seen, path: str, body: dict[str, Any]) -> None:
 def wrong(seen: Seen) -> list[Answer]:
     """Answers of a model that was not active at any moment from five seconds before the request to the answer."""
     until = [*(c.done for c in seen.changes[1:]), float("inf")]
-    active = [(c.model, c.asked, end) for c, end in zip(seen.changes, until, strict=True)]
+    active = [(c.model, c.requested_at, end) for c, end in zip(seen.changes, until, strict=True)]
     return [
         a
         for a in seen.answers
         if a.model
         and not any(
-            m == a.model and start <= a.answered and end >= a.asked - NOTICED_WITHIN for m, start, end in active
+            m == a.model and start <= a.answered and end >= a.requested_at - NOTICED_WITHIN for m, start, end in active
         )
     ]
 
@@ -152,15 +152,15 @@ def soak(config: Config, minutes: float, clients: int, switches: int) -> dict[st
         thread.join()
     cloud.up(config, lambda _what, _seconds: None)  # MLflow again, should the outage have reached the end
     after = follow_upload(target, training)
-    return _told(seen, target, minutes, outage if mlflow_down else 0.0, after["state"])
+    return _summary(seen, target, minutes, outage if mlflow_down else 0.0, after["state"])
 
 
-def _told(seen: Seen, target: Target, minutes: float, outage: float, training: str) -> dict[str, Any]:
+def _summary(seen: Seen, target: Target, minutes: float, outage: float, training: str) -> dict[str, Any]:
     ledger = target.api("GET", "/history").json()
     failed = [a for a in seen.answers if a.error]
     misled = wrong(seen)
-    back = [c.done - c.asked for c in seen.changes if c.action == "/rollback"]
-    took = sorted(a.answered - a.asked for a in seen.answers if a.model)
+    back = [c.done - c.requested_at for c in seen.changes if c.action == "/rollback"]
+    took = sorted(a.answered - a.requested_at for a in seen.answers if a.model)
     return {
         "minutes": minutes,
         "predictions": len(seen.answers),

@@ -111,8 +111,8 @@ def theirs(system: str, python: str, data: TrainingData, folder: Path, seconds: 
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:
         raise SystemExit(f"{system}: {finished.stderr[-1000:]}")
-    said: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
-    return {"scores": _scores(data, np.load(out)), **said}
+    result: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
+    return {"scores": _scores(data, np.load(out)), **result}
 
 
 def _scores(data: TrainingData, predicted: np.ndarray) -> dict[str, float]:

@@ -25,9 +25,9 @@ _ASKED = 5  # one-row predictions, of which the quickest counts
 def main(system: str, train: str, test: str, target: str, task: str, seconds: str, out: str) -> None:
     """Fit, predict, write."""
     warnings.filterwarnings("ignore")
-    rows, asked = pd.read_parquet(train), pd.read_parquet(test)
+    rows, queries = pd.read_parquet(train), pd.read_parquet(test)
     dates = system == "autogluon"  # which makes its own columns of them
-    x, other = (_plain(t.drop(columns=[target]), dates=dates) for t in (rows, asked))
+    x, other = (_plain(t.drop(columns=[target]), dates=dates) for t in (rows, queries))
     number = task == "regression"
     y, classes = (rows[target].to_numpy(float), 0) if number else _codes(rows[target])
     started = time.monotonic()
@@ -83,8 +83,8 @@ def _flaml(x: pd.DataFrame, y: np.ndarray, other: pd.DataFrame, classes: int, se
     metric, task = {0: "rmse", 2: "roc_auc"}.get(classes, "log_loss"), "classification" if classes else "regression"
     model = flaml.AutoML()
     model.fit(x.astype(known), y, task=task, metric=metric, time_budget=seconds, n_jobs=CORES, seed=1, verbose=0)
-    asked = model.predict_proba if classes else model.predict
-    return lambda rows: asked(rows.astype(known))
+    queries = model.predict_proba if classes else model.predict
+    return lambda rows: queries(rows.astype(known))
 
 
 def _catboost(x: pd.DataFrame, y: np.ndarray, _other: pd.DataFrame, classes: int, _seconds: float) -> Any:
@@ -98,8 +98,8 @@ def _catboost(x: pd.DataFrame, y: np.ndarray, _other: pd.DataFrame, classes: int
     kind = CatBoostClassifier if classes else CatBoostRegressor
     model = kind(cat_features=texts, thread_count=CORES, random_seed=1, verbose=False, allow_writing_files=False)
     model.fit(as_texts(x), y)
-    asked = model.predict_proba if classes else model.predict
-    return lambda rows: asked(as_texts(rows))
+    queries = model.predict_proba if classes else model.predict
+    return lambda rows: queries(as_texts(rows))
 
 
 def _hist_gradient_boosting(x: pd.DataFrame, y: np.ndarray, _other: pd.DataFrame, classes: int, _seconds: float) -> Any:
@@ -117,8 +117,8 @@ def _hist_gradient_boosting(x: pd.DataFrame, y: np.ndarray, _other: pd.DataFrame
 
     model = (HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor)(random_state=1)
     model.fit(matrix(x), y)
-    asked = model.predict_proba if classes else model.predict
-    return lambda rows: asked(matrix(rows))
+    queries = model.predict_proba if classes else model.predict
+    return lambda rows: queries(matrix(rows))
 
 
 SYSTEMS = {

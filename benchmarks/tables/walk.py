@@ -247,11 +247,11 @@ def baseline(data: TrainingData, metric: str, seed: int) -> dict[str, float]:
     return {**scores, "catboost": _score(metric, data, quiet, frame.iloc[len(data.train) :])}
 
 
-def _score(metric: str, data: TrainingData, fitted: Any, held: Any) -> float:
+def _score(metric: str, data: TrainingData, fitted: Any, held_out_rows: Any) -> float:
     if data.regression:
-        numbers = np.asarray(fitted.predict(held), dtype=float).reshape(-1)
+        numbers = np.asarray(fitted.predict(held_out_rows), dtype=float).reshape(-1)
         return sign(metric) * metrics.score(metric, of_numbers(data.heldout.y, numbers))
-    probabilities = np.asarray(fitted.predict_proba(held))
+    probabilities = np.asarray(fitted.predict_proba(held_out_rows))
     positive = data.classes.index(data.positive) if data.positive else 1
     return sign(metric) * held_out.score(metric, data.heldout.y, probabilities, positive)
 

@@ -48,7 +48,7 @@ def _question(target: Column) -> str:
     return f"is it known before {target.name} is? If not: data.ignore"
 
 
-def _gone(table: Sequence[Sequence[int]]) -> float:
+def _explained_share(table: Sequence[Sequence[int]]) -> float:
     """Goodman and Kruskal's lambda of the columns (classes) given the rows: the share of errors that the row saves."""
     classes = [sum(column) for column in zip(*table, strict=True)]
     total = sum(classes)
@@ -67,7 +67,7 @@ def _filled(db: Any, rows: str, columns: Sequence[Column], target: Column) -> li
     for place, column in enumerate(columns, 2):
         empty = [int(row[place]) for row in table]
         present = [int(row[1]) - n for row, n in zip(table, empty, strict=True)]
-        if min(sum(empty), sum(present)) >= FEWEST and _gone([empty, present]) >= _FILLED:
+        if min(sum(empty), sum(present)) >= FEWEST and _explained_share([empty, present]) >= _FILLED:
             message = f"whether {column.name} is filled gives {target.name} away: {_question(target)}"
             leaks.append((column.name, message))
     return leaks
@@ -84,7 +84,7 @@ def _determined(
         for result in unknown_columns.counts(db, relation, some, target.field, markers):
             width = result.width
             lines = [result.counts[k * width + 1 : (k + 1) * width] for k in range(width)]
-            if _gone(lines) >= _DETERMINED:
+            if _explained_share(lines) >= _DETERMINED:
                 message = f"{result.name} gives {target.name} away in nearly every row: {_question(target)}"
                 leaks.append((result.name, message))
     return leaks

@@ -765,11 +765,11 @@ BY_LAMBDA = {"xray", "ec2"}  # traces leave through Lambda itself; ec2 is refuse
 
 def test_private_subnets_have_an_endpoint_for_every_service_that_is_called() -> None:
     """Without a way to the internet a call to a service without an endpoint waits until it times out."""
-    made = set()
+    created = set()
     for resource in NETWORK.values():
         if resource["Type"] == "AWS::EC2::VPCEndpoint":
             name = resource["Properties"]["ServiceName"]
-            made.add(name["Ref"] if "Ref" in name else name["Fn::Sub"].removeprefix("com.amazonaws.${AWS::Region}."))
+            created.add(name["Ref"] if "Ref" in name else name["Fn::Sub"].removeprefix("com.amazonaws.${AWS::Region}."))
     services = set()
     for name in SETS:
         resources = _plain(name)["Resources"]
@@ -781,4 +781,4 @@ def test_private_subnets_have_an_endpoint_for_every_service_that_is_called() -> 
             for statement in _statements(resources[role]["Properties"].get("Policies", [])):
                 actions = statement["Action"]
                 services |= {a.partition(":")[0] for a in ([actions] if isinstance(actions, str) else actions)}
-    assert set.union(*(ENDPOINTS[s] for s in services - BY_LAMBDA)) == made
+    assert set.union(*(ENDPOINTS[s] for s in services - BY_LAMBDA)) == created

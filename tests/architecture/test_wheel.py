@@ -102,7 +102,7 @@ def test_the_wheel_alone_can_be_deployed(unpacked: Path, tmp_path: Path) -> None
         "bodies = {}; put = lambda key, body: bodies.setdefault(key, body) and f's3://b/{key}';"
         "packaging.package(root, put); print(root); print(*sorted(bodies), sep='\\n')"
     )
-    found = []
+    problems = []
     for path in (str(unpacked), ":".join(str(ROOT / part) for part in ("layers/core", "training", "localstack"))):
         command = [sys.executable, "-P", "-c", code]
         result = subprocess.run(
@@ -114,8 +114,8 @@ def test_the_wheel_alone_can_be_deployed(unpacked: Path, tmp_path: Path) -> None
             text=True,
         )
         assert result.returncode == 0, result.stderr
-        found.append(result.stdout.splitlines())
-    (packaged, *wheel), (checkout, *keys) = found
+        problems.append(result.stdout.splitlines())
+    (packaged, *wheel), (checkout, *keys) = problems
     assert Path(packaged).is_relative_to(unpacked)
     assert Path(checkout) == ROOT
     assert wheel == keys  # names hold the hash of their content

@@ -135,11 +135,11 @@ def books(request: pytest.FixtureRequest) -> tuple[Tracking, Registry, Callable[
     if request.param == "memory":
         tracking = MemoryTracking()
 
-        def kept(address: str) -> bytes:
+        def fetch(address: str) -> bytes:
             run_id, _, path = address.partition("/")
             return tracking.runs[run_id].artifacts[path]
 
-        return tracking, MemoryRegistry(tracking), kept
+        return tracking, MemoryRegistry(tracking), fetch
     uri = request.getfixturevalue(f"{request.param}_uri")
     env = request.getfixturevalue("moto_aws")
     boto3.client("s3", region_name=env.aws_region).create_bucket(Bucket="artifacts")

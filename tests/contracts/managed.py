@@ -41,7 +41,7 @@ _AUTHORIZATION = re.compile(
 
 
 def expected_signature(
-    secret: str, method: str, path: str, query: str, headers: dict[str, str], body: bytes, told: re.Match[str]
+    secret: str, method: str, path: str, query: str, headers: dict[str, str], body: bytes, match: re.Match[str]
 ) -> str:
     """Signature Version 4 by its definition (AWS, "Create a signed AWS API request"), without botocore."""
     digest = hashlib.sha256(body).hexdigest()
@@ -51,14 +51,14 @@ def expected_signature(
         (quote(unquote(k.replace("+", " ")), safe="-_.~"), quote(unquote(v.replace("+", " ")), safe="-_.~"))
         for k, v in pairs
     )
-    names = told["names"].split(";")
+    names = match["names"].split(";")
     canonical = "\n".join(
         (
             method, quote(path, safe="/-_.~"), "&".join(f"{k}={v}" for k, v in listed),
-            "".join(f"{n}:{' '.join(headers[n].split())}\n" for n in names), told["names"], digest,
+            "".join(f"{n}:{' '.join(headers[n].split())}\n" for n in names), match["names"], digest,
         )
     )  # fmt: skip
-    scope = f"{told['date']}/{told['region']}/{told['service']}/aws4_request"
+    scope = f"{match['date']}/{match['region']}/{match['service']}/aws4_request"
     text = "\n".join(("AWS4-HMAC-SHA256", headers["x-amz-date"], scope, hashlib.sha256(canonical.encode()).hexdigest()))
     key = f"AWS4{secret}".encode()
     for part in scope.split("/"):

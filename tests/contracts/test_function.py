@@ -87,13 +87,13 @@ def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     open_services = []
 
-    def made(handler: Handler) -> Function:
+    def served_function(handler: Handler) -> Function:
         service = _service(handler)
         open_services.append(service)
         env = Environment(aws_region="us-east-1", aws_endpoint_url=service.__enter__())
         return LambdaFunction(client("lambda", env), "predict-python")
 
-    yield made
+    yield served_function
     for service in open_services:
         service.__exit__(None, None, None)
 

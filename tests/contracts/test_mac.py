@@ -16,7 +16,7 @@ from dropforge.errors import DropforgeError, PermanentError
 from dropforge.ports import MacKey
 
 
-def _made(name: str, request: pytest.FixtureRequest, folder: Path) -> str:
+def _key(name: str, request: pytest.FixtureRequest, folder: Path) -> str:
     """What HISTORY_KEY says of a new key."""
     if name == "file":
         history_mac.create(folder / "history.key")
@@ -31,7 +31,7 @@ def keys(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[MacKey, MacKey
     created = []
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-        named = _made(request.param, request, tmp_path / folder)
+        named = _key(request.param, request, tmp_path / folder)
         created.append(AppContext(Environment(aws_region="us-east-1", history_key=named)).history_key)
     one, two = created
     assert one is not None

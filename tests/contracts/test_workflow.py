@@ -46,7 +46,7 @@ def line(request: pytest.FixtureRequest) -> tuple[StepFunctionsWorkflow, SqsQueu
         "ConcludeFunctionArn": function, "AnalyzeFunctionArn": function,
     }  # fmt: skip
     text = definition_json(ROOT / "statemachine" / "training.asl.yaml").decode()
-    definition = re.sub(r"\$\{(\w+)\}", lambda found: values.get(found[1], "-"), text)
+    definition = re.sub(r"\$\{(\w+)\}", lambda match: values.get(match[1], "-"), text)
     machine = steps.create_state_machine(name="training", definition=definition, roleArn=role)["stateMachineArn"]
     return StepFunctionsWorkflow(steps, machine), SqsQueue(sqs, queue), steps
 

@@ -83,7 +83,7 @@ class Visit:
     def __init__(self, browser: Browser, url: str, pictures: Path | None) -> None:
         self._browser, self._url, self.pictures = browser, url, pictures
         self._contexts: list[BrowserContext] = []
-        self.asked: list[str] = []
+        self.requested_urls: list[str] = []
         self.complaints: list[str] = []
 
     def open(self, width: int = 1280, look: Any = "light") -> Page:
@@ -91,7 +91,7 @@ class Visit:
         self._contexts.append(context)
         context.set_default_timeout(60_000)
         page = context.new_page()
-        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("request", lambda request: self.requested_urls.append(request.url))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.goto(self._url)
         page.get_by_role("tab", name="Predict").wait_for()
@@ -131,9 +131,9 @@ def visit(browser: Browser, app: str, request: pytest.FixtureRequest) -> Iterato
 def drifted(adult_lines: list[str]) -> Callable[[], bytes]:
     """Real rows twenty years older, and one with a field too many."""
 
-    def made() -> bytes:
+    def body() -> bytes:
         rows = [line.split(",") for line in adult_lines[ROWS + 3001 : ROWS + 4501]]
         older = [",".join([str(int(r[0]) + 20), *r[1:]]) for r in rows]
         return ("\n".join([adult_lines[0], *older, older[0] + ",surplus"]) + "\n").encode()
 
-    return made
+    return body

@@ -96,7 +96,7 @@ def test_the_page_says_what_to_do_and_does_it(server: Server, address: str, brow
     age.fill("")
     page.locator("#predict").click()
     expect(page.locator(".df-answer")).to_have_text("high")
-    sent = [json.loads(body) for _, path, _, body in server.asked if path.startswith("/predict")]
+    sent = [json.loads(body) for _, path, _, body in server.requested_urls if path.startswith("/predict")]
     assert sent[0] == {"records": [{"age": 200, "work": "State", "member": "true", "note": "hello"}]}
     assert sent[-1] == {"records": [{"age": None, "work": "State", "member": "true", "note": "hello"}]}
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -134,7 +134,7 @@ def test_files_that_people_choose_do_not_stay(server: Server, folder: Path, addr
     page.get_by_role("tab", name="Data").click()
     page.locator("#upload-file input[type=file]").set_input_files(files=person)  # type: ignore[arg-type]
     expect(page.get_by_text("people.csv is in the bucket.")).to_be_visible()
-    assert any(b"ada@example.org" in body for _, path, _, body in server.asked if path == "/bucket")
+    assert any(b"ada@example.org" in body for _, path, _, body in server.requested_urls if path == "/bucket")
     assert not [*folder.rglob("people.csv"), *folder.glob("batch-*")]
 
 
@@ -152,7 +152,7 @@ def test_with_a_password_nothing_is_told_before_the_login(server: Server, creden
         assert page.request.get(f"{address}/config").status == 401
         assert page.request.post(f"{address}/gradio_api/queue/join", data={"fn_index": 0, "data": []}).status == 401
         assert page.request.post(f"{address}/login", form={"username": "ada", "password": "x"}).status == 400
-        assert not server.asked
+        assert not server.requested_urls
         page.goto(address)
         page.get_by_label("username").fill("Ada Lovelace")
         page.get_by_label("password").fill("open sesame")
@@ -161,4 +161,4 @@ def test_with_a_password_nothing_is_told_before_the_login(server: Server, creden
         expect(page.locator("#notice")).not_to_contain_text("Asking the API")
     finally:
         running.close()
-    assert {headers["x-dropforge-user"] for _, _, headers, _ in server.asked} == {"Ada Lovelace"}
+    assert {headers["x-dropforge-user"] for _, _, headers, _ in server.requested_urls} == {"Ada Lovelace"}

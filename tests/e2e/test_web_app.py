@@ -28,7 +28,7 @@ def test_the_whole_way(visit: Any, served: None, drifted: Callable[[], bytes]) -
     _back(page, visit, active)
     _mend(page)
     assert not visit.complaints
-    assert {urlparse(u).hostname for u in visit.asked if u.startswith("http")} == {"127.0.0.1"}
+    assert {urlparse(u).hostname for u in visit.requested_urls if u.startswith("http")} == {"127.0.0.1"}
 
 
 def _data(page: Page, visit: Any, body: bytes) -> None:

@@ -66,9 +66,9 @@ def line(promise: Promise, tried: Tried, day: str) -> str:
     return f"| {promise.number} | {promise.words} | {promise.tried} | {output} | {day} |"
 
 
-def table(promises: tuple[Promise, ...], found: dict[int, Tried], day: str) -> list[str]:
+def table(promises: tuple[Promise, ...], attempts: dict[int, Tried], day: str) -> list[str]:
     head = ["| # | promise | tried by | figure | date |", "|---|---|---|---|---|"]
-    return [*head, *(line(p, found[p.number], day) for p in promises)]
+    return [*head, *(line(p, attempts[p.number], day) for p in promises)]
 
 
 def kills(result: dict[str, Any]) -> list[str]:

@@ -136,7 +136,7 @@ class Soak:
     ) -> None:
         self.samples_file = samples_file
         self.config, self.outputs, self.callers, self.pause = config, outputs, callers, pause
-        self.told: Counter[str] = Counter()
+        self.messages: Counter[str] = Counter()
         self.latencies: list[float] = []
         self.samples: dict[str, list[Sample]] = {}
         self.stop = threading.Event()
@@ -150,15 +150,15 @@ class Soak:
                 answer = session.post(self.outputs["ApiUrl"] + "/predict", data=bundles.BODY, timeout=30)
                 value: dict[str, Any] = answer.json()
             except (requests.RequestException, ValueError) as error:
-                self.told[f"lost: {type(error).__name__}"] += 1
+                self.messages[f"lost: {type(error).__name__}"] += 1
                 continue
             if answer.status_code != 200:
-                self.told[f"lost: {answer.status_code}"] += 1
+                self.messages[f"lost: {answer.status_code}"] += 1
                 continue
             self.latencies.append(time.perf_counter() - begun)
             predicted = value["predictions"][0]["probabilities"]["yes"]
             right = abs(predicted - int(value["model"]["version"]) / 1000) < 1e-6
-            self.told["right" if right else "wrong"] += 1
+            self.messages["right" if right else "wrong"] += 1
 
     def run(self, seconds: float, campaign: Campaign, switch_every: float, upload_every: float) -> dict[str, Any]:
         store = S3Store(campaign.client("s3"))
@@ -179,7 +179,7 @@ class Soak:
                 pointer.replace(actives[switches % 3], pointer.read()[1])
                 for path in ("/model_info", "/uploads", "/activity?minutes=5"):
                     answer = target.call("GET", path)
-                    self.told[f"{path.partition('?')[0]}: {answer.status_code}"] += 1
+                    self.messages[f"{path.partition('?')[0]}: {answer.status_code}"] += 1
             if now >= next_upload:
                 campaign.send(uploads, 1.0)
                 uploads, next_upload = uploads + 1, now + upload_every
@@ -202,8 +202,8 @@ class Soak:
             "callers": self.callers,
             "switches": switches,
             "uploads": uploads,
-            "answers": dict(self.told),
-            "per_second": round(self.told.total() / took, 1),
+            "answers": dict(self.messages),
+            "per_second": round(self.messages.total() / took, 1),
             "p50_p95_p99_ms": [round(1000 * ordered[int(len(ordered) * q)], 1) for q in (0.5, 0.95, 0.99)],
             "slopes_per_hour": {part: course(self.samples[part]) for part in PARTS if part in self.samples},
         }

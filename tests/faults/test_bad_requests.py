@@ -15,11 +15,11 @@ ROW = {"age": 39, "job": "cook", "member": True, "joined": "2021-03-01"}
 DIALECTS = [("/predict", ""), ("/invocations", ""), ("/v2/models/{model}/infer", "forest")]
 
 
-def _refused(found: tuple[int, Any], status: int, code: str) -> None:
-    assert (found[0], found[1]["code"]) == (status, code), found
-    assert found[1]["message"]
-    assert found[1]["fix"]
-    assert found[1]["request_id"]
+def _refused(answer: tuple[int, Any], status: int, code: str) -> None:
+    assert (answer[0], answer[1]["code"]) == (status, code), answer
+    assert answer[1]["message"]
+    assert answer[1]["fix"]
+    assert answer[1]["request_id"]
 
 
 @pytest.fixture

@@ -40,14 +40,14 @@ class _Watched(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     def get(self, uri: str, version: str = "") -> Any:
-        self.asked.append(uri)
+        self.requests.append(uri)
         return super().get(uri, version)
 
     def put(self, uri: str, body: bytes, **how: Any) -> str:
-        self.asked.append(uri)
+        self.requests.append(uri)
         return super().put(uri, body, **how)
 
 
@@ -102,10 +102,10 @@ def test_no_payload_reads_elsewhere_or_calls_out(parts: Parts, figure: Figure, m
             if (method, resource) not in resolver.handlers(control):
                 continue
             places += 1
-            store.asked.clear()
+            store.requests.clear()
             answer = _ask(parts, method, resource, **given)
             assert answer["statusCode"] < 500, (payload, method, resource, answer)
-            foreign = [u for u in store.asked if not u.removeprefix("s3://data/").startswith(allowed)]
+            foreign = [u for u in store.requests if not u.removeprefix("s3://data/").startswith(allowed)]
             assert foreign == [], (payload, method, resource)
             if resource == "/upload_data" and answer["statusCode"] == 200:
                 key = json.loads(answer["body"])["fields"]["key"]

@@ -326,7 +326,7 @@ def test_labels_are_kept_once_however_often_they_are_sent(load: Any, event: Any,
 
 
 @pytest.mark.parametrize(
-    ("label", "told"),
+    ("label", "error_code"),
     [
         ({"prediction_id": "../x", "label": "yes"}, "prediction_id"),
         ({"prediction_id": 7, "label": "yes"}, "prediction_id"),
@@ -338,13 +338,15 @@ def test_labels_are_kept_once_however_often_they_are_sent(load: Any, event: Any,
         ("a", "prediction_id"),
     ],
 )
-def test_a_label_that_cannot_be_joined_is_refused(load: Any, event: Any, world: Any, label: Any, told: str) -> None:
+def test_a_label_that_cannot_be_joined_is_refused(
+    load: Any, event: Any, world: Any, label: Any, error_code: str
+) -> None:
     """422 that names the item and what is wrong with it; nothing of the request is kept."""
     good = {"prediction_id": "b", "label": "yes"}
     status, answer = _call(load, _labelled(event, good, label))
     assert (status, answer["code"]) == (422, "malformed_request")
     assert "labels[1]" in answer["message"]
-    assert told in answer["message"]
+    assert error_code in answer["message"]
     assert not list(world.store.list("s3://dropforge-data-000000000000-us-east-1/labels/"))
 
 

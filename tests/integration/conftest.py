@@ -129,19 +129,19 @@ def interrupted(
     rows = [adult_lines[0], *adult_lines[REFERENCE_ROWS + 1 : REFERENCE_ROWS + 2001]]
     upload_id = drop("interrupted.csv", csv_of(rows))
 
-    def said(message: str, times: int = 1) -> bool:
+    def logged(message: str, times: int = 1) -> bool:
         return sum(line["message"] == message for line in _training_lines(cloud, upload_id)) >= times
 
-    until(lambda: said("data loaded"), "the first job to load its data")
+    until(lambda: logged("data loaded"), "the first job to load its data")
     _end_worker(cloud, signal.SIGTERM)
-    until(lambda: said("job handed back"), "the worker's last line")
+    until(lambda: logged("job handed back"), "the worker's last line")
     back = next(str(n["job_id"]) for n in _training_lines(cloud, upload_id) if n["message"] == "job handed back")
     visible = aws("sqs").receive_message(
         QueueUrl=cloud.outputs["TrainingQueueUrl"], MaxNumberOfMessages=10, VisibilityTimeout=0
     )
     started = sum(line["message"] == "job started" for line in _training_lines(cloud, upload_id))
     local_cloud.start_worker(cloud.config, cloud.outputs)
-    until(lambda: said("job started", started + 1), "the next worker to take the job")
+    until(lambda: logged("job started", started + 1), "the next worker to take the job")
     _end_worker(cloud, signal.SIGKILL)
     local_cloud.down(cloud.config, lambda _what, _seconds: None)
     steps: list[str] = []

@@ -57,9 +57,9 @@ def _record(config: Config, upload_id: str) -> dict[str, Any]:
     return record
 
 
-def _until(found: Callable[[], Any], seconds: float = 120) -> Any:
+def _until(lookup: Callable[[], Any], seconds: float = 120) -> Any:
     deadline = time.monotonic() + seconds
-    while not (value := found()):
+    while not (value := lookup()):
         assert time.monotonic() < deadline, "it did not come"
         time.sleep(0.1)
     return value

@@ -134,7 +134,7 @@ def client(config: Config, outputs: dict[str, str]) -> Client:
         keys[role] = sts.assume_role(RoleArn=arn, RoleSessionName="permissions")["Credentials"]
 
     @cache
-    def made(role: str, service: str) -> Any:
+    def client_of(role: str, service: str) -> Any:
         return boto3.client(
             service,
             endpoint_url=config.endpoint,
@@ -149,7 +149,7 @@ def client(config: Config, outputs: dict[str, str]) -> Client:
             ),
         )
 
-    return made
+    return client_of
 
 
 @pytest.fixture(scope="module")

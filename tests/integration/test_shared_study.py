@@ -22,7 +22,7 @@ def test_tuners_share_a_study_and_one_job_finishes_it(cloud: Any, reference: dic
     assert model["run_id"]
     store, bucket = S3Store(cloud.client("s3")), cloud.outputs["DataBucket"]
     group = f"{cloud.outputs['LogGroupPrefix']}training"
-    mine = _told(cloud.client("logs"), group, upload_id)
+    mine = _lines(cloud.client("logs"), group, upload_id)
     assert sorted(n["worker"] for n in mine if n["message"] == "tuned") == [1, 2]
     assert sum(n["message"] == "trained" for n in mine) == 1
     folder = f"s3://{bucket}/tuning/{upload_id}-random_forest/"
@@ -31,7 +31,7 @@ def test_tuners_share_a_study_and_one_job_finishes_it(cloud: Any, reference: dic
     assert sum(e["op_code"] == 6 and e["state"] == 1 for e in entries) == 1  # the budget's one trial, run once
 
 
-def _told(logs: Any, group: str, upload_id: str) -> list[dict[str, Any]]:
+def _lines(logs: Any, group: str, upload_id: str) -> list[dict[str, Any]]:
     """The model's log lines, read until the job's last one came: lines are shipped after the job has answered."""
     until = time.monotonic() + 30
     while True:

@@ -53,14 +53,14 @@ def test_every_call_is_a_route_that_takes_a_key(server: Server) -> None:
     client.ground_truth([{"prediction_id": "p-1", "row": 0, "label": "yes"}])
     client.model_info()
     client.health()
-    assert len(server.asked) == 4
-    for method, url, headers, _ in server.asked:
+    assert len(server.requests) == 4
+    for method, url, headers, _ in server.requests:
         path, _, query = url.partition("?")
         route = routes.BY_METHOD[method, path]
         assert route.access == "key"
         assert headers["x-api-key"] == "the-key"
         assert {p.partition("=")[0] for p in query.split("&") if p} <= {p.name for p in route.query}
-    assert "coverage=0.9&quantiles=0.1%2C0.9&explain=true&model=m&alias=Staging" in server.asked[0][1]
+    assert "coverage=0.9&quantiles=0.1%2C0.9&explain=true&model=m&alias=Staging" in server.requests[0][1]
 
 
 def test_a_prediction_is_sent_and_returned(server: Server) -> None:
@@ -68,7 +68,7 @@ def test_a_prediction_is_sent_and_returned(server: Server) -> None:
     server.answers["POST", "/predict"] = (200, ANSWER)
     answer = Client(server.url + "/", "k").predict([{"age": 39, "work": None}])
     assert answer == ANSWER
-    assert json.loads(server.asked[0][3]) == {"records": [{"age": 39, "work": None}]}
+    assert json.loads(server.requests[0][3]) == {"records": [{"age": 39, "work": None}]}
 
 
 def test_explanations_of_many_rows_are_fetched_in_pieces(server: Server) -> None:
@@ -79,7 +79,7 @@ def test_explanations_of_many_rows_are_fetched_in_pieces(server: Server) -> None
         {**ANSWER, "predictions": [{**ANSWER["predictions"][0], "explanation": why}]},
     )  # type: ignore[index] # a literal above
     assert Client(server.url, "k").explain([{"a": i} for i in range(120)]) == [why] * 3
-    assert [len(json.loads(body)["records"]) for *_, body in server.asked] == [50, 50, 20]
+    assert [len(json.loads(body)["records"]) for *_, body in server.requests] == [50, 50, 20]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_an_error_has_the_words_of_the_api(server: Server, status: int, kind: ty
         Client(server.url, "k").model_info()
     error: Any = raised.value
     assert (error.code, error.message, error.fix) == ("c", "m", "f")
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_what_is_busy_is_asked_again_a_bounded_number_of_times(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_what_is_busy_is_asked_again_a_bounded_number_of_times(server: Server, m
     server.answers["GET", "/health"] = (503, {"code": "busy", "message": "m", "fix": "f"})
     with pytest.raises(Unavailable, match="m"):
         Client(server.url, "k").health()
-    assert len(server.asked) == 1 + module.RETRIES
+    assert len(server.requests) == 1 + module.RETRIES
     with pytest.raises(Unavailable, match="does not answer"):
         Client("http://127.0.0.1:9", "k").health()
     with pytest.raises(InvalidRequest, match="no address"):
@@ -117,7 +117,7 @@ def test_asyncio_gets_the_same_answers(server: Server) -> None:
         return list(await asyncio.gather(*(client.predict([{"a": i}]) for i in range(5))))
 
     assert asyncio.run(several()) == [ANSWER] * 5
-    assert len(server.asked) == 5
+    assert len(server.requests) == 5
 
 
 def test_the_client_imports_nothing_but_the_standard_library() -> None:

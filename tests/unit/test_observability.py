@@ -35,16 +35,16 @@ class _Lines(logging.Handler):
 
 
 @pytest.fixture(params=[JsonFormatter, PowertoolsFormatter])
-def kept(request: pytest.FixtureRequest) -> tuple[logging.Logger, list[dict[str, Any]]]:
+def logged(request: pytest.FixtureRequest) -> tuple[logging.Logger, list[dict[str, Any]]]:
     """A logger with its lines, of each formatter."""
-    log, lines = logging.Logger("kept"), _Lines(request.param("predict", "Dropforge/p"))
+    log, lines = logging.Logger("logged"), _Lines(request.param("predict", "Dropforge/p"))
     log.addHandler(lines)
     return log, lines.lines
 
 
-def test_a_metric_is_a_field_that_the_line_itself_declares(kept: tuple[logging.Logger, list[dict[str, Any]]]) -> None:
+def test_a_metric_is_a_field_that_the_line_itself_declares(logged: tuple[logging.Logger, list[dict[str, Any]]]) -> None:
     """A line with metrics holds namespace, dimension, name, unit, time in milliseconds, and each value as a root field."""
-    log, lines = kept
+    log, lines = logged
     with observability.context(correlation_id="u1"):
         log.info("admitted", extra={"rows_in": 3, "metrics": {"RowsIn": 3, "TrainingSeconds": 1.5}})
     (line,) = lines
@@ -61,17 +61,17 @@ def test_a_metric_is_a_field_that_the_line_itself_declares(kept: tuple[logging.L
     assert 1.7e12 < line["_aws"]["Timestamp"] < 1e13
 
 
-def test_a_line_without_metrics_declares_none(kept: tuple[logging.Logger, list[dict[str, Any]]]) -> None:
+def test_a_line_without_metrics_declares_none(logged: tuple[logging.Logger, list[dict[str, Any]]]) -> None:
     """An ordinary line costs nothing more."""
-    log, lines = kept
+    log, lines = logged
     log.info("hello")
     log.info("nothing counted", extra={"metrics": {}})
     assert not any("_aws" in line for line in lines)
 
 
-def test_every_request_is_one_line_with_its_metrics(kept: tuple[logging.Logger, list[dict[str, Any]]]) -> None:
+def test_every_request_is_one_line_with_its_metrics(logged: tuple[logging.Logger, list[dict[str, Any]]]) -> None:
     """Latency and counters of a request are in its one line; a refused one is counted; counters that are zero are left out."""
-    log, lines = kept
+    log, lines = logged
     answers = [
         proxy_event.Response({}),
         proxy_event.Response({}, metrics={"UnseenCategory": 2}),
@@ -210,9 +210,9 @@ def test_libraries_and_unhandled_errors_of_a_process_log_no_message() -> None:
     assert "c4n4ry" not in done.stdout + done.stderr
 
 
-def test_exceptions_lose_their_messages_in_every_line(kept: tuple[logging.Logger, list[dict[str, Any]]]) -> None:
+def test_exceptions_lose_their_messages_in_every_line(logged: tuple[logging.Logger, list[dict[str, Any]]]) -> None:
     """Kinds of errors and places are in the line; what an exception, or its cause, quotes of a request is not."""
-    log, lines = kept
+    log, lines = logged
     try:
         try:
             float("Ada Lovelace")

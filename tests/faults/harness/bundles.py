@@ -37,8 +37,8 @@ def graph(version: int) -> bytes:
     return bytes(serialised(created))
 
 
-def serialised(made: onnx.GraphProto) -> bytes:
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)])
+def serialised(onnx_graph: onnx.GraphProto) -> bytes:
+    model = helper.make_model(onnx_graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 9
     return bytes(model.SerializeToString())
 

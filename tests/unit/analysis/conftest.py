@@ -32,7 +32,7 @@ def settings(**analysis: object) -> Settings:
 def table() -> Callable[..., list[Row]]:
     """Rows of one distribution: age normal, hours with ties, city and job categories, label yes or no."""
 
-    def made(count: int, seed: int) -> list[Row]:
+    def sample_rows(count: int, seed: int) -> list[Row]:
         rng = random.Random(seed)
         return [
             {
@@ -45,7 +45,7 @@ def table() -> Callable[..., list[Row]]:
             for _ in range(count)
         ]
 
-    return made
+    return sample_rows
 
 
 def _csv(rows: list[Row]) -> bytes:

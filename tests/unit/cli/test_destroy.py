@@ -112,13 +112,13 @@ def test_what_stands_on_the_second_page_is_left_too(
         def __init__(self, name: str) -> None:
             self._name = name
 
-        def get_paginator(self, asked: str) -> Pages:
-            assert boto3.client(self._name, "us-east-1").can_paginate(asked)
-            self._asked = asked
+        def get_paginator(self, operation_name: str) -> Pages:
+            assert boto3.client(self._name, "us-east-1").can_paginate(operation_name)
+            self._operation_name = operation_name
             return self
 
         def paginate(self, **_: Any) -> list[dict[str, Any]]:
-            return [{}, entry] if (self._name, self._asked) == (service, operation) else [{}]
+            return [{}, entry] if (self._name, self._operation_name) == (service, operation) else [{}]
 
     assert list(remains(Pages, "p", "p", ["p-data-1"])) == [kind]
 

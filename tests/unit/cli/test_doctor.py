@@ -42,8 +42,8 @@ def target(monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
         yield _Amazon({n: sqs.create_queue(QueueName=n)["QueueUrl"] for n in names} | {"StackName": "p"})
 
 
-def _levels(found: list[checks.Finding]) -> dict[str, str]:
-    return {f.check: f.level for f in found}
+def _levels(findings: list[checks.Finding]) -> dict[str, str]:
+    return {f.check: f.level for f in findings}
 
 
 def test_dead_letters_are_found(target: Target) -> None:

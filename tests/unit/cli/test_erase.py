@@ -44,11 +44,11 @@ class Analyze:
 
     def __init__(self) -> None:
         self.answer: dict[str, Any] = {"retraining": {"0123456789abcdef0123": "training"}}
-        self.asked: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
 
     def invoke(self, *, FunctionName: str, Payload: str) -> dict[str, Any]:  # noqa: N803 - boto3's names
         assert FunctionName == "analyze"
-        self.asked.append(json.loads(Payload))
+        self.requests.append(json.loads(Payload))
         return {"Payload": io.BytesIO(json.dumps(self.answer).encode())}
 
 
@@ -120,7 +120,7 @@ def test_a_receipt_holds_numbers_and_no_data_of_the_person(s3: Any, run: Run, an
     assert (receipt["columns"], receipt["rows"], receipt["datasets"]) == (["customer_id"], 1, ["00aa"])
     assert (receipt["objects_rewritten"], receipt["objects_deleted"], receipt["complete"]) == (2, 1, True)
     assert receipt["retraining"] == "0123456789abcdef0123"
-    assert [r["retrain"]["cause"] for r in analyze.asked] == [f"erase-{receipt['id']}"]
+    assert [r["retrain"]["cause"] for r in analyze.requests] == [f"erase-{receipt['id']}"]
     assert all(VALUE.encode() not in body for bodies in _bodies(s3).values() for body in bodies)
 
 
@@ -139,13 +139,13 @@ def test_without_a_yes_nothing_is_erased(s3: Any, run: Run, analyze: Analyze) ->
     assert run("--dry-run")[0] == 0
     assert run(answer="n\n")[0] == 1
     assert _bodies(s3) == before
-    assert analyze.asked == []
+    assert analyze.requests == []
 
 
 def test_no_training_starts_where_none_is_wanted(s3: Any, run: Run, analyze: Analyze) -> None:
     """--no-retrain erases and leaves the training to whoever runs it."""
     assert run("--yes", "--no-retrain")[0] == 0
-    assert analyze.asked == []
+    assert analyze.requests == []
 
 
 def test_the_bundle_of_the_active_model_is_left_and_said_so(s3: Any, run: Run) -> None:

@@ -294,8 +294,10 @@ def test_a_column_that_is_filled_for_one_class_only_is_named(guessed: Guessed) -
     def change(i: int, row: dict[str, str]) -> dict[str, str]:
         return {"closed_days": str(i % 97) if row["churn"] == "yes" else "", **row}
 
-    said = [c for c in guessed(_leaking(change)).checks if "gives churn away" in c]
-    assert said == ["whether closed_days is filled gives churn away: is it known before churn is? If not: data.ignore"]
+    expected = [c for c in guessed(_leaking(change)).checks if "gives churn away" in c]
+    assert expected == [
+        "whether closed_days is filled gives churn away: is it known before churn is? If not: data.ignore"
+    ]
 
 
 @pytest.mark.parametrize("names", [{"yes": "closed", "no": "open"}, {"yes": "3", "no": "8"}])
@@ -305,8 +307,8 @@ def test_a_column_that_says_the_class_is_named(guessed: Guessed, names: dict[str
     def change(i: int, row: dict[str, str]) -> dict[str, str]:
         return {"state": names["no"] if i == 7 else names[row["churn"]], **row}
 
-    said = [c for c in guessed(_leaking(change)).checks if "churn away" in c]
-    assert [c.split(" ")[0] for c in said] == ["state"]
+    expected = [c for c in guessed(_leaking(change)).checks if "churn away" in c]
+    assert [c.split(" ")[0] for c in expected] == ["state"]
 
 
 def test_a_number_that_is_the_target_in_another_unit_is_named(guessed: Guessed) -> None:
@@ -350,7 +352,7 @@ def test_a_proposed_rule_sets_aside_the_rows_it_says(guessed: Guessed, tmp_path:
 
 # --- what is not read as what it looks like --------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "expected"),
     [
         (["12-", "7.5-"], "the minus behind"),
         (["0x1F", "0xa0"], "hexadecimal"),
@@ -392,7 +394,7 @@ def test_a_proposed_rule_sets_aside_the_rows_it_says(guessed: Guessed, tmp_path:
         (["2024-03", "2023-12"], "weeks, quarters or months"),
     ],
 )
-def test_what_is_not_read_as_what_it_looks_like_is_said(guessed: Guessed, values: list[str], said: str) -> None:
+def test_what_is_not_read_as_what_it_looks_like_is_said(guessed: Guessed, values: list[str], expected: str) -> None:
     """Under the column's name, with what to write instead."""
     rng = random.Random(5)
     body = "\n".join(
@@ -400,7 +402,7 @@ def test_what_is_not_read_as_what_it_looks_like_is_said(guessed: Guessed, values
     )
     checks = [c for c in guessed((body + "\n").encode()).checks if c.startswith("v: ")]
     assert len(checks) == 1
-    assert said in checks[0]
+    assert expected in checks[0]
 
 
 @pytest.mark.parametrize(

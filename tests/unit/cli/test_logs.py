@@ -22,8 +22,8 @@ class _Logs:
     def __init__(self, code: str = "") -> None:
         self.code, self.since = code, list[int]()
 
-    def filter_log_events(self, **asked: Any) -> dict[str, Any]:
-        self.since.append(asked["startTime"])
+    def filter_log_events(self, **query: Any) -> dict[str, Any]:
+        self.since.append(query["startTime"])
         if self.code:
             raise ClientError({"Error": {"Code": self.code}}, "FilterLogEvents")
         at = 1_800_000_000_000 + 60_000 * len(self.since)

@@ -114,7 +114,7 @@ def test_a_cloud_that_does_not_answer_is_worth_another_try(tmp_path: Path) -> No
     """Exit code 3, and the next command, when the outputs name a system that is gone."""
     (tmp_path / "settings.yaml").write_text("project: p\n")
     (tmp_path / ".dropforge").mkdir()
-    gone = "http://127.0.0.1:9"
+    closed = "http://127.0.0.1:9"
     outputs = dict.fromkeys(
         ("ArtifactBucket", "StateMachineArn", "TrainingQueueUrl", "ApiKey", "AccessKeyId", "SecretAccessKey"), "x"
     )
@@ -123,9 +123,9 @@ def test_a_cloud_that_does_not_answer_is_worth_another_try(tmp_path: Path) -> No
             {
                 **outputs,
                 "DataBucket": "b",
-                "ApiUrl": gone,
-                "MlflowUrl": gone,
-                "EndpointUrl": gone,
+                "ApiUrl": closed,
+                "MlflowUrl": closed,
+                "EndpointUrl": closed,
                 "Region": "us-east-1",
             }
         )

@@ -112,7 +112,7 @@ def _whole_file(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("bodies", "said"),
+    ("bodies", "message"),
     [
         ({"a.csv": "x,label\n1,no\n", "b.csv": "label,x\nno,1\n"}, "another order"),
         ({"a.csv": "x,label\n1,no\n", "b.csv": "x,y,label\n1,2,no\n"}, "columns y"),
@@ -122,12 +122,12 @@ def _whole_file(folder: Path) -> Path:
         ({"c=1/a.csv": "x,label\n1,no\n", "c=2/a.csv": "x,label\n2,no\n"}, "Parquet only"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused_by_name(tmp_path: Path, bodies: dict[str, str], said: str) -> None:
+def test_parts_that_do_not_fit_are_refused_by_name(tmp_path: Path, bodies: dict[str, str], message: str) -> None:
     """Before anything is uploaded."""
     for name, body in bodies.items():
         (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "set" / name).write_text(body)
-    with pytest.raises(RejectedUpload, match=said):
+    with pytest.raises(RejectedUpload, match=message):
         whole([str(tmp_path / "set")], tmp_path, DATA)
 
 

@@ -11,7 +11,7 @@ from dropforge_cli.commands import models
 
 
 @pytest.mark.parametrize(
-    ("given", "asked"),
+    ("given", "expected"),
     [
         (("income-xgboost", ""), ("income-xgboost", "")),
         (("income-xgboost", "3"), ("income-xgboost", "3")),
@@ -19,7 +19,7 @@ from dropforge_cli.commands import models
         (("challenger", ""), ("challenger", "")),
     ],
 )
-def test_a_version_is_named_as_it_is_shown(given: tuple[str, str], asked: tuple[str, str]) -> None:
+def test_a_version_is_named_as_it_is_shown(given: tuple[str, str], expected: tuple[str, str]) -> None:
     """`model/3`, as every table and the deployment history write it, is a model and its version."""
     bodies: list[dict[str, Any]] = []
 
@@ -29,7 +29,7 @@ def test_a_version_is_named_as_it_is_shown(given: tuple[str, str], asked: tuple[
 
     model, version = given
     models.set_alias(SimpleNamespace(api=api), model, "Staging", version)  # type: ignore[arg-type]
-    assert bodies == [{"alias": "Staging", "model": asked[0], "version": asked[1]}]
+    assert bodies == [{"alias": "Staging", "model": expected[0], "version": expected[1]}]
 
 
 def test_few_held_out_rows_are_told_beside_the_score(

@@ -15,20 +15,20 @@ from dropforge_cli.main import app
 from dropforge_cli.target import Target
 
 
-def _told(**known: Any) -> dict[str, Any]:
+def _upload(**known: Any) -> dict[str, Any]:
     plan = ModelProgress(model="xgboost", trials_budget=8, seconds_budget=60.0, metric="roc_auc")
     return {**plan.model_dump(mode="json"), **known}
 
 
 class _Answer:
-    def __init__(self, told: Any) -> None:
-        self.told = told
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
 
     def json(self) -> Any:
-        return self.told
+        return self.answer
 
 
-SEARCHING = _told(stage="tuning", trials=3, seconds=12.0, best_score=0.92014)
+SEARCHING = _upload(stage="tuning", trials=3, seconds=12.0, best_score=0.92014)
 UPLOADS = {
     "/uploads": {
         "uploads": [
@@ -37,13 +37,13 @@ UPLOADS = {
             {"upload_id": "old", "key": "incoming/old.csv", "state": "concluded"},
         ]
     },
-    "/uploads/new": {"progress": [SEARCHING, _told(model="random_forest")]},
+    "/uploads/new": {"progress": [SEARCHING, _upload(model="random_forest")]},
     "/uploads/just-ended": {"progress": []},
 }
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def answering(monkeypatch: pytest.MonkeyPatch) -> None:
     """`status` of a stack whose parts all run, with one upload in training."""
     monkeypatch.setenv("DROPFORGE_STACK", "somewhere")
     monkeypatch.setattr(Target, "find", classmethod(lambda cls: cls({})))
@@ -64,20 +64,20 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_search_tells_its_trial_its_best_score_and_the_time_left(known: dict[str, Any], words: str) -> None:
     """The time left is that of whichever budget is used up first, at the pace so far, and never below nothing."""
-    assert progress.words(_told(**known)) == words
+    assert progress.words(_upload(**known)) == words
 
 
 def test_a_follower_tells_each_step_once(capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing of a model that waits, one line for a trial however often it is asked, and another for the next one."""
     follower = progress.Follower()
-    follower.tell(1.0, [_told(), SEARCHING])
-    follower.tell(2.0, [_told(), SEARCHING])
+    follower.tell(1.0, [_upload(), SEARCHING])
+    follower.tell(2.0, [_upload(), SEARCHING])
     follower.tell(3.0, [{**SEARCHING, "trials": 4}])
     output = capsys.readouterr().err
     assert (output.count("trial 3 of 8"), output.count("trial 4 of 8"), output.count("waits")) == (1, 1, 0)
 
 
-def test_status_tells_how_far_each_training_is(asked: None) -> None:
+def test_status_tells_how_far_each_training_is(answering: None) -> None:
     """Every model of every upload in training, in words; an upload that has just ended is none."""
     result = CliRunner().invoke(app, ["status"])
     assert result.exit_code == 0, result.output
@@ -87,7 +87,7 @@ def test_status_tells_how_far_each_training_is(asked: None) -> None:
     assert "old" not in result.stdout
 
 
-def test_status_tells_programs_the_same(asked: None) -> None:
+def test_status_tells_programs_the_same(answering: None) -> None:
     """`--json` has each model's progress as the API tells it, and the seconds left, null while it does not search."""
     result = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
     assert (result["stack"], [t["upload_id"] for t in result["trainings"]]) == ("CREATE_COMPLETE", ["new"])
@@ -96,7 +96,9 @@ def test_status_tells_programs_the_same(asked: None) -> None:
     assert (searching["seconds_left"], waiting["seconds_left"]) == (20.0, None)
 
 
-def test_status_without_an_answer_tells_the_parts_all_the_same(asked: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_without_an_answer_tells_the_parts_all_the_same(
+    answering: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An API that does not answer leaves the trainings unknown, and nothing else."""
 
     def silent(_self: Target, _method: str, _path: str) -> None:

@@ -44,9 +44,9 @@ def test_a_file_is_held_to_the_rules_without_a_cloud(file: Path) -> None:
     """Counts of every rule, the lines that violate one, all of them in a file; exit code 0 while an upload would be used."""
     out = file.with_name("bad.csv")
     result = _run("test", str(file), "--settings", str(file.with_name("settings.yaml")), "--out", str(out), "--json")
-    told = json.loads(result.stdout)
-    assert (result.exit_code, told["rows_used"], told["rows_quarantined"]) == (0, 100, 2)
-    assert {r["name"]: r["violations"] for r in told["rules"]} == {"age min: 0": 1, "order": 1, "old": 0}
+    output = json.loads(result.stdout)
+    assert (result.exit_code, output["rows_used"], output["rows_quarantined"]) == (0, 100, 2)
+    assert {r["name"]: r["violations"] for r in output["rules"]} == {"age min: 0": 1, "order": 1, "old": 0}
     assert [line.split(",")[0] for line in out.read_text().splitlines()] == ["line", "102", "103"]
 
 
@@ -137,8 +137,8 @@ def test_a_pandera_schema_is_taken_over_as_far_as_it_maps(tmp_path: Path) -> Non
         'length("zip") <= 4',
     ]
     _accepted(block)
-    assert any("my_own" in said for said in taken.left_out)
-    assert any("unique over id, age" in said for said in taken.left_out)
+    assert any("my_own" in remark for remark in taken.left_out)
+    assert any("unique over id, age" in remark for remark in taken.left_out)
 
 
 def _accepted(block: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ def test_a_prediction_goes_with_the_key_and_unsigned(api: Api, server: Server) -
     """POST /predict carries the API key and no signature."""
     server.answers["POST", "/predict"] = (200, {"predictions": []})
     api.predict([{"a": 1}], explain="true")
-    _, path, headers, body = server.asked[0]
+    _, path, headers, body = server.requests[0]
     assert path == "/predict?explain=true"
     assert headers["x-api-key"] == "k"
     assert "authorization" not in headers
@@ -37,7 +37,10 @@ def test_reasons_are_left_out_where_the_model_has_none(api: Api, server: Server)
     server.answers["POST", "/predict"] = (422, {"code": "not_explainable", "message": "m", "fix": "f"})
     with pytest.raises(ApiError):
         api.explained({"a": 1})
-    assert [path for _, path, _, _ in server.asked] == ["/predict?explain=true&coverage=0.9", "/predict?coverage=0.9"]
+    assert [path for _, path, _, _ in server.requests] == [
+        "/predict?explain=true&coverage=0.9",
+        "/predict?coverage=0.9",
+    ]
 
 
 def test_a_trial_names_a_share_only_when_there_is_one(api: Api, server: Server) -> None:
@@ -45,7 +48,7 @@ def test_a_trial_names_a_share_only_when_there_is_one(api: Api, server: Server) 
     server.answers["POST", "/set_model"] = (200, {})
     api.start_rollout("Staging", "xgboost", 0.25, shadow=False, why="trial")
     api.start_rollout("Staging", "xgboost", 0, shadow=True)
-    first, second = (json.loads(body) for _, _, _, body in server.asked)
+    first, second = (json.loads(body) for _, _, _, body in server.requests)
     assert first == {"alias": "Staging", "model": "xgboost", "canary": 0.25, "shadow": False, "why": "trial"}
     assert second == {"alias": "Staging", "model": "xgboost", "shadow": True, "why": ""}
 
@@ -54,13 +57,13 @@ def test_administration_is_signed(api: Api, server: Server) -> None:
     """Every other route carries a Version 4 signature for execute-api in the API's region."""
     server.answers["POST", "/set_model"] = (200, {})
     api.set_model("Production")
-    authorization = server.asked[0][2]["authorization"]
+    authorization = server.requests[0][2]["authorization"]
     assert authorization.startswith("AWS4-HMAC-SHA256 Credential=AKIATEST/")
     assert "/eu-west-1/execute-api/aws4_request" in authorization
 
 
 @pytest.mark.parametrize(
-    ("status", "told", "code", "fix"),
+    ("status", "error_body", "code", "fix"),
     [
         (409, {"code": "no_active", "message": "none", "fix": "set one", "request_id": "r1"}, "no_active", "set one"),
         (403, {"message": "Forbidden"}, "http_403", "DROPFORGE_API_KEY"),
@@ -69,9 +72,9 @@ def test_administration_is_signed(api: Api, server: Server) -> None:
         (500, [1], "http_500", "dropforge logs"),
     ],
 )
-def test_an_error_says_what_to_do(api: Api, server: Server, status: int, told: Any, code: str, fix: str) -> None:
+def test_an_error_says_what_to_do(api: Api, server: Server, status: int, error_body: Any, code: str, fix: str) -> None:
     """Code, message and fix of the API; the gateway's own errors get a fix here."""
-    server.answers["GET", "/model_info"] = (status, told)
+    server.answers["GET", "/model_info"] = (status, error_body)
     with pytest.raises(ApiError) as caught:
         api.model_info()
     assert caught.value.code == code
@@ -95,7 +98,7 @@ def test_a_file_is_sent_by_the_form(api: Api, server: Server, tmp_path: Path) ->
     server.answers["POST", "/upload_data"] = (200, {**form, "max_bytes": 10**9})
     server.answers["POST", "/bucket"] = (204, b"")
     assert api.send_file(file, 'a".csv') == "incoming/a.csv"
-    _, _, headers, body = server.asked[1]
+    _, _, headers, body = server.requests[1]
     assert int(headers["content-length"]) == len(body)
     assert "x-api-key" not in headers
     assert body.index(b'name="policy"') < body.index(b'name="file"; filename="a_.csv"')
@@ -109,7 +112,7 @@ def test_a_file_beyond_the_limit_is_not_sent(api: Api, server: Server, tmp_path:
     server.answers["POST", "/upload_data"] = (200, {"url": "", "fields": {}, "key": "k", "max_bytes": 4})
     with pytest.raises(ApiError, match="larger than 4 bytes"):
         api.send_file(file, "a.csv")
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(r for r in ACCESS if ACCESS[r] == "iam"), ids=str)

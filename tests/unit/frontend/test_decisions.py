@@ -55,7 +55,7 @@ def test_a_click_is_a_decision_with_its_reason(api: Api, server: Server, action:
     from dropforge_ui.pages.data import controls, decisions
 
     output, why = decisions._decide(api, action)(controls.Chosen(upload_id=UPLOAD), "looked at it")
-    method, requested, headers, body = server.asked[-1]
+    method, requested, headers, body = server.requests[-1]
     assert (method, requested, json.loads(body)) == ("POST", path, {"action": action, "why": "looked at it"})
     assert headers["authorization"].startswith("AWS4-HMAC-SHA256")
     assert (output["visible"], why) == (True, "")

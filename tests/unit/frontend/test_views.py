@@ -178,16 +178,16 @@ def _of_monitoring() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("milliseconds", "told"), [(0.4, "0.4 ms"), (136.2, "136 ms"), (1430.0, "1.4 s"), (16_915, "17 s")]
+    ("milliseconds", "latency_text"), [(0.4, "0.4 ms"), (136.2, "136 ms"), (1430.0, "1.4 s"), (16_915, "17 s")]
 )
-def test_a_long_latency_is_told_in_seconds(milliseconds: float, told: str) -> None:
+def test_a_long_latency_is_told_in_seconds(milliseconds: float, latency_text: str) -> None:
     """Milliseconds up to a second."""
     route: Any = {"route": "GET /health", "requests": 1, "refused": 0, "failed": 0, "p95_ms": milliseconds}
     matches: Any = {
         "traffic": [{"at": "", "requests": 1, "refused": 0, "failed": 0}],
         "routes": [{**route, "median_ms": None}],
     }
-    assert f">{told}<" in monitoring.traffic(matches)
+    assert f">{latency_text}<" in monitoring.traffic(matches)
 
 
 def test_an_upload_of_few_rows_shows_no_drift() -> None:

@@ -177,8 +177,8 @@ def test_lines_that_are_no_objects_are_quarantined(admitted: Any, reference: Sch
     lines = [json.dumps(r) for r in good]
     lines[10:10] = ["", '{"age": 1, "age": 2}', "{broken", '{"age": "x y", "city": "Rome", "label": "no"}']
     admission = admitted(("\n".join(lines) + "\n").encode())
-    told = [(r.line, r.code) for r in admission.first_rejects]
-    assert told == [(12, "not_json"), (13, "not_json"), (14, "not_integer")]
+    rejects = [(r.line, r.code) for r in admission.first_rejects]
+    assert rejects == [(12, "not_json"), (13, "not_json"), (14, "not_integer")]
     assert admission.first_rejects[1].raw == "{broken"
     assert admission.rows_in == admission.rows_used + 3 == 103
 

@@ -255,12 +255,12 @@ def test_a_marker_called_like_a_built_in_one_changes_nothing(admitted: Any, line
     assert sum(r[0] is None for r in _rows(admission)) == 3
 
 
-@pytest.mark.parametrize("held", [False, True], ids=["from_the_file", "held"])
+@pytest.mark.parametrize("in_memory", [False, True], ids=["from_the_file", "in_memory"])
 def test_lines_are_told_right_where_the_order_is_not_kept(
-    tmp_path: Path, lines: list[str], reference: Any, data: Any, held: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, lines: list[str], reference: Any, data: Any, in_memory: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that returns rows as they come names the same lines and keeps the same rows as an ordered one."""
-    monkeypatch.setattr("dropforge.ingest.ingest_file._SMALL_BYTES", 2**60 if held else 0)
+    monkeypatch.setattr("dropforge.ingest.ingest_file._SMALL_BYTES", 2**60 if in_memory else 0)
     body = lines[1:] * 1000
     for n in (7, 70_000, 140_000, 199_999):
         body[n] = body[n].replace("20", "old", 1) if body[n].startswith("20") else f"old{body[n]}"

@@ -57,7 +57,7 @@ def test_a_column_beyond_float32_is_text_with_a_note(admitted: Any, lines: list[
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda rows: [r for r in rows if not r.endswith(",no")], "the class 'yes'"),
         (lambda rows: [rows[0], *(r.rpartition(",")[0] + "," for r in rows[1:])], "no row has a value"),
@@ -66,11 +66,11 @@ def test_a_column_beyond_float32_is_text_with_a_note(admitted: Any, lines: list[
     ids=["one-class", "no-labels", "no-target"],
 )
 def test_rows_that_teach_nothing_alone_are_compared_not_rejected(
-    admitted: Any, lines: list[str], reference: Schema, change: Any, said: str
+    admitted: Any, lines: list[str], reference: Schema, change: Any, message: str
 ) -> None:
     """A day without a positive, labels that come later: every row is used, and it is said why none is trained on."""
     admission = admitted(change(lines), reference)
-    assert said in admission.untrained
+    assert message in admission.untrained
     assert admission.rows_quarantined == 0
     assert admission.schema.names == reference.names
     with pytest.raises(RejectedUpload):

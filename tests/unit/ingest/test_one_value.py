@@ -168,9 +168,9 @@ class _Readers:
         return self.values(read)
 
     def request(self, sent: list[Any]) -> list[Any]:
-        return [self._asked(value) for value in sent]
+        return [self._request(value) for value in sent]
 
-    def _asked(self, value: Any) -> Any:
+    def _request(self, value: Any) -> Any:
         try:
             if self.column.kind in {"category", "text"}:
                 warnings: list[dict[str, Any]] = []
@@ -185,7 +185,7 @@ class _Readers:
 
     def monitoring(self, sent: list[Any]) -> list[Any]:
         """Of values that were answered; those refused never come so far."""
-        answered = {n: v for n, v in enumerate(sent) if self._asked(v) != FAULT}
+        answered = {n: v for n, v in enumerate(sent) if self._request(v) != FAULT}
         store = MemoryStore()
         capture = Capture(store, "b", logging.getLogger("test"), clock=lambda: 0.0)
         records = [{"v": v} for v in answered.values()]

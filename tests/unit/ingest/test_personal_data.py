@@ -13,7 +13,7 @@ _RNG = random.Random(1)
 
 
 @pytest.mark.parametrize(
-    ("column", "values", "kind", "found"),
+    ("column", "values", "kind", "expected"),
     [
         ("contact", [f"a{i}@x{i}.org" for i in range(9)], "text", "e-mail addresses"),
         ("x", ["DE89370400440532013000", "GB29 NWBK 6016 1331 9268 19", "FR1420041010050500013M02606",
@@ -41,9 +41,9 @@ _RNG = random.Random(1)
         ("city", ["Bern", "Oslo", "Rome"], "category", ""),
     ],
 )  # fmt: skip
-def test_a_column_is_named_for_what_its_values_are(column: str, values: list[str], kind: str, found: str) -> None:
+def test_a_column_is_named_for_what_its_values_are(column: str, values: list[str], kind: str, expected: str) -> None:
     """Form and check digits decide; a name alone never does, and random numbers do not pass."""
-    assert detect(column, values, kind=kind) == found
+    assert detect(column, values, kind=kind) == expected
 
 
 @pytest.mark.parametrize(

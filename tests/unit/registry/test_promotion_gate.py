@@ -33,19 +33,19 @@ def _slice(name: str, gain: float, spread: float = 0.001, p: float = 0.001) -> d
     }  # fmt: skip
 
 
-def _told(*slices: dict[str, Any], **changes: Any) -> dict[str, Any]:
+def _evaluation(*slices: dict[str, Any], **changes: Any) -> dict[str, Any]:
     stored = {"metric": "roc_auc", "minimum_gain": 0.001, "served": {"run_id": "old"}, "reason": ""}
     return stored | {"slices": list(slices)} | changes
 
 
 def _choice(
     results: list[JobResult],
-    told: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
     served: str = "old",
     rule: PromotionSettings = RULE,
     look: int = 1,
 ) -> promotion_gate.Choice:
-    judged = promotion_gate.judge(results, told, served, rule, look)
+    judged = promotion_gate.judge(results, evaluation, served, rule, look)
     return promotion_gate.choose(results, judged, rule)
 
 
@@ -77,7 +77,7 @@ def test_a_candidate_without_the_metric_cannot_win() -> None:
 @pytest.mark.parametrize(("p", "passes"), [(0.02, True), (0.03, False), (1.0, False), (float("nan"), False)])
 def test_only_a_sure_gain_makes_a_challenger(p: float, passes: bool) -> None:
     """One candidate at the first look has half of the 5 %; otherwise the served model stays, with the p-value and what it needs."""
-    choice = _choice([_result("a", roc_auc=0.91)], {"a": _told(_slice("all", 0.01, p=p))})
+    choice = _choice([_result("a", roc_auc=0.91)], {"a": _evaluation(_slice("all", 0.01, p=p))})
     assert (choice.winner is not None) == passes
     assert choice.judgements["a"].verdict == ("better" if passes else "not_better")
     if not passes:
@@ -91,7 +91,7 @@ def test_the_error_is_shared_by_the_candidates_of_an_upload() -> None:
     results = [_result(m, roc_auc=0.91) for m in "abc"]
 
     def verdicts(*p: float) -> list[str]:
-        document = {m: _told(_slice("all", 0.01, p=v)) for m, v in zip("abc", p, strict=True)}
+        document = {m: _evaluation(_slice("all", 0.01, p=v)) for m, v in zip("abc", p, strict=True)}
         return [j.verdict for j in _choice(results, document).judgements.values()]
 
     assert verdicts(0.009, 0.5, 0.5) == ["not_better"] * 3
@@ -104,7 +104,7 @@ def test_looks_at_the_same_rows_share_the_error() -> None:
     """However many follow, together they err with no more than 1 - confidence."""
     assert promotion_gate.error_of_comparison(RULE, 1) == pytest.approx(0.025)
     assert sum(promotion_gate.error_of_comparison(RULE, t) for t in range(1, 10_000)) <= 0.05
-    document = {"a": _told(_slice("all", 0.01, p=0.02))}
+    document = {"a": _evaluation(_slice("all", 0.01, p=0.02))}
     assert _choice([_result("a", roc_auc=0.91)], document).winner is not None
     later = _choice([_result("a", roc_auc=0.91)], document, look=2)
     assert later.winner is None
@@ -140,7 +140,7 @@ def _known(result: JobResult, rows: int, crossed: float) -> JobResult:
 @pytest.mark.parametrize("auto", [False, True])
 def test_a_model_that_cannot_be_compared_is_never_promoted_by_itself(auto: bool) -> None:
     """People may choose it; with auto_promote there is no challenger, and the reason says what to do."""
-    document = {"a": _told(reason="these rows lack columns of the served model: age")}
+    document = {"a": _evaluation(reason="these rows lack columns of the served model: age")}
     rule = RULE.model_copy(update={"auto_promote": auto})
     choice = _choice([_result("a", roc_auc=0.91)], document, rule=rule)
     assert choice.judgements["a"].verdict == "not_comparable"
@@ -150,17 +150,17 @@ def test_a_model_that_cannot_be_compared_is_never_promoted_by_itself(auto: bool)
 
 def test_a_slice_that_surely_loses_stops_a_candidate() -> None:
     """Better overall, but surely worse for one group by more than the rule allows: not a challenger, and the group is named."""
-    output = _told(_slice("all", 0.01), _slice("sex = Female", -0.05, 0.01))
+    output = _evaluation(_slice("all", 0.01), _slice("sex = Female", -0.05, 0.01))
     choice = _choice([_result("a", roc_auc=0.91)], {"a": output})
     assert choice.winner is None
     assert "sex = Female" in choice.judgements["a"].reason
-    unsure = _told(_slice("all", 0.01), _slice("sex = Female", -0.05, 0.04))
+    unsure = _evaluation(_slice("all", 0.01), _slice("sex = Female", -0.05, 0.04))
     assert _choice([_result("a", roc_auc=0.91)], {"a": unsure}).winner is not None
 
 
 def test_the_second_best_may_pass_where_the_best_does_not() -> None:
     """Candidates are asked in the order of their score; the one that passes is challenger, and the reason says so."""
-    document = {"a": _told(_slice("all", 0.01), _slice("x", -0.9)), "b": _told(_slice("all", 0.005))}
+    document = {"a": _evaluation(_slice("all", 0.01), _slice("x", -0.9)), "b": _evaluation(_slice("all", 0.005))}
     choice = _choice([_result("a", roc_auc=0.91), _result("b", roc_auc=0.905)], document)
     assert choice.winner is not None
     assert choice.winner.model == "b"
@@ -168,20 +168,20 @@ def test_the_second_best_may_pass_where_the_best_does_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "served", "verdict"),
+    ("evaluation", "served", "verdict"),
     [
         (None, "old", "not_better"),
-        (_told(_slice("all", 0.01)), "newer", "not_better"),
-        (_told(reason="these rows lack columns of the served model: age"), "old", "not_comparable"),
-        (_told(_slice("all", 0.01), metric="log_loss"), "old", "not_better"),
-        (_told(_slice("all", 0.01), minimum_gain=0.01), "old", "not_better"),
-        (_told(_slice("all", 0.01)), "a", "not_better"),
+        (_evaluation(_slice("all", 0.01)), "newer", "not_better"),
+        (_evaluation(reason="these rows lack columns of the served model: age"), "old", "not_comparable"),
+        (_evaluation(_slice("all", 0.01), metric="log_loss"), "old", "not_better"),
+        (_evaluation(_slice("all", 0.01), minimum_gain=0.01), "old", "not_better"),
+        (_evaluation(_slice("all", 0.01)), "a", "not_better"),
     ],
     ids=["no-comparison", "switched-meanwhile", "other-columns", "other-metric", "other-rule", "itself"],
 )
-def test_what_cannot_be_compared_is_told(told: dict[str, Any] | None, served: str, verdict: str) -> None:
+def test_what_cannot_be_compared_is_told(evaluation: dict[str, Any] | None, served: str, verdict: str) -> None:
     """Without a comparison with the very model that answers there is no challenger; only a model that cannot read the new
     rows gives way."""
-    choice = _choice([_result("a", roc_auc=0.91)], {"a": told} if told else {}, served=served)
+    choice = _choice([_result("a", roc_auc=0.91)], {"a": evaluation} if evaluation else {}, served=served)
     assert choice.judgements["a"].verdict == verdict
     assert (choice.winner is not None) == (verdict == "not_comparable")

@@ -53,7 +53,7 @@ def _table(rows: int = 600, seed: int = 3) -> tuple[pd.DataFrame, np.ndarray]:
     return x, (signal + rng.normal(0, 0.4, rows)).to_numpy()
 
 
-def _made(name: str, classes: int, positive: str = "") -> tuple[LabelledPipeline, BundleManifest, pd.DataFrame]:
+def _pipeline(name: str, classes: int, positive: str = "") -> tuple[LabelledPipeline, BundleManifest, pd.DataFrame]:
     x, signal = _table()
     y = np.searchsorted(np.quantile(signal, np.linspace(0, 1, classes + 1)[1:-1]), signal)
     candidate, params = CANDIDATES[name]
@@ -84,7 +84,7 @@ def _feeds(model: LabelledPipeline, x: pd.DataFrame) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_the_same_as_xgboosts_own(classes: int) -> None:
     """Every contribution and the base within 1e-4 of pred_contribs, missing cells and all; one-hot columns summed."""
-    model, manifest, x = _made("xgboost", classes, "c1" if classes == 2 else "")
+    model, manifest, x = _pipeline("xgboost", classes, "c1" if classes == 2 else "")
     explainer = explain.load(explanation_file.explanation(model, manifest, x, x, LOG), manifest)
     _, preprocessor, estimator = (s for _, s in model.pipeline.steps)
     clean = model.pipeline.steps[0][1].transform(x.iloc[:80])
@@ -110,7 +110,7 @@ def test_the_same_as_xgboosts_own(classes: int) -> None:
 def test_they_add_up_to_the_prediction(name: str, positive: str) -> None:
     """Base and contributions sum to the model's output for the class explained, whichever class is the positive one."""
     classes = 2 if positive else 3
-    model, manifest, x = _made(name, classes, positive)
+    model, manifest, x = _pipeline(name, classes, positive)
     explainer = explain.load(explanation_file.explanation(model, manifest, x, x, LOG), manifest)
     rows, probabilities = x.iloc[:40], model.pipeline.predict_proba(x.iloc[:40])
     outputs = []
@@ -130,7 +130,7 @@ def test_they_add_up_to_the_prediction(name: str, positive: str) -> None:
 
 def test_a_forests_contributions_are_shapley_values_by_definition() -> None:
     """For a few trees and every subset of columns: the average over all orders of what a column adds to the expectation."""
-    model, manifest, x = _made("two small trees", 2, "c1")
+    model, manifest, x = _pipeline("two small trees", 2, "c1")
     forest = model.pipeline.steps[-1][1]
     explainer = explain.load(explanation_file.explanation(model, manifest, x, x, LOG), manifest)
     result = explainer.explain(_feeds(model, x.iloc[:3]), ["c1"] * 3)
@@ -164,7 +164,7 @@ def _expected(tree: Any, node: int, row: np.ndarray, known: set[int]) -> float:
 
 def test_what_cannot_be_explained_exactly_is_not() -> None:
     """An estimator of another kind gets no file."""
-    model, manifest, x = _made("linear", 2, "c1")
+    model, manifest, x = _pipeline("linear", 2, "c1")
     cleaner, preprocessor = (s for _, s in model.pipeline.steps[:2])
     matrix = np.asarray(preprocessor.transform(cleaner.transform(x)))
     model.pipeline.steps[-1] = ("estimator", GaussianNB().fit(matrix, np.arange(len(x)) % 2))
@@ -174,6 +174,6 @@ def test_what_cannot_be_explained_exactly_is_not() -> None:
 @pytest.mark.parametrize("raw", [b"", b"PK\x03\x04 no", b"x" * 200])
 def test_a_broken_file_is_refused(raw: bytes) -> None:
     """Whatever the bytes are, they are refused as a bundle is."""
-    _, manifest, _ = _made("linear", 2, "c1")
+    _, manifest, _ = _pipeline("linear", 2, "c1")
     with pytest.raises(BundleRejected):
         explain.load(raw, manifest)

@@ -87,7 +87,7 @@ def served(bundle: Any, pickled: tuple[BundleManifest, bytes]) -> Served:
     return Served(store, MemoryFunction(pickled_pipeline.PythonModels(store, BUCKET, LOG).answer), *pickled, point)
 
 
-def told(service: PredictService, body: str, content_type: str = "application/json", **options: Any) -> Any:
+def answer_of(service: PredictService, body: str, content_type: str = "application/json", **options: Any) -> Any:
     """The answer, or the error as a caller reads it."""
     try:
         return service.predict(body.encode(), content_type, Options(**options), "id")
@@ -122,7 +122,7 @@ def test_answers_are_those_of_the_graph(served: Served, name: str, coverage: flo
     created = []
     for version in ("1", "2"):
         served.point(version)
-        created.append(told(served.service(), REQUESTS[name], coverage=coverage))
+        created.append(answer_of(served.service(), REQUESTS[name], coverage=coverage))
     graph, python = created
     for one in created:
         if "model" in one:
@@ -136,7 +136,7 @@ def test_answers_are_those_of_the_graph(served: Served, name: str, coverage: flo
 def test_an_explanation_is_refused_with_the_way_out(served: Served) -> None:
     """No contributions are made up: the request is told that this model has none."""
     served.point("2")
-    answer = told(served.service(), REQUESTS["plain"], explain=True)
+    answer = answer_of(served.service(), REQUESTS["plain"], explain=True)
     assert (answer["status"], answer["code"]) == (422, "not_explainable")
     assert "explain=true" in answer["fix"]
 
@@ -146,10 +146,10 @@ def test_without_the_function_the_old_model_goes_on(served: Served) -> None:
     served.point("1")
     clock = iter([0.0, 0.0, 10.0, 10.0, 10.0, 10.0])
     service = PredictService(served.store, BUCKET, LOG, clock=lambda: next(clock, 20.0))
-    assert told(service, REQUESTS["plain"])["model"]["version"] == "1"
+    assert answer_of(service, REQUESTS["plain"])["model"]["version"] == "1"
     served.point("2")
-    assert told(service, REQUESTS["plain"])["model"]["version"] == "1"
-    answer = told(served.service(deployed=False), REQUESTS["plain"])
+    assert answer_of(service, REQUESTS["plain"])["model"]["version"] == "1"
+    answer = answer_of(served.service(deployed=False), REQUESTS["plain"])
     assert (answer["status"], answer["code"]) == (409, "python_not_served")
     assert "TrainingImageUri" in answer["fix"]
 
@@ -158,9 +158,9 @@ def test_a_function_that_fails_is_told_as_busy_not_as_wrong(served: Served) -> N
     """Whatever happens over there: 503, try again."""
     served.point("2")
     service = served.service()
-    assert "predictions" in told(service, REQUESTS["plain"])
+    assert "predictions" in answer_of(service, REQUESTS["plain"])
     served.function._handler = lambda _event: 1 / 0
-    answer = told(service, REQUESTS["plain"])
+    answer = answer_of(service, REQUESTS["plain"])
     assert (answer["status"], answer["code"]) == (503, "function_failed")
 
 
@@ -177,7 +177,7 @@ def test_an_altered_pickle_is_never_loaded(served: Served) -> None:
     """Other bytes than the manifest names are refused before a line of them runs, by control and by the function."""
     active = served.point("2")
     served.store.put(f"{active.bundle_uri}/pipeline.pkl", pickle.dumps(Bomb()))
-    answer = told(served.service(), REQUESTS["plain"])
+    answer = answer_of(served.service(), REQUESTS["plain"])
     assert (answer["status"], answer["code"]) == (409, "bundle_altered")
     with pytest.raises(BundleRejected, match=r"pipeline\.pkl was altered"):
         verified_bundle.check_bundle(served.store, BUCKET, active)
@@ -293,7 +293,7 @@ def test_a_pickle_that_settings_did_not_declare_is_never_loaded(served: Served, 
     pointer.replace(active, pointer.etag())
     Bomb.went_off = False
     if where == "predict":
-        assert told(served.service(), REQUESTS["plain"])["code"] == "python_not_declared"
+        assert answer_of(served.service(), REQUESTS["plain"])["code"] == "python_not_declared"
     else:
         ask = {k: getattr(active, k) for k in ("model", "version", "run_id", "bundle_uri", "bundle_sha256")}
         answer = pickled_pipeline.PythonModels(served.store, BUCKET, LOG).answer({**ask, "feeds": None})
@@ -334,7 +334,7 @@ def test_what_a_models_own_code_quotes_reaches_the_caller_and_no_log(
     ActivePointer(store, BUCKET).replace(active, "")
     function = MemoryFunction(pickled_pipeline.PythonModels(store, BUCKET, LOG).answer)
     with log_lines() as lines:
-        answer = told(PredictService(store, BUCKET, LOG, python=lambda: function), body_of({**ROW, "job": canary}))
+        answer = answer_of(PredictService(store, BUCKET, LOG, python=lambda: function), body_of({**ROW, "job": canary}))
     assert (answer["code"], canary in answer["message"]) == ("model_failed", True)
     assert "InvalidRequest from ValueError" in lines.text
     assert canary not in lines.text

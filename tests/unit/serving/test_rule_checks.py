@@ -59,10 +59,13 @@ def test_a_row_that_violates_a_rule_is_answered_with_a_warning(activate: Any, as
     """Naming the rule and the first row, once for all rows; a row that is fine has none."""
     activate("warn")
     status, body = ask("POST", "/predict", {"records": [GOOD, BAD, BAD]})
-    told = {w["field"]: w for w in body["warnings"] if w["code"] == "rule_violated"}
+    warnings = {w["field"]: w for w in body["warnings"] if w["code"] == "rule_violated"}
     assert (status, len(body["predictions"])) == (200, 3)
-    assert {name: (w["row"], w["rows"]) for name, w in told.items()} == {"adult": (1, 2), "members join late": (1, 2)}
-    assert "age >= 18" in told["adult"]["message"]
+    assert {name: (w["row"], w["rows"]) for name, w in warnings.items()} == {
+        "adult": (1, 2),
+        "members join late": (1, 2),
+    }
+    assert "age >= 18" in warnings["adult"]["message"]
     assert not [w for w in ask("POST", "/predict", {"records": [GOOD]})[1]["warnings"] if w["code"] == "rule_violated"]
 
 
@@ -96,9 +99,9 @@ def test_a_missing_value_violates_no_rule(activate: Any, ask: Any) -> None:
     assert ask("POST", "/predict", {"records": [{**GOOD, "age": None, "joined": None}]})[0] == 200
 
 
-@pytest.mark.parametrize(("mode", "used", "told"), [("warn", 300, 5), ("refuse", 295, 0), ("off", 300, 0)])
+@pytest.mark.parametrize(("mode", "used", "warnings"), [("warn", 300, 5), ("refuse", 295, 0), ("off", 300, 0)])
 def test_a_batch_file_is_held_to_the_same_rules(
-    activate: Any, stored: Any, bundle: Any, mode: str, used: int, told: int
+    activate: Any, stored: Any, bundle: Any, mode: str, used: int, warnings: int
 ) -> None:
     """Violations are counted in the summary, or their rows are quarantined with the rule; every other row is scored."""
     activate(mode)
@@ -113,7 +116,7 @@ def test_a_batch_file_is_held_to_the_same_rules(
     assert (record.state, record.rows_used, record.rows_quarantined) == ("scored", used, 300 - used)
     summary = json.loads(store.get(f"s3://bucket/predictions/{record.upload_id}/summary.json").body)
     counted = {w["field"]: w["rows"] for w in summary["warnings"] if w["code"] == "rule_violated"}
-    assert counted.get("adult", 0) == told
+    assert counted.get("adult", 0) == warnings
     if mode == "refuse":
         aside = quarantine.read(store, "bucket", record.upload_id)
         assert [(r.line, r.code) for r in aside.rows] == [(n, "rule_violated") for n in range(3, 8)]

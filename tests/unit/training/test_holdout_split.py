@@ -130,7 +130,7 @@ def _watched(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Watched:
     seen: list[tuple[np.ndarray, np.ndarray]] = []
     make, fit = validation_folds.make, refit.fit
 
-    def made(candidate: Any, data: TrainingData, *rest: Any) -> Any:
+    def recorded_fit(candidate: Any, data: TrainingData, *rest: Any) -> Any:
         matches = make(candidate, data, *rest)
         seen.extend((f.x[:, 0], f.x_valid[:, 0]) for f in matches)
         return matches
@@ -140,7 +140,7 @@ def _watched(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Watched:
         seen.append((np.asarray(days, dtype=np.float32), np.empty(0)))
         return fit(candidate, data, rows, *rest, **named)
 
-    monkeypatch.setattr(validation_folds, "make", made)
+    monkeypatch.setattr(validation_folds, "make", recorded_fit)
     monkeypatch.setattr(refit, "fit", fitted)
     done = bench(
         frame=_frame(700),

@@ -23,17 +23,17 @@ class Server:
     """Takes figures when the gate is open; `away` makes it fail."""
 
     def __init__(self, *, away: bool = False) -> None:
-        self.told: list[tuple[int, dict[str, float]]] = []
+        self.reports: list[tuple[int, dict[str, float]]] = []
         self.gate = threading.Event()
-        self.asked = threading.Event()
+        self.requested = threading.Event()
         self._away = away
 
     def log_progress(self, trial: int, figures: dict[str, float]) -> None:
-        self.asked.set()
+        self.requested.set()
         self.gate.wait(10)
         if self._away:
             raise Unavailable("MLflow is away")
-        self.told.append((trial, figures))
+        self.reports.append((trial, figures))
 
 
 def test_the_newest_figures_arrive_and_old_ones_do_not_queue_up() -> None:
@@ -41,13 +41,13 @@ def test_the_newest_figures_arrive_and_old_ones_do_not_queue_up() -> None:
     server = Server()
     with Reporter(server, LOG) as tell:
         tell(Progress(1, 10, None, 30.0))
-        server.asked.wait(10)
+        server.requested.wait(10)
         for n in range(2, 10):
             tell(Progress(n, 10, 0.9, 30.0 - n))
         server.gate.set()
-    assert [t for t, _ in server.told] == [1, 9]
-    assert server.told[1][1] == {"tuning.progress": 0.9, "tuning.seconds_left": 21.0, "tuning.best_so_far": 0.9}
-    assert "tuning.best_so_far" not in server.told[0][1]
+    assert [t for t, _ in server.reports] == [1, 9]
+    assert server.reports[1][1] == {"tuning.progress": 0.9, "tuning.seconds_left": 21.0, "tuning.best_so_far": 0.9}
+    assert "tuning.best_so_far" not in server.reports[0][1]
 
 
 def test_a_server_that_is_away_holds_nothing_up() -> None:
@@ -59,7 +59,7 @@ def test_a_server_that_is_away_holds_nothing_up() -> None:
     deaf: Any = Server()
     with Reporter(deaf, LOG, timeout=0.01) as tell:
         tell(Progress(1, 2, 0.5, 1.0))
-    assert deaf.told == []
+    assert deaf.reports == []
     deaf.gate.set()
 
 

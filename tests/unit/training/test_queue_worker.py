@@ -132,18 +132,18 @@ def test_a_finished_job_is_answered_and_its_message_gone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "reason"),
     [
         (JobFailed("bad data", fix="mend it"), ("failed", "JobFailed", "bad data Fix: mend it")),
         (ValueError("a defect"), ("failed", "ValueError", "a defect")),
     ],
     ids=["permanent", "defect"],
 )
-def test_a_failure_that_will_repeat_ends_the_job(error: Exception, said: tuple[str, ...]) -> None:
+def test_a_failure_that_will_repeat_ends_the_job(error: Exception, reason: tuple[str, ...]) -> None:
     """The token is told the class and the cause, and the message is not tried again."""
     world = AppContext()
     deliver(world, Played(world, raising(error)))
-    assert world.workflow.answers["token"] == said
+    assert world.workflow.answers["token"] == reason
     assert world.queue.depth() == 0
 
 

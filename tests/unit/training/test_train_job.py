@@ -256,10 +256,10 @@ def test_an_unknown_model_or_parameter_is_a_permanent_failure(bench: Bench) -> N
         wrong.run(wrong.job("typo", upload="typo"))
 
 
-def _body(made: Any) -> Any:
+def _body(bundle: Any) -> Any:
     import io
 
-    return io.BytesIO(made.store.get("s3://data/datasets/d0/data.parquet").body)
+    return io.BytesIO(bundle.store.get("s3://data/datasets/d0/data.parquet").body)
 
 
 def _must_not_run(*_: Any, **__: Any) -> None:

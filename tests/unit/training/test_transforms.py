@@ -67,7 +67,7 @@ def test_casts_change_what_a_column_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "told"),
+    ("step", "message"),
     [
         ({"clip": {"column": "nowhere", "low": 0}}, "no column named 'nowhere'"),
         ({"clip": {"column": "city", "low": 0}}, "'city' is a category"),
@@ -76,14 +76,14 @@ def test_casts_change_what_a_column_is() -> None:
         ({"cast": {"column": "age", "to": "number"}}, "is integer already"),
     ],
 )
-def test_a_step_that_does_not_fit_is_refused(step: dict[str, Any], told: str) -> None:
+def test_a_step_that_does_not_fit_is_refused(step: dict[str, Any], message: str) -> None:
     """The error names the step, the column and what would fit."""
     columns = [
         Column(name="age", kind="integer"),
         Column(name="city", kind="category"),
         Column(name="since", kind="datetime"),
     ]
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=message):
         transforms.by_column([ProcessingStep.model_validate(step)], columns)
 
 

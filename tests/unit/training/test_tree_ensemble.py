@@ -108,10 +108,10 @@ def test_every_kind_holds_to_a_direction(kind: str, classes: int) -> None:
     """2,000 pairs that differ in the constrained column alone: no prediction falls with it."""
     x, y = table(classes)
     candidate = TreeEnsemble()
-    held = prepared(
+    held_out = prepared(
         candidate, {**params(kind), "n_estimators": 20}, seed=1, jobs=1, classes=classes, monotone=(1, 0, 0, 0)
     )
-    model = candidate.blend([held.fit(x, y)])
+    model = candidate.blend([held_out.fit(x, y)])
     rng = np.random.default_rng(2)
     low = rng.normal(size=(2000, 4)).astype(np.float32)
     high = low.copy()

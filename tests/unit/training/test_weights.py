@@ -76,19 +76,19 @@ def _frame(rows: int = 700) -> pd.DataFrame:
     )
 
 
-def _made(bench: Bench, *, task: str = "regression", data: str = "", training: str = "", frame: Any = None) -> Any:
+def _trained(bench: Bench, *, task: str = "regression", data: str = "", training: str = "", frame: Any = None) -> Any:
     target, other = ("price", "sold") if task == "regression" else ("sold", "price")
     text = SETTINGS.format(target=target, other=other, task=task, data=data, training=training)
     return bench(frame=_frame() if frame is None else frame, kinds=KINDS, target=target, text=text)
 
 
 def _load(bench: Bench, tmp_path: Path, **given: Any) -> TrainingData:
-    created = _made(bench, **given)
+    created = _trained(bench, **given)
     return training_table.load(created.store, created.manifest, created.settings, tmp_path)
 
 
 def _served(bench: Bench, model: str, **given: Any) -> tuple[Predictor, BundleManifest, Path]:
-    created = _made(bench, **given)
+    created = _trained(bench, **given)
     result = created.run(created.job(model, upload=f"weights{model[:6]}{given.get('task', '')}"))
     folder = Path(result.bundle_uri)
     manifest = BundleManifest.from_json((folder / "manifest.json").read_bytes())
@@ -121,7 +121,7 @@ def test_trials_are_fitted_and_scored_with_weights(bench: Bench, tmp_path: Path,
     assert fold.weight is not None
     assert fold.weight_valid is not None
     candidate = model_spec.load(
-        next(m for m in _made(bench).settings.models if m.name == model).import_path, "regression"
+        next(m for m in _trained(bench).settings.models if m.name == model).import_path, "regression"
     )
     x = np.nan_to_num(fold.x)
     weighted, plain = (
@@ -152,7 +152,7 @@ def test_weighted_scores_are_those_of_scikit_learn(metric: str) -> None:
 def test_the_stored_score_of_a_weighted_job_is_weighted(bench: Bench) -> None:
     """The held-out rmse is scikit-learn's with the rows' own weights."""
     frame = _frame()
-    created = _made(bench, data="weight: count", frame=frame)
+    created = _trained(bench, data="weight: count", frame=frame)
     result = created.run(created.job("hist_gradient_boosting", upload="weightedscore"))
     rows = pd.read_parquet(Path(result.bundle_uri).parent / "evaluation" / "heldout.parquet")
     stored = pd.read_parquet(io.BytesIO(created.store.get(created.manifest.parts[0].uri).body))
@@ -237,7 +237,7 @@ def test_what_cannot_be_is_refused_with_the_way_out(
 
 def test_a_model_that_cannot_hold_a_direction_says_which_can(bench: Bench) -> None:
     """Ridge regression is no model for data.monotone."""
-    created = _made(bench, data="monotone: {x: increasing}")
+    created = _trained(bench, data="monotone: {x: increasing}")
     with pytest.raises(SettingsError) as error:
         created.run(created.job("ridge", upload="monotoneridge"))
     assert error.value.code == "monotone_model"

@@ -26,8 +26,8 @@ def traffic(response: Monitoring) -> Markup:
     unmatched = response.get("labels_unmatched", 0)
     note = f"{words.count(unmatched, 'label')} of rows that were not captured." if unmatched else ""
     about = tag("p", "Of captured requests; small figures are those of held-out rows. ", note, class_="df-note")
-    looked = response.get("looked_at")
-    aside = tag("span", f"looked at {words.ago(looked)}") if looked else None
+    last_run = response.get("looked_at")
+    aside = tag("span", f"looked at {words.ago(last_run)}") if last_run else None
     return card("Live traffic", grid, _newest(windows[0]), about, aside=aside)
 
 

@@ -82,12 +82,12 @@ class _MonitorRun:
         known = {w.key: w for w in windows.list_windows(self.store, self.ports.data_bucket)}
         # Only days that can have new objects are listed; labels, settings and the reference may change any window.
         wanted = sorted({*captured, *known})
-        looked = []
+        measured_windows = []
         for key in wanted:
             done = self._window(key, captured.get(key, []), known.get(key), labels)
             if done is not None:
                 known[key] = done
-                looked.append(done)
+                measured_windows.append(done)
         self._count_labels(labels)
         document = {
             "through": min(self.failed, default=self.today.isoformat()),
@@ -96,8 +96,8 @@ class _MonitorRun:
             "labels_unmatched": max(0, self.labels - sum(w.state["answered_labelled"] for w in known.values())),
         }
         windows.write_summary(self.store, self.ports.data_bucket, document, etag, self.ports.log)
-        self._measure(looked)
-        return {**document, "windows": len(known), "new": [w.shown() for w in looked]}
+        self._measure(measured_windows)
+        return {**document, "windows": len(known), "new": [w.shown() for w in measured_windows]}
 
     # --- what there is ---------------------------------------------------------------------------------------------------
     def _labels(self) -> list[Any]:
@@ -240,9 +240,9 @@ class _MonitorRun:
             return None
         return file
 
-    def _measure(self, looked: list[Window]) -> None:
+    def _measure(self, measured_windows: list[Window]) -> None:
         """Metrics of the newest day only: an old window that a late label touched is no news of today."""
-        for w in looked:
+        for w in measured_windows:
             s = w.state
             if w.key[0] != self.today.isoformat() or s["problem"]:
                 continue

@@ -34,24 +34,28 @@ def ranked(unordered: list[Finding]) -> tuple[Finding, ...]:
 
 
 def verdict(
-    found: tuple[Finding, ...], columns: Sequence[ColumnReport], settings: AnalysisSettings, *, has_reference: bool
+    all_findings: tuple[Finding, ...],
+    columns: Sequence[ColumnReport],
+    settings: AnalysisSettings,
+    *,
+    has_reference: bool,
 ) -> Verdict:
     """block if any finding is of a kind in settings.analysis.block_on, else warn likewise, else pass.
 
     A rule of the settings says itself what its violations do, also in the first upload.
     """
-    title = _headline(found, columns, has_reference=has_reference)
-    blocking = tuple(f.title for f in found if f.kind == "rule_violated" and f.severity == "critical")
+    title = _headline(all_findings, columns, has_reference=has_reference)
+    blocking = tuple(f.title for f in all_findings if f.kind == "rule_violated" and f.severity == "critical")
     if blocking:
         return Verdict(word="block", reasons=blocking, headline=title)
     if not has_reference:
         first = "first accepted upload: it is the reference from now on"
         return Verdict(word="reference", reasons=(first,), headline=title)
     for word, kinds in (("block", settings.block_on), ("warn", (*settings.warn_on, "rule_violated"))):
-        reasons = tuple(f.title for f in found if _counts(f, kinds))
+        reasons = tuple(f.title for f in all_findings if _counts(f, kinds))
         if reasons:
             return Verdict(word="block" if word == "block" else "warn", reasons=reasons, headline=title)
-    reasons = tuple(f.title for f in found if f.severity != "info" or f.change)
+    reasons = tuple(f.title for f in all_findings if f.severity != "info" or f.change)
     if not reasons:
         reasons = (_SPARSE if _is_sparse(columns) else f"no difference from the reference in {len(columns)} columns",)
     return Verdict(word="pass", reasons=reasons, headline=title)
@@ -70,12 +74,12 @@ def _is_sparse(columns: Sequence[ColumnReport]) -> bool:
     return outcomes == {"insufficient_data"}
 
 
-def _headline(found: Sequence[Finding], columns: Sequence[ColumnReport], *, has_reference: bool) -> str:
+def _headline(all_findings: Sequence[Finding], columns: Sequence[ColumnReport], *, has_reference: bool) -> str:
     """`No issues found` only where there is none: every warning is counted, and every change of few rows."""
     counts = (
-        ("problem", sum(f.severity == "critical" for f in found)),
-        ("warning", sum(f.severity == "warn" for f in found)),
-        ("minor change", sum(f.severity == "info" and f.change for f in found)),
+        ("problem", sum(f.severity == "critical" for f in all_findings)),
+        ("warning", sum(f.severity == "warn" for f in all_findings)),
+        ("minor change", sum(f.severity == "info" and f.change for f in all_findings)),
     )
     listed = [f"{n:,} {word}{'' if n == 1 else 's'}" for word, n in counts if n]
     start = "" if has_reference else "Reference: "

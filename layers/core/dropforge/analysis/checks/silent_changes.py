@@ -414,19 +414,19 @@ def _vanished_values(before: ColumnProfile, after: ColumnProfile) -> Iterator[Te
     n, m = before.present, after.present
     p = st.exclusive_p_value([a + b for a, b in counts], rows, n / (n + m))
     present = {v for v, c in zip(after.values, after.counts, strict=True) if c}
-    gone = sorted(
+    disappeared = sorted(
         ((c, v) for v, c in zip(before.values, before.counts, strict=True) if c and v not in present), reverse=True
     )
     share = rows / max(1, sum(a for a, _ in counts))
-    listed = ", ".join(f"{v!r} ({c / n:.1%})" for c, v in gone[:_LISTED])
+    listed = ", ".join(f"{v!r} ({c / n:.1%})" for c, v in disappeared[:_LISTED])
     yield Tested(
         p,
         Finding(
             kind="vanished_category",
             severity="info",
             columns=(after.name,),
-            title=f"{after.name} lost {len(gone)} {'category' if len(gone) == 1 else 'categories'}"
-            if gone
+            title=f"{after.name} lost {len(disappeared)} {'category' if len(disappeared) == 1 else 'categories'}"
+            if disappeared
             else f"{after.name} lost values that the reference has",
             evidence=f"{share:.1%} of the reference's rows have values that do not occur here{': ' + listed if listed else ''}",
             suggestion="Is a part of the population missing from this export?",

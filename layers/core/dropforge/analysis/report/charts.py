@@ -161,8 +161,8 @@ def _categories(bars: Bars) -> str:
     less = sum(abs(change[i]) for i in order if i not in shown) if change else 0.0
     rest = f", {100 * less:.1f} points together" if less >= 0.0005 else ""
     note = f'<text x="130" y="{height + 10}">and {more} more{rest}</text>' if more else ""
-    said = ", reference and new, by contribution to the drift" if change else ""
+    caption = ", reference and new, by contribution to the drift" if change else ""
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height + (14 if more else 0)}" role="img" aria-label="categories{said}">'
+        f'<svg viewBox="0 0 {_WIDTH} {height + (14 if more else 0)}" role="img" aria-label="categories{caption}">'
         f"{''.join(parts)}{note}</svg>"
     )

@@ -33,9 +33,11 @@ def since(previous: ReportSummary, report: Report) -> tuple[str, ...]:
     lines += [
         f"{words}: {_names(names)}." for words, names in (("Drift began", began), ("Drift ended", ended)) if names
     ]
-    came = [_words(f) for f in now.findings if f not in previous.findings]
+    new_findings = [_words(f) for f in now.findings if f not in previous.findings]
     went = [_words(f) for f in previous.findings if f not in now.findings]
-    lines += [f"{words}: {_names(names)}." for words, names in (("New findings", came), ("Resolved", went)) if names]
+    lines += [
+        f"{words}: {_names(names)}." for words, names in (("New findings", new_findings), ("Resolved", went)) if names
+    ]
     if abs(now.quarantined - previous.quarantined) >= _POINT:
         lines.append(f"Quarantined rows: {now.quarantined:.1%}, was {previous.quarantined:.1%}.")
     if previous.rows and not 0.5 <= now.rows / previous.rows <= 2:
