@@ -142,7 +142,7 @@ def test_an_upload_comes_through_every_kind_of_fault(emulator: int, kind: str, t
         vars(sick).update(vars(world))
         sick.store = s3_store(proxy.port)
         sick.ports = world.with_(store=sick.store, book=type(world.book)(sick.store, "data"))
-        events = [world.put(f"{kind}-{uuid.uuid4().hex}.csv", table(uuid.uuid4().int % 10_000)) for _ in range(count)]
+        events = [world.put(f"{kind}-{uuid.uuid4().hex}.csv", table(uuid.uuid4().int % 10**12)) for _ in range(count)]
         for event in events * 3:
             try:
                 sick.deliver(event)
