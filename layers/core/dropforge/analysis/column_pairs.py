@@ -25,6 +25,8 @@ _ITERATIONS = 25
 _CLOSE = 0.05  # rows in a cell: the fit is good enough
 _CELL = 5.0  # cells expecting fewer rows are pooled (Cochran)
 
+Question = Callable[[Any], list[Any]]  # a statement asked of a connection: rows (pair, first code, second code, rows)
+
 
 class Axis(BaseModel):
     """How one column is coded: 0 is missing; numbers by edges, categories by values, the rest last."""
@@ -115,7 +117,7 @@ def code(connection: Any, source: str, schema: Schema, axes: Sequence[Axis]) -> 
         connection.execute(f"CREATE OR REPLACE TABLE coded AS SELECT {coded} FROM {source}")
 
 
-def questions(axes: Sequence[Axis], target: str, rows: int) -> list[Callable[[Any], list[Any]]]:
+def questions(axes: Sequence[Axis], target: str, rows: int) -> list[Question]:
     """Statements that count the pairs; they may run at the same time.
 
     Of many rows each groups by six columns at most, and counts up to fifteen pairs from those few groups. Few rows are
@@ -128,7 +130,7 @@ def questions(axes: Sequence[Axis], target: str, rows: int) -> list[Callable[[An
         )
         return [lambda db: list(db.execute(sql).fetchall())] if left else []
     blocks = [tuple(range(i, min(i + _BLOCK, len(axes)))) for i in range(0, len(axes), _BLOCK)]
-    requests_seen: list[Callable[[Any], list[Any]]] = []
+    requests_seen: list[Question] = []
     for n, first in enumerate(blocks):
         for second in blocks[n + 1 :] or [()]:
             columns = [*first, *second]

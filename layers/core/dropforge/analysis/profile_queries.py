@@ -1,4 +1,4 @@
-"""Rows asked for their profile: one decoded copy, independent questions, as many at once as there are cores."""
+"""A profile from counts: bins, frequent values and axes are decided here, by independent questions, two at once."""
 
 from __future__ import annotations
 
@@ -12,60 +12,60 @@ from dropforge.analysis import column_pairs
 from dropforge.analysis.data_profile import (
     BUCKETS,
     FREQUENT,
-    ROW_SKETCH,
     VALUE_SKETCH,
     ColumnProfile,
     Profile,
     Sums,
     is_binned,
 )
-from dropforge.datasets.table_schema import ROW_HASH, Column, Schema
+from dropforge.analysis.row_counts import Basics, Counts, Gap, RowCounts, class_numbers, gaps
+from dropforge.datasets.table_schema import Column, Schema
 from dropforge.ingest import text_encoding
-from dropforge.ingest.duckdb_connection import name, quote
+from dropforge.ingest.duckdb_connection import quote
 
 _POINTS = 80  # numeric columns with at most this many values are counted value by value
 _QUANTILES = 64
 _CATEGORIES = 200
-_CLASSES = 100
-_NUMBERS = 14  # columns whose products are summed: 91 pairs
 _IN_MEMORY_BYTES = 64_000_000  # of compressed Parquet
 _AT_ONCE = 2
 _FAR = 3.0  # interquartile ranges
-_HASHES = 2**64
 _SUSPICIOUS = 5000  # texts looked at for a wrong encoding
-_TIMES = 4  # datetime columns whose distances are counted: 6 pairs
 
 Ask = Callable[[Any], Any]
 
 
 def build(connection: Any, source: str, schema: Schema, like: Profile | None = None) -> Profile:
     """Profile of a relation of accepted rows: its own bins when `like` is None, else the bins of `like`."""
-    basics = _basics(connection, source, schema)
-    rows = int(basics["rows"])
-    numbers = [c for c in schema.columns if c.numeric]
+    return profile(connection, RowCounts(source, schema), like)
+
+
+def profile(connection: Any, counts: Counts, like: Profile | None = None) -> Profile:
+    """Profile of counted rows, of one relation or of the shards of a table; `like` as in `build`."""
+    schema = counts.schema
+    rows, basics = counts.basics(connection)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
 
         def ask(question: Ask) -> Any:
             # A cursor is a connection of its own to the same tables; DuckDB leaves the interpreter's lock while it works.
             return pool.submit(lambda: question(connection.cursor()))
 
-        coded = ask(lambda db: column_pairs.code(db, source, schema, like.pairs.axes)) if like else None
-        columns = [ask(_column(source, c, i, basics, like)) for i, c in enumerate(schema.columns)]
-        classes = ask(lambda db: _class_sums(db, source, schema, numbers))
-        products = ask(lambda db: _products(db, source, numbers[:_NUMBERS], basics, schema))
-        repeats = ask(lambda db: _repeats(db, source, schema))
-        sketch = ask(lambda db: _sketch(db, source, rows))
-        gaps = [ask(_gap(source, a, b, like)) for a, b in _time_pairs(schema)]
+        coded = ask(lambda db: counts.code(db, like.pairs.axes)) if like else None
+        columns = [ask(_column(counts, i, rows, basics[i], like)) for i in range(len(schema.columns))]
+        classes = ask(lambda db: _class_sums(db, counts))
+        products = ask(lambda db: counts.products(db, basics))
+        repeats = ask(lambda db: _repeats(db, counts))
+        sketch = ask(lambda db: counts.sketch(db, rows))
+        distances = [ask(_gap(counts, g, rows, like)) for g in gaps(schema)]
         done = tuple(c.result() for c in columns)
         axes = like.pairs.axes if like else tuple(_axis(c) for c in done if c.name != schema.target or c.distinct > 1)
         if coded is None:
-            column_pairs.code(connection, source, schema, axes)
+            counts.code(connection, axes)
         else:
             coded.result()
-        counted = [part.result() for part in [ask(q) for q in column_pairs.questions(axes, schema.target, rows)]]
+        counted = [part.result() for part in [ask(q) for q in counts.pair_questions(axes, rows)]]
         connection.execute("DROP TABLE IF EXISTS coded")
         distinct_rows, conflicts = repeats.result()
-        hashes, repeated = sketch.result()
+        smallest = sketch.result()
         return Profile(
             rows=rows,
             duplicates=rows - distinct_rows,
@@ -74,10 +74,10 @@ def build(connection: Any, source: str, schema: Schema, like: Profile | None = N
             columns=done,
             pairs=column_pairs.collect(axes, schema.target, counted),
             by_class=classes.result(),
-            products=products.result(),
-            gaps=tuple(g.result() for g in gaps),
-            sketch=hashes,
-            sketch_counts=repeated,
+            products=tuple(sorted(products.result(), key=lambda s: (s.first, s.second, s.group))),
+            gaps=tuple(g.result() for g in distances),
+            sketch=tuple(h for h, _ in smallest),
+            sketch_counts=tuple(c for _, c in smallest),
         )
 
 
@@ -90,83 +90,46 @@ def in_memory(connection: Any, snapshot: Path) -> str:
     return "snapshot"
 
 
-def _sql_value(column: Column) -> str:
-    return f"epoch({name(column.name)})" if column.kind == "datetime" else name(column.name)
-
-
-def _basics(connection: Any, source: str, schema: Schema) -> dict[str, Any]:
-    select = ["count(*) AS rows"]
-    for i, c in enumerate(schema.columns):
-        select.append(f"count(*) - count({name(c.name)}) AS missing{i}")
-        if is_binned(c.kind):
-            v, d = _sql_value(c), f"CAST({_sql_value(c)} AS DOUBLE)"
-            select += [f"min({v}) AS minimum{i}", f"max({v}) AS maximum{i}"]
-            select += [f"sum({d}) AS total{i}", f"sum({d} * {d}) AS squares{i}"]
-    cursor = connection.execute(f"SELECT {', '.join(select)} FROM {source}")
-    names = [d[0] for d in cursor.description]
-    return dict(zip(names, cursor.fetchall()[0], strict=True))
-
-
-def _column(source: str, column: Column, i: int, basics: dict[str, Any], like: Profile | None) -> Ask:
+def _column(counts: Counts, i: int, rows: int, basics: Basics, like: Profile | None) -> Ask:
+    column = counts.schema.columns[i]
     same = like.column(column.name) if like else None
     if same is not None and same.binned != is_binned(column.kind):
         same = None
     if not is_binned(column.kind):
-        return lambda db: _categories(db, source, column, i, basics, same)
-    known = {k: basics[f"{k}{i}"] for k in ("missing", "minimum", "maximum", "total", "squares")}
+        return lambda db: _categories(db, counts.texts(i), column, rows, int(basics["missing"]), same)
 
     def ask(db: Any) -> ColumnProfile:
-        v = f"CAST({_sql_value(column)} AS DOUBLE)"
-        counted = _numeric(db, source, v, column, int(basics["rows"]), known, same)
-        hours = _hours(db, source, column) if column.kind == "datetime" else ()
+        counted = _numeric(db, counts.numbers(i), column, rows, basics, same)
+        hours = counts.hours(db, i) if column.kind == "datetime" else ()
         return counted.model_copy(update={"hours": hours}) if hours else counted
 
     return ask
 
 
-def _time_pairs(schema: Schema) -> list[tuple[Column, Column]]:
-    times = [c for c in schema.columns if c.kind == "datetime"][:_TIMES]
-    return [(a, b) for k, a in enumerate(times) for b in times[k + 1 :]]
-
-
-def _gap(source: str, first: Column, second: Column, like: Profile | None) -> Ask:
-    """Seconds from the first column to the second, profiled like a column of numbers."""
-    label = f"{second.name} - {first.name}"
-    v = f"CAST({_sql_value(second)} - {_sql_value(first)} AS DOUBLE)"
+def _gap(counts: Counts, gap: Gap, rows: int, like: Profile | None) -> Ask:
+    """Seconds from one column to another, profiled like a column of numbers."""
 
     def ask(db: Any) -> ColumnProfile:
-        (row,) = db.execute(
-            f"SELECT count(*), count(*) - count({v}), min({v}), max({v}), sum({v}), sum({v} * {v}) FROM {source}"
-        ).fetchall()
-        known = dict(zip(("missing", "minimum", "maximum", "total", "squares"), row[1:], strict=True))
-        same = like.gap(label) if like else None
-        return _numeric(db, source, v, Column(name=label, kind="number"), int(row[0]), known, same)
+        known, values = counts.gap(db, gap)
+        return _numeric(
+            db, values, Column(name=gap.label, kind="number"), rows, known, like.gap(gap.label) if like else None
+        )
 
     return ask
 
 
-def _hours(db: Any, source: str, column: Column) -> tuple[int, ...]:
-    rows = db.execute(
-        f"SELECT hour({name(column.name)}), count(*) FROM {source} WHERE {name(column.name)} IS NOT NULL GROUP BY 1"
-    ).fetchall()
-    counts = [0] * 24
-    for hour, count in rows:
-        counts[int(hour)] = int(count)
-    return tuple(counts)
-
-
 def _numeric(
-    db: Any, source: str, v: str, column: Column, rows: int, known: dict[str, Any], same: ColumnProfile | None
+    db: Any, values: str, column: Column, rows: int, known: Basics, same: ColumnProfile | None
 ) -> ColumnProfile:
-    """`v`: SQL of the value as DOUBLE; `known`: missing, minimum, maximum, total and squares of it."""
+    """`values`: relation (v, c) of the distinct values; `known`: missing, minimum, maximum, total and squares of them."""
     if same is not None:
         edges, points, fences = same.edges, same.points, same.fences
     else:
-        edges, points, fences = _edges(db, source, v)
+        edges, points, fences = _edges(db, values)
     counts, sketch, outliers, distinct, below = [0] * (len(edges) + 1), list[int](), 0, 0, 0
     frequent = dict[float, int]()
     again = tuple(same.frequent) if same else ()
-    table = db.execute(_numeric_query(source, v, edges, fences, again)).fetchall()
+    table = db.execute(_numeric_query(values, edges, fences, again)).fetchall()
     for what, key, count, value in table:
         match what:
             case "bin":
@@ -181,6 +144,8 @@ def _numeric(
                 distinct = int(count)
             case _:
                 sketch.append(int(key))
+    # The statement's parts give their rows in any order.
+    top = dict(sorted(frequent.items(), key=lambda f: (-f[1], f[0])))
     return ColumnProfile(
         name=column.name,
         kind=column.kind,
@@ -197,15 +162,15 @@ def _numeric(
         fences=fences,
         outliers=outliers,
         below=below,
-        frequent=tuple(frequent),
-        frequent_counts=tuple(frequent.values()),
-        frequent_bound=sorted(frequent.values(), reverse=True)[FREQUENT - 1] if distinct > len(frequent) else 0,
+        frequent=tuple(top),
+        frequent_counts=tuple(top.values()),
+        frequent_bound=list(top.values())[FREQUENT - 1] if distinct > len(top) else 0,
         sketch=tuple(sorted(sketch)),
     )
 
 
 def _numeric_query(
-    source: str, v: str, edges: tuple[float, ...], fences: tuple[float, float] | None, again: tuple[float, ...]
+    values: str, edges: tuple[float, ...], fences: tuple[float, float] | None, again: tuple[float, ...]
 ) -> str:
     """One pass: (what, key, count, value) of bins, outliers, distinct and frequent values, those of `again`, and a hash sketch."""
     # The bin of a value is that of the smallest edge not below it; above the last edge there is none.
@@ -217,7 +182,7 @@ def _numeric_query(
     listed_again = ", ".join(repr(x) for x in again)
     top = f"SELECT 'top', 0, c, v FROM g WHERE v IN ({listed_again}) UNION ALL " if again else ""
     return (
-        f"WITH g AS MATERIALIZED (SELECT {v} AS v, count(*) AS c FROM {source} WHERE {v} IS NOT NULL GROUP BY 1) "
+        f"WITH g AS MATERIALIZED (SELECT v, c FROM {values}) "
         f"SELECT 'bin', coalesce(k, {len(edges)})::UBIGINT AS k, sum(c), 0.0 FROM {binned} GROUP BY 2 "
         f"UNION ALL SELECT 'far', 0, sum(c), 0 FROM g WHERE {far} "
         f"UNION ALL SELECT 'below', 0, sum(c), 0 FROM g WHERE {under} "
@@ -227,12 +192,9 @@ def _numeric_query(
     )
 
 
-def _edges(db: Any, source: str, v: str) -> tuple[tuple[float, ...], bool, tuple[float, float] | None]:
+def _edges(db: Any, values: str) -> tuple[tuple[float, ...], bool, tuple[float, float] | None]:
     """The values themselves when they are few, else the distinct quantiles; and the fences of outliers."""
-    few = db.execute(
-        f"SELECT v, c FROM (SELECT {v} AS v, count(*) AS c FROM {source} WHERE {v} IS NOT NULL GROUP BY 1 LIMIT {_POINTS + 1}) "
-        "ORDER BY v"
-    ).fetchall()
+    few = db.execute(f"SELECT v, c FROM (SELECT v, c FROM {values} LIMIT {_POINTS + 1}) ORDER BY v").fetchall()
     if len(few) <= _POINTS:
         total, seen, quartiles = sum(int(c) for _, c in few), 0, list[float]()
         for value, count in few:
@@ -244,7 +206,7 @@ def _edges(db: Any, source: str, v: str) -> tuple[tuple[float, ...], bool, tuple
     # picked when its rows pass some k.
     passing = db.execute(
         f"SELECT v, upto * {_QUANTILES} // n AS k FROM (SELECT v, c, CAST(sum(c) OVER (ORDER BY v) AS BIGINT) AS upto, "
-        f"CAST(sum(c) OVER () AS BIGINT) AS n FROM (SELECT {v} AS v, count(*) AS c FROM {source} WHERE {v} IS NOT NULL GROUP BY 1)) "
+        f"CAST(sum(c) OVER () AS BIGINT) AS n FROM {values}) "
         f"WHERE upto = c OR k > (upto - c) * {_QUANTILES} // n ORDER BY v"
     ).fetchall()
     matches = [next(x for x, upto in passing if upto >= k) for k in range(_QUANTILES + 1)]
@@ -259,13 +221,9 @@ def _fences(low: float, high: float) -> tuple[float, float] | None:
 
 
 def _categories(
-    db: Any, source: str, column: Column, i: int, basics: dict[str, Any], same: ColumnProfile | None
+    db: Any, texts: str, column: Column, rows: int, missing: int, same: ColumnProfile | None
 ) -> ColumnProfile:
-    rows, missing = int(basics["rows"]), int(basics[f"missing{i}"])
-    grouped = (
-        f"WITH g AS MATERIALIZED (SELECT CAST(v AS VARCHAR) AS text, c FROM "
-        f"(SELECT {name(column.name)} AS v, count(*) AS c FROM {source} GROUP BY 1) WHERE v IS NOT NULL) "
-    )
+    grouped = f"WITH g AS MATERIALIZED (SELECT text, c FROM {texts}) "
     known = list(same.values) if same else []
     again = f" OR text IN ({', '.join(map(quote, known))})" if known else ""
     # One row more than is named: whether there are more.
@@ -339,84 +297,28 @@ def _axis(column: ColumnProfile) -> column_pairs.Axis:
     return column_pairs.Axis(name=column.name, values=tuple(column.values[i] for i in order[: column_pairs.VALUES]))
 
 
-def _class_sums(db: Any, source: str, schema: Schema, numbers: list[Column]) -> tuple[Sums, ...]:
+def _class_sums(db: Any, counts: Counts) -> tuple[Sums, ...]:
     """Count, sum and sum of squares of every number for every class of the target."""
-    numbers = [c for c in numbers if c.name != schema.target]
-    if not numbers:
-        return ()
-    target = name(schema.target)
-    select = []
-    for c in numbers:
-        d = f"CAST({name(c.name)} AS DOUBLE)"
-        select += [f"count({d})", f"coalesce(sum({d}), 0)", f"coalesce(sum({d} * {d}), 0)"]
-    rows = db.execute(
-        f"SELECT {target}, {', '.join(select)} FROM {source} WHERE {target} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC LIMIT {_CLASSES}"
-    ).fetchall()
+    numbers = class_numbers(counts.schema)
     sums = [
         Sums(first=c.name, group=str(row[0]), n=int(row[1 + 3 * k]), x=row[2 + 3 * k], xx=row[3 + 3 * k])
-        for row in rows
+        for row in counts.classes(db)
         for k, c in enumerate(numbers)
     ]
     return tuple(sorted(sums, key=lambda s: (s.first, s.second, s.group)))
 
 
-def _products(db: Any, source: str, numbers: list[Column], basics: dict[str, Any], schema: Schema) -> tuple[Sums, ...]:
-    """Sums of products of every pair of numbers, over the rows where both are there."""
-    at = {c.name: i for i, c in enumerate(schema.columns)}
-    wanted = [(a, b) for k, a in enumerate(numbers) for b in numbers[k + 1 :]]
-    if not wanted:
-        return ()
-    select, known = [], list[dict[str, Any]]()
-    for a, b in wanted:
-        i, j = at[a.name], at[b.name]
-        x, y = f"CAST({name(a.name)} AS DOUBLE)", f"CAST({name(b.name)} AS DOUBLE)"
-        select.append(f"sum({x} * {y})")
-        if basics[f"missing{i}"] or basics[f"missing{j}"]:
-            known.append({})
-            both_x, both_y = (
-                f"CASE WHEN {y} IS NULL THEN NULL ELSE {x} END",
-                f"CASE WHEN {x} IS NULL THEN NULL ELSE {y} END",
-            )
-            select += [f"count({x} * {y})", f"sum({both_x})", f"sum({both_y})"]
-            select += [f"sum({both_x} * {x})", f"sum({both_y} * {y})"]
-        else:  # every row has both: their sums are known already
-            known.append({"n": basics["rows"], "x": basics[f"total{i}"], "y": basics[f"total{j}"],
-                          "xx": basics[f"squares{i}"], "yy": basics[f"squares{j}"]})  # fmt: skip
-    row = iter(db.execute(f"SELECT {', '.join(select)} FROM {source}").fetchall()[0])
-    sums = []
-    for (a, b), have in zip(wanted, known, strict=True):
-        xy = next(row)
-        values = have or {k: next(row) for k in ("n", "x", "y", "xx", "yy")}
-        sums.append(Sums(first=a.name, second=b.name, xy=xy or 0.0, **{k: v or 0 for k, v in values.items()}))
-    return tuple(sorted(sums, key=lambda s: (s.first, s.second, s.group)))
-
-
-def _repeats(db: Any, source: str, schema: Schema) -> tuple[int, int]:
+def _repeats(db: Any, counts: Counts) -> tuple[int, int]:
     """Distinct rows; and rows equal to others in every column but the target, with a label not the most frequent there."""
-    features = ", ".join(name(c.name) for c in schema.columns if c.name != schema.target) or "0"
-    row = db.execute(
-        "SELECT coalesce(sum(rows), 0), coalesce(sum(n - top) FILTER (labels > 1), 0) FROM ("
-        "SELECT h, count(*) AS rows, count(label) AS labels, sum(c) FILTER (label IS NOT NULL) AS n, "
-        "max(c) FILTER (label IS NOT NULL) AS top FROM "
-        f"(SELECT hash({features}) AS h, {name(schema.target)} AS label, count(*) AS c FROM {source} GROUP BY 1, 2) "
-        "GROUP BY 1)"
-    ).fetchall()[0]
-    return int(row[0]), int(row[1])
-
-
-def _sketch(db: Any, source: str, rows: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The smallest hashes of the distinct rows and how often each occurs.
-
-    Hashes are spread evenly: of many rows nearly all lie above the limit and need not be grouped.
-    """
-    limit = int(_HASHES * 4 * ROW_SKETCH / rows) if rows > 16 * ROW_SKETCH else None
-    for where in (f"WHERE {name(ROW_HASH)} < {limit}::UBIGINT", "") if limit else ("",):
-        table = db.execute(
-            f"SELECT {name(ROW_HASH)}, count(*) FROM {source} {where} GROUP BY 1 ORDER BY 1 LIMIT {ROW_SKETCH}"
-        ).fetchall()
-        if len(table) == ROW_SKETCH:
-            break
-    return tuple(int(h) for h, _ in table), tuple(int(c) for _, c in table)
+    distinct = conflicts = 0
+    for relation in counts.repeats():
+        row = db.execute(
+            "SELECT coalesce(sum(rows), 0), coalesce(sum(n - top) FILTER (labels > 1), 0) FROM ("
+            "SELECT h, count(*) AS rows, count(label) AS labels, sum(c) FILTER (label IS NOT NULL) AS n, "
+            f"max(c) FILTER (label IS NOT NULL) AS top FROM {relation} GROUP BY 1)"
+        ).fetchall()[0]
+        distinct, conflicts = distinct + int(row[0]), conflicts + int(row[1])
+    return distinct, conflicts
 
 
 def _float(value: Any) -> float | None:
