@@ -260,7 +260,7 @@ def test_lines_are_told_right_where_the_order_is_not_kept(
     tmp_path: Path, lines: list[str], reference: Any, data: Any, in_memory: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that returns rows as they come names the same lines and keeps the same rows as an ordered one."""
-    monkeypatch.setattr("dropforge.ingest.ingest_file._SMALL_BYTES", 2**60 if in_memory else 0)
+    monkeypatch.setattr("dropforge.ingest.open_file._SMALL_BYTES", 2**60 if in_memory else 0)
     body = lines[1:] * 1000
     for n in (7, 70_000, 140_000, 199_999):
         body[n] = body[n].replace("20", "old", 1) if body[n].startswith("20") else f"old{body[n]}"

@@ -269,10 +269,16 @@ def write(db: Any, counts: RowCounts, folder: Path, like: Profile | None = None)
         "gaps": [b for b, _ in apart],
         "products": [s.model_dump() for s in counts.products(db, basics)],
         "sketch": counts.sketch(db, rows),
+        "axes": axes_json(like.pairs.axes) if like else None,
         "pairs": count_pairs(db, counts, like.pairs.axes, rows) if like else None,
     }
     (folder / SUMS).write_text(json.dumps(sums))
     return [*written, folder / SUMS]
+
+
+def axes_json(axes: Sequence[column_pairs.Axis]) -> list[Any]:
+    """Axes as sums.json has them."""
+    return [axis.model_dump(mode="json") for axis in axes]
 
 
 def count_pairs(db: Any, counts: RowCounts, axes: Sequence[column_pairs.Axis], rows: int) -> list[list[int]]:

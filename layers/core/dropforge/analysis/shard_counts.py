@@ -17,7 +17,19 @@ from typing import Any
 
 from dropforge.analysis import column_pairs
 from dropforge.analysis.data_profile import ROW_SKETCH, Sums
-from dropforge.analysis.row_counts import CLASSES, ROWS, SUMS, TEXTS, VALUES, Basics, Gap, Sketch, class_numbers, gaps
+from dropforge.analysis.row_counts import (
+    CLASSES,
+    ROWS,
+    SUMS,
+    TEXTS,
+    VALUES,
+    Basics,
+    Gap,
+    Sketch,
+    axes_json,
+    class_numbers,
+    gaps,
+)
 from dropforge.datasets.table_schema import Schema
 from dropforge.ingest.duckdb_connection import quote
 
@@ -113,9 +125,8 @@ class ShardCounts:
 
     def code(self, db: Any, axes: Sequence[column_pairs.Axis]) -> None:  # noqa: ARG002 - as Counts
         """As row_counts.Counts."""
-        stored = [s["pairs"] for s in self._sums]
-        complete = all(p is not None for p in stored)
-        shards = stored if complete else self.count_pairs(axes)
+        stored = all(s["axes"] == axes_json(axes) for s in self._sums)
+        shards = [s["pairs"] for s in self._sums] if stored else self.count_pairs(axes)
         for shard in shards:
             for k, counts in enumerate(shard):
                 if k < len(self._coded):

@@ -146,6 +146,11 @@ class Limits(Frozen):
     max_rows: int = Field(20_000_000, gt=0)
     max_columns: int = Field(2000, gt=0)
     max_field_bytes: int = Field(1_000_000, gt=0)
+    shard_bytes: int = Field(
+        256_000_000,
+        gt=0,
+        description="a text file with more bytes is analysed in pieces of about this size, in memory that does not grow with the file",
+    )
     max_quarantined_share: Share = 0.05
 
 

@@ -47,6 +47,9 @@ class Admission:
     table: str = ""  # the accepted rows for who asks on the connection they were read with
     rules: tuple[row_contract.RuleResult, ...] = ()  # data.columns and data.rules, and how the rows fared
     bundle_rules: tuple[dict[str, Any], ...] = ()  # the same rules as bundles keep them
+    shards: tuple[
+        Path, ...
+    ] = ()  # folders of what was counted of the rows of each shard; none where `table` was not cut
     untrained: str = ""  # why these rows are compared and stored but start no training; empty when they do
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dropforge import value_formats
 from dropforge.datasets.table_schema import Column, Kind, Schema
@@ -32,29 +32,32 @@ def check_target(file: OpenFile) -> None:
 def survey(file: OpenFile) -> dict[str, ColumnScan]:
     """The scan of each column of the file that the schema will have."""
     # Every column, also those the reference lacks: the first scan must see each row whole to find its faults.
-    source, declared = file.source, _formats(file)
-    fixed = source.native | {
-        i for i, c in enumerate(source.header) if (o := file.data.columns.get(c)) and o.number_format
-    }
+    source = file.source
+    known, fixed = declared_formats(file)
     scans = column_scan.scan(
         file.db,
-        column_scan.Table(
-            source.relation,
-            source.sample or source.relation,
-            source.fields,
-            source.columnar,
-            separated_by_comma=source.delimiter in {"", ","},
-        ),
+        file.table(),
         [file.markers(c) for c in source.header],
-        declared,
-        fixed=frozenset(fixed),
+        known,
+        fixed=fixed,
     )
-    matches = dict(zip(source.header, scans, strict=True))
+    return read_columns(file, scans)
+
+
+def read_columns(file: OpenFile, scans: Sequence[ColumnScan]) -> dict[str, ColumnScan]:
+    """By name, the scans of the columns that the schema will have; `scans` in the header's order."""
+    matches = dict(zip(file.source.header, scans, strict=True))
     return {c: seen for c, seen in matches.items() if file.reference is None or c in file.reference.names}
 
 
-def _formats(file: OpenFile) -> dict[int, value_formats.NumberFormat]:
-    """How columns write their numbers: declared, else as in the reference; a column of numbers (Parquet) has no format."""
+def declared_formats(file: OpenFile) -> tuple[dict[int, value_formats.NumberFormat], frozenset[int]]:
+    """How columns write their numbers: declared, else as in the reference; a column of numbers (Parquet) has no format.
+
+    And the columns where the file itself is not asked.
+    """
+    fixed = file.source.native | {
+        i for i, c in enumerate(file.source.header) if (o := file.data.columns.get(c)) and o.number_format
+    }
     known: dict[int, value_formats.NumberFormat] = {}
     for i, c in enumerate(file.source.header):
         override = file.data.columns.get(c)
@@ -64,7 +67,7 @@ def _formats(file: OpenFile) -> dict[int, value_formats.NumberFormat]:
             known[i] = override.number_format
         elif file.reference is not None and c in file.reference.names:
             known[i] = file.reference.column(c).number_format
-    return known
+    return known, frozenset(fixed)
 
 
 def schema_of(file: OpenFile, scans: Mapping[str, ColumnScan], classes: tuple[str, ...]) -> Schema:

@@ -7,14 +7,16 @@ cell by cell.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 from dropforge import value_formats as values
 from dropforge.datasets.table_schema import Kind
 from dropforge.ingest import cell_parsing as cells
+from dropforge.ingest import distinct_texts
 from dropforge.ingest.duckdb_connection import quote
 from dropforge.value_formats import PLAIN, NumberFormat
 
@@ -44,6 +46,7 @@ class ColumnScan:
     counts: str = ""
     rows: str = ""  # SQL of the cells (g, c, r0 … b0) of this column and of the others that were judged with it
     group: int = 0  # the column's g among them
+    registers: tuple[int, ...] = ()  # of the estimate of distinct values (distinct_texts), where scans are added up
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,72 @@ def scan(
     return [looks[i] for i in range(len(table.fields))]
 
 
+def scan_shard(
+    db: Any,
+    table: Table,
+    markers: Sequence[tuple[str, ...]],
+    number_formats: Mapping[int, NumberFormat],
+    *,
+    points: bool = False,
+) -> list[ColumnScan]:
+    """As `scan` of a part of a table: nothing is decided. `number_formats`: by column, of those that are not plain.
+
+    `points`: the probes count what decimal points may be, which is of interest where the table has commas (needs_points).
+    """
+    batches = _counted_batches(db, table, markers, "counted")
+    looks: dict[int, ColumnScan] = {}
+    for batch in batches:
+        for number_format in sorted({number_formats.get(i, PLAIN) for i in batch.columns}):
+            judged = _judged(db, batch, number_format, registers=True)
+            looks |= {i: judged[i] for i in batch.columns if number_formats.get(i, PLAIN) == number_format}
+    if points:
+        for i, counts in _points(db, batches).items():
+            looks[i] = replace(looks[i], probes={**looks[i].probes, **counts})
+    return [looks[i] for i in range(len(table.fields))]
+
+
+def added(shards: Sequence[Sequence[ColumnScan]], markers: Sequence[tuple[str, ...]]) -> list[ColumnScan]:
+    """The scans of a table's columns from those of its shards (scan_shard), as the whole table would give them."""
+    return [_added(same, marked) for *same, marked in zip(*shards, markers, strict=True)]
+
+
+def _added(scans: Sequence[ColumnScan], markers: Sequence[str]) -> ColumnScan:
+    registers = distinct_texts.united([s.registers for s in scans])
+    probes, missing = Counter[str](), Counter[str]()
+    for s in scans:
+        probes.update(s.probes)
+        missing.update(s.missing)
+    return ColumnScan(
+        cells=sum(s.cells for s in scans),
+        missing={
+            label: missing[label] for label in dict.fromkeys([*markers, cells.EMPTY, cells.NAN]) if missing[label]
+        },
+        spaces=sum(s.spaces for s in scans),
+        infinite=sum(s.infinite for s in scans),
+        probes={**probes, "distinct_values": distinct_texts.estimate(registers)},
+        fails={k: sum(s.fails[k] for s in scans) for k in _JUDGED},
+        number_format=scans[0].number_format,
+        registers=registers,
+    )
+
+
+def needs_points(scans: Sequence[ColumnScan], known: Mapping[int, NumberFormat]) -> bool:
+    """Whether how columns write their numbers is to be decided; else they write them plainly."""
+    signs = ("comma", "groups", "either_comma")
+    return any(scan.probes[s] for scan in scans for s in signs) or bool(set(known.values()) - {PLAIN})
+
+
+def decide_formats(
+    scans: Sequence[ColumnScan],
+    known: Mapping[int, NumberFormat],
+    fixed: frozenset[int],
+    *,
+    separated_by_comma: bool,
+) -> dict[int, NumberFormat]:
+    """How each column writes its numbers: what is fixed, else decided over the whole table, whose points were counted."""
+    return _chosen({i: s.probes for i, s in enumerate(scans)}, known, fixed, separated_by_comma=separated_by_comma)
+
+
 def formats(
     db: Any, table: Table, known: Mapping[int, NumberFormat], *, fixed: frozenset[int] = frozenset()
 ) -> dict[int, NumberFormat]:
@@ -144,18 +213,23 @@ def _decided(
     fixed: frozenset[int],
 ) -> dict[int, NumberFormat]:
     """How each column writes its numbers: what is fixed, else decided over the whole file."""
-    signs = ("comma", "groups", "either_comma")
-    if not any(seen.probes[s] for seen in looks.values() for s in signs) and not set(known.values()) - {PLAIN}:
+    if not needs_points(list(looks.values()), known):
         return dict.fromkeys(looks, PLAIN)
+    points = _points(db, batches)
+    every = {i: {**seen.probes, **points[i]} for i, seen in looks.items()}
+    return _chosen(every, known, fixed, separated_by_comma=table.separated_by_comma)
+
+
+def _points(db: Any, batches: Sequence[_Batch]) -> dict[int, dict[str, int]]:
+    """By column, from how many cells fulfil cell_parsing.point_probes."""
     tests = cells.point_probes(0)
     sums = ", ".join(f"sum(CASE WHEN {sql} THEN c ELSE 0 END)" for sql in tests.values())
-    points: dict[int, dict[str, int]] = {}
+    points = {i: dict.fromkeys(tests, 0) for batch in batches for i in batch.columns}
     for batch in batches:
         rows = cells.layered(batch.table, [cells.Cells("raw", batch.markers, numeric=False)], keep=("g", "c"))
         for g, *counts in db.execute(f"SELECT g, {sums} FROM {rows} GROUP BY g").fetchall():
             points[batch.columns[int(g)]] = {k: int(n or 0) for k, n in zip(tests, counts, strict=True)}
-    every = {i: {**seen.probes, **(points.get(i) or dict.fromkeys(tests, 0))} for i, seen in looks.items()}
-    return _chosen(every, known, fixed, separated_by_comma=table.separated_by_comma)
+    return points
 
 
 def _counted_batches(db: Any, table: Table, markers: Sequence[tuple[str, ...]], label: str) -> list[_Batch]:
@@ -172,7 +246,8 @@ def _counted_batches(db: Any, table: Table, markers: Sequence[tuple[str, ...]], 
     return batches
 
 
-def _judged(db: Any, batch: _Batch, number_format: NumberFormat) -> dict[int, ColumnScan]:
+def _judged(db: Any, batch: _Batch, number_format: NumberFormat, *, registers: bool = False) -> dict[int, ColumnScan]:
+    """`registers`: distinct values are not estimated, but what their estimate is made of is there."""
     tests: dict[tuple[str, str], str] = {
         **{("missing", m): f"t0 = {quote(m)}" for m in batch.markers if m},
         ("missing", cells.EMPTY): "r0 IS NULL OR t0 = ''",
@@ -185,7 +260,8 @@ def _judged(db: Any, batch: _Batch, number_format: NumberFormat) -> dict[int, Co
     one = cells.Cells("raw", batch.markers, number_format=number_format)
     rows = cells.layered(batch.table, [one], keep=("g", "c"))
     sums = ", ".join(f"sum(CASE WHEN {sql} THEN c ELSE 0 END)" for sql in tests.values())
-    table = db.execute(f"SELECT g, sum(c), approx_count_distinct(v0), {sums} FROM {rows} GROUP BY g").fetchall()
+    distinct_values = f"approx_count_distinct(v0){' EXPORT_STATE' * registers}"
+    table = db.execute(f"SELECT g, sum(c), {distinct_values}, {sums} FROM {rows} GROUP BY g").fetchall()
     looks: dict[int, ColumnScan] = {}
     for g, rows_seen, distinct, *counts in table:
         by: dict[str, dict[str, int]] = {"missing": {}, "note": {}, "probe": {}, "fails": {}}
@@ -197,13 +273,14 @@ def _judged(db: Any, batch: _Batch, number_format: NumberFormat) -> dict[int, Co
             missing={k: n for k, n in by["missing"].items() if n},
             spaces=by["note"]["spaces"],
             infinite=by["note"]["infinite"],
-            probes={**by["probe"], "distinct_values": int(distinct)},
+            probes=by["probe"] if registers else {**by["probe"], "distinct_values": int(distinct)},
             fails={k: by["fails"][str(k)] for k in _JUDGED},
             number_format=number_format,
             values=f"SELECT DISTINCT v0 {texts}" if g in batch.repeated else "",
             counts=f"SELECT v0, CAST(sum(c) AS BIGINT) {texts} GROUP BY 1",
             rows=rows,
             group=int(g),
+            registers=tuple(distinct["registers"]) if registers else (),
         )
     nothing = ColumnScan(
         0, {}, 0, 0, dict.fromkeys([*cells.probes(0), "distinct_values"], 0), dict.fromkeys(_JUDGED, 0)

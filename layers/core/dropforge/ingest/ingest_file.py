@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import wait
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from dropforge.datasets.table_schema import Schema
 from dropforge.errors import RejectedUpload
 from dropforge.ingest import (
     column_kinds,
-    column_scan,
     rejected_rows,
     row_contract,
+    shard_plan,
     target_check,
     text_table,
     unknown_columns,
@@ -32,9 +33,12 @@ from dropforge.ingest.duckdb_connection import connect
 from dropforge.ingest.open_file import OpenFile
 from dropforge.ingest.rejected_rows import Reject
 from dropforge.ingest.row_faults import RowFaults
+from dropforge.ingest.shard_plan import ShardPlan
+from dropforge.ingest.shard_reading import CountRows
+from dropforge.ingest.sharded_text import ShardedText
 
 Announce = Callable[[Schema, snapshot.Levels], None]
-_SMALL_BYTES = 16_000_000  # of text; held in memory it takes less than counting all columns in one pass does
+_MOST_LABELS = 100_000  # distinct ones: a target with so many is no class label
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ def admit(
     keep: bool = True,
     partial: bool = False,
     exchange: LevelExchange = NO_EXCHANGE,
+    count_rows: CountRows | None = None,
 ) -> Admission:
     """Read a CSV or Parquet file by the reference's schema, or infer one when there is none.
 
@@ -83,6 +88,8 @@ def admit(
     (duckdb_connection.connect) stays open, and has the accepted rows as `table`; only without `keep` may it be one that keeps
     no order. Without `keep` nothing is identified and no snapshot is stored: the table is all there is. `partial`: the rows
     belong to an earlier file, so that one class alone is no mistake. `exchange`: of a file that is compared with another.
+    `count_rows`: called for each shard of a text file of more than `data.limits.shard_bytes`, which is read shard by shard in
+    bounded memory; without it a file is read at once.
     Raises RejectedUpload with a stable code, the place and the fix when the file as a whole cannot be used.
     """
     check_size(path.stat().st_size, data)
@@ -92,7 +99,11 @@ def admit(
         with text_table.decoding() as reading:
             source = reading.source = text_table.open_source(path, workdir, connection, data, reference)
             file = OpenFile(source, data, reference, workdir)
-            return _Reading(file, path, keep=keep, partial=partial).run(exchange)
+            reading_of_file = _Reading(file, path, keep=keep, partial=partial)
+            plan = _shards(source, data) if count_rows else None
+            if plan is None or count_rows is None:
+                return reading_of_file.run(exchange)
+            return reading_of_file.run_by_shards(plan, count_rows)
     finally:
         if own is not None:
             own.close()
@@ -108,6 +119,34 @@ def check_size(size: int, data: DataSettings) -> None:
         )
 
 
+def _shards(source: text_table.Source, data: DataSettings) -> ShardPlan | None:
+    """How a large text file is cut; None for a file that is one shard."""
+    text = source.text
+    if text is None or source.lines is not None or text.path.stat().st_size <= data.limits.shard_bytes:
+        return None
+    plan = shard_plan.plan(
+        text.path,
+        source.delimiter,
+        header_lines=source.header_lines,
+        quotes=bool(text.quotes),
+        shard_bytes=data.limits.shard_bytes,
+    )
+    return plan if len(plan.shards) > 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Used:
+    """The rows of a file that are used: SQL of them, their snapshot's file, their id and number; and what became of the others."""
+
+    relation: str
+    file: Path
+    dataset_id: str
+    rows: int
+    rejects: list[Reject]
+    rules: tuple[row_contract.RuleResult, ...]
+    shards: tuple[Path, ...] = ()
+
+
 class _Reading:
     """The reading of one file, from its scan to its admission."""
 
@@ -120,9 +159,12 @@ class _Reading:
     def run(self, exchange: LevelExchange) -> Admission:
         file = self.file
         column_kinds.check_target(file)
-        self._hold_small()
+        file.hold_small(self.path.stat().st_size)
         scans = column_kinds.survey(file)
-        rows = self._count(scans)
+        accepted = max((scan.cells for scan in scans.values()), default=0)
+        rows = self._rows(
+            accepted, rejected_rows.count_of_form(file.source), partial(rejected_rows.of_form, file.source)
+        )
         classes = self._classes(scans)
         schema = column_kinds.schema_of(file, scans, tuple(classes)[: target_check.MAX_CLASSES])
         faults = RowFaults(file, schema, scans, rows.accepted, () if self.partial else self._lone(classes))
@@ -130,38 +172,61 @@ class _Reading:
         exchange.announce(schema, snapshot.shared(levels))
         text_table.check_complete(file.source, rows.total)
         faults.judge()
+        faults.check_types()
         stored = self._store(faults, levels, exchange.known)
         try:
-            admission = self._admission(rows, classes, faults, stored)
+            admission = self._admission(rows, classes, faults, self._used(rows, faults, stored))
         finally:
             wait([stored.written])  # whoever closes the connection must not meet its writer
         stored.written.result()
         return replace(admission, snapshot_sha256=_sha256(stored.file)) if self.keep else admission
 
-    def _hold_small(self) -> None:
-        """A small file is held in memory, and one whose columns are not counted in one pass."""
+    def run_by_shards(self, plan: ShardPlan, count_rows: CountRows) -> Admission:
+        """The same admission, with one shard in memory and on disk at a time."""
         file = self.file
-        header = file.source.header
-        one_pass = len(header) <= column_scan.TOGETHER and len({file.markers(c) for c in header}) == 1
-        if not one_pass or self.path.stat().st_size < _SMALL_BYTES:
-            file.source.hold(file.workdir)
-
-    def _count(self, scans: Mapping[str, ColumnScan]) -> _Rows:
-        """Raises RejectedUpload for a file of no rows, of too many, or of too many that have the wrong form."""
-        file = self.file
+        column_kinds.check_target(file)
+        shards = ShardedText(file, plan)
+        surveyed = shards.survey()
+        scans = column_kinds.read_columns(file, surveyed.scans)
         accepted = max((scan.cells for scan in scans.values()), default=0)
-        malformed = rejected_rows.count_of_form(file.source)
+        rows = self._rows(accepted, surveyed.malformed, lambda limit: surveyed.examples[:limit])
+        classes = dict(list(surveyed.labels.items())[:_MOST_LABELS])
+        schema = column_kinds.schema_of(file, scans, tuple(classes)[: target_check.MAX_CLASSES])
+        lone = () if self.partial else self._lone(classes)
+        faults = RowFaults(file, schema, shards.with_unique_texts(scans), rows.accepted, lone)
+        text_table.check_complete(file.source, rows.total)
+        faults.judge()
+        faults.check_types()
+        admitted = shards.admit(faults, lone, rows.limit, count_rows)
+        rejects = [r for shard in admitted for r in shard.rejects]
+        _check_total(rejects, len(rejects), rows)
+        relation, target = shards.relation(admitted), file.workdir / snapshot.SNAPSHOT
+        dataset_id, rows_used = "", sum(shard.rows for shard in admitted)
+        if self.keep:
+            dataset_id, rows_used = snapshot.join(file.db, relation, target)
+        used = _Used(
+            relation, target, dataset_id, rows_used, rejects, shards.rules(admitted), tuple(s.folder for s in admitted)
+        )
+        admission = self._admission(rows, classes, faults, used)
+        return replace(admission, snapshot_sha256=_sha256(target)) if self.keep else admission
+
+    def _rows(self, accepted: int, malformed: int, of_form: Callable[[int], list[Reject]]) -> _Rows:
+        """Raises RejectedUpload for a file of no rows, of too many, or of too many that have the wrong form.
+
+        `of_form`: the first rows of a wrong form, at most so many.
+        """
+        limits = self.file.data.limits
         total = accepted + malformed
-        limit = rejected_rows.most(total, file.data.limits)
+        limit = rejected_rows.most(total, limits)
         if total == 0:
             raise RejectedUpload(
                 "the file has a header line and no rows", code="no_rows", fix="upload rows below the header"
             )
-        if total > file.data.limits.max_rows:
-            raise text_table.over_rows(total, file.data.limits)
-        rows = _Rows(accepted, malformed, limit, rejected_rows.of_form(file.source, limit + 1))
+        if total > limits.max_rows:
+            raise text_table.over_rows(total, limits)
+        rows = _Rows(accepted, malformed, limit, of_form(limit + 1))
         if malformed > limit:
-            _check_total(rows.form_rejects, rows, f"{malformed:,}")
+            _check_total(rows.form_rejects, malformed, rows)
         return rows
 
     def _classes(self, scans: Mapping[str, ColumnScan]) -> dict[str, int]:
@@ -191,37 +256,42 @@ class _Reading:
             levels=levels,
             known=known,
         )
-        return snapshot.write(file.db, file.workdir / "data.parquet", layered, keep=self.keep)
+        return snapshot.write(file.db, file.workdir / snapshot.SNAPSHOT, layered, keep=self.keep)
 
-    def _admission(
-        self, rows: _Rows, classes: Mapping[str, int], faults: RowFaults, stored: snapshot.Snapshot
-    ) -> Admission:
-        """The admission of the stored rows, without the hash of their file, which may still be written.
-
-        Raises RejectedUpload for too many rejects and for a target that cannot be learned.
-        """
-        file, keep, schema = self.file, self.keep, faults.schema
-        dataset_id, rows_used = snapshot.identify(file.db, stored) if keep else ("", snapshot.count(file.db, stored))
+    def _used(self, rows: _Rows, faults: RowFaults, stored: snapshot.Snapshot) -> _Used:
+        """Raises RejectedUpload for too many rejects."""
+        db = self.file.db
+        dataset_id, rows_used = (
+            snapshot.identify(db, stored.relation) if self.keep else ("", snapshot.count(db, stored))
+        )
         rejects = self._rejects(rows, rows_used, faults)
         rules = faults.results(stored.relation, rows_used)
+        return _Used(stored.relation, stored.file, dataset_id, rows_used, rejects, rules)
+
+    def _admission(self, rows: _Rows, classes: Mapping[str, int], faults: RowFaults, used: _Used) -> Admission:
+        """The admission of the used rows, without the hash of their file, which may still be written.
+
+        Raises RejectedUpload for a target that cannot be learned.
+        """
+        file, schema, rejects = self.file, faults.schema, used.rejects
         extra_counts = self._extra_counts(schema)
         file.db.execute("DROP TABLE IF EXISTS raw")
-        if rows_used + len(rejects) != rows.total:
+        if used.rows + len(rejects) != rows.total:
             raise RejectedUpload(
-                f"{rows.total} rows came in but {rows_used} used and {len(rejects)} quarantined do not add up",
+                f"{rows.total} rows came in but {used.rows} used and {len(rejects)} quarantined do not add up",
                 code="rows_lost",
                 fix="this is a defect of the reader: keep the file and report it; nothing of it was used",
             )
-        untrained = self._check_learnable(classes, faults, stored.relation)
-        file_sha256 = _sha256(self.path) if keep else ""
+        untrained = self._check_learnable(classes, faults, used.relation)
+        file_sha256 = _sha256(self.path) if self.keep else ""
         names, header = set(schema.names), file.source.header
         return Admission(
-            snapshot=stored.file,
+            snapshot=used.file,
             schema=schema,
-            dataset_id=dataset_id,
+            dataset_id=used.dataset_id,
             snapshot_sha256="",
             rows_in=rows.total,
-            rows_used=rows_used,
+            rows_used=used.rows,
             rejects_csv=rejected_rows.write_csv(rejects, file.workdir / "rejects.csv"),
             reason_counts=rejected_rows.counts(rejects),
             first_rejects=tuple(rejects[:100]),
@@ -236,9 +306,10 @@ class _Reading:
             encoding=file.source.encoding,
             bytes=self.path.stat().st_size,
             file_sha256=file_sha256,
-            table=stored.relation,
-            rules=rules,
+            table=used.relation,
+            rules=used.rules,
             bundle_rules=row_contract.for_bundles(file.data, schema, faults.parsed_rules),
+            shards=used.shards,
             untrained=untrained,
         )
 
@@ -246,7 +317,7 @@ class _Reading:
         """Every row quarantined, in file order. Raises RejectedUpload when they are too many."""
         of_cells = faults.rejects(rows.limit + 1) if rows_used < rows.accepted else []
         rejects = sorted([*rows.form_rejects, *of_cells], key=lambda r: r.line)
-        _check_total(rejects, rows, f"{'at least ' * (len(of_cells) > rows.limit)}{len(rejects):,}")
+        _check_total(rejects, len(rejects), rows, at_least=len(of_cells) > rows.limit)
         return rejects
 
     def _extra_counts(self, schema: Schema) -> tuple[unknown_columns.ExtraCounts, ...]:
@@ -273,15 +344,16 @@ class _Reading:
         return target_check.untrained(learned, file.data.target)
 
 
-def _check_total(rejects: list[Reject], rows: _Rows, count: str) -> None:
-    if len(rejects) > rows.limit:
+def _check_total(rejects: list[Reject], number: int, rows: _Rows, *, at_least: bool = False) -> None:
+    """`rejects`: the first of so many, or of more (`at_least`)."""
+    if number > rows.limit:
         first = "; ".join(f"line {r.line}: {r.reason}" for r in rejects[:3])
         raise RejectedUpload(
-            f"{count} of {rows.total:,} rows cannot be used ({first})",
+            f"{'at least ' * at_least}{number:,} of {rows.total:,} rows cannot be used ({first})",
             code="too_many_bad_rows",
             fix="correct the file (delimiter? quotes? a rule of data.columns?), or raise data.limits.max_quarantined_share",
         )
-    if len(rejects) == rows.total:
+    if number == rows.total:
         raise RejectedUpload(
             f"no row can be used ({rejects[0].reason})", code="too_many_bad_rows", fix="correct the file"
         )

@@ -10,12 +10,13 @@ from typing import Any
 from dropforge import value_formats
 from dropforge.config.settings import DataSettings
 from dropforge.datasets.table_schema import Schema
-from dropforge.ingest import cell_parsing
+from dropforge.ingest import cell_parsing, column_scan
 from dropforge.ingest.admission import Note
 from dropforge.ingest.column_scan import ColumnScan
 from dropforge.ingest.text_table import Source
 
 NO_SCANS: Mapping[str, ColumnScan] = {}
+_SMALL_BYTES = 16_000_000  # of text; held in memory it takes less than counting all columns in one pass does
 
 
 @dataclass(slots=True)
@@ -38,6 +39,24 @@ class OpenFile:
     def db(self) -> Any:
         """The DuckDB connection that the file is read on."""
         return self.source.connection
+
+    def table(self) -> column_scan.Table:
+        """The file as column_scan reads it."""
+        source = self.source
+        return column_scan.Table(
+            source.relation,
+            source.sample or source.relation,
+            source.fields,
+            source.columnar,
+            separated_by_comma=source.delimiter in {"", ","},
+        )
+
+    def hold_small(self, size: int) -> None:
+        """A file of few bytes is held in memory, and one whose columns are not counted in one pass."""
+        header = self.source.header
+        one_pass = len(header) <= column_scan.TOGETHER and len({self.markers(c) for c in header}) == 1
+        if not one_pass or size < _SMALL_BYTES:
+            self.source.hold(self.workdir)
 
     def markers(self, column: str) -> tuple[str, ...]:
         """Texts that mean missing in the column."""

@@ -14,6 +14,7 @@ from dropforge.ingest import cell_parsing
 from dropforge.ingest.column_scan import ColumnScan
 from dropforge.ingest.duckdb_connection import name, quote
 
+SNAPSHOT = "data.parquet"  # a snapshot's file, in the folder of the upload or of its shard
 _TABLE = "snapshot"
 _IN_MEMORY_BYTES = 300_000_000
 _GROUP = 10_000  # rows of one leaf of the dataset's hash tree
@@ -169,10 +170,16 @@ def count(db: Any, snapshot: Snapshot) -> int:
     return int(db.execute(f"SELECT count(*) FROM {snapshot.relation}").fetchall()[0][0])
 
 
-def identify(db: Any, snapshot: Snapshot) -> tuple[str, int]:
-    """Hash tree over the row hashes in file order: 16 hex, and the number of rows."""
+def join(db: Any, relation: str, file: Path) -> tuple[str, int]:
+    """Write the rows of the shards' snapshots, in order, as one; its id and the number of rows."""
+    db.execute(f"COPY (FROM {relation}) TO {quote(str(file))} (FORMAT parquet, COMPRESSION zstd)")
+    return identify(db, f"read_parquet({quote(str(file))})")
+
+
+def identify(db: Any, relation: str) -> tuple[str, int]:
+    """Hash tree over the row hashes in file order: 16 hex, and the number of rows. `relation`: of a snapshot."""
     # Rows are counted here: rowid and file_row_number are names that a user's column may have.
-    numbered = f"SELECT {name(ROW_HASH)} AS h, row_number() OVER () - 1 AS n FROM {snapshot.relation}"
+    numbered = f"SELECT {name(ROW_HASH)} AS h, row_number() OVER () - 1 AS n FROM {relation}"
     leaves = db.execute(
         f"SELECT sha256(array_to_string(list(h ORDER BY n), ',')), count(*) FROM ({numbered}) "
         f"GROUP BY n // {_GROUP} ORDER BY min(n)"

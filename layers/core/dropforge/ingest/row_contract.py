@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from dropforge import value_formats
@@ -17,7 +18,7 @@ from dropforge.errors import RejectedUpload, SettingsError
 from dropforge.inference.row_rules import Expression, RowRule, RuleColumn, columns_of
 from dropforge.ingest import cell_parsing, rule_parser, rule_sql
 from dropforge.ingest.column_scan import ColumnScan
-from dropforge.ingest.duckdb_connection import name
+from dropforge.ingest.duckdb_connection import name, quote
 
 _TEXTS: frozenset[Kind] = frozenset({"category", "text"})
 
@@ -130,18 +131,28 @@ def _as_kind(column: Column, value: str | float | bool) -> str | float | bool:
     return read
 
 
-def repeated(connection: Any, place: int, column: Column, look: ColumnScan) -> tuple[str, int]:
-    """The table of a unique column's values that several rows have (k), and how many rows have one of them."""
+def repeated(
+    connection: Any, place: int, column: Column, look: ColumnScan, known: Path | None = None
+) -> tuple[str, int]:
+    """The table of a unique column's values that several rows have (k), and how many rows have one of them.
+
+    `known`: a Parquet file of these values, where the rows are a part of a table; else they are sought here.
+    """
     if not look.rows:
         return "", 0
     table = f"repeated_{place}"
     value = cell_parsing.parsed(0, column.kind)
+    often = f"k IN (SELECT k FROM {_values(known)})" if known else "n > 1"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {value} AS k, CAST(sum(c) AS BIGINT) AS n FROM {look.rows} "
-        f"WHERE g = {look.group} GROUP BY 1 HAVING k IS NOT NULL AND n > 1"
+        f"WHERE g = {look.group} GROUP BY 1 HAVING k IS NOT NULL AND {often}"
     )
     rows = connection.execute(f"SELECT coalesce(sum(n), 0) FROM {table}").fetchone()[0]
     return (table, int(rows)) if rows else ("", 0)
+
+
+def _values(file: Path) -> str:
+    return f"read_parquet({quote(str(file))})"
 
 
 def violations(

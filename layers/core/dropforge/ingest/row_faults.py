@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from dropforge.datasets.table_schema import Schema
 from dropforge.errors import RejectedUpload
@@ -16,13 +17,16 @@ from dropforge.ingest.open_file import OpenFile
 from dropforge.ingest.rejected_rows import Fault, Reject
 from dropforge.ingest.row_contract import ParsedRule, RuleResult
 
+NOTHING_REPEATED: Mapping[str, Path] = {}
+
 
 class RowFaults:
     """What is expected of the rows of one file, by its schema, `data.columns` and `data.rules`, and which faults occur.
 
     `faults`: conditions on cells that some cell of the file meets; `parsed_rules`: those of `data.rules`; `accepted`: rows of
     the right form. `lone`: classes of the target that one row alone has. Raises RejectedUpload for a rule that does not fit the
-    table, and for a column with more faults than may be quarantined.
+    table. `repeated`: by unique column the file (Parquet: k) of the values that several rows of the table have, where this file is
+    a shard of it.
     """
 
     def __init__(
@@ -32,12 +36,14 @@ class RowFaults:
         scans: Mapping[str, ColumnScan],
         accepted: int,
         lone: tuple[str, ...] = (),
+        repeated: Mapping[str, Path] = NOTHING_REPEATED,
     ) -> None:
         self.schema = schema
         self.scans = {c: scan for c, scan in scans.items() if c in schema.names}
         self.accepted = accepted
         self.faults: list[Fault] = []
         self._file = file
+        self._repeated = repeated
         self._violations: dict[tuple[str, str], int] = {}  # by column (or rule) and code
         self._column_rules = self._rules_of_columns(lone)
         self.parsed_rules = row_contract.parse_rules(file.db, file.data, schema)
@@ -50,7 +56,8 @@ class RowFaults:
         for i, column, scan in places:
             conditions = cell_parsing.faults(0, column.kind, self._column_rules[column.name])
             if row_contract.is_unique(file.data.columns.get(column.name)):
-                table, often = row_contract.repeated(file.db, i, column, scan)
+                known = self._repeated.get(column.name)
+                table, often = row_contract.repeated(file.db, i, column, scan, known)
                 self._column_rules[column.name] = replace(self._column_rules[column.name], repeated=table)
                 self._violations[column.name, "value_repeated"] = often
             of_rules = {k: v for k, v in conditions.items() if k not in {"beyond_float32", f"not_{column.kind}"}}
@@ -63,7 +70,6 @@ class RowFaults:
             for f in every
             if self._violations.get((f.column, f.code), scans[f.column].fails.get(schema.column(f.column).kind, 0))
         ]
-        self._check_types()
 
     @property
     def bad(self) -> str:
@@ -79,6 +85,10 @@ class RowFaults:
     @property
     def _quarantining(self) -> list[ParsedRule]:
         return [r for r in self.parsed_rules if r.settings.action == "quarantine"]
+
+    def repeated_values(self) -> dict[str, str]:
+        """By unique column the table (k) of its values that several rows have; columns without such values are left out."""
+        return {column: rule.repeated for column, rule in self._column_rules.items() if rule.repeated}
 
     def forbidden(self, column: str) -> tuple[str, ...]:
         """Values whose rows are quarantined though they are of the column's kind."""
@@ -158,7 +168,8 @@ class RowFaults:
                 )
         return rules
 
-    def _check_types(self) -> None:
+    def check_types(self) -> None:
+        """Raises RejectedUpload for a column with more cells of another kind than rows may be quarantined."""
         for c, scan in self.scans.items():
             count = scan.fails.get(self.schema.column(c).kind, 0)
             if count > self._file.data.limits.max_quarantined_share * self.accepted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict
@@ -11,20 +11,23 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dropforge import __version__
-from dropforge.analysis import column_pairs, profile_comparison, profile_queries
+from dropforge.analysis import column_pairs, profile_comparison, profile_queries, row_counts
 from dropforge.analysis.checks import pair_checks, relation_changes, rule_outcomes, run_checks
 from dropforge.analysis.checks.pair_checks import CheckedPairs
 from dropforge.analysis.checks.table_checks import CheckedTable
 from dropforge.analysis.data_profile import Profile, shared_rows
 from dropforge.analysis.report import suggested_preprocessing
 from dropforge.analysis.report_model import ColumnReport, Intake, Provenance, Report, RuleOutcome
+from dropforge.analysis.row_counts import RowCounts
+from dropforge.analysis.shard_counts import ShardCounts
 from dropforge.config.settings import Settings
 from dropforge.datasets.table_schema import Schema
 from dropforge.errors import RejectedUpload
 from dropforge.ingest.admission import Admission
-from dropforge.ingest.duckdb_connection import connect
+from dropforge.ingest.duckdb_connection import connect, quote
 from dropforge.ingest.ingest_file import NO_EXCHANGE, LevelExchange, admit
-from dropforge.ingest.parquet_snapshot import Levels
+from dropforge.ingest.parquet_snapshot import SNAPSHOT, Levels
+from dropforge.ingest.shard_reading import CountRows
 
 _SMALL = 16_000_000
 
@@ -58,9 +61,31 @@ def profile_of(admission: Admission, workdir: Path, like: Profile | None, connec
 
     `connection`: the one they were admitted with, when it is still open; else the snapshot is read.
     """
+    if connection is not None and admission.shards:
+        return profile_queries.profile(connection, _shard_counts(admission, connection), like)
     if connection is not None:
         return profile_queries.build(connection, admission.table, admission.schema, like)
     return profile_of_snapshot(admission.snapshot, admission.schema, workdir, like)
+
+
+def counting(like: Profile | None) -> CountRows:
+    """What `admit` calls for each shard of a large file, so that profile_of need not read the rows again. `like`: as there."""
+
+    def count(connection: Any, relation: str, schema: Schema, folder: Path) -> None:
+        row_counts.write(connection, RowCounts(relation, schema), folder, like)
+
+    return count
+
+
+def _shard_counts(admission: Admission, connection: Any) -> ShardCounts:
+    schema = admission.schema
+
+    def count_pairs(axes: Sequence[column_pairs.Axis]) -> Iterator[list[list[int]]]:
+        for folder in admission.shards:
+            counts = RowCounts(f"read_parquet({quote(str(folder / SNAPSHOT))})", schema)
+            yield row_counts.count_pairs(connection, counts, axes, admission.rows_used)
+
+    return ShardCounts(schema, admission.shards, count_pairs)
 
 
 def profile_of_snapshot(snapshot: Path, schema: Schema, workdir: Path, like: Profile | None = None) -> Profile:
@@ -74,10 +99,13 @@ def profile_of_snapshot(snapshot: Path, schema: Schema, workdir: Path, like: Pro
 
 def compare_files(reference: Path, new: Path, settings: Settings) -> Report:
     """Two files, no cloud. Raises RejectedUpload, whose message names the file, when one of them cannot be used."""
+    sizes = [file.stat().st_size for file in (reference, new)]
+    if max(sizes) > settings.data.limits.shard_bytes:
+        return _compare_large_files(reference, new, settings)
     with ExitStack() as stack:
         folders = [Path(stack.enter_context(TemporaryDirectory(prefix="dropforge-"))) for _ in "ab"]
         # Small files are done before a second thread is of use; the two of them are read at the same time anyway.
-        threads = 1 if max(reference.stat().st_size, new.stat().st_size) < _SMALL else None
+        threads = 1 if max(sizes) < _SMALL else None
         first, second = (stack.enter_context(closing(connect(f, threads=threads, ordered=False))) for f in folders)
         pool = stack.enter_context(ThreadPoolExecutor(1))
         output = Future[tuple[Schema, Levels]]()
@@ -86,9 +114,29 @@ def compare_files(reference: Path, new: Path, settings: Settings) -> Report:
         fresh = _admit(new, settings, schema, folders[1], second, LevelExchange(known=levels))
         earlier, before = old.result()
         now = profile_of(fresh, folders[1], before, second)
-        provenance = Provenance(dataset_id=fresh.dataset_id, reference_id=earlier.dataset_id)
-        earlier_rules = [{r.name: (r.rows, r.violations) for r in earlier.rules}]
-        return report(before, now, intake_of(fresh, new.name, earlier_rules), settings, provenance)
+        return _compared(earlier, before, fresh, now, new.name, settings)
+
+
+def _compare_large_files(reference: Path, new: Path, settings: Settings) -> Report:
+    """One after the other, shard by shard: memory and disk are those of a shard and of the accepted rows."""
+    admissions, profiles = list[Admission](), list[Profile]()
+    for file in (reference, new):
+        like = profiles[0] if profiles else None
+        schema = admissions[0].schema if admissions else None
+        with TemporaryDirectory(prefix="dropforge-") as folder, closing(connect(Path(folder))) as connection:
+            # Kept: hashes of rows that tell equal rows of both files, whichever of them is small.
+            admission = _admit(file, settings, schema, Path(folder), connection, keep=True, count_rows=counting(like))
+            profiles.append(profile_of(admission, Path(folder), like, connection))
+            admissions.append(admission)
+    return _compared(admissions[0], profiles[0], admissions[1], profiles[1], new.name, settings)
+
+
+def _compared(
+    earlier: Admission, before: Profile, fresh: Admission, now: Profile, key: str, settings: Settings
+) -> Report:
+    provenance = Provenance(dataset_id=fresh.dataset_id, reference_id=earlier.dataset_id)
+    earlier_rules = [{r.name: (r.rows, r.violations) for r in earlier.rules}]
+    return report(before, now, intake_of(fresh, key, earlier_rules), settings, provenance)
 
 
 def _reference(
@@ -113,6 +161,9 @@ def _admit(
     folder: Path,
     connection: Any,
     exchange: LevelExchange = NO_EXCHANGE,
+    *,
+    keep: bool = False,
+    count_rows: CountRows | None = None,
 ) -> Admission:
     try:
         return admit(
@@ -122,7 +173,8 @@ def _admit(
             workdir=folder,
             connection=connection,
             exchange=exchange,
-            keep=False,
+            keep=keep,
+            count_rows=count_rows,
         )
     except RejectedUpload as error:
         raise RejectedUpload(f"{file}: {error.message}", code=error.code, fix=error.fix) from None
