@@ -12,9 +12,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "benchmarks" / "training")]
+sys.path[:0] = [str(ROOT / "benchmarks" / folder) for folder in ("", "training", "analysis")]
 import recorded  # noqa: E402 - a folder of scripts, no package
+import scale_model  # noqa: E402 - a folder of scripts, no package
 import section  # noqa: E402 - a folder of scripts, no package
 from recorded import Recorded  # noqa: E402 - a folder of scripts, no package
 
@@ -67,6 +70,7 @@ def pages() -> dict[Path, str]:
     if measured := _results("uploads"):
         parts.append(uploads(measured))
         files[ROOT / "docs" / "adr" / "0001-upload-index.md"] = upload_index(measured)
+    files |= scale(_results("shards"))
     files[ROOT / "docs" / "benchmarks.md"] = "\n\n".join(part.strip() for part in parts) + "\n"
     return files
 
@@ -242,6 +246,20 @@ def upload_index(measured: Recorded) -> str:
     if not begin or not end:
         raise SystemExit("docs/adr/0001-upload-index.md has no place for its figures")
     return f"{head}{begin}{_upload_lines(measured.figures)}\n\n{measured.sentence}\n{end}{tail}"
+
+
+def scale(measured: Recorded | None) -> dict[Path, str]:
+    """docs/scale.md with its measured tables written anew; its other text is a person's."""
+    if measured is None:
+        return {}
+    text = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    head, begin, rest = text.partition("<!-- measured -->\n")
+    _, end, tail = rest.partition("<!-- /measured -->\n")
+    if not begin or not end:
+        raise SystemExit("docs/scale.md has no place for its figures")
+    document = yaml.safe_load((ROOT / "settings.yaml").read_text(encoding="utf-8"))
+    tables = scale_model.section(measured.figures, measured.sentence, document["cost"])
+    return {ROOT / "docs" / "scale.md": f"{head}{begin}{tables}{end}{tail}"}
 
 
 def page(analysis: Recorded, verdicts: Recorded) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -66,6 +67,22 @@ def test_a_verdict_may_fail_a_pipeline(files: Path) -> None:
     assert runner.invoke(app, [*arguments, "--fail-on", "warn"]).exit_code == 0
     assert re.search(r"^  amount +[ ▁▂▃▄▅▆▇█]+ → [ ▁▂▃▄▅▆▇█]+  drift", result.stdout, re.MULTILINE)
     assert "400 used, 0 quarantined" in result.stdout
+
+
+def test_large_files_are_compared_by_shards(files: Path) -> None:
+    """Beyond `data.limits.shard_bytes` the report is the one of the whole files, a small file beside a large one included."""
+    (files / "new.csv").write_text("\n".join(["amount,colour,answer", *ROWS[:90], "x,red,yes"]) + "\n")
+    documents = []
+    for limits in ("", ", limits: {shard_bytes: 2000}"):
+        (files / "s.yaml").write_text(
+            f"project: x\ndata: {{target: answer{limits}}}\nmodels: [{{name: m, class: a.b:C}}]\n"
+        )
+        result = CliRunner().invoke(
+            app, ["analyze", "reference.csv", "new.csv", "--settings", "s.yaml", "--json"], catch_exceptions=False
+        )
+        documents.append({k: v for k, v in json.loads(result.stdout).items() if k != "provenance"})
+    assert documents[0] == documents[1]
+    assert documents[0]["shared_with_reference"] == 1.0
 
 
 def test_a_project_of_another_table_is_not_asked(files: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack, closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from dropforge import ids, keys
-from dropforge.analysis.report import html_report
+from dropforge.analysis.data_profile import Profile
+from dropforge.analysis.report import build_report, html_report
 from dropforge.analysis.report_model import Report
 from dropforge.clock import now
 from dropforge.config import settings_store
@@ -21,6 +23,7 @@ from dropforge.ingest import quarantine
 from dropforge.ingest.admission import Admission
 from dropforge.ingest.duckdb_connection import connect
 from dropforge.ingest.ingest_file import admit, check_size
+from dropforge.ingest.shard_reading import CountRows
 from dropforge.messages import UploadEvent
 from dropforge.ports import RunInfo
 from dropforge.uploads import decisions, retrain_rounds, retrain_trigger
@@ -110,7 +113,7 @@ class _Analysis:
         reference_id = self.datasets.reference_id(self.settings.data)
         reference = self.datasets.manifest(reference_id) if reference_id else None
         self.deadline.reached("admission")
-        admission = self._admit(file, reference.data_schema if reference else None)
+        admission = self._admit(file, reference.data_schema if reference else None, reference_id)
         self.ports.log.info(
             "admitted",
             extra={
@@ -184,7 +187,7 @@ class _Analysis:
     def _deleted(self) -> UploadRecord:
         return self._skip("deleted", "the object was deleted before it was read", "upload it again")
 
-    def _admit(self, file: Path, reference: Schema | None) -> Admission:
+    def _admit(self, file: Path, reference: Schema | None, reference_id: str) -> Admission:
         # Mended rows complete an earlier upload: a handful of one class is no mistake of theirs.
         resubmitted = reference is not None and self.record.key.startswith(keys.REPLAYED)
         return admit(
@@ -194,7 +197,22 @@ class _Analysis:
             workdir=self.workdir,
             connection=self.database,
             partial=resubmitted,
+            count_rows=self._counting(reference_id),
         )
+
+    def _counting(self, reference_id: str) -> CountRows:
+        """How the rows of each shard of a large file are counted; the reference's profile is read for the first of them."""
+
+        @cache
+        def like() -> Profile | None:
+            reporting = Reporting(self.record, self.settings, self.ports)
+            return reporting.reference_profile(reference_id, self.workdir) if reference_id else None
+
+        def count(connection: Any, relation: str, schema: Schema, folder: Path) -> None:
+            self.deadline.reached("admission")
+            build_report.counting(like())(connection, relation, schema, folder)
+
+        return count
 
     def _record_rows(self, admission: Admission) -> None:
         stored = quarantine.write(self.ports.store, self.ports.data_bucket, self.upload_id, admission)

@@ -38,7 +38,7 @@ class Reporting:
 
     def make(self, admission: Admission, reference_id: str, workdir: Path, database: Any) -> tuple[Report, RunInfo]:
         """Profile the admitted rows (`database`: the connection they were admitted with), compare, publish."""
-        like = None if reference_id == admission.dataset_id else self._reference_profile(reference_id, workdir)
+        like = None if reference_id == admission.dataset_id else self.reference_profile(reference_id, workdir)
         profile = build_report.profile_of(admission, workdir, like, database)
         self.ports.store.put(
             self._profile_uri(admission.dataset_id), profile.model_dump_json().encode(), content_type="application/json"
@@ -123,9 +123,9 @@ class Reporting:
             context="analysis",
         )
 
-    def _reference_profile(self, reference_id: str, workdir: Path) -> Profile:
-        """The stored one; counted again from the snapshot where there is none: settings may name a dataset of an upload that
-        failed before its profile was there.
+    def reference_profile(self, reference_id: str, workdir: Path) -> Profile:
+        """The stored profile of the reference; counted again from the snapshot where there is none: settings may name a dataset of an
+        upload that failed before its profile was there.
         """
         try:
             return Profile.model_validate_json(self.ports.store.get(self._profile_uri(reference_id)).body)
