@@ -90,7 +90,7 @@ def measure(file: Path, reference: Path, shard_bytes: int) -> dict[str, Any]:
     surveys, admissions, plans = list[float](), list[float](), list[float]()
     shard_reading.survey = _timed(surveys, shard_reading.survey)
     shard_reading.admit = _timed(admissions, shard_reading.admit)
-    shard_plan.plan = _timed(plans, shard_plan.plan)
+    shard_plan.plan_text = _timed(plans, shard_plan.plan_text)
     settings = _settings(shard_bytes)
     with tempfile.TemporaryDirectory() as work:
         first, second = Path(work, "reference"), Path(work, "new")

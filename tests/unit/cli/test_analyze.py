@@ -75,7 +75,7 @@ def test_large_files_are_compared_by_shards(files: Path) -> None:
     documents = []
     for limits in ("", ", limits: {shard_bytes: 2000}"):
         (files / "s.yaml").write_text(
-            f"project: x\ndata: {{target: answer{limits}}}\nmodels: [{{name: m, class: a.b:C}}]\n"
+            f"project: demo\ndata: {{target: answer{limits}}}\nmodels: [{{name: m, class: a.b:C}}]\n"
         )
         result = CliRunner().invoke(
             app, ["analyze", "reference.csv", "new.csv", "--settings", "s.yaml", "--json"], catch_exceptions=False

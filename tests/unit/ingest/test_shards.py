@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -129,6 +130,21 @@ def _lines(header: str, rows: list[str]) -> bytes:
     return ("\n".join([header, *rows]) + "\n").encode()
 
 
+def _parquet(seed: int) -> bytes:
+    """Seven row groups of every type, with missing cells and repeated rows; the second file has texts among its whole numbers."""
+    age = "i % 70" if seed == 1 else "CASE WHEN n IN (3000, 9000, 9001) THEN 'old' ELSE CAST(i % 70 AS VARCHAR) END"
+    with TemporaryDirectory() as folder, closing(duckdb.connect()) as db:
+        file = Path(folder, "t.parquet")
+        db.execute(
+            f"COPY (SELECT {age} AS age, CASE WHEN i % 11 > 0 THEN (hash(i + {seed}) % 9973)::DOUBLE / 7 END AS score, "
+            f"TIMESTAMP '2024-01-01' + to_hours((hash(i) % 9000)::BIGINT) AS day, 'city ' || (hash(i * {seed}) % 5) AS city, "
+            "CASE WHEN hash(n) % 3 = 0 THEN 'yes' ELSE 'no' END AS label FROM "
+            "(SELECT n, CASE WHEN n % 50 = 0 THEN n // 2 ELSE n END AS i FROM range(14000) r(n))) "
+            f"TO '{file}' (FORMAT parquet, ROW_GROUP_SIZE 2048)"
+        )
+        return file.read_bytes()
+
+
 HEADER = "age,city,score,day,label"
 TABLES: dict[str, tuple[Callable[[int], bytes], dict[str, Any]]] = {
     "plain": (lambda seed: _lines(HEADER, _plain(seed)), {}),
@@ -147,6 +163,7 @@ TABLES: dict[str, tuple[Callable[[int], bytes], dict[str, Any]]] = {
             ]
         },
     ),
+    "parquet": (_parquet, {}),
     "regression": (
         lambda seed: _lines(
             "a,b,label", [f"{i % 7},{i % 50 / 9:.3f},{(i * 7919 + seed) % 997 / 10}" for i in range(700)]
@@ -217,7 +234,7 @@ def test_shards_hold_every_record_once(tmp_path: Path, seed: int) -> None:
     text = "\n".join([*head, *records]) + "\n" * rng.randint(0, 1)
     file = tmp_path / "t.csv"
     file.write_text(text)
-    plan = shard_plan.plan(file, ",", header_lines=len(head), quotes=True, shard_bytes=rng.randint(1, 60))
+    plan = shard_plan.plan_text(file, ",", header_lines=len(head), quotes=True, shard_bytes=rng.randint(1, 60))
     body = text.encode()
     starts = {body.index(b"a,b,c") + 6} if head else {0}
     at = min(starts)

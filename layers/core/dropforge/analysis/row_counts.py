@@ -292,5 +292,5 @@ def count_pairs(db: Any, counts: RowCounts, axes: Sequence[column_pairs.Axis], r
 def _copy(db: Any, file: Path, selects: Sequence[str], empty: str) -> Path:
     """`empty`: the columns of a table without rows."""
     sql = " UNION ALL ".join(selects) or f"SELECT {empty} WHERE false"
-    db.execute(f"COPY ({sql}) TO {quote(str(file))} (FORMAT parquet, COMPRESSION zstd)")
+    db.execute(f"COPY ({sql}) TO {quote(str(file))} (FORMAT parquet, COMPRESSION lz4)")
     return file

@@ -149,7 +149,8 @@ class Limits(Frozen):
     shard_bytes: int = Field(
         256_000_000,
         gt=0,
-        description="a text file with more bytes is analysed in pieces of about this size, in memory that does not grow with the file",
+        description="a text file with more bytes, or a Parquet file that unpacks to more, is analysed in pieces of about this size, "
+        "in bounded memory",
     )
     max_quarantined_share: Share = 0.05
 

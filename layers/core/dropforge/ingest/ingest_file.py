@@ -33,9 +33,9 @@ from dropforge.ingest.duckdb_connection import connect
 from dropforge.ingest.open_file import OpenFile
 from dropforge.ingest.rejected_rows import Reject
 from dropforge.ingest.row_faults import RowFaults
-from dropforge.ingest.shard_plan import ShardPlan
+from dropforge.ingest.shard_plan import Plan
 from dropforge.ingest.shard_reading import CountRows
-from dropforge.ingest.sharded_text import ShardedText
+from dropforge.ingest.sharded_file import ShardedFile
 
 Announce = Callable[[Schema, snapshot.Levels], None]
 _MOST_LABELS = 100_000  # distinct ones: a target with so many is no class label
@@ -88,8 +88,8 @@ def admit(
     (duckdb_connection.connect) stays open, and has the accepted rows as `table`; only without `keep` may it be one that keeps
     no order. Without `keep` nothing is identified and no snapshot is stored: the table is all there is. `partial`: the rows
     belong to an earlier file, so that one class alone is no mistake. `exchange`: of a file that is compared with another.
-    `count_rows`: called for each shard of a text file of more than `data.limits.shard_bytes`, which is read shard by shard in
-    bounded memory; without it a file is read at once.
+    `count_rows`: called for each shard of a text or Parquet file of more than `data.limits.shard_bytes`, which is read shard by
+    shard in bounded memory; without it a file is read at once.
     Raises RejectedUpload with a stable code, the place and the fix when the file as a whole cannot be used.
     """
     check_size(path.stat().st_size, data)
@@ -119,18 +119,18 @@ def check_size(size: int, data: DataSettings) -> None:
         )
 
 
-def _shards(source: text_table.Source, data: DataSettings) -> ShardPlan | None:
-    """How a large text file is cut; None for a file that is one shard."""
-    text = source.text
-    if text is None or source.lines is not None or text.path.stat().st_size <= data.limits.shard_bytes:
+def _shards(source: text_table.Source, data: DataSettings) -> Plan | None:
+    """How a large text or Parquet file is cut; None for a file that is one shard."""
+    text, most = source.text, data.limits.shard_bytes
+    if source.parquet is not None and sum(size for _, size in source.groups) > most:
+        plan: Plan = shard_plan.plan_rows(source.parquet, source.groups, most)
+    elif text is not None and source.lines is None and text.path.stat().st_size > most:
+        quotes = bool(text.quotes)
+        plan = shard_plan.plan_text(
+            text.path, source.delimiter, header_lines=source.header_lines, quotes=quotes, shard_bytes=most
+        )
+    else:
         return None
-    plan = shard_plan.plan(
-        text.path,
-        source.delimiter,
-        header_lines=source.header_lines,
-        quotes=bool(text.quotes),
-        shard_bytes=data.limits.shard_bytes,
-    )
     return plan if len(plan.shards) > 1 else None
 
 
@@ -181,11 +181,11 @@ class _Reading:
         stored.written.result()
         return replace(admission, snapshot_sha256=_sha256(stored.file)) if self.keep else admission
 
-    def run_by_shards(self, plan: ShardPlan, count_rows: CountRows) -> Admission:
+    def run_by_shards(self, plan: Plan, count_rows: CountRows) -> Admission:
         """The same admission, with one shard in memory and on disk at a time."""
         file = self.file
         column_kinds.check_target(file)
-        shards = ShardedText(file, plan)
+        shards = ShardedFile(file, plan)
         surveyed = shards.survey()
         scans = column_kinds.read_columns(file, surveyed.scans)
         accepted = max((scan.cells for scan in scans.values()), default=0)

@@ -112,15 +112,15 @@ class LayeredRows:
         return f"hash({', '.join(cells)})"  # without a text for every cell
 
 
-def write(db: Any, file: Path, rows: LayeredRows, *, keep: bool) -> Snapshot:
+def write(db: Any, file: Path, rows: LayeredRows, *, keep: bool, compression: str = "zstd") -> Snapshot:
     """Type the rows.
 
-    With `keep` every row gets the hash of its canonical form and the file is written; else a hash that tells rows of this
-    process apart, and a file only when the rows are too many for memory.
+    With `keep` every row gets the hash of its canonical form and the file is written, compressed by `compression`; else a hash that
+    tells rows of this process apart, and a file only when the rows are too many for memory.
     """
     db.execute(f"DROP TABLE IF EXISTS {_TABLE}")
     hashed = f"SELECT *, {rows.digest(canonical=keep)} AS {name(ROW_HASH)} FROM ({rows.typed()})"
-    form = f"TO {quote(str(file))} (FORMAT parquet, COMPRESSION {'zstd' if keep else 'snappy'})"
+    form = f"TO {quote(str(file))} (FORMAT parquet, COMPRESSION {compression if keep else 'snappy'})"
     written = Future[None]()
     written.set_result(None)
     if _bytes(rows.schema, rows.scans) > _IN_MEMORY_BYTES:

@@ -1,4 +1,4 @@
-"""Where a large text file is cut: into ranges of bytes that begin and end with a record.
+"""Where a large file is cut: a text into ranges of bytes that begin and end with a record, a Parquet file into ranges of its rows.
 
 A line end inside quotes ends no record, and only a quote at the start of a field opens one. In a text without quotes every line end
 is a place to cut.
@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
 _CHUNK = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Bytes `start` to `end` (exclusive) of the text, the first of which stands on `line` (from 1)."""
+    """Bytes of a text or rows of a Parquet file, from `start` to `end` (exclusive), the first of which is on `line` (from 1)."""
 
     number: int
     start: int
@@ -27,17 +28,32 @@ class Shard:
     line: int
 
 
+class Plan(Protocol):
+    """The shards of a file, in order."""
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """At least one; every record is in one of them."""
+
+    def write(self, shard: Shard, folder: Path) -> Path:
+        """The file to read the shard from: below `folder`, or one that has the other shards too, of which rows are read."""
+
+    def line_of(self, shard: Shard, line: int) -> int:
+        """The line of the file (Parquet: the row) on which a line of the shard stands."""
+
+
 @dataclass(frozen=True, slots=True)
-class ShardPlan:
-    """The text, and its shards in order. `header_end`: the bytes before it are the header record, which every shard is read with."""
+class TextPlan:
+    """Of a text. The bytes before `header_end` are the header record, which every shard is read with."""
 
     text: Path
     header_end: int
     header_lines: int
     shards: tuple[Shard, ...]
 
-    def write(self, shard: Shard, target: Path) -> None:
+    def write(self, shard: Shard, folder: Path) -> Path:
         """The header and the shard's records as a file of its own."""
+        target = folder / "shard.csv"
         with self.text.open("rb") as source, target.open("wb") as out:
             out.write(source.read(self.header_end))
             source.seek(shard.start)
@@ -45,13 +61,41 @@ class ShardPlan:
             while left and (chunk := source.read(min(_CHUNK, left))):
                 out.write(chunk)
                 left -= len(chunk)
+        return target
 
     def line_of(self, shard: Shard, line: int) -> int:
-        """The line of the text on which a line of the shard's file stands."""
+        """As Plan has it: the header's lines are those of the text."""
         return line if line <= self.header_lines else line - self.header_lines + shard.line - 1
 
 
-def plan(text: Path, delimiter: str, *, header_lines: int, quotes: bool, shard_bytes: int) -> ShardPlan:
+@dataclass(frozen=True, slots=True)
+class RowPlan:
+    """Of a Parquet file."""
+
+    file: Path
+    shards: tuple[Shard, ...]
+
+    def write(self, shard: Shard, folder: Path) -> Path:  # noqa: ARG002 - as Plan has it
+        """The whole file: row groups are read where they lie."""
+        return self.file
+
+    def line_of(self, shard: Shard, line: int) -> int:
+        """As Plan has it."""
+        return shard.start + line
+
+
+def plan_rows(file: Path, groups: Sequence[tuple[int, int]], shard_bytes: int) -> RowPlan:
+    """Shards of whole row groups with at least `shard_bytes`, the last aside. `groups`: rows and unpacked bytes of each."""
+    shards, start, end, size = list[Shard](), 0, 0, 0
+    for number, (rows, unpacked) in enumerate(groups, 1):
+        end, size = end + rows, size + unpacked
+        if end > start and (size >= shard_bytes or number == len(groups)):
+            shards.append(Shard(len(shards), start, end, start + 1))
+            start, size = end, 0
+    return RowPlan(file, tuple(shards))
+
+
+def plan_text(text: Path, delimiter: str, *, header_lines: int, quotes: bool, shard_bytes: int) -> TextPlan:
     """Shards of about `shard_bytes`, each of at least one record. `header_lines`: of the header record; 0 without one."""
     size = text.stat().st_size
     with text.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -67,7 +111,7 @@ def plan(text: Path, delimiter: str, *, header_lines: int, quotes: bool, shard_b
         for start, end in pairwise(cuts):
             lines.append(lines[-1] + _count_lines(content, start, end))
     bounds = zip(cuts, [*cuts[1:], size], lines, strict=True)
-    return ShardPlan(text, header_end, header_lines, tuple(Shard(n, *bound) for n, bound in enumerate(bounds)))
+    return TextPlan(text, header_end, header_lines, tuple(Shard(n, *bound) for n, bound in enumerate(bounds)))
 
 
 def _empty_lines(content: mmap.mmap) -> int:

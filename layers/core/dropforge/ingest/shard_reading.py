@@ -1,7 +1,6 @@
-"""The reading of one shard of a large text file: what its cells are, and its rows by what was decided over the whole file.
+"""The reading of one shard of a large file: what its cells are, and its rows by what was decided over the whole file.
 
-A shard is a file with the table's header and some of its records. Each function takes files and leaves files and small values, so that
-it can run anywhere and be repeated.
+Each function takes files and leaves files and small values, so that it can run anywhere and be repeated.
 """
 
 from __future__ import annotations
@@ -33,16 +32,15 @@ CountRows = Callable[[Any, str, Schema, Path], None]
 
 @dataclass(frozen=True, slots=True)
 class ShardFile:
-    """`path`: the shard's file, in a folder of its own; `data`: the settings, with delimiter and encoding of the whole file."""
+    """What a shard is read from. `folder`: its own, where everything of it is left; `data`: the settings, with delimiter and encoding
+    of the whole file; `rows`: first row and the one behind the last, of a Parquet file that has the other shards too.
+    """
 
     path: Path
+    folder: Path
     data: DataSettings
     reference: Schema | None
-
-    @property
-    def folder(self) -> Path:
-        """Where everything of the shard is left."""
-        return self.path.parent
+    rows: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +128,8 @@ def admit(shard: ShardFile, decided: Decided, accepted: int, count_rows: CountRo
             bad=faults.bad,
             violated=faults.violated,
         )
-        stored = snapshot.write(file.db, shard.folder / snapshot.SNAPSHOT, layered, keep=True)
+        target = shard.folder / snapshot.SNAPSHOT
+        stored = snapshot.write(file.db, target, layered, keep=True, compression="lz4")  # quick: it is read soon
         try:
             rows = snapshot.count(file.db, stored)
             form = rejected_rows.of_form(file.source, decided.limit + 1)
@@ -157,7 +156,9 @@ def _scans(file: OpenFile, decided: Decided, accepted: int) -> Mapping[str, Colu
 @contextmanager
 def _opened(shard: ShardFile) -> Iterator[OpenFile]:
     with closing(connect(shard.folder)) as db, text_table.decoding() as reading:
-        source = reading.source = text_table.open_source(shard.path, shard.folder, db, shard.data, shard.reference)
+        source = reading.source = text_table.open_source(
+            shard.path, shard.folder, db, shard.data, shard.reference, rows=shard.rows
+        )
         yield OpenFile(source, shard.data, shard.reference, shard.folder)
 
 

@@ -17,6 +17,7 @@ from dropforge.ingest import converted_table, csv_text, file_format
 from dropforge.ingest.duckdb_connection import connect, is_ordered, name, quote
 
 _IN_MEMORY_BYTES = 64_000_000
+_ROW_NUMBER = "file_row_number"  # what DuckDB calls the number of a row of a Parquet file
 UNNAMED = "column_1"  # what the first column is called when it has no name: tables written with their row numbers
 _NESTED = ("STRUCT", "MAP", "LIST", "[]", "UNION", "BLOB")
 _NUMERIC = ("INT", "DOUBLE", "FLOAT", "DECIMAL", "REAL")  # parts of DuckDB's names of types whose numbers are no texts
@@ -47,6 +48,10 @@ class Source:
     unheld: str = ""  # the relation of the file itself, where `relation` is a copy
     original: str = ""  # the relation with the file's own types, where it has some (Parquet)
     native: frozenset[int] = frozenset()  # columns that hold numbers, not texts of numbers
+    parquet: Path | None = None  # the file, where it is Parquet
+    groups: tuple[
+        tuple[int, int], ...
+    ] = ()  # rows and unpacked bytes of its row groups, where rows can be told by their number
     longest: int = 0  # bytes of a line of a text file that can be read
     lines: Sequence[int] | None = None  # where each record stands in the file, when `text` was made of another format
     nested: Mapping[str, str] = field(default_factory=dict)  # types of the columns whose cells are no single values
@@ -95,11 +100,15 @@ def open_source(
     reference: Schema | None,
     *,
     keep_nested: bool = False,
+    rows: tuple[int, int] | None = None,
 ) -> Source:
-    """Raises RejectedUpload when the file is no table that can be read; `keep_nested`: not for columns of lists and records."""
+    """Raises RejectedUpload when the file is no table that can be read; `keep_nested`: not for columns of lists and records.
+
+    `rows`: of a Parquet file, the first row that is read and the one behind the last, from 0.
+    """
     path, kind = file_format.unpacked(path, workdir, data.limits)
     if kind == "parquet":
-        return _parquet(_inside(path, workdir), connection, data, reference, keep_nested=keep_nested)
+        return _parquet(_inside(path, workdir), connection, data, reference, keep_nested=keep_nested, rows=rows)
     if kind == "csv":
         return _csv(_inside(path, workdir), workdir, connection, data, reference)
     target = workdir / "converted.csv"
@@ -261,7 +270,15 @@ def _check_header(header: list[str], limits: Limits) -> None:
 
 
 # --- Parquet -----------------------------------------------------------------------------------------------------------------
-def _parquet(path: Path, connection: Any, data: DataSettings, reference: Schema | None, *, keep_nested: bool) -> Source:
+def _parquet(
+    path: Path,
+    connection: Any,
+    data: DataSettings,
+    reference: Schema | None,
+    *,
+    keep_nested: bool,
+    rows: tuple[int, int] | None,
+) -> Source:
     import duckdb
 
     _check_parquet_ends(path)
@@ -269,7 +286,7 @@ def _parquet(path: Path, connection: Any, data: DataSettings, reference: Schema 
     # Writers of old (Impala, Hive) leave the mark out by which texts are told from bytes.
     read = f"read_parquet({file}, binary_as_string = true)"
     try:
-        rows, claimed = connection.execute(
+        total, claimed = connection.execute(
             f"SELECT max(num_rows), (SELECT sum(total_uncompressed_size) FROM parquet_metadata({file})) "
             f"FROM parquet_file_metadata({file})"
         ).fetchone()
@@ -277,7 +294,7 @@ def _parquet(path: Path, connection: Any, data: DataSettings, reference: Schema 
         written = _parquet_names(connection, file)
     except duckdb.Error as error:
         raise unreadable(error) from None
-    _check_parquet_size(rows, claimed or 0, data.limits)
+    _check_parquet_size(total, claimed or 0, data.limits)
     names, kinds = [str(d[0]) for d in described], [str(d[1]) for d in described]
     # DuckDB gives columns of one name, or of none, names of its own. Spaces around a name are removed, as in text files.
     header = [c.strip() for c in (written if len(written) == len(names) else names)]
@@ -285,6 +302,10 @@ def _parquet(path: Path, connection: Any, data: DataSettings, reference: Schema 
     nested = {c: kind for c, kind in zip(header, kinds, strict=True) if any(n in kind for n in _NESTED)}
     if not keep_nested:
         _check_nested(nested, data, reference)
+    if rows:
+        first, end = rows
+        within = f"{name(_ROW_NUMBER)} >= {first} AND {name(_ROW_NUMBER)} < {end}"
+        read = f"(SELECT * FROM read_parquet({file}, binary_as_string = true, file_row_number = true) WHERE {within})"
     casts = ", ".join(f"CAST({name(c)} AS VARCHAR) AS {field_name(i)}" for i, c in enumerate(names))
     own = ", ".join(f"{name(c)} AS {field_name(i)}" for i, c in enumerate(names))
     return Source(
@@ -293,11 +314,23 @@ def _parquet(path: Path, connection: Any, data: DataSettings, reference: Schema 
         tuple(header),
         "parquet",
         columnar=True,
+        groups=_row_groups(connection, file) if _ROW_NUMBER not in {c.lower() for c in names} else (),
+        parquet=path,
         original=f"(SELECT {own} FROM {read})",
         native=frozenset(
             i for i, kind in enumerate(kinds) if any(n in kind for n in _NUMERIC) and header[i] not in nested
         ),
         nested=nested,
+    )
+
+
+def _row_groups(connection: Any, file: str) -> tuple[tuple[int, int], ...]:
+    return tuple(
+        (int(rows), int(size))
+        for rows, size in connection.execute(
+            f"SELECT max(row_group_num_rows), sum(total_uncompressed_size) FROM parquet_metadata({file}) "
+            "GROUP BY row_group_id ORDER BY row_group_id"
+        ).fetchall()
     )
 
 

@@ -1,4 +1,4 @@
-"""A large text file, read shard by shard: each in a folder of its own, one at a time."""
+"""A large file, read shard by shard: each in a folder of its own, one at a time."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dropforge.ingest.open_file import OpenFile
 from dropforge.ingest.rejected_rows import Reject
 from dropforge.ingest.row_contract import RuleResult
 from dropforge.ingest.row_faults import RowFaults
-from dropforge.ingest.shard_plan import Shard, ShardPlan
+from dropforge.ingest.shard_plan import Plan, Shard
 from dropforge.ingest.shard_reading import CountRows, Decided, ShardFile, ShardSurvey
 from dropforge.value_formats import PLAIN, NumberFormat
 
-_FOLDER, _FILE = "shards", "shard.csv"
+_FOLDER = "shards"
 
 
 class Surveyed(NamedTuple):
@@ -44,11 +44,11 @@ class Admitted(NamedTuple):
 
 
 @dataclass
-class ShardedText:
+class ShardedFile:
     """The shards of `file`. Surveyed before they are admitted."""
 
     file: OpenFile
-    plan: ShardPlan
+    plan: Plan
     _surveys: list[ShardSurvey] = field(default_factory=list)
 
     def survey(self) -> Surveyed:
@@ -130,13 +130,14 @@ class ShardedText:
         """The shard's file while it is read: texts of all shards at once would be a second copy of the file."""
         folder = self.file.workdir / _FOLDER / f"{shard.number:05d}"
         folder.mkdir(parents=True, exist_ok=True)
-        path, given = folder / _FILE, self.file.data.csv
-        csv = CsvSettings.model_validate(
-            {**given.model_dump(), "delimiter": self.file.source.delimiter, "encoding": "utf-8"}
-        )
-        self.plan.write(shard, path)
+        path, data = self.plan.write(shard, folder), self.file.data
+        rows = (shard.start, shard.end) if self.file.source.text is None else None
+        if rows is None:
+            decided = {"delimiter": self.file.source.delimiter, "encoding": "utf-8"}
+            data = data.model_copy(update={"csv": CsvSettings.model_validate({**data.csv.model_dump(), **decided})})
         try:
-            yield ShardFile(path, self.file.data.model_copy(update={"csv": csv}), self.file.reference)
+            yield ShardFile(path, folder, data, self.file.reference, rows)
         finally:
-            path.unlink()
+            if path.is_relative_to(folder):
+                path.unlink()
             (folder / "raw.parquet").unlink(missing_ok=True)
