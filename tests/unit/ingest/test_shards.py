@@ -24,7 +24,7 @@ from dropforge.errors import RejectedUpload
 from dropforge.ingest import distinct_texts, shard_plan
 from dropforge.ingest.admission import Admission
 from dropforge.ingest.duckdb_connection import connect
-from dropforge.ingest.ingest_file import admit
+from dropforge.ingest.ingest_file import ReadingHooks, admit
 
 Read = tuple[Admission, Profile, dict[str, Any]]
 COUNTS = (7, *(() if repeats(0, 1) == 0 else (2, 100)))
@@ -46,7 +46,7 @@ def _read(text: bytes, given: Settings, folder: Path, shards: int, before: Read 
             reference=reference,
             workdir=folder,
             connection=db,
-            count_rows=build_report.counting(like) if shards > 1 else None,
+            hooks=ReadingHooks(count_rows=build_report.counting(like) if shards > 1 else None),
         )
         profile = build_report.profile_of(admission, folder, like, db)
     assert (len(admission.shards) > 1) == (shards > 1)

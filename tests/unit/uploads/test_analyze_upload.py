@@ -35,6 +35,14 @@ def _table(count: int, first: int = 0) -> str:
     )
 
 
+def _differing(documents: list[list[Any]]) -> list[str]:
+    """The places of two large documents that differ: comparing them whole says so in minutes."""
+    texts = [json.dumps(d, indent=0, default=bytes.decode).splitlines() for d in documents]
+    return [f"{a} | {b}" for a, b in zip(*texts, strict=False) if a != b][:20] or ["lengths"] * (
+        len(texts[0]) != len(texts[1])
+    )
+
+
 class AppContext:
     """A bucket, a workflow and an MLflow in memory."""
 
@@ -115,7 +123,7 @@ def test_a_large_upload_is_read_by_shards_and_ends_as_any_other(world: AppContex
             rows = one.store.get(f"{record.quarantine_uri}/rows.csv").body if record.quarantine_uri else b""
             documents.append([{k: report[k] for k in ("intake", "columns", "findings", "duplicates")}, profile, rows])
         assert ends[0] == ends[1]
-        assert documents[0] == documents[1]
+        assert not _differing(documents)
     assert ends[0][4] == 2
 
 

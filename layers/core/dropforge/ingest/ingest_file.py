@@ -42,18 +42,20 @@ _MOST_LABELS = 100_000  # distinct ones: a target with so many is no class label
 
 
 @dataclass(frozen=True, slots=True)
-class LevelExchange:
-    """What two files that are compared tell each other of their categories.
+class ReadingHooks:
+    """What is done while a file is read.
 
-    `announce` is called with this file's schema and categories as soon as they are known, long before the end; `known`: the
-    categories of the other file.
+    `announce` is called with the file's schema and categories as soon as they are known, long before the end; `known`: the
+    categories of another file that it is compared with. `count_rows`: called for each shard of a text or Parquet file of more than
+    `data.limits.shard_bytes`, which is read shard by shard in bounded memory; without it a file is read at once.
     """
 
     announce: Announce = lambda _schema, _levels: None
     known: snapshot.Levels = field(default_factory=dict)
+    count_rows: CountRows | None = None
 
 
-NO_EXCHANGE = LevelExchange()
+NO_HOOKS = ReadingHooks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +81,14 @@ def admit(
     connection: Any = None,
     keep: bool = True,
     partial: bool = False,
-    exchange: LevelExchange = NO_EXCHANGE,
-    count_rows: CountRows | None = None,
+    hooks: ReadingHooks = NO_HOOKS,
 ) -> Admission:
     """Read a CSV or Parquet file by the reference's schema, or infer one when there is none.
 
     `workdir` must be an existing folder; the snapshot and the rejects are left in it. A `connection` given
     (duckdb_connection.connect) stays open, and has the accepted rows as `table`; only without `keep` may it be one that keeps
     no order. Without `keep` nothing is identified and no snapshot is stored: the table is all there is. `partial`: the rows
-    belong to an earlier file, so that one class alone is no mistake. `exchange`: of a file that is compared with another.
-    `count_rows`: called for each shard of a text or Parquet file of more than `data.limits.shard_bytes`, which is read shard by
-    shard in bounded memory; without it a file is read at once.
+    belong to an earlier file, so that one class alone is no mistake.
     Raises RejectedUpload with a stable code, the place and the fix when the file as a whole cannot be used.
     """
     check_size(path.stat().st_size, data)
@@ -100,10 +99,10 @@ def admit(
             source = reading.source = text_table.open_source(path, workdir, connection, data, reference)
             file = OpenFile(source, data, reference, workdir)
             reading_of_file = _Reading(file, path, keep=keep, partial=partial)
-            plan = _shards(source, data) if count_rows else None
-            if plan is None or count_rows is None:
-                return reading_of_file.run(exchange)
-            return reading_of_file.run_by_shards(plan, count_rows)
+            plan = _shards(source, data) if hooks.count_rows else None
+            if plan is None or hooks.count_rows is None:
+                return reading_of_file.run(hooks)
+            return reading_of_file.run_by_shards(plan, hooks.count_rows)
     finally:
         if own is not None:
             own.close()
@@ -156,7 +155,7 @@ class _Reading:
         self.keep = keep
         self.partial = partial
 
-    def run(self, exchange: LevelExchange) -> Admission:
+    def run(self, hooks: ReadingHooks) -> Admission:
         file = self.file
         column_kinds.check_target(file)
         file.hold_small(self.path.stat().st_size)
@@ -168,12 +167,12 @@ class _Reading:
         classes = self._classes(scans)
         schema = column_kinds.schema_of(file, scans, tuple(classes)[: target_check.MAX_CLASSES])
         faults = RowFaults(file, schema, scans, rows.accepted, () if self.partial else self._lone(classes))
-        levels = snapshot.enumerate_levels(file.db, schema, file.source.header, faults.scans, exchange.known)
-        exchange.announce(schema, snapshot.shared(levels))
+        levels = snapshot.enumerate_levels(file.db, schema, file.source.header, faults.scans, hooks.known)
+        hooks.announce(schema, snapshot.shared(levels))
         text_table.check_complete(file.source, rows.total)
         faults.judge()
         faults.check_types()
-        stored = self._store(faults, levels, exchange.known)
+        stored = self._store(faults, levels, hooks.known)
         try:
             admission = self._admission(rows, classes, faults, self._used(rows, faults, stored))
         finally:

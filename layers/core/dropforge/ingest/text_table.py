@@ -303,9 +303,7 @@ def _parquet(
     if not keep_nested:
         _check_nested(nested, data, reference)
     if rows:
-        first, end = rows
-        within = f"{name(_ROW_NUMBER)} >= {first} AND {name(_ROW_NUMBER)} < {end}"
-        read = f"(SELECT * FROM read_parquet({file}, binary_as_string = true, file_row_number = true) WHERE {within})"
+        read = _rows_between(file, *rows)
     casts = ", ".join(f"CAST({name(c)} AS VARCHAR) AS {field_name(i)}" for i, c in enumerate(names))
     own = ", ".join(f"{name(c)} AS {field_name(i)}" for i, c in enumerate(names))
     return Source(
@@ -322,6 +320,12 @@ def _parquet(
         ),
         nested=nested,
     )
+
+
+def _rows_between(file: str, first: int, end: int) -> str:
+    """SQL of some rows; other row groups are not read."""
+    within = f"{name(_ROW_NUMBER)} >= {first} AND {name(_ROW_NUMBER)} < {end}"
+    return f"(SELECT * FROM read_parquet({file}, binary_as_string = true, file_row_number = true) WHERE {within})"
 
 
 def _row_groups(connection: Any, file: str) -> tuple[tuple[int, int], ...]:
