@@ -27,7 +27,6 @@ from dropforge.ingest.duckdb_connection import connect
 from dropforge.ingest.ingest_file import ReadingHooks, admit
 
 Read = tuple[Admission, Profile, dict[str, Any]]
-COUNTS = (7, *(() if repeats(0, 1) == 0 else (2, 100)))
 
 
 def _read(text: bytes, given: Settings, folder: Path, shards: int, before: Read | None = None) -> Read:
@@ -173,8 +172,12 @@ TABLES: dict[str, tuple[Callable[[int], bytes], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("shards", COUNTS)
-@pytest.mark.parametrize("table", TABLES)
+CASES = [(table, 7 if table == "quoted" else 3) for table in TABLES]
+CASES += [(table, shards) for table in TABLES for shards in (2, 7, 100)] * repeats(0, 1)
+
+
+@pytest.mark.repeated
+@pytest.mark.parametrize(("table", "shards"), CASES)
 def test_report_of_shards_is_that_of_the_file(tmp_path: Path, table: str, shards: int) -> None:
     """However a file is cut, admission, rejects, dataset id, profile and report are the same, of a first file and of a later one."""
     text, given = TABLES[table][0], settings(**TABLES[table][1])
@@ -224,6 +227,7 @@ def test_a_file_that_is_refused_is_refused_by_shards(tmp_path: Path, rows: list[
     assert errors[0][0] == code
 
 
+@pytest.mark.repeated
 @pytest.mark.parametrize("seed", range(repeats(20, 300)))
 def test_shards_hold_every_record_once(tmp_path: Path, seed: int) -> None:
     """Shards in order are the file, each begins with a record, and its line is the one that its first byte stands on."""
