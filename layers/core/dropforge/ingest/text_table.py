@@ -286,15 +286,13 @@ def _parquet(
     # Writers of old (Impala, Hive) leave the mark out by which texts are told from bytes.
     read = f"read_parquet({file}, binary_as_string = true)"
     try:
-        total, claimed = connection.execute(
-            f"SELECT max(num_rows), (SELECT sum(total_uncompressed_size) FROM parquet_metadata({file})) "
-            f"FROM parquet_file_metadata({file})"
-        ).fetchone()
+        (total,) = connection.execute(f"SELECT max(num_rows) FROM parquet_file_metadata({file})").fetchone()
+        groups = _row_groups(connection, file)
         described = connection.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()
         written = _parquet_names(connection, file)
     except duckdb.Error as error:
         raise unreadable(error) from None
-    _check_parquet_size(total, claimed or 0, data.limits)
+    _check_parquet_size(total, sum(size for _, size in groups), data.limits)
     names, kinds = [str(d[0]) for d in described], [str(d[1]) for d in described]
     # DuckDB gives columns of one name, or of none, names of its own. Spaces around a name are removed, as in text files.
     header = [c.strip() for c in (written if len(written) == len(names) else names)]
@@ -312,7 +310,7 @@ def _parquet(
         tuple(header),
         "parquet",
         columnar=True,
-        groups=_row_groups(connection, file) if _ROW_NUMBER not in {c.lower() for c in names} else (),
+        groups=groups if _ROW_NUMBER not in {c.lower() for c in names} else (),
         parquet=path,
         original=f"(SELECT {own} FROM {read})",
         native=frozenset(
@@ -332,7 +330,7 @@ def _row_groups(connection: Any, file: str) -> tuple[tuple[int, int], ...]:
     return tuple(
         (int(rows), int(size))
         for rows, size in connection.execute(
-            f"SELECT max(row_group_num_rows), sum(total_uncompressed_size) FROM parquet_metadata({file}) "
+            f"SELECT max(row_group_num_rows), coalesce(sum(total_uncompressed_size), 0) FROM parquet_metadata({file}) "
             "GROUP BY row_group_id ORDER BY row_group_id"
         ).fetchall()
     )
