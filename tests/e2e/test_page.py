@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -22,6 +23,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*(no_silent_downcasting|copy keyword is deprecated)"),
 ]
 
+AXE = Path(__file__).parents[2] / ".ci" / "tools" / "javascript" / "node_modules" / "axe-core" / "axe.min.js"
 INFO = {
     "model": {"name": "demo-xgboost", "version": "7", "alias": "Production"},
     "set_at": "2026-01-01T00:00:00+00:00",
@@ -96,13 +98,42 @@ def test_the_page_says_what_to_do_and_does_it(server: Server, address: str, brow
     age.fill("")
     page.locator("#predict").click()
     expect(page.locator(".df-answer")).to_have_text("high")
-    sent = [json.loads(body) for _, path, _, body in server.requested_urls if path.startswith("/predict")]
+    sent = [json.loads(body) for _, path, _, body in server.requests if path.startswith("/predict")]
     assert sent[0] == {"records": [{"age": 200, "work": "State", "member": "true", "note": "hello"}]}
     assert sent[-1] == {"records": [{"age": None, "work": "State", "member": "true", "note": "hello"}]}
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert {url.partition("//")[2].partition(":")[0] for url in requests_seen if url.startswith("http")} == {
         "127.0.0.1"
     }
+
+
+@pytest.mark.parametrize("look", ["light", "dark"])
+def test_every_tab_can_be_read_aloud_and_used_by_keyboard(
+    server: Server, address: str, browser: Browser, look: Literal["light", "dark"]
+) -> None:
+    """axe-core finds nothing serious on any tab in either look: names, contrast, roles, order."""
+    if not AXE.exists():
+        pytest.skip("needs axe-core: make .ci/tools/javascript/node_modules/.ready")
+    server.answers["GET", "/health"] = (200, {"status": "ok", "parts": {}})
+    server.answers["GET", "/model_info"] = (200, INFO)
+    page = browser.new_context(color_scheme=look, bypass_csp=True).new_page()
+    page.goto(address)
+    expect(page.locator("#predict")).to_be_visible()
+    problems = {}
+    for tab, settled in (
+        ("Predict", "#predict"),
+        ("Data", "#uploads"),
+        ("Models", "#leaderboard"),
+        ("Monitoring", "#traffic"),
+    ):
+        page.get_by_role("tab", name=tab).click()
+        expect(page.locator(settled)).to_be_visible()
+        page.add_script_tag(path=AXE)
+        violations = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+        problems[tab] = [
+            (v["id"], [n["target"] for n in v["nodes"]]) for v in violations if v["impact"] in {"serious", "critical"}
+        ]
+    assert problems == {"Predict": [], "Data": [], "Models": [], "Monitoring": []}
 
 
 @pytest.fixture
@@ -134,7 +165,7 @@ def test_files_that_people_choose_do_not_stay(server: Server, folder: Path, addr
     page.get_by_role("tab", name="Data").click()
     page.locator("#upload-file input[type=file]").set_input_files(files=person)  # type: ignore[arg-type]
     expect(page.get_by_text("people.csv is in the bucket.")).to_be_visible()
-    assert any(b"ada@example.org" in body for _, path, _, body in server.requested_urls if path == "/bucket")
+    assert any(b"ada@example.org" in body for _, path, _, body in server.requests if path == "/bucket")
     assert not [*folder.rglob("people.csv"), *folder.glob("batch-*")]
 
 
@@ -152,7 +183,7 @@ def test_with_a_password_nothing_is_told_before_the_login(server: Server, creden
         assert page.request.get(f"{address}/config").status == 401
         assert page.request.post(f"{address}/gradio_api/queue/join", data={"fn_index": 0, "data": []}).status == 401
         assert page.request.post(f"{address}/login", form={"username": "ada", "password": "x"}).status == 400
-        assert not server.requested_urls
+        assert not server.requests
         page.goto(address)
         page.get_by_label("username").fill("Ada Lovelace")
         page.get_by_label("password").fill("open sesame")
@@ -161,4 +192,4 @@ def test_with_a_password_nothing_is_told_before_the_login(server: Server, creden
         expect(page.locator("#notice")).not_to_contain_text("Asking the API")
     finally:
         running.close()
-    assert {headers["x-dropforge-user"] for _, _, headers, _ in server.requested_urls} == {"Ada Lovelace"}
+    assert {headers["x-dropforge-user"] for _, _, headers, _ in server.requests} == {"Ada Lovelace"}

@@ -192,7 +192,7 @@ def ledger(response: DeploymentHistory) -> Markup:
         else chip("chain broken", "bad")
     )
     rows = [_entry(e, current=e["number"] == response.get("active")) for e in entries]
-    header = ("no.", "when", "by", "change", "why", "")
+    header = ("no.", "when", "by", "change", "why", "action")
     problems = [tag("p", str(p), class_="df-note") for p in verified.get("problems") or ()]
     return card(
         "Deployment history",
