@@ -74,7 +74,7 @@ class Decisions:
             return
         dataset = self.api(f"/uploads/{upload_id}").get("dataset_id", "")
         words = ["uploads", action, upload_id] if action in {"approve", "reject"} else ["dataset", action, dataset]
-        result = CliRunner().invoke(command_line, [*words, "--why", "a test"])
+        result = CliRunner().invoke(command_line, [*words, "--reason", "a test"])
         assert result.exit_code == 0, result.output
 
     def parts(self, upload_id: str) -> set[str]:

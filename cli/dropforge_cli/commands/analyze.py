@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dropforge.errors import InvalidRequest, NotFound, PermanentError, RejectedUpload
+from dropforge_cli.options import Json
 from dropforge_cli.output import emit_facts, emit_json, say
 from dropforge_cli.target import SETTINGS_FILE, project_root
 
@@ -29,9 +30,6 @@ class FailOn(enum.StrEnum):
     warn = "warn"
     block = "block"
     never = "never"
-
-
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def register(app: typer.Typer) -> None:

@@ -14,13 +14,13 @@ import typer
 from dropforge import keys
 from dropforge.errors import Conflict, InvalidRequest, NotFound
 from dropforge.ports import ObjectStore
+from dropforge_cli.options import Json
 from dropforge_cli.output import emit_facts, emit_json, say
 from dropforge_cli.target import Target, home, project_root
 
 if TYPE_CHECKING:
     from dropforge_cli.archive import Archive, Manifest
 
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Folder = Annotated[Path, typer.Argument(help="folder of the backup; only its owner may read it")]
 _DATABASE, _KEY = "mlflow.db", "history.key"
 _SECONDS_BETWEEN_LINES = 5.0

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dropforge import keys
+from dropforge_cli.options import Json
 from dropforge_cli.output import done, emit_facts, emit_json, err, out, say
 from dropforge_cli.target import SETTINGS_FILE, STACK_VARIABLE, Target, home, project_root
 from dropforge_local import layout
@@ -52,7 +53,6 @@ ComputeChoice = Annotated[
     Compute | None,
     typer.Option(help="queue: the local worker trains; fargate: a container for each job; as at the last start"),
 ]
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 _ENDINGS = {signal.SIGINT, signal.SIGTERM}

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from dropforge_cli.options import Json
 from dropforge_cli.output import emit_json, err
 from dropforge_cli.target import Target
 
@@ -41,7 +42,7 @@ def env(
             help='shell: for `eval "$(dropforge env)"`; worker, api: for `docker run --env-file`; sam: for `sam local … --env-vars`'
         ),
     ] = Program.SHELL,
-    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    json: Json = False,
 ) -> None:
     """Print the variables by which the AWS tools or a container reach the running system, its credentials among them."""
     target = Target.find()

@@ -24,6 +24,7 @@ from dropforge.config.cost_estimate import (
 from dropforge.config.settings import Settings
 from dropforge.errors import NotFound
 from dropforge_cli.commands.logs import events
+from dropforge_cli.options import Json
 from dropforge_cli.output import emit_json, emit_table, err
 from dropforge_cli.target import Target
 
@@ -38,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 def cost(
     days: Annotated[float, typer.Option(help="how far back measured calls are looked for")] = 7,
-    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    json: Json = False,
 ) -> None:
     """Estimate what an upload, its training and 1,000 predictions cost. Needs one upload and one prediction to have run."""
     from dropforge import keys

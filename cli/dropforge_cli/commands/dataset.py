@@ -6,12 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from dropforge_cli.options import Json, Reason
 from dropforge_cli.output import emit_facts, emit_json, emit_table, say
 from dropforge_cli.target import Target
 
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 DatasetId = Annotated[str, typer.Argument(help="dataset id, as `dropforge dataset list` shows it")]
-Why = Annotated[str, typer.Option(help="reason, stored with the decision")]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,23 +36,23 @@ def listed(json: Json = False) -> None:
     emit_table(("dataset", "upload", "accepted", "use"), rows)
 
 
-def revoke(dataset_id: DatasetId, why: Why = "", json: Json = False) -> None:
+def revoke(dataset_id: DatasetId, reason: Reason = "", json: Json = False) -> None:
     """Exclude a dataset from later trainings, and retrain without it. The reference cannot be revoked."""
-    _decide(dataset_id, "revoke", why, json=json)
+    _decide(dataset_id, "revoke", reason, json=json)
 
 
-def restore(dataset_id: DatasetId, why: Why = "", json: Json = False) -> None:
+def restore(dataset_id: DatasetId, reason: Reason = "", json: Json = False) -> None:
     """Use a revoked dataset again, and retrain with it."""
-    _decide(dataset_id, "restore", why, json=json)
+    _decide(dataset_id, "restore", reason, json=json)
 
 
-def set_reference(dataset_id: DatasetId, why: Why = "", json: Json = False) -> None:
+def set_reference(dataset_id: DatasetId, reason: Reason = "", json: Json = False) -> None:
     """Compare later uploads with this dataset."""
-    _decide(dataset_id, "set_reference", why, json=json)
+    _decide(dataset_id, "set_reference", reason, json=json)
 
 
-def _decide(dataset_id: str, action: str, why: str, *, json: bool) -> None:
-    body = {"action": action, "why": why}
+def _decide(dataset_id: str, action: str, reason: str, *, json: bool) -> None:
+    body = {"action": action, "why": reason}
     decision: dict[str, Any] = Target.find().api("POST", f"/datasets/{dataset_id}", json=body).json()
     emit_json(decision) if json else emit_facts(decision)
     say("recorded; `dropforge dataset list` and `dropforge uploads` show what follows")

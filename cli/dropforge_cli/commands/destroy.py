@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dropforge.errors import DropforgeError, PermanentError
+from dropforge_cli.options import Json
 from dropforge_cli.output import emit_facts, emit_json, err, step
 from dropforge_cli.target import STACK_VARIABLE, Target
 
@@ -25,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def destroy(
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
-    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    json: Json = False,
 ) -> None:
     """Delete the system and all its data: stack, buckets with every version, code packages. Asks first; cannot be undone.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from dropforge import keys
 from dropforge.errors import DropforgeError, NotFound
 from dropforge_cli import checks
 from dropforge_cli.checks import Finding
+from dropforge_cli.options import Json
 from dropforge_cli.output import emit_json, out
 from dropforge_cli.target import Target, home, project_root
 from dropforge_local import layout
@@ -22,7 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Operations")(doctor)
 
 
-def doctor(json: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
+def doctor(json: Json = False) -> None:
     """Find what is wrong, locally or with the stack DROPFORGE_STACK names. Exit code 1 when something is."""
     findings = examine()
     if json:

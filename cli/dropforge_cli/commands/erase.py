@@ -15,6 +15,7 @@ import typer
 from dropforge import keys
 from dropforge.errors import InvalidRequest, NotFound, PermanentError
 from dropforge_cli.erasing import Eraser, Outcome, Person, erase_database, erase_files, erase_logs, person
+from dropforge_cli.options import Json
 from dropforge_cli.output import emit_facts, emit_json, err, say
 from dropforge_cli.target import Target, home, project_root
 
@@ -34,7 +35,7 @@ def erase(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only list where the person's rows are")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     retrain: Annotated[bool, typer.Option(help="start a training without the rows when a dataset held them")] = True,
-    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    json: Json = False,
 ) -> None:
     """Erase a person: every object version of both buckets, MLflow's artifacts and local database, logs, local files.
 

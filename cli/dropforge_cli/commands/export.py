@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from dropforge.errors import InvalidRequest, NotFound
+from dropforge_cli.options import Json
 from dropforge_cli.output import emit_json, out, say
 from dropforge_cli.target import Target
-
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def register(app: typer.Typer) -> None:

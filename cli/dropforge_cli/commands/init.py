@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from dropforge.errors import Conflict, RejectedUpload
+from dropforge_cli.options import Json
 from dropforge_cli.output import emit_facts, emit_json, emit_table, heading, say
 from dropforge_cli.target import SETTINGS_FILE
 
@@ -42,7 +43,7 @@ def init(
     task: Annotated[Task | None, typer.Option(help="whether the target is a class or a number; else inferred")] = None,
     folder: Annotated[Path | None, typer.Option("--dir", help="new folder; named after the file when left out")] = None,
     force: Annotated[bool, typer.Option("--force", help="write over the folder's settings.yaml")] = False,
-    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    json: Json = False,
 ) -> None:
     """Create a project folder for a table: settings.yaml, with every decision and its reason.
 
@@ -78,7 +79,7 @@ def init(
 
 def example(
     folder: Annotated[Path, typer.Option("--dir", help="where to write them")] = Path(),
-    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    json: Json = False,
 ) -> None:
     """Write real data to try things with: adult-reference.csv (32,561 rows) and adult-new.csv (16,281 rows)."""
     from dropforge_cli.example_data import fetch

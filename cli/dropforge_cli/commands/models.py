@@ -15,10 +15,9 @@ import typer
 from dropforge import keys
 from dropforge.errors import InvalidRequest, NotFound
 from dropforge.metrics import Task
+from dropforge_cli.options import Json
 from dropforge_cli.output import emit_facts, emit_json, emit_table, say
 from dropforge_cli.target import Target
-
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def register(app: typer.Typer) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dropforge.errors import Unavailable
+from dropforge_cli.options import Json
 from dropforge_cli.output import emit_facts, emit_json, emit_table, say
 from dropforge_cli.target import Target
 
@@ -22,7 +23,7 @@ def register(app: typer.Typer) -> None:
 def monitor(
     show: Annotated[bool, typer.Option("--show", help="only show the stored windows")] = False,
     limit: Annotated[int, typer.Option(help="newest windows")] = 10,
-    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    json: Json = False,
 ) -> None:
     """Analyse live traffic now, as the schedule does, and show the newest days: drift, predictions, score.
 

@@ -11,14 +11,13 @@ import typer
 from dropforge import keys
 from dropforge.errors import Conflict, InvalidRequest
 from dropforge_cli.commands.analyze import read_settings
+from dropforge_cli.options import Json
 from dropforge_cli.output import emit_facts, emit_json, say
 from dropforge_cli.target import Target
 
 if TYPE_CHECKING:
     from dropforge.config.settings import Settings, SourceSettings
     from dropforge_cli.sources.pulled import Position, Pulled
-
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def register(app: typer.Typer) -> None:

@@ -14,10 +14,10 @@ from dropforge import keys
 from dropforge.errors import InvalidRequest, NotFound
 from dropforge.ingest import csv_text, quarantine, rejected_rows
 from dropforge_cli.commands.uploads import finish, follow_upload, put
+from dropforge_cli.options import Json
 from dropforge_cli.output import emit_json, emit_table, out, say
 from dropforge_cli.target import Target
 
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Upload = Annotated[str, typer.Argument(help="id of the upload whose rows were quarantined, or `last`")]
 
 

@@ -10,11 +10,11 @@ import typer
 from dropforge import retry_limits
 from dropforge.uploads.s3_events import uploads_in
 from dropforge.uploads.upload_repository import FOLDERS
+from dropforge_cli.options import Json
 from dropforge_cli.output import emit_facts, emit_json
 from dropforge_cli.target import Target
 
 RECOVERY_MINUTES = retry_limits.RECOVERY_AFTER.total_seconds() / 60
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def register(app: typer.Typer) -> None:

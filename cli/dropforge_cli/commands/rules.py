@@ -12,9 +12,9 @@ import typer
 
 from dropforge.errors import RejectedUpload
 from dropforge_cli.commands.analyze import read_settings
+from dropforge_cli.options import Json
 from dropforge_cli.output import emit_json, emit_table, err, say
 
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 _SHOWN = 10
 
 

@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from dropforge_cli.options import Json, Reason
 from dropforge_cli.output import emit_facts, emit_json, emit_table, err
 from dropforge_cli.target import Target
-
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def register(app: typer.Typer) -> None:
@@ -22,11 +21,11 @@ def register(app: typer.Typer) -> None:
 
 def rollout(
     action: Annotated[str, typer.Argument(help="promote or abort")],
-    why: Annotated[str, typer.Option(help="stored in the deployment history")] = "",
+    reason: Reason = "",
     json: Json = False,
 ) -> None:
     """Promote or abort the canary or shadow deployment (`set-model --canary`, `--shadow`)."""
-    body = {"action": action, "why": why}
+    body = {"action": action, "why": reason}
     response = Target.find().api("POST", "/rollout", json=body).json()
     emit_json(response) if json else emit_facts(
         {**response["model"], "action": response["action"], "entry": response["number"]}
@@ -37,11 +36,11 @@ def rollback(
     to: Annotated[
         int, typer.Option(help="entry of the deployment history; the model before the active one when left out")
     ] = 0,
-    why: Annotated[str, typer.Option(help="stored in the deployment history")] = "",
+    reason: Reason = "",
     json: Json = False,
 ) -> None:
     """Activate an earlier model again, in one call and without MLflow."""
-    body: dict[str, Any] = {"why": why, **({"to": to} if to else {})}
+    body: dict[str, Any] = {"why": reason, **({"to": to} if to else {})}
     response = Target.find().api("POST", "/rollback", json=body).json()
     if json:
         emit_json(response)

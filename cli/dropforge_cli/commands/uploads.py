@@ -12,11 +12,11 @@ import typer
 
 from dropforge import ids, keys
 from dropforge.errors import NotFound, PermanentError
+from dropforge_cli.options import Json, Reason
 from dropforge_cli.output import emit_facts, emit_json, emit_table, err, out, print_error, say
 from dropforge_cli.progress import Follower
 from dropforge_cli.target import Target
 
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 TERMINAL = {"concluded", "accepted", "scored", "rejected", "blocked", "failed", "skipped", "stored"}
 _WAITS = "awaiting_approval"
 _COLOURS = {
@@ -159,26 +159,26 @@ def named(target: Target, upload_id: str) -> str:
 
 def approve(
     upload_id: Annotated[str, typer.Argument(help="id of an upload in state awaiting_approval, or `last`")],
-    why: Annotated[str, typer.Option(help="reason, stored with the decision")] = "",
+    reason: Reason = "",
     json: Json = False,
 ) -> None:
     """Approve an upload that waits for approval; its training starts."""
-    _decide(upload_id, "approve", why, json=json)
+    _decide(upload_id, "approve", reason, json=json)
 
 
 def reject(
     upload_id: Annotated[str, typer.Argument(help="id of an upload in state awaiting_approval, or `last`")],
-    why: Annotated[str, typer.Option(help="reason, stored with the decision")] = "",
+    reason: Reason = "",
     json: Json = False,
 ) -> None:
     """End an upload that waits for approval; nothing is trained on it."""
-    _decide(upload_id, "reject", why, json=json)
+    _decide(upload_id, "reject", reason, json=json)
 
 
-def _decide(upload_id: str, action: str, why: str, *, json: bool) -> None:
+def _decide(upload_id: str, action: str, reason: str, *, json: bool) -> None:
     target = Target.find()
     path = f"/uploads/{named(target, upload_id)}"
-    decision: dict[str, Any] = target.api("POST", path, json={"action": action, "why": why}).json()
+    decision: dict[str, Any] = target.api("POST", path, json={"action": action, "why": reason}).json()
     emit_json(decision) if json else emit_facts(decision)
     if action == "approve":
         say(f"follow it: dropforge watch {decision['subject']}")
