@@ -196,6 +196,7 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true", help="run nothing")
     given = parser.parse_args()
     logging.disable(logging.WARNING)
+    given.out.parent.mkdir(parents=True, exist_ok=True)
     named = dict(s.partition("=")[::2] for s in given.system)
     systems = {OURS: "", "hist_gradient_boosting": sys.executable, **named}
     started, only = time.monotonic(), set(filter(None, given.only.split(",")))

@@ -27,7 +27,8 @@ from dropforge.inference.predictor import open_bundle
 from dropforge_training.data import training_table
 from dropforge_training.evaluate import held_out
 from dropforge_training.export import bundle_builder, onnx_graph
-from dropforge_training.fit import conformal, out_of_fold, refit
+from dropforge_training.fit import conformal, out_of_fold
+from dropforge_training.fit.refit import Refit
 from dropforge_training.models import model_spec
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -74,7 +75,7 @@ def split(table: pd.DataFrame, target: str, model: str, seed: int) -> dict[str, 
     candidate = model_spec.load(settings.models[0].import_path)
     markers = data.markers(settings)
     fitted = out_of_fold.fit(
-        lambda rows: refit.fit(candidate, data, rows, markers, [params], seed=seed, jobs=1),
+        Refit(candidate, data, markers, [params], seed, jobs=1),
         data,
         settings,
         seed=seed,

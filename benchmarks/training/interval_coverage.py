@@ -32,7 +32,8 @@ from dropforge.config import settings as settings_module
 from dropforge.inference.predictor import open_graph
 from dropforge_training.data import training_table
 from dropforge_training.export import bundle_builder, onnx_graph
-from dropforge_training.fit import out_of_fold, refit, target_transform
+from dropforge_training.fit import out_of_fold, target_transform
+from dropforge_training.fit.refit import Refit
 from dropforge_training.models import model_spec
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -84,7 +85,7 @@ def split(table: pd.DataFrame, target: str, seed: int) -> dict[str, float]:
     data = target_transform.with_transform(loaded, settings.training)
     candidate, markers = model_spec.load(settings.models[0].import_path, "regression"), data.markers(settings)
     fitted = out_of_fold.fit(
-        lambda rows: refit.fit(candidate, data, rows, markers, [PARAMS], seed=seed, jobs=1),
+        Refit(candidate, data, markers, [PARAMS], seed, jobs=1),
         data,
         settings,
         seed=seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -68,7 +69,7 @@ def test_contributions_add_up_to_the_prediction(finished: Callable[..., Any], po
     assert {c["column"] for c in document["columns"]} == {"size-cm", "visits", "colour", "active", "since", "note"}
     rows = pd.DataFrame([json.loads((Path(result.bundle_uri) / "manifest.json").read_text())["example"]] * 3)
     output = shap_values.of(
-        model, Table(rows, np.array([0, 1, 0]), np.arange(3)), ["no", "yes"].index(positive), seed=1
+        model, Table(rows, np.array([0, 1, 0]), np.arange(3)), ["no", "yes"].index(positive), seed=1, seconds=1.0
     )
     assert output is not None
     for example in output["examples"]:
@@ -76,6 +77,23 @@ def test_contributions_add_up_to_the_prediction(finished: Callable[..., Any], po
         p = model.raw(rows)[0, ["no", "yes"].index(positive)]
         assert total == pytest.approx(example["margin"], abs=1e-5)
         assert 1 / (1 + np.exp(-total)) == pytest.approx(p, abs=1e-5)
+
+
+def test_contributions_take_the_time_there_is() -> None:
+    """Each row through many trees takes a second: ten rows are explained, and more only within the seconds."""
+    asked: list[int] = []
+
+    class Slow:
+        def predict(self, rows: Any, **_given: Any) -> np.ndarray:
+            asked.append(rows.num_row())
+            time.sleep(0.002 * rows.num_row())
+            return np.zeros((rows.num_row(), 3))
+
+    matrix = np.zeros((300, 2), dtype=np.float32)
+    assert len(shap_values._within(Slow(), matrix, 0.0)) == 10
+    assert 10 < len(shap_values._within(Slow(), matrix, 0.1)) < 300
+    assert len(shap_values._within(Slow(), matrix, 60.0)) == 300
+    assert sum(asked) < 10 + 60 + 300
 
 
 class _Tags(HTMLParser):

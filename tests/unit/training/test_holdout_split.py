@@ -20,7 +20,8 @@ from dropforge.errors import JobFailed, SettingsError
 from dropforge.inference.bundle_manifest import BundleManifest, HoldoutRule
 from dropforge_training.data import holdout_split, training_table
 from dropforge_training.data.training_table import Table, TrainingData
-from dropforge_training.fit import out_of_fold, refit
+from dropforge_training.fit import out_of_fold
+from dropforge_training.fit.refit import Refit
 from dropforge_training.search import validation_folds
 
 Bench = Callable[..., Any]
@@ -128,20 +129,20 @@ def watched(bench: Bench) -> Watched:
 
 def _watched(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Watched:
     seen: list[tuple[np.ndarray, np.ndarray]] = []
-    make, fit = validation_folds.make, refit.fit
+    make, fit = validation_folds.make, Refit._fitted
 
     def recorded_fit(candidate: Any, data: TrainingData, *rest: Any) -> Any:
         matches = make(candidate, data, *rest)
         seen.extend((f.x[:, 0], f.x_valid[:, 0]) for f in matches)
         return matches
 
-    def fitted(candidate: Any, data: TrainingData, rows: Table, *rest: Any, **named: Any) -> Any:
+    def fitted(refit: Refit, rows: Table) -> Any:
         days = (rows.x["day"] - pd.Timestamp("1970-01-01")) / pd.Timedelta(days=1)
         seen.append((np.asarray(days, dtype=np.float32), np.empty(0)))
-        return fit(candidate, data, rows, *rest, **named)
+        return fit(refit, rows)
 
     monkeypatch.setattr(validation_folds, "make", recorded_fit)
-    monkeypatch.setattr(refit, "fit", fitted)
+    monkeypatch.setattr(Refit, "_fitted", fitted)
     done = bench(
         frame=_frame(700),
         kinds=KINDS,

@@ -10,12 +10,12 @@ import pytest
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from xgboost import XGBClassifier, XGBRegressor
 
-from dropforge_training.models import tree_conversion, tree_ensemble
+from dropforge_training.models import tree_conversion, tree_ensemble, xgboost_ensemble
 from dropforge_training.models.model_spec import Fold, TrialFit, predicted, prepared, weighted_fit
 from dropforge_training.models.tree_ensemble import TreeEnsemble
 from dropforge_training.search import ensemble_selection
 
-KINDS = ["xgboost", "lightgbm", "lightgbm_random_thresholds", "extra_trees"]
+KINDS = ["xgboost", "lightgbm", "lightgbm_random_thresholds", "extra_trees", "linear"]
 
 
 def table(classes: int, rows: int = 400) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +72,7 @@ def test_a_blend_predicts_what_selection_saw(classes: int) -> None:
     """All kinds with their weights are one XGBoost model, whose output is the one that the selection scored."""
     x, y = table(classes)
     y = y - y.mean() if not classes else y
-    candidate, weights = TreeEnsemble(), [3.0, 1.0, 2.0, 2.0]
+    candidate, weights = TreeEnsemble(), [3.0, 1.0, 2.0, 2.0, 1.0]
     fitted = [
         candidate.estimator({**params(k), "n_estimators": 8}, seed=i, jobs=1, classes=classes).fit(x, y)
         for i, k in enumerate(KINDS)
@@ -81,6 +81,35 @@ def test_a_blend_predicts_what_selection_saw(classes: int) -> None:
     assert type(blend) is (XGBClassifier if classes else XGBRegressor)
     alone = [predicted(candidate.blend([f]), x) for f in fitted]
     assert np.abs(predicted(blend, x) - candidate.blended(alone, weights)).max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("classes", [0, 2, 3])
+def test_an_estimator_predicts_what_its_conversion_does(kind: str, classes: int) -> None:
+    """Out-of-fold rows are predicted by the libraries themselves: by what the blend of XGBoost's trees gives, within float32."""
+    x, y = table(classes)
+    y = y - y.mean() if not classes else y
+    candidate = TreeEnsemble()
+    fitted = candidate.estimator({**params(kind), "n_estimators": 8}, seed=3, jobs=1, classes=classes).fit(x, y)
+    rows = hostile(x)
+    assert np.abs(candidate.output(fitted, rows) - predicted(candidate.blend([fitted]), rows)).max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "linear"])  # whose trees are too small to count
+def test_nodes_are_counted_about_right(kind: str) -> None:
+    """What a trial says of its trees' nodes is at least half and no more than three times what the last fit has."""
+    x, y = table(2, rows=2000)
+    fold = Fold(x[:1500], y[:1500], x[1500:], y[1500:])
+    given = {**params(kind), "learning_rate": 0.3}
+    fit = TrialFit(given, fold, 4, 1, 2, "roc_auc", lambda p: float(-np.abs(p).mean()), lambda *_: False)
+    trained = TreeEnsemble().train(fit)
+    last = TreeEnsemble().estimator(
+        {**given, **({"n_estimators": trained.rounds} if trained.rounds else {})}, seed=4, jobs=1, classes=2
+    )
+    blend = TreeEnsemble().blend([last.fit(fold.x, fold.y)])
+    trees = xgboost_ensemble.document(blend)["learner"]["gradient_booster"]["model"]["trees"]
+    nodes = sum(len(t["left_children"]) for t in trees)
+    assert nodes / 2 <= trained.nodes <= 3 * nodes
 
 
 @pytest.mark.parametrize("kind", KINDS)

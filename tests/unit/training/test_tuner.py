@@ -24,7 +24,7 @@ from dropforge_training.search import pruning, study, tuner
 from dropforge_training.search import search_space as search
 from dropforge_training.search.study_budget import TuningBudget
 from dropforge_training.search.study_journal import Journal
-from dropforge_training.worker.deadline import Deadline, Shares
+from dropforge_training.worker.deadline import Deadline, Member, Shares
 
 FOLDER = "s3://data/tuning/study"
 
@@ -195,9 +195,9 @@ def test_the_search_leaves_what_follows_it(
     tuned = run(requested, MemoryStore(), [fold(seed=s) for s in range(folds)])
     assert tuned.trials >= 2
     assert min(slow.steps) >= 1
-    allowed = after.affordable(tuned.fit_seconds, 60, deadline.left())
+    allowed = after.affordable(tuned.member, 60, deadline.left())
     assert allowed.folds >= 1
-    assert after.seconds(tuned.fit_seconds, 60, members=allowed.members, folds=allowed.folds) <= deadline.left()
+    assert after.seconds(tuned.member, 60, members=allowed.members, folds=allowed.folds) <= deadline.left()
 
 
 def test_time_before_the_search_counts(wanted: Callable[..., tuner.Search], simulated: _Time) -> None:
@@ -347,7 +347,42 @@ def test_a_new_study_starts_where_the_last_one_ended(wanted: Callable[..., tuner
 @pytest.mark.parametrize(("classes", "members"), [(0, 8), (2, 8), (3, 8), (26, 2), (100, 1)])
 def test_an_ensemble_of_many_classes_has_fewer_members(classes: int, members: int) -> None:
     """A round has a tree for each class: eight members of 26 classes would be a bundle that no function can load."""
-    assert tuner._fitting([400.0] * 8, classes) == members
+    assert tuner._fitting([400.0] * 8, [0.0] * 8, classes) == members
+
+
+def test_an_ensemble_of_large_trees_has_fewer_members() -> None:
+    """Every node is converted, blended, exported, checked and loaded by the function that serves."""
+    assert tuner._fitting([400.0] * 8, [150_000.0] * 8, 2) == 4
+    assert tuner._fitting([400.0] * 8, [5e6] * 8, 2) == 1
+
+
+def test_what_export_takes_is_left_by_the_members(wanted: Callable[..., tuner.Search]) -> None:
+    """Members quick to fit whose trees are large are as few as the seconds after the search can export."""
+    after = Shares(8, 0)
+    unit = Member.of(0.01, nodes=100_000)
+    allowed = after.affordable(unit, 20, 15)
+    assert 1 <= allowed.members < 8
+    assert after.seconds(unit, 20, members=allowed.members) <= 15
+    assert after.affordable(Member.of(0.01, nodes=1_000), 20, 15).members == 8
+
+
+class _Hasty(Stepwise):
+    """Says that ten rounds are enough, and no fewer."""
+
+    def enough(self, _params: dict[str, Any]) -> float:
+        return 10.0
+
+
+def test_a_first_trial_without_enough_rounds_leaves_its_time(
+    wanted: Callable[..., tuner.Search], simulated: _Time
+) -> None:
+    """Ten rounds of a second do not fit into its part of 30: it ends after a few, and counts; ten of half a second do fit."""
+    for pause, steps in ((1.0, 4), (0.5, 10)):
+        hasty = _Hasty(pause=pause)
+        requested = wanted(hasty, trials=1, seconds=30, deadline=Deadline(30, simulated.monotonic))
+        tuned = run(requested, MemoryStore())
+        assert hasty.steps[0] == steps
+        assert tuned.trials == 1
 
 
 def test_every_round_of_xgboost_is_found_in_proportion(wanted: Callable[..., tuner.Search]) -> None:

@@ -22,7 +22,7 @@ from dropforge.metrics.weighted_rows import of_numbers
 from dropforge_training.data import training_table
 from dropforge_training.data.training_table import TrainingData
 from dropforge_training.evaluate import metrics
-from dropforge_training.fit import refit
+from dropforge_training.fit.refit import Refit
 from dropforge_training.models import model_spec
 from dropforge_training.models.model_spec import TrialFit
 from dropforge_training.models.xgboost import XGBoost
@@ -101,7 +101,7 @@ def test_weighted_fits_are_those_of_the_library(bench: Bench, tmp_path: Path, ta
     data = _load(bench, tmp_path, task=task, data="weight: count")
     assert "count" not in data.train.x
     params = {"n_estimators": 30, "max_depth": 3, "learning_rate": 0.3}
-    fitted = refit.fit(XGBoost(), data, data.train, {}, [params], seed=1, jobs=1)
+    fitted = Refit(XGBoost(), data, {}, [params], seed=1, jobs=1).pipeline(data.train)
     matrix = np.asarray(fitted[:-1].transform(data.train.x), dtype=np.float32)
     kind = XGBRegressor if data.regression else XGBClassifier
     plain = kind(**params, tree_method="hist", random_state=1, n_jobs=1)

@@ -169,7 +169,8 @@ def _range(parts: list[dict[str, Any]], name: str) -> float:
 class Evaluation:
     """A model's predictions of the held-out rows (`scored`) and its scores.
 
-    `metric`: that of the tuning; `metrics`: all of them by name; `importance`: as `importance` of this module gives it.
+    `metric`: that of the tuning; `metrics`: all of them by name; `importance`: as `importance` of this module gives it;
+    `seconds`: that contributions to single predictions may take.
     """
 
     data: TrainingData
@@ -178,6 +179,7 @@ class Evaluation:
     metrics: dict[str, float]
     importance: list[dict[str, Any]]
     seed: int
+    seconds: float
 
 
 def shared(evaluation: Evaluation, known: Evidence) -> dict[str, Any]:
@@ -224,7 +226,7 @@ def card(
         "conformal": conformal.cross_measured(scored.y, served_probabilities, evaluation.seed, rows.time),
         "slices": result,
         "differences": differences(result),
-        "contributions": shap_values.of(model, rows, scored.positive, evaluation.seed),
+        "contributions": shap_values.of(model, rows, scored.positive, evaluation.seed, evaluation.seconds),
     }
 
 

@@ -51,7 +51,7 @@ def card(
         "conformal": prediction_intervals.cross_measured(calibration.residuals, calibration.widths, seed, rows.time),
         "slices": slices(scored, evaluation.data.groups),
         "differences": [],
-        "contributions": shap_values.of(model, rows, None, seed),
+        "contributions": shap_values.of(model, rows, None, seed, evaluation.seconds),
     }
 
 

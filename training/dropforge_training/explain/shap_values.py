@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,22 @@ from dropforge_training.data.training_table import Table
 from dropforge_training.export.example_rows import SHARED, coarse
 from dropforge_training.preprocessing.cleaner import LabelledPipeline, NumberPipeline
 
-_ROWS = 300
+_ROWS = 300  # at most: as many as the time allows
+_FEWEST_ROWS = 10
 _COLUMNS = 8
 _EXAMPLES = 3
 _LARGEST = 6
 
 
-def of(model: LabelledPipeline | NumberPipeline, rows: Table, positive: int | None, seed: int) -> dict[str, Any] | None:
+def of(
+    model: LabelledPipeline | NumberPipeline, rows: Table, positive: int | None, seed: int, seconds: float
+) -> dict[str, Any] | None:
     """Contributions in log-odds (of a regression in units of its transformed target) on a sample of rows.
 
     None for a model or preprocessor they cannot be read from.
 
     A one-hot column's contributions are summed into its source column. Binary: towards the positive class; multiclass: the
-    mean of the absolute contributions over the classes, without examples.
+    mean of the absolute contributions over the classes, without examples. seconds: that it may take, about.
     """
     cleaner, preprocessor, estimator = (step for _, step in model.pipeline.steps)
     if not isinstance(estimator, xgboost.XGBClassifier | xgboost.XGBRegressor) or not isinstance(
@@ -38,8 +42,8 @@ def of(model: LabelledPipeline | NumberPipeline, rows: Table, positive: int | No
     matrix = np.asarray(preprocessor.transform(clean), dtype=np.float32)
     if len(source) != matrix.shape[1]:
         return None
-    booster = estimator.get_booster()
-    raw = booster.predict(xgboost.DMatrix(matrix), pred_contribs=True)
+    raw = _within(estimator.get_booster(), matrix, seconds)
+    chosen, x, clean = chosen[: len(raw)], x.iloc[: len(raw)], clean.iloc[: len(raw)]
     names = list(dict.fromkeys(source))
     index = np.array([names.index(s) for s in source])
     summed = np.stack([raw[..., :-1][..., index == i].sum(axis=-1) for i in range(len(names))], axis=-1)
@@ -58,6 +62,18 @@ def of(model: LabelledPipeline | NumberPipeline, rows: Table, positive: int | No
         shown = x.assign(**{n: clean[n] for n in names if n not in x.columns})  # days between two dates
         document["examples"] = _examples(summed, bias, names, shown, model, rows.y[chosen])
     return document
+
+
+def _within(booster: xgboost.Booster, matrix: np.ndarray, seconds: float) -> np.ndarray:
+    """Contributions of the first rows, as many as `seconds` allow by what the first few take, and those few at least."""
+    started = time.monotonic()
+    first = booster.predict(xgboost.DMatrix(matrix[:_FEWEST_ROWS]), pred_contribs=True)
+    taken = time.monotonic() - started
+    more = int(len(first) * max(0.0, seconds / max(taken, 1e-6) - 1))
+    if more < 1 or len(matrix) <= len(first):
+        return np.asarray(first)
+    rest = booster.predict(xgboost.DMatrix(matrix[len(first) : len(first) + more]), pred_contribs=True)
+    return np.concatenate([first, rest])
 
 
 def matrix_sources(cleaner: Any, preprocessor: ColumnTransformer) -> list[str]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
 from skl2onnx import convert_sklearn, update_registered_converter
 from skl2onnx._supported_operators import sklearn_operator_name_map
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
@@ -24,6 +23,7 @@ from sklearn.pipeline import Pipeline
 from xgboost import XGBClassifier, XGBRegressor
 
 from dropforge.errors import JobFailed
+from dropforge_training.export import xgboost_graph
 from dropforge_training.export.forest_split import split
 from dropforge_training.preprocessing.cleaner import TableCleaner
 
@@ -62,7 +62,7 @@ def _convert_hist_gradient_boosting_regressor(scope: Any, operator: Any, contain
 
 def _register_regressors() -> None:
     update_registered_converter(
-        XGBRegressor, "XGBoostXGBRegressor", calculate_linear_regressor_output_shapes, convert_xgboost
+        XGBRegressor, "XGBoostXGBRegressor", calculate_linear_regressor_output_shapes, xgboost_graph.convert
     )
     update_registered_converter(
         HistGradientBoostingRegressor,
@@ -83,7 +83,7 @@ def to_onnx(pipeline: Pipeline, numbers: int, texts: int) -> tuple[bytes, str]:
         XGBClassifier,
         "XGBoostXGBClassifier",
         calculate_linear_classifier_output_shapes,
-        convert_xgboost,
+        xgboost_graph.convert,
         options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
     )
     update_registered_converter(

@@ -19,8 +19,8 @@ from dropforge.metrics.weighted_rows import Rows, of_numbers
 from dropforge_training.data.holdout_split import BUCKETS
 from dropforge_training.data.training_table import Table, TrainingData
 from dropforge_training.fit import calibration, decision_threshold, prediction_intervals
+from dropforge_training.fit.refit import Refit
 from dropforge_training.interruption import Interrupted
-from dropforge_training.models.model_spec import predicted
 from dropforge_training.preprocessing.cleaner import LabelledPipeline, NumberPipeline, decide
 from dropforge_training.search import validation_folds
 
@@ -47,7 +47,7 @@ class FittedNumbers:
 
 
 def fit(
-    refit: Callable[[Table], Pipeline],
+    refit: Refit,
     data: TrainingData,
     settings: Settings,
     *,
@@ -58,8 +58,8 @@ def fit(
 ) -> Fitted | FittedNumbers:
     """Fit on all training rows; learn on out-of-fold rows how the model is to be served: see _labelled and _numbers.
 
-    `refit` fits the whole pipeline with the tuned parameters on the rows given; it is called once a fold and once for all
-    rows. `allows`: whether time is left for another out-of-fold fit after so many, of which the longest took so many seconds.
+    `refit`: of the tuned parameters. `allows`: whether time is left for another out-of-fold fit after so many, of which the
+    longest took so many seconds.
     What settings.yaml asks for by name (a threshold rule, a calibration) gets one such fit in any case.
     Raises Interrupted when `stop` said so.
     """
@@ -68,7 +68,7 @@ def fit(
     )
     places, output = _outside(refit, data, seed, stop, lambda n, s: (needed and n == 0) or allows(n, s))
     finish = _numbers if data.regression else _labelled
-    return finish(refit(data.train), data, settings, places, output, seed, log)
+    return finish(refit.pipeline(data.train), data, settings, places, output, seed, log)
 
 
 def _labelled(
@@ -133,13 +133,13 @@ def wanted_fits(data: TrainingData, seed: int) -> tuple[int, float]:
 
 
 def _outside(
-    refit: Callable[[Table], Pipeline],
+    refit: Refit,
     data: TrainingData,
     seed: int,
     stop: Callable[[], bool],
     allows: Callable[[int, float], bool],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Places of training rows, and what a model that was not fitted on them predicts, as models.base.predicted gives it."""
+    """Places of training rows, and what a model that was not fitted on them predicts, as model_spec.predicted gives it."""
     rows, classes = data.train, len(data.classes)
     output, places, longest = [np.empty((0, max(1, classes)))], [np.empty(0, dtype=np.int64)], 0.0
     for number, (inside, outside) in enumerate(_sides(rows, classes, seed)):
@@ -148,8 +148,7 @@ def _outside(
         if not allows(number, longest):
             break
         started = time.monotonic()
-        fitted = refit(rows.at(inside))
-        output.append(np.asarray(predicted(fitted, rows.x.iloc[outside]), dtype=np.float64))
+        output.append(np.asarray(refit.outputs(rows.at(inside), rows.x.iloc[outside]), dtype=np.float64))
         places.append(outside)
         longest = max(longest, time.monotonic() - started)
     return np.concatenate(places), np.concatenate(output)

@@ -53,11 +53,12 @@ class Fold:
 @dataclass(frozen=True, slots=True)
 class Trained:
     """One fit on one fold: probabilities of its validation rows, shape [rows, classes] (of a regression numbers, [rows, 1]); the
-    rounds it took (0: has none).
+    rounds it took (0: has none), and the nodes of its trees, about (0: not known).
     """
 
     probabilities: np.ndarray
     rounds: int = 0
+    nodes: int = 0
 
 
 # Called between rounds with the progress of the fit (in units that a model's trials share) and its score so far, larger is
@@ -145,7 +146,15 @@ class ModelSpec(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} does not blend {len(fitted)} estimators")
 
+    def enough(self, params: dict[str, Any]) -> float:  # noqa: ARG002 - for overriders
+        """Progress of a fit, as its rounds report it, below which a fit of `quick`'s parameters within the same time is better."""
+        return 0.0
+
     blends: bool = False
+
+    def output(self, fitted: Any, x: np.ndarray) -> np.ndarray:
+        """What one fitted estimator predicts, as `predicted` gives it."""
+        return predicted(fitted, x)
 
     def blended(self, outputs: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
         """What `blend` of estimators with these outputs (as `predicted` gives them) and weights would give, shape as each has."""

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from xgboost import XGBClassifier, XGBRegressor
 
+from dropforge_training.models import xgboost_ensemble
+
 _ROOT = 2_147_483_647  # XGBoost's parent of a root
 _NO_MISSING, _MISSING_IS_NAN = 0, 2  # of LightGBM's decision types
 
@@ -109,12 +111,17 @@ def of_forest(estimators: Sequence[Any], scale: float, shift: float) -> list[Tre
 
 
 def as_xgboost(trees: Sequence[Tree], like: XGBClassifier | XGBRegressor) -> XGBClassifier | XGBRegressor:
-    """A model whose margin is the sum of the trees.
+    """A model whose margin is the sum of the trees. like: see `document`."""
+    return xgboost_ensemble.loaded(document(trees, like), like)
+
+
+def document(trees: Sequence[Tree], like: XGBClassifier | XGBRegressor) -> dict[str, Any]:
+    """What XGBoost would save as JSON of such a model.
 
     like: a model fitted on the same rows, classes and weights. Its start value is taken over, so that both can be blended, and
     subtracted from the first tree of each output.
     """
-    learner = json.loads(bytes(like.get_booster().save_raw("json")))
+    learner = xgboost_ensemble.document(like)
     model = learner["learner"]["gradient_booster"]["model"]
     features = int(learner["learner"]["learner_model_param"]["num_feature"])
     start = _start(like, learner, features)
@@ -126,9 +133,7 @@ def as_xgboost(trees: Sequence[Tree], like: XGBClassifier | XGBRegressor) -> XGB
     model["tree_info"] = [t.output for t in ordered]
     model["iteration_indptr"] = list(range(0, len(ordered) + 1, len(start)))
     model["gbtree_model_param"]["num_trees"] = str(len(ordered))
-    created = type(like)(**{**like.get_params(), "n_estimators": len(ordered) // len(start)})
-    created.load_model(bytearray(json.dumps(learner).encode()))
-    return created
+    return learner
 
 
 def _start(like: Any, learner: dict[str, Any], features: int) -> np.ndarray:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import lightgbm
 import numpy as np
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
-from xgboost import XGBClassifier, XGBRegressor
 
-from dropforge_training.models import tree_conversion
+from dropforge_training.models import tree_conversion, xgboost_ensemble
+from dropforge_training.models.additive_trees import AdditiveTrees
 from dropforge_training.models.model_spec import ModelSpec, RoundCallback, Trained, TrialFit, predicted, weighted_fit
 from dropforge_training.models.xgboost import XGBoost
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from dropforge_training.search.search_space import NarrowedTrial
 
 _BOOSTED, _LIGHTGBM, _RANDOM_THRESHOLDS, _FOREST = "xgboost", "lightgbm", "lightgbm_random_thresholds", "extra_trees"
+_LINEAR = "linear"
 _ROUNDS, _PATIENCE = 3000, 40
+_SOME_ROUNDS = 10  # whose trees are counted
 _TREES = 100  # of a forest
 _STEP = 4  # of its trees between two looks at the budget
 _FOREST_ROWS = 50_000  # from which each tree has a sample of so many
@@ -39,6 +42,8 @@ _PORTFOLIO: tuple[dict[str, Any], ...] = (
      "colsample": 0.25, "by_node": False, "reg_lambda": 1.0},
     {"kind": _RANDOM_THRESHOLDS, "learning_rate": 0.05, "max_depth": 6, "min_child_weight": 1.0, "subsample": 1.0,
      "colsample": 0.8, "by_node": False, "reg_lambda": 0.1},
+    {"kind": _LINEAR, "learning_rate": 0.1, "max_depth": 5, "min_child_weight": 1.0, "subsample": 1.0,
+     "colsample": 1.0, "by_node": False, "reg_lambda": 3.0},
     {"kind": _FOREST, "learning_rate": 0.1, "max_depth": 6, "min_child_weight": 0.5, "subsample": 1.0,
      "colsample": 0.4, "by_node": True, "reg_lambda": 1.0},
     {"kind": _BOOSTED, "learning_rate": 0.05, "max_depth": 6, "min_child_weight": 1.0, "subsample": 0.8,
@@ -53,7 +58,7 @@ _PORTFOLIO: tuple[dict[str, Any], ...] = (
 
 
 class TreeEnsemble(ModelSpec):
-    """XGBoost, LightGBM and extremely randomised trees (Geurts et al. 2006). All their trees become one XGBoost model."""
+    """XGBoost, LightGBM, extremely randomised trees (Geurts et al. 2006) and a linear model of bins: one XGBoost model."""
 
     rounds = "n_estimators"
     blends = True
@@ -62,7 +67,7 @@ class TreeEnsemble(ModelSpec):
     def search_space(self, trial: optuna.Trial | NarrowedTrial) -> dict[str, Any]:
         """All kinds share their parameters, so that the sampler learns from each of them; a forest uses two of them."""
         return {
-            "kind": trial.suggest_categorical("kind", [_BOOSTED, _LIGHTGBM, _RANDOM_THRESHOLDS, _FOREST]),
+            "kind": trial.suggest_categorical("kind", [_BOOSTED, _LIGHTGBM, _RANDOM_THRESHOLDS, _FOREST, _LINEAR]),
             "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.3, log=True),
             "max_depth": trial.suggest_int("max_depth", 2, 10),
             "min_child_weight": trial.suggest_float("min_child_weight", 0.05, 20, log=True),
@@ -81,9 +86,12 @@ class TreeEnsemble(ModelSpec):
     def quick(self) -> dict[str, Any]:
         return {**self.first(), "learning_rate": 0.3}
 
+    def enough(self, params: dict[str, Any]) -> float:
+        return 0.0 if params["kind"] in {_FOREST, _LINEAR} else XGBoost().enough(params)
+
     def varies(self, params: dict[str, Any]) -> bool:
-        """A forest is a mean over many seeds already."""
-        return bool(params["kind"] != _FOREST)
+        """A forest is a mean over many seeds already, and nothing of a linear model is left to chance."""
+        return params["kind"] not in {_FOREST, _LINEAR}
 
     def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:
         if params["kind"] == _BOOSTED:
@@ -98,13 +106,19 @@ class TreeEnsemble(ModelSpec):
     def train(self, fit: TrialFit) -> Trained:
         if fit.params["kind"] == _BOOSTED:
             return XGBoost().train(replace(fit, params=_for_xgboost(fit.params)))
-        return _train_forest(fit) if fit.params["kind"] == _FOREST else _train_lightgbm(fit)
+        by_kind = {_FOREST: _train_forest, _LINEAR: _train_linear}
+        return by_kind.get(fit.params["kind"], _train_lightgbm)(fit)
 
     def number_step(self) -> Any:
         return "passthrough"
 
     def blend(self, fitted: list[Any], weights: Sequence[float] | None = None) -> Any:
-        return XGBoost().blend([f.model_ if isinstance(f, _Converted) else f for f in fitted], weights)
+        like = next((f for f in fitted if not isinstance(f, _Converted)), None) or fitted[0].like_
+        documents = [f.converted() if isinstance(f, _Converted) else xgboost_ensemble.document(f) for f in fitted]
+        return xgboost_ensemble.merge(documents, like, weights)
+
+    def output(self, fitted: Any, x: np.ndarray) -> np.ndarray:
+        return fitted.output(x) if isinstance(fitted, _Converted) else super().output(fitted, x)
 
     def blended(self, outputs: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
         return XGBoost().blended(outputs, weights)
@@ -116,7 +130,7 @@ def _for_xgboost(params: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Converted(BaseEstimator):  # type: ignore[misc] # scikit-learn publishes no types
-    """Fits LightGBM or a forest; `model_` is the fitted one as an XGBoost model."""
+    """Fits LightGBM, a forest or a linear model, which predict by themselves until they are blended."""
 
     def __init__(
         self, params: dict[str, Any], *, seed: int, jobs: int, classes: int, monotone: tuple[int, ...] = ()
@@ -133,18 +147,34 @@ class _Converted(BaseEstimator):  # type: ignore[misc] # scikit-learn publishes 
             forest = _forest(p, int(p.get("n_estimators", _TREES)), self.seed, self.jobs, self.classes, len(y))
             if any(self.monotone):
                 forest.set_params(monotonic_cst=list(self.monotone))
-            weighted_fit(forest, x, y, sample_weight)
-            trees = tree_conversion.of_forest(forest.estimators_, *_margin(self.classes))
+            self.fitted_ = weighted_fit(forest, x, y, sample_weight)
+        elif p["kind"] == _LINEAR:
+            self.fitted_ = _linear(p, self.seed, self.classes, self.monotone).fit(x, y, sample_weight)
         else:
             given = _for_lightgbm(p, self.seed, self.jobs, self.classes, self.monotone)
             rows = lightgbm.Dataset(x, y, weight=sample_weight, params=given)
-            booster = lightgbm.train(given, rows, int(p.get("n_estimators", 300)))
-            trees = tree_conversion.of_lightgbm(booster.model_to_string())
+            self.fitted_ = lightgbm.train(given, rows, int(p.get("n_estimators", 300)), keep_training_booster=True)
         like = XGBoost().estimator({"n_estimators": 1, "max_depth": 1}, seed=0, jobs=self.jobs, classes=self.classes)
-        self.model_: XGBClassifier | XGBRegressor = tree_conversion.as_xgboost(
-            trees, weighted_fit(like, x, y, sample_weight)
-        )
+        self.like_ = weighted_fit(like, x, y, sample_weight)
         return self
+
+    def output(self, x: np.ndarray) -> np.ndarray:
+        """As ModelSpec.blended takes it: probabilities, shape [rows, classes], or numbers, [rows, 1]."""
+        if self.params["kind"] == _FOREST:
+            return _votes(self.fitted_, x, self.classes)
+        if self.params["kind"] == _LINEAR:
+            return _of_margin(self.fitted_.margin(x), self.classes)
+        return _of_lightgbm(self.fitted_.predict(x), self.classes)
+
+    def converted(self) -> dict[str, Any]:
+        """What XGBoost would save of a model with the same margins."""
+        if self.params["kind"] == _FOREST:
+            trees = tree_conversion.of_forest(self.fitted_.estimators_, *_margin(self.classes))
+        elif self.params["kind"] == _LINEAR:
+            trees = self.fitted_.trees()
+        else:
+            trees = tree_conversion.of_lightgbm(self.fitted_.model_to_string())
+        return tree_conversion.document(trees, self.like_)
 
 
 # --- LightGBM --------------------------------------------------------------------------------------------------------------------
@@ -186,11 +216,28 @@ def _train_lightgbm(fit: TrialFit) -> Trained:
     if classes == 2 and (fit.metric == "roc_auc" or (fit.metric == "average_precision" and fold.positive == 1)):
         name = _WATCHED[fit.metric]
     stopping = _EarlyStopping(fit.callback, 1.0 if name in _WATCHED.values() else -1.0, fit.params["learning_rate"])
-    booster = lightgbm.train({**given, "metric": name}, rows, _ROUNDS, valid_sets=[valid], callbacks=[stopping])
-    p = np.asarray(booster.predict(fold.x_valid, num_iteration=stopping.best_round + 1))
+    booster = lightgbm.train(
+        {**given, "metric": name}, rows, _ROUNDS, valid_sets=[valid], callbacks=[stopping], keep_training_booster=True
+    )
+    rounds = stopping.best_round + 1
+    nodes = _nodes_of_lightgbm(booster, rounds)
+    return Trained(_of_lightgbm(booster.predict(fold.x_valid, num_iteration=rounds), classes), rounds, nodes)
+
+
+def _nodes_of_lightgbm(booster: Any, rounds: int) -> int:
+    """Of the first rounds, going by some in the middle: to write all of them takes as long as many rounds."""
+    some = booster.model_to_string(num_iteration=_SOME_ROUNDS, start_iteration=max(0, (rounds - _SOME_ROUNDS) // 2))
+    leaves = [int(n) for n in re.findall(r"^num_leaves=(\d+)$", some, re.MULTILINE)]
+    trees = rounds * int(booster.num_model_per_iteration())
+    return round(2 * float(np.mean(leaves)) * trees)
+
+
+def _of_lightgbm(output: Any, classes: int) -> np.ndarray:
+    """What a booster predicts as probabilities, shape [rows, classes]; of a regression [rows, 1]."""
+    p = np.asarray(output)
     if classes == 2:
-        p = np.column_stack([1 - p, p])
-    return Trained(p if classes else p.reshape(-1, 1), stopping.best_round + 1)
+        return np.column_stack([1 - p, p])
+    return p if classes else p.reshape(-1, 1)
 
 
 class _EarlyStopping:
@@ -213,6 +260,24 @@ class _EarlyStopping:
         over = self._callback((env.iteration + 1) * self._rate, self._best)
         if over or env.iteration - self.best_round >= _PATIENCE:
             raise lightgbm.callback.EarlyStopException(self.best_round, env.evaluation_result_list)
+
+
+# --- linear model of bins ---------------------------------------------------------------------------------------------------------
+def _linear(p: dict[str, Any], seed: int, classes: int, monotone: tuple[int, ...]) -> AdditiveTrees:
+    return AdditiveTrees(p["reg_lambda"], seed=seed, classes=classes, monotone=monotone)
+
+
+def _train_linear(fit: TrialFit) -> Trained:
+    fold = fit.fold
+    model = _linear(fit.params, fit.seed, fit.classes, fold.monotone).fit(fold.x, fold.y, fold.weight)
+    return Trained(_of_margin(model.margin(fold.x_valid), fit.classes))
+
+
+def _of_margin(margin: np.ndarray, classes: int) -> np.ndarray:
+    """Probabilities, shape [rows, classes]; of a regression the margin itself, [rows, 1]."""
+    if classes == 2:
+        return np.column_stack([expit(-margin[:, 0]), expit(margin[:, 0])])
+    return np.asarray(softmax(margin, axis=1)) if classes else margin
 
 
 # --- forest ----------------------------------------------------------------------------------------------------------------------
@@ -250,8 +315,13 @@ def _train_forest(fit: TrialFit) -> Trained:
         if trees & (trees - 1) == 0:  # after each doubling: scoring takes time too
             now = fit.score(_votes(forest, fold.x_valid, classes))
         if trees < _TREES and fit.callback(trees / _TREES, now):
-            return Trained(_votes(forest, fold.x_valid, classes), trees)
-    return Trained(_votes(forest, fold.x_valid, classes))
+            return Trained(_votes(forest, fold.x_valid, classes), trees, _forest_nodes(forest, classes))
+    return Trained(_votes(forest, fold.x_valid, classes), nodes=_forest_nodes(forest, classes))
+
+
+def _forest_nodes(forest: Any, classes: int) -> int:
+    """Of the converted forest: a tree for each class, where there are more than two."""
+    return int(sum(t.tree_.node_count for t in forest.estimators_)) * (classes if classes > 2 else 1)
 
 
 def _votes(forest: Any, x: np.ndarray, classes: int) -> np.ndarray:

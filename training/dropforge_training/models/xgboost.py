@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _ROUNDS = 3000
 _PATIENCE = 40
+_ENOUGH = 4.0  # rounds x learning rate: a boosted model of fewer has hardly left its start value
+_NODE_BYTES = 36  # of a saved booster, for each node
 _LEAST = 1e-12  # probability whose logarithm is taken for that of zero
 # What early stopping looks at: the tuning metric where XGBoost knows it, else the smooth loss. True: larger is better.
 _WATCHED = {"roc_auc": ("auc", True), "average_precision": ("aucpr", True), "mae": ("mae", False)}
@@ -57,6 +59,9 @@ class XGBoost(ModelSpec):
 
     def quick(self) -> dict[str, Any]:
         return {**self.first(), "learning_rate": 0.3}
+
+    def enough(self, params: dict[str, Any]) -> float:
+        return _ENOUGH if params["learning_rate"] < self.quick()["learning_rate"] else 0.0
 
     def estimator(self, params: dict[str, Any], *, seed: int, jobs: int, classes: int) -> Any:
         given = {"n_estimators": 300, **params}
@@ -96,7 +101,9 @@ class XGBoost(ModelSpec):
         p = booster.predict(valid, iteration_range=(0, stopping.best_round + 1))
         if classes == 2:
             p = np.column_stack([1 - p, p])
-        return Trained(p if classes else p.reshape(-1, 1), stopping.best_round + 1)
+        rounds = stopping.best_round + 1
+        nodes = len(booster.save_raw("ubj")) // _NODE_BYTES * rounds // booster.num_boosted_rounds()
+        return Trained(p if classes else p.reshape(-1, 1), rounds, nodes)
 
     def constrained(self, estimator: Any, monotone: tuple[int, ...]) -> Any:
         return estimator.set_params(monotone_constraints=str(monotone))
@@ -105,7 +112,9 @@ class XGBoost(ModelSpec):
         return "passthrough"
 
     def blend(self, fitted: list[Any], weights: Sequence[float] | None = None) -> Any:
-        return fitted[0] if len(fitted) == 1 else xgboost_ensemble.merge(fitted, weights)
+        if len(fitted) == 1:
+            return fitted[0]
+        return xgboost_ensemble.merge([xgboost_ensemble.document(f) for f in fitted], fitted[0], weights)
 
     def blended(self, outputs: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
         """The blend's margin is the mean margin: of probabilities the mean of their logarithms, but for a constant a row."""

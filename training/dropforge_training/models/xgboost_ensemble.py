@@ -13,23 +13,36 @@ from typing import Any
 from xgboost import XGBClassifier, XGBRegressor
 
 
+def document(fitted: XGBClassifier | XGBRegressor) -> dict[str, Any]:
+    """What XGBoost saves of a model as JSON."""
+    saved: dict[str, Any] = json.loads(bytes(fitted.get_booster().save_raw("json")))
+    return saved
+
+
+def loaded(saved: dict[str, Any], like: XGBClassifier | XGBRegressor) -> XGBClassifier | XGBRegressor:
+    """The model of a document, of the class and parameters of another one."""
+    rounds = len(_trees_of(saved)["iteration_indptr"]) - 1
+    created = type(like)(**{**like.get_params(), "n_estimators": rounds})
+    created.load_model(bytearray(json.dumps(saved).encode()))
+    return created
+
+
 def merge(
-    fitted: list[XGBClassifier] | list[XGBRegressor], weights: Sequence[float] | None = None
+    learners: Sequence[dict[str, Any]], like: XGBClassifier | XGBRegressor, weights: Sequence[float] | None = None
 ) -> XGBClassifier | XGBRegressor:
     """The blend of models fitted on the same rows and classes; probabilities (or numbers) come from the mean margin.
 
-    weights: of each model in the mean, in any unit; None: all alike.
+    learners: the document of each, which becomes the blend's. weights: of each model in the mean, in any unit; None: all alike.
 
     Raises ValueError when the classifiers do not start from the same base score: their margins cannot be averaged so.
     """
-    learners = [json.loads(bytes(c.get_booster().save_raw("json"))) for c in fitted]
     scores = {d["learner"]["learner_model_param"]["base_score"] for d in learners}
     if len(scores) > 1:
         raise ValueError(f"the boosters start from different base scores: {sorted(scores)}")
     merged = learners[0]
     target = _trees_of(merged)
     trees, info = [], []
-    given = list(weights or [1.0] * len(fitted))
+    given = list(weights or [1.0] * len(learners))
     for learner, weight in zip(learners, given, strict=True):
         model = _trees_of(learner)
         trees += [_lighter(t, weight / sum(given)) for t in model["trees"]]
@@ -40,9 +53,7 @@ def merge(
     target["trees"], target["tree_info"] = trees, info
     target["iteration_indptr"] = list(range(0, len(trees) + 1, step))
     target["gbtree_model_param"]["num_trees"] = str(len(trees))
-    blend = type(fitted[0])(**{**fitted[0].get_params(), "n_estimators": len(trees) // step})
-    blend.load_model(bytearray(json.dumps(merged).encode()))
-    return blend
+    return loaded(merged, like)
 
 
 def _trees_of(learner: dict[str, Any]) -> dict[str, Any]:

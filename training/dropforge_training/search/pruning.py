@@ -10,6 +10,8 @@ import optuna
 
 from dropforge_training.interruption import Interrupted
 
+_ROUNDS_SEEN = 3  # before a trial's pace is known
+
 
 class TrialCallback:
     """Called during one trial: prunes it at rungs of progress and after folds, cuts it when the budget ends.
@@ -19,8 +21,12 @@ class TrialCallback:
 
     _FOLD = 100  # rungs of a fold come before the next fold's
 
-    def __init__(self, trial: optuna.Trial, stop: Callable[[], bool], left: Sequence[float], *, first: bool) -> None:
-        """left: seconds that the trial may take in all when it ends in its first, second, … fold."""
+    def __init__(
+        self, trial: optuna.Trial, stop: Callable[[], bool], left: Sequence[float], *, first: bool, enough: float = 0.0
+    ) -> None:
+        """left: seconds that the trial may take in all when it ends in its first, second, … fold. enough: progress that a first trial
+        must be able to reach by then: else it ends after a few rounds, and leaves the time to one that learns faster.
+        """
         self.fold = 0
         self.cut = False
         self.longest = 0.0  # seconds of a round
@@ -33,6 +39,9 @@ class TrialCallback:
         self._deadlines = [self._last + seconds for seconds in left]
         self._rung = 0
         self._first = first
+        self._enough = enough if first else 0.0
+        self._rounds = 0
+        self._shortest = math.inf  # of the rounds
 
     def __call__(self, progress: float, score: float) -> bool:
         """Whether the fit ends here; see model_spec.RoundCallback."""
@@ -43,7 +52,7 @@ class TrialCallback:
         if self._begun == self.fold:
             self._measured(step)
         self._begun = self.fold
-        if self._late(self.fold):
+        if self._late(self.fold) or self._hopeless(progress):
             self.cut = True
             return True
         if self.fold == 0 and progress >= 2**self._rung:
@@ -67,6 +76,13 @@ class TrialCallback:
         """Whether another round, as long as the last one, would end after the budget: it is not begun."""
         return self._last + self._round > self._deadlines[fold]
 
+    def _hopeless(self, progress: float) -> bool:
+        """Whether rounds as quick as the quickest so far would not bring the first fold to `enough` in time."""
+        if self.fold or self._rounds < _ROUNDS_SEEN or progress >= self._enough:
+            return False
+        more = max(0.0, self._deadlines[0] - self._last) / max(self._shortest, 1e-9)
+        return progress + more * progress / (self._rounds + 1) < self._enough
+
     def _since_last(self) -> float:
         """Seconds since the last look at the clock."""
         before, self._last = self._last, time.monotonic()
@@ -74,6 +90,8 @@ class TrialCallback:
 
     def _measured(self, step: float) -> None:
         self._round = step
+        self._rounds += 1
+        self._shortest = min(self._shortest, step)
         self.longest = max(self.longest, step)
 
     def _report(self, score: float, step: int) -> None:

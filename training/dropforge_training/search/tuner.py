@@ -25,16 +25,18 @@ from dropforge_training.search.search_space import NarrowedTrial
 from dropforge_training.search.study import FINISHED, ROUNDS, WORKER, Point, SharedStudy
 from dropforge_training.search.study_budget import TuningBudget
 from dropforge_training.search.study_journal import Journal
-from dropforge_training.worker.deadline import Deadline, Shares
+from dropforge_training.worker.deadline import Deadline, Member, Shares
 
 _BARREN_TRIALS = 3  # trials in a row without a finite score after which the search is given up
 _CUT = "cut"  # the budget ended before the trial did; its score is that of the rounds it had
 _SECONDS = "seconds"
 _ROUND = "round_seconds"  # of its longest round
+_NODES = "nodes"  # of its trees, mean over the folds
 _FOLDS = "folds"  # that were fitted: a trial which the budget ends leaves the later ones out
 _CANDIDATES = 12  # best trials whose predictions are kept for the ensemble
 _SELECTION = 0.05  # of the budget that selecting the ensemble may take
 _MOST_TREES = 25_000  # of the last fit, one for each class and round: more make a bundle of a hundred megabytes
+_MOST_NODES = 600_000  # of the last fit, about: as many megabytes of bundle as 25,000 trees of moderate size
 _TREES = 100  # of an estimator that has no rounds
 _PARAMS = "params"  # as the candidate gave them to its estimator
 
@@ -57,7 +59,9 @@ class Tuned:
     money: float
     points: tuple[Point, ...]
     curve: tuple[tuple[float, float], ...] = ()
-    fit_seconds: float = 0.0  # that one estimator's fit on all rows is expected to take
+    member: Member = field(
+        default_factory=lambda: Member(0.0, 0.0)
+    )  # what one estimator of the last fit is expected to take
     weights: tuple[float, ...] = ()
 
     @property
@@ -243,9 +247,9 @@ class _Runner:
 
     def _left(self) -> float:
         """Seconds until the search must end, so that everything after it is still within the budget."""
-        unit = _fit_seconds(self._study.best(_trials_of(self._wanted.bag)), self._folds)
+        unit = _longest(self._study.best(_trials_of(self._wanted.bag)), self._folds)
         budget = self._clock.budget
-        reserve = self._wanted.after.reserve(unit, budget) if unit else 0.0
+        reserve = self._wanted.after.reserve(unit, budget) if unit.fit else 0.0
         return self._clock.left() - reserve
 
     def _trial_left(self, *, first: bool) -> list[float]:
@@ -266,8 +270,10 @@ class _Runner:
         """Mean score over the folds, mean rounds."""
         w = self._wanted
         first = not self._study.trials(TrialState.COMPLETE)
-        callback = TrialCallback(trial, self._stop, self._trial_left(first=first), first=first)
-        scores, rounds, outputs = [], [], []
+        callback = TrialCallback(
+            trial, self._stop, self._trial_left(first=first), first=first, enough=w.candidate.enough(params)
+        )
+        scores, rounds, outputs, nodes = [], [], [], []
         for number, fold in enumerate(self._folds):
             callback.fold = number
 
@@ -277,6 +283,7 @@ class _Runner:
             fitted = w.candidate.train(TrialFit(params, fold, w.seed, w.jobs, w.classes, w.metric, score, callback))
             scores.append(score(fitted.probabilities))
             rounds.append(fitted.rounds)
+            nodes.append(fitted.nodes)
             outputs.append(np.asarray(fitted.probabilities, dtype=np.float32))
             if number + 1 < len(self._folds) and callback.after_fold(number, float(np.mean(scores))):
                 break
@@ -285,6 +292,7 @@ class _Runner:
             self._forget()
         trial.set_user_attr(_ROUND, round(callback.longest, 3))
         trial.set_user_attr(_FOLDS, len(scores))
+        trial.set_user_attr(_NODES, float(np.mean(nodes)))
         trial.set_user_attr(_CUT, callback.cut)
         return float(np.mean(scores)), round(float(np.mean(rounds)))
 
@@ -302,20 +310,33 @@ def _refused(wanted: Search, widened: set[str], params: dict[str, Any], error: V
     return search_space.invalid(wanted.where, min(widened), what, "stay within the model's own range")
 
 
-def _fit_seconds(best: Sequence[FrozenTrial], folds: Sequence[Fold]) -> float:
-    """Seconds that one estimator's fit on all rows will take, at most, going by these trials; 0 without any.
+def _longest(best: Sequence[FrozenTrial], folds: Sequence[Fold]) -> Member:
+    """What one estimator of the last fit will take, at most, going by these trials; nothing without any.
 
     A fit on all rows has more rows and more rounds than one of a trial, each in proportion. The longest trial counts, not the
     mean: when a better one takes the place of a short one, no more time is needed than that one or the longest had.
     """
-    each = [float(t.user_attrs.get(_SECONDS, 0.0)) / int(t.user_attrs.get(_FOLDS, len(folds))) for t in best]
-    return max(each, default=0.0) / _fitted_share(folds) ** 2
+    each = [_member(t, folds) for t in best]
+    return Member(max((m.fit for m in each), default=0.0), max((m.export for m in each), default=0.0))
 
 
-def _member_seconds(members: Sequence[FrozenTrial], folds: Sequence[Fold]) -> float:
-    """As _fit_seconds, of one member of the last fit: the mean of all, but no less than the first one takes."""
-    each = [_fit_seconds([t], folds) for t in members]
-    return max(float(np.mean(each)), each[0]) if each else 0.0
+def _member(trial: FrozenTrial, folds: Sequence[Fold]) -> Member:
+    fit = float(trial.user_attrs.get(_SECONDS, 0.0)) / int(trial.user_attrs.get(_FOLDS, len(folds)))
+    return Member.of(fit / _fitted_share(folds) ** 2, _nodes(trial, folds))
+
+
+def _nodes(trial: FrozenTrial, folds: Sequence[Fold]) -> float:
+    """Of the trees of its estimator fitted on all rows; 0: not known."""
+    return float(trial.user_attrs.get(_NODES, 0.0)) / _fitted_share(folds)
+
+
+def _typical(members: Sequence[FrozenTrial], folds: Sequence[Fold]) -> Member:
+    """What one member of these takes: the mean of all, but no less than the first one."""
+    each = [_member(t, folds) for t in members]
+    if not each:
+        return Member(0.0, 0.0)
+    fit, export = float(np.mean([m.fit for m in each])), float(np.mean([m.export for m in each]))
+    return Member(max(fit, each[0].fit), max(export, each[0].export))
 
 
 def _tuned(
@@ -329,7 +350,7 @@ def _tuned(
     best = study.best(max(wanted.bag, 5))
     chosen = _chosen(wanted, study, clock, folds, outputs) if best else []
     sizes = [int(t.user_attrs[ROUNDS]) / _fitted_share(folds) or _TREES for t, _ in chosen]
-    chosen = chosen[: _fitting(sizes, wanted.classes)]
+    chosen = chosen[: _fitting(sizes, [_nodes(t, folds) for t, _ in chosen], wanted.classes)]
     trials = study.trials(*FINISHED)
     by_worker = {wanted.worker: clock.elapsed()}
     for t in trials:
@@ -343,7 +364,7 @@ def _tuned(
         money=wanted.allowance.spent(sum(by_worker.values())),
         points=tuple(Point(t.params, float(t.value or 0.0)) for t in best),
         curve=study.curve(),
-        fit_seconds=_member_seconds([t for t, _ in chosen], folds),
+        member=_typical([t for t, _ in chosen], folds),
         weights=tuple(weight for _, weight in chosen),
     )
 
@@ -381,10 +402,13 @@ def _chosen(
     return [(by_number[n], float(weights[n])) for n in numbers]
 
 
-def _fitting(rounds: Sequence[float], classes: int) -> int:
-    """How many members, of the first ones, have no more than _MOST_TREES together; one at least. rounds: of each member."""
+def _fitting(rounds: Sequence[float], nodes: Sequence[float], classes: int) -> int:
+    """How many members, of the first ones, have no more than _MOST_TREES and _MOST_NODES together; one at least.
+
+    rounds, nodes: of each member.
+    """
     trees = np.cumsum(rounds) * (classes if classes > 2 else 1)
-    return max(1, int((trees <= _MOST_TREES).sum()))
+    return max(1, int(((trees <= _MOST_TREES) & (np.cumsum(nodes) <= _MOST_NODES)).sum()))
 
 
 def _members(wanted: Search, chosen: list[tuple[FrozenTrial, float]], share: float) -> tuple[dict[str, Any], ...]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _EXPORT: Final = (
-    0.35  # seconds of evaluation, export and checks for each second of the last fit: both grow with the trees
+    0.35  # seconds of evaluation, export and checks for each second of the last fit, where nothing else is known
 )
+_NODE: Final = 35e-6  # seconds of conversion, blend, export, explanations and checks for each node of a tree
 _BASE: Final = 5.0  # seconds of what does not depend on the model's size: reading rows back, the card, MLflow
 _MOST_BASE: Final = 0.25  # of the budget: a small one is not eaten up by what it is meant for
 _EXPLANATION: Final = 0.25  # of the time left after the last fit that measuring the importance of columns may take
@@ -21,8 +22,21 @@ _LEAST_EXPLANATION: Final = 0.03  # of the budget, where nothing is left
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """Seconds of one estimator of the last fit: to fit it on all training rows, and to export it."""
+
+    fit: float
+    export: float
+
+    @classmethod
+    def of(cls, fit: float, nodes: float = 0.0) -> Member:
+        """nodes: of its trees; 0: not known."""
+        return cls(fit, nodes * _NODE or fit * _EXPORT)
+
+
+@dataclass(frozen=True, slots=True)
 class Shares:
-    """What follows the search, in units of one estimator's fit on all training rows.
+    """What follows the search, in units of one estimator of the last fit.
 
     `members`: estimators of the last fit; `folds`: out-of-fold fits wanted; `fold_rows`: fraction of the rows each is fitted on.
     """
@@ -31,17 +45,17 @@ class Shares:
     folds: int = 0
     fold_rows: float = 0.8
 
-    def seconds(self, unit: float, budget: float, *, members: int | None = None, folds: int | None = None) -> float:
+    def seconds(self, unit: Member, budget: float, *, members: int | None = None, folds: int | None = None) -> float:
         """Of everything after the search, with as many members and out-of-fold fits as given, or as wanted."""
         m = self.members if members is None else members
         f = self.folds if folds is None else folds
-        return unit * m * (1 + f * self.fold_rows + _EXPORT) + base(budget)
+        return m * (unit.fit * (1 + f * self.fold_rows) + unit.export) + base(budget)
 
-    def least(self, unit: float, budget: float) -> float:
+    def least(self, unit: Member, budget: float) -> float:
         """With one estimator and one out-of-fold fit: what no search may touch."""
         return self.seconds(unit, budget, members=1, folds=min(1, self.folds))
 
-    def reserve(self, unit: float, budget: float) -> float:
+    def reserve(self, unit: Member, budget: float) -> float:
         """Seconds that the search leaves: for everything wanted, but no more than half of the budget, and never too few."""
         return max(self.least(unit, budget), min(self.seconds(unit, budget), budget / 2))
 
@@ -50,9 +64,9 @@ class Shares:
 
         ratio: seconds of one estimator's fit on all rows for each second of a trial.
         """
-        return max(0.0, (left - base(budget)) / (trials + self.least(ratio, 0.0)))
+        return max(0.0, (left - base(budget)) / (trials + self.least(Member.of(ratio), 0.0)))
 
-    def affordable(self, unit: float, budget: float, left: float) -> Shares:
+    def affordable(self, unit: Member, budget: float, left: float) -> Shares:
         """The most that `left` allows: first one out-of-fold fit, then members, then more out-of-fold fits. One member at least."""
         for members in range(self.members, 0, -1):
             if members == 1 or self.seconds(unit, budget, members=members, folds=min(1, self.folds)) <= left:
@@ -92,6 +106,6 @@ class Deadline:
         """For measuring which columns count, when the model is fitted: a part of what is left, and a second at least."""
         return max(1.0, _EXPLANATION * self.left(), _LEAST_EXPLANATION * self.budget)
 
-    def allows_fit(self, unit: float) -> bool:
-        """Whether another out-of-fold fit that takes `unit` seconds leaves time for the last fit and the export."""
-        return self.left() >= unit + unit * (1 + _EXPORT) + base(self.budget)
+    def allows_fit(self, seconds: float, export: float) -> bool:
+        """Whether another out-of-fold fit of so many seconds leaves time for the last fit, as long, and for `export` seconds."""
+        return self.left() >= 2 * seconds + export + base(self.budget)

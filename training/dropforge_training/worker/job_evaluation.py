@@ -38,7 +38,8 @@ class Evaluated:
 def evaluate(
     fitted: Fitted | FittedNumbers, origin: bundle.Origin, seed: int, seconds: float, log: logging.Logger
 ) -> Evaluated:
-    """Score the model on the held-out rows and build its bundle. seconds: that measuring the columns' importance may take.
+    """Score the model on the held-out rows and build its bundle. seconds: that measuring the columns' importance may take, and
+    as many that contributions to single predictions may.
 
     Raises JobFailed for one that cannot be exported.
     """
@@ -61,7 +62,7 @@ def _classification(fitted: Fitted, origin: bundle.Origin, seed: int, seconds: f
     ranked = card_facts.importance(model, current, metric, rows.positive, seed, seconds)
     importance = {i["column"]: i["mean"] for i in ranked}
     built = bundle.build(model, origin, metrics=metrics, importance=importance, log=log)
-    evaluation = Evaluation(data, rows, metric, metrics, ranked, seed)
+    evaluation = Evaluation(data, rows, metric, metrics, ranked, seed, seconds)
 
     def model_card(known: Evidence, facts: dict[str, Any]) -> dict[str, Any]:
         decided = {
@@ -86,7 +87,7 @@ def _regression(
     built = bundle.build(model, origin, metrics=metrics, importance=importance, log=log, width=fitted.width)
     residuals = data.fitted(current.y) - built.checked.output
     uncertain = regression_facts.Calibration(residuals, built.checked.widths)
-    evaluation = Evaluation(data, rows, metric, metrics, ranked, seed)
+    evaluation = Evaluation(data, rows, metric, metrics, ranked, seed, seconds)
 
     def model_card(known: Evidence, facts: dict[str, Any]) -> dict[str, Any]:
         return regression_facts.card(model, evaluation, uncertain, known, facts)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from dropforge.datasets.dataset_manifest import DatasetManifest
@@ -26,13 +25,14 @@ from dropforge.s3_uri import join
 from dropforge_training.card import card_facts as card
 from dropforge_training.card import html_page
 from dropforge_training.data import training_table
-from dropforge_training.data.training_table import Table, TrainingData
+from dropforge_training.data.training_table import TrainingData
 from dropforge_training.evaluate import champion, periods
 from dropforge_training.evaluate.champion import Served
 from dropforge_training.export import bundle_builder as bundle
 from dropforge_training.export import example_rows
-from dropforge_training.fit import out_of_fold, refit, target_transform
+from dropforge_training.fit import out_of_fold, target_transform
 from dropforge_training.fit.out_of_fold import Fitted, FittedNumbers
+from dropforge_training.fit.refit import Refit
 from dropforge_training.interruption import Interrupted
 from dropforge_training.job_context import JobContext
 from dropforge_training.models import model_spec
@@ -117,18 +117,17 @@ def _fit(
     if job.role == "finish":  # the workers' time is the user's
         deadline.spent = tuned.seconds
     wanted = job_search.shares(candidate, context.model, data, job.seed)
-    allowed = wanted.affordable(tuned.fit_seconds, deadline.budget, deadline.left())
+    allowed = wanted.affordable(tuned.member, deadline.budget, deadline.left())
     members, weights = tuned.bag(allowed.members)
     if allowed != wanted:
         log.info("less than wanted: the budget ends", extra={"members": allowed.members, "folds": allowed.folds})
 
-    def on(rows: Table) -> Pipeline:
-        return refit.fit(candidate, data, rows, markers, members, seed=job.seed, jobs=jobs, weights=weights)
+    refit = Refit(candidate, data, markers, members, job.seed, jobs, weights)
 
     def allows(fits: int, longest: float) -> bool:
-        return fits < allowed.folds and (fits == 0 or deadline.allows_fit(longest))
+        return fits < allowed.folds and (fits == 0 or deadline.allows_fit(longest, len(members) * tuned.member.export))
 
-    fitted = out_of_fold.fit(on, data, context.settings, seed=job.seed, log=log, stop=context.stop, allows=allows)
+    fitted = out_of_fold.fit(refit, data, context.settings, seed=job.seed, log=log, stop=context.stop, allows=allows)
     log.info("fitted on all training rows", extra={"params": tuned.params, "bag": len(members)})
     return fitted, tuned
 
