@@ -90,6 +90,7 @@ class TrainingData:
     unweighted: int = 0  # rows left out because they have no weight
     class_weights: np.ndarray | None = None  # by code, how much a row of the class counts in fits; None: all alike
     derived: tuple[Derived, ...] = ()  # columns that models compute from the features (derive)
+    clock: tuple[str, ...] = ()  # features that models get by derived columns alone (fit.clock_columns)
     monotone: Mapping[str, int] = field(default_factory=dict)  # by column 1: predictions rise with it, -1: they fall
     rules: tuple[RowRule, ...] = ()  # what the newest rows were held to, of those whose columns are all features
 

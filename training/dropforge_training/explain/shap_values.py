@@ -58,10 +58,15 @@ def of(
         summed, bias = sign * summed, sign * float(raw[0, -1])
         bias += model.rule.center if isinstance(model, NumberPipeline) else 0.0
         document["base"] = bias
-        document["beeswarm"] = [_beeswarm(names[i], summed[:, i], clean[names[i]].to_numpy()) for i in order[:_COLUMNS]]
+        document["beeswarm"] = [_beeswarm(names[i], summed[:, i], _given(clean, x, names[i])) for i in order[:_COLUMNS]]
         shown = x.assign(**{n: clean[n] for n in names if n not in x.columns})  # days between two dates
         document["examples"] = _examples(summed, bias, names, shown, model, rows.y[chosen])
     return document
+
+
+def _given(clean: Any, x: Any, name: str) -> np.ndarray:
+    """A column's values as the model gets them; of one that only its derived columns use as it came."""
+    return np.asarray(clean[name] if name in clean else x[name].astype("int64").where(x[name].notna()))
 
 
 def _within(booster: xgboost.Booster, matrix: np.ndarray, seconds: float) -> np.ndarray:

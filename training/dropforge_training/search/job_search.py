@@ -8,13 +8,25 @@ from dropforge import keys
 from dropforge.config.cost_estimate import worker_hour
 from dropforge.config.settings import ModelSettings
 from dropforge_training.data.training_table import TrainingData
-from dropforge_training.fit import out_of_fold
+from dropforge_training.fit import clock_columns, out_of_fold, target_transform
 from dropforge_training.job_context import JobContext
 from dropforge_training.models.model_spec import ModelSpec
 from dropforge_training.search import study, tuner, validation_folds
 from dropforge_training.search.study_budget import TuningBudget
 from dropforge_training.search.study_journal import Journal
 from dropforge_training.worker.deadline import Shares
+
+
+def decided(context: JobContext, loaded: TrainingData, *, jobs: int) -> TrainingData:
+    """The rows with what is decided of target and columns before any trial. A pickled pipeline is given every column."""
+    training = context.settings.training
+    data = target_transform.with_transform(loaded, training)
+    if context.model.serve == "python":
+        return data
+    markers = data.markers(context.settings)
+    return clock_columns.without_clock(
+        data, context.candidate(), markers, training.metric, seed=context.job.seed, jobs=jobs
+    )
 
 
 def run(

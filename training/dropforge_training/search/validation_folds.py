@@ -180,7 +180,7 @@ def cleaner_for(candidate: ModelSpec, data: TrainingData, markers: dict[str, tup
     """The unfitted processor for these features."""
     texts = {c.name: c.kind in {"category", "text"} for c in data.features}
     texts |= {c: s.cast == "category" for c, s in data.steps.items() if s.cast}
-    numbers = [c.name for c in data.features if not texts[c.name]]
+    numbers = [c.name for c in data.features if not texts[c.name] and c.name not in data.clock]
     categories = [c.name for c in data.features if texts[c.name]]
     with_derived = [*numbers, *(d.name for d in data.derived)]
     cleaner = candidate.processor(with_derived, categories, markers, data.steps)

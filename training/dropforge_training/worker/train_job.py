@@ -30,7 +30,7 @@ from dropforge_training.evaluate import champion, periods
 from dropforge_training.evaluate.champion import Served
 from dropforge_training.export import bundle_builder as bundle
 from dropforge_training.export import example_rows
-from dropforge_training.fit import out_of_fold, target_transform
+from dropforge_training.fit import out_of_fold
 from dropforge_training.fit.out_of_fold import Fitted, FittedNumbers
 from dropforge_training.fit.refit import Refit
 from dropforge_training.interruption import Interrupted
@@ -91,7 +91,7 @@ def run_job(
 def _load(context: JobContext, manifest: DatasetManifest, folder: Path) -> TrainingData:
     settings, log = context.settings, context.log
     loaded = training_table.load(context.store, manifest, settings, folder)
-    data = target_transform.with_transform(loaded, settings.training)
+    data = job_search.decided(context, loaded, jobs=cores(len(loaded.train)))
     log.info(
         "data loaded",
         extra={"train_rows": len(data.train), "heldout_rows": len(data.heldout), "unlabelled": data.unlabelled},

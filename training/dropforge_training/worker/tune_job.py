@@ -15,7 +15,6 @@ from dropforge.datasets.dataset_store import load_manifest
 from dropforge.messages import TrainingJob, TuneResult
 from dropforge.ports import ObjectStore
 from dropforge_training.data import training_table
-from dropforge_training.fit import target_transform
 from dropforge_training.job_context import JobContext
 from dropforge_training.search import job_search
 from dropforge_training.worker.mlflow_run import JobRun
@@ -47,10 +46,11 @@ def run_tune(
             tell = stack.enter_context(Reporter(JobRun(tracking_uri, settings, job), log, note=note))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dropforge-job-"))
         loaded = training_table.load(store, load_manifest(store, job.dataset_uri), settings, Path(folder))
-        data = target_transform.with_transform(loaded, settings.training)
+        jobs = cores(len(loaded.train))
+        data = job_search.decided(context, loaded, jobs=jobs)
         log.info("data loaded", extra={"train_rows": len(data.train), "worker": job.worker})
-        stack.enter_context(threadpool_limits(cores(len(data.train))))
-        tuned = job_search.run(context, context.candidate(), data, jobs=cores(len(data.train)), tell=tell)
+        stack.enter_context(threadpool_limits(jobs))
+        tuned = job_search.run(context, context.candidate(), data, jobs=jobs, tell=tell)
     score = tuned.score if tuned.members else None
     log.info("tuned", extra={"worker": job.worker, "trials": tuned.trials, "seconds": round(tuned.seconds, 1)})
     return TuneResult(model=job.model, worker=job.worker, trials=tuned.trials, best_score=score)
