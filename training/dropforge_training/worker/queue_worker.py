@@ -40,6 +40,7 @@ class Worker:
         self._app_context = world
         self._log = log
         self._interruptible = False
+        self._libraries_loaded = False
         self.stopping = threading.Event()
 
     def stop(self) -> None:
@@ -66,6 +67,9 @@ class Worker:
             if message is not None:
                 self.take(message, self._app_context.queue)
                 memory.release()
+            elif not self._libraries_loaded:
+                load_libraries()
+            self._libraries_loaded = True
         self._log.info("stopped")
 
     def _receive(self) -> QueueMessage | None:
@@ -195,6 +199,15 @@ class Worker:
             queue.extend(message.receipt, _PAUSE_SECONDS)
         except DropforgeError as unheard:
             self._log.warning("the queue does not answer", extra=observability.failure(unheard))
+
+
+def load_libraries() -> None:
+    """Import what every job needs, while the queue is empty: the first job would wait some five seconds for it."""
+    import mlflow.pyfunc
+    import mlflow.sklearn  # noqa: F401 - as below
+    import xgboost  # noqa: F401 - loaded for the jobs to come
+
+    from dropforge_training.worker import train_job, tune_job  # noqa: F401 - as above
 
 
 class _Heartbeat:
