@@ -9,7 +9,7 @@ hist_gradient_boosting runs in this one. Nothing of ours is set by hand but targ
 its jobs run one after the other within the seconds, each with its part of what init gives it. Ours is the job with the best
 validation score: held-out rows choose nothing. All systems get the training rows of our split and are scored on its held-out rows;
 splits after the first draw the rows' hashes anew (rows that are split by time are split alike in all of them).
-Each run is a line of --out, and is not repeated; --summary prints what the lines say.
+Each run is a line of --out, and is not repeated unless it failed; --summary prints what the lines say.
 """
 
 from __future__ import annotations
@@ -202,7 +202,9 @@ def main() -> None:
     started, only = time.monotonic(), set(filter(None, given.only.split(",")))
     for known in [] if given.summary else walk.read_list(given.folder):
         for split in range(given.splits):
-            finished = {(r["table"], r["split"], r["system"], r["asked"]) for r in _lines(given.out)}
+            finished = {
+                (r["table"], r["split"], r["system"], r["asked"]) for r in _lines(given.out) if "error" not in r
+            }
             left = {s: p for s, p in systems.items() if (known.name, split, s, given.seconds) not in finished}
             if not left or (only and known.name not in only):
                 continue
