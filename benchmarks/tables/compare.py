@@ -107,8 +107,18 @@ def theirs(system: str, python: str, data: TrainingData, folder: Path, seconds: 
         part.x.assign(**{target: y}).to_parquet(folder / f"{name}.parquet", index=False)
     task, out = "regression" if data.regression else "classification", folder / "predicted.npy"
     files = [str(folder / f"{name}.parquet") for name in ("train", "test")]
-    command = [python, str(Path(__file__).parent / "rival.py"), system, *files, target, task, str(seconds), str(out)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [
+        python,
+        str(Path(__file__).resolve().parent / "rival.py"),
+        system,
+        *files,
+        target,
+        task,
+        str(seconds),
+        str(out),
+    ]
+    # In the folder of the run: some systems leave files where they are started.
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     if finished.returncode:
         raise SystemExit(f"{system}: {finished.stderr[-1000:]}")
     result: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
