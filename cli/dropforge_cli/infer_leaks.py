@@ -18,19 +18,23 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`field`: its name in the relation; `value`: SQL of its cell, NULL when missing; `number`: the same as a number, or empty."""
+    """`field`: its name in the relation; `value`: SQL of its cell, NULL when missing; `number`: the same as a number, or empty;
+    `missing`: how many of its cells are.
+    """
 
     name: str
     field: str
     value: str
     number: str = ""
+    missing: int = 0
 
 
 def checks(
     db: Any, relation: str, rows: str, columns: Sequence[Column], target: Column, task: Task, markers: Sequence[str]
 ) -> list[str]:
     """Sentences to check. `relation`: cells as text; `rows`: the same in the layers that `value` and `number` are written for."""
-    leaks = _filled(db, rows, columns, target) if task == "classification" else []
+    with_gaps = [c for c in columns if c.missing >= FEWEST]
+    leaks = _filled(db, rows, with_gaps, target) if task == "classification" else []
     named = {name for name, _ in leaks}
     others = [c for c in columns if c.name not in named]
     leaks += (

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dropforge.config.settings import DataSettings
-from dropforge.datasets.table_schema import Kind
 from dropforge.errors import InvalidRequest, RejectedUpload
 from dropforge.ingest import cell_parsing, rejected_rows, text_table
 from dropforge.ingest.column_scan import ColumnScan
@@ -26,6 +25,7 @@ from dropforge_cli.infer_target import ClassCount
 from dropforge_cli.open_table import MARKERS, OpenTable
 
 _ORDER_ROWS = 100_000  # rows in which it is looked whether dates rise
+_ORDERED_TOGETHER = 50  # columns of dates in one statement: planning takes the square of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ class _Guessing:
                 c.missing,
                 f.low,
                 f.common,
-                cell_parsing.parsed(k, c.kind),
+                cell_parsing.parsed(k, c.kind, clean=described.scans[k].is_clean(c.kind)),
             )
             for k, (c, f) in enumerate(zip(columns[: len(places)], described.facts, strict=False))
         ]
@@ -196,6 +196,7 @@ class _Guessing:
                 text_table.field_name(i),
                 f"v{k}",
                 f"d{k}" if guesses[i].kind in {"integer", "number"} else "",
+                guesses[i].missing,
             )
             for k, i in enumerate(every)
         ]
@@ -211,20 +212,24 @@ class _Guessing:
         """What infer_split needs to know of every column."""
         guesses = described.columns
         dates = [i for i, c in enumerate(guesses) if c.kind == "datetime" or infer_split.is_year(c.name, c.kind)]
-        in_order = dict(zip(dates, self._in_order(dates, [guesses[i].kind for i in dates]), strict=True))
+        in_order = dict[int, float]()
+        for start in range(0, len(dates), _ORDERED_TOGETHER):
+            some = dates[start : start + _ORDERED_TOGETHER]
+            in_order |= zip(some, self._in_order(described, some), strict=True)
         return [
             infer_split.Column(c.name, c.kind, c.distinct, c.missing, in_order.get(i, 0.0), f.low, f.high)
             for i, (c, f) in enumerate(zip(guesses, described.facts, strict=True))
         ]
 
-    def _in_order(self, places: Sequence[int], kinds: Sequence[Kind]) -> list[float]:
+    def _in_order(self, described: _Described, places: Sequence[int]) -> list[float]:
         """Of each column of dates or years, the fraction of the first rows' neighbours that rise, or fall, whichever is larger."""
-        if not places:
-            return []
-        rows = cell_parsing.layered(
-            self.table.source.relation, [cell_parsing.Cells(text_table.field_name(i), MARKERS) for i in places]
+        rows = self.table.rows(places, described.scans)
+        kinds = [described.columns[i].kind for i in places]
+        clean = [described.scans[i].is_clean(kind) for i, kind in zip(places, kinds, strict=True)]
+        moments = ", ".join(
+            f"{cell_parsing.parsed(k, kind, clean=is_clean)} AS m{k}"
+            for k, (kind, is_clean) in enumerate(zip(kinds, clean, strict=True))
         )
-        moments = ", ".join(f"{cell_parsing.parsed(k, kind)} AS m{k}" for k, kind in enumerate(kinds))
         beside = ", ".join(f"m{k}, lag(m{k}) OVER (ORDER BY n) AS p{k}" for k in range(len(places)))
         counts = ", ".join(
             f"count(*) FILTER (m{k} >= p{k}), count(*) FILTER (m{k} <= p{k}), count(*) FILTER (m{k} IS NOT NULL AND p{k} IS NOT NULL)"

@@ -39,10 +39,18 @@ class OpenTable:
         )
 
     def rows(self, places: Sequence[int], scans: Sequence[ColumnScan], own: Markers = NO_MARKERS) -> str:
-        """SQL of the rows with the columns at these places in the layers of cell_parsing, numbered from 0."""
+        """SQL of the rows with the columns at these places in the layers of cell_parsing, numbered from 0.
+
+        Numbers only of columns that have some; no layer that the scans show to be idle: planning takes most of the time.
+        """
         columns = [
             cell_parsing.Cells(
-                text_table.field_name(i), (*MARKERS, *own.get(i, ())), number_format=scans[i].number_format
+                text_table.field_name(i),
+                (*MARKERS, *own.get(i, ())),
+                numeric=bool(scans[i].probes["numbers"]),
+                number_format=scans[i].number_format,
+                trimmed=not scans[i].spaces,
+                seen=None if scans[i].spaces else scans[i].missing,
             )
             for i in places
         ]

@@ -21,6 +21,7 @@ from dropforge.ingest.duckdb_connection import quote
 from dropforge.value_formats import PLAIN, NumberFormat
 
 TOGETHER = 60  # columns counted in one pass: grouping_id has 63 bits
+_TOGETHER_SHORT = 500  # columns of a table of few rows, whose statements take longer to plan than to run
 SAMPLE = 8192
 _REPEATS = 0.9  # a larger share of distinct texts in the sample: counting them first would not pay
 _JUDGED: tuple[Kind, ...] = ("integer", "number", "boolean", "datetime")
@@ -47,6 +48,12 @@ class ColumnScan:
     rows: str = ""  # SQL of the cells (g, c, r0 … b0) of this column and of the others that were judged with it
     group: int = 0  # the column's g among them
     registers: tuple[int, ...] = ()  # of the estimate of distinct values (distinct_texts), where scans are added up
+
+    def is_clean(self, kind: Kind) -> bool:
+        """Whether every cell that is not missing is of the kind, dates in the common form (cell_parsing.parsed, `clean`)."""
+        if kind == "datetime":
+            return self.probes["simple_dates"] == self.probes["n"]
+        return not (self.fails.get(kind, 0) or self.infinite)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +173,21 @@ def decide_formats(
     return _chosen({i: s.probes for i, s in enumerate(scans)}, known, fixed, separated_by_comma=separated_by_comma)
 
 
+def texts_of(db: Any, scans: Sequence[ColumnScan], most: int) -> list[list[str]]:
+    """Of each scan the distinct texts that are not missing, in no order; none of a column that has more than `most`."""
+    by_rows: dict[str, list[int]] = {}
+    for scan in scans:
+        by_rows.setdefault(scan.rows, []).append(scan.group)
+    texts: dict[tuple[str, int], list[str]] = {}
+    for rows, groups in by_rows.items():
+        listed = db.execute(
+            f"SELECT g, list(v0) FROM (SELECT DISTINCT g, v0 FROM {rows} WHERE g IN ({', '.join(map(str, groups))}) "
+            f"AND v0 IS NOT NULL) GROUP BY g HAVING count(*) <= {most}"
+        )
+        texts |= {(rows, int(g)): values for g, values in listed.fetchall()}
+    return [texts.get((scan.rows, scan.group), []) for scan in scans]
+
+
 def formats(
     db: Any, table: Table, known: Mapping[int, NumberFormat], *, fixed: frozenset[int] = frozenset()
 ) -> dict[int, NumberFormat]:
@@ -234,16 +256,37 @@ def _points(db: Any, batches: Sequence[_Batch]) -> dict[int, dict[str, int]]:
 
 def _counted_batches(db: Any, table: Table, markers: Sequence[tuple[str, ...]], label: str) -> list[_Batch]:
     ordered = sorted(range(len(table.fields)), key=lambda i: markers[i])
+    short = table.columnar and _rows_of_sample(db, table) < SAMPLE
+    together = _TOGETHER_SHORT if short else TOGETHER
     batches: list[_Batch] = []
     # Columns with the same markers can be judged by the same statement.
     for marked, group in groupby(ordered, key=lambda i: markers[i]):
         columns = list(group)
-        for start in range(0, len(columns), TOGETHER):
-            some = columns[start : start + TOGETHER]
-            batch = _Batch(f"{label}_{len(batches)}", some, marked, _repeated(db, table, some))
-            db.execute(f"CREATE OR REPLACE TEMP TABLE {batch.table} AS {_counted(table, batch)}")
+        for start in range(0, len(columns), together):
+            some = columns[start : start + together]
+            name = f"{label}_{len(batches)}"
+            if short:
+                batch = _counted_at_once(db, table, name, some, marked)
+            else:
+                batch = _Batch(name, some, marked, _repeated(db, table, some))
+                db.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {_counted(table, batch)}")
             batches.append(batch)
     return batches
+
+
+def _rows_of_sample(db: Any, table: Table) -> int:
+    return int(db.execute(f"SELECT count(*) FROM (SELECT 1 FROM {table.sample} LIMIT {SAMPLE})").fetchone()[0])
+
+
+def _counted_at_once(db: Any, table: Table, name: str, columns: list[int], markers: tuple[str, ...]) -> _Batch:
+    """The batch of the columns of a table whose rows are its sample: cells turned into rows, which any number of columns can be."""
+    cells = ", ".join(table.fields[i] for i in columns)
+    db.execute(
+        f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT g, raw, count(*) AS c FROM "
+        f"(SELECT unnest(range({len(columns)})) AS g, unnest([{cells}]) AS raw FROM {table.relation}) GROUP BY ALL"
+    )
+    texts = db.execute(f"SELECT g, count(raw), sum(c) FROM {name} GROUP BY g").fetchall()
+    return _Batch(name, columns, markers, sorted(int(g) for g, distinct, rows in texts if distinct <= _REPEATS * rows))
 
 
 def _judged(db: Any, batch: _Batch, number_format: NumberFormat, *, registers: bool = False) -> dict[int, ColumnScan]:

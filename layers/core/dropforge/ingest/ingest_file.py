@@ -246,14 +246,7 @@ class _Reading:
     def _store(self, faults: RowFaults, levels: snapshot.Levels, known: snapshot.Levels) -> snapshot.Snapshot:
         file = self.file
         layered = snapshot.LayeredRows(
-            faults.schema,
-            file.source.header,
-            faults.scans,
-            sql=file.rows(faults.schema, faults.scans, lean=not faults.faults),
-            bad=faults.bad,
-            violated=faults.violated,
-            levels=levels,
-            known=known,
+            file, faults.schema, faults.scans, bad=faults.bad, violated=faults.violated, levels=levels, known=known
         )
         return snapshot.write(file.db, file.workdir / snapshot.SNAPSHOT, layered, keep=self.keep)
 
@@ -322,7 +315,8 @@ class _Reading:
     def _extra_counts(self, schema: Schema) -> tuple[unknown_columns.ExtraCounts, ...]:
         file = self.file
         fields = dict(zip(file.source.header, file.source.fields, strict=True))
-        unknown = {c: f for c, f in fields.items() if c not in schema.names}
+        of_schema = set(schema.names)
+        unknown = {c: f for c, f in fields.items() if c not in of_schema}
         if file.data.target not in fields:
             return ()
         markers = file.markers(file.data.target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from dropforge import value_formats
 from dropforge.config.settings import DataSettings
 from dropforge.datasets.table_schema import Schema
-from dropforge.ingest import cell_parsing, column_scan
+from dropforge.ingest import cell_parsing, column_scan, text_table
 from dropforge.ingest.admission import Note
 from dropforge.ingest.column_scan import ColumnScan
 from dropforge.ingest.text_table import Source
@@ -72,20 +72,24 @@ class OpenFile:
         relation: str = "",
         *,
         lean: bool = False,
+        places: Sequence[int] | None = None,
+        keep: Sequence[str] = (),
     ) -> str:
-        """The file's rows in layers; numbers only where the schema needs them. `lean`: no layer the scans show to be idle."""
-        columns = []
-        for cell, c in zip(self.source.fields, self.source.header, strict=True):
-            scan = scans.get(c)
+        """The file's rows in layers; numbers only where the schema needs them. `lean`: no layer the scans show to be idle.
+
+        `places`: of the columns wanted, all when None; `keep`: SQL of what else is passed on.
+        """
+        columns, of_schema = {}, {c.name: c for c in schema.columns}
+        for i in range(len(self.source.header)) if places is None else places:
+            c, cell = self.source.header[i], text_table.field_name(i)
+            scan, column = scans.get(c), of_schema.get(c)
             idle = lean and scan is not None and not scan.spaces
-            columns.append(
-                cell_parsing.Cells(
-                    cell,
-                    self.markers(c),
-                    numeric=c in schema.names and schema.column(c).numeric,
-                    number_format=schema.column(c).number_format if c in schema.names else value_formats.PLAIN,
-                    trimmed=idle,
-                    seen=scan.missing if scan is not None and idle else None,
-                )
+            columns[i] = cell_parsing.Cells(
+                cell,
+                self.markers(c),
+                numeric=column is not None and column.numeric,
+                number_format=column.number_format if column is not None else value_formats.PLAIN,
+                trimmed=idle,
+                seen=scan.missing if scan is not None and idle else None,
             )
-        return cell_parsing.layered(relation or self.source.relation, columns)
+        return cell_parsing.layered(relation or self.source.relation, columns, keep)

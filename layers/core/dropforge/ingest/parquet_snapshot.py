@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from dropforge.datasets.table_schema import ROW_HASH, Column, Schema
-from dropforge.ingest import cell_parsing
+from dropforge.ingest import cell_parsing, column_scan
 from dropforge.ingest.column_scan import ColumnScan
 from dropforge.ingest.duckdb_connection import name, quote
+from dropforge.ingest.open_file import OpenFile
 
 SNAPSHOT = "data.parquet"  # a snapshot's file, in the folder of the upload or of its shard
 _TABLE = "snapshot"
 _IN_MEMORY_BYTES = 300_000_000
 _GROUP = 10_000  # rows of one leaf of the dataset's hash tree
+_TOGETHER = 100  # columns typed in one SELECT
+_KEY = name(ROW_HASH)  # the one name that no column of a user's has
 _SHARED_LEVELS = 2000  # categories of a column whose codes two files agree on
 
 Levels = Mapping[str, Sequence[str]]  # by column: its categories, whose positions are their codes
@@ -43,18 +46,32 @@ def enumerate_levels(
     levels: dict[str, list[str]] = {}
     if _bytes(schema, scans) > _IN_MEMORY_BYTES:
         return levels
-    for n, c in enumerate(schema.columns):
-        if c.name not in header or c.kind != "category" or not scans[c.name].values:
-            continue
-        first = known.get(c.name, ())
-        listed = ", ".join(f"({k}, {quote(v)})" for k, v in enumerate(first)) or "(0, NULL)"
+    places = {
+        c.name: n
+        for n, c in enumerate(schema.columns)
+        if c.name in header and c.kind == "category" and scans[c.name].values
+    }
+    texts = column_scan.texts_of(db, [scans[c] for c in places], _SHARED_LEVELS)
+    for (column, n), values in zip(places.items(), texts, strict=True):
+        first = known.get(column, ())
         db.execute(f"DROP TYPE IF EXISTS levels_{n}")
-        db.execute(
-            f"CREATE TYPE levels_{n} AS ENUM (WITH known(k, v) AS (VALUES {listed}) "
-            f"SELECT coalesce(known.v, seen.v) FROM known FULL JOIN ({scans[c.name].values}) AS seen(v) USING (v) "
-            "WHERE coalesce(known.v, seen.v) IS NOT NULL ORDER BY known.k IS NULL, known.k, seen.v)"
-        )
-        levels[c.name] = db.execute(f"SELECT enum_range(NULL::levels_{n})").fetchall()[0][0]
+        if values:
+            levels[column] = [*first, *sorted(set(values).difference(first))]
+            db.execute(f"CREATE TYPE levels_{n} AS ENUM ({', '.join(map(quote, levels[column]))})")
+        else:
+            levels[column] = _enumerated(db, f"levels_{n}", scans[column].values, first)
+    return levels
+
+
+def _enumerated(db: Any, enumeration: str, values: str, first: Sequence[str]) -> list[str]:
+    """Create the enumeration of texts that are none or too many to write into a statement, and give what it lists."""
+    listed = ", ".join(f"({k}, {quote(v)})" for k, v in enumerate(first)) or "(0, NULL)"
+    db.execute(
+        f"CREATE TYPE {enumeration} AS ENUM (WITH known(k, v) AS (VALUES {listed}) "
+        f"SELECT coalesce(known.v, seen.v) FROM known FULL JOIN ({values}) AS seen(v) USING (v) "
+        "WHERE coalesce(known.v, seen.v) IS NOT NULL ORDER BY known.k IS NULL, known.k, seen.v)"
+    )
+    levels: list[str] = db.execute(f"SELECT enum_range(NULL::{enumeration})").fetchall()[0][0]
     return levels
 
 
@@ -67,39 +84,71 @@ def shared(levels: Levels) -> Levels:
 class LayeredRows:
     """Rows of a file as cell_parsing.layered gives them, and which of them are used.
 
-    `sql`: the rows; those are left out of which `bad` (a condition on their layers) holds, or `violated` (on the typed columns);
+    Those are left out of which a condition of `bad` (by column, on the layers) holds, or `violated` (on the typed columns);
     either may be empty. `levels`: what enumerate_levels returned, `known` its argument.
     """
 
+    file: OpenFile
     schema: Schema
-    header: Sequence[str]
     scans: Mapping[str, ColumnScan]
-    sql: str
-    bad: str = ""
+    bad: Mapping[str, str] = field(default_factory=dict)
     violated: str = ""
     levels: Levels = field(default_factory=dict)
     known: Levels = field(default_factory=dict)
 
+    @property
+    def in_groups(self) -> bool:
+        """Whether the columns are typed in groups, which the numbers of the rows join."""
+        return len(self.schema.columns) > 2 * _TOGETHER and self.file.source.has_rowid
+
     def typed(self) -> str:
         """A statement that gives the used rows with the schema's columns, typed."""
-        cells = [self._typed_cell(n, c) for n, c in enumerate(self.schema.columns)]
+        if self.in_groups:
+            return self._typed_in_groups()
+        cells = [f"{sql} AS {name(c)}" for c, sql in self._typed_cells(self.schema.columns)]
         if not (self.bad or self.violated):
-            return f"SELECT {', '.join(cells)} FROM {self.sql}"
+            return f"SELECT {', '.join(cells)} FROM {self._rows()}"
         # Materialised: a filter pushed below the layers would compute every expression of theirs again.
-        flag = name(ROW_HASH)  # the one name that no column of a user's has
+        bad = " OR ".join(self.bad.values()) or "false"
         return (
-            f"WITH read AS MATERIALIZED (SELECT {', '.join(cells)}, ({self.bad or 'false'}) AS {flag} FROM {self.sql}) "
-            f"SELECT * EXCLUDE ({flag}) FROM read WHERE NOT {flag}"
+            f"WITH read AS MATERIALIZED (SELECT {', '.join(cells)}, ({bad}) AS {_KEY} FROM {self._rows()}) "
+            f"SELECT * EXCLUDE ({_KEY}) FROM read WHERE NOT {_KEY}"
             + (f" AND NOT ({self.violated})" if self.violated else "")
         )
 
-    def _typed_cell(self, n: int, column: Column) -> str:
-        sql, physical = "NULL", f"levels_{n}" if column.name in self.levels else column.physical
-        if column.name in self.header:
-            scan = self.scans[column.name]
-            clean = not (scan.fails.get(column.kind, 0) or scan.infinite)
-            sql = cell_parsing.parsed(self.header.index(column.name), column.kind, clean=clean)
-        return f"CAST({sql} AS {physical}) AS {name(column.name)}"
+    def _typed_in_groups(self) -> str:
+        """The same of a table of many columns: planning takes the square of the columns that stand in one SELECT."""
+        groups, tables, columns = [], [], []
+        for start in range(0, len(self.schema.columns), _TOGETHER):
+            some, k = self.schema.columns[start : start + _TOGETHER], start // _TOGETHER
+            cells = [f"{sql} AS c{start + n}" for n, (_, sql) in enumerate(self._typed_cells(some))]
+            bad = " OR ".join(self.bad[c.name] for c in some if c.name in self.bad) or "false"
+            places = [self.file.source.header.index(c.name) for c in some if c.name in self.scans]
+            rows = self._rows(places, ("rowid AS n",))
+            groups.append(f"g{k} AS MATERIALIZED (SELECT n, ({bad}) AS bad, {', '.join(cells)} FROM {rows})")
+            tables.append(f"g{k}")
+            columns += [f"c{start + n} AS {name(c.name)}" for n, c in enumerate(some)]
+        joined = "".join(f" JOIN {g} ON {g}.n = g0.n" for g in tables[1:])
+        used = " AND ".join(f"NOT {g}.bad" for g in tables)
+        return (
+            f"WITH {', '.join(groups)} SELECT * EXCLUDE ({_KEY}) FROM (SELECT g0.n AS {_KEY}, {', '.join(columns)} "
+            f"FROM g0{joined} WHERE {used})" + (f" WHERE NOT ({self.violated})" if self.violated else "")
+        ) + f" ORDER BY {_KEY}"
+
+    def _rows(self, places: Sequence[int] | None = None, keep: Sequence[str] = ()) -> str:
+        return self.file.rows(self.schema, self.scans, lean=not self.bad, places=places, keep=keep)
+
+    def _typed_cells(self, columns: Sequence[Column]) -> list[tuple[str, str]]:
+        """Of each of these columns of the schema its name and SQL of its cell."""
+        places = {c.name: n for n, c in enumerate(self.schema.columns)} if self.levels else {}
+        header = {c: i for i, c in enumerate(self.file.source.header)}
+        cells = []
+        for c in columns:
+            sql, physical = "NULL", f"levels_{places[c.name]}" if c.name in self.levels else c.physical
+            if c.name in header:
+                sql = cell_parsing.parsed(header[c.name], c.kind, clean=self.scans[c.name].is_clean(c.kind))
+            cells.append((c.name, f"CAST({sql} AS {physical})"))
+        return cells
 
     def digest(self, *, canonical: bool) -> str:
         """SQL of the hash of a typed row: of its canonical form, else one that tells rows of this process apart."""
@@ -108,7 +157,8 @@ class LayeredRows:
             texts = ", ".join(f"coalesce(CAST({name(c.name)} AS VARCHAR), '\x1e')" for c in self.schema.columns)
             return f"md5_number_lower(concat_ws('\x1f', {texts}))"
         agreed = shared(self.known or self.levels)
-        cells = [_description(c, self.levels, agreed) for c in self.schema.columns if c.name in self.header]
+        header = set(self.file.source.header)
+        cells = [_description(c, self.levels, agreed) for c in self.schema.columns if c.name in header]
         return f"hash({', '.join(cells)})"  # without a text for every cell
 
 
@@ -119,7 +169,12 @@ def write(db: Any, file: Path, rows: LayeredRows, *, keep: bool, compression: st
     tells rows of this process apart, and a file only when the rows are too many for memory.
     """
     db.execute(f"DROP TABLE IF EXISTS {_TABLE}")
-    hashed = f"SELECT *, {rows.digest(canonical=keep)} AS {name(ROW_HASH)} FROM ({rows.typed()})"
+    typed = f"({rows.typed()})"
+    if rows.in_groups:
+        # Beside a digest of hundreds of columns the optimizer takes several times as long for their expressions.
+        db.execute(f"CREATE OR REPLACE TEMP TABLE typed_in_groups AS {typed}")
+        typed = "typed_in_groups"
+    hashed = f"SELECT *, {rows.digest(canonical=keep)} AS {_KEY} FROM {typed}"
     form = f"TO {quote(str(file))} (FORMAT parquet, COMPRESSION {compression if keep else 'snappy'})"
     written = Future[None]()
     written.set_result(None)
@@ -127,6 +182,7 @@ def write(db: Any, file: Path, rows: LayeredRows, *, keep: bool, compression: st
         db.execute(f"COPY ({hashed}) {form}")
         return Snapshot(f"read_parquet({quote(str(file))})", file, False, written)
     db.execute(f"CREATE TABLE {_TABLE} AS {hashed}")
+    db.execute("DROP TABLE IF EXISTS typed_in_groups")
     if keep:
         # Other readers know no enumerations.
         texts = ", ".join(f"CAST({name(c)} AS VARCHAR) AS {name(c)}" for c in rows.levels)

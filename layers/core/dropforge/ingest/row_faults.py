@@ -39,7 +39,8 @@ class RowFaults:
         repeated: Mapping[str, Path] = NOTHING_REPEATED,
     ) -> None:
         self.schema = schema
-        self.scans = {c: scan for c, scan in scans.items() if c in schema.names}
+        of_schema = set(schema.names)
+        self.scans = {c: scan for c, scan in scans.items() if c in of_schema}
         self.accepted = accepted
         self.faults: list[Fault] = []
         self._file = file
@@ -50,8 +51,9 @@ class RowFaults:
 
     def judge(self) -> None:
         """Find the `faults`. Rules on cells are judged here, once for each distinct text."""
-        file, schema, scans = self._file, self.schema, self.scans
-        places = [(i, schema.column(c), scans[c]) for i, c in enumerate(file.source.header) if c in scans]
+        file, scans = self._file, self.scans
+        columns = {c.name: c for c in self.schema.columns}
+        places = [(i, columns[c], scans[c]) for i, c in enumerate(file.source.header) if c in scans]
         judged = []
         for i, column, scan in places:
             conditions = cell_parsing.faults(0, column.kind, self._column_rules[column.name])
@@ -68,13 +70,16 @@ class RowFaults:
         self.faults = [
             f
             for f in every
-            if self._violations.get((f.column, f.code), scans[f.column].fails.get(schema.column(f.column).kind, 0))
+            if self._violations.get((f.column, f.code), scans[f.column].fails.get(columns[f.column].kind, 0))
         ]
 
     @property
-    def bad(self) -> str:
-        """SQL over the layered rows: a cell of the row is at fault; empty when no cell is."""
-        return " OR ".join(f.condition for f in self.faults)
+    def bad(self) -> dict[str, str]:
+        """By column SQL over the layered rows: its cell is at fault; of those alone that have such cells."""
+        conditions = dict[str, str]()
+        for f in self.faults:
+            conditions[f.column] = f"{conditions[f.column]} OR {f.condition}" if f.column in conditions else f.condition
+        return conditions
 
     @property
     def violated(self) -> str:
@@ -100,7 +105,8 @@ class RowFaults:
 
     def _rejects(self, faults: Sequence[Fault], limit: int) -> list[Reject]:
         file, schema, of_rows = self._file, self.schema, self._quarantining
-        places = {c: i for i, c in enumerate(file.source.header) if c in schema.names}
+        of_schema = set(schema.names)
+        places = {c: i for i, c in enumerate(file.source.header) if c in of_schema}
         needed = sorted({places[c] for rule in of_rows for c in rule.columns if c in places})
         cells = {c.name: f"CAST(NULL AS {c.physical})" for c in schema.columns}
         cells |= {c: f"p{i}" for c, i in places.items()}
@@ -170,8 +176,9 @@ class RowFaults:
 
     def check_types(self) -> None:
         """Raises RejectedUpload for a column with more cells of another kind than rows may be quarantined."""
+        kinds = {c.name: c.kind for c in self.schema.columns}
         for c, scan in self.scans.items():
-            count = scan.fails.get(self.schema.column(c).kind, 0)
+            count = scan.fails.get(kinds[c], 0)
             if count > self._file.data.limits.max_quarantined_share * self.accepted:
                 raise self._type_changed(c, scan)
 

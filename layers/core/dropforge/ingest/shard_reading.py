@@ -120,14 +120,7 @@ def admit(shard: ShardFile, decided: Decided, accepted: int, count_rows: CountRo
         repeated = {c: Path(shutil.copy(f, shard.folder)) for c, f in decided.repeated.items()}
         faults = RowFaults(file, decided.schema, scans, accepted, decided.lone, repeated)
         faults.judge()
-        layered = snapshot.LayeredRows(
-            faults.schema,
-            file.source.header,
-            faults.scans,
-            sql=file.rows(faults.schema, faults.scans, lean=not faults.faults),
-            bad=faults.bad,
-            violated=faults.violated,
-        )
+        layered = snapshot.LayeredRows(file, faults.schema, faults.scans, bad=faults.bad, violated=faults.violated)
         target = shard.folder / snapshot.SNAPSHOT
         stored = snapshot.write(file.db, target, layered, keep=True, compression="lz4")  # quick: it is read soon
         try:

@@ -16,8 +16,10 @@ from dropforge.errors import RejectedUpload
 from dropforge.ingest import converted_table, csv_text, file_format
 from dropforge.ingest.duckdb_connection import connect, is_ordered, name, quote
 
+_HELD = "raw"  # the table of a text file in memory
 _IN_MEMORY_BYTES = 64_000_000
 _ROW_NUMBER = "file_row_number"  # what DuckDB calls the number of a row of a Parquet file
+_BUFFER_OF_COLUMN = 8000  # bytes that a buffer of the reader has at least for each column
 UNNAMED = "column_1"  # what the first column is called when it has no name: tables written with their row numbers
 _NESTED = ("STRUCT", "MAP", "LIST", "[]", "UNION", "BLOB")
 _NUMERIC = ("INT", "DOUBLE", "FLOAT", "DECIMAL", "REAL")  # parts of DuckDB's names of types whose numbers are no texts
@@ -61,6 +63,11 @@ class Source:
         """SQL names of the relation's columns."""
         return tuple(field_name(i) for i in range(len(self.header)))
 
+    @property
+    def has_rowid(self) -> bool:
+        """Whether the relation is a table of the connection, whose rows have numbers (rowid) in file order."""
+        return self.relation == _HELD
+
     def expected_rows(self) -> int | None:
         """Rows that the file's lines amount to when none is empty; None where lines tell nothing (quotes, Parquet)."""
         if self.text is None or self.text.quotes:
@@ -74,8 +81,8 @@ class Source:
         self.columnar = True
         self.unheld = self.relation
         if self.text.path.stat().st_size <= _IN_MEMORY_BYTES:
-            self.connection.execute(f"CREATE OR REPLACE TABLE raw AS SELECT * FROM {self.relation}")
-            self.relation = self.sample = "raw"
+            self.connection.execute(f"CREATE OR REPLACE TABLE {_HELD} AS SELECT * FROM {self.relation}")
+            self.relation = self.sample = _HELD
         else:
             file = quote(str(workdir / "raw.parquet"))
             self.connection.execute(f"COPY (SELECT * FROM {self.relation}) TO {file} (FORMAT parquet)")
@@ -166,7 +173,13 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
     plain = not text.long_lines and not text.quotes
     longest = 2 * file_format.LONG_LINE if plain else data.limits.max_field_bytes * 2
     size = text.path.stat().st_size
-    buffer = _aligned(min(4_000_000, max(2 * longest, size // 8)) if plain else max(longest * 4, 32_000_000))
+    # A buffer becomes a part of the table of its own, with a piece of memory for each column.
+    most = max(4_000_000, _BUFFER_OF_COLUMN * len(header))
+    buffer = _aligned(
+        min(most, max(2 * longest, size // 8, _BUFFER_OF_COLUMN * len(header)))
+        if plain
+        else max(longest * 4, 32_000_000)
+    )
     relation = (
         f"read_csv({quote(str(text.path))}, columns = {{{columns}}}, auto_detect = false, header = {str(not headerless).lower()}, "
         f"delim = {quote(delimiter)}, quote = '\"', escape = '\"', nullstr = '', max_line_size = {longest}, "
