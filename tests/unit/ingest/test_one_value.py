@@ -15,7 +15,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -36,6 +36,8 @@ from dropforge.monitoring import traffic_table
 from dropforge.monitoring.capture import Capture
 from dropforge.serving import request_formats
 from dropforge.value_formats import COMMA, GROUPED, PLAIN
+from dropforge_cli import settings_writer
+from dropforge_cli.infer_settings import guess
 from dropforge_local.memory import MemoryStore
 from dropforge_training.data import training_table
 
@@ -257,6 +259,80 @@ def test_a_text_is_one_value_to_every_reader(
     assert readers.request(rows) == expected
     assert readers.csv_request() == expected
     assert readers.monitoring(rows) == expected
+
+
+# Without shrinking: an example takes half a second, and the smallest of a failure would take minutes.
+@given(data=st.data())
+@hypothesis_settings(max_examples=3, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+def test_init_reads_a_text_as_the_upload_by_its_settings_does(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """For any column the kind and the way of writing numbers that init says are those of the upload, whose values the grammar has."""
+    folder = tmp_path_factory.mktemp("init")
+    usual = data.draw(
+        st.sampled_from([0, _ROWS, 1200])
+    )  # texts that hide odd ones: none, some, so many that they are quarantined
+    texts = {
+        name: [*data.draw(st.lists(st.one_of(own, _NEARLY_MISSING), min_size=20, max_size=20)), *[_USUAL[kind]] * usual]
+        for name, (kind, _, own) in COLUMNS.items()
+    }
+    file = folder / "u.csv"
+    others = {"size": [str(n % 7) for n in range(20 + usual)], "y": [("no", "yes")[n % 2] for n in range(20 + usual)]}
+    file.write_bytes(_columns({**texts, **others}))
+    (folder / "guess").mkdir()
+    guessed = guess(file, folder / "guess", target="y")
+    parsed = settings_module.load(settings_writer.write(guessed, "demo", "u.csv"))
+    limits = parsed.data.limits.model_copy(update={"max_quarantined_share": 1.0})
+    (folder / "admitted").mkdir()
+    admission = admit(
+        file,
+        data=parsed.data.model_copy(update={"limits": limits}),
+        reference=None,
+        workdir=folder / "admitted",
+    )
+    expected = {}
+    for said in guessed.columns:
+        column = admission.schema.column(said.name)
+        if said.name in texts:
+            assert said.kind == column.kind, said.name
+            assert said.number_format == column.number_format or not column.numeric, said.name
+            expected[said.name] = [
+                _admitted_as(column, t, training_table.markers_of(parsed, said.name)) for t in texts[said.name]
+            ]
+    lines = [n for n in range(20 + usual) if not any(values[n] is FAULT for values in expected.values())]
+    assert admission.rows_used == len(lines)
+    assert _snapshot(admission, list(expected)) == {c: [values[n] for n in lines] for c, values in expected.items()}
+
+
+def _columns(texts: dict[str, list[str]]) -> bytes:
+    out = io.StringIO()
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerow(texts)
+    writer.writerows(zip(*texts.values(), strict=True))
+    return out.getvalue().encode()
+
+
+def _admitted_as(column: Column, text: str, markers: tuple[str, ...]) -> Any:
+    value = _grammar(column, text, markers)
+    return FAULT if column.kind == "integer" and isinstance(value, float) and not _is_whole(value) else value
+
+
+def _snapshot(admission: Admission, columns: list[str]) -> dict[str, list[Any]]:
+    """By column its values in the order of the file, as _grammar has them."""
+    shown = []
+    for c in columns:
+        quoted, kind = duckdb_connection.name(c), admission.schema.column(c).kind
+        numeric = kind in {"integer", "number", "boolean"}
+        shown.append(
+            f"epoch_us({quoted}) / 1e6 / 86400"
+            if kind == "datetime"
+            else f"CAST({quoted} AS DOUBLE)"
+            if numeric
+            else quoted
+        )
+    with closing(duckdb.connect()) as db:
+        rows = db.execute(f"SELECT {', '.join(shown)} FROM read_parquet('{admission.snapshot}')").fetchall()
+    return dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)) if rows else {c: [] for c in columns}
 
 
 @pytest.mark.parametrize(
