@@ -16,7 +16,7 @@ from dropforge.errors import RejectedUpload
 from dropforge.ingest import converted_table, csv_text, file_format
 from dropforge.ingest.duckdb_connection import connect, is_ordered, name, quote
 
-_HELD = "raw"  # the table of a text file in memory
+_COPY = "raw"  # the table of a text file in memory
 _IN_MEMORY_BYTES = 64_000_000
 _ROW_NUMBER = "file_row_number"  # what DuckDB calls the number of a row of a Parquet file
 _BUFFER_OF_COLUMN = 8000  # bytes that a buffer of the reader has at least for each column
@@ -66,7 +66,7 @@ class Source:
     @property
     def has_rowid(self) -> bool:
         """Whether the relation is a table of the connection, whose rows have numbers (rowid) in file order."""
-        return self.relation == _HELD
+        return self.relation == _COPY
 
     def expected_rows(self) -> int | None:
         """Rows that the file's lines amount to when none is empty; None where lines tell nothing (quotes, Parquet)."""
@@ -81,8 +81,8 @@ class Source:
         self.columnar = True
         self.unheld = self.relation
         if self.text.path.stat().st_size <= _IN_MEMORY_BYTES:
-            self.connection.execute(f"CREATE OR REPLACE TABLE {_HELD} AS SELECT * FROM {self.relation}")
-            self.relation = self.sample = _HELD
+            self.connection.execute(f"CREATE OR REPLACE TABLE {_COPY} AS SELECT * FROM {self.relation}")
+            self.relation = self.sample = _COPY
         else:
             file = quote(str(workdir / "raw.parquet"))
             self.connection.execute(f"COPY (SELECT * FROM {self.relation}) TO {file} (FORMAT parquet)")
@@ -169,17 +169,10 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
             fix='close it, or write "" for a quote in a value',
         )
     columns = ", ".join(f"{field_name(i)}: 'VARCHAR'" for i in range(len(header)))
-    # Rows longer than this are quarantined; the buffer must hold a few of them. Each core takes a buffer at a time.
+    # Rows longer than this are quarantined; the buffer must hold a few of them.
     plain = not text.long_lines and not text.quotes
     longest = 2 * file_format.LONG_LINE if plain else data.limits.max_field_bytes * 2
-    size = text.path.stat().st_size
-    # A buffer becomes a part of the table of its own, with a piece of memory for each column.
-    most = max(4_000_000, _BUFFER_OF_COLUMN * len(header))
-    buffer = _aligned(
-        min(most, max(2 * longest, size // 8, _BUFFER_OF_COLUMN * len(header)))
-        if plain
-        else max(longest * 4, 32_000_000)
-    )
+    buffer = _buffer(text, longest, len(header), plain=plain)
     relation = (
         f"read_csv({quote(str(text.path))}, columns = {{{columns}}}, auto_detect = false, header = {str(not headerless).lower()}, "
         f"delim = {quote(delimiter)}, quote = '\"', escape = '\"', nullstr = '', max_line_size = {longest}, "
@@ -199,6 +192,16 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
         relation + tolerant,
         longest=longest,
     )
+
+
+def _buffer(text: file_format.TextFacts, longest: int, columns: int, *, plain: bool) -> int:
+    """Bytes that a core reads at a time."""
+    if not plain:
+        return _aligned(max(longest * 4, 32_000_000))
+    # A buffer becomes a part of the table of its own, with a piece of memory for each column.
+    least = _BUFFER_OF_COLUMN * columns
+    size = text.path.stat().st_size
+    return _aligned(min(max(4_000_000, least), max(2 * longest, size // 8, least)))
 
 
 def _distinct_names(header: Sequence[str], data: DataSettings) -> tuple[list[str], list[tuple[str, str]]]:
