@@ -10,7 +10,7 @@ import optuna
 
 from dropforge_training.interruption import Interrupted
 
-_ROUNDS_SEEN = 3  # before a trial's pace is known
+_FEWEST_ROUNDS = 3  # before a trial's pace is known
 
 
 class TrialCallback:
@@ -78,7 +78,7 @@ class TrialCallback:
 
     def _hopeless(self, progress: float) -> bool:
         """Whether rounds as quick as the quickest so far would not bring the first fold to `enough` in time."""
-        if self.fold or self._rounds < _ROUNDS_SEEN or progress >= self._enough:
+        if self.fold or self._rounds < _FEWEST_ROUNDS or progress >= self._enough:
             return False
         more = max(0.0, self._deadlines[0] - self._last) / max(self._shortest, 1e-9)
         return progress + more * progress / (self._rounds + 1) < self._enough
