@@ -11,12 +11,15 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import deltalake
 import psycopg
 import pyarrow as pa
 import pytest
+from moto import mock_aws
 from typer.testing import CliRunner
 
 from dropforge.adapters import s3_store
@@ -267,3 +270,30 @@ def test_the_command_uploads_what_is_new_and_remembers_it(tmp_path: Path, monkey
     refused = CliRunner().invoke(app, ["pull", "nothing"]).exception
     assert isinstance(refused, InvalidRequest)
     assert "there are orders" in refused.message
+
+
+@mock_aws
+def test_the_command_reads_the_secret_that_the_source_names(
+    events: psycopg.Connection[Any], server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From Secrets Manager; what it prints and what it uploads does not hold the password."""
+    clients = {name: boto3.client(name, region_name="us-east-1") for name in ("s3", "secretsmanager")}
+    clients["s3"].create_bucket(Bucket="data")
+    clients["s3"].put_bucket_versioning(Bucket="data", VersioningConfiguration={"Status": "Enabled"})
+    secret = {**server, "port": int(server["port"])}
+    clients["secretsmanager"].create_secret(Name="events-reader", SecretString=json.dumps(secret))
+    (tmp_path / "settings.yaml").write_text(
+        "project: demo\ndata: {target: label}\nmodels: [{name: m, class: 'a.b:C'}]\n"
+        "sources: [{name: events, kind: postgres, query: SELECT * FROM events, increment: id, secret: events-reader}]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    target = SimpleNamespace(outputs={"DataBucket": "data"}, client=clients.__getitem__)
+    monkeypatch.setattr(command.Target, "find", lambda: target)
+    result = CliRunner().invoke(app, ["pull", "events", "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["rows"] == 60
+    stored = [o["Key"] for o in clients["s3"].list_objects_v2(Bucket="data")["Contents"]]
+    bodies = [clients["s3"].get_object(Bucket="data", Key=key)["Body"].read() for key in stored]
+    assert len(stored) == 2  # the rows, and how far the source was read
+    assert server["password"] not in result.output
+    assert not [body for body in bodies if server["password"].encode() in body]
