@@ -144,9 +144,9 @@ def small_settings(home: Path, workers: int = 1) -> Path:
     settings = home / "settings.yaml"
     text = (ROOT / "settings.yaml").read_text(encoding="utf-8")
     settings.write_text(
-        text.replace("{trials: 2, seconds: 20}", "{trials: 1, seconds: 5}")
-        .replace("{trials: 6, seconds: 20}", "{trials: 2, seconds: 5}")
-        .replace("quiet_minutes: 0.2 ", "quiet_minutes: 0 ")
+        text.replace("{trials: 2, seconds: 10}", "{trials: 1, seconds: 5}")
+        .replace("{trials: 6, seconds: 12}", "{trials: 2, seconds: 5}")
+        .replace("quiet_minutes: 0.1 ", "quiet_minutes: 0 ")
         .replace("    workers: 1 ", f"    workers: {workers} ")
     )
     return settings
