@@ -71,7 +71,8 @@ def _autogluon(x: pd.DataFrame, y: np.ndarray, _other: pd.DataFrame, classes: in
     from autogluon.tabular import TabularPredictor  # type: ignore[import-not-found] # in the rival's environment
 
     metric = {0: "root_mean_squared_error", 2: "roc_auc"}.get(classes, "log_loss")
-    model = TabularPredictor("__target", path=tempfile.mkdtemp(), eval_metric=metric, verbosity=0)
+    task = {0: "regression", 2: "binary"}.get(classes, "multiclass")  # it would guess that counts are classes
+    model = TabularPredictor("__target", problem_type=task, path=tempfile.mkdtemp(), eval_metric=metric, verbosity=0)
     model.fit(x.assign(__target=y), time_limit=seconds, presets="best_quality", num_cpus=CORES)
     return model.predict if not classes else lambda rows: model.predict_proba(rows)[list(range(classes))]
 
