@@ -112,7 +112,8 @@ def main() -> None:
                 for ruled in (False, True) if round_number % 2 else (True, False):
                     wall, worked, rules, aside = _seconds(file, _settings(ruled=ruled))
                     times[ruled].append((wall, worked))
-                    result[name] = {"rules": rules, "rows_quarantined": aside}
+                    if ruled:
+                        result[name] = {"rules": rules, "rows_quarantined": aside}
             for k, clock in enumerate(("wall", "processor")):
                 without, ruled_times = ([t[k] for t in times[r]] for r in (False, True))
                 costs = [b / a - 1 for a, b in zip(without, ruled_times, strict=True)]
