@@ -5,11 +5,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 version=${MLFLOW:?name the version of the server}
 folder=$(mktemp -d)
-trap 'kill "${server:-}" 2>/dev/null || true; rm -rf "$folder"' EXIT
+# MLflow's command starts the server as a child: the group ends, not the command alone.
+trap 'if [ -n "${server:-}" ]; then kill -- "-$server" 2>/dev/null || true; fi; rm -rf "$folder"' EXIT
 .venv/bin/uv venv --quiet "$folder/venv"
 .venv/bin/uv pip install --quiet --python "$folder/venv/bin/python" "mlflow==$version" boto3 "setuptools<81" "sqlalchemy<2.1" # what old ones leave open
 port=$(.venv/bin/python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-env MLFLOW_DISABLE_TELEMETRY=true "$folder/venv/bin/mlflow" server --host 127.0.0.1 --port "$port" --workers 1 \
+setsid env MLFLOW_DISABLE_TELEMETRY=true "$folder/venv/bin/mlflow" server --host 127.0.0.1 --port "$port" --workers 1 \
   --backend-store-uri "sqlite:///$folder/mlflow.db" --default-artifact-root s3://artifacts/mlflow >"$folder/log" 2>&1 &
 server=$!
 for _ in $(seq 120); do
