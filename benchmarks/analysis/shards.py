@@ -199,8 +199,8 @@ def main() -> None:
     lines = [run(rows, given.shard_bytes, whole=not given.no_whole) | {"note": given.note} for rows in given.rows]
     if given.json:
         before = recorded.read(given.json)
-        kept = [f for f in before.figures if f["rows"] not in given.rows] if before else []
-        recorded.write(given.json, sorted([*kept, *lines], key=lambda f: f["rows"]))
+        earlier = [f for f in before.figures if f["rows"] not in given.rows] if before else []
+        recorded.write(given.json, sorted([*earlier, *lines], key=lambda f: f["rows"]))
     json.dump(lines, sys.stdout, indent=1)
 
 

@@ -16,6 +16,8 @@ from dropforge.analysis.shard_counts import ShardCounts
 from dropforge.datasets.table_schema import ROW_HASH, Column, Schema
 from dropforge.ingest.duckdb_connection import connect, name
 
+from ...differences import differences
+
 SCHEMA = Schema(
     columns=(
         Column(name="age", kind="integer"),
@@ -74,17 +76,6 @@ def _sharded(db: Any, folder: Path, cuts: list[int], like: Profile | None, order
         lambda axes: [row_counts.count_pairs(db, counts, axes, ROWS) for _, counts in shards],
     )
     return profile_queries.profile(db, merged, like)
-
-
-def differences(a: Any, b: Any, place: str = "") -> list[str]:
-    """Where two documents differ; numbers with fractions may differ by the order in which they were added."""
-    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
-        return [d for k in a for d in differences(a[k], b[k], f"{place}.{k}")]
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
-        return [d for k, pair in enumerate(zip(a, b, strict=True)) for d in differences(*pair, f"{place}[{k}]")]
-    if isinstance(a, float) and isinstance(b, float):
-        return [] if a == pytest.approx(b, rel=1e-9, abs=1e-9) else [f"{place}: {a!r}, {b!r}"]
-    return [] if a == b else [f"{place}: {str(a)[:80]}, {str(b)[:80]}"]
 
 
 @pytest.mark.parametrize("shards", [1, 7, 12])

@@ -26,6 +26,8 @@ from dropforge.ingest.admission import Admission
 from dropforge.ingest.duckdb_connection import connect
 from dropforge.ingest.ingest_file import ReadingHooks, admit
 
+from ...differences import differences
+
 Read = tuple[Admission, Profile, dict[str, Any]]
 
 
@@ -64,17 +66,6 @@ def _facts(admission: Admission) -> dict[str, Any]:
     left_out = {"snapshot", "snapshot_sha256", "rejects_csv", "table", "shards"}
     facts = {k: v for k, v in asdict(replace(admission)).items() if k not in left_out}
     return {**facts, "schema": admission.schema, "rejects": admission.rejects_csv.read_text()}
-
-
-def differences(a: Any, b: Any, place: str = "") -> list[str]:
-    """Where two documents differ; numbers with fractions may differ by the order in which they were added."""
-    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
-        return [d for k in a for d in differences(a[k], b[k], f"{place}.{k}")]
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
-        return [d for k, pair in enumerate(zip(a, b, strict=True)) for d in differences(*pair, f"{place}[{k}]")]
-    if isinstance(a, float) and isinstance(b, float):
-        return [] if a == pytest.approx(b, rel=1e-9, abs=1e-9) else [f"{place}: {a!r}, {b!r}"]
-    return [] if a == b else [f"{place}: {str(a)[:200]}, {str(b)[:200]}"]
 
 
 def _plain(seed: int, count: int = 600) -> list[str]:

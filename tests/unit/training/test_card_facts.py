@@ -81,11 +81,11 @@ def test_contributions_add_up_to_the_prediction(finished: Callable[..., Any], po
 
 def test_contributions_take_the_time_there_is() -> None:
     """Each row through many trees takes a second: ten rows are explained, and more only within the seconds."""
-    asked: list[int] = []
+    explained_rows: list[int] = []
 
     class Slow:
         def predict(self, rows: Any, **_given: Any) -> np.ndarray:
-            asked.append(rows.num_row())
+            explained_rows.append(rows.num_row())
             time.sleep(0.002 * rows.num_row())
             return np.zeros((rows.num_row(), 3))
 
@@ -93,7 +93,7 @@ def test_contributions_take_the_time_there_is() -> None:
     assert len(shap_values._within(Slow(), matrix, 0.0)) == 10
     assert 10 < len(shap_values._within(Slow(), matrix, 0.1)) < 300
     assert len(shap_values._within(Slow(), matrix, 60.0)) == 300
-    assert sum(asked) < 10 + 60 + 300
+    assert sum(explained_rows) < 10 + 60 + 300
 
 
 class _Tags(HTMLParser):

@@ -27,10 +27,10 @@ def without_clock(
     data: TrainingData, candidate: ModelSpec, markers: dict[str, tuple[str, ...]], metric: str, *, seed: int, jobs: int
 ) -> TrainingData:
     """The data with `clock` filled where a quick fit of a boosted candidate predicts later rows better without; else as it is."""
-    found = _clocks(data) if candidate.rounds else ()
-    if not found:
+    clocks = _clocks(data) if candidate.rounds else ()
+    if not clocks:
         return data
-    changed = replace(data, clock=found)
+    changed = replace(data, clock=clocks)
     # The newest fold alone: only it has as much behind it as the last fit will have, a season perhaps.
     score, other = (
         _score(candidate, validation_folds.make(candidate, d, markers, seed)[-1], len(d.classes), metric, seed, jobs)
@@ -45,7 +45,7 @@ def _clocks(data: TrainingData) -> tuple[str, ...]:
     if rows.time is None:
         return ()
     chosen = np.random.default_rng(0).permutation(len(rows))[:_ROWS]
-    found = []
+    clocks = []
     for column in (c for c in data.features if c.name not in data.monotone):
         values = rows.x[column.name].iloc[chosen]
         if pd.api.types.is_datetime64_any_dtype(values):
@@ -55,8 +55,8 @@ def _clocks(data: TrainingData) -> tuple[str, ...]:
         known = values.notna().to_numpy()
         if known.mean() > 0.5 and values.nunique() > 2:
             ranks = spearmanr(values[known].astype(float), rows.time[chosen][known])[0]
-            found += [column.name] if abs(ranks) > _RANKS else []
-    return tuple(found) if len(found) < len(data.features) else ()
+            clocks += [column.name] if abs(ranks) > _RANKS else []
+    return tuple(clocks) if len(clocks) < len(data.features) else ()
 
 
 def _score(candidate: ModelSpec, fold: Fold, classes: int, metric: str, seed: int, jobs: int) -> float:
