@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from dropforge_cli.example_data import fetch
 from dropforge_cli.target import Target
 from dropforge_local import cloud as local_cloud
-from dropforge_local.layout import Config, external_endpoint, foreign_account
+from dropforge_local.layout import PROCESS, Config, external_endpoint, foreign_account
 
 from .watcher import ended_with_this_run
 
@@ -156,7 +156,11 @@ def _external_emulator() -> dict[str, Any]:
     """Where DROPFORGE_TEST_EMULATOR=external: the emulator at AWS_ENDPOINT_URL, which somebody else started."""
     if os.environ.get("DROPFORGE_TEST_EMULATOR") != "external":
         return {}
-    return {"external": external_endpoint(os.environ), "foreign_credentials": foreign_account(os.environ)}
+    return {
+        "external": external_endpoint(os.environ),
+        "foreign_credentials": foreign_account(os.environ),
+        "functions": os.environ.get("DROPFORGE_TEST_FUNCTIONS", PROCESS),
+    }
 
 
 def enforces_iam(cloud: Cloud) -> bool:

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -20,8 +21,9 @@ from dropforge.adapters.s3_store import S3Store
 from dropforge.config import settings_store
 from dropforge.errors import Conflict, DropforgeError, PermanentError, Unavailable
 from dropforge_local import artifact_reader, containers, credentials, deploy, frontend, profiles
+from dropforge_local import relay as relaying
 from dropforge_local.emulator import HEALTH
-from dropforge_local.layout import ACCOUNT, FARGATE, REGION, Config
+from dropforge_local.layout import ACCOUNT, CONTAINER, FARGATE, PORT, REGION, Config
 from dropforge_local.lifecycle import BucketLifecycle
 from dropforge_local.processes import Process, require_free, wait_until
 
@@ -36,6 +38,11 @@ def emulator(config: Config) -> Process:
 def mlflow(config: Config) -> Process:
     """The process of MLflow's server."""
     return Process("the MLflow server", config.pids / "mlflow.json", config.logs / "mlflow.log")
+
+
+def relay(config: Config) -> Process:
+    """The process by which functions in containers reach what listens on loopback."""
+    return Process("the relay", config.pids / "relay.json", config.logs / "relay.log")
 
 
 def worker(config: Config, number: int = 1) -> Process:
@@ -64,6 +71,7 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
     if fresh:  # a worker that outlived the emulator holds credentials that nobody knows any more
         for number in range(1, config.workers + 1):
             worker(config, number).stop()
+    start_relay(config)
     with _timed("stack", progress) as note:
         done = deployer(config)
         note.append(done)
@@ -104,7 +112,7 @@ def _apply_settings(config: Config) -> None:
 
 def _remember(config: Config, outputs: dict[str, str]) -> None:
     """What the next start takes where its options are left out, and the outputs for other commands."""
-    chosen = ("port", "mlflow_port", "ui_port", "compute", "image", "external")
+    chosen = ("port", "mlflow_port", "ui_port", "compute", "image", "external", "functions")
     config.ports_file.write_text(json.dumps({name: getattr(config, name) for name in chosen}) + "\n")
     config.outputs_file.write_text(json.dumps(outputs, indent=2) + "\n")
     config.outputs_file.chmod(0o600)
@@ -155,7 +163,7 @@ def down(config: Config, progress: Progress) -> bool:
     """Stop the processes `up` started, workers first; state stays on disk. False when nothing ran."""
     stopped = False
     workers = [Process(p.stem, p, config.logs / f"{p.stem}.log") for p in sorted(config.pids.glob("worker*.json"))]
-    for process in (*workers, frontend.frontend(config), mlflow(config), emulator(config)):
+    for process in (*workers, frontend.frontend(config), mlflow(config), relay(config), emulator(config)):
         started = time.monotonic()
         if process.stop():
             stopped = True
@@ -286,6 +294,22 @@ def _require_external(config: Config) -> None:
             code="account_unknown",
             fix="use credentials of its default account: AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test",
         )
+
+
+def start_relay(config: Config) -> None:
+    """Where functions run in containers: pass what they send to Docker's bridge on to MLflow and to the emulator, unless it listens
+    there itself. Idempotent. Raises PermanentError without Docker.
+    """
+    if config.functions != CONTAINER:
+        return
+    process, where = relay(config), relaying.bridge()
+    if process.pid() is not None:
+        return
+    emulated = urlsplit(config.endpoint).port or PORT
+    ports = [config.mlflow_port, *([] if relaying.answers(where, emulated) else [emulated])]
+    command = [sys.executable, "-m", "dropforge_local.relay", *map(str, ports)]
+    process.start(command, {**_clean_environment(config), **containers.daemon_variables()}, config.home)
+    wait_until(process, lambda: all(relaying.answers(where, port) for port in ports), 30)
 
 
 def start_mlflow(config: Config, progress: Progress) -> None:

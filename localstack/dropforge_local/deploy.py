@@ -18,8 +18,9 @@ from dropforge.adapters import history_mac
 from dropforge.errors import PermanentError, Unavailable
 from dropforge_local import containers
 from dropforge_local.credentials import ACCESS_KEY, SECRET_KEY
-from dropforge_local.layout import FARGATE, REGION, Config
+from dropforge_local.layout import CONTAINER, FARGATE, REGION, Config
 from dropforge_local.packaging import expanded, leave_out_metric_math, number_concurrency, package
+from dropforge_local.relay import HOST_NAME
 
 _STACK_SECONDS = 900.0  # of a create or an update
 _NOTHING = "No updates are to be performed"
@@ -88,7 +89,7 @@ def _packaged(config: Config) -> str:
             s3.put_object(Bucket=config.package_bucket, Key=key, Body=body)
         return keys.uri(config.package_bucket, key)
 
-    template = package(config.root, put)
+    template = package(config.root, put, whole=bool(config.external))
     leave_out_metric_math(template)
     number_concurrency(template, config.parameters)
     if config.compute == FARGATE:
@@ -166,7 +167,7 @@ def _parameters(config: Config) -> dict[str, str]:
     return {
         "ProjectName": config.project,
         "ManagedMlflow": "none",
-        "MlflowTrackingUri": config.mlflow_uri,
+        "MlflowTrackingUri": _tracking_uri(config),
         # The emulator applies limits strictly; tests and the demo are not the callers they are for.
         "ThrottleRate": "10000",
         "ThrottleBurst": "10000",
@@ -179,6 +180,11 @@ def _parameters(config: Config) -> dict[str, str]:
         **(containers.parameters(config.image, client(config, "ec2")) if config.compute == FARGATE else {}),
         **config.parameters,
     }
+
+
+def _tracking_uri(config: Config) -> str:
+    """MLflow as functions reach it."""
+    return f"http://{HOST_NAME}:{config.mlflow_port}" if config.functions == CONTAINER else config.mlflow_uri
 
 
 def _settled(config: Config) -> str:

@@ -18,6 +18,10 @@ PORT, MLFLOW_PORT = 4566, 5500
 UI_PORT = 8501
 PROJECT = "dropforge"
 QUEUE, FARGATE = "queue", "fargate"  # where training runs: the local worker, or a container for each job
+PROCESS, CONTAINER = (
+    "process",
+    "container",
+)  # where an emulator runs functions: on this machine's loopback, or on Docker's bridge
 TRAINING_IMAGE = "dropforge-training"
 
 
@@ -68,6 +72,14 @@ def last_external(home: Path) -> str:
         return ""
 
 
+def last_functions(home: Path) -> str:
+    """Where the emulator ran functions at the last start of this local cloud."""
+    try:
+        return str(json.loads((home / "ports.json").read_text()).get("functions", PROCESS))
+    except (OSError, ValueError):
+        return PROCESS
+
+
 def external_endpoint(given: Mapping[str, str]) -> str:
     """AWS_ENDPOINT_URL of these variables. Raises SettingsError when it is missing or not on this machine."""
     endpoint = given.get("AWS_ENDPOINT_URL", "").rstrip("/")
@@ -103,6 +115,7 @@ class Config:
     image: str = TRAINING_IMAGE
     foreign_credentials: Mapping[str, str] = field(default_factory=dict)  # of an emulator that somebody else started
     external: str = ""  # address of that emulator; empty: the local cloud starts its own
+    functions: str = PROCESS  # where that emulator runs them
 
     @property
     def credentials_file(self) -> Path:

@@ -80,14 +80,20 @@ def folder_files(folder: Path, prefix: str = "") -> list[tuple[str, bytes]]:
     ]
 
 
-def package(root: Path, put: Callable[[str, bytes], str]) -> dict[str, Any]:
-    """The template as the local cloud deploys it. `put(key, body)` stores a zip and returns its `s3://` URI."""
+def package(root: Path, put: Callable[[str, bytes], str], *, whole: bool = False) -> dict[str, Any]:
+    """The template as the local cloud deploys it. `put(key, body)` stores a zip and returns its `s3://` URI.
+
+    `whole`: the code of a function's layers is in its own zip too, for emulators that mount no layers.
+    """
     template = load_template(root / "template.yaml")
+    layers = _layer_folders(root, template) if whole else {}
     for name, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
         match resource["Type"]:
             case "AWS::Serverless::Function":
-                properties["CodeUri"] = _stored(put, name, zip_files(folder_files(root / properties["CodeUri"])))
+                folders = [layers[r["Ref"]] for r in properties.get("Layers", ()) if r["Ref"] in layers]
+                files = [f for folder in (root / properties["CodeUri"], *folders) for f in folder_files(folder)]
+                properties["CodeUri"] = _stored(put, name, zip_files(files))
             case "AWS::Lambda::Function":
                 bucket, _, key = (
                     _stored(put, name, without_image(root, properties)).removeprefix("s3://").partition("/")
@@ -104,6 +110,14 @@ def package(root: Path, put: Callable[[str, bytes], str]) -> dict[str, Any]:
                 definition = definition_json(root / properties["DefinitionUri"])
                 properties["DefinitionUri"] = _stored(put, name, definition, "json")
     return template
+
+
+def _layer_folders(root: Path, template: dict[str, Any]) -> dict[str, Path]:
+    return {
+        name: root / resource["Properties"]["ContentUri"]
+        for name, resource in template["Resources"].items()
+        if resource["Type"] == "AWS::Serverless::LayerVersion"
+    }
 
 
 def expanded(template: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
@@ -124,6 +138,11 @@ def expanded(template: dict[str, Any], parameters: Mapping[str, str]) -> dict[st
     for resource in plain["Resources"].values():
         if isinstance(after := resource.get("DependsOn"), list):
             after.sort()  # out of a set: in another order by every process, which would be another template
+        if resource["Type"] == "AWS::StepFunctions::StateMachine":  # text on AWS; LocalStack 4.14.0 fails at a number
+            substitutions = resource["Properties"]["DefinitionSubstitutions"]
+            substitutions |= {
+                k: {"Fn::Sub": f"${{{v['Ref']}}}"} for k, v in substitutions.items() if list(v) == ["Ref"]
+            }
     return plain
 
 

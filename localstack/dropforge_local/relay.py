@@ -6,11 +6,13 @@ passes their bytes to loopback.
 
 from __future__ import annotations
 
+import argparse
 import ipaddress
+import signal
 import socket
 import socketserver
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -103,3 +105,30 @@ def _listening(where: Bridge, port: int) -> Iterator[None]:
             yield
         finally:
             listener.shutdown()
+
+
+def answers(where: Bridge, port: int) -> bool:
+    """Whether somebody listens at `port` of the bridge's address."""
+    with socket.socket() as probe:
+        return probe.connect_ex((where.address, port)) == 0
+
+
+def serve(ports: Sequence[int], ready: Callable[[Bridge], None]) -> None:
+    """Relay these ports until SIGINT or SIGTERM; `ready` is called once they listen. Raises PermanentError."""
+    where = bridge()
+    until = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, until)  # waited for below, in every thread
+    with relayed(ports, where):
+        ready(where)
+        signal.sigwait(until)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """`python -m dropforge_local.relay PORT …`: relay these ports until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="dropforge_local.relay", description=main.__doc__)
+    parser.add_argument("ports", type=int, nargs="+")
+    serve(parser.parse_args(arguments).ports, lambda _where: None)
+
+
+if __name__ == "__main__":
+    main()

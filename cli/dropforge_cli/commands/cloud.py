@@ -29,6 +29,7 @@ class Emulator(StrEnum):
 
     OWN = "own"
     EXTERNAL = "external"
+    CONTAINERS = "external-containers"  # and it runs functions in Docker
 
 
 Port = Annotated[
@@ -88,10 +89,7 @@ def config_of(
         UI_PORT,
         Config,
         checkout,
-        external_endpoint,
-        foreign_account,
         last_compute,
-        last_external,
         last_ports,
         usual_workers,
     )
@@ -103,9 +101,6 @@ def config_of(
     last_port, last_mlflow_port, last_ui_port = last_ports(stored)
     last_where, last_image = last_compute(stored)
     page = ui_port or last_ui_port
-    external = "" if emulator is Emulator.OWN else last_external(stored)
-    if emulator is Emulator.EXTERNAL:
-        external = external_endpoint(os.environ)
     return Config(
         root=checkout(folder),
         home=stored,
@@ -117,9 +112,24 @@ def config_of(
         project=named,
         compute=compute or last_where,
         image=image or last_image,
-        external=external,
-        foreign_credentials=foreign_account(os.environ) if external else {},
+        **_emulator(stored, emulator),
     )
+
+
+def _emulator(stored: Path, emulator: Emulator | None) -> dict[str, Any]:
+    """The part of the configuration that names an emulator of somebody else; empty for the local cloud's own."""
+    external = layout.last_external(stored)
+    functions = layout.last_functions(stored)
+    if emulator is not None:
+        external = "" if emulator is Emulator.OWN else layout.external_endpoint(os.environ)
+        functions = layout.CONTAINER if emulator is Emulator.CONTAINERS else layout.PROCESS
+    if not external:
+        return {}
+    return {
+        "external": external,
+        "foreign_credentials": layout.foreign_account(os.environ),
+        "functions": functions,
+    }
 
 
 def _project(file: Path) -> str:
@@ -142,7 +152,8 @@ def up(
     emulator: Annotated[
         Emulator | None,
         typer.Option(
-            help="external: use the one at AWS_ENDPOINT_URL, start only MLflow and workers; as at the last start"
+            help="external: use the one at AWS_ENDPOINT_URL, start only MLflow and workers; "
+            "external-containers: one that runs functions in Docker; as at the last start"
         ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="stay, and stop it all at Ctrl-C or SIGTERM")] = False,
@@ -152,7 +163,14 @@ def up(
     from dropforge_local import cloud
 
     config = config_of(
-        port, mlflow_port, workers, ui_port, no_ui=no_ui, compute=compute, image=image, emulator=emulator
+        port,
+        mlflow_port,
+        workers,
+        ui_port,
+        no_ui=no_ui,
+        compute=compute,
+        image=image,
+        emulator=emulator,
     )
     err.print("starting the local cloud (the MLflow server takes longest)", style="dim")
     result = cloud.up(config, done)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import shlex
-import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -64,12 +63,11 @@ def relay() -> None:
 
     outputs = Target.find().outputs
     ports = [int(urlsplit(outputs[name]).port or 80) for name in ("EndpointUrl", "MlflowUrl")]
-    where = relaying.bridge()
-    until = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, until)  # waited for below, in every thread
-    with relaying.relayed(ports, where):
+
+    def announce(where: relaying.Bridge) -> None:
         err.print(f"containers reach {' and '.join(f'{where.address}:{p}' for p in ports)}", markup=False)
-        signal.sigwait(until)
+
+    relaying.serve(ports, announce)
 
 
 def for_worker(target: Target) -> dict[str, str]:

@@ -8,8 +8,16 @@ from pathlib import Path
 import pytest
 
 from dropforge.errors import PermanentError, SettingsError, Unavailable
-from dropforge_local import cloud
-from dropforge_local.layout import Config, external_endpoint, foreign_account, last_external
+from dropforge_local import cloud, deploy
+from dropforge_local.layout import (
+    CONTAINER,
+    PROCESS,
+    Config,
+    external_endpoint,
+    foreign_account,
+    last_external,
+    last_functions,
+)
 from dropforge_local.packaging import expanded, package
 
 ROOT = Path(__file__).parents[3]
@@ -56,3 +64,17 @@ def test_it_gets_a_template_without_sam() -> None:
     assert "Transform" not in plain
     assert {"AnalyzeFunction", "AnalyzeFunctionRole", "Api", "TrainingStateMachine"} <= set(plain["Resources"])
     assert plain["Resources"]["AnalyzeFunction"]["Properties"]["Code"]["S3Bucket"] == "packages"
+    machine = plain["Resources"]["TrainingStateMachine"]["Properties"]
+    assert machine["DefinitionSubstitutions"]["MaxConcurrency"] == {
+        "Fn::Sub": "${MaxConcurrentModels}"
+    }  # text, as on AWS
+
+
+@pytest.mark.parametrize(("functions", "name"), [(PROCESS, "127.0.0.1"), (CONTAINER, "host.docker.internal")])
+def test_functions_get_an_address_of_mlflow_that_they_reach(tmp_path: Path, functions: str, name: str) -> None:
+    """In containers 127.0.0.1 is the container itself. Where they run is as at the last start, else on this machine."""
+    config = Config(ROOT, tmp_path, external=ADDRESS, foreign_credentials=foreign_account({}), functions=functions)
+    assert deploy._parameters(config)["MlflowTrackingUri"] == f"http://{name}:{config.mlflow_port}"
+    assert last_functions(tmp_path) == PROCESS
+    config.ports_file.write_text(json.dumps({"functions": functions}))
+    assert last_functions(tmp_path) == functions

@@ -58,14 +58,14 @@ def project(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
-def _packed(project: Path) -> tuple[dict[str, object], dict[str, bytes]]:
+def _packed(project: Path, *, whole: bool = False) -> tuple[dict[str, object], dict[str, bytes]]:
     stored: dict[str, bytes] = {}
 
     def put(key: str, body: bytes) -> str:
         stored[key] = body
         return f"s3://packages/{key}"
 
-    return package(project, put), stored
+    return package(project, put, whole=whole), stored
 
 
 def _names(body: bytes) -> list[str]:
@@ -148,3 +148,14 @@ def test_a_function_of_an_image_becomes_a_zip_of_its_code(project: Path) -> None
     code = created["Properties"].pop("Code")
     assert created["Properties"] == {"Role": "r", "Runtime": "python3.13", "Handler": "app.handler"}
     assert _names(stored[code["S3Key"]]) == ["app.py", "dropforge/a.py", "dropforge_training/b.py"]
+
+
+def test_a_whole_function_has_the_code_of_its_layers(project: Path) -> None:
+    """Its zip imports what its layers hold, where nothing mounts them; else its own files only."""
+    names = {
+        whole: next(
+            _names(body) for key, body in _packed(project, whole=whole)[1].items() if key.startswith("Function/")
+        )
+        for whole in (False, True)
+    }
+    assert names == {False: ["app.py"], True: ["app.py", "pack/__init__.py"]}
