@@ -89,7 +89,7 @@ def _packaged(config: Config) -> str:
             s3.put_object(Bucket=config.package_bucket, Key=key, Body=body)
         return keys.uri(config.package_bucket, key)
 
-    template = package(config.root, put, whole=bool(config.external))
+    template = package(config.root, put, foreign=_parameters(config) if config.external else None)
     leave_out_metric_math(template)
     number_concurrency(template, config.parameters)
     if config.compute == FARGATE:

@@ -80,13 +80,16 @@ def folder_files(folder: Path, prefix: str = "") -> list[tuple[str, bytes]]:
     ]
 
 
-def package(root: Path, put: Callable[[str, bytes], str], *, whole: bool = False) -> dict[str, Any]:
+def package(
+    root: Path, put: Callable[[str, bytes], str], *, foreign: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """The template as the local cloud deploys it. `put(key, body)` stores a zip and returns its `s3://` URI.
 
-    `whole`: the code of a function's layers is in its own zip too, for emulators that mount no layers.
+    `foreign`: the template's parameters, for an emulator of somebody else. Not every one mounts layers, so the code of a function's
+    layers is in its own zip too; nor takes numbers among the substitutions of a state machine, so they stand in its definition.
     """
     template = load_template(root / "template.yaml")
-    layers = _layer_folders(root, template) if whole else {}
+    layers = _layer_folders(root, template) if foreign is not None else {}
     for name, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
         match resource["Type"]:
@@ -108,6 +111,8 @@ def package(root: Path, put: Callable[[str, bytes], str], *, whole: bool = False
                 properties["BinaryMediaTypes"] = [t.replace("~1", "/") for t in properties["BinaryMediaTypes"]]
             case "AWS::Serverless::StateMachine":
                 definition = definition_json(root / properties["DefinitionUri"])
+                if foreign is not None:
+                    definition = _with_numbers(definition, properties, template.get("Parameters", {}), foreign)
                 properties["DefinitionUri"] = _stored(put, name, definition, "json")
     return template
 
@@ -118,6 +123,19 @@ def _layer_folders(root: Path, template: dict[str, Any]) -> dict[str, Path]:
         for name, resource in template["Resources"].items()
         if resource["Type"] == "AWS::Serverless::LayerVersion"
     }
+
+
+def _with_numbers(
+    definition: bytes, properties: dict[str, Any], declared: Mapping[str, Any], parameters: Mapping[str, str]
+) -> bytes:
+    """Move the substitutions that are parameters of type Number from `properties` into the definition."""
+    text, substitutions = definition.decode(), properties.get("DefinitionSubstitutions", {})
+    for name, value in list(substitutions.items()):
+        parameter = value.get("Ref", "") if isinstance(value, dict) else ""
+        if declared.get(parameter, {}).get("Type") == "Number":
+            del substitutions[name]
+            text = text.replace(f"${{{name}}}", str(parameters.get(parameter, declared[parameter].get("Default"))))
+    return text.encode()
 
 
 def expanded(template: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
@@ -138,11 +156,6 @@ def expanded(template: dict[str, Any], parameters: Mapping[str, str]) -> dict[st
     for resource in plain["Resources"].values():
         if isinstance(after := resource.get("DependsOn"), list):
             after.sort()  # out of a set: in another order by every process, which would be another template
-        if resource["Type"] == "AWS::StepFunctions::StateMachine":  # text on AWS; LocalStack 4.14.0 fails at a number
-            substitutions = resource["Properties"]["DefinitionSubstitutions"]
-            substitutions |= {
-                k: {"Fn::Sub": f"${{{v['Ref']}}}"} for k, v in substitutions.items() if list(v) == ["Ref"]
-            }
     return plain
 
 

@@ -64,10 +64,6 @@ def test_it_gets_a_template_without_sam() -> None:
     assert "Transform" not in plain
     assert {"AnalyzeFunction", "AnalyzeFunctionRole", "Api", "TrainingStateMachine"} <= set(plain["Resources"])
     assert plain["Resources"]["AnalyzeFunction"]["Properties"]["Code"]["S3Bucket"] == "packages"
-    machine = plain["Resources"]["TrainingStateMachine"]["Properties"]
-    assert machine["DefinitionSubstitutions"]["MaxConcurrency"] == {
-        "Fn::Sub": "${MaxConcurrentModels}"
-    }  # text, as on AWS
 
 
 @pytest.mark.parametrize(("functions", "name"), [(PROCESS, "127.0.0.1"), (CONTAINER, "host.docker.internal")])
@@ -78,3 +74,19 @@ def test_functions_get_an_address_of_mlflow_that_they_reach(tmp_path: Path, func
     assert last_functions(tmp_path) == PROCESS
     config.ports_file.write_text(json.dumps({"functions": functions}))
     assert last_functions(tmp_path) == functions
+
+
+def test_a_state_machine_has_its_numbers_in_the_definition() -> None:
+    """The value of the parameter, else its default; what is no number stays a substitution."""
+    stored: dict[str, bytes] = {}
+
+    def put(key: str, body: bytes) -> str:
+        stored[key.partition("/")[0]] = body
+        return f"s3://packages/{key}"
+
+    template = package(ROOT, put, foreign={"MaxConcurrentModels": "7"})
+    given = template["Resources"]["TrainingStateMachine"]["Properties"]["DefinitionSubstitutions"]
+    assert "MaxConcurrency" not in given
+    assert "TrainingQueueUrl" in given
+    assert b'"MaxConcurrency": 7' in stored["TrainingStateMachine"]
+    assert b"${MaxConcurrency}" not in stored["TrainingStateMachine"]

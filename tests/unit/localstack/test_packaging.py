@@ -58,14 +58,14 @@ def project(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
-def _packed(project: Path, *, whole: bool = False) -> tuple[dict[str, object], dict[str, bytes]]:
+def _packed(project: Path, foreign: dict[str, str] | None = None) -> tuple[dict[str, object], dict[str, bytes]]:
     stored: dict[str, bytes] = {}
 
     def put(key: str, body: bytes) -> str:
         stored[key] = body
         return f"s3://packages/{key}"
 
-    return package(project, put, whole=whole), stored
+    return package(project, put, foreign=foreign), stored
 
 
 def _names(body: bytes) -> list[str]:
@@ -154,7 +154,9 @@ def test_a_whole_function_has_the_code_of_its_layers(project: Path) -> None:
     """Its zip imports what its layers hold, where nothing mounts them; else its own files only."""
     names = {
         whole: next(
-            _names(body) for key, body in _packed(project, whole=whole)[1].items() if key.startswith("Function/")
+            _names(body)
+            for key, body in _packed(project, {} if whole else None)[1].items()
+            if key.startswith("Function/")
         )
         for whole in (False, True)
     }
