@@ -15,9 +15,18 @@ if [ ! -e .venv-localstack/.ready ]; then
   touch .venv-localstack/.ready
 fi
 data=$(mktemp -d)
-emulator='' registry=''
+emulator='' registry='' runtime=''
+end() { # a shutdown of LocalStack may hang while a function starts
+  [ -n "$1" ] || return 0
+  kill "$1" 2>/dev/null || true
+  for _ in $(seq 100); do kill -0 "$1" 2>/dev/null || break; sleep 0.1; done
+  kill -KILL "$1" 2>/dev/null || true
+  wait "$1" 2>/dev/null || true
+}
 finish() {
-  for process in $emulator $registry; do kill "$process" 2>/dev/null || true; wait "$process" 2>/dev/null || true; done
+  end "$emulator"
+  [ -z "$runtime" ] || docker ps --all --quiet --filter "ancestor=$runtime" | xargs --no-run-if-empty docker rm --force >/dev/null
+  end "$registry"
   rm -rf "$data"
 }
 trap finish EXIT

@@ -13,5 +13,7 @@ COPY layers/analysis/requirements.txt /tmp/locks/analysis.txt
 COPY layers/registry/requirements.txt /tmp/locks/registry.txt
 COPY layers/serving/requirements.txt /tmp/locks/serving.txt
 COPY training/requirements.txt /tmp/locks/training.txt
-# Where layers would be mounted. The locks agree: each version comes once.
-RUN pip install --quiet --require-hashes --no-deps --target /opt/python $(printf -- '--requirement %s ' /tmp/locks/*.txt) && rm -r /tmp/locks
+# Where layers would be mounted, by a link: LocalStack changes the mode of every file below /opt at each start of a function.
+# The locks agree: each version comes once.
+RUN pip install --quiet --require-hashes --no-deps --target /var/packages $(printf -- '--requirement %s ' /tmp/locks/*.txt) \
+    && mkdir -p /opt && rm -rf /opt/python && ln -s /var/packages /opt/python && rm -r /tmp/locks
