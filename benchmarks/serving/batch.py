@@ -69,12 +69,12 @@ def prepare(folder: Path, rows: int, large: int, distinct: int) -> None:
     for name, (path, params) in MODELS.items():
         candidate = model_spec.load(path)
         numbers = [c.name for c in features if c.kind not in {"category", "text"}]
-        cleaner = candidate.processor(numbers, [c.name for c in features if c.name not in numbers], markers, {})
+        cleaner = candidate.cleaner(numbers, [c.name for c in features if c.name not in numbers], markers, {})
         clean = cleaner.fit(table.x).transform(table.x)
         preprocessor = candidate.preprocessor(cleaner)
         matrix = np.asarray(preprocessor.fit_transform(clean), dtype=np.float32)
         estimator = candidate.estimator(params, seed=1, jobs=2, classes=2).fit(matrix, y)
-        steps = [("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)]
+        steps = [("cleaner", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)]
         model = LabelledPipeline(Pipeline(steps), classes, 0.5, ">50K")
         onnx, output = onnx_graph.to_onnx(model.pipeline, len(cleaner.numbers), len(cleaner.categories))
         facts = ManifestFacts("adult", slug(name), "r", "d", "income", 0.2, markers, {}, {})

@@ -18,6 +18,7 @@ import xlsxwriter
 
 from dropforge.config.settings import load
 from dropforge.errors import RejectedUpload
+from dropforge.ingest import duckdb_connection
 from dropforge.ingest.admission import Admission
 from dropforge.ingest.ingest_file import admit
 
@@ -257,8 +258,8 @@ def _swollen(rows: int, *, named_size: int | None = None) -> bytes:
 
 
 def _one_text_repeated() -> bytes:
-    """A Parquet file of a kilobyte: 2,000 rows with the same text of 3 MB, which it holds once."""
-    text = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), pa.array(["x" * 3_000_000]))
+    """A Parquet file of a kilobyte: 2,000 rows with the same text of 400 kB, which it holds once."""
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), pa.array(["x" * 400_000]))
     table = pa.table({"age": range(2000), "city": text, "label": ["ny"[n % 2] for n in range(2000)]})
     out = io.BytesIO()
     pq.write_table(table, out, compression="zstd", write_statistics=False)
@@ -275,8 +276,12 @@ def _one_text_repeated() -> bytes:
     ],
     ids=["zstd", "parquet", "workbook", "workbook-that-lies"],
 )
-def test_a_file_that_unpacks_to_far_more_is_rejected(tmp_path: Path, bomb: Callable[[], bytes], code: str) -> None:
-    """Whatever packs it, and whatever size it names for what is inside."""
+def test_a_file_that_unpacks_to_far_more_is_rejected(
+    tmp_path: Path, bomb: Callable[[], bytes], code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever packs it, and whatever size it names for what is inside; here of a function with little memory and disk."""
+    monkeypatch.setattr(duckdb_connection, "MOST_SPILLED", "20MB")
+    monkeypatch.setitem(duckdb_connection.connect.__kwdefaults__, "memory", "200MB")
     body = bomb()
     assert len(body) < 100_000
     with pytest.raises(RejectedUpload) as caught:

@@ -85,14 +85,14 @@ def bundle() -> Bundle:
     )
     markers = {c.name: ("?",) for c in kinds}
     candidate = RandomForest()
-    cleaner = candidate.processor(["age", "member", "joined"], ["job"], markers, {})
+    cleaner = candidate.cleaner(["age", "member", "joined"], ["job"], markers, {})
     clean = cleaner.fit(x).transform(x)
     preprocessor = candidate.preprocessor(cleaner)
     forest = RandomForestClassifier(20, max_depth=5, random_state=0).fit(
         np.asarray(preprocessor.fit_transform(clean), dtype=np.float32), y
     )
     model = LabelledPipeline(
-        Pipeline([("processor", cleaner), ("preprocessor", preprocessor), ("estimator", forest)]),
+        Pipeline([("cleaner", cleaner), ("preprocessor", preprocessor), ("estimator", forest)]),
         ["no", "yes"],
         0.4,
         "yes",

@@ -57,13 +57,13 @@ def _pipeline(name: str, classes: int, positive: str = "") -> tuple[LabelledPipe
     x, signal = _table()
     y = np.searchsorted(np.quantile(signal, np.linspace(0, 1, classes + 1)[1:-1]), signal)
     candidate, params = CANDIDATES[name]
-    cleaner = candidate.processor(NUMBERS, TEXTS, {}, {})
+    cleaner = candidate.cleaner(NUMBERS, TEXTS, {}, {})
     clean = cleaner.fit(x).transform(x)
     preprocessor = candidate.preprocessor(cleaner)
     matrix = np.asarray(preprocessor.fit_transform(clean), dtype=np.float32)
     estimator = candidate.estimator(params, seed=1, jobs=1, classes=classes).fit(matrix, y)
     labels = [f"c{i}" for i in range(classes)]
-    pipeline = Pipeline([("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])
+    pipeline = Pipeline([("cleaner", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])
     manifest = BundleManifest(
         project="p", model="m", run_id="r", dataset_id="d", created_at="", target="y", probabilities_output="p",
         features=(

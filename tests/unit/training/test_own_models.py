@@ -1,4 +1,4 @@
-"""A model and a processor of the user's own, as docs/how-to-new-model.md shows them."""
+"""A model and a cleaner of the user's own, as docs/how-to-new-model.md shows them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class MyCleaner(TableCleaner):
         return super().transform(x)
 
 class OwnCleaner(ExtraTrees):
-    def processor(self, numbers, categories, markers, steps):
+    def cleaner(self, numbers, categories, markers, steps):
         return MyCleaner(numbers, categories, markers, steps=steps)
 
 class OldTrain(ExtraTrees):
@@ -114,7 +114,7 @@ def test_the_how_to_works_as_written(bench: Callable[..., Any], project: Path, n
             "preprocessor → numbers → mystep (MyStep) has no ONNX converter",
             marks=pytest.mark.campaign,
         ),
-        ("own_cleaner", "processor (MyCleaner) cannot be exported: its transform is Python code of your own"),
+        ("own_cleaner", "cleaner (MyCleaner) cannot be exported: its transform is Python code of your own"),
     ],
 )
 def test_what_cannot_be_exported_is_named_with_the_way_out(
@@ -164,3 +164,10 @@ def test_a_train_of_other_arguments_is_refused_before_a_trial(project: Path) -> 
         model_spec.load("models.stubborn:OldTrain")
     assert "def train(self, fit)" in str(refused.value.fix)
     assert model_spec.load("models.stubborn:OwnStep")
+
+
+def test_a_cleaner_of_the_old_name_is_refused() -> None:
+    """An override that nothing calls any more would change the model in silence."""
+    with pytest.raises(SettingsError) as caught:
+        type("OldName", (model_spec.ModelSpec,), {"processor": lambda *_: None})
+    assert (caught.value.code, caught.value.fix) == ("old_name", "rename the method to cleaner")

@@ -71,8 +71,8 @@ class OwnTrees(ModelSpec):
         return make_pipeline(Scaled())
 
 
-class OwnProcessor(OwnTrees):
-    def processor(self, numbers, categories, markers, steps):
+class OwnCleaner(OwnTrees):
+    def cleaner(self, numbers, categories, markers, steps):
         return NoteNumbers(numbers, categories, markers, steps=steps)
 
 
@@ -84,7 +84,7 @@ class Touchy(NoteNumbers):
 
 
 class TouchyTrees(OwnTrees):
-    def processor(self, numbers, categories, markers, steps):
+    def cleaner(self, numbers, categories, markers, steps):
         return Touchy(numbers, categories, markers, steps=steps)
 """
 ENTRIES = "".join(
@@ -94,7 +94,7 @@ ENTRIES = "".join(
     serve: python
     budget: {{trials: 1, seconds: 60}}
 """
-    for name, cls in (("own_trees", "OwnTrees"), ("own_processor", "OwnProcessor"), ("touchy", "TouchyTrees"))
+    for name, cls in (("own_trees", "OwnTrees"), ("own_cleaned", "OwnCleaner"), ("touchy", "TouchyTrees"))
 )
 
 
@@ -122,9 +122,9 @@ def _bundle(folder: str) -> tuple[BundleManifest, bytes]:
 @pytest.mark.parametrize(
     ("name", "classes"),
     [
-        ("own_processor", ("no", "yes")),
+        ("own_cleaned", ("no", "yes")),
         ("own_trees", ("a", "b", "c")),
-        pytest.param("own_processor", ("a", "b", "c"), marks=pytest.mark.campaign),
+        pytest.param("own_cleaned", ("a", "b", "c"), marks=pytest.mark.campaign),
         pytest.param("own_trees", ("no", "yes"), marks=pytest.mark.campaign),
     ],
 )
@@ -148,7 +148,7 @@ def test_code_of_ones_own_is_trained_and_proven(
 
 def test_the_bundle_needs_no_folder_beside_it(finished: Callable[..., Any], project: Path) -> None:
     """Classes of one's own are in the pickle: a later change of the file, or its absence, changes no answer."""
-    _, result = finished("own_processor", extra=ENTRIES)
+    _, result = finished("own_cleaned", extra=ENTRIES)
     manifest, body = _bundle(result.bundle_uri)
     row = dict(manifest.example)
     before = pickled_pipeline.open_pickle(manifest, body).predict([row]).probabilities
@@ -187,14 +187,14 @@ def test_code_that_fails_on_a_row_is_told_to_the_caller(bench: Callable[..., Any
 
 def test_a_model_that_python_serves_is_scored_beside_the_next(finished: Callable[..., Any], project: Path) -> None:
     """A later job compares itself with it on the same rows; over the same model the gain is 0."""
-    created, first = finished("own_processor", extra=ENTRIES)
+    created, first = finished("own_cleaned", extra=ENTRIES)
     for file in ("manifest.json", "pipeline.pkl"):
         created.store.put(f"s3://artifacts/first/{file}", (Path(first.bundle_uri) / file).read_bytes())
     active = Active("m", "1", "Production", first.run_id, "s3://artifacts/first", first.bundle_sha256)
     ActivePointer(created.store, "data").replace(active, "")
     ModelRecords(created.store, "data").write(ModelRecord.of(active, serve="python", by="test"))
     python = MemoryFunction(pickled_pipeline.PythonModels(created.store, "data", logging.getLogger("test")).answer)
-    again = created.run(created.job("own_processor", upload="python-again"), python=lambda: python)
+    again = created.run(created.job("own_cleaned", upload="python-again"), python=lambda: python)
     assert python.calls > 1  # loaded and asked over there: a job's process opens no pickle
     document = json.loads(Path(again.comparison_uri).read_text())
     assert document["reason"] == ""
@@ -203,7 +203,7 @@ def test_a_model_that_python_serves_is_scored_beside_the_next(finished: Callable
 
 def test_rows_that_only_training_could_read_are_a_failed_parity(finished: Callable[..., Any], project: Path) -> None:
     """A pipeline that depends on chance is not proven equal, and says so."""
-    manifest, body = _bundle(finished("own_processor", extra=ENTRIES)[1].bundle_uri)
+    manifest, body = _bundle(finished("own_cleaned", extra=ENTRIES)[1].bundle_uri)
     model = pickled_pipeline.open_pickle(manifest, body)._session._model
 
     class Random(LabelledPipeline):

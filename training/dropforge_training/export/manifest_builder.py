@@ -49,8 +49,8 @@ def manifest_for(
     model: LabelledPipeline | NumberPipeline, data: TrainingData, exported: ExportedModel, facts: ManifestFacts
 ) -> BundleManifest:
     """The manifest without prediction sets or intervals, parity and explanations, which are known later."""
-    processor, python = model.pipeline.steps[0][1], exported.python
-    cleaner = _described(processor, data)
+    step, python = model.pipeline.steps[0][1], exported.python
+    cleaner = _described(step, data)
     kinds = {c.name: c.kind for c in data.features}
     return BundleManifest(
         project=facts.project,
@@ -75,7 +75,7 @@ def manifest_for(
         moved_rows=data.moved,
         split=data.split,
         rules=data.rules,
-        derived=() if python else _fitted_columns(processor),
+        derived=() if python else _fitted_columns(step),
         calibration=model.calibration if isinstance(model, LabelledPipeline) else None,
         regression=model.rule if isinstance(model, NumberPipeline) else None,
     )
@@ -118,7 +118,7 @@ def _inputs(cleaner: TableCleaner, kinds: Mapping[str, str], *, python: bool) ->
 
 
 def _described(cleaner: Any, data: TrainingData) -> TableCleaner:
-    """The processor as a manifest can tell it; for one of the project's own what TableCleaner would know of the same columns."""
+    """The cleaner as a manifest can tell it; for one of the project's own what TableCleaner would know of the same columns."""
     if not changed_methods(cleaner):
         plain: TableCleaner = cleaner
         return plain

@@ -73,11 +73,11 @@ def _register_regressors() -> None:
 
 
 def to_onnx(pipeline: Pipeline, numbers: int, texts: int) -> tuple[bytes, str]:
-    """Graph of everything after the processor, and the name of its output: probabilities, or a regression's numbers.
+    """Graph of everything after the cleaner, and the name of its output: probabilities, or a regression's numbers.
 
     Raises JobFailed naming the step that has no converter, and the way out.
     """
-    _check_processor(pipeline.steps[0][1])
+    _check_cleaner(pipeline.steps[0][1])
     _register_regressors()
     update_registered_converter(
         XGBClassifier,
@@ -121,12 +121,12 @@ def to_onnx(pipeline: Pipeline, numbers: int, texts: int) -> tuple[bytes, str]:
     return split(graph).SerializeToString(), probabilities
 
 
-def _check_processor(cleaner: Any) -> None:
-    """The API does a processor's work from the manifest: it can do what TableCleaner does, and nothing else."""
+def _check_cleaner(cleaner: Any) -> None:
+    """The API does a cleaner's work from the manifest: it can do what TableCleaner does, and nothing else."""
     changed = changed_methods(cleaner)
     if changed:
         raise JobFailed(
-            f"the step processor ({type(cleaner).__name__}) cannot be exported: its {', '.join(changed)} is Python code of your own, "
+            f"the step cleaner ({type(cleaner).__name__}) cannot be exported: its {', '.join(changed)} is Python code of your own, "
             "which the prediction API does not run",
             code="not_exportable",
             fix="do its work by `processing` in settings.yaml, by TableCleaner's parameters, or in preprocessor() with steps that "
@@ -136,7 +136,7 @@ def _check_processor(cleaner: Any) -> None:
 
 
 def changed_methods(cleaner: Any) -> list[str]:
-    """Methods of a processor that are not those of TableCleaner."""
+    """Methods of a cleaner that are not those of TableCleaner."""
     return [
         name
         for name in ("fit", "transform", "_numbers", "_texts", "unseen")

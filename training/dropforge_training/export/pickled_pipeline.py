@@ -105,7 +105,7 @@ def open_bundle_here(store: ObjectStore, bucket: str, active: Active) -> Predict
 
 
 class PipelineSession:
-    """Stands where the graph's session stands: the whole pipeline, processor and all."""
+    """Stands where the graph's session stands: the whole pipeline, cleaner and all."""
 
     def __init__(self, manifest: BundleManifest, model: LabelledPipeline | NumberPipeline) -> None:
         self._manifest, self._model = manifest, model

@@ -113,7 +113,7 @@ def _numbers(
     if len(sizes):
         rows = data.train.x.iloc[places]
         width = Pipeline([*pipeline.steps[:-1], ("estimator", prediction_intervals.width_model(seed))])
-        matrix = np.asarray(width[:-1].transform(rows), dtype=np.float32)  # the processor and encoder stay as fitted
+        matrix = np.asarray(width[:-1].transform(rows), dtype=np.float32)  # the cleaner and encoder stay as fitted
         width.steps[-1][1].fit(matrix, sizes)
         rule = replace(rule, width_range=(float(sizes.min()), float(sizes.max())))
     log.info("out-of-fold residuals", extra={"rows": len(places), "widths": width is not None})

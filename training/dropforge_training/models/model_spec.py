@@ -101,6 +101,13 @@ class ModelSpec(ABC):
 
     tasks: tuple[Task, ...] = ("classification",)  # what it can be trained for
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "processor" in vars(cls):  # an override of the old name would be passed over in silence
+            raise SettingsError(
+                f"{cls.__name__}.processor is called cleaner now", code="old_name", fix="rename the method to cleaner"
+            )
+
     @abstractmethod
     def search_space(self, trial: optuna.Trial | NarrowedTrial) -> dict[str, Any]:
         """Suggest the parameters of one trial; names and ranges appear in MLflow as they are."""
@@ -164,7 +171,7 @@ class ModelSpec(ABC):
         """Whether a blend gains by a second estimator of these parameters and another seed."""
         return True
 
-    def processor(
+    def cleaner(
         self, numbers: list[str], categories: list[str], markers: dict[str, tuple[str, ...]], steps: dict[str, Steps]
     ) -> TableCleaner:
         """First step: raw columns to clean ones, numbers first. The prediction API does the same from the manifest."""

@@ -89,7 +89,7 @@ def _different(table: Table) -> tuple[np.ndarray, np.ndarray]:
 
 
 def make(candidate: ModelSpec, data: TrainingData, markers: dict[str, tuple[str, ...]], seed: int) -> list[Fold]:
-    """Folds of the training rows; the held-out rows are not touched. The processor is fitted on each fold's own rows.
+    """Folds of the training rows; the held-out rows are not touched. The cleaner is fitted on each fold's own rows.
 
     Raises JobFailed when the rows to score trials on would be of one class: no trial could be told from another.
     """
@@ -177,16 +177,16 @@ def _whole_groups(table: Table, valid: np.ndarray) -> np.ndarray:
 
 
 def cleaner_for(candidate: ModelSpec, data: TrainingData, markers: dict[str, tuple[str, ...]]) -> TableCleaner:
-    """The unfitted processor for these features."""
+    """The unfitted cleaner for these features."""
     texts = {c.name: c.kind in {"category", "text"} for c in data.features}
     texts |= {c: s.cast == "category" for c, s in data.steps.items() if s.cast}
     numbers = [c.name for c in data.features if not texts[c.name] and c.name not in data.clock]
     categories = [c.name for c in data.features if texts[c.name]]
     with_derived = [*numbers, *(d.name for d in data.derived)]
-    cleaner = candidate.processor(with_derived, categories, markers, data.steps)
+    cleaner = candidate.cleaner(with_derived, categories, markers, data.steps)
     if type(cleaner).transform is TableCleaner.transform and type(cleaner).fit is TableCleaner.fit:
         cleaner.derived = data.derived
         return cleaner
-    return candidate.processor(
+    return candidate.cleaner(
         numbers, categories, markers, data.steps
     )  # one of the project's own knows raw columns only
