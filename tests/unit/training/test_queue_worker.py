@@ -221,26 +221,13 @@ def test_the_last_attempt_is_the_templates() -> None:
     assert queue["VisibilityTimeout"] == module.VISIBILITY_SECONDS
 
 
-def test_a_job_nobody_waits_for_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_nobody_waits_for_is_not_started() -> None:
     """A token that was answered or has timed out costs no training, and its message goes away."""
-    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0)
     world = AppContext()
     world.workflow.waiting.clear()
     worker = Played(world, succeed)
     deliver(world, worker)
     assert (worker.runs, world.queue.depth()) == (0, 0)
-
-
-def test_a_message_that_comes_before_its_token_is_known_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The workflow refuses the first heartbeat, since it learns the token only after sending the message: the job is not dropped."""
-    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0)
-    world = AppContext()
-    answer, known = world.workflow.heartbeat, iter((False,))
-    monkeypatch.setattr(world.workflow, "heartbeat", lambda token: next(known, True) and answer(token))
-    worker = Played(world, succeed)
-    deliver(world, worker)
-    assert (worker.runs, world.queue.depth()) == (1, 0)
-    assert world.workflow.answers["token"][0] == "succeeded"
 
 
 def test_a_job_whose_task_ends_meanwhile_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

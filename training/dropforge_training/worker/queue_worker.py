@@ -112,7 +112,7 @@ class Worker:
         """Run the job and answer its token. False: try again later; with `last` there is no later, and the token is told."""
         self._log.info("job started")
         try:
-            if job.task_token and not self._is_waited_for(job.task_token):
+            if job.task_token and not self._app_context.workflow.heartbeat(job.task_token):
                 self._log.info("job dropped: nobody waits for it")
                 return True
             result = self._run(job, lost)
@@ -134,14 +134,6 @@ class Worker:
             return self._fail(job.task_token, error)
         self._log.info("job done" if waited else "job done, but its workflow no longer waits")
         return True
-
-    def _is_waited_for(self, token: str) -> bool:
-        """Asked twice: a message may be here before the workflow that sent it knows its token (seen on LocalStack)."""
-        workflow = self._app_context.workflow
-        if workflow.heartbeat(token):
-            return True
-        self.stopping.wait(_PAUSE_SECONDS)
-        return workflow.heartbeat(token)
 
     def _run(self, job: TrainingJob, lost: threading.Event) -> JobResult | TuneResult:
         from dropforge_training.worker import mlflow_run
