@@ -35,10 +35,7 @@ def write(guess: Guess, project: str, source: str) -> str:
         "",
         *_split(guess),
         "",
-        "training:",
-        "  metric: rmse                 # what tuning optimises: rmse | mae | mape | r2"
-        if guess.task == "regression"
-        else "  metric: roc_auc              # what tuning optimises: roc_auc | average_precision | log_loss | accuracy | f1",
+        *_metrics(guess),
         "",
         "serving:",
         "  alias: Production            # the version people give this alias is the one that answers",
@@ -120,6 +117,22 @@ def _split(guess: Guess) -> list[str]:
     if result.column:
         lines.append(f"  {result.by}: {text(result.column)}")
     return [*lines, _line("  holdout: 0.2", f"{heldout[result.by]}; by time also a span: 30 days")]
+
+
+def _metrics(guess: Guess) -> list[str]:
+    """Of several classes the log loss: a mean of AUCs, one class against the rest, says nothing of how likely each class is."""
+    known = "roc_auc | average_precision | log_loss | accuracy | f1"
+    if guess.task == "regression":
+        return ["training:", _line("  metric: rmse", "what tuning optimises: rmse | mae | mape | r2")]
+    if guess.positive or len(guess.classes) <= 2:
+        return ["training:", _line("  metric: roc_auc", f"what tuning optimises: {known}")]
+    return [
+        "training:",
+        _line("  metric: log_loss", f"what tuning optimises: {known}"),
+        "",
+        "promotion:",
+        _line("  metric: log_loss", "by which versions are ranked and compared"),
+    ]
 
 
 def _override(guess: Guess, column: ColumnGuess) -> list[str]:

@@ -119,6 +119,14 @@ def test_a_target_named_is_taken(guessed: Guessed) -> None:
     assert (result.target, result.target_why, result.positive) == ("kind", "named by you", "2")
 
 
+@pytest.mark.parametrize(("classes", "metric"), [("ab", "roc_auc"), ("abc", "log_loss")])
+def test_several_classes_are_tuned_and_ranked_by_log_loss(guessed: Guessed, classes: str, metric: str) -> None:
+    """Two classes by the area under the curve; of more its mean would say nothing of how likely each class is."""
+    rows = "".join(f"{i % 9},{classes[i * i % 7 % len(classes)]}\n" for i in range(90))
+    written = load(settings_writer.write(guessed(f"x,kind\n{rows}".encode(), target="kind"), "demo", "my.csv"))
+    assert (written.training.metric, written.promotion.metric) == (metric, metric)
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_delimiters(guessed: Guessed, delimiter: str) -> None:
     """Told by the rows: the same table whatever separates its cells."""
