@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,16 +186,31 @@ def enforces_iam(cloud: Cloud) -> bool:
     return False
 
 
+def names_log_groups(cloud: Cloud) -> bool:
+    """Whether a function logs to the group that the template names: some emulators take LoggingConfig and pass over it."""
+    cloud.client("lambda").invoke(FunctionName=cloud.outputs["AnalyzeFunction"], Payload=b'{"Records": []}')
+    group, deadline = f"{cloud.outputs['LogGroupPrefix']}analyze", time.monotonic() + 15
+    while time.monotonic() < deadline:
+        if cloud.client("logs").describe_log_streams(logGroupName=group)["logStreams"]:
+            return True
+        time.sleep(0.5)
+    return False
+
+
 @pytest.fixture(scope="session")
 def capabilities(cloud: Cloud) -> Callable[[str], bool]:
-    """Whether the running emulator has what a marker asks for: `enforces_iam`, or `own_emulator` (ours, behind its gateway)."""
+    """Whether the running emulator has what a marker asks for; see pyproject.toml."""
     external = bool(cloud.config.external)
-    enforcing = enforces_iam(cloud) if external else True
-    return {"enforces_iam": enforcing, "own_emulator": not external}.__getitem__
+    return {
+        "enforces_iam": enforces_iam(cloud) if external else True,
+        "named_log_groups": names_log_groups(cloud) if external else True,
+        "own_emulator": not external,
+    }.__getitem__
 
 
 _NEEDS = {
     "enforces_iam": "this emulator lets every caller do everything",
+    "named_log_groups": "this emulator ignores LoggingConfig: functions log to groups of its own names",
     "own_emulator": "the test stops, restarts or attacks the emulator that the local cloud starts itself",
 }
 

@@ -255,6 +255,7 @@ def test_a_corrected_row_is_sent_in_again(corrected: dict[str, Any]) -> None:
     assert (corrected["state"], corrected["rows_used"], corrected["rows_quarantined"]) == ("concluded", 1, 0)
 
 
+@pytest.mark.named_log_groups
 def test_one_upload_is_followed_through_every_part(cloud: Any, reference: dict[str, Any]) -> None:
     """analyze, training and conclude log under the upload's id as correlation id."""
     from dropforge_cli.commands.logs import events

@@ -25,7 +25,15 @@ def _documents(text: str) -> list[Any]:
     return documents
 
 
-@pytest.mark.parametrize("command", ["logs last --json", "event conclude", "event analyze", "outputs --json"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param("logs last --json", marks=pytest.mark.named_log_groups),
+        "event conclude",
+        "event analyze",
+        "outputs --json",
+    ],
+)
 def test_a_documented_redirection_fills_its_file(
     cloud: Any, reference: dict[str, Any], command: str, tmp_path: Path
 ) -> None:
