@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from dropforge import keys
 from dropforge.adapters.s3_store import S3Store
 from dropforge.config import settings_store
+from dropforge.serving.prediction_service import REFRESH_INTERVAL_SECONDS
 from dropforge_cli import target as target_module
 from dropforge_cli.main import app
 
@@ -30,6 +31,7 @@ def capturing(cloud: Any, production: str) -> Iterator[list[str]]:
     for path, body in (("/aliases", {**served, "version": "1"}), ("/set_model", served)):
         answer = cloud.target.call("POST", path, json=body)
         assert answer.status_code == 200, answer.text
+    time.sleep(REFRESH_INTERVAL_SECONDS)  # an instance that answered another test just before captures nothing until then
     yield [production, "1"]
     settings_store.apply(store, bucket, before)
     cloud.target.call("POST", "/set_model", json=served)  # the sample's rate is kept beside the active model
