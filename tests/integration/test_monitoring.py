@@ -31,7 +31,8 @@ def capturing(cloud: Any, production: str) -> Iterator[list[str]]:
     for path, body in (("/aliases", {**served, "version": "1"}), ("/set_model", served)):
         answer = cloud.target.call("POST", path, json=body)
         assert answer.status_code == 200, answer.text
-    time.sleep(REFRESH_INTERVAL_SECONDS)  # an instance that answered another test just before captures nothing until then
+    # An instance that answered another test just before captures nothing until then.
+    time.sleep(REFRESH_INTERVAL_SECONDS)
     yield [production, "1"]
     settings_store.apply(store, bucket, before)
     cloud.target.call("POST", "/set_model", json=served)  # the sample's rate is kept beside the active model
