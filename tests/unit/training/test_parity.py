@@ -103,7 +103,7 @@ def test_a_bundle_says_what_its_pipeline_says(
         part = candidate.estimator(given, seed=seed, jobs=1, classes=len(data.classes))
         parts.append(part.fit(matrix, data.train.y))
     estimator = candidate.blend(parts) if candidate.blends else parts[0]
-    pipeline = Pipeline([("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])
+    pipeline = Pipeline([("cleaner", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])
     for calibration in (None, Calibration("sigmoid", 0.8, (0.0, *[0.2] * (len(data.classes) - 1)), 1e-4)):
         created = LabelledPipeline(pipeline, data.classes, 0.45, data.positive, calibration)
         onnx, output = onnx_graph.to_onnx(created.pipeline, len(cleaner.numbers), len(cleaner.categories))

@@ -44,7 +44,7 @@ def _fitted(rows: int = 200) -> tuple[NumberPipeline, pd.DataFrame, np.ndarray]:
     preprocessor = spec.preprocessor(cleaner)
     matrix = preprocessor.fit_transform(clean)
     estimator = spec.estimator({"alpha": 1.0}, seed=0, jobs=1, classes=0).fit(matrix, y)
-    pipeline = Pipeline([("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])
+    pipeline = Pipeline([("cleaner", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])
     return NumberPipeline(pipeline, Regression("", 0.0)), x, y
 
 

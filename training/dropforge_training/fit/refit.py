@@ -36,7 +36,7 @@ class Refit:
         """Several members become one estimator that gives their mean."""
         cleaner, preprocessor, created = self._fitted(rows)
         estimator = self.candidate.blend(created, self.weights) if self.candidate.blends else created[0]
-        return Pipeline([("processor", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])
+        return Pipeline([("cleaner", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])
 
     def outputs(self, rows: Table, other: pd.DataFrame) -> np.ndarray:
         """What the pipeline fitted on `rows` predicts for other ones, as model_spec.predicted gives it: no conversion."""
