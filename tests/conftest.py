@@ -87,6 +87,22 @@ class Cloud:
 # first: what comes last keeps one process busy while the other has nothing left to do.
 _SHARED = ("cloud", "managed_server", "emulator")
 _TRAINING = "tests/unit/training"  # one process: its finished jobs and its MLflow database are of the session
+_FOLDERS = (_TRAINING, "tests/unit/frontend")  # the second: Gradio takes longer to import than its tests take
+
+
+_FOLDERS_OF_OPTIONS = {"e2e": "--browser", "containers": "--containers"}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Without their option, the browser's and Docker's tests are not collected: that imports Playwright and Docker in each process."""
+    option = _FOLDERS_OF_OPTIONS.get(collection_path.name) if collection_path.parent == ROOT / "tests" else None
+    return True if option and not config.getoption(option) else None
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Folders that are not collected, with what runs them."""
+    left = [f"tests/{f} (`{o}`)" for f, o in _FOLDERS_OF_OPTIONS.items() if not config.getoption(o)]
+    return [f"not collected: {', '.join(left)}"] if left else []
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -99,8 +115,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason=reason))
         if item.get_closest_marker("campaign") and not FULL:
             item.add_marker(pytest.mark.skip(reason="with CAMPAIGNS=full only: make test-drills, make faults"))
-        if item.get_closest_marker("e2e") and item.path.parent.name == "e2e" and not config.getoption("--browser"):
-            item.add_marker(pytest.mark.skip(reason="browser tests train on a cloud of their own: make test-browser"))
 
 
 _TARGETS = (
@@ -113,7 +127,7 @@ _TARGETS = (
 def _group(item: pytest.Item) -> str:
     used = [name for name in _SHARED if name in getattr(item, "fixturenames", ())]
     path = item.path.relative_to(ROOT).as_posix()
-    return used[0] if used else _TRAINING if path.startswith(_TRAINING) else path
+    return next(iter(used), next((folder for folder in _FOLDERS if path.startswith(folder)), path))
 
 
 class _Order:

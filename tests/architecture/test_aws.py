@@ -16,7 +16,6 @@ from typing import Any
 import boto3
 import pytest
 import yaml
-from samtranslator.translator.transform import transform
 
 from dropforge_local.packaging import definition_json, load_template, package
 from dropforge_local.regions import REGIONS
@@ -84,6 +83,8 @@ def _packed() -> dict[str, Any]:
 @cache
 def _plain(name: str) -> dict[str, Any]:
     """The template as CloudFormation sees it after the SAM transform, under one set of parameters."""
+    from samtranslator.translator.transform import transform
+
     packed = copy.deepcopy(_packed())
     given = {k: str(p.get("Default", "")) for k, p in packed["Parameters"].items()} | SETS[name]
     names = {"AWS::Region": "us-east-1", "AWS::AccountId": "123456789012", "AWS::Partition": "aws"}
@@ -656,6 +657,8 @@ def test_parameters_are_no_wider_than_the_properties_they_fill() -> None:
 
     Where a property has a list of values or a range in AWS's schema, the parameter has no others.
     """
+    from samtranslator.translator.transform import transform
+
     packed = copy.deepcopy(_packed())
     defaults = {k: str(p.get("Default", "")) for k, p in packed["Parameters"].items()}
     names = {"AWS::Region": "us-east-1", "AWS::AccountId": "123456789012", "AWS::Partition": "aws"}

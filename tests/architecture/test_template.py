@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from samtranslator.translator.transform import transform
 
 from dropforge import keys
 from dropforge.api import openapi
@@ -115,6 +114,8 @@ def test_only_the_functions_that_read_models_know_mlflow() -> None:
 
 def _methods(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], dict[str, Any]]:
     """The methods of the transformed API by verb and path."""
+    from samtranslator.translator.transform import transform
+
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     packed = package(ROOT, lambda key, _body: f"s3://packages/{key}")

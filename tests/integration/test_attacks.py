@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import mlflow
 import pytest
 import requests
 from botocore.auth import SigV4QueryAuth
@@ -166,6 +165,8 @@ def test_a_page_resets_nothing(cloud: Cloud, place: Any, path: str) -> None:
 @pytest.mark.drill
 def test_a_page_writes_nothing_into_mlflow(cloud: Cloud, place: Any) -> None:
     """An experiment of a foreign page is refused."""
+    import mlflow
+
     page, address = place(cloud.outputs["MlflowUrl"])
     url = f"{address}/api/2.0/mlflow/experiments/create"
     for kind in ("text/plain", "application/json"):
@@ -223,6 +224,8 @@ def test_mlflow_shows_no_file_of_this_machine(cloud: Cloud, tmp_path: Path) -> N
 
 def test_mlflow_shows_artifacts_and_no_rows(cloud: Cloud) -> None:
     """It reads under a role of its own: what lies in the artifact bucket is shown, an object of the data bucket is not."""
+    import mlflow
+
     s3, name, key = cloud.client("s3"), f"evil-{uuid.uuid4()}", f"mlflow/{uuid.uuid4()}/rows.csv"
     folder, _, file = key.rpartition("/")
     _mlflow(cloud, "registered-models/create", {"name": name})

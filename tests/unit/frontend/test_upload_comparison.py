@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from dropforge_ui.pages.data.comparison import comparison
-
 EVIL = "<script>alert(1)</script>"
 
 
@@ -23,6 +21,8 @@ def _report(key: str, columns: dict[str, tuple[str, float, float]], findings: li
 
 def test_what_differs_comes_first() -> None:
     """A column that only one has, then other outcomes, then the size of the change; equal values are shown once."""
+    from dropforge_ui.pages.data.comparison import comparison
+
     a = _report(
         "a.csv", {"same": ("no_drift", 0.0, 0.0), "moved": ("no_drift", 0.01, 0.0), "gaps": ("no_drift", 0.0, 0.1)}, []
     )
@@ -46,6 +46,8 @@ def test_what_differs_comes_first() -> None:
 
 def test_findings_of_one_alone_are_listed() -> None:
     """What both have is left out."""
+    from dropforge_ui.pages.data.comparison import comparison
+
     both, first, second = ("outliers", "x"), ("drift", "x"), ("duplicates", "x")
     columns = {"x": ("no_drift", 0.0, 0.0)}
     page = str(comparison(_report("a.csv", columns, [both, first]), _report("b.csv", columns, [both, second])))
@@ -60,6 +62,8 @@ def test_findings_of_one_alone_are_listed() -> None:
 
 def test_foreign_texts_are_escaped_and_no_columns_are_told() -> None:
     """Markup in a column's name stays text; two reports without columns say so."""
+    from dropforge_ui.pages.data.comparison import comparison
+
     one = _report(EVIL, {EVIL: ("drift", 0.1, 0.0)}, [(EVIL, EVIL)])
     assert "<script" not in str(comparison(one, _report("b.csv", {}, [])))
     assert "Nothing to compare" in str(comparison(_report("a.csv", {}, []), _report("b.csv", {}, [])))

@@ -10,7 +10,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -61,6 +60,8 @@ def test_curves_keep_their_ends_and_stay_short() -> None:
 @pytest.mark.parametrize("positive", ["yes", "no"])
 def test_contributions_add_up_to_the_prediction(finished: Callable[..., Any], positive: str) -> None:
     """Base and contributions of an example are its log-odds, towards the positive class; one entry a source column."""
+    import mlflow
+
     created, result = finished("xgboost")
     mlflow.set_tracking_uri(created.tracking_uri)
     model = mlflow.sklearn.load_model(result.model_source)
@@ -116,6 +117,8 @@ class _Tags(HTMLParser):
 )
 def test_the_page_says_nothing_to_any_other_machine(bench: Callable[..., Any], classes: tuple[str, ...]) -> None:
     """No script, no address, no column or class that becomes markup; every section is there, and its figures are the card's."""
+    import mlflow
+
     created = bench(classes, extra="serving: {threshold: max_f1}\n")
     result = created.run(created.job("xgboost", upload=f"page-{len(classes)}"))
     folder = Path(result.bundle_uri).parent

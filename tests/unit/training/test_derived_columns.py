@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -106,6 +105,8 @@ def _served(bench: Bench, model: str, task: str) -> tuple[Predictor, BundleManif
 )
 def test_the_graph_gets_what_the_pipeline_computed(bench: Bench, model: str, task: str) -> None:
     """Dates with hours, missing cells, unknown zones, odd texts: the same float32 numbers, not one bit off, and the same answers."""
+    import mlflow
+
     predictor, manifest, result, tracking = _served(bench, model, task)
     x = _frame().drop(columns=["fare", "tip"]).iloc[:200].copy()
     x.loc[x.index[:5], "zone"] = "zone never seen"

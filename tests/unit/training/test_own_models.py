@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -92,6 +91,8 @@ def _forget() -> None:
 @pytest.mark.parametrize("name", [pytest.param("extra_trees", marks=pytest.mark.campaign), "binned_trees"])
 def test_the_how_to_works_as_written(bench: Callable[..., Any], project: Path, name: str) -> None:
     """The file of the how-to is tuned, exported, proven equal, and can be loaded where its folder is not on the path."""
+    import mlflow
+
     created = bench(extra=ENTRIES)
     result = created.run(created.job(name, upload=f"own-{name}"))
     assert result.metrics["roc_auc"] > 0.7

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import optuna
 import pandas as pd
@@ -146,6 +145,8 @@ def trained(bench: Bench, table: Callable[..., pd.DataFrame]) -> Callable[[str],
 @pytest.mark.parametrize("model", MODELS)
 def test_the_bundle_predicts_what_the_logged_pipeline_predicts(trained: Callable[[str], Trained], model: str) -> None:
     """Numbers in units of the target, missing cells and all, within 1e-5 of the larger of the number and the spread."""
+    import mlflow
+
     done = trained(model)
     rows = _plain(done.frame).iloc[:80]
     served = np.array(done.predictor.predict(onnx_graph.records(rows)).labels)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,6 +45,8 @@ def test_a_job_leaves_a_proven_bundle_and_a_loadable_model(
     finished: Finished, model: str, classes: tuple[str, ...]
 ) -> None:
     """The result names a bundle that serves what the logged pipeline predicts, missing cells and all."""
+    import mlflow
+
     created, result = finished(model, classes)
     folder = Path(result.bundle_uri)
     body = (folder / "manifest.json").read_bytes()
@@ -105,6 +106,8 @@ def test_a_class_too_rare_to_tell_trials_apart_says_so(bench: Bench, table: Call
 
 def test_the_run_tells_where_the_model_comes_from(finished: Finished) -> None:
     """The run is a child of the analysis, carries upload, dataset and settings, parameters, metrics and its dataset."""
+    import mlflow
+
     created, result = finished()
     run = mlflow.MlflowClient(created.tracking_uri).get_run(result.run_id)
     tags = run.data.tags
@@ -221,6 +224,8 @@ def test_an_interrupted_job_goes_on_with_its_study(bench: Bench) -> None:
 
 def test_a_bundle_that_differs_is_never_stored(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph whose probabilities differ from the pipeline's fails the job and leaves no bundle behind."""
+    import mlflow
+
     created = bench()
     other = bench(("no", "yes"), 300)
     graphs: list[tuple[bytes, str]] = []

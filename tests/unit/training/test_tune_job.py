@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import mlflow
-
 from dropforge.messages import TuneResult
 from dropforge_training.worker import tune_job
 
@@ -16,6 +14,8 @@ Bench = Callable[..., Any]
 
 def test_tuners_share_trials_and_the_last_job_makes_the_model(bench: Bench, monkeypatch: Any) -> None:
     """Two tuners run the budget's trials between them and answer with a score; the last job starts no trial and exports."""
+    import mlflow
+
     created = bench()
     parts = {"upload": "shared", "workers": (1, 2)}
     first = created.tune(created.job(worker=1, role="tune", **parts))
@@ -32,6 +32,8 @@ def test_tuners_share_trials_and_the_last_job_makes_the_model(bench: Bench, monk
 
 def test_progress_is_in_the_run_while_it_tunes(bench: Bench) -> None:
     """One step a trial: share done, best score, seconds left; told by the first tuner, in the run the last job finishes."""
+    import mlflow
+
     created = bench()
     created.tune(created.job(upload="progress", worker=1, role="tune", workers=(1, 2)))
     client = mlflow.MlflowClient(created.tracking_uri)

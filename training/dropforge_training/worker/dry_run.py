@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -105,6 +104,8 @@ def _job(settings: Settings, budget: TrainingBudget, parent_run_id: str) -> Trai
 
 
 def _parent_run(uri: str, folder: Path) -> str:
+    import mlflow
+
     client = mlflow.MlflowClient(uri, uri)
     experiment = client.create_experiment("dry-run", artifact_location=str(folder / "artifacts"))
     return str(client.create_run(experiment, tags={"dataset_id": "d"}).info.run_id)
