@@ -47,6 +47,7 @@ from dropforge_training.data import training_table
 from dropforge_training.data.training_table import TrainingData
 from dropforge_training.evaluate import held_out, metrics
 from dropforge_training.export import onnx_graph
+from dropforge_training.job_context import WorkerPorts
 from dropforge_training.worker.train_job import run_job
 
 LOG = logging.getLogger("walk")
@@ -160,16 +161,7 @@ def train(
         budget = TrainingBudget(trials=job.budget.trials, seconds=min(seconds, job.budget.seconds))
         changed = job.model_copy(update={"parent_run_id": parent, "budget": budget})
         wall, processor = time.monotonic(), time.process_time()
-        results.append(
-            run_job(
-                changed,
-                store=done.store,
-                tracking_uri=tracking,
-                data_bucket="data",
-                log=LOG,
-                stop=lambda: False,
-            )
-        )
+        results.append(run_job(changed, WorkerPorts(done.store, tracking, "data", LOG), lambda: False))
         spent = {"asked": budget.seconds, "wall": time.monotonic() - wall, "processor": time.process_time() - processor}
         clocks[job.model] = {k: round(v, 1) for k, v in spent.items()}
     return results, clocks

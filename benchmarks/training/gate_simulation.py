@@ -63,7 +63,7 @@ def compare(served: Rows, candidates: list[Rows], seed: int) -> tuple[list[JobRe
     for number, rows in enumerate(candidates):
         name = f"m{number}"
         slices = paired_bootstrap.compare(
-            RULE.metric, rows, served, {}, confidence=RULE.confidence, seed=seed, minimum_gain=RULE.minimum_gain
+            RULE.metric, rows, served, {}, paired_bootstrap.Resampling(RULE.confidence, seed, RULE.minimum_gain)
         )
         compared[name] = {
             "metric": RULE.metric,

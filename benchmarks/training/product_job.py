@@ -60,6 +60,7 @@ def run(table: pd.DataFrame, text: str, model: str, folder: str | None = None) -
     """
     import mlflow
 
+    from dropforge_training.job_context import WorkerPorts
     from dropforge_training.worker.train_job import run_job
 
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
@@ -83,7 +84,5 @@ def run(table: pd.DataFrame, text: str, model: str, folder: str | None = None) -
         parent_run_id=parent.info.run_id,
     )
     started = time.monotonic()
-    result = run_job(
-        job, store=store, tracking_uri=tracking, data_bucket="data", log=logging.getLogger("job"), stop=lambda: False
-    )
+    result = run_job(job, WorkerPorts(store, tracking, "data", logging.getLogger("job")), lambda: False)
     return result, time.monotonic() - started

@@ -143,10 +143,8 @@ class Target:
             call.headers["x-api-key"] = self.outputs["ApiKey"]
             return
         given = call.body if isinstance(call.body, bytes) else (call.body or "").encode()
-        who = sigv4.credentials(*self.account.values())
-        call.headers.update(
-            sigv4.sign(str(call.method), str(call.url), {}, given, region=self.outputs["Region"], credentials=who)
-        )
+        signer = sigv4.Signer(self.outputs["Region"], sigv4.credentials(*self.account.values()))
+        call.headers.update(signer.sign(str(call.method), str(call.url), {}, given))
 
 
 def _error_of(answer: requests.Response) -> DropforgeError:

@@ -102,14 +102,14 @@ class Api:
         """One upload."""
         return cast("Upload", self._json("GET", f"/uploads/{quote(upload_id)}"))
 
-    def decide_upload(self, upload_id: str, action: str, why: str = "") -> dict[str, Any]:
+    def decide_upload(self, upload_id: str, action: str, reason: str = "") -> dict[str, Any]:
         """`approve` or `reject` an upload that waits for approval."""
-        body = {"action": action, "why": why}
+        body = {"action": action, "reason": reason}
         return cast("dict[str, Any]", self._json("POST", f"/uploads/{quote(upload_id)}", body))
 
-    def decide_dataset(self, dataset_id: str, action: str, why: str = "") -> dict[str, Any]:
+    def decide_dataset(self, dataset_id: str, action: str, reason: str = "") -> dict[str, Any]:
         """`revoke` or `restore` a dataset, or `set_reference`."""
-        body = {"action": action, "why": why}
+        body = {"action": action, "reason": reason}
         return cast("dict[str, Any]", self._json("POST", f"/datasets/{quote(dataset_id)}", body))
 
     def datasets(self) -> list[DatasetLine]:
@@ -154,25 +154,27 @@ class Api:
             "dict[str, Any]", self._json("POST", "/aliases", {"alias": alias, "model": model, "version": version})
         )
 
-    def set_model(self, alias: str, model: str = "", why: str = "") -> dict[str, Any]:
+    def set_model(self, alias: str, model: str = "", reason: str = "") -> dict[str, Any]:
         """Make the version behind the alias the one that answers."""
-        return cast("dict[str, Any]", self._json("POST", "/set_model", {"alias": alias, "model": model, "why": why}))
+        return cast(
+            "dict[str, Any]", self._json("POST", "/set_model", {"alias": alias, "model": model, "reason": reason})
+        )
 
-    def start_rollout(self, alias: str, model: str, share: float, *, shadow: bool, why: str = "") -> dict[str, Any]:
+    def start_rollout(self, alias: str, model: str, share: float, *, shadow: bool, reason: str = "") -> dict[str, Any]:
         """Put the version behind the alias beside the active model: for a share of requests, 0 to below 1, or in the shadow."""
-        body: dict[str, Any] = {"alias": alias, "model": model, "shadow": shadow, "why": why}
+        body: dict[str, Any] = {"alias": alias, "model": model, "shadow": shadow, "reason": reason}
         if share:
             body["canary"] = share
         return cast("dict[str, Any]", self._json("POST", "/set_model", body))
 
-    def rollback(self, to: int | None = None, why: str = "") -> dict[str, Any]:
+    def rollback(self, to: int | None = None, reason: str = "") -> dict[str, Any]:
         """Back to ledger entry `to`, or to the model before the present one."""
-        body = {"why": why} if to is None else {"to": to, "why": why}
+        body = {"reason": reason} if to is None else {"to": to, "reason": reason}
         return cast("dict[str, Any]", self._json("POST", "/rollback", body))
 
-    def decide(self, action: str, why: str = "") -> dict[str, Any]:
+    def decide(self, action: str, reason: str = "") -> dict[str, Any]:
         """`promote` makes the candidate the one that answers, `abort` gives it up."""
-        return cast("dict[str, Any]", self._json("POST", "/rollout", {"action": action, "why": why}))
+        return cast("dict[str, Any]", self._json("POST", "/rollout", {"action": action, "reason": reason}))
 
     def ledger(self, limit: int = 50) -> DeploymentHistory:
         """The newest entries of the deployment history."""

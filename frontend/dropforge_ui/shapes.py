@@ -162,7 +162,7 @@ HistoryEntry = TypedDict(
         "at": str,
         "by": str,
         "action": str,
-        "why": str,
+        "reason": str,
         "from": Identity | None,
         "to": Identity,
         "restores": int | None,
@@ -219,6 +219,6 @@ class Monitoring(TypedDict, total=False):
     """Windows of live traffic."""
 
     windows: list[LiveWindow]
-    looked_at: str | None
+    checked_at: str | None
     labels: int
     labels_unmatched: int

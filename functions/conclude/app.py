@@ -10,7 +10,7 @@ from dropforge.deployment import publish_alias_index
 from dropforge.deployment.change import Change
 from dropforge.messages import ConcludeRequest
 from dropforge.uploads import auto_promote
-from dropforge.uploads.conclude_upload import conclude
+from dropforge.uploads.conclude_upload import ConcludeContext, conclude
 
 
 @cache
@@ -29,13 +29,15 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         log.info("concluding", extra={"outcomes": len(message.outcomes)})
         conclusion = conclude(
             message,
-            settings=settings,
-            registry=world.registry,
-            tracking=world.tracking(settings.project),
-            book=world.uploads,
-            store=world.store,
-            bucket=world.env.data_bucket,
-            log=log,
+            ConcludeContext(
+                settings=settings,
+                registry=world.registry,
+                tracking=world.tracking(settings.project),
+                book=world.uploads,
+                store=world.store,
+                bucket=world.env.data_bucket,
+                log=log,
+            ),
         )
         announce.challenger(conclusion, world.announce)
         change = Change(

@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from dropforge import s3_uri
 from dropforge.errors import Conflict, NotFound
 from dropforge.messages import ModelVersion
-from dropforge.ports import LogLines, ObjectStat, PresignedPost, QueueMessage, RunInfo, StoredObject
+from dropforge.ports import DatasetInput, LogLines, ObjectStat, PresignedPost, QueueMessage, RunInfo, StoredObject
 
 
 class MemoryStore:
@@ -245,25 +245,8 @@ class MemoryTracking:
         run.metrics |= metrics or {}
         run.params = {**(params or {}), **run.params}
 
-    def log_dataset(
-        self,
-        run_id: str,
-        *,
-        name: str,
-        digest: str,
-        source_uri: str,
-        schema: Sequence[Mapping[str, Any]],
-        rows: int,
-        context: str,
-    ) -> None:
-        entry = {
-            "name": name,
-            "digest": digest,
-            "source": source_uri,
-            "schema": list(schema),
-            "rows": rows,
-            "context": context,
-        }
+    def log_dataset(self, run_id: str, dataset: DatasetInput) -> None:
+        entry = asdict(dataset)
         run = self._run(run_id)
         if entry not in run.datasets:
             run.datasets.append(entry)

@@ -22,6 +22,7 @@ from dropforge.adapters.s3_store import S3Store
 from dropforge.config import settings
 from dropforge.errors import PermanentError, SettingsError
 from dropforge.messages import JobResult, TrainingJob
+from dropforge.ports import DatasetInput
 from dropforge_local.packaging import load_template
 from dropforge_training.worker.mlflow_run import JobRun
 
@@ -70,9 +71,7 @@ def test_each_part_calls_what_its_role_allows(
     managed_server[1].seen.clear()
     parent = tracking.ensure_run("parts", name="analysis", tags={"dataset_id": "d"})
     tracking.log(parent.run_id, metrics={"rows": 3.0})
-    tracking.log_dataset(
-        parent.run_id, name="n", digest="d", source_uri="s3://a/b", schema=[], rows=3, context="training"
-    )
+    tracking.log_dataset(parent.run_id, DatasetInput("n", "d", "s3://a/b", [], 3, "training"))
     tracking.finish(parent.run_id)
     assert managed_server[1].actions() == _allowed("AnalyzeFunction")
     job = {

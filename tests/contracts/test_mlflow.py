@@ -12,7 +12,7 @@ import pytest
 
 from dropforge.adapters.mlflow_registry import MlflowRegistry, connect
 from dropforge.errors import NotFound
-from dropforge.ports import Registry, Tracking
+from dropforge.ports import DatasetInput, Registry, Tracking
 
 Books = tuple[Tracking, Registry, Callable[[str], bytes]]
 
@@ -37,13 +37,7 @@ def test_logging_twice_is_no_error(books: Books, tmp_path: Path) -> None:
         tracking.put_artifacts(run.run_id, {"report/report.json": value.encode(), "data/data.parquet": local})
         tracking.set_tags(run.run_id, {"t": value})
     tracking.log_dataset(
-        run.run_id,
-        name="d",
-        digest="abc",
-        source_uri="s3://b/k",
-        schema=[{"name": "x", "type": "double"}],
-        rows=3,
-        context="analysis",
+        run.run_id, DatasetInput("d", "abc", "s3://b/k", [{"name": "x", "type": "double"}], 3, "analysis")
     )
     tracking.finish(run.run_id)
     assert artifact(f"{run.run_id}/report/report.json") == b"2"
@@ -95,9 +89,7 @@ def test_one_dataset_may_be_named_by_several_runs_at_once(books: Books) -> None:
 
         def name(run_id: str, digest: str = f"d{again}", ready: Barrier = barrier) -> None:
             ready.wait()
-            tracking.log_dataset(
-                run_id, name="n", digest=digest, source_uri="s3://a/b", schema=[], rows=1, context="training"
-            )
+            tracking.log_dataset(run_id, DatasetInput("n", digest, "s3://a/b", [], 1, "training"))
 
         with ThreadPoolExecutor(len(runs)) as pool:
             list(pool.map(name, runs))

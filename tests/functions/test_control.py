@@ -375,7 +375,7 @@ def test_monitoring_is_empty_before_there_is_traffic(load: Any, event: Any) -> N
     """200 with no window; a limit that is none is 422."""
     assert _call(load, event("monitoring")) == (
         200,
-        {"windows": [], "looked_at": None, "labels": 0, "labels_unmatched": 0},
+        {"windows": [], "checked_at": None, "labels": 0, "labels_unmatched": 0},
     )
     for limit in ("0", "366", "x"):
         requested = {**event("monitoring"), "multiValueQueryStringParameters": {"limit": [limit]}}

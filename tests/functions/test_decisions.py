@@ -41,11 +41,14 @@ def _event(event: Any, world: AppContext, key: str) -> dict[str, Any]:
     return dict(created)
 
 
-def test_a_rejection_reaches_the_upload(load: Load, event: Any, waiting: AppContext) -> None:
-    """POST /uploads/{id} records it, the object's event ends the upload; a second request gets 409."""
+@pytest.mark.parametrize("field", ["reason", "why"])
+def test_a_rejection_reaches_the_upload(load: Load, event: Any, waiting: AppContext, field: str) -> None:
+    """POST /uploads/{id} records it, the object's event ends the upload; a second request gets 409. A client of an earlier release
+    names the reason `why`.
+    """
     signed = event("decide_upload")
     signed["requestContext"]["identity"]["userArn"] = "arn:aws:iam::000000000000:user/ann"
-    status, output = _call(load, signed, action="reject", why="fraud")
+    status, output = _call(load, signed, action="reject", **{field: "fraud"})
     assert (status, output["by"]) == (200, "arn:aws:iam::000000000000:user/ann")
     app = load("analyze")
     assert app.handler(_event(event, waiting, f"decisions/uploads/{ID}.json"), None) == {"uploads": {}}
@@ -76,7 +79,7 @@ def test_a_revoked_dataset_is_shown_as_such(load: Load, event: Any, world: AppCo
     for dataset_id in ("0" * 15 + "1", "0123456789abcdef"):
         datasets.accept(Entry(dataset_id=dataset_id, upload_id=ids.upload_id("b", dataset_id, "1"), accepted_at="x"))
     datasets.claim_reference("0" * 15 + "1")
-    status, output = _call(load, event("decide_dataset"), action="revoke", why="poisoned")
+    status, output = _call(load, event("decide_dataset"), action="revoke", reason="poisoned")
     assert (status, output["action"], output["subject"]) == (200, "revoke", "0123456789abcdef")
     root = f"s3://{world.env.data_bucket}/"
     key = next(o.uri for o in world.store.list(f"{root}decisions/datasets/")).removeprefix(root)

@@ -104,7 +104,7 @@ def test_every_route_refuses_whom_it_should(cloud: Any, method: str, resource: s
     )
     key = {"x-api-key": cloud.outputs["ApiKey"]}
     made_up = sigv4.credentials("AKIAIOSFODNN7EXAMPLE", "made-up")
-    false = sigv4.sign(method, url, {}, b"{}", region=cloud.outputs["Region"], credentials=made_up)
+    false = sigv4.Signer(cloud.outputs["Region"], made_up).sign(method, url, {}, b"{}")
     assert requests.request(method, url, timeout=30).status_code == 403
     assert requests.request(method, url, headers={"x-api-key": "made-up"}, timeout=30).status_code == 403
     assert requests.request(method, url, headers=false, data=b"{}", timeout=30).status_code == 403

@@ -358,6 +358,6 @@ def test_the_web_app_calls_what_its_pages_show_and_no_more(
 ) -> None:
     """Under the role of the web app an administrative route is answered exactly when a page of the web app calls it."""
     url = outputs["ApiUrl"] + re.sub(r"\{[^}]*\}", "x", path)
-    headers = sigv4.sign(method, url, {}, b"", region=REGION, credentials=web_app)
+    headers = sigv4.Signer(REGION, web_app).sign(method, url, {}, b"")
     answer = requests.request(method, url, headers=headers, timeout=30)
     assert (answer.status_code != 403) == ((method, path) in routes_of_web_app()), answer.text

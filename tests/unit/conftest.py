@@ -108,7 +108,7 @@ class Switching:
 
     def beside(self, alias: str, weight: float = 0.0, *, shadow: bool = False) -> dict[str, Any]:
         return canary.propose(
-            self.change(), alias, "", weight=weight, shadow=shadow, settings=SETTINGS, registry=self.registry
+            self.change(), alias, "", traffic=canary.Traffic(weight, shadow), settings=SETTINGS, registry=self.registry
         )
 
     def decide(self, action: str) -> dict[str, Any]:

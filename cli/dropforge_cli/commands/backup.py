@@ -123,10 +123,10 @@ def put_back(target: Target, archive: Archive, local: Path | None, stop_mlflow: 
 
 
 def _stop_mlflow() -> None:
-    from dropforge_cli.commands.cloud import config_of
+    from dropforge_cli.commands.cloud import CloudOptions, config_of
     from dropforge_local import cloud
 
-    cloud.mlflow(config_of()).stop()
+    cloud.mlflow(config_of(CloudOptions())).stop()
 
 
 def _buckets(target: Target) -> dict[str, str]:

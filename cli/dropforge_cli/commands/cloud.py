@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,21 +70,22 @@ def register(app: typer.Typer) -> None:
     app.command("apply", rich_help_panel=panel)(apply)
 
 
-def config_of(
-    port: int | None = None,
-    mlflow_port: int | None = None,
-    workers: int | None = None,
-    ui_port: int | None = None,
-    *,
-    no_ui: bool | None = None,
-    compute: str | None = None,
-    image: str | None = None,
-    emulator: Emulator | None = None,
-) -> Any:
-    """The local cloud of the project we are in. What is not given is as at its last start, else as usual.
+@dataclass(frozen=True, slots=True)
+class CloudOptions:
+    """Options of a start; None: as at the last one. `no_ui`: whether the web app is left out."""
 
-    `no_ui`: whether the web app is left out; None: as at the last start.
-    """
+    port: int | None = None
+    mlflow_port: int | None = None
+    workers: int | None = None
+    ui_port: int | None = None
+    no_ui: bool | None = None
+    compute: str | None = None
+    image: str | None = None
+    emulator: Emulator | None = None
+
+
+def config_of(options: CloudOptions) -> Any:
+    """The local cloud of the project we are in. What is not given is as at its last start, else as usual."""
     from dropforge_local.layout import (
         PROJECT,
         UI_PORT,
@@ -100,19 +102,19 @@ def config_of(
     named = PROJECT if (folder / "template.yaml").exists() else _project(settings)
     last_port, last_mlflow_port, last_ui_port = last_ports(stored)
     last_where, last_image = last_compute(stored)
-    page = ui_port or last_ui_port
+    page, no_ui = options.ui_port or last_ui_port, options.no_ui
     return Config(
         root=checkout(folder),
         home=stored,
-        port=port or last_port,
-        mlflow_port=mlflow_port or last_mlflow_port,
-        workers=workers or usual_workers(),
+        port=options.port or last_port,
+        mlflow_port=options.mlflow_port or last_mlflow_port,
+        workers=options.workers or usual_workers(),
         ui_port=page if no_ui is None else 0 if no_ui else page or UI_PORT,
         settings=settings,
         project=named,
-        compute=compute or last_where,
-        image=image or last_image,
-        **_emulator(stored, emulator),
+        compute=options.compute or last_where,
+        image=options.image or last_image,
+        **_emulator(stored, options.emulator),
     )
 
 
@@ -162,16 +164,7 @@ def up(
     """Start the local cloud, deploy what changed, apply settings.yaml. Safe to repeat."""
     from dropforge_local import cloud
 
-    config = config_of(
-        port,
-        mlflow_port,
-        workers,
-        ui_port,
-        no_ui=no_ui,
-        compute=compute,
-        image=image,
-        emulator=emulator,
-    )
+    config = config_of(CloudOptions(port, mlflow_port, workers, ui_port, no_ui, compute, image, emulator))
     err.print("starting the local cloud (the MLflow server takes longest)", style="dim")
     result = cloud.up(config, done)
     if json:
@@ -188,7 +181,7 @@ def down(json: Json = False) -> None:
     """Stop what `up` started. Data stay in .dropforge and are there at the next start."""
     from dropforge_local import cloud
 
-    stopped = cloud.down(config_of(), done)
+    stopped = cloud.down(config_of(CloudOptions()), done)
     if json:
         emit_json({"stopped": stopped})
     elif not stopped:
@@ -205,7 +198,7 @@ def status(json: Json = False) -> None:
     else:
         from dropforge_local import cloud
 
-        result = cloud.status(config_of())
+        result = cloud.status(config_of(CloudOptions()))
         answers = result["emulator"]
     running = None if answers in {"stopped", "unknown"} else _trainings()
     emit_json({**result, "trainings": running}) if json else _print_status(result, running)

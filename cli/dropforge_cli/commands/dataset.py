@@ -52,7 +52,7 @@ def set_reference(dataset_id: DatasetId, reason: Reason = "", json: Json = False
 
 
 def _decide(dataset_id: str, action: str, reason: str, *, json: bool) -> None:
-    body = {"action": action, "why": reason}
+    body = {"action": action, "reason": reason}
     decision: dict[str, Any] = Target.find().api("POST", f"/datasets/{dataset_id}", json=body).json()
     emit_json(decision) if json else emit_facts(decision)
     say("recorded; `dropforge dataset list` and `dropforge uploads` show what follows")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from dropforge.errors import PermanentError, Unavailable
-from dropforge_cli.commands.cloud import MlflowPort, NoUi, Port, UiPort, config_of
+from dropforge_cli.commands.cloud import CloudOptions, MlflowPort, NoUi, Port, UiPort, config_of
 from dropforge_cli.output import done, emit_table, err, heading, out
 from dropforge_cli.target import Target, project_root
 
@@ -42,7 +42,7 @@ def demo(
         )
     clock = Stopwatch()
     _title("1  Local cloud")
-    config = config_of(port, mlflow_port, ui_port=ui_port, no_ui=no_ui)
+    config = config_of(CloudOptions(port, mlflow_port, ui_port=ui_port, no_ui=no_ui))
     outputs = cloud.up(config, clock.inner)
     target = Target(outputs)
     clock.lap("local cloud")

@@ -64,12 +64,12 @@ def examine() -> list[Finding]:
 
 
 def _local_status(target: Target) -> dict[str, str]:
-    from dropforge_cli.commands.cloud import config_of
+    from dropforge_cli.commands.cloud import CloudOptions, config_of
     from dropforge_local import cloud
 
     port = int(target.outputs["EndpointUrl"].rpartition(":")[2])
     mlflow_port = int(target.outputs["MlflowUrl"].rpartition(":")[2])
-    return cloud.status(config_of(port, mlflow_port))
+    return cloud.status(config_of(CloudOptions(port, mlflow_port)))
 
 
 def _in_force(target: Target) -> bytes | None:

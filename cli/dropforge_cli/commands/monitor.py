@@ -40,7 +40,7 @@ def monitor(
     emit_table(("day", "model", "rows", "verdict", "drifted", "labelled", "score"), rows)
     emit_facts(
         {
-            "looked at": response["looked_at"],
+            "checked at": response["checked_at"],
             "labels": response["labels"],
             "of unknown ids": response["labels_unmatched"],
         }

@@ -25,7 +25,7 @@ def rollout(
     json: Json = False,
 ) -> None:
     """Promote or abort the canary or shadow deployment (`set-model --canary`, `--shadow`)."""
-    body = {"action": action, "why": reason}
+    body = {"action": action, "reason": reason}
     response = Target.find().api("POST", "/rollout", json=body).json()
     emit_json(response) if json else emit_facts(
         {**response["model"], "action": response["action"], "entry": response["number"]}
@@ -40,7 +40,7 @@ def rollback(
     json: Json = False,
 ) -> None:
     """Activate an earlier model again, in one call and without MLflow."""
-    body: dict[str, Any] = {"why": reason, **({"to": to} if to else {})}
+    body: dict[str, Any] = {"reason": reason, **({"to": to} if to else {})}
     response = Target.find().api("POST", "/rollback", json=body).json()
     if json:
         emit_json(response)
@@ -68,12 +68,12 @@ def history(
                 e["action"],
                 _version(e["from"]),
                 _version(e["to"]),
-                e["why"],
+                e["reason"],
                 e["sha256"][:12],
             )
             for e in response["entries"]
         ]
-        emit_table(("entry", "at", "by", "action", "from", "to", "why", "sha256"), rows)
+        emit_table(("entry", "at", "by", "action", "from", "to", "reason", "sha256"), rows)
     checked = response["verified"]
     for problem in checked["problems"]:
         err.print(f"broken: {problem}", style="red")

@@ -178,7 +178,7 @@ def reject(
 def _decide(upload_id: str, action: str, reason: str, *, json: bool) -> None:
     target = Target.find()
     path = f"/uploads/{named(target, upload_id)}"
-    decision: dict[str, Any] = target.api("POST", path, json={"action": action, "why": reason}).json()
+    decision: dict[str, Any] = target.api("POST", path, json={"action": action, "reason": reason}).json()
     emit_json(decision) if json else emit_facts(decision)
     if action == "approve":
         say(f"follow it: dropforge watch {decision['subject']}")

@@ -216,6 +216,18 @@ class RunInfo:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class DatasetInput:
+    """A dataset as an input of a run. `schema`: name and type of each column; `context`: what it was used for."""
+
+    name: str
+    digest: str
+    source_uri: str
+    schema: Sequence[Mapping[str, Any]]
+    rows: int
+    context: str
+
+
 class Tracking(Protocol):
     """Runs of one MLflow experiment. Raises Unavailable when the tracking server does not answer."""
 
@@ -227,17 +239,7 @@ class Tracking(Protocol):
     ) -> None:
         """Log in one batch. A parameter logged before keeps its first value."""
 
-    def log_dataset(
-        self,
-        run_id: str,
-        *,
-        name: str,
-        digest: str,
-        source_uri: str,
-        schema: Sequence[Mapping[str, Any]],
-        rows: int,
-        context: str,
-    ) -> None:
+    def log_dataset(self, run_id: str, dataset: DatasetInput) -> None:
         """Record the dataset as an input of the run."""
 
     def put_artifacts(self, run_id: str, files: Mapping[str, bytes | Path]) -> None:

@@ -86,10 +86,10 @@ def test_what_is_not_for_callers_is_administration(method: str, path: str, acces
 
 def test_the_signature_covers_method_url_and_body() -> None:
     """Changing any of them changes the signature; the key's secret is in none of the headers."""
-    who = sigv4.credentials("AKIDEXAMPLE", "wJalrXUtnFEMI")
+    signer = sigv4.Signer("eu-central-1", sigv4.credentials("AKIDEXAMPLE", "wJalrXUtnFEMI"))
 
     def signature(method: str = "POST", url: str = "https://a.b/v1/x?q=1", body: bytes = b"{}") -> str:
-        created = sigv4.sign(method, url, {"x-other": "1"}, body, region="eu-central-1", credentials=who)
+        created = signer.sign(method, url, {"x-other": "1"}, body)
         assert "wJalrXUtnFEMI" not in str(created)
         assert "/eu-central-1/execute-api/aws4_request" in created["Authorization"]
         assert created["x-other"] == "1"

@@ -35,7 +35,7 @@ def test_a_candidate_changes_nothing_but_the_candidate(beside: Any) -> None:
     shown = beside.shown()
     assert (shown["verified"]["ok"], shown["complete"]) == (True, True)
     assert [e["action"] for e in shown["entries"]] == ["candidate", "set_model"]
-    assert shown["entries"][0]["why"] == "demo-boost version 1 answers 10% and is scored in the shadow"
+    assert shown["entries"][0]["reason"] == "demo-boost version 1 answers 10% and is scored in the shadow"
 
 
 def test_promoting_makes_it_the_active_model(beside: Any) -> None:

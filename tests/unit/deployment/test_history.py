@@ -34,7 +34,7 @@ def test_every_entry_says_who_what_why_and_holds_the_hash_of_the_one_before(swit
     shown = switching.shown()
     assert (shown["active"], shown["complete"], shown["verified"]["ok"]) == (3, True, True)
     newest, middle, _ = shown["entries"]
-    assert (newest["by"], newest["action"], newest["why"]) == ("tester", "set_model", "the alias Production")
+    assert (newest["by"], newest["action"], newest["reason"]) == ("tester", "set_model", "the alias Production")
     assert (newest["from"]["version"], newest["to"]["version"]) == ("2", "3")
     assert newest["previous_sha256"] == middle["sha256"]
     assert middle["sha256"] == hashlib.sha256(switching.store.get(_uri(2)).body).hexdigest()

@@ -46,11 +46,11 @@ def test_reasons_are_left_out_where_the_model_has_none(api: Api, server: Server)
 def test_a_trial_names_a_share_only_when_there_is_one(api: Api, server: Server) -> None:
     """The API refuses a share of 0: a shadow alone is asked for without it."""
     server.answers["POST", "/set_model"] = (200, {})
-    api.start_rollout("Staging", "xgboost", 0.25, shadow=False, why="trial")
+    api.start_rollout("Staging", "xgboost", 0.25, shadow=False, reason="trial")
     api.start_rollout("Staging", "xgboost", 0, shadow=True)
     first, second = (json.loads(body) for _, _, _, body in server.requests)
-    assert first == {"alias": "Staging", "model": "xgboost", "canary": 0.25, "shadow": False, "why": "trial"}
-    assert second == {"alias": "Staging", "model": "xgboost", "shadow": True, "why": ""}
+    assert first == {"alias": "Staging", "model": "xgboost", "canary": 0.25, "shadow": False, "reason": "trial"}
+    assert second == {"alias": "Staging", "model": "xgboost", "shadow": True, "reason": ""}
 
 
 def test_administration_is_signed(api: Api, server: Server) -> None:

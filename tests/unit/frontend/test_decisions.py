@@ -54,11 +54,11 @@ def test_a_click_is_a_decision_with_its_reason(api: Api, server: Server, action:
     server.answers["GET", f"/uploads/{UPLOAD}"] = (200, {"upload_id": UPLOAD, "dataset_id": DATASET})
     from dropforge_ui.pages.data import controls, decisions
 
-    output, why = decisions._decide(api, action)(controls.Chosen(upload_id=UPLOAD), "looked at it")
+    output, reason = decisions._decide(api, action)(controls.Chosen(upload_id=UPLOAD), "looked at it")
     method, requested, headers, body = server.requests[-1]
-    assert (method, requested, json.loads(body)) == ("POST", path, {"action": action, "why": "looked at it"})
+    assert (method, requested, json.loads(body)) == ("POST", path, {"action": action, "reason": "looked at it"})
     assert headers["authorization"].startswith("AWS4-HMAC-SHA256")
-    assert (output["visible"], why) == (True, "")
+    assert (output["visible"], reason) == (True, "")
 
 
 def test_a_refused_decision_is_told_and_its_reason_kept(api: Api, server: Server) -> None:
@@ -69,6 +69,6 @@ def test_a_refused_decision_is_told_and_its_reason_kept(api: Api, server: Server
 
     from dropforge_ui.pages.data import controls, decisions
 
-    output, why = decisions._decide(api, "approve")(controls.Chosen(upload_id=UPLOAD), "x")
+    output, reason = decisions._decide(api, "approve")(controls.Chosen(upload_id=UPLOAD), "x")
     assert "was decided before" in str(output["value"])
-    assert why == gr.skip()
+    assert reason == gr.skip()

@@ -139,7 +139,7 @@ def test_everything_foreign_is_escaped() -> None:
 
 def _of_models() -> list[str]:
     version: Any = {"name": EVIL, "version": EVIL, "aliases": [EVIL], "heldout": {EVIL: 0.5}, "dataset_id": EVIL}
-    entry: Any = {"number": 2, "at": EVIL, "by": EVIL, "action": EVIL, "why": EVIL, "from": version, "to": version}
+    entry: Any = {"number": 2, "at": EVIL, "by": EVIL, "action": EVIL, "reason": EVIL, "from": version, "to": version}
     stored: Any = {"entries": [entry], "active": 1, "verified": {"ok": False, "problems": [EVIL]}}
     document = {"metrics": {EVIL: 0.5}, "intervals": {EVIL: [0.4, 0.6]}}
     return [
@@ -168,7 +168,7 @@ def _of_monitoring() -> list[str]:
         "features": [{"name": EVIL, "outcome": "drift"}], "findings": [{"severity": "warn", "title": EVIL, "evidence": EVIL}],
     }  # fmt: skip
     return [
-        live.traffic({"windows": [window], "looked_at": EVIL}),
+        live.traffic({"windows": [window], "checked_at": EVIL}),
         live.traffic({"windows": [{**window, "problem": EVIL}]}),
         monitoring.health(health),
         monitoring.traffic(matches),
@@ -363,7 +363,7 @@ def test_live_traffic_is_told_as_the_api_tells_it() -> None:
         assert output in page, output
     assert "leaves the reference" not in page  # only what asks for attention
     assert "1 label of rows that were not captured" in page
-    assert "serving.capture.sample" in str(live.traffic({"windows": [], "looked_at": None}))
+    assert "serving.capture.sample" in str(live.traffic({"windows": [], "checked_at": None}))
 
 
 def test_times_are_told_as_people_say_them() -> None:

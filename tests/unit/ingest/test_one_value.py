@@ -194,7 +194,7 @@ class _Readers:
         chances = np.full((len(records), 2), 0.5)
         result = Prediction(["no"] * len(records), chances, [], {})
         active = Active("m", "1", "", "r", "s3://b/x", "")
-        capture.record(1.0, "p", active, self.predictor, records, result)
+        capture.record("p", (active, self.predictor), records, result, share=1.0)
         capture.flush()
         lines, labels = self.folder / "lines.jsonl", self.folder / "labels.jsonl"
         (stored,) = store.list(keys.captured_folder("b", "1970-01-01"))

@@ -40,7 +40,7 @@ BODIES: list[tuple[str, bytes]] = [
         {"instances": [{**ROW, "age": CANARY}]}, {"inputs": {**ROW, "age": [CANARY]}},
         {"dataframe_split": {"columns": [*ROW], "data": [[CANARY] * len(ROW)]}}, {"dataframe_records": [{**ROW, "joined": CANARY}]},
         {"inputs": [{"name": "age", "shape": [1], "datatype": "BYTES", "data": [CANARY]}]},
-        {"alias": CANARY, "model": CANARY, "version": CANARY, "why": CANARY}, {"alias": CANARY, "canary": CANARY},
+        {"alias": CANARY, "model": CANARY, "version": CANARY, "reason": CANARY}, {"alias": CANARY, "canary": CANARY},
         {"to": CANARY}, {"action": CANARY}, {"filename": CANARY + ".csv"}, {"filename": CANARY, "purpose": CANARY},
         {"rows": [{"line": 2, "raw": CANARY}]}, {"rows": CANARY}, {"labels": [{"prediction_id": CANARY, "label": CANARY}]},
     )

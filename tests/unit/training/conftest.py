@@ -24,6 +24,7 @@ from dropforge.datasets.table_schema import ROW_HASH, Column, Kind, Schema
 from dropforge.messages import JobResult, TrainingBudget, TrainingJob, TuneResult
 from dropforge.ports import Function
 from dropforge_local.memory import MemoryStore
+from dropforge_training.job_context import WorkerPorts
 
 KINDS: dict[str, Kind] = {
     "size-cm": "number",
@@ -83,17 +84,13 @@ class Bench:
         }
         return TrainingJob(**(facts | changes))
 
+    def ports(self, python: Callable[[], Function | None] = lambda: None) -> WorkerPorts:
+        return WorkerPorts(self.store, self.tracking_uri, "data", logging.getLogger("test"), python)
+
     def tune(self, job: TrainingJob) -> TuneResult:
         from dropforge_training.worker.tune_job import run_tune
 
-        return run_tune(
-            job,
-            store=self.store,
-            tracking_uri=self.tracking_uri,
-            data_bucket="data",
-            log=logging.getLogger("test"),
-            stop=lambda: False,
-        )
+        return run_tune(job, self.ports(), lambda: False)
 
     def run(
         self,
@@ -103,15 +100,7 @@ class Bench:
     ) -> JobResult:
         from dropforge_training.worker.train_job import run_job
 
-        return run_job(
-            job,
-            store=self.store,
-            tracking_uri=self.tracking_uri,
-            data_bucket="data",
-            log=logging.getLogger("test"),
-            stop=stop,
-            python=python,
-        )
+        return run_job(job, self.ports(python), stop)
 
 
 def make_table(rows: int, classes: tuple[str, ...], seed: int = 1) -> pd.DataFrame:

@@ -73,11 +73,11 @@ def test_its_weights_are_the_bootstraps_draws() -> None:
     good = np.clip(0.7 * y + 0.15 + rng.normal(0, 0.1, 400), 0.01, 0.99)
     bad = rng.uniform(0, 1, 400)
     rows = [Rows(y, (p >= 0.5).astype(int), np.column_stack([1 - p, p]), 1) for p in (good, bad)]
-    result = paired_bootstrap.gain(GAIN, rows[0], rows[1], 0.95, 1)
+    result = paired_bootstrap.gain(GAIN, rows[0], rows[1], paired_bootstrap.Resampling(0.95, 1))
     assert result is not None
     assert result["p_value"] < 0.01
     assert result["low"] > 0
-    same = paired_bootstrap.gain(GAIN, rows[0], rows[0], 0.95, 1)
+    same = paired_bootstrap.gain(GAIN, rows[0], rows[0], paired_bootstrap.Resampling(0.95, 1))
     assert same is not None
     assert same["p_value"] == 1.0
 
@@ -88,7 +88,7 @@ def test_a_regression_is_compared_with_the_active_model(metric: str) -> None:
     rng = np.random.default_rng(4)
     y = rng.normal(10, 3, 300)
     near, far = of_numbers(y, y + rng.normal(0, 0.3, 300)), of_numbers(y, y + 2 + rng.normal(0, 3, 300))
-    result = paired_bootstrap.compare(metric, near, far, {}, confidence=0.95, seed=1)
+    result = paired_bootstrap.compare(metric, near, far, {}, paired_bootstrap.Resampling(0.95, 1))
     assert result[0]["gain"] > 0
     assert result[0]["p_value"] < 0.01
 

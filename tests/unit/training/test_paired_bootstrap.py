@@ -11,6 +11,7 @@ from dropforge.metrics import DEFAULT
 from dropforge.metrics import METRICS as KNOWN
 from dropforge.metrics.weighted_rows import Rows
 from dropforge_training.evaluate import held_out, metrics, paired_bootstrap
+from dropforge_training.evaluate.paired_bootstrap import Resampling
 
 METRICS = ("roc_auc", "average_precision", "log_loss", "accuracy", "f1")
 
@@ -69,7 +70,7 @@ def test_every_metric_of_the_settings_has_one_definition() -> None:
 def test_a_model_gains_nothing_over_itself() -> None:
     """Paired draws cancel to the last bit."""
     rows = _rows(2)
-    result = paired_bootstrap.gain("roc_auc", rows, rows, 0.95, seed=1)
+    result = paired_bootstrap.gain("roc_auc", rows, rows, Resampling(0.95, 1))
     assert result is not None
     assert (result["gain"], result["low"], result["high"], result["at_least"]) == (0, 0, 0, 0)
     assert result["p_value"] == 1
@@ -79,7 +80,7 @@ def test_a_model_gains_nothing_over_itself() -> None:
 def test_a_better_model_is_told_from_a_worse_one(metric: str) -> None:
     """A gain is positive for the better model whichever way the metric runs, and its interval holds it."""
     better, worse = _rows(2, 2000, noise=0.7), _rows(2, 2000, noise=1.3, seed=2)
-    result = paired_bootstrap.gain(metric, better, worse, 0.95, seed=1)
+    result = paired_bootstrap.gain(metric, better, worse, Resampling(0.95, 1))
     assert result is not None
     assert 0 < result["at_least"] < result["gain"] < result["at_most"]
     assert result["low"] < result["at_least"]
@@ -92,7 +93,7 @@ def test_equals_pass_no_more_often_than_the_level_says(metric: str) -> None:
     passed = 0
     for seed in range(100):
         result = paired_bootstrap.gain(
-            metric, _rows(2, 300, seed=2 * seed + 10), _rows(2, 300, seed=2 * seed + 11), 0.95, seed=seed
+            metric, _rows(2, 300, seed=2 * seed + 10), _rows(2, 300, seed=2 * seed + 11), Resampling(0.95, seed)
         )
         assert result is not None
         passed += result["p_value"] <= 0.05
@@ -102,12 +103,12 @@ def test_equals_pass_no_more_often_than_the_level_says(metric: str) -> None:
 def test_the_p_value_of_a_mean_is_students() -> None:
     """Accuracy is a mean over rows: the p-value of a gain is that of the paired t-test, and larger for a larger minimum."""
     better, worse = _rows(2, 600, noise=0.8), _rows(2, 600, noise=1.2, seed=2)
-    result = paired_bootstrap.gain("accuracy", better, worse, 0.95, seed=1)
+    result = paired_bootstrap.gain("accuracy", better, worse, Resampling(0.95, 1))
     assert result is not None
     right = [(r.guess == r.y).astype(float) for r in (better, worse)]
     expected = stats.ttest_rel(*right, alternative="greater").pvalue
     assert np.log10(result["p_value"]) == pytest.approx(np.log10(expected), rel=0.15)
-    stricter = paired_bootstrap.gain("accuracy", better, worse, 0.95, seed=1, minimum_gain=0.02)
+    stricter = paired_bootstrap.gain("accuracy", better, worse, Resampling(0.95, 1, 0.02))
     assert stricter is not None
     assert stricter["p_value"] > result["p_value"]
 
@@ -117,7 +118,7 @@ def test_slices_of_few_rows_are_left_out() -> None:
     rows = _rows(2, 400)
     first = np.arange(400)
     output = paired_bootstrap.compare(
-        "roc_auc", rows, rows, {"few": first < 99, "enough": first < 100}, confidence=0.95, seed=1
+        "roc_auc", rows, rows, {"few": first < 99, "enough": first < 100}, Resampling(0.95, 1)
     )
     assert [t["slice"] for t in output] == ["all", "enough"]
     assert [t["rows"] for t in output] == [400, 100]
@@ -129,8 +130,8 @@ def test_a_draw_without_a_class_is_not_scored() -> None:
     y[3] = 1
     p = np.linspace(0.1, 0.9, 40)
     rows = Rows(y, (p > 0.5).astype(int), np.column_stack([1 - p, p]), 1)
-    result = paired_bootstrap.gain("roc_auc", rows, rows, 0.95, seed=1)
+    result = paired_bootstrap.gain("roc_auc", rows, rows, Resampling(0.95, 1))
     assert result is not None
     assert result["candidate"] == pytest.approx(sk.roc_auc_score(y, p))
     none = Rows(np.zeros(40, dtype=int), rows.guess, rows.probabilities, 1)
-    assert paired_bootstrap.gain("roc_auc", none, none, 0.95, seed=1) is None
+    assert paired_bootstrap.gain("roc_auc", none, none, Resampling(0.95, 1)) is None

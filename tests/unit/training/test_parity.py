@@ -129,13 +129,14 @@ class _Says:
 
 
 def _checked(monkeypatch: pytest.MonkeyPatch, pipeline: list[float], bundle: list[float]) -> dict[str, float]:
+    monkeypatch.setattr(parity, "CHUNK", 2)
     monkeypatch.setattr(parity, "open_graph", lambda *_: _Says(bundle))
     model = LabelledPipeline(_Says(pipeline), ["no", "yes"], 0.5, "yes")
     manifest = BundleManifest("p", "m", "r", "d", "t", "y", (), (), "p", ("no", "yes"), "yes", 0.5, "0")
     rows = Table(
         pd.DataFrame({"place": range(len(pipeline))}), np.zeros(len(pipeline), dtype=int), np.arange(len(pipeline))
     )
-    return parity.check(model, manifest, b"", rows, logging.getLogger("test"), chunk=2).figures
+    return parity.check(model, manifest, b"", rows, logging.getLogger("test")).figures
 
 
 def test_a_label_at_the_threshold_may_turn_within_the_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:

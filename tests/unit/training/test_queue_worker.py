@@ -100,7 +100,8 @@ class Played(Worker):
 def _trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker's own call of `run_job` reaches the function of the test, by the store that it hands on."""
 
-    def run_job(_job: TrainingJob, *, store: _Store, stop: Callable[[], bool], **_: Any) -> JobResult:
+    def run_job(_job: TrainingJob, ports: Any, stop: Callable[[], bool]) -> JobResult:
+        store: _Store = ports.store
         return store.training(stop)
 
     monkeypatch.setattr(job_module, "run_job", run_job)

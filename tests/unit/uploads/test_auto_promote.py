@@ -64,7 +64,7 @@ def test_a_challenger_answers_at_once_when_settings_say_so(decided: Gate) -> Non
     assert version.version == "2"
     ledger = DeploymentHistory(decided.switching.store, "b")
     newest = ledger.get(ledger.last_number()).entry  # type: ignore[union-attr]
-    assert (newest.by, newest.why) == ("auto_promote", "+0.02")
+    assert (newest.by, newest.reason) == ("auto_promote", "+0.02")
 
 
 @pytest.mark.parametrize("case", [{"on": False}, {"chosen": False}])

@@ -13,7 +13,7 @@ from dropforge.config import settings
 from dropforge.deployment.active_model import Active, ActivePointer
 from dropforge.errors import Unavailable
 from dropforge.messages import ConcludeRequest, Conclusion, JobOutcome, JobResult, TrainingRequest
-from dropforge.uploads.conclude_upload import conclude
+from dropforge.uploads.conclude_upload import ConcludeContext, conclude
 from dropforge.uploads.upload_repository import State, UploadRecord, UploadRepository
 from dropforge_local.memory import MemoryRegistry, MemoryStore, MemoryTracking
 
@@ -81,13 +81,15 @@ class Stage:
         message = ConcludeRequest(request=request, outcomes=outcomes, error=error, cause="because" if error else "")
         return conclude(
             message,
-            settings=SETTINGS,
-            registry=self.registry,
-            tracking=self.tracking,
-            book=self.book,
-            store=self.store,
-            bucket="bucket",
-            log=logging.getLogger("test"),
+            ConcludeContext(
+                settings=SETTINGS,
+                registry=self.registry,
+                tracking=self.tracking,
+                book=self.book,
+                store=self.store,
+                bucket="bucket",
+                log=logging.getLogger("test"),
+            ),
         )
 
 

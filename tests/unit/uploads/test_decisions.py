@@ -40,7 +40,12 @@ def _ask_for(world: AppContext, *verdicts: str) -> None:
 def _decide(world: AppContext, record: UploadRecord, action: Any) -> str:
     """What the API does, then what analyze does with the object's event."""
     decisions.decide_upload(
-        record.upload_id, action, store=world.store, book=world.book, bucket="data", by="arn:ann", why="looked at it"
+        record.upload_id,
+        action,
+        decisions.Author("arn:ann", "looked at it"),
+        store=world.store,
+        book=world.book,
+        bucket="data",
     )
     return _carry_out(world, f"decisions/uploads/{record.upload_id}.json")
 
@@ -48,7 +53,7 @@ def _decide(world: AppContext, record: UploadRecord, action: Any) -> str:
 def _about(world: AppContext, dataset_id: str, action: Any) -> str:
     settings, _ = settings_store.in_force(world.store, "data")
     decisions.decide_dataset(
-        dataset_id, action, store=world.store, settings=settings, bucket="data", by="arn:ann", why="poisoned"
+        dataset_id, action, decisions.Author("arn:ann", "poisoned"), store=world.store, settings=settings, bucket="data"
     )
     keys = [o.uri for o in world.store.list(f"s3://data/decisions/datasets/{dataset_id}/")]
     return _carry_out(world, keys[-1].removeprefix("s3://data/"))

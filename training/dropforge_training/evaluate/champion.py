@@ -154,9 +154,7 @@ def compare(served: Served | None, candidate: Rows, data: TrainingData, settings
         candidate.at(unseen),
         served.rows.at(unseen),
         inside,
-        confidence=rule.confidence,
-        seed=settings.training.seed,
-        minimum_gain=rule.minimum_gain,
+        paired_bootstrap.Resampling(rule.confidence, settings.training.seed, rule.minimum_gain),
     )
     reason = "" if result else "the rows both may be scored on lack a class"
     sketch = np.unique(data.heldout.row[unseen])[:_SKETCH].tolist()

@@ -7,6 +7,7 @@ what makes a row hard for both cancels. A draw is a weight a row (how often it w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,16 @@ _CELLS = 200_000  # weights held at a time: they stay in the processor's cache
 _DRAWN = 20_000_000  # rows drawn in all
 
 
-def gain(
-    metric: str, candidate: Rows, served: Rows, confidence: float, seed: int, minimum_gain: float = 0.0
-) -> dict[str, float] | None:
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """`confidence`: of the one-sided bounds, a fraction; `minimum_gain`: the gain of the null hypothesis."""
+
+    confidence: float
+    seed: int
+    minimum_gain: float = 0.0
+
+
+def gain(metric: str, candidate: Rows, served: Rows, how: Resampling) -> dict[str, float] | None:
     """Scores of both, their difference (positive: the candidate is better) and how sure it is. None when the rows lack a class.
 
     `low` … `high`: its 95 % bootstrap interval; `at_least`, `at_most`: its bounds with the given confidence, each one-sided.
@@ -38,7 +46,7 @@ def gain(
     ours_now, theirs_now = float(ours(once)[0]), float(theirs(once)[0])
     if np.isnan(ours_now) or np.isnan(theirs_now):
         return None
-    result = bootstrap(lambda w: ours(w) - theirs(w), n, seed)
+    result = bootstrap(lambda w: ours(w) - theirs(w), n, how.seed)
     if len(result) < 2:  # hardly a draw has every class
         return None
     difference = ours_now - theirs_now
@@ -50,10 +58,10 @@ def gain(
         "gain": difference,
         "low": float(np.quantile(result, 0.025)),
         "high": float(np.quantile(result, 0.975)),
-        "at_least": float(np.quantile(result, 1 - confidence)),
-        "at_most": float(np.quantile(result, confidence)),
+        "at_least": float(np.quantile(result, 1 - how.confidence)),
+        "at_most": float(np.quantile(result, how.confidence)),
         "standard_error": error,
-        "p_value": _p_value(difference - minimum_gain, error, informative_rows(metric, candidate.y) - 1),
+        "p_value": _p_value(difference - how.minimum_gain, error, informative_rows(metric, candidate.y) - 1),
     }
 
 
@@ -80,14 +88,7 @@ def bootstrap(score: Scorer, rows: int, seed: int, most: int = RESAMPLES) -> np.
 
 
 def compare(
-    metric: str,
-    candidate: Rows,
-    served: Rows,
-    slices: Mapping[str, np.ndarray],
-    *,
-    confidence: float,
-    seed: int,
-    minimum_gain: float = 0.0,
+    metric: str, candidate: Rows, served: Rows, slices: Mapping[str, np.ndarray], how: Resampling
 ) -> list[dict[str, Any]]:
     """One entry for all rows, then one a slice (name → truth values, shape [rows]) of at least FEWEST rows."""
     messages = []
@@ -95,7 +96,7 @@ def compare(
         rows = np.flatnonzero(inside)
         if len(rows) < FEWEST and name != "all":
             continue
-        result = gain(metric, candidate.at(rows), served.at(rows), confidence, seed, minimum_gain)
+        result = gain(metric, candidate.at(rows), served.at(rows), how)
         if not result and name == "all":
             return []
         if result:

@@ -17,6 +17,7 @@ from dropforge_training.export.onnx_graph import records
 from dropforge_training.export.pickled_pipeline import open_pickle
 from dropforge_training.preprocessing.cleaner import LabelledPipeline, NumberPipeline
 
+CHUNK = 2000  # rows predicted at a time
 TOLERANCE = 1e-5
 
 
@@ -119,7 +120,6 @@ def check(
     log: logging.Logger,
     *,
     width: bytes = b"",
-    chunk: int = 2000,
 ) -> Checked:
     """Predict every held-out row through the API's own predictor and through the pipeline.
 
@@ -136,8 +136,8 @@ def check(
         raise JobFailed(f"the bundle cannot be opened: {error.message}", code="bundle_broken", fix=error.fix) from error
     compared: _Comparison = _Numbers(model, rows.y) if isinstance(model, NumberPipeline) else _Labels(model)
     differences = []
-    for start in range(0, len(rows), chunk):
-        part = rows.x.iloc[start : start + chunk]
+    for start in range(0, len(rows), CHUNK):
+        part = rows.x.iloc[start : start + CHUNK]
         try:
             served = predictor.predict(records(part))
         except InvalidRequest as error:

@@ -23,6 +23,7 @@ from dropforge.inference.bundle_manifest import MANIFEST_FILE, BundleManifest
 from dropforge.messages import JobResult, TrainingBudget, TrainingJob
 from dropforge.metrics import Task
 from dropforge.ports import ObjectStore
+from dropforge_training.job_context import WorkerPorts
 from dropforge_training.models import model_spec
 from dropforge_training.worker.train_job import run_job
 
@@ -75,11 +76,8 @@ def dry_run(
     uri = f"sqlite:///{folder}/mlflow.db"
     result = run_job(
         _job(settings, TrainingBudget(trials=trials, seconds=seconds), _parent_run(uri, folder)),
-        store=store,
-        tracking_uri=uri,
-        data_bucket=_BUCKET,
-        log=logging.getLogger("dropforge.dry_run"),
-        stop=lambda: False,
+        WorkerPorts(store, uri, _BUCKET, logging.getLogger("dropforge.dry_run")),
+        lambda: False,
     )
     return _described(result)
 

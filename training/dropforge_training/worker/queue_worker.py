@@ -14,7 +14,6 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from functools import partial
 from types import FrameType
 
 from dropforge import app_context, observability
@@ -136,22 +135,17 @@ class Worker:
         return True
 
     def _run(self, job: TrainingJob, lost: threading.Event) -> JobResult | TuneResult:
+        from dropforge_training.job_context import WorkerPorts
         from dropforge_training.worker import mlflow_run
         from dropforge_training.worker.train_job import run_job
         from dropforge_training.worker.tune_job import run_tune
 
-        whole = partial(run_job, python=self._app_context.python_function)
-        task: Callable[..., JobResult | TuneResult] = run_tune if job.role == "tune" else whole
+        task: Callable[..., JobResult | TuneResult] = run_tune if job.role == "tune" else run_job
+        app = self._app_context
+        ports = WorkerPorts(app.store, app.mlflow_uri, app.env.data_bucket, self._log, app.python_function)
         try:
             self._interruptible = True
-            return task(
-                job,
-                store=self._app_context.store,
-                tracking_uri=self._app_context.mlflow_uri,
-                data_bucket=self._app_context.env.data_bucket,
-                log=self._log,
-                stop=lambda: self.stopping.is_set() or lost.is_set(),
-            )
+            return task(job, ports, lambda: self.stopping.is_set() or lost.is_set())
         finally:
             self._interruptible = False
             mlflow_run.close_clients()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from dropforge.datasets.table_schema import ROW_HASH, probability_columns
 from dropforge.messages import JobResult, TrainingJob
 from dropforge.metrics import label
 from dropforge.metrics.weighted_rows import Rows
-from dropforge.ports import Function, ObjectStore
 from dropforge.s3_uri import join
 from dropforge_training.card import card_facts as card
 from dropforge_training.card import html_page
@@ -34,7 +32,7 @@ from dropforge_training.fit import out_of_fold
 from dropforge_training.fit.out_of_fold import Fitted, FittedNumbers
 from dropforge_training.fit.refit import Refit
 from dropforge_training.interruption import Interrupted
-from dropforge_training.job_context import JobContext
+from dropforge_training.job_context import JobContext, WorkerPorts
 from dropforge_training.models import model_spec
 from dropforge_training.search import job_search, tuner
 from dropforge_training.worker.job_evaluation import Evaluated, evaluate
@@ -46,30 +44,19 @@ _HELDOUT = "heldout.parquet"
 _COMPARISON = "comparison.json"
 
 
-def run_job(
-    job: TrainingJob,
-    *,
-    store: ObjectStore,
-    tracking_uri: str,
-    data_bucket: str,
-    log: logging.Logger,
-    stop: Callable[[], bool],
-    python: Callable[[], Function | None] = lambda: None,
-) -> JobResult:
+def run_job(job: TrainingJob, ports: WorkerPorts, stop: Callable[[], bool]) -> JobResult:
     """Tune, fit, evaluate, export, log. A job that finished before answers from its run without training again.
-
-    `python`: makes the function that runs a champion without a graph.
 
     Raises JobFailed or SettingsError when trying again cannot help, Unavailable when it can, Interrupted when `stop` said so.
     """
-    context = JobContext.of(job, store, data_bucket, log, stop)
-    settings = context.settings
-    run = JobRun(tracking_uri, settings, job)
+    context = JobContext.of(job, ports, stop)
+    settings, store, log = context.settings, ports.store, ports.log
+    run = JobRun(ports.tracking_uri, settings, job)
     stored = run.stored_result()
     if stored is not None:
         log.info("finished before: answering from its run", extra={"run_id": run.run_id})
         return stored
-    note = Note(store, data_bucket, job, settings.training.metric, log)
+    note = Note(store, ports.data_bucket, job, settings.training.metric, log)
     with note, tempfile.TemporaryDirectory(prefix="dropforge-job-") as folder:
         manifest = load_manifest(store, job.dataset_uri)
         data = _load(context, manifest, Path(folder))
@@ -77,7 +64,7 @@ def run_job(
             fitted, tuned = _fit(context, data, run, note)
         if stop():
             raise Interrupted
-        now_served = champion.score(store, data_bucket, data, settings, log, python)
+        now_served = champion.score(store, ports.data_bucket, data, settings, log, ports.python)
         result = _finish(context, _Trained(data, fitted, tuned, now_served), manifest, run, Path(folder))
     seconds = round(context.deadline.elapsed(), 1)
     measured = {"TrainingSeconds": seconds, "BestScore": tuned.score}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -13,9 +12,8 @@ from threadpoolctl import threadpool_limits
 
 from dropforge.datasets.dataset_store import load_manifest
 from dropforge.messages import TrainingJob, TuneResult
-from dropforge.ports import ObjectStore
 from dropforge_training.data import training_table
-from dropforge_training.job_context import JobContext
+from dropforge_training.job_context import JobContext, WorkerPorts
 from dropforge_training.search import job_search
 from dropforge_training.worker.mlflow_run import JobRun
 from dropforge_training.worker.progress_reporter import Note, Reporter
@@ -23,27 +21,19 @@ from dropforge_training.worker.progress_reporter import Note, Reporter
 _ROWS_A_THREAD = 5000
 
 
-def run_tune(
-    job: TrainingJob,
-    *,
-    store: ObjectStore,
-    tracking_uri: str,
-    data_bucket: str,
-    log: logging.Logger,
-    stop: Callable[[], bool],
-) -> TuneResult:
+def run_tune(job: TrainingJob, ports: WorkerPorts, stop: Callable[[], bool]) -> TuneResult:
     """Run trials until the study's budget is used up. The job of the role `finish` makes the model.
 
     Raises what job.run_job raises.
     """
-    context = JobContext.of(job, store, data_bucket, log, stop)
-    settings = context.settings
+    context = JobContext.of(job, ports, stop)
+    settings, store, log = context.settings, ports.store, ports.log
     with contextlib.ExitStack() as stack:
         tell: Callable[..., None] = _silent
         if job.worker == 1:  # one of them makes the run and tells of all: its study is everybody's
-            note = Note(store, data_bucket, job, settings.training.metric, log)
+            note = Note(store, ports.data_bucket, job, settings.training.metric, log)
             note.stage("tuning")
-            tell = stack.enter_context(Reporter(JobRun(tracking_uri, settings, job), log, note=note))
+            tell = stack.enter_context(Reporter(JobRun(ports.tracking_uri, settings, job), log, note=note))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dropforge-job-"))
         loaded = training_table.load(store, load_manifest(store, job.dataset_uri), settings, Path(folder))
         jobs = cores(len(loaded.train))

@@ -37,24 +37,24 @@ def build(api: Api, chosen: gr.State) -> Panel:
     """The controls, hidden until an upload needs them."""
     with gr.Column(visible=False, elem_id="decision") as panel:
         html("<h2>Decide</h2>")
-        why = gr.Textbox(label="Reason", lines=1, max_lines=1, max_length=500)
+        reason = gr.Textbox(label="Reason", lines=1, max_lines=1, max_length=500)
         with gr.Row():
             buttons = {
                 action: gr.Button(label, visible=False, elem_id=action.replace("_", "-"), min_width=120)
                 for action, label in (_UPLOAD | _DATASET).items()
             }
         output = html(visible=False)
-    clicks = [b.click(_decide(api, action), [chosen, why], [output, why]) for action, b in buttons.items()]
+    clicks = [b.click(_decide(api, action), [chosen, reason], [output, reason]) for action, b in buttons.items()]
     return Panel([panel, *buttons.values()], clicks)
 
 
 def _decide(api: Api, action: str) -> Callable[[Any, str], Any]:
-    def decide(now: Any, why: str) -> Any:
+    def decide(now: Any, reason: str) -> Any:
         try:
             if action in _UPLOAD:
-                api.decide_upload(now.upload_id, action, why)
+                api.decide_upload(now.upload_id, action, reason)
             else:
-                api.decide_dataset(str(api.upload(now.upload_id).get("dataset_id", "")), action, why)
+                api.decide_dataset(str(api.upload(now.upload_id).get("dataset_id", "")), action, reason)
         except ApiError as error:
             return gr.update(value=page.error(error), visible=True), gr.skip()
         return gr.update(value=done(_DONE[action]), visible=True), ""

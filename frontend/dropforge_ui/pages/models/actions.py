@@ -77,18 +77,18 @@ class Actions:
             return _tell(page.error(error))
         return _tell(done(f"{model} version {version} is now {alias}.", "Activate makes it the active model."))
 
-    def activate(self, now: Chosen, alias: str, why: str) -> tuple[Any, Any]:
+    def activate(self, now: Chosen, alias: str, reason: str) -> tuple[Any, Any]:
         """Activate the version behind an alias."""
         model, _, version = now.key.partition("/")
         try:
             if not self._carries(now, alias):
                 return _tell(_alias_missing(alias, "Activate")), gr.skip()
-            self.api.set_model(alias, model, why or "")
+            self.api.set_model(alias, model, reason or "")
         except ApiError as error:
             return _tell(page.error(error)), gr.skip()
         return _tell(done(f"{model} version {version} is active.")), ""
 
-    def beside(self, now: Chosen, alias: str, percent: float | None, shadow: bool, why: str) -> tuple[Any, Any]:
+    def beside(self, now: Chosen, alias: str, percent: float | None, shadow: bool, reason: str) -> tuple[Any, Any]:
         """Begin a trial of the chosen version beside the active one, or change the share of the one that goes on."""
         model = now.key.partition("/")[0]
         share = (percent or 0) / 100
@@ -100,7 +100,7 @@ class Actions:
         try:
             if not self._carries(now, alias):
                 return _tell(_alias_missing(alias, "Start canary or shadow")), gr.skip()
-            candidate = self.api.start_rollout(alias, model, share, shadow=shadow, why=why or "")["candidate"]
+            candidate = self.api.start_rollout(alias, model, share, shadow=shadow, reason=reason or "")["candidate"]
         except ApiError as error:
             return _tell(_problem(error)), gr.skip()
         return _tell(
@@ -128,19 +128,19 @@ class Actions:
         """Ask before a rollback to the entry that was picked."""
         return self.ask(int(event._data["pick"]))
 
-    def leave(self, now: dict[str, Any] | None, why: str) -> tuple[Any, ...]:
+    def leave(self, now: dict[str, Any] | None, reason: str) -> tuple[Any, ...]:
         """Roll back."""
         try:
-            model = self.api.rollback((now or {}).get("to"), why or "")["model"]
-            output, why = done(f"{model['name']} version {model['version']} is active again."), ""
+            model = self.api.rollback((now or {}).get("to"), reason or "")["model"]
+            output, reason = done(f"{model['name']} version {model['version']} is active again."), ""
         except ApiError as error:
             output = page.error(error)
-        return _tell(output), *_buttons(asking=False), why
+        return _tell(output), *_buttons(asking=False), reason
 
-    def decide(self, action: str, why: str) -> tuple[Any, Any]:
+    def decide(self, action: str, reason: str) -> tuple[Any, Any]:
         """Promote or abort the canary or shadow deployment."""
         try:
-            model = self.api.decide(action, why or "")["model"]
+            model = self.api.decide(action, reason or "")["model"]
         except ApiError as error:
             return _tell(_problem(error)), gr.skip()
         predicted = "is active." if action == "promote" else "is active alone."

@@ -192,7 +192,7 @@ def ledger(response: DeploymentHistory) -> Markup:
         else chip("chain broken", "bad")
     )
     rows = [_entry(e, current=e["number"] == response.get("active")) for e in entries]
-    header = ("no.", "when", "by", "change", "why", "action")
+    header = ("no.", "when", "by", "change", "reason", "action")
     problems = [tag("p", str(p), class_="df-note") for p in verified.get("problems") or ()]
     return card(
         "Deployment history",
@@ -207,9 +207,9 @@ def _entry(e: HistoryEntry, *, current: bool) -> Row:
     change = (tag("b", title(to)), tag("small", f"before: {title(before)}") if before else tag("small", "the first"))
     back = tag("button", "Back to this", type="button", data_pick=e["number"], class_="df-link")
     action = _ACTIONS.get(e.get("action", ""), e.get("action", ""))
-    why = tag("span", chip(action), " ", e.get("why") or "")
+    reason = tag("span", chip(action), " ", e.get("reason") or "")
     here = chip("now", "good") if current else back
-    return Row((e["number"], words.ago(e["at"]), words.who(e["by"]), change, why, here))
+    return Row((e["number"], words.ago(e["at"]), words.who(e["by"]), change, reason, here))
 
 
 def previous(response: DeploymentHistory) -> HistoryEntry | None:

@@ -26,13 +26,13 @@ def traffic(response: Monitoring) -> Markup:
     unmatched = response.get("labels_unmatched", 0)
     note = f"{words.count(unmatched, 'label')} of rows that were not captured." if unmatched else ""
     about = tag("p", "Of captured requests; small figures are those of held-out rows. ", note, class_="df-note")
-    last_run = response.get("looked_at")
+    last_run = response.get("checked_at")
     aside = tag("span", f"looked at {words.ago(last_run)}") if last_run else None
     return card("Live traffic", grid, _newest(windows[0]), about, aside=aside)
 
 
 def _nothing(response: Monitoring) -> Markup:
-    if response.get("looked_at"):
+    if response.get("checked_at"):
         text: Any = "No request was captured yet."
     else:
         text = "Live traffic has not been analysed yet."

@@ -13,7 +13,7 @@ from typing import Any
 from dropforge import s3_uri
 from dropforge.errors import DropforgeError, NotFound, PermanentError, Unavailable
 from dropforge.messages import ModelVersion
-from dropforge.ports import ObjectStore, RunInfo
+from dropforge.ports import DatasetInput, ObjectStore, RunInfo
 
 KEY_TAG = "dropforge.key"
 _MISSING = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
@@ -162,29 +162,19 @@ class MlflowTracking:
             for start in range(_BATCH_PARAMS, len(texts), _BATCH_PARAMS):
                 self._client.log_batch(run_id, params=texts[start : start + _BATCH_PARAMS])
 
-    def log_dataset(
-        self,
-        run_id: str,
-        *,
-        name: str,
-        digest: str,
-        source_uri: str,
-        schema: Sequence[Mapping[str, Any]],
-        rows: int,
-        context: str,
-    ) -> None:
+    def log_dataset(self, run_id: str, dataset: DatasetInput) -> None:
         from mlflow.entities import Dataset
 
-        dataset = Dataset(
-            name=name,
-            digest=digest,
+        entity = Dataset(
+            name=dataset.name,
+            digest=dataset.digest,
             source_type="s3",
-            source=json.dumps({"uri": source_uri}),
-            schema=json.dumps({"mlflow_colspec": list(schema)}),
-            profile=json.dumps({"num_rows": rows}),
+            source=json.dumps({"uri": dataset.source_uri}),
+            schema=json.dumps({"mlflow_colspec": list(dataset.schema)}),
+            profile=json.dumps({"num_rows": dataset.rows}),
         )
         with translated(f"run {run_id}"):
-            log_input(self._client, run_id, dataset, context)
+            log_input(self._client, run_id, entity, dataset.context)
 
     def put_artifacts(self, run_id: str, files: Mapping[str, bytes | Path]) -> None:
         with translated(f"run {run_id}"):

@@ -76,18 +76,9 @@ class ServerSignature(AuthBase):
         request.url = path + mark + query.replace("+", "%20")
         body = request.body.encode() if isinstance(request.body, str) else request.body or b""
         signed = {self._protocol.header: self._arn, BODY_HEADER: hashlib.sha256(body).hexdigest()}
-        request.headers.update(
-            sigv4.sign(
-                str(request.method),
-                request.url,
-                signed,
-                body,
-                region=self._region,
-                credentials=self._credentials.get_frozen_credentials(),
-                service=self._protocol.service,
-                covered=tuple(signed),
-            )
-        )
+        # Frozen anew for each request: temporary credentials are renewed in between.
+        signer = sigv4.Signer(self._region, self._credentials.get_frozen_credentials(), self._protocol.service)
+        request.headers.update(signer.sign(str(request.method), request.url, signed, body, tuple(signed)))
         return request
 
 

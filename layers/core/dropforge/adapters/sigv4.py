@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from dropforge.errors import PermanentError
@@ -24,25 +25,25 @@ def credentials(access_key: str = "", secret_key: str = "") -> Any:
     return result
 
 
-def sign(
-    method: str,
-    url: str,
-    headers: Mapping[str, str],
-    body: bytes,
-    *,
-    region: str,
-    credentials: Any,
-    service: str = "execute-api",
-    covered: Sequence[str] = (),
-) -> dict[str, str]:
-    """`headers` with those of the signature added. `url` must be as it goes over the wire: query encoded, nothing added later.
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Signs requests to one service of one region. `credentials`: botocore's."""
 
-    `covered`: names of `headers` that the signature vouches for.
-    """
-    from botocore.auth import SigV4Auth
-    from botocore.awsrequest import AWSRequest
+    region: str
+    credentials: Any
+    service: str = "execute-api"
 
-    # Only what has to be signed: a proxy or the HTTP client may change or add any other header.
-    request = AWSRequest(method=method, url=url, data=body, headers={name: headers[name] for name in covered})
-    SigV4Auth(credentials, service, region).add_auth(request)
-    return {**headers, **dict(request.headers.items())}
+    def sign(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, covered: Sequence[str] = ()
+    ) -> dict[str, str]:
+        """`headers` with those of the signature added. `url` must be as it goes over the wire: query encoded, nothing added later.
+
+        `covered`: names of `headers` that the signature vouches for.
+        """
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+
+        # Only what has to be signed: a proxy or the HTTP client may change or add any other header.
+        request = AWSRequest(method=method, url=url, data=body, headers={name: headers[name] for name in covered})
+        SigV4Auth(self.credentials, self.service, self.region).add_auth(request)
+        return {**headers, **dict(request.headers.items())}

@@ -85,11 +85,7 @@ def column_test(reference: ColumnProfile, new: ColumnProfile) -> Test | None:
         st.total_variation_null(a, b),
         st.smallest_detectable_variation(n, m, used),
         st.psi(a, b),
-        other_tools_rules.verdicts(
-            a, b, numeric=False, distinct=reference.distinct, rows_reference=reference.rows, ks_p=1.0, wasserstein=0.0
-        )
-        if exact
-        else {},
+        other_tools_rules.verdicts(a, b, distinct=reference.distinct, rows_reference=reference.rows) if exact else {},
     )
 
 
@@ -147,11 +143,9 @@ def numeric_test(reference: ColumnProfile, new: ColumnProfile, n: int, m: int) -
         st.psi(*_coarse(a, b)),
         other_tools_rules.verdicts(
             *coarse,
-            numeric=True,
             distinct=reference.distinct,
             rows_reference=reference.rows,
-            ks_p=p_value,
-            wasserstein=effect,
+            numbers=other_tools_rules.NumberTests(p_value, effect),
         ),
     )
 

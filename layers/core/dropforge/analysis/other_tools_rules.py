@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from dropforge.analysis import two_sample_tests as st
 
@@ -16,31 +17,31 @@ _FEW_VALUES = 5
 _CHUNKS = 10
 
 
+@dataclass(frozen=True, slots=True)
+class NumberTests:
+    """Of a column of numbers: p of Kolmogorov-Smirnov, Wasserstein distance in standard deviations of the reference."""
+
+    ks_p: float
+    wasserstein: float
+
+
 def verdicts(
-    a: Sequence[int],
-    b: Sequence[int],
-    *,
-    numeric: bool,
-    distinct: int,
-    rows_reference: int,
-    ks_p: float,
-    wasserstein: float,
+    a: Sequence[int], b: Sequence[int], *, distinct: int, rows_reference: int, numbers: NumberTests | None = None
 ) -> dict[str, bool]:
-    """Drift or not by tool. `a`, `b`: counts over the same bins, reference and new; `wasserstein` in reference deviations."""
+    """Drift or not by tool. `a`, `b`: counts over the same bins, reference and new; `numbers`: None for a category."""
+    continuous = numbers if distinct > _FEW_VALUES else None
     return {
-        "Evidently": _evidently(a, b, numeric and distinct > _FEW_VALUES, rows_reference, ks_p, wasserstein),
-        "SageMaker": (st.ks_statistic(a, b) if numeric else _largest_change(a, b)) > 0.1,
+        "Evidently": _evidently(a, b, rows_reference, continuous),
+        "SageMaker": (st.ks_statistic(a, b) if numbers else _largest_change(a, b)) > 0.1,
         "NannyML": jensen_shannon(a, b, 2.0) > _chunk_threshold(a),
     }
 
 
-def _evidently(
-    a: Sequence[int], b: Sequence[int], continuous: bool, rows_reference: int, ks_p: float, wasserstein: float
-) -> bool:
+def _evidently(a: Sequence[int], b: Sequence[int], rows_reference: int, continuous: NumberTests | None) -> bool:
     if rows_reference > _SMALL_REFERENCE:
-        return (wasserstein if continuous else jensen_shannon(a, b, math.e)) >= 0.1
+        return (continuous.wasserstein if continuous else jensen_shannon(a, b, math.e)) >= 0.1
     if continuous:
-        return ks_p <= 0.05
+        return continuous.ks_p <= 0.05
     # Its chi-square takes the reference's shares as known without error.
     share = st.shares(a)
     n = sum(b)

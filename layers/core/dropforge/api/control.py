@@ -29,6 +29,11 @@ def _body(request: proxy_event.Request) -> dict[str, Any]:
     return value
 
 
+def _reason(body: dict[str, Any]) -> str:
+    """What the history stores with a decision. Clients of before the field was renamed send `why`."""
+    return _text(body, "reason") or _text(body, "why")
+
+
 def _text(body: dict[str, Any], key: str) -> str:
     value = body.get(key, "")
     if not isinstance(value, str):
@@ -49,11 +54,11 @@ def _upload_id(request: proxy_event.Request) -> str:
 def set_model(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
     """Activate the version behind an alias, or start it as canary or shadow."""
     body = _body(request)
-    weight, shadow = _beside(body)
+    traffic = _traffic(body)
     which = _text(body, "alias"), _text(body, "model")
     change, settings = _change(w, request, body), w.settings()
-    if weight or shadow:
-        started = canary.propose(change, *which, weight=weight, shadow=shadow, settings=settings, registry=w.registry)
+    if traffic.weight or traffic.shadow:
+        started = canary.propose(change, *which, traffic=traffic, settings=settings, registry=w.registry)
         return _activated(w, request, started)
     _publish(w)  # first: when it fails nothing was activated, and the same request can be sent again
     return _activated(w, request, activate.set_model(change, *which, settings=settings, registry=w.registry))
@@ -66,13 +71,13 @@ def _change(w: AppContext, request: proxy_event.Request, body: dict[str, Any]) -
         bucket=w.env.data_bucket,
         by=_by(request),
         log=w.log("control"),
-        why=_text(body, "why"),
+        reason=_reason(body),
         python=bool(w.env.python_function),
         key=w.history_key,
     )
 
 
-def _beside(body: dict[str, Any]) -> tuple[float, bool]:
+def _traffic(body: dict[str, Any]) -> canary.Traffic:
     weight, shadow = body.get("canary"), body.get("shadow", False)
     if weight is not None and (isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < 1):
         raise InvalidRequest(
@@ -82,7 +87,7 @@ def _beside(body: dict[str, Any]) -> tuple[float, bool]:
         )
     if not isinstance(shadow, bool):
         raise InvalidRequest("shadow must be true or false", code="malformed_request", fix='send {"shadow": true}')
-    return float(weight or 0), shadow
+    return canary.Traffic(float(weight or 0), shadow)
 
 
 def decide_rollout(w: AppContext, request: proxy_event.Request) -> proxy_event.Response:
@@ -226,11 +231,10 @@ def decide_upload(w: AppContext, request: proxy_event.Request) -> proxy_event.Re
     stands = decisions.decide_upload(
         _upload_id(request),
         decisions.upload_action(_text(body, "action")),
+        decisions.Author(_by(request), _reason(body)),
         store=w.store,
         book=w.uploads,
         bucket=w.env.data_bucket,
-        by=_by(request),
-        why=_text(body, "why"),
     )
     return proxy_event.Response(stands.model_dump(mode="json", exclude={"format_version"}))
 
@@ -246,11 +250,10 @@ def decide_dataset(w: AppContext, request: proxy_event.Request) -> proxy_event.R
     stands = decisions.decide_dataset(
         request.path.get("dataset_id", ""),
         decisions.dataset_action(_text(body, "action")),
+        decisions.Author(_by(request), _reason(body)),
         store=w.store,
         settings=w.settings(),
         bucket=w.env.data_bucket,
-        by=_by(request),
-        why=_text(body, "why"),
     )
     return proxy_event.Response(stands.model_dump(mode="json", exclude={"format_version"}))
 

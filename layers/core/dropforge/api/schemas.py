@@ -18,7 +18,7 @@ class SetModel(RequestModel):
     model: str = Field("", description="needed when several models carry the alias")
     canary: float | None = Field(None, gt=0, lt=1, description="canary: fraction of requests that this version answers")
     shadow: bool = Field(False, description="score it on every request after the active model has answered")
-    why: str = ""
+    reason: str = ""
 
 
 class Rollback(RequestModel):
@@ -27,7 +27,7 @@ class Rollback(RequestModel):
     to: int | None = Field(
         None, description="entry of the deployment history; the model before the active one when left out"
     )
-    why: str = ""
+    reason: str = ""
 
 
 class Beside(Identity):
@@ -41,7 +41,7 @@ class Decision(RequestModel):
     """What becomes of the canary or shadow deployment."""
 
     action: Literal["promote", "abort"]
-    why: str = ""
+    reason: str = ""
 
 
 class Switched(ResponseModel):
@@ -174,7 +174,7 @@ class Monitoring(ResponseModel):
     """Windows of live traffic, newest first."""
 
     windows: list[LiveWindow]
-    looked_at: str | None
+    checked_at: str | None
     labels: Count
     labels_unmatched: Count = Field(description="whose prediction id is not among the captured rows")
 
@@ -188,7 +188,7 @@ class HistoryEntry(ResponseModel):
     at: str
     by: str
     action: str
-    why: str
+    reason: str
     from_: Identity | None = Field(alias="from")
     to: Identity | None
     candidate: dict[str, Any] | None
@@ -341,14 +341,14 @@ class Approval(RequestModel):
     """Whether a waiting upload is approved or rejected."""
 
     action: Literal["approve", "reject"]
-    why: str = ""
+    reason: str = ""
 
 
 class DatasetAction(RequestModel):
     """What becomes of an accepted dataset."""
 
     action: Literal["revoke", "restore", "set_reference"]
-    why: str = ""
+    reason: str = ""
 
 
 class RecordedDecision(ResponseModel):
@@ -358,7 +358,7 @@ class RecordedDecision(ResponseModel):
     subject: str = Field(description="the upload's or dataset's id")
     by: str
     at: str
-    why: str
+    reason: str
 
 
 class DatasetLine(ResponseModel):

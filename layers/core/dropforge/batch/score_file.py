@@ -195,9 +195,8 @@ def _download(record: UploadRecord, settings: Settings, ports: BatchPorts, folde
 def _store_rejects(record: UploadRecord, ports: BatchPorts, rows: scoring_table.ScoringFile, folder: Path) -> str:
     """URI of the quarantined rows; empty when there are none."""
     source = rows.source
-    return quarantine.write_rejects(
-        ports.store, ports.data_bucket, record.upload_id, rows.rejects, source.header, source.delimiter, folder
-    )
+    rejects = quarantine.Quarantine(record.upload_id, tuple(source.header), source.delimiter, tuple(rows.rejects))
+    return quarantine.write_rejects(ports.store, ports.data_bucket, rejects, folder)
 
 
 def _publish(store: ObjectStore, file: Path, uri: str, summary: dict[str, Any]) -> None:

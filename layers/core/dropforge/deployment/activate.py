@@ -35,7 +35,7 @@ def set_model(change: Change, alias: str, model: str, *, settings: Settings, reg
             at=at,
             by=change.by,
             action="set_model",
-            why=change.why or f"the alias {new.alias}",
+            reason=change.reason or f"the alias {new.alias}",
             before=pointer_of(active),
             to=pointer_of(replace(new, number=number, set_at=at, set_by=change.by)) or {},
             evidence=requested.record.evidence,

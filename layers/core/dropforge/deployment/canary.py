@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dropforge.clock import now
@@ -17,16 +17,25 @@ from dropforge.inference.bundle_manifest import BundleManifest
 from dropforge.ports import Registry
 
 
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a candidate gets: as canary the fraction `weight` of requests, as shadow a copy of the others, or both."""
+
+    weight: float = 0.0
+    shadow: bool = False
+
+
 def propose(
-    change: Change, alias: str, model: str, *, weight: float, shadow: bool, settings: Settings, registry: Registry
+    change: Change, alias: str, model: str, *, traffic: Traffic, settings: Settings, registry: Registry
 ) -> dict[str, Any]:
-    """Start the version behind an alias beside the active one: as canary with the fraction `weight` of requests, as shadow, or both.
+    """Start the version behind an alias beside the active one, as canary, as shadow, or both.
 
     A candidate that was there before is replaced. Raises what set_model raises, NotFound (409) when no model is active,
     InvalidRequest when it is the active version itself or has other classes.
     """
     requested = requested_version(change, alias, model, settings=settings, registry=registry)
     new, classes = requested.active, requested.manifest.classes
+    weight, shadow = traffic.weight, traffic.shadow
     second = Candidate(
         new.model, new.version, new.alias, new.run_id, new.bundle_uri, new.bundle_sha256, weight=weight, shadow=shadow
     )
@@ -55,7 +64,7 @@ def propose(
             at=at,
             by=change.by,
             action="candidate",
-            why=change.why or f"{new.model} version {new.version} {words}",
+            reason=change.reason or f"{new.model} version {new.version} {words}",
             before=pointer_of(active),
             to=pointer_of(changed) or {},
             evidence=requested.record.evidence,
@@ -99,7 +108,7 @@ def decide(change: Change, action: str) -> dict[str, Any]:
             at=at,
             by=change.by,
             action=action,
-            why=change.why or f"{second.model} version {second.version}, the candidate",
+            reason=change.reason or f"{second.model} version {second.version}, the candidate",
             before=pointer_of(active),
             to=pointer_of(new) or {},
             evidence=begun.entry.evidence if begun and begun.entry and action == "promote" else {},

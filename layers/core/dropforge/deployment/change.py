@@ -24,7 +24,7 @@ class Change:
     bucket: str
     by: str
     log: logging.Logger
-    why: str = ""
+    reason: str = ""
     python: bool = True
     key: MacKey | None = None
 

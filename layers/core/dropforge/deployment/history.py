@@ -38,7 +38,7 @@ class Entry:
     at: str
     by: str
     action: str  # set_model | rollback | candidate
-    why: str
+    reason: str
     before: Mapping[str, Any] | None
     to: Mapping[str, Any]
     evidence: Mapping[str, Any] = field(default_factory=dict)
@@ -80,8 +80,9 @@ def parse(body: bytes) -> Entry | None:
     try:
         value = json.loads(body)
         value["before"] = value.pop("from")
+        value.setdefault("reason", value.get("why", ""))  # its name in entries of earlier releases
         known = {k: v for k, v in value.items() if k in Entry.__dataclass_fields__}
-        return Entry(**{"action": "set_model", "why": "", **known})
+        return Entry(**{"action": "set_model", **known})
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -45,28 +45,21 @@ def write(store: ObjectStore, bucket: str, upload_id: str, admission: Admission)
     )
 
 
-def write_rejects(
-    store: ObjectStore,
-    bucket: str,
-    upload_id: str,
-    rejects: Sequence[Reject],
-    header: Sequence[str],
-    delimiter: str,
-    workdir: Path,
-) -> str:
+def write_rejects(store: ObjectStore, bucket: str, quarantine: Quarantine, workdir: Path) -> str:
     """The same for a file that was read to be scored."""
+    rejects = list(quarantine.rows)
     if not rejects:
         return ""
     return _keep(
         store,
         bucket,
-        upload_id,
-        write_csv(list(rejects), workdir / "rejects.csv"),
+        quarantine.upload_id,
+        write_csv(rejects, workdir / "rejects.csv"),
         {
             "rows": len(rejects),
-            "reasons": counts(list(rejects)),
-            "header": list(header),
-            "delimiter": delimiter or ",",
+            "reasons": counts(rejects),
+            "header": list(quarantine.header),
+            "delimiter": quarantine.delimiter or ",",
             "first": [asdict(r) for r in rejects[:100]],
         },
     )

@@ -90,20 +90,19 @@ class Capture(BackgroundWorker[_CapturedRows]):
 
     def record(
         self,
-        share: float,
         prediction_id: str,
-        who: Active,
-        predictor: Predictor,
+        model: tuple[Active, Predictor],
         records: Sequence[Mapping[str, Any]],
         result: Prediction,
         *,
+        share: float,
         shadow: bool = False,
     ) -> None:
         """Keep the request if it is among `share` of all. Never raises, never waits for the store."""
         if is_sampled(prediction_id, share, "capture"):
             # Not the whole result: what the graph was fed is larger than the rows.
             stored = _CapturedRows(
-                self._clock(), prediction_id, who, predictor, records, result.labels, result.probabilities, shadow
+                self._clock(), prediction_id, *model, records, result.labels, result.probabilities, shadow
             )
             self._hold(stored, len(records))
 

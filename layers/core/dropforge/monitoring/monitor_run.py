@@ -91,7 +91,7 @@ class _MonitorRun:
         self._count_labels(labels)
         document = {
             "through": min(self.failed, default=self.today.isoformat()),
-            "looked_at": now(),
+            "checked_at": now(),
             "labels": self.labels,
             "labels_unmatched": max(0, self.labels - sum(w.state["answered_labelled"] for w in known.values())),
         }

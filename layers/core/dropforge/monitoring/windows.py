@@ -76,8 +76,10 @@ def read_summary(store: ObjectStore, bucket: str) -> tuple[dict[str, Any], str]:
     try:
         stored = store.get(keys.monitoring_summary(bucket))
     except NotFound:
-        return {"through": "", "looked_at": "", "labels": 0, "labels_unmatched": 0}, ""
-    return json.loads(stored.body), stored.etag
+        return {"through": "", "checked_at": "", "labels": 0, "labels_unmatched": 0}, ""
+    summary = json.loads(stored.body)
+    summary.setdefault("checked_at", summary.get("looked_at", ""))  # its name in summaries of earlier releases
+    return summary, stored.etag
 
 
 def write_summary(store: ObjectStore, bucket: str, summary: dict[str, Any], etag: str, log: logging.Logger) -> None:
@@ -96,7 +98,7 @@ def shown(store: ObjectStore, bucket: str, limit: int) -> dict[str, Any]:
     summary, _ = read_summary(store, bucket)
     return {
         "windows": [w.shown() for w in list_windows(store, bucket, limit)],
-        "looked_at": summary["looked_at"] or None,
+        "checked_at": summary["checked_at"] or None,
         "labels": summary["labels"],
         "labels_unmatched": summary["labels_unmatched"],
     }

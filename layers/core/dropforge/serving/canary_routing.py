@@ -132,12 +132,11 @@ class Shadow(BackgroundWorker[_ShadowRequest]):
                 difference += float(np.abs(before - now).sum())
                 numbers += len(requested.records)
             self._capture.record(
-                second.who.capture,
                 requested.prediction_id,
-                second.who,
-                second.predictor,
+                (second.who, second.predictor),
                 requested.records,
                 result,
+                share=second.who.capture,
                 shadow=True,
             )
         if items or lost:

@@ -119,7 +119,7 @@ class PredictService:
         created = answering.answer(active, predictor, result, options, prediction_id)
         if options.explain:
             answering.add_explanations(created["predictions"], self._explainer(active, predictor), result)
-        self.capture.record(self._share(), prediction_id, active, predictor, records, result)
+        self.capture.record(prediction_id, chosen, records, result, share=self._share())
         if shadow is not None and shadow.shadow:
             self.shadow.record(shadow, prediction_id, records, result)
         return created

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -73,28 +74,21 @@ def _work(record: UploadRecord, deadline: Deadline, ports: Ports) -> UploadRecor
         return _Analysis(record, settings, settings_uri, ports, folder, database, deadline).run()
 
 
+@dataclass
 class _Analysis:
-    """One upload in work; holds what the parts share."""
+    """One upload in work; holds what the parts share. `database`: DuckDB's connection."""
 
-    def __init__(
-        self,
-        record: UploadRecord,
-        settings: Settings,
-        settings_uri: str,
-        ports: Ports,
-        workdir: Path,
-        database: Any,
-        deadline: Deadline,
-    ) -> None:
-        self.record = record
-        self.settings = settings
-        self.settings_uri = settings_uri
-        self.ports = ports
-        self.workdir = workdir
-        self.database = database
-        self.deadline = deadline
-        self.datasets = DatasetStore(ports.store, ports.data_bucket)
-        self.upload_id = record.upload_id
+    record: UploadRecord
+    settings: Settings
+    settings_uri: str
+    ports: Ports
+    workdir: Path
+    database: Any
+    deadline: Deadline
+
+    def __post_init__(self) -> None:
+        self.datasets = DatasetStore(self.ports.store, self.ports.data_bucket)
+        self.upload_id = self.record.upload_id
 
     def run(self) -> UploadRecord:
         file = self.workdir / "upload"

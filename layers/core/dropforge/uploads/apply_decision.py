@@ -79,4 +79,4 @@ def _dataset(decision: Decision, stamp: str, ports: Ports) -> str:
 def _words(decision: Decision) -> str:
     """`approved by arn:… at 2026-…: why`."""
     verb = {"approve": "approved", "reject": "rejected", "revoke": "revoked"}[decision.action]
-    return f"{verb} by {decision.by} at {decision.at}" + (f": {decision.why}" if decision.why else "")
+    return f"{verb} by {decision.by} at {decision.at}" + (f": {decision.reason}" if decision.reason else "")

@@ -40,7 +40,7 @@ def automatically(
     if decided is not None:
         return decided
     promoted = _promote(
-        challenger.name, replace(change, why="; ".join(conclusion.reasons)), settings, registry, announce
+        challenger.name, replace(change, reason="; ".join(conclusion.reasons)), settings, registry, announce
     )
     book.update(conclusion.upload_id, promoted=promoted)
     return promoted

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from dropforge import ids
@@ -28,17 +28,30 @@ from dropforge.uploads.upload_repository import Reason, State, UploadRecord, Upl
 _LONGEST_TAG = 4000
 
 
-def conclude(
-    message: ConcludeRequest,
-    *,
-    settings: Settings,
-    registry: Registry,
-    tracking: Tracking,
-    book: UploadRepository,
-    store: ObjectStore,
-    bucket: str,
-    log: logging.Logger,
-) -> Conclusion:
+@dataclass(frozen=True, slots=True)
+class ConcludeContext:
+    """What a conclusion reads and writes. `bucket`: of the data; `settings`: those of the upload."""
+
+    settings: Settings
+    registry: Registry
+    tracking: Tracking
+    book: UploadRepository
+    store: ObjectStore
+    bucket: str
+    log: logging.Logger
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """The outcomes of one upload: results, their registered versions by model, the challenger among them, errors by model."""
+
+    results: list[JobResult]
+    versions: dict[str, ModelVersion]
+    challenger: ModelVersion | None
+    failed: dict[str, str]
+
+
+def conclude(message: ConcludeRequest, context: ConcludeContext) -> Conclusion:
     """Judge, register, label, record. With no candidate at all the upload ends as failed, with each model's reason.
 
     A candidate that is not better than the served model by settings' rule becomes no challenger: keeping the old model is an
@@ -46,65 +59,51 @@ def conclude(
 
     Raises Unavailable when MLflow or the store does not answer: the workflow tries again.
     """
-    record = book.get(message.request.upload_id)
+    record = context.book.get(message.request.upload_id)
     if not record.terminal:
-        record = _decide(message, settings=settings, registry=registry, book=book, store=store, bucket=bucket, log=log)
-    _publish(message, record, tracking=tracking, store=store, log=log)
+        record = _decide(message, context)
+    _publish(message, record, context)
     return _conclusion(record)
 
 
-def _decide(
-    message: ConcludeRequest,
-    *,
-    settings: Settings,
-    registry: Registry,
-    book: UploadRepository,
-    store: ObjectStore,
-    bucket: str,
-    log: logging.Logger,
-) -> UploadRecord:
+def _decide(message: ConcludeRequest, context: ConcludeContext) -> UploadRecord:
     """Judge the candidates, register them, set the aliases, close the record; return it as it is afterwards.
 
     Of two calls at the same time the first to close decides; the other one's figures are dropped.
     """
-    request = message.request
-    failed = {o.model: _why(o.error, o.cause) for o in message.outcomes if o.result is None}
+    request, settings, log = message.request, context.settings, context.log
+    failed = {o.model: _error_text(o.error, o.cause) for o in message.outcomes if o.result is None}
     if message.error:
-        failed["workflow"] = _why(message.error, message.cause)
+        failed["workflow"] = _error_text(message.error, message.cause)
     results = [o.result for o in message.outcomes if o.result is not None]
-    served = _served_run(store, bucket, log)
-    comparisons = {r.model: _comparison(store, r) for r in results}
-    look = _look(store, bucket, served, request.upload_id, results, comparisons, settings)
+    served = _served_run(context)
+    comparisons = {r.model: _comparison(context.store, r) for r in results}
+    look = _look(context, served, request.upload_id, results, comparisons)
     judged = promotion_gate.judge(results, comparisons, served, settings.promotion, look)
     choice = promotion_gate.choose(results, judged, settings.promotion)
-    records = ModelRecords(store, bucket)
-    versions = {r.model: _register(r, request, judged[r.model], settings, registry, records) for r in results}
+    versions = {r.model: _register(r, request, judged[r.model], context) for r in results}
     challenger = versions[choice.winner.model] if choice.winner else None
     if challenger:
-        _set_challenger(challenger, settings, registry)
+        _set_challenger(challenger, settings, context.registry)
         log.info(
             "challenger chosen",
             extra={"model": challenger.name, "version": challenger.version},
         )
-    for model, why in failed.items():
+    for model, error in failed.items():
         log.warning(
-            "candidate failed", extra={"model": model, "code": why.partition(":")[0]}
+            "candidate failed", extra={"model": model, "code": error.partition(":")[0]}
         )  # the record has the rest
     if results and not challenger:
         log.info("the served model stays")  # why: gate.json, which may quote an error of a model's own code
     decision = _decision(choice, versions, settings, look)
-    return _close(
-        message, results=results, versions=versions, challenger=challenger, failed=failed, decision=decision, book=book
-    )
+    return _close(request.upload_id, _Candidates(results, versions, challenger, failed), decision, context.book)
 
 
-def _publish(
-    message: ConcludeRequest, record: UploadRecord, *, tracking: Tracking, store: ObjectStore, log: logging.Logger
-) -> None:
+def _publish(message: ConcludeRequest, record: UploadRecord, context: ConcludeContext) -> None:
     """Copy the closed record's decision to the report and the parent run. Repeatable: reads nothing but the record."""
-    run_id = message.request.parent_run_id
+    run_id, tracking = message.request.parent_run_id, context.tracking
     if record.gate:
-        _update_report(store, record.report_uri, record.gate, _failed(record), log)
+        _update_report(context.store, record.report_uri, record.gate, _failed(record), context.log)
         tracking.put_artifacts(run_id, {"gate.json": json.dumps(record.gate, indent=1).encode()})
         tracking.set_tags(
             run_id,
@@ -153,31 +152,29 @@ def _update_report(
         store.put(uri, after.encode(), content_type="text/html; charset=utf-8")
 
 
-def _served_run(store: ObjectStore, bucket: str, log: logging.Logger) -> str:
+def _served_run(context: ConcludeContext) -> str:
     """Run of the active model; empty when there is none, `gate.UNREADABLE` when the pointer is broken."""
     try:
-        return ActivePointer(store, bucket).read()[0].run_id
+        return ActivePointer(context.store, context.bucket).read()[0].run_id
     except NotFound:
         return ""
     except BundleRejected as error:  # an end without a challenger is better than none: the models are trained
-        log.error("the active model is unknown", extra=failure(error))
+        context.log.error("the active model is unknown", extra=failure(error))
         return promotion_gate.UNREADABLE
 
 
 def _look(
-    store: ObjectStore,
-    bucket: str,
+    context: ConcludeContext,
     served: str,
     upload_id: str,
     results: list[JobResult],
     comparisons: dict[str, dict[str, Any] | None],
-    settings: Settings,
 ) -> int:
     """The number of this upload's look at the held-out rows; one that tests nothing takes none."""
     for r in results:
         comparison = comparisons[r.model]
-        if comparison and promotion_gate.comparable(comparison, r, served, settings.promotion):
-            return gate_looks.take(store, bucket, served, upload_id, comparison.get("sketch", ()))
+        if comparison and promotion_gate.comparable(comparison, r, served, context.settings.promotion):
+            return gate_looks.take(context.store, context.bucket, served, upload_id, comparison.get("sketch", ()))
     return 1
 
 
@@ -228,11 +225,10 @@ def _register(
     result: JobResult,
     request: TrainingRequest,
     judgement: promotion_gate.Judgement,
-    settings: Settings,
-    registry: Registry,
-    records: ModelRecords,
+    context: ConcludeContext,
 ) -> ModelVersion:
     """The version of the result, in MLflow and, where nobody else may write, in its integrity record."""
+    settings, registry = context.settings, context.registry
     name = ids.registered_model(settings.project, result.model)
     metric = settings.promotion.metric
     evidence = {
@@ -252,7 +248,7 @@ def _register(
         "settings_sha256": settings.sha256,
     }
     version = registry.register(name, source=result.model_source, run_id=result.run_id, tags=tags)
-    records.write(
+    ModelRecords(context.store, context.bucket).write(
         ModelRecord(
             model=name,
             version=version.version,
@@ -282,17 +278,8 @@ def _evidence(result: JobResult, metric: str) -> dict[str, str]:
     return tags | ({"evidence.warning": result.evidence.warning} if result.evidence.thin else {})
 
 
-def _close(
-    message: ConcludeRequest,
-    *,
-    results: list[JobResult],
-    versions: dict[str, ModelVersion],
-    challenger: ModelVersion | None,
-    failed: dict[str, str],
-    decision: dict[str, Any],
-    book: UploadRepository,
-) -> UploadRecord:
-    upload_id = message.request.upload_id
+def _close(upload_id: str, candidates: _Candidates, decision: dict[str, Any], book: UploadRepository) -> UploadRecord:
+    versions, challenger, failed = candidates.versions, candidates.challenger, candidates.failed
     record = book.get(upload_id)
     if record.terminal:
         return record
@@ -304,21 +291,21 @@ def _close(
             "run_id": r.run_id,
             "metrics": r.metrics,
         }
-        for r in results
+        for r in candidates.results
     ]
-    models += [{"model": m, "error": why} for m, why in failed.items()]
+    models += [{"model": m, "error": error} for m, error in failed.items()]
     facts: dict[str, Any] = {
         "models": tuple(models),
         "challenger": f"{challenger.name}/{challenger.version}" if challenger else "",
         "gate": decision,
     }
     state: State = "concluded"
-    if not results:
+    if not candidates.results:
         state = "failed"
         facts["reason"] = Reason(
             stage="training",
             code="no_model_trained",
-            message="; ".join(f"{m}: {why}" for m, why in failed.items()) or "the workflow returned no outcome",
+            message="; ".join(f"{m}: {error}" for m, error in failed.items()) or "the workflow returned no outcome",
             fix="read `dropforge logs` for the training job; correct settings.yaml or the data, then upload the file again",
         )
     try:
@@ -329,7 +316,7 @@ def _close(
         return book.get(upload_id)
 
 
-def _why(error: str, cause: str) -> str:
+def _error_text(error: str, cause: str) -> str:
     """In words. The workflow hands on the failure as JSON, because a timeout has an error and no cause."""
     try:
         document = json.loads(cause)

@@ -11,9 +11,10 @@ sends the event again.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from dropforge import keys
 from dropforge.clock import now
@@ -41,7 +42,17 @@ class Decision(BaseModel):
     subject: str
     by: str
     at: str
-    why: str = ""
+    reason: str = Field(
+        default="", validation_alias=AliasChoices("reason", "why")
+    )  # `why`: its name in earlier releases
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who decides, and the reason given; the first 500 characters are stored."""
+
+    by: str
+    reason: str = ""
 
 
 def read(store: ObjectStore, uri: str) -> Decision:
@@ -58,15 +69,14 @@ def of_upload(store: ObjectStore, bucket: str, upload_id: str) -> Decision | Non
 
 
 def decide_upload(
-    upload_id: str, action: UploadAction, *, store: ObjectStore, book: UploadRepository, bucket: str,
-    by: str, why: str = "",
-) -> Decision:  # fmt: skip
+    upload_id: str, action: UploadAction, author: Author, *, store: ObjectStore, book: UploadRepository, bucket: str
+) -> Decision:
     """Record the decision about an upload that waits for approval; the decision that stands.
 
     Raises NotFound, Conflict (409) when the upload does not wait, or when the opposite was decided.
     """
     record = book.get(upload_id)
-    uri, decision = keys.upload_decision(bucket, upload_id), _new_decision(action, upload_id, by, why)
+    uri, decision = keys.upload_decision(bucket, upload_id), _new_decision(action, upload_id, author)
     before = of_upload(store, bucket, upload_id)
     if before is not None and before.action != action:
         raise Conflict(
@@ -88,12 +98,11 @@ def decide_upload(
 
 
 def decide_dataset(
-    dataset_id: str, action: DatasetAction, *, store: ObjectStore, settings: Settings,
-    bucket: str, by: str, why: str = "",
-) -> Decision:  # fmt: skip
+    dataset_id: str, action: DatasetAction, author: Author, *, store: ObjectStore, settings: Settings, bucket: str
+) -> Decision:
     """Record the decision about an accepted dataset. Raises NotFound, and Conflict (409) when it cannot be carried out."""
     check_dataset(dataset_id, action, DatasetStore(store, bucket), settings)
-    decision = _new_decision(action, dataset_id, by, why)
+    decision = _new_decision(action, dataset_id, author)
     stamp = re.sub(r"\D", "", decision.at)[:17]
     uri = keys.dataset_decision(bucket, dataset_id, stamp, action)
     store.put(uri, _encode(decision), content_type="application/json")
@@ -159,8 +168,8 @@ def dataset_action(value: str) -> DatasetAction:
     )
 
 
-def _new_decision(action: Action, subject: str, by: str, why: str) -> Decision:
-    return Decision(action=action, subject=subject, by=by, at=now(), why=why[:500])
+def _new_decision(action: Action, subject: str, author: Author) -> Decision:
+    return Decision(action=action, subject=subject, by=author.by, at=now(), reason=author.reason[:500])
 
 
 def _encode(decision: Decision) -> bytes:

@@ -19,7 +19,7 @@ from dropforge.errors import BundleRejected, NotFound
 from dropforge.inference.bundle_manifest import MANIFEST_FILE, BundleManifest
 from dropforge.ingest.admission import Admission
 from dropforge.observability import failure
-from dropforge.ports import RunInfo, Tracking
+from dropforge.ports import DatasetInput, RunInfo, Tracking
 from dropforge.s3_uri import join
 from dropforge.uploads import report_summaries
 from dropforge.uploads.upload_ports import Ports
@@ -115,12 +115,14 @@ class Reporting:
         tracking.set_tags(run.run_id, {"verdict": report.verdict.word})
         tracking.log_dataset(
             run.run_id,
-            name=Path(self.record.key).name[:500],
-            digest=report.provenance.dataset_id,
-            source_uri=keys.snapshot(self.ports.data_bucket, report.provenance.dataset_id),
-            schema=[{"name": c.name, "type": c.kind} for c in report.columns],
-            rows=report.intake.rows_used,
-            context="analysis",
+            DatasetInput(
+                name=Path(self.record.key).name[:500],
+                digest=report.provenance.dataset_id,
+                source_uri=keys.snapshot(self.ports.data_bucket, report.provenance.dataset_id),
+                schema=[{"name": c.name, "type": c.kind} for c in report.columns],
+                rows=report.intake.rows_used,
+                context="analysis",
+            ),
         )
 
     def reference_profile(self, reference_id: str, workdir: Path) -> Profile:
