@@ -107,7 +107,9 @@ def test_a_rejected_upload_ends(world: AppContext) -> None:
     assert stands.reason is not None
     assert (stands.reason.code, "arn:ann" in stands.reason.message) == ("not_approved", True)
     with pytest.raises(Conflict) as error:
-        decisions.decide_upload(record.upload_id, "approve", store=world.store, book=world.book, bucket="data", by="x")
+        decisions.decide_upload(
+            record.upload_id, "approve", decisions.Author("x"), store=world.store, book=world.book, bucket="data"
+        )
     assert error.value.code == "decided_before"
     assert record.dataset_id not in _history(world)
 
@@ -129,10 +131,14 @@ def test_only_what_waits_can_be_decided(world: AppContext) -> None:
     record = world.drop("clean.csv", _table(60, 7))
     assert record.state == "training"
     with pytest.raises(Conflict) as error:
-        decisions.decide_upload(record.upload_id, "reject", store=world.store, book=world.book, bucket="data", by="x")
+        decisions.decide_upload(
+            record.upload_id, "reject", decisions.Author("x"), store=world.store, book=world.book, bucket="data"
+        )
     assert error.value.code == "not_awaiting_approval"
     with pytest.raises(NotFound):
-        decisions.decide_upload("0" * 20, "reject", store=world.store, book=world.book, bucket="data", by="x")
+        decisions.decide_upload(
+            "0" * 20, "reject", decisions.Author("x"), store=world.store, book=world.book, bucket="data"
+        )
 
 
 def test_a_revoked_dataset_is_absent_from_the_next_model(world: AppContext) -> None:
@@ -163,7 +169,9 @@ def test_the_reference_is_changed_on_purpose(world: AppContext) -> None:
     first = second.reference_id
     settings = load(SETTINGS)
     with pytest.raises(Conflict) as error:
-        decisions.decide_dataset(first, "revoke", store=world.store, settings=settings, bucket="data", by="x")
+        decisions.decide_dataset(
+            first, "revoke", decisions.Author("x"), store=world.store, settings=settings, bucket="data"
+        )
     assert error.value.code == "dataset_is_reference"
     assert _about(world, second.dataset_id, "set_reference") == "reference changed"
     assert world.drop("third.csv", _table(60, 9)).reference_id == second.dataset_id
@@ -175,6 +183,8 @@ def test_an_unknown_dataset_is_told(world: AppContext, dataset_id: str) -> None:
     """404 with the command that lists them; nothing is written."""
     settings = load(SETTINGS)
     with pytest.raises(NotFound) as error:
-        decisions.decide_dataset(dataset_id, "revoke", store=world.store, settings=settings, bucket="data", by="x")
+        decisions.decide_dataset(
+            dataset_id, "revoke", decisions.Author("x"), store=world.store, settings=settings, bucket="data"
+        )
     assert "dropforge dataset list" in error.value.fix
     assert not list(world.store.list("s3://data/decisions/"))
