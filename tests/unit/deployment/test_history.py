@@ -194,11 +194,12 @@ def test_records_of_before_the_chain_are_read(switching: Any) -> None:
     """A ledger whose first records hold no hash goes on with chained ones."""
     _switch(switching, 1)
     value = json.loads(switching.store.get(_uri(1)).body)
-    plain = {"number": 1, "at": value["at"], "by": "somebody", "from": None, "to": value["to"]}
+    plain = {"number": 1, "at": value["at"], "by": "somebody", "why": "a trial", "from": None, "to": value["to"]}
     switching.store.put(_uri(1), json.dumps(plain).encode())
     pointer = json.loads(switching.store.get("s3://b/serving/active.json").body)
     del pointer["record_sha256"]
     switching.store.put("s3://b/serving/active.json", json.dumps(pointer).encode())
     _switch(switching, 2)
     assert switching.shown()["verified"]["ok"]
-    assert switching.shown()["entries"][2]["by"] == "somebody"
+    first = switching.shown()["entries"][2]
+    assert (first["by"], first["reason"]) == ("somebody", "a trial")  # `why` was the field's name

@@ -290,6 +290,13 @@ def test_what_is_shown_is_what_was_described(traffic: Traffic, monkeypatch: Any)
     assert len(windows.shown(traffic.store, "b", 1)["windows"]) == 1
 
 
+def test_a_summary_of_an_earlier_release_is_read(traffic: Traffic) -> None:
+    """Its time was named looked_at."""
+    document = {"through": "2026-03-05", "looked_at": "2026-03-05T08:00:00+00:00", "labels": 1, "labels_unmatched": 0}
+    traffic.store.put("s3://b/monitoring/summary.json", json.dumps(document).encode())
+    assert windows.shown(traffic.store, "b", 1)["checked_at"] == "2026-03-05T08:00:00+00:00"
+
+
 def _shape(value: Any) -> Any:
     """Field names, through everything but lists and free maps."""
     if not isinstance(value, dict):

@@ -89,9 +89,9 @@ def _decide(message: ConcludeRequest, context: ConcludeContext) -> UploadRecord:
             "challenger chosen",
             extra={"model": challenger.name, "version": challenger.version},
         )
-    for model, error in failed.items():
+    for model, text in failed.items():
         log.warning(
-            "candidate failed", extra={"model": model, "code": error.partition(":")[0]}
+            "candidate failed", extra={"model": model, "code": text.partition(":")[0]}
         )  # the record has the rest
     if results and not challenger:
         log.info("the served model stays")  # why: gate.json, which may quote an error of a model's own code
