@@ -41,6 +41,22 @@ _NUMBER_NAMES = (
     *("revenue", "profit", "income", "rent", "fare", "duration", "demand", "consumption", "load", "strength", "yield"),
     *("quantity", "count", "quality", "rating", "score", "target", "ridership", "traffic", "mpg", "rings"),
 )
+_ALSO_FEATURES = frozenset(  # predicted in some tables, a fact about the row in as many: sure in the last column only
+    (
+        "income",
+        "status",
+        "grade",
+        "duration",
+        "count",
+        "load",
+        "value",
+        "total",
+        "amount",
+        "rating",
+        "score",
+        "quantity",
+    )
+)
 _ORDERED = (
     "quality",
     "rating",
@@ -146,6 +162,7 @@ def choose(candidates: Sequence[Candidate], rows: int, wanted: str, task: str = 
     checks = [] if task else list(_task_doubt(best))
     if (
         not named
+        or (best.name.lower().strip() in _ALSO_FEATURES and best.name != candidates[-1].name)
         or points < _SURE
         or close
         or (estimated and rival)

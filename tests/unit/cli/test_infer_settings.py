@@ -319,6 +319,17 @@ def test_a_column_that_says_the_class_is_named(guessed: Guessed, names: dict[str
     assert [c.split(" ")[0] for c in expected] == ["state"]
 
 
+@pytest.mark.parametrize("header", ["age,income,visits", "income,age,visits", "age,visits,income"])
+def test_a_name_that_features_have_too_is_sure_in_the_last_column_only(guessed: Guessed, header: str) -> None:
+    """An income is predicted in some tables and one fact among others in as many."""
+    values = {"age": "{0}", "income": "{1}.5", "visits": "{2}"}
+    line = ",".join(values[name] for name in header.split(","))
+    rows = "".join(line.format(20 + i % 50, i * 37 % 997, i % 7) + "\n" for i in range(300))
+    result = guessed(f"{header}\n{rows}".encode())
+    assert result.target == "income"
+    assert any("guess" in c for c in result.checks) == (not header.endswith("income"))
+
+
 def test_a_number_that_is_the_target_in_another_unit_is_named(guessed: Guessed) -> None:
     """The price in cents beside the price."""
     rng = random.Random(3)
