@@ -1,4 +1,4 @@
-"""Two files compared, by `dropforge analyze` and by others, in the same run: wall time, peak memory, size of the report.
+"""Two files compared, by `dropforge analyze` and by others, in the same run: wall and CPU time, peak memory, size of the report.
 
 python benchmarks/analysis/rivals.py [--only adult million kdd] [--systems dropforge evidently] [--rounds 3] [--json FILE]
 
@@ -20,6 +20,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 
@@ -35,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "bench"
 CORES = {0, 1}
 LIMIT_SECONDS = 900
-LINE = "{system:16} {dataset:12} {rows:>11,} rows  {wall_s:>7.2f} s  {peak_mb:>6.0f} MB  {report_kb:>7.0f} kB"
+LINE = "{system:16} {dataset:12} {rows:>11,} rows  {wall_s:>7.2f} s  {cpu_s:>7.2f} s CPU  {peak_mb:>6.0f} MB  {report_kb:>7.0f} kB"
 PACKAGES = {
     "evidently": ["evidently==0.7.23", "pandas<3"],
     "ydata-profiling": ["ydata-profiling==4.18.4", "setuptools<80", "pandas<3"],
@@ -143,7 +144,7 @@ def interpreter(system: str) -> Path:
 
 def measure(system: str, task: Task, rounds: int) -> dict[str, object]:
     """Medians over the rounds; one round more at the start warms the disk cache and is thrown away."""
-    walls, peaks, size = [], [], 0.0
+    runs, size = list[Run](), 0.0
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "report.html"
         if system == "dropforge":
@@ -152,24 +153,31 @@ def measure(system: str, task: Task, rounds: int) -> dict[str, object]:
         else:
             command = [interpreter(system), "-c", PROGRAMS[system], task.old, task.new, out]
         for _ in range(rounds + (task.rows < 100_000)):
-            wall, peak = run([str(c) for c in command])
-            walls.append(wall)
-            peaks.append(peak)
+            runs.append(run([str(c) for c in command]))
             size = out.stat().st_size / 1000
     if task.rows < 100_000:
-        walls, peaks = walls[1:], peaks[1:]
+        runs = runs[1:]
     return {
         "system": system,
         "dataset": task.name,
         "rows": task.rows,
-        "wall_s": round(statistics.median(walls), 3),
-        "peak_mb": round(statistics.median(peaks), 1),
+        "wall_s": round(statistics.median(r.wall_s for r in runs), 3),
+        "cpu_s": round(statistics.median(r.cpu_s for r in runs), 3),
+        "peak_mb": round(statistics.median(r.peak_mb for r in runs), 1),
         "report_kb": round(size, 1),
     }
 
 
-def run(command: list[str]) -> tuple[float, float]:
-    """Wall seconds and peak resident MB of the process."""
+class Run(NamedTuple):
+    """A process: its wall seconds, its CPU seconds of all threads, in user and system mode, and its peak resident memory."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
+def run(command: list[str]) -> Run:
+    """Run to its end."""
     started = time.perf_counter()
     with tempfile.TemporaryFile() as errors:
         # Compiled modules are kept between runs, as they are on a user's machine.
@@ -183,7 +191,7 @@ def run(command: list[str]) -> tuple[float, float]:
         if status:
             errors.seek(0)
             raise SystemExit(f"{command[0]} failed: {errors.read().decode(errors='replace')[-2000:]}")
-    return wall, usage.ru_maxrss / 1024
+    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 if __name__ == "__main__":

@@ -103,3 +103,18 @@ def test_more_rows_show_smaller_changes() -> None:
     assert sizes == sorted(sizes, reverse=True)
     assert ours.smallest_detectable_shift(0, 5) == math.inf
     assert ours.smallest_detectable_variation(5000, 5000, 5) < ours.smallest_detectable_variation(50, 5000, 5)
+
+
+@given(n=st.integers(1, 400), fraction=st.floats(0.001, 0.999), above=st.floats(0.001, 1.0))
+def test_the_bound_of_an_allocation_is_chernoffs(n: int, fraction: float, above: float) -> None:
+    """Of alike parts of 0 or 1 it is exp(-n·KL(k/n ‖ p)), which no binomial tail exceeds."""
+    mean = n * fraction
+    observed = mean + above * (n - mean)
+    share = observed / n
+    divergence = share * math.log(share / fraction)
+    if share < 1:
+        divergence += (1 - share) * math.log((1 - share) / (1 - fraction))
+    outcomes = [(n, [(0.0, math.log(1 - fraction)), (1.0, math.log(fraction))])]
+    bound = ours.allocation_p_value(outcomes, observed)
+    assert bound == pytest.approx(math.exp(-n * divergence), rel=1e-6, abs=1e-15)
+    assert bound >= float(scipy.stats.binom.sf(math.ceil(observed) - 1, n, fraction)) * (1 - 1e-9)

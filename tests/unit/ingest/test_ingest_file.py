@@ -81,6 +81,17 @@ def test_missing_markers_become_null_and_are_counted(admitted: Any, lines: list[
     assert [r[0] for r in _rows(admission)[-3:]] == [None, None, None]
 
 
+def test_whole_numbers_of_every_form_keep_their_value(admitted: Any) -> None:
+    """In a column of nothing but whole numbers, whose cells one cast reads, as beside a cell that is none."""
+    forms = ["7", "+5", "-0", "1.0", "5.", "1e3", "-12E2", "9007199254740993", "-9223372036854775808", "0", "2.50e1"]
+    values = [7, 5, 0, 1, 5, 1000, -1200, 9007199254740993, -9223372036854775808, 0, 25]
+    lines = ["n,label", *(f"{forms[i % 11]},{'ab'[i % 2]}" for i in range(330))]
+    clean, mixed = admitted(lines), admitted([*lines, "x,a"])
+    assert {a.schema.column("n").kind for a in (clean, mixed)} == {"integer"}
+    assert [r[0] for r in _rows(clean)] == values * 30
+    assert (mixed.rows_quarantined, _rows(mixed)) == (1, _rows(clean))
+
+
 def test_codes_with_leading_zeros_stay_text(admitted: Any, lines: list[str]) -> None:
     """007 is a code; as a number it would lose its zeros."""
     body = [f"{lines[0]},zip", *[f"{line},0{i % 50 + 100}" for i, line in enumerate(lines[1:])]]

@@ -176,6 +176,9 @@ def exceedance_p_value(k: int, n: int, m: int) -> float:
     return p
 
 
+_NEWTON, _NEAR = 60, 1e-7  # most steps, and a relative step that ends them: the bound's error is the square of it
+
+
 def allocation_p_value(outcomes: Sequence[tuple[int, Sequence[tuple[float, float]]]], observed: float) -> float:
     """Upper bound of P(sum ≥ observed), the sum of independent parts given as (how many alike, [(value, log probability)]).
 
@@ -187,21 +190,35 @@ def allocation_p_value(outcomes: Sequence[tuple[int, Sequence[tuple[float, float
         return 1.0
     largest = max((v for _, part in outcomes for v, _ in part), default=1.0) or 1.0
 
-    def exponent(s: float) -> float:
-        total = -s * observed
+    def tilted(s: float) -> tuple[float, float, float]:
+        """The exponent of the bound at s, its first derivative and its second, which is never negative."""
+        total, slope, curve = -s * observed, -observed, 0.0
         for count, part in outcomes:
             powers = [s * v + p for v, p in part]
             top = max(powers)
-            total += count * (top + math.log(sum(math.exp(x - top) for x in powers)))
-        return total
+            weights = [math.exp(x - top) for x in powers]
+            whole = sum(weights)
+            first = sum(w * v for w, (v, _) in zip(weights, part, strict=True)) / whole
+            second = sum(w * (v - first) ** 2 for w, (v, _) in zip(weights, part, strict=True)) / whole
+            total += count * (top + math.log(whole))
+            slope += count * first
+            curve += count * second
+        return total, slope, curve
 
     low, high = 0.0, 40.0 / largest
-    while exponent(high) < exponent(high / 2) and high < 700.0:
+    while tilted(high)[1] < 0 and high < 700.0:
         high *= 2
-    for _ in range(40):  # convex: golden section
-        a, b = low + 0.382 * (high - low), low + 0.618 * (high - low)
-        low, high = (low, b) if exponent(a) < exponent(b) else (a, high)
-    return min(1.0, math.exp(min(0.0, exponent((low + high) / 2))))
+    s = low
+    for _ in range(_NEWTON):
+        _, slope, curve = tilted(s)
+        low, high = (s, high) if slope < 0 else (low, s)
+        # Newton's step, where it stays between the two; else half of the way.
+        after = s - slope / curve if curve > 0 else high
+        after = after if low < after < high else (low + high) / 2
+        near, s = abs(after - s) <= _NEAR * after, after
+        if near:
+            break
+    return min(1.0, math.exp(min(0.0, tilted(s)[0])))
 
 
 def exclusive_p_value(totals: Sequence[int], observed: int, fraction: float) -> float:

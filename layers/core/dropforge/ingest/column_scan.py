@@ -24,6 +24,10 @@ TOGETHER = 60  # columns counted in one pass: grouping_id has 63 bits
 _TOGETHER_SHORT = 500  # columns of a table of few rows, whose statements take longer to plan than to run
 SAMPLE = 8192
 _REPEATS = 0.9  # a larger share of distinct texts in the sample: counting them first would not pay
+_SIMPLE: Mapping[Kind, str] = {
+    "datetime": "simple_dates",
+    "integer": "simple_integers",
+}  # the probe of cells in a simple form
 _JUDGED: tuple[Kind, ...] = ("integer", "number", "boolean", "datetime")
 
 
@@ -50,9 +54,9 @@ class ColumnScan:
     registers: tuple[int, ...] = ()  # of the estimate of distinct values (distinct_texts), where scans are added up
 
     def is_clean(self, kind: Kind) -> bool:
-        """Whether every cell that is not missing is of the kind, dates in the common form (cell_parsing.parsed, `clean`)."""
-        if kind == "datetime":
-            return self.probes["simple_dates"] == self.probes["n"]
+        """Whether every cell that is not missing is of the kind, in a form that one cast reads (cell_parsing.parsed, `clean`)."""
+        if kind in _SIMPLE:
+            return self.probes[_SIMPLE[kind]] == self.probes["n"]
         return not (self.fails.get(kind, 0) or self.infinite)
 
 

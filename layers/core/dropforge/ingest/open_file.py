@@ -9,7 +9,7 @@ from typing import Any
 
 from dropforge import value_formats
 from dropforge.config.settings import DataSettings
-from dropforge.datasets.table_schema import Schema
+from dropforge.datasets.table_schema import Column, Schema
 from dropforge.ingest import cell_parsing, column_scan, text_table
 from dropforge.ingest.admission import Note
 from dropforge.ingest.column_scan import ColumnScan
@@ -91,5 +91,13 @@ class OpenFile:
                 number_format=column.number_format if column is not None else value_formats.PLAIN,
                 trimmed=idle,
                 seen=scan.missing if scan is not None and idle else None,
+                clean=_is_clean(scan, column),
             )
         return cell_parsing.layered(relation or self.source.relation, columns, keep)
+
+
+def _is_clean(scan: ColumnScan | None, column: Column | None) -> bool:
+    """Whether the cells are known to be numbers of the column's kind, as it writes them."""
+    if scan is None or column is None or scan.number_format != column.number_format:
+        return False
+    return column.numeric and scan.is_clean(column.kind)
