@@ -373,3 +373,10 @@ def test_columns_equal_up_to_rounding_do_not_cancel_each_other(rounding: float) 
     weakest = {"alpha": trial.distributions["alpha"].low}  # type: ignore[attr-defined] # of a float
     fitted = RidgeRegression().estimator(weakest, seed=0, jobs=1, classes=0).fit(both, y)
     assert np.abs(fitted.coef_).max() < 10
+
+
+def test_an_error_in_percent_of_zero_is_not_shown_as_a_number() -> None:
+    """One observed 0 makes the metric 10^15: the card says that it is not defined, and shows every other one."""
+    assert regression_page._score_texts("mape", 6.2e15, (1e15, 9e15)) == ("not defined: an observed value is 0", "")
+    assert regression_page._score_texts("mape", 0.25, (0.2, 0.3))[0] == "0.2500"
+    assert regression_page._score_texts("rmse", 6.2e15, None)[0] == "6.2e+15"

@@ -9,6 +9,8 @@ from dropforge_training.card import html_page, svg_charts
 from dropforge_training.card.style import metric_name, table, text
 from dropforge_training.fit import prediction_intervals
 
+_MEANINGLESS = 1e6  # an error of a hundred million percent
+
 
 def parts(card: dict[str, Any]) -> list[str]:
     """The sections of the page, in order; card_html.render puts them between head and foot."""
@@ -41,6 +43,13 @@ def _tiles(card: dict[str, Any]) -> str:
     return f'<div class="tiles">{cells}</div>'
 
 
+def _score_texts(name: str, value: float, interval: Any) -> tuple[str, str]:
+    """Value and interval. A fraction of a true 0 is none: the metric divides by the smallest step from 0, and says nothing."""
+    if name == "mape" and value > _MEANINGLESS:
+        return "not defined: an observed value is 0", ""
+    return text(value), interval_text(interval)
+
+
 def _errors(card: dict[str, Any]) -> str:
     scatter = svg_charts.scatter(
         card["predicted_observed"], x="predicted", y="observed", title="predicted against observed on held-out rows"
@@ -48,7 +57,7 @@ def _errors(card: dict[str, Any]) -> str:
     shown = card["residuals"]
     histogram = svg_charts.histogram(shown["edges"], shown["counts"], x="observed - predicted", title="residuals")
     rows = [
-        (metric_name(k), text(v), interval_text(card["intervals"].get(k)))
+        (metric_name(k), *_score_texts(k, v, card["intervals"].get(k)))
         for k, v in card["metrics"].items()
         if k != "rows"
     ]
