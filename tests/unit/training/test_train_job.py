@@ -21,8 +21,12 @@ from dropforge.errors import JobFailed, SettingsError
 from dropforge.inference.bundle_manifest import BundleManifest, Feature
 from dropforge.inference.predictor import open_bundle
 from dropforge_training.export import onnx_graph
-from dropforge_training.fit import conformal
+from dropforge_training.fit import calibration, conformal
+from dropforge_training.fit.out_of_fold import Fitted
 from dropforge_training.interruption import Interrupted
+from dropforge_training.search import tuner
+from dropforge_training.worker import train_job
+from dropforge_training.worker.deadline import Deadline, Member, Shares
 from dropforge_training.worker.mlflow_run import JobRun
 
 Bench = Callable[..., Any]
@@ -269,3 +273,35 @@ def _body(bundle: Any) -> Any:
 
 def _must_not_run(*_: Any, **__: Any) -> None:
     raise AssertionError("a trial was started")
+
+
+def _tuned(outside: tuple[Any, ...] = ()) -> tuner.Tuned:
+    return tuner.Tuned(({},) * 8, 0.5, 1, 1.0, 0.0, (), member=Member(1.0, 0.5), weights=(1.0,) * 8, outside=outside)
+
+
+def test_predictions_of_trials_stand_in_for_fits_without_time() -> None:
+    """With time for one of five fits, 400 rows that trials predicted beat 80; with time for all, and of fewer rows, fits are made."""
+    all_rows = tuple((np.arange(80) + 80 * f, np.full((80, 2), 0.5)) for f in range(5))
+    wanted = Shares(8, 5, 0.8)
+    short = Deadline(23.0)
+    allowed, known = train_job._affordable(wanted, _tuned(all_rows), short, 400)
+    assert known is not None
+    assert len(known[0]) == len(known[1]) == 400
+    assert (allowed.folds, allowed.members) == (0, 8)
+    assert train_job._affordable(wanted, _tuned(), short, 400)[1] is None
+    assert train_job._affordable(wanted, _tuned(all_rows[:1]), Deadline(40.0), 4000)[1] is None
+    assert train_job._affordable(wanted, _tuned(all_rows), Deadline(600.0), 400) == (wanted, None)
+
+
+def test_a_log_loss_is_compared_as_it_is_served() -> None:
+    """What calibration gains out of fold counts for the job; of a metric that calibration does not change nothing is added."""
+    y = np.repeat([0, 1], 300)
+    shy = np.column_stack([0.55 - 0.1 * y, 0.45 + 0.1 * y])
+    choice = calibration.choose("auto", y, shy, seed=1)
+    assert choice.calibration is not None
+    fitted = Fitted.__new__(Fitted)
+    object.__setattr__(fitted, "calibration", choice)
+    gained = choice.losses["none"] - choice.losses[choice.calibration.kind]
+    assert gained > 0.1
+    assert train_job._served_score("log_loss", -0.6, fitted) == pytest.approx(-0.6 + gained)
+    assert train_job._served_score("roc_auc", 0.9, fitted) == 0.9

@@ -67,6 +67,17 @@ def test_a_forest_becomes_xgboost(classes: int) -> None:
     assert np.abs(given - tree_ensemble._votes(forest, rows, classes)).max() < (2e-3 if not classes else 1e-5)
 
 
+@pytest.mark.parametrize("classes", [2, 3, 19, 100])
+def test_a_forest_is_as_sure_of_many_classes_as_of_two(classes: int) -> None:
+    """Where all trees agree, the class has the same probability however many others there are."""
+
+    class Unanimous:
+        def predict_proba(self, x: np.ndarray) -> np.ndarray:
+            return np.tile(np.eye(classes)[0], (len(x), 1))
+
+    assert tree_ensemble._votes(Unanimous(), np.zeros((1, 4)), classes)[0, 0] == pytest.approx(0.9933, abs=1e-4)
+
+
 @pytest.mark.parametrize("classes", [0, 2, 3])
 def test_a_blend_predicts_what_selection_saw(classes: int) -> None:
     """All kinds with their weights are one XGBoost model, whose output is the one that the selection scored."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,7 @@ def test_the_curve_tells_when_the_best_score_rose(wanted: Callable[..., tuner.Se
     ended = [t for t in trials(store) if t.datetime_complete]
     seconds = max(t.datetime_complete for t in ended) - min(t.datetime_start for t in ended)
     assert [s for _, s in tuned.curve] == sorted(s for _, s in tuned.curve)
-    assert tuned.curve[-1] == (round(seconds.total_seconds(), 2), tuned.score)
+    assert tuned.curve[-1] == (round(seconds.total_seconds(), 2), max(t.value for t in ended))
     assert tuned.curve[0][0] < tuned.curve[-1][0]
 
 
@@ -364,6 +365,62 @@ def test_what_export_takes_is_left_by_the_members(wanted: Callable[..., tuner.Se
     assert 1 <= allowed.members < 8
     assert after.seconds(unit, 20, members=allowed.members) <= 15
     assert after.affordable(Member.of(0.01, nodes=1_000), 20, 15).members == 8
+
+
+class _Guess(Stepwise):
+    """Predicts what `outputs` says of a parameter: codes with an error that another parameter's cancels, or chance."""
+
+    def __init__(self, output: Callable[[float, np.ndarray], np.ndarray]) -> None:
+        super().__init__()
+        self.output = output
+
+    def train(self, fit: TrialFit) -> Trained:
+        p = np.clip(self.output(fit.params["good"], fit.fold.y_valid), 0.0, 1.0)
+        return Trained(np.column_stack([1 - p, p]), 1)
+
+
+def _opposite(good: float, y: np.ndarray) -> np.ndarray:
+    error = np.where(np.arange(len(y)) % 4 < 2, 0.4, -0.4)
+    return 0.5 + 0.1 * (2 * y - 1) + (error if good < 0.5 else -error)
+
+
+def _chance(good: float, y: np.ndarray) -> np.ndarray:
+    return np.asarray(np.random.default_rng(round(good * 1e6)).uniform(size=len(y)))
+
+
+@pytest.mark.parametrize("folds", [1, 4])
+def test_the_score_is_that_of_the_ensemble(wanted: Callable[..., tuner.Search], folds: int) -> None:
+    """Two trials with an AUC near a half, whose errors cancel: what is served ranks without a fault, and is scored so."""
+    what = wanted(_Guess(_opposite), trials=2, bag=2, start=[{"good": 0.2}, {"good": 0.8}])
+    store = MemoryStore()
+    tuned = run(what, store, [fold(seed=s) for s in range(folds)])
+    assert max(t.value or 0.0 for t in trials(store)) < 0.8
+    assert tuned.score > 0.99
+
+
+@pytest.mark.parametrize("bag", [1, 4])
+@pytest.mark.parametrize("folds", [1, 4])
+def test_trials_of_chance_are_scored_as_chance(wanted: Callable[..., tuner.Search], bag: int, folds: int) -> None:
+    """The best of twelve guesses looks good on the rows that chose it; on rows that did not it is a guess."""
+    best, scores = [], []
+    for seed in range(5):
+        store = MemoryStore()
+        tuned = run(wanted(_Guess(_chance), trials=12, bag=bag, seed=seed), store, [fold(seed=s) for s in range(folds)])
+        best.append(max(t.value or 0.0 for t in trials(store)))
+        scores.append(tuned.score)
+    assert np.mean(best) > 0.54
+    assert abs(np.mean(scores) - 0.5) < np.mean(best) - 0.52
+
+
+def test_validation_rows_have_their_places_and_predictions(wanted: Callable[..., tuner.Search]) -> None:
+    """Once each, with what the chosen trial said of them."""
+    made = [replace(fold(seed=s), places=np.arange(100) + 100 * s) for s in range(4)]
+    tuned = run(wanted(_Guess(lambda _, y: 0.2 + 0.6 * y), trials=2), MemoryStore(), made)
+    assert tuned.validated is not None
+    places, output = tuned.validated
+    assert list(places) == list(range(400))
+    assert np.allclose(output[:, 1], np.concatenate([0.2 + 0.6 * f.y_valid for f in made]), atol=1e-6)
+    assert run(wanted(_Guess(_chance), trials=2), MemoryStore()).validated is None  # of folds whose places nobody knows
 
 
 class _Hasty(Stepwise):

@@ -346,7 +346,7 @@ def making(card: dict[str, Any]) -> str:
     facts = [
         ("trials", str(card["trials"])),
         ("seconds of tuning", f"{tuning['seconds']:.1f}"),
-        ("best validation score", f"{tuning['score']:.5f}"),
+        ("validation score of what was selected", f"{tuning['score']:.5f}"),
         ("upload", card["upload_id"]),
         *([("held out", f"{card['split']['words']} ({card['split']['share']:.0%})")] if "split" in card else []),
     ]

@@ -24,6 +24,9 @@ from dropforge_training.interruption import Interrupted
 from dropforge_training.preprocessing.cleaner import LabelledPipeline, NumberPipeline, decide
 from dropforge_training.search import validation_folds
 
+# Places of rows among the training rows, and what a model not fitted on them predicts, as model_spec.predicted gives it.
+Outside = tuple[np.ndarray, np.ndarray]
+
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
@@ -55,18 +58,22 @@ def fit(
     log: logging.Logger,
     stop: Callable[[], bool],
     allows: Callable[[int, float], bool] = lambda _fits, _seconds: True,
+    known: Outside | None = None,
 ) -> Fitted | FittedNumbers:
     """Fit on all training rows; learn on out-of-fold rows how the model is to be served: see _labelled and _numbers.
 
     `refit`: of the tuned parameters. `allows`: whether time is left for another out-of-fold fit after so many, of which the
     longest took so many seconds.
+    `known`: such rows with their predictions, in the place of fits.
     What settings.yaml asks for by name (a threshold rule, a calibration) gets one such fit in any case.
     Raises Interrupted when `stop` said so.
     """
     needed = not data.regression and (
         settings.training.calibration not in {"auto", "none"} or isinstance(settings.serving.threshold, str)
     )
-    places, output = _outside(refit, data, seed, stop, lambda n, s: (needed and n == 0) or allows(n, s))
+    if known is None:
+        known = _outside(refit, data, seed, stop, lambda n, s: (needed and n == 0) or allows(n, s))
+    places, output = known
     finish = _numbers if data.regression else _labelled
     return finish(refit.pipeline(data.train), data, settings, places, output, seed, log)
 
@@ -138,7 +145,7 @@ def _outside(
     seed: int,
     stop: Callable[[], bool],
     allows: Callable[[int, float], bool],
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Outside:
     """Places of training rows, and what a model that was not fitted on them predicts, as model_spec.predicted gives it."""
     rows, classes = data.train, len(data.classes)
     output, places, longest = [np.empty((0, max(1, classes)))], [np.empty(0, dtype=np.int64)], 0.0

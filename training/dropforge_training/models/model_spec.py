@@ -34,7 +34,8 @@ class Fold:
     x, x_valid: shape [rows, features after preprocessing] (float32); y, y_valid: class codes. `positive`: code of the class
     that a binary metric is about. Of a regression y and y_valid are numbers after `transform`, less `center`. `weight`,
     `weight_valid`: how much each row counts, shape [rows]; None: all alike. `monotone`: see ModelSpec.constrained; empty: no
-    constraint. `cache`: what a model computes of the rows once (its own matrix form), shared by all trials.
+    constraint. `cache`: what a model computes of the rows once (its own matrix form), shared by all trials. `places`: of the
+    validation rows among the training rows; None: not known.
     """
 
     x: np.ndarray
@@ -48,6 +49,7 @@ class Fold:
     weight_valid: np.ndarray | None = None
     monotone: tuple[int, ...] = ()
     cache: dict[str, Any] = field(default_factory=dict)
+    places: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)

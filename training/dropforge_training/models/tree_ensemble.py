@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +32,7 @@ _TREES = 100  # of a forest
 _STEP = 4  # of its trees between two looks at the budget
 _FOREST_ROWS = 50_000  # from which each tree has a sample of so many
 _NODES = 200_000  # of a forest, about: more make a bundle of tens of megabytes
-_VOTE = 5.0  # margin between a forest's vote of all trees for a class and of none
+_VOTE = 5.0  # margin between a forest's vote of all trees for one of two classes and of none: a probability of 0.993
 # What early stopping looks at by the tuning metric, larger is better; else the loss of the objective.
 _WATCHED = {"roc_auc": "auc", "average_precision": "average_precision"}
 _LOSSES = {0: ("regression", "rmse"), 2: ("binary", "binary_logloss")}
@@ -300,7 +301,13 @@ def _forest(p: dict[str, Any], trees: int, seed: int, jobs: int, classes: int, r
 
 def _margin(classes: int) -> tuple[float, float]:
     """Factor of a forest's mean vote, and what is added: of two classes it is zero where half of the trees vote for each."""
-    return {0: (1.0, 0.0), 2: (2 * _VOTE, -_VOTE)}.get(classes, (_VOTE, 0.0))
+    known = {0: (1.0, 0.0), 2: (2 * _VOTE, -_VOTE)}
+    return known[classes] if classes in known else (_vote(classes), 0.0)
+
+
+def _vote(classes: int) -> float:
+    """Margin between all votes and none that makes a forest as sure of many classes as of two, when its trees agree."""
+    return _VOTE + math.log(classes - 1)
 
 
 def _train_forest(fit: TrialFit) -> Trained:
@@ -327,4 +334,4 @@ def _forest_nodes(forest: Any, classes: int) -> int:
 def _votes(forest: Any, x: np.ndarray, classes: int) -> np.ndarray:
     """What the converted forest says of the rows, shape [rows, classes]; of a regression [rows, 1]."""
     votes = predicted(forest, x)
-    return np.asarray(softmax(votes * _VOTE, axis=1)) if classes else votes
+    return np.asarray(softmax(votes * _vote(classes), axis=1)) if classes else votes

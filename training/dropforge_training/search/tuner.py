@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -43,9 +43,11 @@ _PARAMS = "params"  # as the candidate gave them to its estimator
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """Parameters of the estimators of the last fit, the best first; the score is on validation rows (a loss is negated).
+    """Parameters of the estimators of the last fit, the best first; `score`: on validation rows, of what is chosen by other ones
+    of them (a loss is negated; the best trial's own, where the predictions of trials are not at hand).
 
-    `weights`: of all members with a member's parameters together, see `bag`.
+    `weights`: of all members with a member's parameters together, see `bag`. `outside`: by fold the places of its validation
+    rows among the training rows, and what an ensemble predicts for them that was selected without them; empty: not known.
 
     Rounds found by early stopping are among the parameters, in proportion to all training rows.
     `trials` of the whole study, finished and pruned; `seconds` of its slowest worker; `money` of all workers. `curve`: the
@@ -63,6 +65,15 @@ class Tuned:
         default_factory=lambda: Member(0.0, 0.0)
     )  # what one estimator of the last fit is expected to take
     weights: tuple[float, ...] = ()
+    outside: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+
+    @property
+    def validated(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """`outside` of all folds: places, and predictions; None: not known."""
+        if not self.outside:
+            return None
+        places, output = zip(*self.outside, strict=True)
+        return np.concatenate(places), np.asarray(np.concatenate(output), dtype=np.float64)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -287,7 +298,7 @@ class _Runner:
             outputs.append(np.asarray(fitted.probabilities, dtype=np.float32))
             if number + 1 < len(self._folds) and callback.after_fold(number, float(np.mean(scores))):
                 break
-        if w.bag > 1 and len(scores) == len(self._folds):
+        if w.role != "tune" and len(scores) == len(self._folds):
             self.outputs[trial.number] = outputs
             self._forget()
         trial.set_user_attr(_ROUND, round(callback.longest, 3))
@@ -348,7 +359,12 @@ def _tuned(
 ) -> Tuned:
     study.refresh()
     best = study.best(max(wanted.bag, 5))
-    chosen = _chosen(wanted, study, clock, folds, outputs) if best else []
+    selection = _Selection(wanted, study, clock, folds, outputs)
+    chosen = selection.chosen() if best else []
+    crossed = selection.crossed() if best else []
+    score = float(best[0].value or 0.0) if best else math.nan
+    if crossed:
+        score = float(np.mean([held_out.score_fold(wanted.metric, f, o) for f, o in zip(folds, crossed, strict=True)]))
     sizes = [int(t.user_attrs[ROUNDS]) / _fitted_share(folds) or _TREES for t, _ in chosen]
     chosen = chosen[: _fitting(sizes, [_nodes(t, folds) for t, _ in chosen], wanted.classes)]
     trials = study.trials(*FINISHED)
@@ -358,7 +374,7 @@ def _tuned(
             by_worker[number] = by_worker.get(number, 0.0) + float(t.user_attrs.get(_SECONDS, 0.0))
     return Tuned(
         members=_members(wanted, chosen, _fitted_share(folds)),
-        score=float(best[0].value or 0.0) if best else math.nan,
+        score=score,
         trials=len(trials),
         seconds=max(by_worker.values()),
         money=wanted.allowance.spent(sum(by_worker.values())),
@@ -366,40 +382,87 @@ def _tuned(
         curve=study.curve(),
         member=_typical([t for t, _ in chosen], folds),
         weights=tuple(weight for _, weight in chosen),
+        outside=tuple((f.places, o) for f, o in zip(folds, crossed, strict=False) if f.places is not None),
     )
 
 
-def _chosen(
-    wanted: Search,
-    study: SharedStudy,
-    clock: Deadline,
-    folds: Sequence[Fold],
-    outputs: Mapping[int, list[np.ndarray]],
-) -> list[tuple[FrozenTrial, float]]:
-    """The trial of each member, and the weight of its parameters.
+class _Selection:
+    """Of trials into the ensemble of the last fit, by their predictions for validation rows."""
 
-    The ensemble that predicts validation rows best. Without the trials' predictions, as after an interruption, it is the better
-    half of the bag's size. Members are left: other seeds of a good trial, which beat a lesser trial.
-    """
-    best = study.best(max(wanted.bag, _CANDIDATES))
-    known = {t.number: outputs[t.number] for t in best if t.number in outputs}
-    if wanted.bag == 1 or not known or best[0].number not in known:
-        few = best[: _trials_of(wanted.bag)]
-        repeated = [few[number % len(few)] for number in range(wanted.bag)]
-        return [(t, float(repeated.count(t))) for t in repeated]
-    until = clock.elapsed() + _SELECTION * clock.budget
-    weights = ensemble_selection.select(
-        known,
-        wanted.candidate.blended,
-        lambda fold, output: held_out.score_fold(wanted.metric, folds[fold], output),
-        wanted.bag,
-        lambda: clock.elapsed() < until,
-    )
-    by_number, numbers = {t.number: t for t in best}, list(weights)
-    varying = [n for n in numbers if wanted.candidate.varies(by_number[n].user_attrs[_PARAMS])]
-    while varying and len(numbers) < wanted.bag:
-        numbers.append(max(varying, key=lambda n: (weights[n] / numbers.count(n), -n)))
-    return [(by_number[n], float(weights[n])) for n in numbers]
+    def __init__(
+        self,
+        wanted: Search,
+        study: SharedStudy,
+        clock: Deadline,
+        folds: Sequence[Fold],
+        outputs: Mapping[int, list[np.ndarray]],
+    ) -> None:
+        self._wanted = wanted
+        self._clock = clock
+        self._folds = folds
+        self._best = study.best(max(wanted.bag, _CANDIDATES))
+        known = {t.number: outputs[t.number] for t in self._best if t.number in outputs}
+        # Without those of the best trial, as after an interruption, they say nothing of what would be chosen.
+        self._known = known if self._best and self._best[0].number in known else {}
+
+    def chosen(self) -> list[tuple[FrozenTrial, float]]:
+        """The trial of each member, and the weight of its parameters.
+
+        The ensemble that predicts validation rows best. Without the trials' predictions it is the better half of the bag's
+        size. Members are left: other seeds of a good trial, which beat a lesser trial.
+        """
+        bag = self._wanted.bag
+        if bag == 1 or not self._known:
+            few = self._best[: _trials_of(bag)]
+            repeated = [few[number % len(few)] for number in range(bag)]
+            return [(t, float(repeated.count(t))) for t in repeated]
+        weights = ensemble_selection.select(
+            self._known, self._wanted.candidate.blended, self._score(self._folds), bag, self._until(_SELECTION)
+        )
+        by_number, numbers = {t.number: t for t in self._best}, list(weights)
+        varying = [n for n in numbers if self._wanted.candidate.varies(by_number[n].user_attrs[_PARAMS])]
+        while varying and len(numbers) < bag:
+            numbers.append(max(varying, key=lambda n: (weights[n] / numbers.count(n), -n)))
+        return [(by_number[n], float(weights[n])) for n in numbers]
+
+    def crossed(self) -> list[np.ndarray]:
+        """What is chosen without a fold's validation rows (of one fold: without every second one of them) predicts for them;
+        nothing where the trials' predictions are not known.
+        """
+        if not self._known:
+            return []
+        if len(self._folds) > 1:
+            return self._crossed(self._folds, self._known)
+        order = np.random.default_rng(self._wanted.seed).permutation(len(self._folds[0].y_valid))
+        halves = [order[::2], order[1::2]]
+        parts = self._crossed(
+            [_validated(self._folds[0], h) for h in halves],
+            {t: [o[0][h] for h in halves] for t, o in self._known.items()},
+        )
+        whole = np.empty((len(order), *parts[0].shape[1:]))
+        for half, part in zip(halves, parts, strict=True):
+            whole[half] = part
+        return [whole]
+
+    def _crossed(self, folds: Sequence[Fold], outputs: Mapping[int, Sequence[np.ndarray]]) -> list[np.ndarray]:
+        blended = self._wanted.candidate.blended if self._wanted.bag > 1 else lambda alone, _: alone[0]
+        return ensemble_selection.cross_selected(
+            outputs, blended, self._score(folds), self._wanted.bag, self._until(_SELECTION)
+        )
+
+    def _score(self, folds: Sequence[Fold]) -> Callable[[int, np.ndarray], float]:
+        return lambda fold, output: held_out.score_fold(self._wanted.metric, folds[fold], output)
+
+    def _until(self, share: float) -> Callable[[], bool]:
+        """Whether this share of the budget, from now, is not over."""
+        end = self._clock.elapsed() + share * self._clock.budget
+        return lambda: self._clock.elapsed() < end
+
+
+def _validated(fold: Fold, rows: np.ndarray) -> Fold:
+    """The fold with these of its validation rows alone."""
+    weight = None if fold.weight_valid is None else fold.weight_valid[rows]
+    return replace(fold, x_valid=fold.x_valid[rows], y_valid=fold.y_valid[rows], weight_valid=weight)
 
 
 def _fitting(rounds: Sequence[float], nodes: Sequence[float], classes: int) -> int:

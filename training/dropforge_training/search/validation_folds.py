@@ -122,6 +122,7 @@ def make(candidate: ModelSpec, data: TrainingData, markers: dict[str, tuple[str,
                 None if weight is None else weight[fit],
                 data.train.weights_at(valid),
                 data.signs(x.shape[1], cleaner.numbers),
+                places=np.asarray(valid),
             )
         )
     return created

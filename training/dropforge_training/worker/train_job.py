@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from dropforge_training.interruption import Interrupted
 from dropforge_training.job_context import JobContext, WorkerPorts
 from dropforge_training.models import model_spec
 from dropforge_training.search import job_search, tuner
+from dropforge_training.worker.deadline import Deadline, Shares
 from dropforge_training.worker.job_evaluation import Evaluated, evaluate
 from dropforge_training.worker.mlflow_run import JobRun
 from dropforge_training.worker.progress_reporter import Note, Reporter
@@ -104,7 +105,7 @@ def _fit(
     if job.role == "finish":  # the workers' time is the user's
         deadline.spent = tuned.seconds
     wanted = job_search.shares(candidate, context.model, data, job.seed)
-    allowed = wanted.affordable(tuned.member, deadline.budget, deadline.left())
+    allowed, known = _affordable(wanted, tuned, deadline, len(data.train))
     members, weights = tuned.bag(allowed.members)
     if allowed != wanted:
         log.info("less than wanted: the budget ends", extra={"members": allowed.members, "folds": allowed.folds})
@@ -114,9 +115,32 @@ def _fit(
     def allows(fits: int, longest: float) -> bool:
         return fits < allowed.folds and (fits == 0 or deadline.allows_fit(longest, len(members) * tuned.member.export))
 
-    fitted = out_of_fold.fit(refit, data, context.settings, seed=job.seed, log=log, stop=context.stop, allows=allows)
+    fitted = out_of_fold.fit(
+        refit, data, context.settings, seed=job.seed, log=log, stop=context.stop, allows=allows, known=known
+    )
     log.info("fitted on all training rows", extra={"params": tuned.params, "bag": len(members)})
-    return fitted, tuned
+    return fitted, replace(tuned, score=_served_score(context.settings.training.metric, tuned.score, fitted))
+
+
+def _affordable(
+    wanted: Shares, tuned: tuner.Tuned, deadline: Deadline, rows: int
+) -> tuple[Shares, out_of_fold.Outside | None]:
+    """What of `wanted` time is left for; where trials have predicted more of the training rows than the out-of-fold fits among it
+    would, their predictions in the place of these fits.
+    """
+    allowed = wanted.affordable(tuned.member, deadline.budget, deadline.left())
+    known = tuned.validated if allowed.folds < wanted.folds else None
+    if known is None or len(known[0]) <= allowed.folds * (1 - wanted.fold_rows) * rows:
+        return allowed, None
+    return replace(wanted, folds=0).affordable(tuned.member, deadline.budget, deadline.left()), known
+
+
+def _served_score(metric: str, score: float, fitted: Fitted | FittedNumbers) -> float:
+    """A validation score as the model is served: a log loss, which alone depends on calibration, with what that gains out of fold."""
+    if metric != "log_loss" or not isinstance(fitted, Fitted) or fitted.calibration.calibration is None:
+        return score
+    losses = fitted.calibration.losses
+    return score + losses["none"] - losses[fitted.calibration.calibration.kind]
 
 
 @dataclass(frozen=True, slots=True)
