@@ -25,6 +25,7 @@ from dropforge_training.search import pruning, study, tuner
 from dropforge_training.search import search_space as search
 from dropforge_training.search.study_budget import TuningBudget
 from dropforge_training.search.study_journal import Journal
+from dropforge_training.worker import deadline
 from dropforge_training.worker.deadline import Deadline, Member, Shares
 
 FOLDER = "s3://data/tuning/study"
@@ -365,6 +366,24 @@ def test_what_export_takes_is_left_by_the_members(wanted: Callable[..., tuner.Se
     assert 1 <= allowed.members < 8
     assert after.seconds(unit, 20, members=allowed.members) <= 15
     assert after.affordable(Member.of(0.01, nodes=1_000), 20, 15).members == 8
+
+
+def test_a_slow_machine_leaves_more_for_what_follows_the_search() -> None:
+    """At a third of the pace what follows takes three times as long, and fewer members are exported within the same seconds."""
+    quick = Shares(8, 0)
+    slow = replace(quick, pace=3.0)
+    members = [s.affordable(Member.of(0.1, nodes=40_000, pace=s.pace), 60, 20).members for s in (quick, slow)]
+    assert members[1] < members[0]
+    assert slow.base(600) == 3 * quick.base(600)
+
+
+def test_the_pace_is_read_off_a_clock() -> None:
+    """Half a second for each reading is slower than what is reckoned with; no clock makes it less than 1."""
+    ticks = iter(range(100))
+    assert deadline.pace(lambda: next(ticks) / 2) == deadline._SLOWEST
+    assert deadline.pace(lambda: 0.0) == 1.0
+    ticks = iter(range(100))
+    assert deadline.pace(lambda: next(ticks) * 0.002) == pytest.approx(2.0)  # five readings: 10 ms
 
 
 class _Guess(Stepwise):

@@ -14,7 +14,7 @@ from dropforge_training.models.model_spec import ModelSpec
 from dropforge_training.search import study, tuner, validation_folds
 from dropforge_training.search.study_budget import TuningBudget
 from dropforge_training.search.study_journal import Journal
-from dropforge_training.worker.deadline import Shares
+from dropforge_training.worker.deadline import Shares, pace
 
 
 def decided(context: JobContext, loaded: TrainingData, *, jobs: int) -> TrainingData:
@@ -75,6 +75,6 @@ def members(candidate: ModelSpec, model: ModelSettings) -> int:
 
 
 def shares(candidate: ModelSpec, model: ModelSettings, data: TrainingData, seed: int) -> Shares:
-    """What follows the search, as far as the settings and the rows ask for it."""
+    """What follows the search, as far as the settings and the rows ask for it, at the pace of this moment."""
     fits, rows = out_of_fold.wanted_fits(data, seed)
-    return Shares(members(candidate, model), fits, rows)
+    return Shares(members(candidate, model), fits, rows, pace())

@@ -258,7 +258,7 @@ class _Runner:
 
     def _left(self) -> float:
         """Seconds until the search must end, so that everything after it is still within the budget."""
-        unit = _longest(self._study.best(_trials_of(self._wanted.bag)), self._folds)
+        unit = _longest(self._study.best(_trials_of(self._wanted.bag)), self._folds, self._wanted.after.pace)
         budget = self._clock.budget
         reserve = self._wanted.after.reserve(unit, budget) if unit.fit else 0.0
         return self._clock.left() - reserve
@@ -321,19 +321,19 @@ def _refused(wanted: Search, widened: set[str], params: dict[str, Any], error: V
     return search_space.invalid(wanted.where, min(widened), what, "stay within the model's own range")
 
 
-def _longest(best: Sequence[FrozenTrial], folds: Sequence[Fold]) -> Member:
+def _longest(best: Sequence[FrozenTrial], folds: Sequence[Fold], pace: float) -> Member:
     """What one estimator of the last fit will take, at most, going by these trials; nothing without any.
 
     A fit on all rows has more rows and more rounds than one of a trial, each in proportion. The longest trial counts, not the
     mean: when a better one takes the place of a short one, no more time is needed than that one or the longest had.
     """
-    each = [_member(t, folds) for t in best]
+    each = [_member(t, folds, pace) for t in best]
     return Member(max((m.fit for m in each), default=0.0), max((m.export for m in each), default=0.0))
 
 
-def _member(trial: FrozenTrial, folds: Sequence[Fold]) -> Member:
+def _member(trial: FrozenTrial, folds: Sequence[Fold], pace: float) -> Member:
     fit = float(trial.user_attrs.get(_SECONDS, 0.0)) / int(trial.user_attrs.get(_FOLDS, len(folds)))
-    return Member.of(fit / _fitted_share(folds) ** 2, _nodes(trial, folds))
+    return Member.of(fit / _fitted_share(folds) ** 2, _nodes(trial, folds), pace)
 
 
 def _nodes(trial: FrozenTrial, folds: Sequence[Fold]) -> float:
@@ -341,9 +341,9 @@ def _nodes(trial: FrozenTrial, folds: Sequence[Fold]) -> float:
     return float(trial.user_attrs.get(_NODES, 0.0)) / _fitted_share(folds)
 
 
-def _typical(members: Sequence[FrozenTrial], folds: Sequence[Fold]) -> Member:
+def _typical(members: Sequence[FrozenTrial], folds: Sequence[Fold], pace: float) -> Member:
     """What one member of these takes: the mean of all, but no less than the first one."""
-    each = [_member(t, folds) for t in members]
+    each = [_member(t, folds, pace) for t in members]
     if not each:
         return Member(0.0, 0.0)
     fit, export = float(np.mean([m.fit for m in each])), float(np.mean([m.export for m in each]))
@@ -380,7 +380,7 @@ def _tuned(
         money=wanted.allowance.spent(sum(by_worker.values())),
         points=tuple(Point(t.params, float(t.value or 0.0)) for t in best),
         curve=study.curve(),
-        member=_typical([t for t, _ in chosen], folds),
+        member=_typical([t for t, _ in chosen], folds, wanted.after.pace),
         weights=tuple(weight for _, weight in chosen),
         outside=tuple((f.places, o) for f, o in zip(folds, crossed, strict=False) if f.places is not None),
     )

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 _EXPORT: Final = (
@@ -17,6 +18,10 @@ _EXPORT: Final = (
 _NODE: Final = 35e-6  # seconds of conversion, blend, export, explanations and checks for each node of a tree
 _BASE: Final = 5.0  # seconds of what does not depend on the model's size: reading rows back, the card, MLflow
 _MOST_BASE: Final = 0.25  # of the budget: a small one is not eaten up by what it is meant for
+_YARDSTICK: Final = 0.005  # seconds that a yardstick takes where _NODE and _BASE were measured
+_STEPS: Final = 20_000  # of one reading of it, a fifth
+_READINGS: Final = 5
+_SLOWEST: Final = 6.0  # pace that is reckoned with: a machine that is slower still would leave nothing for the search
 _EXPLANATION: Final = 0.25  # of the time left after the last fit that measuring the importance of columns may take
 _LEAST_EXPLANATION: Final = 0.03  # of the budget, where nothing is left
 
@@ -29,27 +34,29 @@ class Member:
     export: float
 
     @classmethod
-    def of(cls, fit: float, nodes: float = 0.0) -> Member:
-        """nodes: of its trees; 0: not known."""
-        return cls(fit, nodes * _NODE or fit * _EXPORT)
+    def of(cls, fit: float, nodes: float = 0.0, pace: float = 1.0) -> Member:
+        """nodes: of its trees; 0: not known. pace: see Shares."""
+        return cls(fit, nodes * _NODE * pace or fit * _EXPORT)
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
     """What follows the search, in units of one estimator of the last fit.
 
-    `members`: estimators of the last fit; `folds`: out-of-fold fits wanted; `fold_rows`: fraction of the rows each is fitted on.
+    `members`: estimators of the last fit; `folds`: out-of-fold fits wanted; `fold_rows`: fraction of the rows each is fitted on;
+    `pace`: see `pace`.
     """
 
     members: int = 1
     folds: int = 0
     fold_rows: float = 0.8
+    pace: float = 1.0
 
     def seconds(self, unit: Member, budget: float, *, members: int | None = None, folds: int | None = None) -> float:
         """Of everything after the search, with as many members and out-of-fold fits as given, or as wanted."""
         m = self.members if members is None else members
         f = self.folds if folds is None else folds
-        return m * (unit.fit * (1 + f * self.fold_rows) + unit.export) + base(budget)
+        return m * (unit.fit * (1 + f * self.fold_rows) + unit.export) + self.base(budget)
 
     def least(self, unit: Member, budget: float) -> float:
         """With one estimator and one out-of-fold fit: what no search may touch."""
@@ -64,7 +71,7 @@ class Shares:
 
         ratio: seconds of one estimator's fit on all rows for each second of a trial.
         """
-        return max(0.0, (left - base(budget)) / (trials + self.least(Member.of(ratio), 0.0)))
+        return max(0.0, (left - self.base(budget)) / (trials + self.least(Member.of(ratio), 0.0)))
 
     def affordable(self, unit: Member, budget: float, left: float) -> Shares:
         """The most that `left` allows: first one out-of-fold fit, then members, then more out-of-fold fits. One member at least."""
@@ -74,12 +81,25 @@ class Shares:
         folds = self.folds
         while folds and self.seconds(unit, budget, members=members, folds=folds) > left:
             folds -= 1
-        return Shares(members, folds, self.fold_rows)
+        return replace(self, members=members, folds=folds)
+
+    def base(self, budget: float) -> float:
+        """Seconds after the search that do not depend on the model's size."""
+        return min(_BASE * self.pace, _MOST_BASE * budget)
 
 
-def base(budget: float) -> float:
-    """Seconds after the search that do not depend on the model's size."""
-    return min(_BASE, _MOST_BASE * budget)
+def pace(clock: Callable[[], float] = time.perf_counter) -> float:
+    """How many times as long as where the constants were measured something takes here and now, at least 1.
+
+    By the median of a few readings of a loop, 30 ms or less on most machines: of a slow processor, or of one shared with others.
+    """
+    readings = []
+    for _ in range(_READINGS):
+        started, total = clock(), 0
+        for step in range(_STEPS):
+            total += step * step % 7
+        readings.append(clock() - started)
+    return min(_SLOWEST, max(1.0, statistics.median(readings) * _READINGS / _YARDSTICK))
 
 
 @dataclass(slots=True)
@@ -106,6 +126,6 @@ class Deadline:
         """For measuring which columns count, when the model is fitted: a part of what is left, and a second at least."""
         return max(1.0, _EXPLANATION * self.left(), _LEAST_EXPLANATION * self.budget)
 
-    def allows_fit(self, seconds: float, export: float) -> bool:
-        """Whether another out-of-fold fit of so many seconds leaves time for the last fit, as long, and for `export` seconds."""
-        return self.left() >= 2 * seconds + export + base(self.budget)
+    def allows_fit(self, seconds: float, after: float) -> bool:
+        """Whether another out-of-fold fit of so many seconds leaves time for the last fit, as long, and for `after` seconds."""
+        return self.left() >= 2 * seconds + after

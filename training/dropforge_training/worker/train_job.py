@@ -112,8 +112,10 @@ def _fit(
 
     refit = Refit(candidate, data, markers, members, job.seed, jobs, weights)
 
+    after = len(members) * tuned.member.export + wanted.base(deadline.budget)
+
     def allows(fits: int, longest: float) -> bool:
-        return fits < allowed.folds and (fits == 0 or deadline.allows_fit(longest, len(members) * tuned.member.export))
+        return fits < allowed.folds and (fits == 0 or deadline.allows_fit(longest, after))
 
     fitted = out_of_fold.fit(
         refit, data, context.settings, seed=job.seed, log=log, stop=context.stop, allows=allows, known=known
