@@ -431,6 +431,41 @@ def test_trials_of_chance_are_scored_as_chance(wanted: Callable[..., tuner.Searc
     assert abs(np.mean(scores) - 0.5) < np.mean(best) - 0.52
 
 
+class _Lucky(_Guess):
+    """Ranks without a fault on the folds that are drawn first and by chance on others; its rival makes mistakes on all alike."""
+
+    def __init__(self) -> None:
+        super().__init__(_chance)
+
+    def train(self, fit: TrialFit) -> Trained:
+        y, drawn_anew = fit.fold.y_valid, fit.fold.center
+        steady = np.where(np.arange(len(y)) % 10 == 0, 1 - y, y)
+        lucky = _chance(0.7, y) if drawn_anew else y
+        p = steady if fit.params["good"] < 0.5 else lucky
+        return Trained(np.column_stack([1 - p, p]), 1)
+
+
+def test_a_lucky_trial_is_found_out_on_folds_drawn_anew(wanted: Callable[..., tuner.Search]) -> None:
+    """Perfect by one draw of the folds and chance by another: the trial that is good by both leads the ensemble."""
+    folds, start = [fold(seed=s) for s in range(4)], [{"good": 0.9}, {"good": 0.2}]
+    assert run(wanted(_Lucky(), trials=2, bag=2, start=start), MemoryStore(), folds).params["good"] == 0.9
+    drawn = [replace(fold(seed=s), center=1.0) for s in range(4, 8)]
+    what = wanted(_Lucky(), trials=2, bag=2, start=start, again=lambda: drawn)
+    assert run(what, MemoryStore(), folds).params["good"] == 0.2
+
+
+def test_repeats_take_no_time_that_follows_the_search(wanted: Callable[..., tuner.Search], simulated: _Time) -> None:
+    """However many trials would be repeated: an out-of-fold fit, the last fit and the export have theirs."""
+    after, deadline = Shares(3, 3, 2 / 3), Deadline(60, simulated.monotonic)
+    what = wanted(
+        Stepwise(pause=0.2), trials=50, seconds=60, bag=3, after=after, deadline=deadline,
+        again=lambda: [fold(seed=s) for s in (7, 8, 9)],
+    )  # fmt: skip
+    tuned = run(what, MemoryStore(), [fold(seed=s) for s in range(3)])
+    allowed = after.affordable(tuned.member, 60, deadline.left())
+    assert after.seconds(tuned.member, 60, members=allowed.members, folds=allowed.folds) <= deadline.left()
+
+
 def test_validation_rows_have_their_places_and_predictions(wanted: Callable[..., tuner.Search]) -> None:
     """Once each, with what the chosen trial said of them."""
     made = [replace(fold(seed=s), places=np.arange(100) + 100 * s) for s in range(4)]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dropforge import keys
 from dropforge.config.cost_estimate import worker_hour
-from dropforge.config.settings import ModelSettings
+from dropforge.config.settings import ModelSettings, Settings
 from dropforge_training.data.training_table import TrainingData
 from dropforge_training.fit import clock_columns, out_of_fold, target_transform
 from dropforge_training.job_context import JobContext
-from dropforge_training.models.model_spec import ModelSpec
+from dropforge_training.models.model_spec import Fold, ModelSpec
 from dropforge_training.search import study, tuner, validation_folds
 from dropforge_training.search.study_budget import TuningBudget
 from dropforge_training.search.study_journal import Journal
 from dropforge_training.worker.deadline import Shares, pace
+
+_FEW_ROWS = 2_000  # below which the best trials are repeated on folds drawn anew
+_OTHER = 10_007  # added to the seed of these folds
 
 
 def decided(context: JobContext, loaded: TrainingData, *, jobs: int) -> TrainingData:
@@ -60,6 +63,7 @@ def run(
         start=(*known, candidate.first()),
         worker=job.worker,
         role=job.role,
+        again=_again(candidate, data, settings, job.seed),
     )
     journal = Journal(store, keys.study(context.data_bucket, job.job_id))
     rows = validation_folds.make(candidate, data, data.markers(settings), job.seed)
@@ -67,6 +71,15 @@ def run(
     if job.role != "tune":
         study.store_warm_start(store, points, job.job_id, settings.training.metric, list(tuned.points))
     return tuned
+
+
+def _again(
+    candidate: ModelSpec, data: TrainingData, settings: Settings, seed: int
+) -> Callable[[], Sequence[Fold]] | None:
+    """Draws the folds of few rows anew, where it is chance that draws them."""
+    if len(data.train) >= _FEW_ROWS or data.train.time is not None:
+        return None
+    return lambda: validation_folds.make(candidate, data, data.markers(settings), seed + _OTHER)
 
 
 def members(candidate: ModelSpec, model: ModelSettings) -> int:

@@ -34,6 +34,7 @@ _ROUND = "round_seconds"  # of its longest round
 _NODES = "nodes"  # of its trees, mean over the folds
 _FOLDS = "folds"  # that were fitted: a trial which the budget ends leaves the later ones out
 _CANDIDATES = 12  # best trials whose predictions are kept for the ensemble
+_REPEATS = 0.2  # of the budget that repeating these trials on other folds may take
 _SELECTION = 0.05  # of the budget that selecting the ensemble may take
 _MOST_TREES = 25_000  # of the last fit, one for each class and round: more make a bundle of a hundred megabytes
 _MOST_NODES = 600_000  # of the last fit, about: as many megabytes of bundle as 25,000 trees of moderate size
@@ -103,7 +104,8 @@ class Search:
 
     `ranges`: the model's `search` of settings.yaml, whose keys `where` finds in it.
     `bag`: estimators of the last fit; `after`: what follows the search, whose time the budget includes; `deadline`: of the job,
-    from now when left out. `start`: trials to begin a new study with, added once, by whichever worker is first. `role`: see
+    from now when left out. `again`: draws the folds of the same rows anew, for the best trials to be repeated on; None: they are
+    not. `start`: trials to begin a new study with, added once, by whichever worker is first. `role`: see
     messages.TrainingJob.
     """
 
@@ -123,6 +125,7 @@ class Search:
     start: Sequence[Mapping[str, Any]] = ()
     worker: int = 0
     role: Role = "all"
+    again: Callable[[], Sequence[Fold]] | None = None
 
 
 def tune(
@@ -180,7 +183,8 @@ def tune(
             },
         )
         tell(seen)
-    return _tuned(wanted, study, clock, folds, runner.outputs)
+    runner.repeat()
+    return _tuned(wanted, study, clock, runner)
 
 
 class _Runner:
@@ -190,11 +194,13 @@ class _Runner:
         self, wanted: Search, folds: Sequence[Fold], study: SharedStudy, clock: Deadline, stop: Callable[[], bool]
     ) -> None:
         self._wanted = wanted
-        self._folds = folds
         self._study = study
         self._clock = clock
         self._stop = stop
+        self.folds = folds
+        self.again: Sequence[Fold] = ()
         self.outputs: dict[int, list[np.ndarray]] = {}  # by trial of this process: what it predicts for each fold
+        self.repeated: dict[int, list[np.ndarray]] = {}  # the same for each fold of `again`
 
     def may_start(self) -> bool:
         """Whether the budget allows another trial, of one round at least.
@@ -258,10 +264,52 @@ class _Runner:
 
     def _left(self) -> float:
         """Seconds until the search must end, so that everything after it is still within the budget."""
-        unit = _longest(self._study.best(_trials_of(self._wanted.bag)), self._folds, self._wanted.after.pace)
+        return self._unreserved() - self._repeats()
+
+    def _unreserved(self) -> float:
+        """Seconds that are left, less those reserved for the fits and what follows them."""
+        unit = _longest(self._study.best(_trials_of(self._wanted.bag)), self.folds, self._wanted.after.pace)
         budget = self._clock.budget
         reserve = self._wanted.after.reserve(unit, budget) if unit.fit else 0.0
         return self._clock.left() - reserve
+
+    def _repeats(self) -> float:
+        """Seconds set aside for repeating the best trials."""
+        if not self._repeatable():
+            return 0.0
+        each = (float(t.user_attrs.get(_SECONDS, 0.0)) for t in self._study.best(_CANDIDATES))
+        return min(2 * sum(each), _REPEATS * self._clock.budget)
+
+    def _repeatable(self) -> bool:
+        """Whether an ensemble is chosen by several folds that can be drawn anew."""
+        return self._wanted.again is not None and self._wanted.bag > 1 and len(self.folds) > 1
+
+    def repeat(self) -> None:
+        """Fit the best trials on folds drawn anew, the best first, as long as the time set aside for it allows.
+
+        Few rows make lucky trials: of a hundred the best by one draw of folds is not the best by another.
+        """
+        end = self._clock.elapsed() + min(self._unreserved(), _REPEATS * self._clock.budget)
+        for trial in self._study.best(_CANDIDATES):
+            takes = float(trial.user_attrs.get(_SECONDS, 0.0))
+            if not self._repeatable() or trial.number not in self.outputs or self._clock.elapsed() + takes > end:
+                break
+            if not self.again and self._wanted.again is not None:
+                self.again = self._wanted.again()
+            self.repeated[trial.number] = [self._repeated(trial, fold) for fold in self.again]
+
+    def _repeated(self, trial: FrozenTrial, fold: Fold) -> np.ndarray:
+        def goes_on(_progress: float, _score: float) -> bool:
+            if self._stop():
+                raise Interrupted
+            return False
+
+        w = self._wanted
+        fit = TrialFit(
+            trial.user_attrs[_PARAMS], fold, w.seed, w.jobs, w.classes, w.metric,
+            lambda output: held_out.score_fold(w.metric, fold, np.asarray(output)), goes_on,
+        )  # fmt: skip
+        return np.asarray(w.candidate.train(fit).probabilities, dtype=np.float32)
 
     def _trial_left(self, *, first: bool) -> list[float]:
         """Seconds for the trial that begins now, by the number of folds it ends with.
@@ -271,10 +319,10 @@ class _Runner:
         """
         trials = min(2, self._wanted.allowance.trials) if first else 1
         left, search_left = self._clock.left(), math.inf if first else self._left()
-        ratio = 1 / _fitted_share(self._folds) ** 2
+        ratio = 1 / _fitted_share(self.folds) ** 2
         return [
             min(search_left, self._wanted.after.trial_seconds(left, self._clock.budget, trials, ratio / fitted))
-            for fitted in range(1, len(self._folds) + 1)
+            for fitted in range(1, len(self.folds) + 1)
         ]
 
     def _fit(self, trial: optuna.Trial, params: dict[str, Any]) -> tuple[float, int]:
@@ -285,7 +333,7 @@ class _Runner:
             trial, self._stop, self._trial_left(first=first), first=first, enough=w.candidate.enough(params)
         )
         scores, rounds, outputs, nodes = [], [], [], []
-        for number, fold in enumerate(self._folds):
+        for number, fold in enumerate(self.folds):
             callback.fold = number
 
             def score(probabilities: Any, fold: Fold = fold) -> float:
@@ -296,9 +344,9 @@ class _Runner:
             rounds.append(fitted.rounds)
             nodes.append(fitted.nodes)
             outputs.append(np.asarray(fitted.probabilities, dtype=np.float32))
-            if number + 1 < len(self._folds) and callback.after_fold(number, float(np.mean(scores))):
+            if number + 1 < len(self.folds) and callback.after_fold(number, float(np.mean(scores))):
                 break
-        if w.role != "tune" and len(scores) == len(self._folds):
+        if w.role != "tune" and len(scores) == len(self.folds):
             self.outputs[trial.number] = outputs
             self._forget()
         trial.set_user_attr(_ROUND, round(callback.longest, 3))
@@ -354,12 +402,12 @@ def _tuned(
     wanted: Search,
     study: SharedStudy,
     clock: Deadline,
-    folds: Sequence[Fold],
-    outputs: Mapping[int, list[np.ndarray]],
+    runner: _Runner,
 ) -> Tuned:
     study.refresh()
+    folds = runner.folds
     best = study.best(max(wanted.bag, 5))
-    selection = _Selection(wanted, study, clock, folds, outputs)
+    selection = _Selection(wanted, study, clock, runner)
     chosen = selection.chosen() if best else []
     crossed = selection.crossed() if best else []
     score = float(best[0].value or 0.0) if best else math.nan
@@ -394,12 +442,12 @@ class _Selection:
         wanted: Search,
         study: SharedStudy,
         clock: Deadline,
-        folds: Sequence[Fold],
-        outputs: Mapping[int, list[np.ndarray]],
+        runner: _Runner,
     ) -> None:
         self._wanted = wanted
         self._clock = clock
-        self._folds = folds
+        self._folds, outputs = runner.folds, runner.outputs
+        self._runner = runner
         self._best = study.best(max(wanted.bag, _CANDIDATES))
         known = {t.number: outputs[t.number] for t in self._best if t.number in outputs}
         # Without those of the best trial, as after an interruption, they say nothing of what would be chosen.
@@ -416,14 +464,27 @@ class _Selection:
             few = self._best[: _trials_of(bag)]
             repeated = [few[number % len(few)] for number in range(bag)]
             return [(t, float(repeated.count(t))) for t in repeated]
+        folds, known = self._with_repeats()
         weights = ensemble_selection.select(
-            self._known, self._wanted.candidate.blended, self._score(self._folds), bag, self._until(_SELECTION)
+            known, self._wanted.candidate.blended, self._score(folds), bag, self._until(_SELECTION)
         )
         by_number, numbers = {t.number: t for t in self._best}, list(weights)
         varying = [n for n in numbers if self._wanted.candidate.varies(by_number[n].user_attrs[_PARAMS])]
         while varying and len(numbers) < bag:
             numbers.append(max(varying, key=lambda n: (weights[n] / numbers.count(n), -n)))
         return [(by_number[n], float(weights[n])) for n in numbers]
+
+    def _with_repeats(self) -> tuple[Sequence[Fold], dict[int, list[np.ndarray]]]:
+        """The folds to select on, and what each trial predicts for them, the best first: with the repeated folds, where enough
+        trials for an ensemble were repeated.
+        """
+        repeated = {n: [*self._known[n], *o] for n, o in self._runner.repeated.items() if n in self._known}
+        if len(repeated) < min(self._wanted.bag, len(self._known)):
+            return self._folds, self._known
+        folds = [*self._folds, *self._runner.again]
+        score = self._score(folds)
+        alone = {n: float(np.mean([score(f, o) for f, o in enumerate(each)])) for n, each in repeated.items()}
+        return folds, {n: repeated[n] for n in sorted(repeated, key=lambda n: -alone[n])}
 
     def crossed(self) -> list[np.ndarray]:
         """What is chosen without a fold's validation rows (of one fold: without every second one of them) predicts for them;
