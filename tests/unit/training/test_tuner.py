@@ -432,7 +432,7 @@ def test_trials_of_chance_are_scored_as_chance(wanted: Callable[..., tuner.Searc
 
 
 class _Lucky(_Guess):
-    """Ranks without a fault on the folds that are drawn first and by chance on others; its rival makes mistakes on all alike."""
+    """Ranks without a fault on the folds that are drawn first and the wrong way on others; its rival makes mistakes on all alike."""
 
     def __init__(self) -> None:
         super().__init__(_chance)
@@ -440,13 +440,13 @@ class _Lucky(_Guess):
     def train(self, fit: TrialFit) -> Trained:
         y, drawn_anew = fit.fold.y_valid, fit.fold.center
         steady = np.where(np.arange(len(y)) % 10 == 0, 1 - y, y)
-        lucky = _chance(0.7, y) if drawn_anew else y
+        lucky = 1 - y if drawn_anew else y
         p = steady if fit.params["good"] < 0.5 else lucky
         return Trained(np.column_stack([1 - p, p]), 1)
 
 
 def test_a_lucky_trial_is_found_out_on_folds_drawn_anew(wanted: Callable[..., tuner.Search]) -> None:
-    """Perfect by one draw of the folds and chance by another: the trial that is good by both leads the ensemble."""
+    """Perfect by one draw of the folds and wrong by another: the trial that is good by both leads the ensemble."""
     folds, start = [fold(seed=s) for s in range(4)], [{"good": 0.9}, {"good": 0.2}]
     assert run(wanted(_Lucky(), trials=2, bag=2, start=start), MemoryStore(), folds).params["good"] == 0.9
     drawn = [replace(fold(seed=s), center=1.0) for s in range(4, 8)]
