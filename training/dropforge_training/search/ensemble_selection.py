@@ -63,12 +63,12 @@ def cross_selected(
         inside = [f for f in folds if f % 2 == first]
         seen = {t: [o[f] for f in inside] for t, o in outputs.items()}
 
-        def seen_score(place: int, output: np.ndarray, inside: Sequence[int] = inside) -> float:
+        def score_inside(place: int, output: np.ndarray, inside: Sequence[int] = inside) -> float:
             return score(inside[place], output)
 
-        alone = {t: _score(Counter({t: 1}), seen, blended, seen_score) for t in seen}
+        alone = {t: _score(Counter({t: 1}), seen, blended, score_inside) for t in seen}
         ranked = {t: seen[t] for t in sorted(seen, key=lambda t: -alone[t])}
-        weights = select(ranked, blended, seen_score, size, allows)
+        weights = select(ranked, blended, score_inside, size, allows)
         for f in folds:
             if f % 2 != first:
                 crossed[f] = blended([outputs[t][f] for t in weights], list(weights.values()))

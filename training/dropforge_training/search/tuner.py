@@ -174,14 +174,9 @@ def tune(
                 fix="choose another training.metric, or narrow the model's `search` in settings.yaml",
             )
         seen = runner.progress()
-        log.info(
-            f"trial {seen.trial} of {seen.trials}",
-            extra={
-                "best_score": None if seen.best is None else round(seen.best, 5),
-                "metric": wanted.metric,
-                "seconds_left": round(seen.seconds_left, 1),
-            },
-        )
+        best = None if seen.best is None else round(seen.best, 5)
+        facts = {"best_score": best, "metric": wanted.metric, "seconds_left": round(seen.seconds_left, 1)}
+        log.info(f"trial {seen.trial} of {seen.trials}", extra=facts)
         tell(seen)
     runner.repeat()
     return _tuned(wanted, study, clock, runner)
