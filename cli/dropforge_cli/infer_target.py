@@ -171,8 +171,7 @@ def choose(candidates: Sequence[Candidate], rows: int, wanted: str, task: str = 
         second = f"Second choice: {others[0]}" if others else "No other column can be one"
         more = f"; then {', '.join(others[1:])}" if len(others) > 1 else ""
         checks.append(f"the target is a guess: {best.name} ({why}). {second}{more}. Choose with --target")
-    last = "" if estimated else _number_to_predict(candidates, best, rows)
-    if last:
+    if last := "" if estimated else _number_to_predict(candidates, best, rows):
         checks.append(
             f"{last}: the last column holds numbers and is likely what is to be predicted; "
             f"{best.name} is taken because it has classes. Choose with --target"

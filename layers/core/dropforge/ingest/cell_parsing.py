@@ -3,7 +3,7 @@
 Cells arrive as text. A cell that is not missing and does not parse is a failure of its row, never a silent change of
 the column's type. Each row is read in layers, so that no expression is computed twice (i is the column's number):
 
-    r{i} raw text · t{i} trimmed · v{i} trimmed, NULL when missing · d{i} v as DOUBLE · b{i} v as BIGINT
+    r{i} raw text · t{i} trimmed · v{i} trimmed, NULL when missing · d{i} v as DOUBLE · b{i} v as BIGINT · m{i} v as TIMESTAMP
 
 No name of a user's column stands in this SQL: relations give their columns numbers (sources.field).
 """
@@ -30,7 +30,8 @@ EMPTY, NAN = "(empty)", "NaN"  # what empty cells and `nan` in any case are coun
 class Cells:
     """How to read one column of a relation.
 
-    `field`: its name there, as SQL. `numeric`: whether d and b are wanted. What is known to change nothing is left out:
+    `field`: its name there, as SQL. `numeric`: whether d and b are wanted; `dated`: whether m is, which takes longer to plan
+    than all others. What is known to change nothing is left out:
     `trimmed`: no spaces around values; `seen`: everything that means missing in the column's cells, by its label in
     column_scan.ColumnScan.missing; None: not known. `clean`: all values are known to be numbers (ColumnScan.is_clean), so that
     none has to be tried: of a million cells that takes a third of the time of typing them.
@@ -43,6 +44,7 @@ class Cells:
     trimmed: bool = False
     seen: Collection[str] | None = None
     clean: bool = False
+    dated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ def layered(relation: str, columns: Sequence[Cells] | Mapping[int, Cells], keep:
         for i, c in numbered.items()
         if c.numeric
     )
-    return f"(SELECT *{numbers} FROM (SELECT *, {present} FROM (SELECT {raw} FROM {relation})))"
+    moments = "".join(f", {_moment(i)} AS m{i}" for i, c in numbered.items() if c.dated)
+    return f"(SELECT *{numbers}{moments} FROM (SELECT *, {present} FROM (SELECT {raw} FROM {relation})))"
 
 
 def _trim(cell: str) -> str:
@@ -234,10 +237,15 @@ def _whole(i: int) -> str:
     return f"CASE WHEN abs(d{i}) < {_EXACT} THEN CAST(d{i} AS BIGINT) ELSE b{i} END"
 
 
-def fails(i: int, kind: Kind) -> str:
-    """True when a value is there and does not parse. An infinity in a numeric column is missing, not a failure."""
+def fails(i: int, kind: Kind, *, dated: bool = False) -> str:
+    """True when a value is there and does not parse. An infinity in a numeric column is missing, not a failure.
+
+    `dated`: the column's moments are a layer of their own (Cells.dated).
+    """
     if kind in {"category", "text"}:
         return "false"
+    if dated and kind == "datetime":
+        return f"(v{i} IS NOT NULL AND m{i} IS NULL)"
     tolerated = f" AND NOT {is_infinite(i)}" if kind in {"integer", "number"} else ""
     return f"(v{i} IS NOT NULL AND ({parsed(i, kind)}) IS NULL{tolerated})"
 
@@ -289,7 +297,7 @@ def _listed(texts: Sequence[str]) -> str:
 
 
 def probes(i: int) -> dict[str, str]:
-    """Conditions on a cell of column i; from how many cells fulfil them its kind and its number format are inferred."""
+    """Conditions on a cell of column i, `dated`; from how many cells fulfil them its kind and its number format are inferred."""
     # CASE keeps the costly half of a test to the few cells that reach it.
     v = f"v{i}"
     return {
@@ -304,7 +312,7 @@ def probes(i: int) -> dict[str, str]:
         "overflows": f"CASE WHEN b{i} IS NULL AND abs(d{i}) >= 9223372036854775807 THEN "
         f"isfinite(d{i}) AND position('.' IN {v}) = 0 AND position('e' IN lower({v})) = 0 ELSE false END",
         "booleans": f"CASE WHEN length({v}) BETWEEN 4 AND 5 THEN lower({v}) IN ('true', 'false') ELSE false END",
-        "dates": f"CASE WHEN {_looks_dated(v)} THEN ({_moment(i)}) IS NOT NULL ELSE false END",
+        "dates": f"m{i} IS NOT NULL",
         "simple_dates": f"CASE WHEN {_looks_dated(v)} THEN {_is_simple(v)} AND TRY_CAST({v} AS TIMESTAMP) IS NOT NULL ELSE false END",
         "zoned": f"CASE WHEN {_looks_dated(v)} THEN {is_zoned(i)} ELSE false END",
         **format_probes(i),

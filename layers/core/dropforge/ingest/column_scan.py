@@ -302,13 +302,14 @@ def _judged(db: Any, batch: _Batch, number_format: NumberFormat, *, registers: b
         ("note", "spaces"): "r0 <> t0",
         ("note", "infinite"): cells.is_infinite(0),
         **{("probe", k): sql for k, sql in cells.probes(0).items()},
-        **{("fails", k): cells.fails(0, k) for k in _JUDGED},
+        **{("fails", k): cells.fails(0, k, dated=True) for k in _JUDGED},
     }
     one = cells.Cells("raw", batch.markers, number_format=number_format)
     rows = cells.layered(batch.table, [one], keep=("g", "c"))
+    dated = cells.layered(batch.table, [replace(one, dated=True)], keep=("g", "c"))
     sums = ", ".join(f"sum(CASE WHEN {sql} THEN c ELSE 0 END)" for sql in tests.values())
     distinct_values = f"approx_count_distinct(v0){' EXPORT_STATE' * registers}"
-    table = db.execute(f"SELECT g, sum(c), {distinct_values}, {sums} FROM {rows} GROUP BY g").fetchall()
+    table = db.execute(f"SELECT g, sum(c), {distinct_values}, {sums} FROM {dated} GROUP BY g").fetchall()
     looks: dict[int, ColumnScan] = {}
     for g, rows_seen, distinct, *counts in table:
         by: dict[str, dict[str, int]] = {"missing": {}, "note": {}, "probe": {}, "fails": {}}
