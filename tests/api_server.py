@@ -46,7 +46,7 @@ class Server:
 @pytest.fixture
 def server() -> Iterator[Server]:
     created = Server()
-    thread = threading.Thread(target=created.http.serve_forever, daemon=True)
+    thread = threading.Thread(target=created.http.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield created
     created.http.shutdown()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.metadata
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +17,7 @@ from typing import Any
 import boto3
 import hypothesis
 import pytest
+from botocore import loaders
 from botocore.exceptions import ClientError
 
 from dropforge_cli.example_data import fetch
@@ -24,6 +28,11 @@ from dropforge_local.layout import PROCESS, Config, external_endpoint, foreign_a
 from .watcher import ended_with_this_run
 
 ROOT = Path(__file__).parents[1]
+
+# Each mock of AWS begins a session of its own, which would parse the services' models again: a second for one test of five clients.
+_parsed = functools.lru_cache(maxsize=64)(functools.partial(loaders.JSONFileLoader.load_file, loaders.JSONFileLoader()))
+loaders.JSONFileLoader.load_file = lambda _loader, path: _parsed(path)
+
 FULL = os.environ.get("CAMPAIGNS") == "full"  # set by `make test-campaigns` and `make faults`
 
 # No clock decides over a test: on a busy machine drawing examples is slow, and nothing is wrong.
@@ -86,6 +95,7 @@ class Cloud:
 # Session fixtures that start processes: their tests run in one process of pytest-xdist, so that each is started once. The longest
 # first: what comes last keeps one process busy while the other has nothing left to do.
 _SHARED = ("cloud", "managed_server", "emulator")
+_ASKED_FOR = {"books": "managed_server"}  # by parameters, which say so too late
 _TRAINING = "tests/unit/training"  # one process: its finished jobs and its MLflow database are of the session
 _FOLDERS = (_TRAINING, "tests/unit/frontend")  # the second: Gradio takes longer to import than its tests take
 
@@ -94,7 +104,10 @@ _FOLDERS_OF_OPTIONS = {"e2e": "--browser", "containers": "--containers"}
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Without their option, the browser's and Docker's tests are not collected: that imports Playwright and Docker in each process."""
+    """Without their option, the browser's and Docker's tests are not collected: that imports Playwright and Docker in each process.
+
+    Those that the command line names are, and skipped.
+    """
     option = _FOLDERS_OF_OPTIONS.get(collection_path.name) if collection_path.parent == ROOT / "tests" else None
     return True if option and not config.getoption(option) else None
 
@@ -115,6 +128,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason=reason))
         if item.get_closest_marker("campaign") and not FULL:
             item.add_marker(pytest.mark.skip(reason="with CAMPAIGNS=full only: make test-drills, make faults"))
+        if item.path.parent == ROOT / "tests" / "e2e" and not config.getoption(
+            "--browser"
+        ):  # named on the command line
+            item.add_marker(pytest.mark.skip(reason="browser tests train on a cloud of their own: make test-browser"))
 
 
 _TARGETS = (
@@ -125,8 +142,10 @@ _TARGETS = (
 
 
 def _group(item: pytest.Item) -> str:
-    used = [name for name in _SHARED if name in getattr(item, "fixturenames", ())]
+    defined = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
+    used = [name for name in _SHARED if name in defined and defined[name][-1].scope == "session"]
     path = item.path.relative_to(ROOT).as_posix()
+    used += [name for fixture, name in _ASKED_FOR.items() if fixture in defined]
     return next(iter(used), next((folder for folder in _FOLDERS if path.startswith(folder)), path))
 
 
@@ -146,6 +165,29 @@ class _Order:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_Order(), "dropforge-order")
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], str]:
+    """Makes a database with MLflow's tables in a folder of its own and gives its URI. They are migrated to by fifty steps, which takes
+    seconds: once for a version of MLflow, then copied.
+    """
+    template = ROOT / ".cache" / f"mlflow-{importlib.metadata.version('mlflow')}.db"
+    if not template.exists():
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        created = tmp_path_factory.mktemp("mlflow-tables") / "mlflow.db"
+        SqlAlchemyStore(f"sqlite:///{created}", "s3://artifacts/mlflow").engine.dispose()
+        template.parent.mkdir(exist_ok=True)
+        shutil.copy(created, part := template.with_suffix(f".{os.getpid()}"))
+        part.replace(template)  # whole, or not there: the tests run in two processes
+
+    def copy() -> str:
+        folder = tmp_path_factory.mktemp("mlflow")
+        shutil.copy(template, folder / "mlflow.db")
+        return f"sqlite:///{folder}/mlflow.db"
+
+    return copy
 
 
 @pytest.fixture(scope="session")

@@ -102,19 +102,19 @@ def queue(request: pytest.FixtureRequest) -> Iterator[Queue]:
 
 
 @pytest.fixture(scope="session")
-def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+def mlflow_uri(mlflow_database: Callable[[], str]) -> str:
     """An MLflow backend in a database file: the client's own code, no server. Else the server of .ci/test_mlflow.sh."""
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     if server := os.environ.get("DROPFORGE_TEST_MLFLOW"):
         return server
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+    return mlflow_database()
 
 
 @pytest.fixture(scope="session")
-def managed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, managed.Checked]]:
+def managed_server(mlflow_database: Callable[[], str]) -> Iterator[tuple[str, managed.Checked]]:
     """A real MLflow server that answers signed requests only."""
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    with managed.running(tmp_path_factory.mktemp("managed")) as result:
+    with managed.running(mlflow_database()) as result:
         yield result
 
 

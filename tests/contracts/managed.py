@@ -9,7 +9,6 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -111,15 +110,15 @@ class Checked:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[tuple[str, Checked]]:
-    """MLflow's own server on loopback, with a database in `folder`; its address and the check before it."""
+def running(database: str) -> Iterator[tuple[str, Checked]]:
+    """MLflow's own server on loopback, with the database of this URI; its address and the check before it."""
     from mlflow.server import app, handlers
     from werkzeug.serving import make_server
 
-    handlers.initialize_backend_stores(f"sqlite:///{folder}/mlflow.db", None, "s3://artifacts/mlflow")
+    handlers.initialize_backend_stores(database, None, "s3://artifacts/mlflow")
     checked = Checked(app)
     server = make_server("127.0.0.1", 0, checked, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}", checked

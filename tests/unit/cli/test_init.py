@@ -61,12 +61,12 @@ def test_a_folder_with_settings_is_a_project(table: Path, monkeypatch: pytest.Mo
     folder = table.parent / "here"
     (folder / "below").mkdir()
     monkeypatch.chdir(folder / "below")
-    config = cloud.config_of()
+    config = cloud.config_of(cloud.CloudOptions())
     assert (config.root, config.home) == (ROOT, folder / ".dropforge")
     assert (config.project, config.settings_file) == ("here", folder / "settings.yaml")
     (config.home).mkdir()
     config.ports_file.write_text('{"port": 4999, "mlflow_port": 5999}')
-    assert (cloud.config_of().port, cloud.config_of(port=1).port) == (4999, 1)
+    assert (cloud.config_of(cloud.CloudOptions()).port, cloud.config_of(cloud.CloudOptions(port=1)).port) == (4999, 1)
 
 
 def test_outside_a_project_the_error_says_how_to_make_one(tmp_path: Path) -> None:

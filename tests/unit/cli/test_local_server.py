@@ -26,17 +26,25 @@ ROOT = Path(__file__).parents[3]
 KEYS = {"key": "callers", "admin": "people"}
 
 
-@pytest.fixture
-def seen() -> list[tuple[str, dict[str, Any]]]:
-    """Events that reached a handler, with the function's name."""
+@pytest.fixture(scope="module")
+def events() -> list[tuple[str, dict[str, Any]]]:
     return []
 
 
 @pytest.fixture
-def url(seen: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
+def seen(events: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+    """Events of this test that reached a handler, with the function's name."""
+    events.clear()
+    return events
+
+
+@pytest.fixture(scope="module")
+def url(events: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
+    """One server for all: it takes half a second to stop."""
+
     def answering(name: str) -> local_server.Handler:
         def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-            seen.append((name, event))
+            events.append((name, event))
             if event["body"] == "slow":
                 time.sleep(0.4)
             return {"statusCode": 200, "headers": {"Content-Type": "application/json"}, "body": '{"é": 1}'}

@@ -249,7 +249,7 @@ def balancer() -> Iterator[tuple[ec.EllipticCurvePrivateKey, Identity]]:
             """Quiet."""
 
     listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Published)
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
     yield key, Identity("arn:lb", f"http://127.0.0.1:{listening.server_port}")
     listening.shutdown()
     listening.server_close()

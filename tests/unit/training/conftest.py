@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,11 +139,11 @@ def parquet(table: pd.DataFrame) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def tracking_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+def tracking_uri(mlflow_database: Callable[[], str]) -> str:
     """MLflow in a database file: the client's own code, no server."""
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    folder = tmp_path_factory.mktemp("mlflow")
-    uri = f"sqlite:///{folder}/mlflow.db"
+    uri = mlflow_database()
+    folder = Path(uri.removeprefix("sqlite:///")).parent
     import mlflow
 
     mlflow.MlflowClient(uri, uri).create_experiment("training-tests", artifact_location=str(folder / "artifacts"))

@@ -146,7 +146,7 @@ def test_the_served_model_is_scored_on_the_same_rows(finished: Finished) -> None
     active = Active("m", "1", "Production", first.run_id, "s3://artifacts/served", first.bundle_sha256)
     ActivePointer(created.store, "data").replace(active, "")
     ModelRecords(created.store, "data").write(ModelRecord.of(active, serve="onnx", by="test"))
-    second = created.run(created.job(upload="beside"))
+    second = created.run(created.job("logistic_regression", upload="beside"))
     rows = pd.read_parquet(second.predictions_uri)
     assert list(rows.columns) == ["__row", "label", "p.no", "p.yes", "served.no", "served.yes"]
     earlier = pd.read_parquet(first.predictions_uri)
@@ -171,7 +171,9 @@ def test_a_served_model_of_other_columns_is_told_not_to_fit(finished: Finished) 
     active = Active("m", "1", "P", "r", "s3://artifacts/wider", sha)
     ActivePointer(created.store, "data").replace(active, "")
     ModelRecords(created.store, "data").write(ModelRecord.of(active, serve="onnx", by="test"))
-    document = json.loads(Path(created.run(created.job(upload="narrow")).comparison_uri).read_text())
+    document = json.loads(
+        Path(created.run(created.job("logistic_regression", upload="narrow")).comparison_uri).read_text()
+    )
     assert "height" in document["reason"]
     assert document["slices"] == []
 
@@ -197,7 +199,7 @@ def test_a_repeated_job_answers_without_training_again(finished: Finished, monke
 def test_a_run_closed_without_an_answer_is_trained_again(bench: Bench) -> None:
     """A worker that died after MLflow closed the run, but before the answer was kept, does not leave a job without result."""
     created = bench()
-    job = created.job(upload="torn")
+    job = created.job("logistic_regression", upload="torn")
     first = created.run(job)
     (Path(first.bundle_uri).parent / "result.json").unlink()
     second = created.run(job)
@@ -210,8 +212,8 @@ def test_a_run_closed_without_an_answer_is_trained_again(bench: Bench) -> None:
 def test_an_interrupted_job_goes_on_with_its_study(bench: Bench) -> None:
     """Trials finished before the interruption are not repeated, and the interrupted attempt leaves no result."""
     created = bench()
-    job = created.job(upload="resumed")
-    folder = "s3://data/tuning/resumed-random_forest/"
+    job = created.job("logistic_regression", upload="resumed")
+    folder = "s3://data/tuning/resumed-logistic_regression/"
 
     def finished() -> int:
         files = [json.loads(created.store.get(o.uri).body) for o in created.store.list(folder)]
@@ -226,21 +228,16 @@ def test_an_interrupted_job_goes_on_with_its_study(bench: Bench) -> None:
     assert finished() == 2
 
 
-def test_a_bundle_that_differs_is_never_stored(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_that_differs_is_never_stored(
+    bench: Bench, finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A graph whose probabilities differ from the pipeline's fails the job and leaves no bundle behind."""
     import mlflow
 
-    created = bench()
-    other = bench(("no", "yes"), 300)
-    graphs: list[tuple[bytes, str]] = []
-    real = onnx_graph.to_onnx
-
-    def remember(*arguments: Any) -> tuple[bytes, str]:
-        graphs.append(real(*arguments))
-        return graphs[0]
-
-    monkeypatch.setattr(onnx_graph, "to_onnx", remember)
-    other.run(other.job("xgboost", upload="donor"))
+    created = bench(rows=300)
+    folder = Path(finished("xgboost")[1].bundle_uri)  # trained on other rows
+    output = BundleManifest.from_json((folder / "manifest.json").read_bytes()).probabilities_output
+    monkeypatch.setattr(onnx_graph, "to_onnx", lambda *_: ((folder / "model.onnx").read_bytes(), output))
     with pytest.raises(JobFailed) as failure:
         created.run(created.job("xgboost", upload="differs"))
     assert failure.value.code == "parity"

@@ -111,7 +111,7 @@ def test_a_large_upload_is_read_by_shards_and_ends_as_any_other(world: AppContex
     """A first and a later upload beyond `data.limits.shard_bytes`: the same datasets, quarantine, reports, profiles and states."""
     bodies = {"a.csv": _table(300), "b.csv": _table(200, 7) + "old,Bern,no\n1,2\n" + _table(100, 3).partition("\n")[2]}
     sharded = AppContext()
-    limits = "data: {target: label, limits: {shard_bytes: 700}}"
+    limits = "data: {target: label, limits: {shard_bytes: 1400}}"
     settings_store.apply(sharded.store, "data", SETTINGS.replace("data: {target: label}", limits).encode())
     for name, body in bodies.items():
         ends, documents = [], []
@@ -377,7 +377,7 @@ def test_of_two_first_uploads_the_slower_one_is_compared_with_the_quicker(
 
 
 def test_an_upload_reads_no_more_for_a_longer_history(world: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The training manifest comes from the history itself: the tenth upload makes as many requests as the fifth."""
+    """The training manifest comes from the history itself: the seventh upload makes as many requests as the fourth."""
     calls: list[str] = []
     real = world.store.get
 
@@ -387,11 +387,11 @@ def test_an_upload_reads_no_more_for_a_longer_history(world: AppContext, monkeyp
 
     monkeypatch.setattr(world.store, "get", get)
     counts = []
-    for n in range(10):
+    for n in range(7):
         calls.clear()
         world.drop(f"{n}.csv", _table(40 + n, n))
         counts.append(len(calls))
-    assert counts[4] == counts[9]
+    assert counts[3] == counts[6]
 
 
 # --- rules of the settings -------------------------------------------------------------------------------------------------
