@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,6 +62,20 @@ def test_a_switch_is_noticed_without_a_restart(served: Service) -> None:
     assert served.version() == "1"
     served.later()
     assert served.version() == "2"
+
+
+def test_the_memory_of_a_replaced_model_is_returned(served: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a switch the C library is asked for its free pages: else the process grows with each. A first model replaces none."""
+    trims: list[int] = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace(malloc_trim=trims.append))
+    served.activate("1")
+    served.version()
+    assert trims == []
+    for version in ("2", "3"):
+        served.activate(version)
+        served.later()
+        assert [served.version() for _ in range(3)] == [version] * 3
+    assert trims == [0, 0]
 
 
 def test_a_broken_bundle_is_refused_and_the_old_model_goes_on(served: Service) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import threading
@@ -375,7 +376,7 @@ def test_polling_survives_a_queue_that_is_away(monkeypatch: pytest.MonkeyPatch) 
 def test_a_worker_returns_memory_after_every_job(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a job, done or failed, its cycles are collected and the C library is asked once to return free pages."""
     trims: list[int] = []
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _name: SimpleNamespace(malloc_trim=trims.append))
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace(malloc_trim=trims.append))
     world = AppContext()
     garbage: list[weakref.ref[Any]] = []
 
@@ -413,7 +414,7 @@ def test_a_libc_without_trim_is_no_failure(missing: type[Exception], monkeypatch
             raise OSError
         return SimpleNamespace()
 
-    monkeypatch.setattr(memory.ctypes, "CDLL", library)
+    monkeypatch.setattr(ctypes, "CDLL", library)
     memory.release()
 
 

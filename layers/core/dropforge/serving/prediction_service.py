@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from dropforge import process_memory
 from dropforge.deployment.active_model import Active, ActivePointer
 from dropforge.deployment.alias_index import AliasIndex, choose, is_called
 from dropforge.deployment.bundle_integrity import ModelRecords, check_python
@@ -177,7 +178,10 @@ class PredictService:
             result = self._pointer.read_if_changed(self._etag) if self._etag else self._pointer.read()
             if result is not None:
                 active, etag = result
+                replaced = self._loaded is not None
                 self._loaded, self._etag = (active, self._open(active)), etag
+                if replaced:
+                    process_memory.trim()
                 self._log.info("model loaded", extra={"model": active.model, "version": active.version})
         except (TransientError, NotFound, BundleRejected) as error:
             if self._loaded is None:
