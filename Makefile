@@ -80,6 +80,10 @@ screenshots: .venv/.dev ## Take the documentation's pictures of the web app in t
 	@$(BIN)/pytest tests/e2e --browser --pictures .cache/pictures
 	@$(BIN)/python docs/pictures/publish_screenshots.py .cache/pictures
 
+.PHONY: report-pictures
+report-pictures: .venv/.dev ## Take pictures of the demo's report beside those of three other tools; writes docs/pictures/report-*.webp
+	@$(BIN)/python benchmarks/analysis/report_pictures.py $(if $(KEEP),--keep $(KEEP))
+
 check: .venv/.dev ## Lint, docstrings of every public name, types, import rules, template
 	@$(BIN)/ruff check --extend-select D100,D101,D102,D103,D104,D106 . # not D105, D107: special methods and constructors follow from their class
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }

@@ -40,6 +40,7 @@ LINE = "{system:16} {dataset:12} {rows:>11,} rows  {wall_s:>7.2f} s  {cpu_s:>7.2
 PACKAGES = {
     "evidently": ["evidently==0.7.23", "pandas<3"],
     "ydata-profiling": ["ydata-profiling==4.18.4", "setuptools<80", "pandas<3"],
+    "skrub": ["skrub==0.11.0", "matplotlib", "pandas<3"],  # of report_pictures.py
 }
 PROGRAMS = {
     "evidently": """

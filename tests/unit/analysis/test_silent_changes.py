@@ -277,6 +277,25 @@ def test_new_categories_are_compared_with_what_rare_values_let_expect(compared: 
     assert "0.0% expected" in result.evidence
 
 
+@pytest.mark.parametrize(("name", "asked"), [("Hauptstrasse", True), ("Nebenweg", False)])
+def test_a_category_under_another_name_is_named_with_the_old_one(compared: Compare, name: str, asked: bool) -> None:
+    """A value that has the rows of one that is gone may be its new name; one that takes half of them from each is a new category."""
+    rng = random.Random(9)
+
+    def rows() -> list[Row]:
+        return [
+            {"x": rng.random(), "street": rng.choice(["A1", "A1", "B2", "C3", "C3", "C3"]), "label": rng.choice("yn")}
+            for _ in range(1200)
+        ]
+
+    new = [
+        {**r, "street": name if r["street"] == "A1" and (asked or i % 2) else r["street"]} for i, r in enumerate(rows())
+    ]
+    suggestion = _of(compared(rows(), new), "new_category", "street").suggestion
+    assert (f"Is '{name}' a new name of 'A1'" in suggestion) == asked
+    assert "retrain to learn it" in suggestion.lower()
+
+
 def test_thirty_rows_are_insufficient_data(compared: Compare, table: Any) -> None:
     """No column could show a moderate change: the headline says so instead of `No issues found`."""
     report = compared(table(600, 1), table(30, 2))

@@ -466,6 +466,17 @@ def test_repeats_take_no_time_that_follows_the_search(wanted: Callable[..., tune
     assert after.seconds(tuned.member, 60, members=allowed.members, folds=allowed.folds) <= deadline.left()
 
 
+def test_a_worker_that_only_tunes_sets_no_time_aside(wanted: Callable[..., tuner.Search], simulated: _Time) -> None:
+    """It repeats nothing: its trials are as many as without folds to repeat on; whoever chooses the ensemble has fewer."""
+    folds, counts = [fold(seed=s) for s in range(3)], []
+    for role, again in (("tune", None), ("tune", lambda: folds), ("all", lambda: folds)):
+        clock = Deadline(100, simulated.monotonic)
+        what = wanted(Stepwise(pause=0.3), trials=99, seconds=100, bag=3, deadline=clock, again=again, role=role)
+        run(what, store := MemoryStore(), folds)
+        counts.append(len(trials(store)))
+    assert counts[0] == counts[1] > counts[2]
+
+
 def test_validation_rows_have_their_places_and_predictions(wanted: Callable[..., tuner.Search]) -> None:
     """Once each, with what the chosen trial said of them."""
     made = [replace(fold(seed=s), places=np.arange(100) + 100 * s) for s in range(4)]

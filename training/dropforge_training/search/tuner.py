@@ -276,8 +276,9 @@ class _Runner:
         return min(2 * sum(each), _REPEATS * self._clock.budget)
 
     def _repeatable(self) -> bool:
-        """Whether an ensemble is chosen by several folds that can be drawn anew."""
-        return self._wanted.again is not None and self._wanted.bag > 1 and len(self.folds) > 1
+        """Whether an ensemble is chosen here, by several folds that can be drawn anew."""
+        w = self._wanted
+        return w.again is not None and w.role == "all" and w.bag > 1 and len(self.folds) > 1
 
     def repeat(self) -> None:
         """Fit the best trials on folds drawn anew, the best first, as long as the time set aside for it allows.

@@ -360,6 +360,19 @@ def _both_counts(before: ColumnProfile, after: ColumnProfile) -> list[tuple[int,
     return common_counts(*value_sketch(before), *value_sketch(after), VALUE_SKETCH)
 
 
+def _replaced(before: ColumnProfile, after: ColumnProfile, new: tuple[int, str]) -> str:
+    """The value of the reference that has no rows here and had, of its size, about as many as the new one (count, value) has;
+    empty when there is none or not every value is counted.
+    """
+    if before.other or after.other:
+        return ""
+    share = new[0] / after.present
+    here = {v for v, c in zip(after.values, after.counts, strict=True) if c}
+    gone = [(c / before.present, v) for v, c in zip(before.values, before.counts, strict=True) if c and v not in here]
+    alike = [(abs(s - share), v) for s, v in gone if s >= _SOME_ROWS and share / 1.5 <= s <= share * 1.5]
+    return min(alike, default=(0.0, ""))[1]
+
+
 def _new_values(before: ColumnProfile, after: ColumnProfile) -> Iterator[Tested]:
     """Rows whose value the reference lacks, against how many are expected from its own rare values."""
     counts = _both_counts(before, after)
@@ -376,6 +389,7 @@ def _new_values(before: ColumnProfile, after: ColumnProfile) -> Iterator[Tested]
     )
     sure = fresh if not before.other else []
     near = difflib.get_close_matches(fresh[0][1], list(known), n=1, cutoff=0.8) if fresh else []
+    gone = _replaced(before, after, fresh[0]) if sure else ""
     listed = ", ".join(f"{v!r} ({c:,})" for c, v in sure[:_LISTED]) + (
         f" and {len(sure) - _LISTED} more" if len(sure) > _LISTED else ""
     )
@@ -399,6 +413,9 @@ def _new_values(before: ColumnProfile, after: ColumnProfile) -> Iterator[Tested]
             else f"{share:.1%} of the rows, estimated from a sample of the values; {expected:.1%} expected",
             suggestion=f"A variant of {near[0]!r}? Correct the spelling."
             if near and sure
+            else f"Is {fresh[0][1]!r} a new name of {gone!r}, which had as many rows and has none now? Then correct it at its source. "
+            f"Otherwise retrain to learn it; until then it counts as unknown (the most frequent is {frequent!r})."
+            if gone
             else f"Retrain to learn it; until then it counts as unknown (the most frequent is {frequent!r}).",
             weight=4 + min(2.0, 20 * share),
             change=True,
