@@ -70,7 +70,7 @@ def pages() -> dict[Path, str]:
     if measured := _results("uploads"):
         parts.append(uploads(measured))
         files[ROOT / "docs" / "adr" / "0001-upload-index.md"] = upload_index(measured)
-    files |= scale(_results("shards"))
+    files |= scale(_results("shards"), _results("beyond_memory"))
     files[ROOT / "docs" / "benchmarks.md"] = "\n\n".join(part.strip() for part in parts) + "\n"
     return files
 
@@ -248,18 +248,39 @@ def upload_index(measured: Recorded) -> str:
     return f"{head}{begin}{_upload_lines(measured.figures)}\n\n{measured.sentence}\n{end}{tail}"
 
 
-def scale(measured: Recorded | None) -> dict[Path, str]:
+def scale(shards: Recorded | None, beyond: Recorded | None) -> dict[Path, str]:
     """docs/scale.md with its measured tables written anew; its other text is a person's."""
-    if measured is None:
-        return {}
-    text = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
-    head, begin, rest = text.partition("<!-- measured -->\n")
-    _, end, tail = rest.partition("<!-- /measured -->\n")
+    file = ROOT / "docs" / "scale.md"
+    text = file.read_text(encoding="utf-8")
+    if shards is not None:
+        document = yaml.safe_load((ROOT / "settings.yaml").read_text(encoding="utf-8"))
+        text = _filled(text, "measured", scale_model.section(shards.figures, shards.sentence, document["cost"]))
+    if beyond is not None:
+        text = _filled(text, "beyond memory", beyond_memory_table(beyond))
+    return {file: text}
+
+
+def _filled(text: str, place: str, tables: str) -> str:
+    """The text with `tables` between the marks of the place."""
+    head, begin, rest = text.partition(f"<!-- {place} -->\n")
+    _, end, tail = rest.partition(f"<!-- /{place} -->\n")
     if not begin or not end:
-        raise SystemExit("docs/scale.md has no place for its figures")
-    document = yaml.safe_load((ROOT / "settings.yaml").read_text(encoding="utf-8"))
-    tables = scale_model.section(measured.figures, measured.sentence, document["cost"])
-    return {ROOT / "docs" / "scale.md": f"{head}{begin}{tables}{end}{tail}"}
+        raise SystemExit(f"docs/scale.md has no place for its figures: {place}")
+    return f"{head}{begin}{tables}{end}{tail}"
+
+
+def beyond_memory_table(measured: Recorded) -> str:
+    """A line for each number of rows."""
+    lines = [
+        "| rows | in memory | fit on the sample | ROC AUC | peak memory | fit on all | ROC AUC | peak memory | disk |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for f in measured.figures:
+        each = [
+            f"{f[f'{of}_fit_s']:.0f} s | {f[f'{of}_auc']:.4f} | {f[f'{of}_peak_mb']:,} MB" for of in ("sample", "all")
+        ]
+        lines.append(f"| {f['rows']:,} | {f['sample_rows']:,} | {each[0]} | {each[1]} | {f['disk_mb']:,} MB |")
+    return "\n".join([*lines, "", measured.sentence, ""])
 
 
 def page(analysis: Recorded, verdicts: Recorded) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dropforge.config.settings import Settings
 from dropforge.datasets.dataset_manifest import DatasetManifest, Part
@@ -62,6 +64,27 @@ class Table:
         return Table(self.x.iloc[rows].reset_index(drop=True), self.y[rows], self.row[rows], *parts)
 
 
+_HASHES = 2**64
+
+
+@dataclass(frozen=True, slots=True)
+class BeyondMemory:
+    """A data set of more rows than a job holds in memory (training.rows_in_memory), of which it holds a sample.
+
+    `files`: the Parquet parts on disk; `limit`: rows whose hash is below it are in the sample; `rows`: of all parts.
+    """
+
+    files: tuple[Path, ...]
+    schema: Schema
+    settings: Settings
+    limit: int
+    rows: int
+
+    def sample(self, hashes: np.ndarray) -> np.ndarray:
+        """Which rows are in the sample: equal rows together. The held-out share and folds go by the lower digits of the hash."""
+        return np.asarray(hashes < np.uint64(self.limit))
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingData:
     """Training and held-out rows with what was decided about them."""
@@ -93,6 +116,7 @@ class TrainingData:
     clock: tuple[str, ...] = ()  # features that models get by derived columns alone (fit.clock_columns)
     monotone: Mapping[str, int] = field(default_factory=dict)  # by column 1: predictions rise with it, -1: they fall
     rules: tuple[RowRule, ...] = ()  # what the newest rows were held to, of those whose columns are all features
+    beyond_memory: BeyondMemory | None = None  # where all of the above are of a sample; None: of all rows
 
     @property
     def regression(self) -> bool:
@@ -137,18 +161,19 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
 
     A class whose rows all fell to one side keeps one on the other (see holdout_split.both_sides; by time or group, a class that the
     training rows lack is left out); rows of a class that cannot stand on both are left out, and numbers beyond float32 are
-    missing: what an earlier version accepted stops no training. Raises JobFailed when a part was altered, when fewer than two
-    classes are left, and when the rows cannot be split so.
+    missing: what an earlier version accepted stops no training. Of more rows than training.rows_in_memory a sample of so many is
+    held, the same in every run; the files stay in `workdir` for rows_beyond_memory. Raises JobFailed when a part was altered,
+    when fewer than two classes are left, and when the rows cannot be split so.
     """
-    frames = [
-        _part(store, part, manifest.data_schema, workdir / f"part-{i}.parquet") for i, part in enumerate(manifest.parts)
-    ]
+    files = tuple(_part(store, part, workdir / f"part-{i}.parquet") for i, part in enumerate(manifest.parts))
+    larger = _beyond_memory(files, manifest, settings)
+    frames = [as_declared(_sampled(file, larger), manifest.data_schema) for file in files]
     table, origin, repeated = _joined(frames)
     usable = _usable(table, origin, manifest.data_schema, settings)
     split = _numbers_split(usable, settings) if settings.data.task == "regression" else _classes_split(usable, settings)
     labelled, heldout, classes = split.rows.table, split.heldout, split.classes
     features = _features(manifest.data_schema, settings)
-    x, beyond = _within_float32(labelled[[c.name for c in features]])
+    x, beyond = within_float32(labelled[[c.name for c in features]])
     every = Table(
         x,
         split.y,
@@ -183,7 +208,28 @@ def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, work
         ),
         monotone=_monotone(settings, features, split.positive),
         rules=_rules(manifest, features),
+        beyond_memory=larger,
     )
+
+
+def _beyond_memory(files: tuple[Path, ...], manifest: DatasetManifest, settings: Settings) -> BeyondMemory | None:
+    most = settings.training.rows_in_memory
+    if manifest.rows <= most:
+        return None
+    return BeyondMemory(files, manifest.data_schema, settings, _HASHES * most // manifest.rows, manifest.rows)
+
+
+def _sampled(file: Path, beyond: BeyondMemory | None) -> pd.DataFrame:
+    """The rows of a part, or those of them that are in the sample: batch by batch, so that no more are in memory."""
+    if beyond is None:
+        return pd.read_parquet(file)
+    batches = pq.ParquetFile(file)
+    sampled = [
+        b.filter(pa.array(beyond.sample(np.asarray(b.column(ROW_HASH), dtype=np.uint64))))
+        for b in batches.iter_batches()
+    ]
+    frame: pd.DataFrame = pa.Table.from_batches(sampled, batches.schema_arrow).to_pandas()
+    return frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +278,7 @@ def _usable(table: pd.DataFrame, origin: np.ndarray, schema: Schema, settings: S
         values, finite = _numbers(labelled[target], target)
         labelled, origin = labelled[finite], origin[finite]
     else:
-        values = _labels(labelled[target], schema.column(target))
+        values = labels(labelled[target], schema.column(target))
     return _Usable(labelled, origin, values, int((~known).sum()), int((~dated).sum()), int((~weighted).sum()))
 
 
@@ -289,8 +335,8 @@ def _rules(manifest: DatasetManifest, features: Sequence[Column]) -> tuple[RowRu
     return tuple(r for r in rules if set(r.columns) <= names)
 
 
-def _part(store: ObjectStore, part: Part, schema: Schema, path: Path) -> pd.DataFrame:
-    """One part of the dataset with the kinds of `schema`. Raises JobFailed when it is not the file that its manifest names."""
+def _part(store: ObjectStore, part: Part, path: Path) -> Path:
+    """Where one part of the dataset was stored. Raises JobFailed when it is not the file that its manifest names."""
     store.download(part.uri, path)
     with path.open("rb") as f:
         digest = hashlib.file_digest(f, "sha256").hexdigest()
@@ -300,7 +346,7 @@ def _part(store: ObjectStore, part: Part, schema: Schema, path: Path) -> pd.Data
             code="part_altered",
             fix="restore the object's first version",
         )
-    return _as_declared(pd.read_parquet(path), schema)
+    return path
 
 
 def _weights(table: pd.DataFrame, settings: Settings) -> np.ndarray | None:
@@ -369,7 +415,7 @@ def _has_weight(table: pd.DataFrame, settings: Settings) -> np.ndarray:
     return np.ones(len(table), dtype=bool) if weights is None else np.isfinite(weights) & (weights > 0)
 
 
-def _as_declared(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+def as_declared(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """A part with the columns' kinds of the newest one: settings.yaml may have declared another type since it was written."""
     for column in schema.columns:
         if column.name not in frame.columns:
@@ -418,7 +464,7 @@ def _lone_classes(labels: np.ndarray, hashes: np.ndarray) -> dict[str, int]:
     return {str(label): int(rows) for label, rows in codes.loc[codes["nunique"] < 2, "size"].items()}
 
 
-def _within_float32(x: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+def within_float32(x: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     """The table with every number beyond float32 missing, and how many there were by column."""
     beyond: dict[str, int] = {}
     for c in x.columns:
@@ -441,12 +487,17 @@ def _joined(frames: list[pd.DataFrame]) -> tuple[pd.DataFrame, np.ndarray, int]:
     part = np.repeat(np.arange(len(frames)), [len(f) for f in frames])
     if len(frames) == 1:
         return table, part, 0
-    copy = table.groupby([part, ROW_HASH], sort=False).cumcount()
-    again = pd.DataFrame({"row": table[ROW_HASH], "copy": copy}).duplicated().to_numpy()
+    again = sent_again(table[ROW_HASH], part)
     return table[~again].reset_index(drop=True), part[~again], int(again.sum())
 
 
-def _labels(values: pd.Series, column: Column) -> np.ndarray:
+def sent_again(hashes: pd.Series, part: np.ndarray) -> np.ndarray:
+    """Which rows of these hashes an earlier part has, shape [rows]; `part`: the number of each row's part."""
+    copy = hashes.groupby([part, hashes], sort=False).cumcount()
+    return np.asarray(pd.DataFrame({"row": hashes, "copy": copy}).duplicated())
+
+
+def labels(values: pd.Series, column: Column) -> np.ndarray:
     """Classes as text, written as in the file: a null anywhere would otherwise turn 1 into "1.0"."""
     if column.kind == "integer":
         values = values.astype("int64")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
+from dropforge_training.data import rows_beyond_memory
 from dropforge_training.data.training_table import Table, TrainingData
-from dropforge_training.models.model_spec import ModelSpec, prepared, weighted_fit
+from dropforge_training.fit import batches_on_disk
+from dropforge_training.models.model_spec import Batch, ModelSpec, prepared, weighted_fit
 from dropforge_training.search.validation_folds import cleaner_for
 
 _SEEDS = 101  # between two members of a bag
@@ -21,7 +23,8 @@ _SEEDS = 101  # between two members of a bag
 class Refit:
     """Fits processor, preprocessor and every member's estimator on some of the data's rows.
 
-    `members`: parameters of each; `weights`: of each member in the mean, in any unit, None: all alike.
+    `members`: parameters of each; `weights`: of each member in the mean, in any unit, None: all alike; `beyond`: whether the last
+    fit reads rows beyond memory, where there are any and the candidate can.
     """
 
     candidate: ModelSpec
@@ -31,10 +34,11 @@ class Refit:
     seed: int
     jobs: int
     weights: Sequence[float] | None = None
+    beyond: bool = True
 
     def pipeline(self, rows: Table) -> Pipeline:
         """Several members become one estimator that gives their mean."""
-        cleaner, preprocessor, created = self._fitted(rows)
+        cleaner, preprocessor, created = self._fitted(rows, beyond=self.on_all_rows)
         estimator = self.candidate.blend(created, self.weights) if self.candidate.blends else created[0]
         return Pipeline([("cleaner", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])
 
@@ -45,16 +49,39 @@ class Refit:
         each = [self.candidate.output(estimator, matrix) for estimator in created]
         return self.candidate.blended(each, self.weights or [1.0] * len(each)) if self.candidate.blends else each[0]
 
-    def _fitted(self, rows: Table) -> tuple[Any, Any, list[Any]]:
+    @property
+    def on_all_rows(self) -> bool:
+        """Whether `pipeline` is fitted on the rows beyond memory too, where there are any."""
+        return self.beyond and all(self.candidate.reads_batches(params) for params in self.members)
+
+    def _fitted(self, rows: Table, *, beyond: bool = False) -> tuple[Any, Any, list[Any]]:
+        """`beyond`: the estimators are fitted on the rows beyond memory as well; cleaner and preprocessor learn from `rows` alone."""
         data = self.data
         cleaner = cleaner_for(self.candidate, data, self.markers)
         clean = cleaner.fit_transform(rows.x, data.fitted(rows.y))
         preprocessor = self.candidate.preprocessor(cleaner)
         matrix = np.asarray(preprocessor.fit_transform(clean), dtype=np.float32)
         monotone, classes = data.signs(matrix.shape[1], cleaner.numbers), len(data.classes)
-        created = []
-        for number, params in enumerate(self.members):
-            seed = self.seed + number * _SEEDS
-            unfitted = prepared(self.candidate, params, seed=seed, jobs=self.jobs, classes=classes, monotone=monotone)
-            created.append(weighted_fit(unfitted, matrix, data.fitted(rows.y), data.fit_weights(rows)))
-        return cleaner, preprocessor, created
+        unfitted = [
+            prepared(
+                self.candidate,
+                params,
+                seed=self.seed + number * _SEEDS,
+                jobs=self.jobs,
+                classes=classes,
+                monotone=monotone,
+            )
+            for number, params in enumerate(self.members)
+        ]
+        first = Batch(matrix, data.fitted(rows.y), data.fit_weights(rows))
+        if beyond and data.beyond_memory is not None:
+            transform = Pipeline([("cleaner", cleaner), ("preprocessor", preprocessor)])
+            folder = data.beyond_memory.files[0].parent / "batches"
+            batches = batches_on_disk.written(folder, first, self._batches(transform))
+            return cleaner, preprocessor, self.candidate.fit_batches(unfitted, batches, classes)
+        return cleaner, preprocessor, [weighted_fit(u, first.x, first.y, first.weight) for u in unfitted]
+
+    def _batches(self, transform: Pipeline) -> Iterator[Batch]:
+        for table in rows_beyond_memory.tables(self.data):
+            x = np.asarray(transform.transform(table.x), dtype=np.float32)
+            yield Batch(x, self.data.fitted(table.y), self.data.fit_weights(table))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
@@ -95,6 +95,14 @@ class TrialFit:
         )
 
 
+class Batch(NamedTuple):
+    """Some rows of a matrix, shape [rows, features] (float32), with what is fitted on them and their weights, shape [rows]."""
+
+    x: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray | None
+
+
 class ModelSpec(ABC):
     """What tuning needs to know of a model. Instances hold no state: one may serve many jobs.
 
@@ -154,6 +162,16 @@ class ModelSpec(ABC):
         weights: of each one in the mean, in any unit; None: all alike.
         """
         raise NotImplementedError(f"{type(self).__name__} does not blend {len(fitted)} estimators")
+
+    def reads_batches(self, params: dict[str, Any]) -> bool:  # noqa: ARG002 - for overriders
+        """Whether `fit_batches` fits an estimator of these parameters."""
+        return False
+
+    def fit_batches(self, unfitted: Sequence[Any], rows: Iterable[Batch], classes: int) -> list[Any]:
+        """The estimators fitted on rows that need not be in memory at once. `rows` can be read several times, in one order."""
+        raise NotImplementedError(
+            f"{type(self).__name__} does not fit {len(unfitted)} estimators on {rows} of {classes} classes"
+        )
 
     def enough(self, params: dict[str, Any]) -> float:  # noqa: ARG002 - for overriders
         """Progress of a fit, as its rounds report it, below which a fit of `quick`'s parameters within the same time is better."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,15 @@ from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
 from dropforge_training.models import tree_conversion, xgboost_ensemble
 from dropforge_training.models.additive_trees import AdditiveTrees
-from dropforge_training.models.model_spec import ModelSpec, RoundCallback, Trained, TrialFit, predicted, weighted_fit
+from dropforge_training.models.model_spec import (
+    Batch,
+    ModelSpec,
+    RoundCallback,
+    Trained,
+    TrialFit,
+    predicted,
+    weighted_fit,
+)
 from dropforge_training.models.xgboost import XGBoost
 
 if TYPE_CHECKING:
@@ -98,6 +106,12 @@ class TreeEnsemble(ModelSpec):
         if params["kind"] == _BOOSTED:
             return XGBoost().estimator(_for_xgboost(params), seed=seed, jobs=jobs, classes=classes)
         return _Converted(params, seed=seed, jobs=jobs, classes=classes)
+
+    def reads_batches(self, params: dict[str, Any]) -> bool:
+        return bool(params["kind"] == _BOOSTED)
+
+    def fit_batches(self, unfitted: Sequence[Any], rows: Iterable[Batch], classes: int) -> list[Any]:
+        return XGBoost().fit_batches(unfitted, rows, classes)
 
     def constrained(self, estimator: Any, monotone: tuple[int, ...]) -> Any:
         if isinstance(estimator, _Converted):

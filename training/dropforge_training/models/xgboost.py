@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from scipy.special import softmax
 from xgboost import XGBClassifier, XGBRegressor
 
 from dropforge_training.models import xgboost_ensemble
-from dropforge_training.models.model_spec import Fold, ModelSpec, RoundCallback, Score, Trained, TrialFit
+from dropforge_training.models.model_spec import Batch, Fold, ModelSpec, RoundCallback, Score, Trained, TrialFit
 
 if TYPE_CHECKING:
     import optuna
@@ -105,6 +105,14 @@ class XGBoost(ModelSpec):
         nodes = len(booster.save_raw("ubj")) // _NODE_BYTES * rounds // booster.num_boosted_rounds()
         return Trained(p if classes else p.reshape(-1, 1), rounds, nodes)
 
+    def reads_batches(self, params: dict[str, Any]) -> bool:  # noqa: ARG002 - as ModelSpec
+        return True
+
+    def fit_batches(self, unfitted: Sequence[Any], rows: Iterable[Batch], classes: int) -> list[Any]:
+        """A byte for each cell is in memory: the number of its bin, which `hist` looks at alone."""
+        matrix = xgboost.QuantileDMatrix(_Batches(rows))
+        return [_fitted_on(matrix, estimator, classes) for estimator in unfitted]
+
     def constrained(self, estimator: Any, monotone: tuple[int, ...]) -> Any:
         return estimator.set_params(monotone_constraints=str(monotone))
 
@@ -122,6 +130,36 @@ class XGBoost(ModelSpec):
         if table.shape[-1] == 1:
             return np.average(table, axis=0, weights=weights)
         return np.asarray(softmax(np.average(np.log(np.maximum(table, _LEAST)), axis=0, weights=weights), axis=-1))
+
+
+class _Batches(xgboost.DataIter):  # type: ignore[misc] # xgboost publishes no types
+    """Batches as XGBoost reads them, several times."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        super().__init__()
+        self._batches = batches
+        self._now = iter(batches)
+
+    def reset(self) -> None:
+        """Begin again."""
+        self._now = iter(self._batches)
+
+    def next(self, input_data: Callable[..., None]) -> bool:
+        """Hand over the next batch; False: there is none."""
+        batch = next(self._now, None)
+        if batch is None:
+            return False
+        input_data(data=batch.x, label=batch.y, weight=batch.weight)
+        return True
+
+
+def _fitted_on(matrix: Any, estimator: Any, classes: int) -> Any:
+    """The estimator as its own `fit` would leave it, which takes no matrix of bins."""
+    given = {**estimator.get_xgb_params(), **({"num_class": classes} if classes > 2 else {})}
+    booster = xgboost.train(given, matrix, estimator.get_num_boosting_rounds())
+    fitted = type(estimator)(**estimator.get_params())
+    fitted.load_model(bytearray(booster.save_raw("json")))
+    return fitted
 
 
 class _EarlyStopping(xgboost.callback.TrainingCallback):  # type: ignore[misc] # xgboost publishes no types

@@ -90,4 +90,9 @@ def members(candidate: ModelSpec, model: ModelSettings) -> int:
 def shares(candidate: ModelSpec, model: ModelSettings, data: TrainingData, seed: int) -> Shares:
     """What follows the search, as far as the settings and the rows ask for it, at the pace of this moment."""
     fits, rows = out_of_fold.wanted_fits(data, seed)
-    return Shares(members(candidate, model), fits, rows, pace())
+    beyond = data.beyond_memory
+    # Whether all members of the last fit will read batches is known when they are: until then time is left for it.
+    grows = beyond is not None and candidate.reads_batches(candidate.first())
+    every = len(data.train) + len(data.heldout)
+    growth = beyond.rows / max(1, every) if beyond and grows else 1.0
+    return Shares(members(candidate, model), fits, rows, pace(), growth)

@@ -44,19 +44,20 @@ class Shares:
     """What follows the search, in units of one estimator of the last fit.
 
     `members`: estimators of the last fit; `folds`: out-of-fold fits wanted; `fold_rows`: fraction of the rows each is fitted on;
-    `pace`: see `pace`.
+    `pace`: see `pace`; `growth`: rows that the last fit reads for each row in memory.
     """
 
     members: int = 1
     folds: int = 0
     fold_rows: float = 0.8
     pace: float = 1.0
+    growth: float = 1.0
 
     def seconds(self, unit: Member, budget: float, *, members: int | None = None, folds: int | None = None) -> float:
         """Of everything after the search, with as many members and out-of-fold fits as given, or as wanted."""
         m = self.members if members is None else members
         f = self.folds if folds is None else folds
-        return m * (unit.fit * (1 + f * self.fold_rows) + unit.export) + self.base(budget)
+        return m * (unit.fit * (self.growth + f * self.fold_rows) + unit.export) + self.base(budget)
 
     def least(self, unit: Member, budget: float) -> float:
         """With one estimator and one out-of-fold fit: what no search may touch."""
@@ -74,7 +75,12 @@ class Shares:
         return max(0.0, (left - self.base(budget)) / (trials + self.least(Member.of(ratio), 0.0)))
 
     def affordable(self, unit: Member, budget: float, left: float) -> Shares:
-        """The most that `left` allows: first one out-of-fold fit, then members, then more out-of-fold fits. One member at least."""
+        """The most that `left` allows: first the rows beyond memory, then one out-of-fold fit, members, more out-of-fold fits.
+
+        One member at least, on the rows in memory.
+        """
+        if self.growth > 1 and self.least(unit, budget) > left:
+            return replace(self, growth=1.0).affordable(unit, budget, left)
         for members in range(self.members, 0, -1):
             if members == 1 or self.seconds(unit, budget, members=members, folds=min(1, self.folds)) <= left:
                 break

@@ -110,7 +110,10 @@ def _fit(
     if allowed != wanted:
         log.info("less than wanted: the budget ends", extra={"members": allowed.members, "folds": allowed.folds})
 
-    refit = Refit(candidate, data, markers, members, job.seed, jobs, weights)
+    refit = Refit(candidate, data, markers, members, job.seed, jobs, weights, beyond=allowed.growth > 1)
+    if data.beyond_memory is not None:
+        facts = {"rows": data.beyond_memory.rows, "rows_in_memory": data.rows, "last_fit_on_all": refit.on_all_rows}
+        log.info("more rows than are held in memory", extra=facts)
 
     after = len(members) * tuned.member.export + wanted.base(deadline.budget)
 
@@ -174,6 +177,7 @@ def _finish(context: JobContext, trained: _Trained, manifest: DatasetManifest, r
         "trials": trained.tuned.trials,
         "dataset_id": manifest.dataset_id,
         "train_rows": len(data.train),
+        **({"rows_beyond_memory": data.beyond_memory.rows - data.rows} if data.beyond_memory else {}),
     }
     created = evaluated.card(known, {**facts, **_card_facts(context, trained, evaluated, run.run_id, compared)})
     _write_card(folder, created)

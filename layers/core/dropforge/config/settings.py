@@ -377,6 +377,12 @@ class TrainingSettings(Frozen):
         "auto",
         description="of a regression: fit on sign(y)·ln(1 + |y|) (log1p), on the target (none), or what scores better (auto)",
     )
+    rows_in_memory: int = Field(
+        3_000_000,
+        ge=100,
+        description="most rows that a job holds in memory: of more it searches, calibrates and evaluates on a sample, chosen by the "
+        "rows' hashes; XGBoost is then fitted on all training rows, read in batches, other models on the sample",
+    )
     trigger: TriggerSettings = TriggerSettings()
 
 
