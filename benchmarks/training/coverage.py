@@ -78,10 +78,8 @@ def split(table: pd.DataFrame, target: str, model: str, seed: int) -> dict[str, 
         Refit(candidate, data, markers, [params], seed, jobs=1),
         data,
         settings,
-        seed=seed,
-        log=LOG,
-        stop=lambda: False,
-        allows=lambda fits, _seconds: fits == 0,  # calibration needs no more, and the sets need none
+        # Calibration needs no more than one such fit, and the sets need none.
+        out_of_fold.FitOptions(seed, LOG, allows=lambda fits, _seconds: fits == 0),
     )
     built = bundle_builder.build(
         fitted.model,

@@ -88,9 +88,7 @@ def split(table: pd.DataFrame, target: str, seed: int) -> dict[str, float]:
         Refit(candidate, data, markers, [PARAMS], seed, jobs=1),
         data,
         settings,
-        seed=seed,
-        log=LOG,
-        stop=lambda: False,
+        out_of_fold.FitOptions(seed, LOG),
     )
     if not isinstance(fitted, out_of_fold.FittedNumbers):
         raise SystemExit(f"{target} is no number to estimate")

@@ -62,7 +62,7 @@ def tune(
         start=start,
     )
     journal = Journal(MemoryStore(), f"s3://bench/tuning/{name}")
-    return tuner.tune(wanted, rows, journal, name, log=logging.getLogger("bench"), stop=lambda: False, tell=tell)
+    return tuner.tune(wanted, rows, journal, name, tuner.Observer(logging.getLogger("bench"), tell=tell))
 
 
 def _hashes(x: pd.DataFrame, y: np.ndarray) -> np.ndarray:

@@ -80,7 +80,7 @@ def work(
     )
     journal, log = _journal(outputs, name), logging.getLogger("bench")
     ready.wait()
-    tuner.tune(wanted, [fold], journal, name, log=log, stop=lambda: False, tell=lambda _: None)
+    tuner.tune(wanted, [fold], journal, name, tuner.Observer(log))
 
 
 def measure(outputs: dict[str, str], adult: str) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def run(
     what: tuner.Search, store: MemoryStore, folds: list[Fold] | None = None, stop: Callable[[], bool] = lambda: False
 ) -> tuner.Tuned:
     log = logging.getLogger("test")
-    return tuner.tune(what, folds or [fold()], Journal(store, FOLDER), "study", log=log, stop=stop, tell=lambda _: None)
+    return tuner.tune(what, folds or [fold()], Journal(store, FOLDER), "study", tuner.Observer(log, stop))
 
 
 def trials(store: MemoryStore) -> list[optuna.trial.FrozenTrial]:

@@ -49,53 +49,51 @@ class FittedNumbers:
     places: np.ndarray  # of these rows among the training rows
 
 
-def fit(
-    refit: Refit,
-    data: TrainingData,
-    settings: Settings,
-    *,
-    seed: int,
-    log: logging.Logger,
-    stop: Callable[[], bool],
-    allows: Callable[[int, float], bool] = lambda _fits, _seconds: True,
-    known: Outside | None = None,
-) -> Fitted | FittedNumbers:
+@dataclass(frozen=True, slots=True)
+class FitOptions:
+    """`allows`: whether time is left for another out-of-fold fit after so many, of which the longest took so many seconds. `known`:
+    such rows with their predictions, in the place of fits. `stop`: asked between fits.
+    """
+
+    seed: int
+    log: logging.Logger
+    stop: Callable[[], bool] = lambda: False
+    allows: Callable[[int, float], bool] = lambda _fits, _seconds: True
+    known: Outside | None = None
+
+
+def fit(refit: Refit, data: TrainingData, settings: Settings, options: FitOptions) -> Fitted | FittedNumbers:
     """Fit on all training rows; learn on out-of-fold rows how the model is to be served: see _labelled and _numbers.
 
-    `refit`: of the tuned parameters. `allows`: whether time is left for another out-of-fold fit after so many, of which the
-    longest took so many seconds.
-    `known`: such rows with their predictions, in the place of fits.
+    `refit`: of the tuned parameters.
     What settings.yaml asks for by name (a threshold rule, a calibration) gets one such fit in any case.
     Raises Interrupted when `stop` said so.
     """
     needed = not data.regression and (
         settings.training.calibration not in {"auto", "none"} or isinstance(settings.serving.threshold, str)
     )
+    known = options.known
     if known is None:
-        known = _outside(refit, data, seed, stop, lambda n, s: (needed and n == 0) or allows(n, s))
-    places, output = known
+        allows = options.allows
+        known = _outside(refit, data, options.seed, options.stop, lambda n, s: (needed and n == 0) or allows(n, s))
     finish = _numbers if data.regression else _labelled
-    return finish(refit.pipeline(data.train), data, settings, places, output, seed, log)
+    return finish(refit.pipeline(data.train), data, settings, known, options)
 
 
 def _labelled(
-    pipeline: Pipeline,
-    data: TrainingData,
-    settings: Settings,
-    places: np.ndarray,
-    probabilities: np.ndarray,
-    seed: int,
-    log: logging.Logger,
+    pipeline: Pipeline, data: TrainingData, settings: Settings, known: Outside, options: FitOptions
 ) -> Fitted:
-    """Calibration and threshold, chosen on the training rows at `places` by their out-of-fold probabilities."""
+    """Calibration and threshold, chosen on training rows by their out-of-fold probabilities."""
+    places, probabilities = known
     y = data.train.y[places]
-    choice = calibration.choose(settings.training.calibration, y, probabilities, seed)
+    choice = calibration.choose(settings.training.calibration, y, probabilities, options.seed)
     served = calibrate(choice.calibration, probabilities)
     at, reason = 0.5, "multiclass: the most probable class"
     if data.positive:
         positive = data.classes.index(data.positive)
         at, reason = decision_threshold.choose(settings.serving, y == positive, served[:, positive])
-    log.info("calibration and threshold chosen", extra={"calibration": choice.reason, "threshold": f"{at:g}: {reason}"})
+    chosen = {"calibration": choice.reason, "threshold": f"{at:g}: {reason}"}
+    options.log.info("calibration and threshold chosen", extra=chosen)
     model = LabelledPipeline(pipeline, data.classes, at, data.positive, choice.calibration)
     labels = decide(served, model.classes_, at, data.positive)
     guess = np.searchsorted(model.classes_, labels) if len(y) else np.empty(0, dtype=np.int64)
@@ -104,26 +102,21 @@ def _labelled(
 
 
 def _numbers(
-    pipeline: Pipeline,
-    data: TrainingData,
-    settings: Settings,
-    places: np.ndarray,
-    output: np.ndarray,
-    seed: int,
-    log: logging.Logger,
+    pipeline: Pipeline, data: TrainingData, settings: Settings, known: Outside, options: FitOptions
 ) -> FittedNumbers:
-    """A model of how far off a regression is, fitted on the residuals of the training rows at `places`."""
+    """A model of how far off a regression is, fitted on the residuals of training rows out of fold."""
+    places, output = known
     sizes = prediction_intervals.log_widths(data.fitted(data.train.y)[places] - output[:, 0])
     prediction = settings.serving.prediction
     rule = Regression(data.transform, data.center, minimum=prediction.minimum, maximum=prediction.maximum)
     width = None
     if len(sizes):
         rows = data.train.x.iloc[places]
-        width = Pipeline([*pipeline.steps[:-1], ("estimator", prediction_intervals.width_model(seed))])
+        width = Pipeline([*pipeline.steps[:-1], ("estimator", prediction_intervals.width_model(options.seed))])
         matrix = np.asarray(width[:-1].transform(rows), dtype=np.float32)  # the cleaner and encoder stay as fitted
         width.steps[-1][1].fit(matrix, sizes)
         rule = replace(rule, width_range=(float(sizes.min()), float(sizes.max())))
-    log.info("out-of-fold residuals", extra={"rows": len(places), "widths": width is not None})
+    options.log.info("out-of-fold residuals", extra={"rows": len(places), "widths": width is not None})
     y = data.train.y[places]
     return FittedNumbers(
         NumberPipeline(pipeline, rule),

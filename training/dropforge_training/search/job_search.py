@@ -67,7 +67,7 @@ def run(
     )
     journal = Journal(store, keys.study(context.data_bucket, job.job_id))
     rows = validation_folds.make(candidate, data, data.markers(settings), job.seed)
-    tuned = tuner.tune(config, rows, journal, job.job_id, log=context.log, stop=context.stop, tell=tell)
+    tuned = tuner.tune(config, rows, journal, job.job_id, tuner.Observer(context.log, context.stop, tell))
     if job.role != "tune":
         study.store_warm_start(store, points, job.job_id, settings.training.metric, list(tuned.points))
     return tuned

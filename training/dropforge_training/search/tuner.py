@@ -128,23 +128,24 @@ class Search:
     again: Callable[[], Sequence[Fold]] | None = None
 
 
-def tune(
-    wanted: Search,
-    folds: Sequence[Fold],
-    journal: Journal,
-    name: str,
-    *,
-    log: logging.Logger,
-    stop: Callable[[], bool],
-    tell: Callable[[Progress], None],
-) -> Tuned:
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """Who follows a search. `stop` is asked between trials and between rounds; `tell` hears of each trial."""
+
+    log: logging.Logger
+    stop: Callable[[], bool] = lambda: False
+    tell: Callable[[Progress], None] = lambda _progress: None
+
+
+def tune(wanted: Search, folds: Sequence[Fold], journal: Journal, name: str, observer: Observer) -> Tuned:
     """Trials until trials, seconds or money are used up, counting those of earlier attempts and other workers; at least one.
 
-    `stop` is asked between trials and between rounds. Without members only for the role `tune`: others run the trials that
+    Without members only for the role `tune`: others run the trials that
     the budget allows, and none of them has ended yet. The role `finish` runs a trial only when the study has no score at all.
-    Raises Interrupted when `stop` said so, SettingsError for wrong `ranges`, JobFailed when no trial can be scored.
+    Raises Interrupted when the observer's `stop` said so, SettingsError for wrong `ranges`, JobFailed when no trial can be scored.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    log, stop, tell = observer.log, observer.stop, observer.tell
     study = SharedStudy(journal, name, seed=wanted.seed, worker=wanted.worker, workers=wanted.allowance.workers)
     mine = [t for t in study.trials(*FINISHED) if t.user_attrs.get(WORKER) == wanted.worker]
     clock = wanted.deadline or Deadline(wanted.allowance.wall_seconds)

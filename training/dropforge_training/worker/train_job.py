@@ -29,7 +29,7 @@ from dropforge_training.evaluate.champion import Served
 from dropforge_training.export import bundle_builder as bundle
 from dropforge_training.export import example_rows
 from dropforge_training.fit import out_of_fold
-from dropforge_training.fit.out_of_fold import Fitted, FittedNumbers
+from dropforge_training.fit.out_of_fold import FitOptions, Fitted, FittedNumbers
 from dropforge_training.fit.refit import Refit
 from dropforge_training.interruption import Interrupted
 from dropforge_training.job_context import JobContext, WorkerPorts
@@ -120,9 +120,7 @@ def _fit(
     def allows(fits: int, longest: float) -> bool:
         return fits < allowed.folds and (fits == 0 or deadline.allows_fit(longest, after))
 
-    fitted = out_of_fold.fit(
-        refit, data, context.settings, seed=job.seed, log=log, stop=context.stop, allows=allows, known=known
-    )
+    fitted = out_of_fold.fit(refit, data, context.settings, FitOptions(job.seed, log, context.stop, allows, known))
     log.info("fitted on all training rows", extra={"params": tuned.params, "bag": len(members)})
     return fitted, replace(tuned, score=_served_score(context.settings.training.metric, tuned.score, fitted))
 
