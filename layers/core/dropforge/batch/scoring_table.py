@@ -83,7 +83,7 @@ class ScoringFile:
         most = rejected_rows.most(self.rows_in, data.limits)
         form = rejected_rows.of_form(self.source, most + 1)
         of_cells = (
-            rejected_rows.of_cells(self.source, self._rows(), faults, most + 1)[0]
+            rejected_rows.of_cells(self.source, self._numbered(), faults, most + 1)[0]
             if unreadable and malformed <= most
             else []
         )
@@ -204,6 +204,10 @@ class ScoringFile:
                 )
             )
         return cell_parsing.layered(self.source.relation, columns)
+
+    def _numbered(self) -> rejected_rows.Rows:
+        texts = f"[{', '.join(f'r{i}' for i in range(len(self.source.header)))}]"
+        return rejected_rows.Rows(f"(SELECT row_number() OVER () AS n, * FROM {self._rows()})", texts)
 
     def _place(self, column: str) -> int:
         return self.source.header.index(column)

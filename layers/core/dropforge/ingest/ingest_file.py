@@ -256,7 +256,7 @@ class _Reading:
         dataset_id, rows_used = (
             snapshot.identify(db, stored.relation) if self.keep else ("", snapshot.count(db, stored))
         )
-        rejects = self._rejects(rows, rows_used, faults)
+        rejects = self._rejects(rows, rows_used, faults, stored.left_out)
         rules = faults.results(stored.relation, rows_used)
         return _Used(stored.relation, stored.file, dataset_id, rows_used, rejects, rules)
 
@@ -267,7 +267,8 @@ class _Reading:
         """
         file, schema, rejects = self.file, faults.schema, used.rejects
         extra_counts = self._extra_counts(schema)
-        file.db.execute("DROP TABLE IF EXISTS raw")
+        for table in ("raw", "left_out"):
+            file.db.execute(f"DROP TABLE IF EXISTS {table}")
         if used.rows + len(rejects) != rows.total:
             raise RejectedUpload(
                 f"{rows.total} rows came in but {used.rows} used and {len(rejects)} quarantined do not add up",
@@ -305,9 +306,9 @@ class _Reading:
             untrained=untrained,
         )
 
-    def _rejects(self, rows: _Rows, rows_used: int, faults: RowFaults) -> list[Reject]:
+    def _rejects(self, rows: _Rows, rows_used: int, faults: RowFaults, left_out: str) -> list[Reject]:
         """Every row quarantined, in file order. Raises RejectedUpload when they are too many."""
-        of_cells = faults.rejects(rows.limit + 1) if rows_used < rows.accepted else []
+        of_cells = faults.rejects(rows.limit + 1, left_out) if rows_used < rows.accepted else []
         rejects = sorted([*rows.form_rejects, *of_cells], key=lambda r: r.line)
         _check_total(rejects, len(rejects), rows, at_least=len(of_cells) > rows.limit)
         return rejects

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Any
 from dropforge.datasets.table_schema import ROW_HASH, Column, Schema
 from dropforge.ingest import cell_parsing, column_scan
 from dropforge.ingest.column_scan import ColumnScan
-from dropforge.ingest.duckdb_connection import name, quote
+from dropforge.ingest.duckdb_connection import is_ordered, name, quote
 from dropforge.ingest.open_file import OpenFile
 
 SNAPSHOT = "data.parquet"  # a snapshot's file, in the folder of the upload or of its shard
-_TABLE = "snapshot"
+_TABLE, _LEFT_OUT = "snapshot", "left_out"
 _IN_MEMORY_BYTES = 300_000_000
 _GROUP = 10_000  # rows of one leaf of the dataset's hash tree
 _TOGETHER = 100  # columns typed in one SELECT
@@ -28,12 +28,17 @@ Levels = Mapping[str, Sequence[str]]  # by column: its categories, whose positio
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`relation`: SQL of the rows on the connection; `file`: where they are written, complete when `written` is done."""
+    """`relation`: SQL of the rows on the connection; `file`: where they are written, complete when `written` is done.
+
+    `left_out`: the table of the rows that a fault or a rule keeps out: `n`, their number in the order of the relation they were read
+    from, `t`, their cells as the file has them. Empty without such rows, and where they are not to be had without reading again.
+    """
 
     relation: str
     file: Path
     in_memory: bool
     written: Future[None]
+    left_out: str = ""
 
 
 def enumerate_levels(
@@ -84,8 +89,8 @@ def shared(levels: Levels) -> Levels:
 class LayeredRows:
     """Rows of a file as cell_parsing.layered gives them, and which of them are used.
 
-    Those are left out of which a condition of `bad` (by column, on the layers) holds, or `violated` (on the typed columns);
-    either may be empty. `levels`: what enumerate_levels returned, `known` its argument.
+    Those are left out of which a condition of `bad` (by column, on the layers) holds, or `violated` (on the typed columns, c0, c1, …
+    in the schema's order); either may be empty. `levels`: what enumerate_levels returned, `known` its argument.
     """
 
     file: OpenFile
@@ -101,19 +106,28 @@ class LayeredRows:
         """Whether the columns are typed in groups, which the numbers of the rows join."""
         return len(self.schema.columns) > 2 * _TOGETHER and self.file.source.has_rowid
 
+    @property
+    def mark(self) -> str:
+        """The column of `typed` that is NULL in the rows used; empty where every row is. No column of the schema has its name."""
+        if not (self.bad or self.violated):
+            return ""
+        taken, mark = {c.lower() for c in self.schema.names}, f"{ROW_HASH}_mark"
+        while mark in taken:
+            mark += "_"
+        return name(mark)
+
     def typed(self) -> str:
-        """A statement that gives the used rows with the schema's columns, typed."""
+        """A statement that gives every row with the schema's columns, typed, and the mark."""
         if self.in_groups:
             return self._typed_in_groups()
-        cells = [f"{sql} AS {name(c)}" for c, sql in self._typed_cells(self.schema.columns)]
-        if not (self.bad or self.violated):
-            return f"SELECT {', '.join(cells)} FROM {self._rows()}"
-        # Materialised: a filter pushed below the layers would compute every expression of theirs again.
-        bad = " OR ".join(self.bad.values()) or "false"
-        return (
-            f"WITH read AS MATERIALIZED (SELECT {', '.join(cells)}, ({bad}) AS {_KEY} FROM {self._rows()}) "
-            f"SELECT * EXCLUDE ({_KEY}) FROM read WHERE NOT {_KEY}"
-            + (f" AND NOT ({self.violated})" if self.violated else "")
+        cells = self._typed_cells(self.schema.columns)
+        rows = self.file.rows(self.schema, self.scans, lean=True)
+        if not self.mark:
+            return f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in cells)} FROM {rows}"
+        texts = ", ".join(f"r{i}" for i in range(len(self.file.source.header)))
+        inner = ", ".join(f"{sql} AS c{n}" for n, (_, sql) in enumerate(cells))
+        return self._marked(
+            f"(SELECT {inner}, ({self._any_bad(self.bad)}) AS bad, {texts} FROM {rows})", "bad", f"[{texts}]"
         )
 
     def _typed_in_groups(self) -> str:
@@ -122,21 +136,40 @@ class LayeredRows:
         for start in range(0, len(self.schema.columns), _TOGETHER):
             some, k = self.schema.columns[start : start + _TOGETHER], start // _TOGETHER
             cells = [f"{sql} AS c{start + n}" for n, (_, sql) in enumerate(self._typed_cells(some))]
-            bad = " OR ".join(self.bad[c.name] for c in some if c.name in self.bad) or "false"
+            bad = self._any_bad([c.name for c in some if c.name in self.bad])
             places = [self.file.source.header.index(c.name) for c in some if c.name in self.scans]
-            rows = self._rows(places, ("rowid AS n",))
+            rows = self.file.rows(self.schema, self.scans, lean=True, places=places, keep=("rowid AS n",))
             groups.append(f"g{k} AS MATERIALIZED (SELECT n, ({bad}) AS bad, {', '.join(cells)} FROM {rows})")
             tables.append(f"g{k}")
-            columns += [f"c{start + n} AS {name(c.name)}" for n, c in enumerate(some)]
+            columns += [f"c{start + n}" for n in range(len(some))]
         joined = "".join(f" JOIN {g} ON {g}.n = g0.n" for g in tables[1:])
-        used = " AND ".join(f"NOT {g}.bad" for g in tables)
-        return (
-            f"WITH {', '.join(groups)} SELECT * EXCLUDE ({_KEY}) FROM (SELECT g0.n AS {_KEY}, {', '.join(columns)} "
-            f"FROM g0{joined} WHERE {used})" + (f" WHERE NOT ({self.violated})" if self.violated else "")
-        ) + f" ORDER BY {_KEY}"
+        flags = (f"{g}.bad AS bad{k}" for k, g in enumerate(tables))
+        rows = f"(SELECT g0.n AS n, {', '.join(flags)}, {', '.join(columns)} FROM g0{joined})"
+        bad = " OR ".join(f"bad{k}" for k in range(len(tables)))
+        return f"WITH {', '.join(groups)} {self._marked(rows, bad, 'n')} ORDER BY n"
 
-    def _rows(self, places: Sequence[int] | None = None, keep: Sequence[str] = ()) -> str:
-        return self.file.rows(self.schema, self.scans, lean=not self.bad, places=places, keep=keep)
+    def _any_bad(self, columns: Iterable[str]) -> str:
+        return " OR ".join(self.bad[c] for c in columns) or "false"
+
+    def _marked(self, rows: str, bad: str, mark: str) -> str:
+        """The typed columns c0, c1, … of the rows by their names, with `mark` where the row is left out."""
+        columns = ", ".join(f"c{n} AS {name(c.name)}" for n, c in enumerate(self.schema.columns))
+        if not self.mark:
+            return f"SELECT {columns} FROM {rows}"
+        left_out = f"({bad}) OR ({self.violated})" if self.violated else bad
+        return f"SELECT {columns}, CASE WHEN {left_out} THEN {mark} END AS {self.mark} FROM {rows}"
+
+    def left_out(self, relation: str) -> str:
+        """A statement that gives number and texts of the rows left out, in order. `relation`: of `typed`."""
+        numbered = f"SELECT row_number() OVER () AS n, {self.mark} AS t FROM {relation}"
+        if not self.in_groups:
+            return f"SELECT n, t FROM ({numbered}) WHERE t IS NOT NULL"
+        source = self.file.source
+        wanted = f"SELECT t AS place FROM ({numbered}) WHERE t IS NOT NULL"
+        return (
+            f"SELECT place + 1 AS n, [{', '.join(source.fields)}] AS t FROM ({wanted}) "
+            f"JOIN (SELECT rowid AS n, * FROM {source.relation}) ON place = n ORDER BY place"
+        )
 
     def _typed_cells(self, columns: Sequence[Column]) -> list[tuple[str, str]]:
         """Of each of these columns of the schema its name and SQL of its cell."""
@@ -174,15 +207,23 @@ def write(db: Any, file: Path, rows: LayeredRows, *, keep: bool, compression: st
         # Beside a digest of hundreds of columns the optimizer takes several times as long for their expressions.
         db.execute(f"CREATE OR REPLACE TEMP TABLE typed_in_groups AS {typed}")
         typed = "typed_in_groups"
-    hashed = f"SELECT *, {rows.digest(canonical=keep)} AS {_KEY} FROM {typed}"
+    digest = f"{rows.digest(canonical=keep)} AS {_KEY}"
     form = f"TO {quote(str(file))} (FORMAT parquet, COMPRESSION {compression if keep else 'snappy'})"
     written = Future[None]()
     written.set_result(None)
     if _bytes(rows.schema, rows.scans) > _IN_MEMORY_BYTES:
-        db.execute(f"COPY ({hashed}) {form}")
+        used = f"SELECT *, {digest} FROM {typed}"
+        if rows.mark:
+            # Materialised: a filter pushed below the layers would compute every expression of theirs again.
+            used = (
+                f"WITH read AS MATERIALIZED (FROM {typed}) SELECT * EXCLUDE ({rows.mark}), {digest} FROM read "
+                f"WHERE {rows.mark} IS NULL"
+            )
+        db.execute(f"COPY ({used}) {form}")
         return Snapshot(f"read_parquet({quote(str(file))})", file, False, written)
-    db.execute(f"CREATE TABLE {_TABLE} AS {hashed}")
+    db.execute(f"CREATE TABLE {_TABLE} AS SELECT *, {digest} FROM {typed}")
     db.execute("DROP TABLE IF EXISTS typed_in_groups")
+    left_out = _take_out(db, rows) if rows.mark else ""
     if keep:
         # Other readers know no enumerations.
         texts = ", ".join(f"CAST({name(c)} AS VARCHAR) AS {name(c)}" for c in rows.levels)
@@ -190,7 +231,17 @@ def write(db: Any, file: Path, rows: LayeredRows, *, keep: bool, compression: st
         pool = ThreadPoolExecutor(1)
         written = pool.submit(_copy, db.cursor(), f"COPY {plain} {form}")
         pool.shutdown(wait=False)
-    return Snapshot(_TABLE, file, True, written)
+    return Snapshot(_TABLE, file, True, written, left_out)
+
+
+def _take_out(db: Any, rows: LayeredRows) -> str:
+    """Take the rows left out from the table of all rows into one of their own; empty where the order is not the file's."""
+    ordered = is_ordered(db)
+    if ordered:
+        db.execute(f"CREATE OR REPLACE TABLE {_LEFT_OUT} AS {rows.left_out(_TABLE)}")
+    db.execute(f"DELETE FROM {_TABLE} WHERE {rows.mark} IS NOT NULL")
+    db.execute(f"ALTER TABLE {_TABLE} DROP COLUMN {rows.mark}")
+    return _LEFT_OUT if ordered else ""
 
 
 def _description(column: Column, levels: Levels, agreed: Levels) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from dropforge import value_formats
 from dropforge.config.settings import Limits
 from dropforge.datasets.table_schema import Column
 from dropforge.ingest import cell_parsing as cells
+from dropforge.ingest import csv_records
 from dropforge.ingest.text_table import Source
 
 _ARTICLES = {"integer": "an integer", "number": "a number", "boolean": "true or false", "datetime": "a date"}
@@ -127,7 +128,7 @@ def _original_lines(source: Source, lines: list[int]) -> list[int]:
     """Where records that begin on these lines of the text stand in the file that the text was made of."""
     if source.lines is None or source.text is None or not lines:
         return lines
-    starts = _record_starts(source.text.path, source.delimiter, source.header_lines)
+    starts = csv_records.starts(source.text, source.delimiter, source.header_lines)
     places = dict(zip(starts, source.lines, strict=False))
     return [places.get(line, line) for line in lines]
 
@@ -165,31 +166,42 @@ def _lines_at(path: Path, positions: list[int]) -> list[int]:
     return lines + [line] * (len(positions) - len(lines))
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows to be searched for faults.
+
+    `relation`: SQL of their layers with `n`, the row's number (from 1) among those of the right form; `texts`: SQL of the list of
+    their cells in the header's order, as the file has them.
+    """
+
+    relation: str
+    texts: str
+
+
 def of_cells(
     source: Source,
-    rows: str,
+    rows: Rows,
     faults: Sequence[Fault],
     limit: int,
 ) -> tuple[list[Reject], list[int]]:
-    """At most `limit` rows (of cells.layered) of which a condition holds, the first that does being the reason; and for each
-    fault of how many of them it holds.
+    """At most `limit` rows of which a condition holds, the first that does being the reason; and for each fault of how many of
+    them it holds.
     """
     any_fails = " OR ".join(f.condition for f in faults)
     flags = ", ".join(f"({f.condition})" for f in faults)
-    every = ", ".join(f"r{i}" for i in range(len(source.header)))
     rows_of_errors = source.connection.execute(
-        f"SELECT n, [{flags}], [{every}] FROM (SELECT row_number() OVER () AS n, * FROM {rows}) "
-        f"WHERE {any_fails} ORDER BY n LIMIT {limit}"
+        f"SELECT n, [{flags}], {rows.texts} FROM {rows.relation} WHERE {any_fails} ORDER BY n LIMIT {limit}"
     ).fetchall()
-    where = _record_lines(source, [int(r[0]) for r in rows_of_errors])
+    lines = _record_lines(source, [int(r[0]) for r in rows_of_errors])
     matches = []
     often = [0] * len(faults)
-    for (_, wrong, texts), line in zip(rows_of_errors, where, strict=True):
+    for (_, wrong, texts), line in zip(rows_of_errors, lines, strict=True):
         for k, bad in enumerate(wrong):
             often[k] += bool(bad)
         fault = next(f for f, bad in zip(faults, wrong, strict=True) if bad)
         reason = _cell_reason(fault, source.header, texts)
-        matches.append(Reject(line, fault.column, fault.code, reason, _csv_line(texts, source.delimiter or ",")))
+        raw = _csv_line(texts, source.delimiter or ",")
+        matches.append(Reject(line, fault.column, fault.code, reason, raw))
     return matches, often
 
 
@@ -201,24 +213,18 @@ def _cell_reason(fault: Fault, header: Sequence[str], texts: Sequence[str | None
 
 
 def _record_lines(source: Source, numbers: list[int]) -> list[int]:
-    """Lines of the n-th rows of the right form. Parquet has row numbers only."""
+    """Lines of the file on which the n-th rows (ascending) of the right form begin. Parquet has row numbers only."""
     if source.text is None or not numbers:
         return numbers
     aside = _malformed_lines(source)
-    wanted = iter(numbers)
-    target = next(wanted, None)
-    lines: list[int] = []
-    count = 0
-    for line in _record_starts(source.text.path, source.delimiter, source.header_lines):
-        if line in aside:
-            continue
-        count += 1
-        if count == target:
-            lines.append(line)
-            target = next(wanted, None)
-            if target is None:
-                break
-    return _original_lines(source, lines)
+    starts = enumerate(csv_records.starts(source.text, source.delimiter, source.header_lines))
+    of_right_form = ((k, line) for k, line in starts if line not in aside)
+    lines, count = list[int](), 0
+    for number in numbers:
+        k, line = next(islice(of_right_form, number - count - 1, None))
+        lines.append(line if source.lines is None else source.lines[k])
+        count = number
+    return lines
 
 
 def _malformed_lines(source: Source) -> set[int]:
@@ -228,17 +234,6 @@ def _malformed_lines(source: Source) -> set[int]:
         "SELECT DISTINCT line_byte_position AS p FROM reject_errors WHERE scan_id = (SELECT min(scan_id) FROM reject_scans) ORDER BY p"
     ).fetchall()
     return set(_lines_at(source.text.path, [int(p[0] or 0) for p in positions]))
-
-
-def _record_starts(path: Path, delimiter: str, header_lines: int) -> Iterator[int]:
-    """First line of every record after the header; empty lines are no records."""
-    with path.open("r", encoding="utf-8", newline="") as f:
-        reader: Any = csv.reader(f, delimiter=delimiter, skipinitialspace=True)
-        before = 0
-        for row in reader:
-            start, before = before + 1, reader.line_num
-            if row and start > header_lines:
-                yield start
 
 
 def counts(rejects: list[Reject]) -> dict[str, int]:

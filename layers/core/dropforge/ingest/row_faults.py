@@ -12,10 +12,10 @@ from dropforge.errors import RejectedUpload
 from dropforge.ingest import cell_parsing, rejected_rows, row_contract, text_table
 from dropforge.ingest.admission import Note
 from dropforge.ingest.column_scan import ColumnScan
-from dropforge.ingest.duckdb_connection import name
 from dropforge.ingest.open_file import OpenFile
 from dropforge.ingest.rejected_rows import Fault, Reject
 from dropforge.ingest.row_contract import ParsedRule, RuleResult
+from dropforge.ingest.text_table import Source
 
 NOTHING_REPEATED: Mapping[str, Path] = {}
 
@@ -83,8 +83,8 @@ class RowFaults:
 
     @property
     def violated(self) -> str:
-        """SQL over the typed rows: the row violates a rule that quarantines; empty without such rules."""
-        typed = {c.name: name(c.name) for c in self.schema.columns}
+        """SQL over typed rows (parquet_snapshot.LayeredRows): the row violates a rule that quarantines; empty without such."""
+        typed = {c.name: f"c{n}" for n, c in enumerate(self.schema.columns)}
         return " OR ".join(r.condition(typed) for r in self._quarantining)
 
     @property
@@ -99,29 +99,47 @@ class RowFaults:
         """Values whose rows are quarantined though they are of the column's kind."""
         return self._column_rules[column].forbidden
 
-    def rejects(self, limit: int) -> list[Reject]:
-        """Rows that a cell or a rule on the row quarantines, in file order, at most `limit`."""
-        return self._rejects(self.faults, limit)
+    def rejects(self, limit: int, left_out: str = "") -> list[Reject]:
+        """Rows that a cell or a rule on the row quarantines, in file order, at most `limit`.
+
+        `left_out`: the table of these rows (parquet_snapshot.Snapshot); without it the file is read again.
+        """
+        if not left_out:
+            return self._rejects(self.faults, limit)
+        source = self._file.source
+        fields = ", ".join(f"t[{i}] AS {f}" for i, f in enumerate(source.fields, 1))
+        return self._search(source, f"(SELECT n, t, {fields} FROM {left_out})", ("n", "t"), "t", self.faults, limit)
 
     def _rejects(self, faults: Sequence[Fault], limit: int) -> list[Reject]:
+        """Of all rows of the file."""
+        file = self._file
+        with text_table.in_order(file.source, file.workdir) as ordered:
+            tables = [r.repeated for r in self._column_rules.values() if r.repeated]
+            row_contract.share(file.db, ordered.connection, tables)
+            numbered = f"(SELECT row_number() OVER () AS n, * FROM {ordered.relation})"
+            texts = f"[{', '.join(ordered.fields)}]"
+            return self._search(ordered, numbered, ("n", *ordered.fields), texts, faults, limit)
+
+    def _search(
+        self, source: Source, relation: str, keep: tuple[str, ...], texts: str, faults: Sequence[Fault], limit: int
+    ) -> list[Reject]:
+        """Rows of the relation with a fault. `texts`: SQL of all cells of a row, over its columns to `keep`."""
         file, schema, of_rows = self._file, self.schema, self._quarantining
         of_schema = set(schema.names)
-        places = {c: i for i, c in enumerate(file.source.header) if c in of_schema}
+        places = {c: i for i, c in enumerate(source.header) if c in of_schema}
         needed = sorted({places[c] for rule in of_rows for c in rule.columns if c in places})
         cells = {c.name: f"CAST(NULL AS {c.physical})" for c in schema.columns}
         cells |= {c: f"p{i}" for c, i in places.items()}
         every = [*faults, *(_of_rule(rule, cells) for rule in of_rows)]
-        with text_table.in_order(file.source, file.workdir) as ordered:
-            rows = file.rows(schema, relation=ordered.relation)
-            if needed:
-                parsed = (
-                    f"CAST({cell_parsing.parsed(i, c.kind)} AS {c.physical}) AS p{i}"
-                    for i, c in ((i, schema.column(file.source.header[i])) for i in needed)
-                )
-                rows = f"(SELECT *, {', '.join(parsed)} FROM {rows})"
-            tables = [r.repeated for r in self._column_rules.values() if r.repeated]
-            row_contract.share(file.db, ordered.connection, tables)
-            rejects, often = rejected_rows.of_cells(ordered, rows, every, limit)
+        layers = sorted({*needed, *(places[f.column] for f in faults)}) or [0]
+        rows = file.rows(schema, relation=relation, places=layers, keep=keep)
+        if needed:
+            parsed = (
+                f"CAST({cell_parsing.parsed(i, c.kind)} AS {c.physical}) AS p{i}"
+                for i, c in ((i, schema.column(source.header[i])) for i in needed)
+            )
+            rows = f"(SELECT *, {', '.join(parsed)} FROM {rows})"
+        rejects, often = rejected_rows.of_cells(source, rejected_rows.Rows(rows, texts), every, limit)
         self._violations |= {("", f.code): n for f, n in zip(every, often, strict=True) if f.columns}
         return rejects
 

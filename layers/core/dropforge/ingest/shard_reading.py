@@ -126,7 +126,7 @@ def admit(shard: ShardFile, decided: Decided, accepted: int, count_rows: CountRo
         try:
             rows = snapshot.count(file.db, stored)
             form = rejected_rows.of_form(file.source, decided.limit + 1)
-            of_cells = faults.rejects(decided.limit + 1) if rows < accepted else []
+            of_cells = faults.rejects(decided.limit + 1, stored.left_out) if rows < accepted else []
             rules = faults.results(stored.relation, rows)
             count_rows(file.db, stored.relation, faults.schema, shard.folder)
         finally:
