@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,16 @@ def quote(text: str) -> str:
 def name(text: str) -> str:
     """A SQL identifier."""
     return '"' + text.replace('"', '""') + '"'
+
+
+# Of IN with five values or more, list_contains and subqueries DuckDB 2.0 makes joins, and behind a join rows have no order: where rows
+# are numbered or identified by their order these two stand instead.
+def is_any_of(value: str, options: Sequence[str]) -> str:
+    """SQL with the value of `value IN (options)`: NULL where that is unknown. Both are SQL."""
+    # A lambda's parameter stands for the value: an expression written once is computed once.
+    return f"list_transform([{value}], lambda x: {' OR '.join(f'x = {o}' for o in options)})[1]"
+
+
+def is_text_of(text: str, texts: Iterable[str]) -> str:
+    """SQL: whether the text is one of these; false for NULL. An enumeration is looked up by hash, however many there are."""
+    return f"(TRY_CAST({text} AS ENUM({', '.join(map(quote, dict.fromkeys(texts)))})) IS NOT NULL)"

@@ -148,7 +148,16 @@ def repeated(
         f"WHERE g = {look.group} GROUP BY 1 HAVING k IS NOT NULL AND {often}"
     )
     rows = connection.execute(f"SELECT coalesce(sum(n), 0) FROM {table}").fetchone()[0]
-    return (table, int(rows)) if rows else ("", 0)
+    if not rows:
+        return "", 0
+    _enumerate(connection, table)
+    return table, int(rows)
+
+
+def _enumerate(connection: Any, table: str) -> None:
+    """Make the texts of the table's values known as a type, by which they are looked up without a join."""
+    connection.execute(f"DROP TYPE IF EXISTS {table}_texts")
+    connection.execute(f"CREATE TYPE {table}_texts AS ENUM (SELECT CAST(k AS VARCHAR) FROM {table})")
 
 
 def _values(file: Path) -> str:
@@ -197,6 +206,7 @@ def share(connection: Any, other: Any, tables: Sequence[str]) -> None:
         other.register("shared_values", rows)
         other.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM shared_values")
         other.unregister("shared_values")
+        _enumerate(other, table)
 
 
 def count(connection: Any, relation: str, rules: Sequence[ParsedRule], schema: Schema) -> list[int]:

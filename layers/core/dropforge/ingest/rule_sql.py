@@ -10,7 +10,7 @@ from typing import Any
 
 from dropforge import safe_patterns
 from dropforge.inference.row_rules import SPANS, Expression
-from dropforge.ingest.duckdb_connection import quote
+from dropforge.ingest.duckdb_connection import is_any_of, quote
 
 _UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _FIRST, _LAST = "TIMESTAMP '0001-01-01'", "TIMESTAMP '9999-12-31 23:59:59.999999'"  # a zone may move a moment beyond
@@ -62,7 +62,7 @@ def sql(expression: Expression, columns: Mapping[str, str]) -> str:  # noqa: PLR
         case "distinct":
             return f"{parts[0]} IS DISTINCT FROM {parts[1]}"
         case "in":
-            return f"{parts[0]} IN ({', '.join(parts[1:])})"
+            return is_any_of(parts[0], parts[1:])
         case "negate":
             return f"-{parts[0]}"
         case "/" | "%":
