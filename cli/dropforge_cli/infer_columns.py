@@ -25,6 +25,7 @@ _WORD = re.compile(r"\b[^\W\d_]\w+\b")
 _FEWEST_WORDS = 4.0  # different ones in the mean of a free text: a name or an address has fewer
 _FEWEST_TEXTS = 100  # different ones: with fewer each is a category
 _SHARED_WORD = 0.05  # of the texts have the most frequent word, at least
+_MOST_WORDS = 30  # distinct texts of a column in which words for yes and no, and spellings, are looked for
 _IDENTIFIER_NAMES = ("id", "uuid", "guid", "key", "index", "rownum", "row", "number", "no", "nr", text_table.UNNAMED)
 
 
@@ -43,6 +44,7 @@ class ColumnGuess:
     personal: str = ""  # the kind of personal data that the values look like
     number_format: NumberFormat = PLAIN
     free_text: bool = False  # sentences, of which a model gets words (training.phrases)
+    rows: int = 0  # of the file, missing cells with them
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ def guess_column(
         looks_like,
         scan.number_format if numeric else PLAIN,
         free_text,
+        rows,
     )
 
 
@@ -227,6 +230,40 @@ def check_formats(table: OpenTable, scans: Sequence[ColumnScan]) -> None:
             f"{listed(unsure)}: every value has three digits behind its point (1.234): read as fractions; if they are "
             "thousands, declare number_format: '1.234,5'"
         )
+
+
+def words_for_values(columns: Sequence[ColumnGuess], facts: Sequence[ColumnFacts], target: str) -> list[str]:
+    """Sentences about categories whose texts say yes or no, or one thing in several spellings; and about marks beside empty cells."""
+    plain, mixed, sentences = list[str](), list[str](), list[str]()
+    for c, f in zip(columns, facts, strict=True):
+        if c.name == target or c.kind != "category":
+            continue
+        filled = c.rows - c.missing
+        if f.distinct == 1 and c.use == "ignored" and 0.02 * c.rows <= filled <= 0.98 * c.rows:
+            sentences.append(
+                f"{c.name}: {shortened(f.common[0])!r} in {filled:,} of {c.rows:,} rows, the others empty: left out for its one value; "
+                "if empty means no, write no"
+            )
+        if c.use == "ignored" or f.distinct > _MOST_WORDS:
+            continue
+        words, others = odd_looks.answers(f.common)
+        if words and not others and f.distinct == 2:
+            plain.append(c.name)
+        elif words:
+            mixed.append(f"{c.name} ({', '.join(repr(shortened(t)) for t in f.common[:5])})")
+        elif twice := odd_looks.spelled_twice(f.common):
+            texts = " and ".join(repr(shortened(t)) for t in twice[:3])
+            sentences.append(f"{c.name}: {texts} are read as different categories; write each in one way")
+    if plain:
+        sentences.append(
+            f"words for yes and no are read as two categories, which serve models as well: {listed(plain)}"
+        )
+    if mixed:
+        sentences.append(
+            f"words for yes and no in several spellings, or beside other texts, are read as so many categories: {listed(mixed)}; "
+            "write each in one way, and leave unknown ones empty"
+        )
+    return sentences
 
 
 def _may_be_thousands(table: OpenTable, i: int, scans: Sequence[ColumnScan]) -> bool:

@@ -102,6 +102,7 @@ class _Guessing:
             *chosen.checks,
             *split.checks,
             *self.table.checks,
+            *infer_columns.words_for_values(described.columns, described.facts, chosen.name),
             *self._leaks(described, at, chosen.task),
             *infer_target.rare(classes),
             *infer_target.alike(classes),

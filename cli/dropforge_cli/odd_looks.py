@@ -78,6 +78,132 @@ _GROUPED: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{3})+").fullmatch
 _DAMAGE: Final = re.compile("[\u00c2\u00c3][\u0080-\u00bf]|\u00e2\u20ac|\ufffd")
 _DAY: Final = re.compile(r"(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])").fullmatch
 _SECONDS: Final = (946_684_800, 2_208_988_800)  # 2000 to 2040, since 1970
+# Yes and no, as people write them in the languages of Europe and beyond; folded (see folded).
+_YES: Final = frozenset(
+    [
+        "true",
+        "t",
+        "yes",
+        "y",
+        "1",
+        "on",
+        "x",
+        "ok",
+        "ja",
+        "j",
+        "oui",
+        "o",
+        "si",
+        "s",
+        "sì",
+        "sí",
+        "sim",
+        "verdadero",
+        "verdadeiro",
+        "vero",
+        "vrai",
+        "wahr",
+        "да",
+        "д",
+        "tak",
+        "ano",
+        "igen",
+        "igaz",
+        "evet",
+        "sant",
+        "kyllä",
+        "✓",
+        "✔",
+        "☑",
+        "✅",
+        "●",
+        "+",
+        "はい",
+        "是",
+        "有",
+        "对",
+        "真",
+        "예",
+        "네",
+        "نعم",
+        "כן",
+        "ναι",
+        "हाँ",
+        "active",
+        "enabled",
+    ]
+)
+_NO: Final = frozenset(
+    [
+        "false",
+        "f",
+        "no",
+        "n",
+        "0",
+        "off",
+        "nein",
+        "non",
+        "não",
+        "nao",
+        "nej",
+        "ei",
+        "falso",
+        "faux",
+        "falsch",
+        "нет",
+        "н",
+        "nie",
+        "ne",
+        "nem",
+        "hamis",
+        "hayır",
+        "hayir",
+        "falskt",
+        "✗",
+        "✘",
+        "☐",
+        "❌",
+        "❎",
+        "○",
+        "-",
+        "–",
+        "×",
+        "いいえ",
+        "否",
+        "无",
+        "無",
+        "不",
+        "假",
+        "아니요",
+        "아니오",
+        "لا",
+        "לא",
+        "όχι",
+        "नहीं",
+        "inactive",
+        "disabled",
+    ]
+)
+
+
+def folded(text: str) -> str:
+    """What is left of a text without case, Unicode form, doubled blanks and a point behind it."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().replace("\ufe0f", "").split()).rstrip(" .!") or text
+
+
+def answers(common: Sequence[str]) -> tuple[int, tuple[str, ...]]:
+    """How many of the texts say yes or no (0: not both are there), and those that say neither."""
+    words = [t for t in common if (f := folded(t)) in _YES or f in _NO]
+    both = any(folded(t) in _YES for t in words) and any(folded(t) in _NO for t in words)
+    return (len(words), tuple(t for t in common if t not in words)) if both else (0, ())
+
+
+def spelled_twice(common: Sequence[str]) -> tuple[str, ...]:
+    """Texts that differ only in what `folded` takes away, of the first word that has several; empty when none has."""
+    of_word: dict[str, list[str]] = {}
+    for text in common:
+        of_word.setdefault(folded(text), []).append(text)
+    return next((tuple(sorted(texts)) for texts in of_word.values() if len(texts) > 1), ())
 
 
 def of_texts(common: Sequence[str]) -> str:

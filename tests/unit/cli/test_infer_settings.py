@@ -13,7 +13,8 @@ import yaml
 from dropforge.config.settings import load
 from dropforge.errors import InvalidRequest, RejectedUpload
 from dropforge.ingest.ingest_file import admit
-from dropforge_cli import settings_writer
+from dropforge_cli import infer_columns, settings_writer
+from dropforge_cli.infer_columns import ColumnFacts, ColumnGuess
 from dropforge_cli.infer_settings import Guess, guess
 
 Guessed = Callable[..., Guess]
@@ -454,3 +455,64 @@ def test_what_is_not_read_as_what_it_looks_like_is_said(said: dict[str, list[str
 def test_what_is_read_as_what_it_looks_like_is_not_said(said: dict[str, list[str]], place: int) -> None:
     """Versions, addresses and codes are texts; numbers are numbers."""
     assert said[f"v{len(_MISTAKEN) + place}"] == []
+
+
+_WORDS = [
+    (["yes", "no"], "two categories"),
+    (["Ja", "Nein"], "two categories"),
+    (["ON", "OFF"], "two categories"),
+    (["да", "нет"], "two categories"),
+    (["✓", "✗"], "two categories"),
+    (["✔\ufe0f", "-"], "two categories"),
+    (["TRUE.", "FALSE."], "two categories"),
+    (["true", "FALSE."], "two categories"),
+    (["はい", "いいえ"], "two categories"),
+    (["Y", "y", "N"], "in several spellings"),
+    (["true", "false", "TRUE."], "in several spellings"),
+    (["yes", "no", "perhaps"], "beside other texts"),
+    (["Bern", "BERN", "Basel"], "different categories"),
+    (["new  york", "new york", "Rome"], "different categories"),
+    (["✓", ""], "if empty means no, write no"),
+    (["x", ""], "if empty means no, write no"),
+    (["true", "false"], ""),
+    (["TRUE", "False"], ""),
+    (["red", "green"], ""),
+    (["m", "f"], ""),
+    (["1", "0"], ""),
+]
+
+
+def test_words_for_yes_and_no_spellings_and_marks_are_said() -> None:
+    """Each is read as text and said, whatever the language; booleans, numbers and plain categories are not."""
+    rng = random.Random(5)
+    columns = [[rng.choice(values) for _ in range(80)] for values, _ in _WORDS]
+    facts = [
+        ColumnFacts(len({*c} - {""}), None, None, None, None, 0, 0, "", {}, tuple(sorted({*c} - {""}))) for c in columns
+    ]
+    guesses = [
+        ColumnGuess(
+            f"v{i}.",
+            {"true": "boolean", "TRUE": "boolean", "1": "integer"}.get(values[0] if not expected else "", "category"),  # type: ignore[arg-type] # kinds
+            "ignored" if f.distinct < 2 else "feature",
+            "",
+            f.distinct,
+            c.count(""),
+            rows=80,
+        )
+        for i, ((values, expected), c, f) in enumerate(zip(_WORDS, columns, facts, strict=True))
+    ]
+    for i, (_, expected) in enumerate(_WORDS):
+        said = " | ".join(infer_columns.words_for_values([guesses[i]], [facts[i]], "y"))
+        assert expected in said if expected else not said, (i, said)
+    assert infer_columns.words_for_values(guesses[:1], facts[:1], "v0.") == []
+
+
+def test_words_for_yes_and_no_stand_under_to_check(guessed: Guessed) -> None:
+    """Once for all columns that have them, and never for the target."""
+    lines = [
+        f"{i % 7};{('Ja', 'Nein')[i * 3 % 2]};{('on', 'off')[i % 3 % 2]};{('no', 'yes')[i % 5 % 2]}" for i in range(80)
+    ]
+    checks = guessed(("\n".join(["a;v;w;y", *lines]) + "\n").encode()).checks
+    assert [c for c in checks if "yes and no" in c] == [
+        "words for yes and no are read as two categories, which serve models as well: v, w"
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import logging
 import os
@@ -33,7 +34,9 @@ from dropforge_cli.sources import delta, postgres
 from dropforge_cli.sources.pulled import Position, Pulled
 from dropforge_local.memory import MemoryStore
 
-_BIN = shutil.which("initdb") and Path(shutil.which("initdb") or "").resolve().parent
+# Debian keeps the server's programs out of PATH.
+_FOUND = shutil.which("initdb") or next(iter(sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"), reverse=True)), None)
+_BIN = Path(_FOUND).resolve().parent if _FOUND else None
 _NOBODY = 65534  # a server of Postgres refuses to run as root
 
 

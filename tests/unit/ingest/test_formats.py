@@ -23,6 +23,7 @@ import xlsxwriter
 from dropforge.config.settings import DataSettings
 from dropforge.datasets.table_schema import Schema
 from dropforge.errors import RejectedUpload
+from dropforge.ingest import many_files
 from dropforge_cli.infer_settings import guess
 
 if sys.version_info >= (3, 14):
@@ -116,12 +117,26 @@ def _workbook(rows: list[Row], *, before: int = 0, hidden: bool = False) -> byte
     return out.getvalue()
 
 
+def _parquet_folder(rows: list[Row], folder: Path) -> bytes:
+    """What `upload FOLDER` sends of three parts and a mark that the folder is complete."""
+    parts = folder / "table"
+    parts.mkdir(exist_ok=True)
+    for n, start in enumerate(range(0, len(rows), 2000)):
+        (parts / f"part-{n:05}.parquet").write_bytes(_parquet(rows[start : start + 2000], folder))
+        (folder / "t.parquet").unlink()
+    (parts / "_SUCCESS").touch()
+    joined = many_files.whole([str(parts)], folder, DataSettings(target="label"))
+    assert len(joined.parts) == 3
+    return joined.file.read_bytes()
+
+
 FORMS: dict[str, Callable[[list[Row], Path], bytes]] = {
     "csv": lambda rows, _: _csv(rows).encode(),
     "tsv": lambda rows, _: _csv(rows, "\t").encode(),
     "semicolon": lambda rows, _: _csv(rows, ";", ",").encode(),
     "json lines": lambda rows, _: _json_lines(rows).encode(),
     "parquet": _parquet,
+    "parquet folder": _parquet_folder,
     "feather": _arrow("lz4"),
     "arrow, zstd": _arrow("zstd"),
     "arrow stream": _arrow(None, stream=True),

@@ -135,7 +135,7 @@ def _value(i: int, seen: Collection[str]) -> str:
         case [one]:
             return f"nullif(t{i}, {quote(one)})"
         case _:
-            return f"CASE WHEN {is_text_of(f't{i}', marks)} THEN NULL ELSE t{i} END"
+            return f"CASE t{i} {' '.join(f'WHEN {quote(m)} THEN NULL' for m in marks)} ELSE t{i} END"
 
 
 def _unseen(i: int, markers: Sequence[str]) -> str:
@@ -270,7 +270,7 @@ def faults(i: int, kind: Kind, rule: Rule = NO_RULE) -> dict[str, str]:
         if rule.pattern is not None:
             matches["pattern_mismatch"] = f"coalesce(NOT ({_matches(f'v{i}', rule.pattern)}), false)"
         if rule.forbidden:
-            matches["class_of_one_row"] = is_text_of(f"v{i}", rule.forbidden)
+            matches["class_of_one_row"] = f"coalesce({is_any_of(f'v{i}', [quote(c) for c in rule.forbidden])}, false)"
     if rule.allowed:
         matches |= _not_allowed(i, kind, rule.allowed)
     if rule.required:

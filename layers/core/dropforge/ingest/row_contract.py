@@ -175,7 +175,11 @@ def violations(
             by_rows.setdefault(look.rows, []).append(place)
     for rows, places in by_rows.items():
         keys = [(place, code) for place in places for code in columns[place][2]]
-        sums = ", ".join(f"sum(c) FILTER (g = {columns[p][1].group} AND ({columns[p][2][code]}))" for p, code in keys)
+        # CASE keeps a condition to the cells of its own column.
+        sums = ", ".join(
+            f"sum(CASE WHEN g = {columns[p][1].group} THEN CASE WHEN {columns[p][2][code]} THEN c END END)"
+            for p, code in keys
+        )
         counts = connection.execute(f"SELECT {sums} FROM {rows}").fetchone()
         for (place, code), count in zip(keys, counts, strict=True):
             result[place][code] = int(count or 0)
