@@ -241,7 +241,7 @@ def words_for_values(columns: Sequence[ColumnGuess], facts: Sequence[ColumnFacts
         filled = c.rows - c.missing
         if f.distinct == 1 and c.use == "ignored" and 0.02 * c.rows <= filled <= 0.98 * c.rows:
             sentences.append(
-                f"{c.name}: {shortened(f.common[0])!r} in {filled:,} of {c.rows:,} rows, the others empty: left out for its one value; "
+                f"{c.name}: {shortened(f.common[0])!r} in {filled:,} of {c.rows:,} rows, others empty: left out for its one value; "
                 "if empty means no, write no"
             )
         if c.use == "ignored" or f.distinct > _MOST_WORDS:

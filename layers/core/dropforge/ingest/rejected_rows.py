@@ -154,9 +154,10 @@ def _lines_at(path: Path, positions: list[int]) -> list[int]:
     with path.open("rb") as f:
         while position is not None and (chunk := f.read(4 * 1024 * 1024)):
             start = 0
-            # DuckDB counts positions from 1
-            while position is not None and position - 1 <= offset + len(chunk):
+            # DuckDB counts positions from 1; behind \r\n it names the \n for the first byte of the next line.
+            while position is not None and position - 1 < offset + len(chunk):
                 end = max(position - 1 - offset, start)
+                end += chunk[end : end + 1] == b"\n"
                 line += chunk.count(b"\n", start, end)
                 lines.append(line)
                 start = end
