@@ -10,13 +10,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from dropforge.config.settings import DataSettings
-from dropforge.ingest import parquet_snapshot
+from dropforge.datasets.table_schema import Kind
+from dropforge.ingest import cell_parsing, parquet_snapshot
 from dropforge.ingest.admission import Admission
 from dropforge.ingest.duckdb_connection import connect
 from dropforge.ingest.ingest_file import admit
@@ -162,3 +164,19 @@ def test_rows_left_out_of_other_forms_are_those_of_a_second_reading(tmp_path: Pa
     first = {"jsonl": [4, 11, 19, 20], "xlsx": [5, 11, 19, 20], "parquet": [4, 10, 18, 19]}[form]
     assert [r.line for r in done.first_rejects] == first
     assert done.first_rejects == again.first_rejects
+
+
+@pytest.mark.parametrize("kind", ["integer", "number", "boolean", "datetime", "category", "text"])
+def test_no_cell_is_read_by_a_join(kind: Kind) -> None:
+    """Of every kind the value and each of its faults: batch scoring, too, joins scores to rows by their order."""
+    texts = kind in {"category", "text"}
+    allowed: tuple[Any, ...] = tuple(_MANY) if texts else (True, False) if kind == "boolean" else tuple(range(9))
+    rule = cell_parsing.Rule(allowed=allowed, required=True, forbidden=tuple(_MANY))
+    cells = cell_parsing.Cells("f0", numeric=True, trimmed=True, seen=_MANY)
+    conditions = [cell_parsing.parsed(0, kind), *cell_parsing.faults(0, kind, rule).values()]
+    listed = ", ".join(f"({c}) AS x{k}" for k, c in enumerate(conditions))
+    with closing(duckdb.connect()) as db:
+        db.execute("CREATE TABLE raw AS SELECT 'v3' AS f0")
+        relation = cell_parsing.layered("raw", [cells])
+        plan = str(db.execute(f"EXPLAIN CREATE TABLE typed AS SELECT {listed} FROM {relation}").fetchall()[0][1])
+    assert "join" not in plan.lower()
