@@ -21,7 +21,10 @@ _NAMED: Final = "dates with the month's name are read as text; write 2024-12-31"
 _FORMS: Final = tuple(
     (re.compile(pattern, re.IGNORECASE).fullmatch, message)
     for pattern, message in (
-        (r"0x[0-9a-f]+", "hexadecimal numbers are read as text; write them as decimal ones if their size matters"),
+        (
+            r"[+-]?0x[0-9a-f]+(\.[0-9a-f]*)?(p[+-]?[0-9]+)?",
+            "hexadecimal numbers are read as text; write them as decimal ones if their size matters",
+        ),
         (r"[0-9][0-9.,]*[-\u2212]", "numbers with the minus behind them are read as text; write -12"),
         (
             r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?( ?[ap]m)?",

@@ -380,6 +380,7 @@ def test_a_proposed_rule_sets_aside_the_rows_it_says(guessed: Guessed, tmp_path:
 _MISTAKEN = [
     (["12-", "7.5-"], "the minus behind"),
     (["0x1F", "0xa0"], "hexadecimal"),
+    (["0x1p3", "-0x1.8p4"], "hexadecimal"),
     (["10:05", "9:59 PM"], "times of day"),
     (["PT5M", "P1DT2H"], "durations"),
     (["100:05", "123:59:01"], "durations"),
