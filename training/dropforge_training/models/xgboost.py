@@ -109,7 +109,7 @@ class XGBoost(ModelSpec):
         return True
 
     def fit_batches(self, unfitted: Sequence[Any], rows: Iterable[Batch], classes: int) -> list[Any]:
-        """A byte for each cell is in memory: the number of its bin, which `hist` looks at alone."""
+        """The numbers of the cells' bins are in memory, which `hist` looks at alone: two to three bytes for each."""
         matrix = xgboost.QuantileDMatrix(_Batches(rows))
         return [_fitted_on(matrix, estimator, classes) for estimator in unfitted]
 
