@@ -100,9 +100,11 @@ def folded(text: str) -> str:
 
 def answers(common: Sequence[str]) -> tuple[int, tuple[str, ...]]:
     """How many of the texts say yes or no (0: not both are there), and those that say neither."""
-    words = [t for t in common if (f := folded(t)) in _YES or f in _NO]
-    both = any(folded(t) in _YES for t in words) and any(folded(t) in _NO for t in words)
-    return (len(words), tuple(t for t in common if t not in words)) if both else (0, ())
+    words = [t for t in common if folded(t) in _YES or folded(t) in _NO]
+    others = tuple(t for t in common if t not in words)
+    # Beside other texts single letters are codes: colours D to J, protocols.
+    sure = [folded(t) for t in words if not others or len(folded(t)) > 1]
+    return (len(words), others) if _YES.intersection(sure) and _NO.intersection(sure) else (0, ())
 
 
 def spelled_twice(common: Sequence[str]) -> tuple[str, ...]:
