@@ -447,18 +447,18 @@ class _Lucky(_Guess):
 
 def test_a_lucky_trial_is_found_out_on_folds_drawn_anew(wanted: Callable[..., tuner.Search]) -> None:
     """Perfect by one draw of the folds and wrong by another: the trial that is good by both leads the ensemble."""
-    folds, start = [fold(seed=s) for s in range(4)], [{"good": 0.9}, {"good": 0.2}]
-    assert run(wanted(_Lucky(), trials=2, bag=2, start=start), MemoryStore(), folds).params["good"] == 0.9
+    folds, start = [fold(seed=s) for s in range(4)], [{"good": g / 12} for g in range(12)]
+    assert run(wanted(_Lucky(), trials=12, bag=2, start=start), MemoryStore(), folds).params["good"] >= 0.5
     drawn = [replace(fold(seed=s), center=1.0) for s in range(4, 8)]
-    what = wanted(_Lucky(), trials=2, bag=2, start=start, again=lambda: drawn)
-    assert run(what, MemoryStore(), folds).params["good"] == 0.2
+    what = wanted(_Lucky(), trials=12, bag=2, start=start, again=lambda: drawn)
+    assert run(what, MemoryStore(), folds).params["good"] < 0.5
 
 
 def test_repeats_take_no_time_that_follows_the_search(wanted: Callable[..., tuner.Search], simulated: _Time) -> None:
     """However many trials would be repeated: an out-of-fold fit, the last fit and the export have theirs."""
     after, deadline = Shares(3, 3, 2 / 3), Deadline(60, simulated.monotonic)
     what = wanted(
-        Stepwise(pause=0.2), trials=50, seconds=60, bag=3, after=after, deadline=deadline,
+        Stepwise(pause=0.05), trials=50, seconds=60, bag=3, after=after, deadline=deadline,
         again=lambda: [fold(seed=s) for s in (7, 8, 9)],
     )  # fmt: skip
     tuned = run(what, MemoryStore(), [fold(seed=s) for s in range(3)])
@@ -471,7 +471,7 @@ def test_a_worker_that_only_tunes_sets_no_time_aside(wanted: Callable[..., tuner
     folds, counts = [fold(seed=s) for s in range(3)], []
     for role, again in (("tune", None), ("tune", lambda: folds), ("all", lambda: folds)):
         clock = Deadline(100, simulated.monotonic)
-        what = wanted(Stepwise(pause=0.3), trials=99, seconds=100, bag=3, deadline=clock, again=again, role=role)
+        what = wanted(Stepwise(pause=0.1), trials=999, seconds=100, bag=3, deadline=clock, again=again, role=role)
         run(what, store := MemoryStore(), folds)
         counts.append(len(trials(store)))
     assert counts[0] == counts[1] > counts[2]

@@ -277,9 +277,10 @@ class _Runner:
         return min(2 * sum(each), _REPEATS * self._clock.budget)
 
     def _repeatable(self) -> bool:
-        """Whether an ensemble is chosen here, by several folds that can be drawn anew."""
+        """Whether an ensemble is chosen here, of many trials, by several folds that can be drawn anew: of few none is lucky."""
         w = self._wanted
-        return w.again is not None and w.role == "all" and w.bag > 1 and len(self.folds) > 1
+        drawn = w.again is not None and w.role == "all" and w.bag > 1 and len(self.folds) > 1
+        return drawn and len(self._study.trials(TrialState.COMPLETE)) >= _CANDIDATES
 
     def repeat(self) -> None:
         """Fit the best trials on folds drawn anew, the best first, as long as the time set aside for it allows.

@@ -21,7 +21,7 @@ _MOST_BASE: Final = 0.25  # of the budget: a small one is not eaten up by what i
 _YARDSTICK: Final = 0.005  # seconds that a yardstick takes where _NODE and _BASE were measured
 _STEPS: Final = 20_000  # of one reading of it, a fifth
 _READINGS: Final = 5
-_SLOWEST: Final = 6.0  # pace that is reckoned with: a machine that is slower still would leave nothing for the search
+_SLOWEST: Final = 3.0  # pace that is reckoned with: a machine that is slower still would leave nothing for the search
 _EXPLANATION: Final = 0.25  # of the time left after the last fit that measuring the importance of columns may take
 _LEAST_EXPLANATION: Final = 0.03  # of the budget, where nothing is left
 
