@@ -47,10 +47,14 @@ def find_form(path: Path, workdir: Path, connection: Any) -> Form:
     plain = DataSettings(target="-")
     path, kind = file_format.unpacked(path, workdir, plain.limits)
     if kind == "parquet":
-        result = text_table.open_source(path, workdir, connection, plain, None, keep_nested=True)
+        result = text_table.open_source(
+            path, workdir, connection, plain, None, text_table.OpenOptions(keep_nested=True)
+        )
         return Form(path, "parquet", result.header, CsvSettings())
     if kind in {"jsonl", "excel"}:
-        result = text_table.open_source(path, workdir, connection, plain, None, keep_nested=True)
+        result = text_table.open_source(
+            path, workdir, connection, plain, None, text_table.OpenOptions(keep_nested=True)
+        )
         return Form(path, kind, result.header, CsvSettings(), ",", checks=tuple(message for _, message in result.notes))
     checks: list[str] = []
     text = _read(path, workdir, checks)

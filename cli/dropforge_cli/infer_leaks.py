@@ -29,10 +29,20 @@ class Column:
     missing: int = 0
 
 
-def checks(
-    db: Any, relation: str, rows: str, columns: Sequence[Column], target: Column, task: Task, markers: Sequence[str]
-) -> list[str]:
-    """Sentences to check. `relation`: cells as text; `rows`: the same in the layers that `value` and `number` are written for."""
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The file in DuckDB. `relation`: cells as text; `rows`: the same in the layers that a column's `value` and `number` are
+    written for.
+    """
+
+    db: Any
+    relation: str
+    rows: str
+
+
+def checks(cells: Cells, columns: Sequence[Column], target: Column, task: Task, markers: Sequence[str]) -> list[str]:
+    """Sentences to check."""
+    db, relation, rows = cells.db, cells.relation, cells.rows
     with_gaps = [c for c in columns if c.missing >= FEWEST]
     leaks = _filled(db, rows, with_gaps, target) if task == "classification" else []
     named = {name for name, _ in leaks}

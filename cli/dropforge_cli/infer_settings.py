@@ -66,7 +66,9 @@ def guess(path: Path, workdir: Path, *, target: str = "", positive: str = "", ta
     with closing(connect(workdir)) as db, text_table.decoding() as reading:
         form = find_form(path, workdir, db)
         data = DataSettings(target=next(c for c in reversed(form.header) if c), csv=form.csv)
-        source = reading.source = text_table.open_source(form.path, workdir, db, data, None, keep_nested=True)
+        source = reading.source = text_table.open_source(
+            form.path, workdir, db, data, None, text_table.OpenOptions(keep_nested=True)
+        )
         source.hold(workdir)
         return _Guessing(OpenTable(db, source), form).run(target, positive, task)
 
@@ -202,9 +204,8 @@ class _Guessing:
             for k, i in enumerate(every)
         ]
         rows = self.table.rows(every, described.scans, own)
-        listed = infer_leaks.checks(
-            self.table.db, self.table.source.relation, rows, columns[1:], columns[0], task, MARKERS
-        )
+        cells = infer_leaks.Cells(self.table.db, self.table.source.relation, rows)
+        listed = infer_leaks.checks(cells, columns[1:], columns[0], task, MARKERS)
         if left_out:
             listed.append(f"{len(left_out):,} columns were not tried for whether they give the target away")
         return listed

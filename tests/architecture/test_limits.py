@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("layers/core", "training", "cli", "localstack", "frontend", "functions")
 MODULES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
 MOST_LINES = 50  # of a function, without its docstring
-MOST_PARAMETERS = 8  # without self and cls; options of a command, which are one parameter each, do not count
+MOST_PARAMETERS = 6  # without self and cls; options of a command, which are one parameter each, do not count
 MOST_UNTYPED = 0.11  # of signatures: as measured. A change may lower it: a document that is passed around has a type
 
 
@@ -68,7 +68,7 @@ def _beyond(function: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
 
 
 def test_functions_are_short_and_take_few_parameters() -> None:
-    """50 lines, 8 parameters: a longer one is split by what it does, more parameters become one object."""
+    """50 lines, 6 parameters: a longer one is split by what it does, more parameters become one object."""
     wrong = [
         f"{path.relative_to(ROOT)}: {function.name}: {beyond}"
         for path in MODULES

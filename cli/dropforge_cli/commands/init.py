@@ -99,11 +99,11 @@ def project_name(path: Path) -> str:
 
 def _trial(file: Path, data: Any) -> dict[str, Any]:
     """What an upload of this file would give under these settings."""
-    from dropforge.ingest.ingest_file import admit
+    from dropforge.ingest.ingest_file import ReadingOptions, admit
 
     with tempfile.TemporaryDirectory(prefix="dropforge-init-") as work:
         try:
-            admission = admit(file, data=data, reference=None, workdir=Path(work), keep=False)
+            admission = admit(file, data=data, reference=None, workdir=Path(work), options=ReadingOptions(keep=False))
         except RejectedUpload as error:
             return {"accepted": False, **error.as_dict()}
         return {

@@ -12,7 +12,7 @@ import yaml
 
 from dropforge.config.settings import load
 from dropforge.errors import InvalidRequest, RejectedUpload
-from dropforge.ingest.ingest_file import admit
+from dropforge.ingest.ingest_file import ReadingOptions, admit
 from dropforge_cli import infer_columns, settings_writer
 from dropforge_cli.infer_columns import ColumnFacts, ColumnGuess
 from dropforge_cli.infer_settings import Guess, guess
@@ -372,7 +372,9 @@ def test_a_proposed_rule_sets_aside_the_rows_it_says(guessed: Guessed, tmp_path:
         folder = tmp_path / f"try-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         (folder / "my.csv").write_bytes(body)
-        admission = admit(folder / "my.csv", data=parsed.data, reference=None, workdir=folder, keep=False)
+        admission = admit(
+            folder / "my.csv", data=parsed.data, reference=None, workdir=folder, options=ReadingOptions(keep=False)
+        )
         assert admission.rows_quarantined == round(proposal.set_aside * 400), proposal.line
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dropforge.datasets.table_schema import ROW_HASH
 from dropforge.errors import RejectedUpload
 from dropforge.ingest import duckdb_connection
-from dropforge.ingest.ingest_file import admit
+from dropforge.ingest.ingest_file import ReadingOptions, admit
 
 from ...conftest import repeats
 
@@ -282,7 +282,14 @@ def test_lines_are_told_right_where_the_order_is_not_kept(
         (folder / "u.csv").write_text("\n".join([lines[0], *body]) + "\n")
         with closing(duckdb_connection.connect(folder, threads=4, ordered=ordered)) as connection:
             file = folder / "u.csv"
-            done = admit(file, data=data, reference=reference, workdir=folder, connection=connection, keep=False)
+            done = admit(
+                file,
+                data=data,
+                reference=reference,
+                workdir=folder,
+                connection=connection,
+                options=ReadingOptions(keep=False),
+            )
             listed = ", ".join(reference.names)
             rows = connection.execute(
                 f"SELECT {listed}, count(*) FROM {done.table} GROUP BY ALL ORDER BY ALL"

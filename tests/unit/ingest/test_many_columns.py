@@ -14,7 +14,7 @@ from dropforge.datasets.table_schema import Schema
 from dropforge.ingest import parquet_snapshot
 from dropforge.ingest.admission import Admission
 from dropforge.ingest.duckdb_connection import connect
-from dropforge.ingest.ingest_file import admit
+from dropforge.ingest.ingest_file import ReadingOptions, admit
 
 from .conftest import settings
 
@@ -71,7 +71,7 @@ def _admitted(file: Path, folder: Path, reference: Schema | None = None, *, keep
     folder.mkdir()
     rules = [{"name": "not negative", "expect": "c6 >= 0 or c0 < 0", "action": "quarantine"}]
     data = _data(rules=rules)
-    return admit(file, data=data, reference=reference, workdir=folder, keep=keep)
+    return admit(file, data=data, reference=reference, workdir=folder, options=ReadingOptions(keep=keep))
 
 
 def _content(admission: Admission) -> list[tuple[object, ...]]:
@@ -103,7 +103,12 @@ def test_rows_of_a_connection_that_keeps_no_order_stay_whole(
     (tmp_path / "unordered").mkdir()
     db = connect(tmp_path / "unordered", threads=4, ordered=False)
     second = admit(
-        wide, data=_data(), reference=reference.schema, workdir=tmp_path / "unordered", connection=db, keep=False
+        wide,
+        data=_data(),
+        reference=reference.schema,
+        workdir=tmp_path / "unordered",
+        connection=db,
+        options=ReadingOptions(keep=False),
     )
     columns = ", ".join(f'"{c}"' for c in reference.schema.names)
     rows = db.execute(f"SELECT {columns} FROM {second.table} WHERE c6 >= 0").fetchall()

@@ -158,7 +158,11 @@ class _Readers:
         features = (self.feature, Feature("n", "number"))
         with closing(duckdb_connection.connect(self.folder / "batch")) as db:
             opened = scoring_table.open_file(
-                self.file, workdir=self.folder / "batch", connection=db, data=self.settings.data, features=features
+                self.file,
+                workdir=self.folder / "batch",
+                connection=db,
+                data=self.settings.data,
+                contract=scoring_table.ModelContract(features),
             )
             read: dict[int, Any] = {}
             for chunk in opened.chunks(1000):

@@ -21,7 +21,7 @@ from dropforge.datasets.table_schema import Kind
 from dropforge.ingest import cell_parsing, parquet_snapshot
 from dropforge.ingest.admission import Admission
 from dropforge.ingest.duckdb_connection import connect
-from dropforge.ingest.ingest_file import admit
+from dropforge.ingest.ingest_file import ReadingOptions, admit
 
 from .conftest import settings
 
@@ -72,7 +72,14 @@ def test_typing_plans_no_join(tmp_path: Path, data: DataSettings, monkeypatch: p
 
 def _admit(file: Path, data: DataSettings, *, ordered: bool = True, keep: bool = True) -> Admission:
     with closing(connect(file.parent, threads=4, ordered=ordered)) as connection:
-        return admit(file, data=data, reference=None, workdir=file.parent, connection=connection, keep=keep)
+        return admit(
+            file,
+            data=data,
+            reference=None,
+            workdir=file.parent,
+            connection=connection,
+            options=ReadingOptions(keep=keep),
+        )
 
 
 # --- rows left out ------------------------------------------------------------------------------------------------------------

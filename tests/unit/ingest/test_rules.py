@@ -18,7 +18,7 @@ from dropforge.datasets.table_schema import Kind, Schema
 from dropforge.errors import RejectedUpload, SettingsError
 from dropforge.inference.row_rules import RowRule, RuleSet, evaluator
 from dropforge.ingest import quarantine, rule_parser, rule_sql
-from dropforge.ingest.ingest_file import admit
+from dropforge.ingest.ingest_file import ReadingOptions, admit
 from dropforge_local.memory import MemoryStore
 
 from ...conftest import repeats
@@ -254,7 +254,7 @@ def test_a_corrected_row_is_held_to_the_rules_again(admitted: Any, lines: list[s
         file = tmp_path / f"{used}.csv"
         file.write_bytes(body + b"50,Oslo,true,2024-01-01,no\n")
         data = load(json.dumps(_settings(rules=rules))).data
-        again = admit(file, data=data, reference=first.schema, workdir=tmp_path, partial=True)
+        again = admit(file, data=data, reference=first.schema, workdir=tmp_path, options=ReadingOptions(partial=True))
         assert again.rows_used == 1 + used
 
 

@@ -97,9 +97,11 @@ def _score(
             workdir=folder,
             connection=database,
             data=settings.data,
-            features=predictor.manifest.features,
-            rules=() if active.rules == "off" else predictor.manifest.rules,
-            refuse=active.rules == "refuse",
+            contract=scoring_table.ModelContract(
+                predictor.manifest.features,
+                () if active.rules == "off" else predictor.manifest.rules,
+                refuse=active.rules == "refuse",
+            ),
         )
         stored = _store_rejects(record, ports, rows, folder)
         counted, warnings = _predict(predictor, rows, deadline)

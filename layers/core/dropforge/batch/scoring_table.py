@@ -277,29 +277,36 @@ class ScoringFile:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class ModelContract:
+    """What a model asks of rows: its columns, and rules whose violations are counted, or quarantined with `refuse`."""
+
+    features: Sequence[Feature]
+    rules: Sequence[RowRule] = ()
+    refuse: bool = False
+
+
 def open_file(
     path: Path,
     *,
     workdir: Path,
     connection: Any,
     data: DataSettings,
-    features: Sequence[Feature],
-    rules: Sequence[RowRule] = (),
-    refuse: bool = False,
+    contract: ModelContract,
 ) -> ScoringFile:
-    """Read a file by the model's columns (`features`); `rules`: of the model, whose violations are counted, or quarantined with
-    `refuse`.
+    """Read a file by the model's columns and rules.
 
     Raises RejectedUpload with a stable code, the place and the fix when the file as a whole cannot be used.
     """
     check_size(path.stat().st_size, data)
+    features = contract.features
     described = [{"name": f.name, "kind": f.kind, "number_format": f.number_format} for f in features]
     schema = Schema.model_validate({"columns": described, "target": ""})
     markers = {f.name: f.missing_markers for f in features}
     with text_table.decoding() as reading:
         source = reading.source = text_table.open_source(path, workdir, connection, data, schema)
         opened = ScoringFile(source, schema.widened(), markers, escape=data.csv.escape_formulas)
-        opened.read(data, rules, refuse=refuse)
+        opened.read(data, contract.rules, refuse=contract.refuse)
         return opened
 
 

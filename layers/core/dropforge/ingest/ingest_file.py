@@ -42,20 +42,24 @@ _MOST_LABELS = 100_000  # distinct ones: a target with so many is no class label
 
 
 @dataclass(frozen=True, slots=True)
-class ReadingHooks:
-    """What is done while a file is read.
+class ReadingOptions:
+    """How a file is read.
 
+    `keep`: whether rows are identified and a snapshot is stored; without it the table is all there is. `partial`: the rows belong
+    to an earlier file, so that one class alone is no mistake.
     `announce` is called with the file's schema and categories as soon as they are known, long before the end; `known`: the
     categories of another file that it is compared with. `count_rows`: called for each shard of a text or Parquet file of more than
     `data.limits.shard_bytes`, which is read shard by shard in bounded memory; without it a file is read at once.
     """
 
+    keep: bool = True
+    partial: bool = False
     announce: Announce = lambda _schema, _levels: None
     known: snapshot.Levels = field(default_factory=dict)
     count_rows: CountRows | None = None
 
 
-NO_HOOKS = ReadingHooks()
+USUAL = ReadingOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +83,13 @@ def admit(
     reference: Schema | None,
     workdir: Path,
     connection: Any = None,
-    keep: bool = True,
-    partial: bool = False,
-    hooks: ReadingHooks = NO_HOOKS,
+    options: ReadingOptions = USUAL,
 ) -> Admission:
     """Read a CSV or Parquet file by the reference's schema, or infer one when there is none.
 
     `workdir` must be an existing folder; the snapshot and the rejects are left in it. A `connection` given
-    (duckdb_connection.connect) stays open, and has the accepted rows as `table`; only without `keep` may it be one that keeps
-    no order. Without `keep` nothing is identified and no snapshot is stored: the table is all there is. `partial`: the rows
-    belong to an earlier file, so that one class alone is no mistake.
+    (duckdb_connection.connect) stays open, and has the accepted rows as `table`; only without `options.keep` may it be one that
+    keeps no order.
     Raises RejectedUpload with a stable code, the place and the fix when the file as a whole cannot be used.
     """
     check_size(path.stat().st_size, data)
@@ -98,11 +99,11 @@ def admit(
         with text_table.decoding() as reading:
             source = reading.source = text_table.open_source(path, workdir, connection, data, reference)
             file = OpenFile(source, data, reference, workdir)
-            reading_of_file = _Reading(file, path, keep=keep, partial=partial)
-            plan = _shards(source, data) if hooks.count_rows else None
-            if plan is None or hooks.count_rows is None:
-                return reading_of_file.run(hooks)
-            return reading_of_file.run_by_shards(plan, hooks.count_rows)
+            reading_of_file = _Reading(file, path, keep=options.keep, partial=options.partial)
+            plan = _shards(source, data) if options.count_rows else None
+            if plan is None or options.count_rows is None:
+                return reading_of_file.run(options)
+            return reading_of_file.run_by_shards(plan, options.count_rows)
     finally:
         if own is not None:
             own.close()
@@ -155,7 +156,7 @@ class _Reading:
         self.keep = keep
         self.partial = partial
 
-    def run(self, hooks: ReadingHooks) -> Admission:
+    def run(self, options: ReadingOptions) -> Admission:
         file = self.file
         column_kinds.check_target(file)
         file.hold_small(self.path.stat().st_size)
@@ -167,12 +168,12 @@ class _Reading:
         classes = self._classes(scans)
         schema = column_kinds.schema_of(file, scans, tuple(classes)[: target_check.MAX_CLASSES])
         faults = RowFaults(file, schema, scans, rows.accepted, () if self.partial else self._lone(classes))
-        levels = snapshot.enumerate_levels(file.db, schema, file.source.header, faults.scans, hooks.known)
-        hooks.announce(schema, snapshot.shared(levels))
+        levels = snapshot.enumerate_levels(file.db, schema, file.source.header, faults.scans, options.known)
+        options.announce(schema, snapshot.shared(levels))
         text_table.check_complete(file.source, rows.total)
         faults.judge()
         faults.check_types()
-        stored = self._store(faults, levels, hooks.known)
+        stored = self._store(faults, levels, options.known)
         try:
             admission = self._admission(rows, classes, faults, self._used(rows, faults, stored))
         finally:

@@ -161,7 +161,9 @@ def _text(files: dict[Path, Path], target: Path, workdir: Path, data: DataSettin
 def _opened(file: Path, unpacked: Path, folder: Path, connection: Any, data: DataSettings) -> text_table.Source:
     """Raises RejectedUpload, which names the part."""
     try:
-        return text_table.open_source(unpacked, folder, connection, data, None, keep_nested=True)
+        return text_table.open_source(
+            unpacked, folder, connection, data, None, text_table.OpenOptions(keep_nested=True)
+        )
     except RejectedUpload as error:
         raise RejectedUpload(f"{file}: {error.message}", code=error.code, fix=error.fix) from None
 

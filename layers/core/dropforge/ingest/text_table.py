@@ -99,23 +99,32 @@ def in_order(source: Source, workdir: Path) -> Iterator[Source]:
         yield replace(source, connection=connection, relation=source.unheld or source.relation)
 
 
+@dataclass(frozen=True, slots=True)
+class OpenOptions:
+    """`keep_nested`: columns of lists and records are no reason to refuse a file. `rows`: of a Parquet file, the first row that is
+    read and the one behind the last, from 0; None: all.
+    """
+
+    keep_nested: bool = False
+    rows: tuple[int, int] | None = None
+
+
+WHOLE_TABLE = OpenOptions()
+
+
 def open_source(
     path: Path,
     workdir: Path,
     connection: Any,
     data: DataSettings,
     reference: Schema | None,
-    *,
-    keep_nested: bool = False,
-    rows: tuple[int, int] | None = None,
+    options: OpenOptions = WHOLE_TABLE,
 ) -> Source:
-    """Raises RejectedUpload when the file is no table that can be read; `keep_nested`: not for columns of lists and records.
-
-    `rows`: of a Parquet file, the first row that is read and the one behind the last, from 0.
-    """
+    """Raises RejectedUpload when the file is no table that can be read."""
+    keep_nested = options.keep_nested
     path, kind = file_format.unpacked(path, workdir, data.limits)
     if kind == "parquet":
-        return _parquet(_inside(path, workdir), connection, data, reference, keep_nested=keep_nested, rows=rows)
+        return _parquet(_inside(path, workdir), connection, data, reference, keep_nested=keep_nested, rows=options.rows)
     if kind == "csv":
         return _csv(_inside(path, workdir), workdir, connection, data, reference)
     target = workdir / "converted.csv"

@@ -23,7 +23,7 @@ from dropforge.errors import DropforgeError, NotFound
 from dropforge.ingest import quarantine
 from dropforge.ingest.admission import Admission
 from dropforge.ingest.duckdb_connection import connect
-from dropforge.ingest.ingest_file import ReadingHooks, admit, check_size
+from dropforge.ingest.ingest_file import ReadingOptions, admit, check_size
 from dropforge.ingest.shard_reading import CountRows
 from dropforge.messages import UploadEvent
 from dropforge.ports import RunInfo
@@ -190,8 +190,7 @@ class _Analysis:
             reference=reference,
             workdir=self.workdir,
             connection=self.database,
-            partial=resubmitted,
-            hooks=ReadingHooks(count_rows=self._counting(reference_id)),
+            options=ReadingOptions(partial=resubmitted, count_rows=self._counting(reference_id)),
         )
 
     def _counting(self, reference_id: str) -> CountRows:

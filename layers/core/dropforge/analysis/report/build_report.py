@@ -25,7 +25,7 @@ from dropforge.datasets.table_schema import Schema
 from dropforge.errors import RejectedUpload
 from dropforge.ingest.admission import Admission
 from dropforge.ingest.duckdb_connection import connect, quote
-from dropforge.ingest.ingest_file import NO_HOOKS, ReadingHooks, admit
+from dropforge.ingest.ingest_file import ReadingOptions, admit
 from dropforge.ingest.parquet_snapshot import SNAPSHOT, Levels
 from dropforge.ingest.shard_reading import CountRows
 
@@ -111,7 +111,7 @@ def compare_files(reference: Path, new: Path, settings: Settings) -> Report:
         output = Future[tuple[Schema, Levels]]()
         old = pool.submit(_reference, reference, settings, folders[0], first, output)
         schema, levels = output.result()
-        fresh = _admit(new, settings, schema, folders[1], second, ReadingHooks(known=levels))
+        fresh = _admit(new, settings, schema, folders[1], second, ReadingOptions(keep=False, known=levels))
         earlier, before = old.result()
         now = profile_of(fresh, folders[1], before, second)
         return _compared(earlier, before, fresh, now, new.name, settings)
@@ -125,8 +125,8 @@ def _compare_large_files(reference: Path, new: Path, settings: Settings) -> Repo
         schema = admissions[0].schema if admissions else None
         with TemporaryDirectory(prefix="dropforge-") as folder, closing(connect(Path(folder))) as connection:
             # Kept: hashes of rows that tell equal rows of both files, whichever of them is small.
-            hooks = ReadingHooks(count_rows=counting(like))
-            admission = _admit(file, settings, schema, Path(folder), connection, hooks, keep=True)
+            options = ReadingOptions(count_rows=counting(like))
+            admission = _admit(file, settings, schema, Path(folder), connection, options)
             profiles.append(profile_of(admission, Path(folder), like, connection))
             admissions.append(admission)
     return _compared(admissions[0], profiles[0], admissions[1], profiles[1], new.name, settings)
@@ -146,7 +146,12 @@ def _reference(
     """The new file is read as soon as the schema is there, while the reference is still being counted."""
     try:
         old = _admit(
-            file, settings, None, folder, connection, ReadingHooks(lambda *known: schema_known.set_result(known))
+            file,
+            settings,
+            None,
+            folder,
+            connection,
+            ReadingOptions(keep=False, announce=lambda *known: schema_known.set_result(known)),
         )
         return old, profile_of(old, folder, None, connection)
     except BaseException as error:
@@ -161,9 +166,7 @@ def _admit(
     reference: Schema | None,
     folder: Path,
     connection: Any,
-    hooks: ReadingHooks = NO_HOOKS,
-    *,
-    keep: bool = False,
+    options: ReadingOptions,
 ) -> Admission:
     try:
         return admit(
@@ -172,8 +175,7 @@ def _admit(
             reference=reference,
             workdir=folder,
             connection=connection,
-            hooks=hooks,
-            keep=keep,
+            options=options,
         )
     except RejectedUpload as error:
         raise RejectedUpload(f"{file}: {error.message}", code=error.code, fix=error.fix) from None
