@@ -21,7 +21,7 @@ import dropforge.ingest
 import dropforge.monitoring
 from dropforge.analysis import profile_queries
 from dropforge.analysis.report.build_report import compare_files
-from dropforge.batch.scoring_table import open_file
+from dropforge.batch.scoring_table import ModelContract, open_file
 from dropforge.config.settings import DataSettings, Settings
 from dropforge.datasets.table_schema import ROW_HASH
 from dropforge.errors import RejectedUpload
@@ -123,7 +123,7 @@ def _scored(folder: Path, file: Path, features: Sequence[str]) -> list[str]:
             workdir=folder,
             connection=db,
             data=DataSettings(target="-"),
-            features=columns,
+            contract=ModelContract(columns),
         )
         for chunk in opened.chunks(50):
             x: Any = np.asarray(chunk[features[0]])

@@ -19,9 +19,10 @@ from dropforge.batch import scoring_table
 from dropforge.clock import now
 from dropforge.config import settings_store
 from dropforge.config.settings import Settings
-from dropforge.deployment.active_model import ActivePointer
+from dropforge.deployment.active_model import Active, ActivePointer
 from dropforge.errors import NotFound, RejectedUpload
 from dropforge.inference import column_predictor
+from dropforge.inference.bundle_manifest import BundleManifest
 from dropforge.inference.predictor import Predictor
 from dropforge.ingest import quarantine
 from dropforge.ingest.duckdb_connection import connect
@@ -97,11 +98,7 @@ def _score(
             workdir=folder,
             connection=database,
             data=settings.data,
-            contract=scoring_table.ModelContract(
-                predictor.manifest.features,
-                () if active.rules == "off" else predictor.manifest.rules,
-                refuse=active.rules == "refuse",
-            ),
+            contract=_contract(active, predictor.manifest),
         )
         stored = _store_rejects(record, ports, rows, folder)
         counted, warnings = _predict(predictor, rows, deadline)
@@ -132,6 +129,11 @@ def _score(
         models=({"name": active.model, "version": active.version, "run_id": active.run_id},),
         settings_sha=settings.sha256,
     )
+
+
+def _contract(active: Active, manifest: BundleManifest) -> scoring_table.ModelContract:
+    rules = () if active.rules == "off" else manifest.rules
+    return scoring_table.ModelContract(manifest.features, rules, refuse=active.rules == "refuse")
 
 
 def _predict(
