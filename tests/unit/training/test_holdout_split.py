@@ -137,10 +137,10 @@ def _watched(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Watched:
         seen.extend((f.x[:, 0], f.x_valid[:, 0]) for f in matches if not data.clock)
         return matches
 
-    def fitted(refit: Refit, rows: Table) -> Any:
+    def fitted(refit: Refit, rows: Table, **beyond: bool) -> Any:
         days = (rows.x["day"] - pd.Timestamp("1970-01-01")) / pd.Timedelta(days=1)
         seen.append((np.asarray(days, dtype=np.float32), np.empty(0)))
-        return fit(refit, rows)
+        return fit(refit, rows, **beyond)
 
     monkeypatch.setattr(validation_folds, "make", recorded_fit)
     monkeypatch.setattr(Refit, "_fitted", fitted)

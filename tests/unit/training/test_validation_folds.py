@@ -24,6 +24,19 @@ def test_few_rows_are_cross_validated(rows: int, folds_wanted: int) -> None:
     assert validation_folds.count(_table(hashes, y)) == 1
 
 
+def test_a_rare_class_among_many_may_miss_a_fold() -> None:
+    """Of 19 classes one has two rows: five folds all the same, each model knows every class, and two of them score it."""
+    hashes, y = _hashes(600), np.arange(600) % 18
+    y[:2] = 18
+    table = _table(hashes, y)
+    split = validation_folds.sides(table, 19, seed=1)
+    assert len(split) == 5
+    assert all(len(np.unique(y[fit])) == 19 for fit, _ in split)
+    assert sum(18 in y[valid] for _, valid in split) == 2
+    y[1] = 0
+    assert len(validation_folds.sides(_table(hashes, y), 19, seed=1)) == 1  # and one row is on one side only
+
+
 def _table(rows: np.ndarray, y: np.ndarray) -> Table:
     return Table(pd.DataFrame({"x": np.arange(len(y))}), y, rows)
 

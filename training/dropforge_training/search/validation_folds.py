@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
@@ -20,9 +22,13 @@ Sides = tuple[np.ndarray, np.ndarray]
 
 
 def count(table: Table) -> int:
-    """How many folds these rows are worth; 1: a single split. Every class must have a different row for each fold."""
+    """How many folds these rows are worth; 1: a single split. Every class must have a different row for each fold; of more than two
+    classes a rare one, with two at least, may be missing in a fold, as the others tell the trials apart there.
+    """
     wanted = next((folds for rows, folds in _FOLDS if len(table) < rows), 1)
-    return wanted if fewest_different(table) >= wanted else 1
+    anywhere = table.is_number or table.group is not None or table.time is not None or len(np.unique(table.y)) < 3
+    needed = wanted if anywhere else 2
+    return wanted if fewest_different(table) >= needed else 1
 
 
 def fewest_different(table: Table) -> int:
@@ -35,18 +41,20 @@ def fewest_different(table: Table) -> int:
 
 
 def stratified(table: Table, folds: int, seed: int) -> np.ndarray:
-    """A fold for each row, shape [rows]: every class in each, and equal rows, or rows of a group, in one.
-
-    Raises ValueError when a class has fewer different rows than folds.
+    """A fold for each row, shape [rows]: every class in each, and equal rows, or rows of a group, in one. The rows of a class that
+    has fewer than folds are in as many of them.
     """
     if table.group is not None:
         return _grouped(table, folds, seed)
     first, copies = _different(table)
     fold = np.empty(len(first), dtype=np.int64)
     kind = KFold if table.is_number else StratifiedKFold
-    splits = kind(folds, shuffle=True, random_state=seed).split(first, table.y[first])
-    for number, (_, outside) in enumerate(splits):
-        fold[outside] = number
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # it is meant to miss some folds
+        for number, (_, outside) in enumerate(
+            kind(folds, shuffle=True, random_state=seed).split(first, table.y[first])
+        ):
+            fold[outside] = number
     return np.asarray(fold[copies])
 
 
@@ -138,11 +146,9 @@ def sides(table: Table, classes: int, seed: int) -> list[Sides]:
         # One split: the newest fifth. Several: each block after what came before it.
         result = walk_forward(table, folds if folds > 1 else round(1 / _VALIDATION_SHARE) - 1, classes)
     elif folds > 1:
-        fold = stratified(table, folds, seed)
-        result = [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(folds)]
+        result = _crossed(table, folds, classes, seed)
     else:
-        valid = validation(table)
-        result = [(np.flatnonzero(~valid), np.flatnonzero(valid))]
+        result = _single(table)
     if table.time is None and table.group is None:
         return result
     two_sided = [s for s in learnable(table, result, classes) if not classes or len(np.unique(table.y[s[1]])) > 1]
@@ -153,6 +159,19 @@ def sides(table: Table, classes: int, seed: int) -> list[Sides]:
             fix="upload rows of a longer period or of more groups, or set split.by: random",
         )
     return two_sided[-1:] if table.time is not None and folds == 1 else two_sided
+
+
+def _crossed(table: Table, folds: int, classes: int, seed: int) -> list[Sides]:
+    fold = stratified(table, folds, seed)
+    result = [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(folds)]
+    # A class whose rows equal those of others may have gone to one fold with them: no model of the rest knows it.
+    complete = table.group is not None or len(learnable(table, result, classes)) == folds
+    return result if complete else _single(table)
+
+
+def _single(table: Table) -> list[Sides]:
+    valid = validation(table)
+    return [(np.flatnonzero(~valid), np.flatnonzero(valid))]
 
 
 def validation(table: Table) -> np.ndarray:
