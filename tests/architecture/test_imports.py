@@ -53,6 +53,14 @@ def test_handlers_translate_and_never_decide(path: Path) -> None:
     assert "boto3" not in text
 
 
+def test_the_command_line_starts_without_what_only_some_commands_need() -> None:
+    """Every command imports the modules of all: none of them loads settings, a database or an SDK until it runs."""
+    heavy = ("pydantic", "duckdb", "boto3", "botocore", "numpy", "pandas", "mlflow", "requests", "yaml", "jinja2")
+    code = f"import sys, dropforge_cli.main; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_importing_opens_nothing() -> None:
     """No module calls a client constructor or opens a connection at its top level."""
     forbidden = {"client", "connect", "World", "world", "Session"}

@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dropforge import keys
 from dropforge.errors import InvalidRequest, NotFound, PermanentError
-from dropforge_cli.erasing import Eraser, Outcome, Person, erase_database, erase_files, erase_logs, person
 from dropforge_cli.options import Json
 from dropforge_cli.output import emit_facts, emit_json, err, say
 from dropforge_cli.target import Target, home, project_root
+
+if TYPE_CHECKING:
+    from dropforge_cli.erasing import Outcome, Person
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +45,8 @@ def erase(
     versions. Run it again when the retrained model is active: the bundle of a model in use is erased then. Exit code 1 while
     something is left.
     """
+    from dropforge_cli.erasing import person
+
     target = Target.find()
     who = person(where)
     who = replace(who, rows=frozenset(row_hash or ()))
@@ -69,6 +73,8 @@ def erase(
 
 def everywhere(target: Target, who: Person, *, dry: bool) -> dict[str, Any]:
     """Look into, or clean, every place there is. Keys: objects (an Outcome), logs, files, cells of MLflow's local database."""
+    from dropforge_cli.erasing import Eraser, erase_database, erase_files, erase_logs
+
     eraser = Eraser(target.client("s3"), who, in_use(target), dry=dry)
     for bucket in (target.outputs["DataBucket"], target.outputs["ArtifactBucket"]):
         eraser.bucket(bucket)

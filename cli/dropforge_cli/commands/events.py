@@ -10,8 +10,6 @@ import typer
 
 from dropforge import ids
 from dropforge.errors import NotFound
-from dropforge.messages import UploadEvent
-from dropforge.uploads import s3_events
 from dropforge_cli.output import emit_json
 from dropforge_cli.target import Target
 
@@ -50,6 +48,9 @@ def newest(target: Target, message: Message) -> str:
 
 def for_analyze(record: dict[str, Any]) -> dict[str, Any]:
     """S3's notification of the object, as far as it is read."""
+    from dropforge.messages import UploadEvent
+    from dropforge.uploads import s3_events
+
     return s3_events.notification(
         UploadEvent.parse({k: record[k] for k in ("bucket", "key", "version", "size", "sequencer")})
     )

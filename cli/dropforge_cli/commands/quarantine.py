@@ -12,7 +12,6 @@ import typer
 
 from dropforge import keys
 from dropforge.errors import InvalidRequest, NotFound
-from dropforge.ingest import csv_text, quarantine, rejected_rows
 from dropforge_cli.commands.uploads import finish, follow_upload, put
 from dropforge_cli.options import Json
 from dropforge_cli.output import emit_json, emit_table, out, say
@@ -68,6 +67,8 @@ def fix(
     json: Json = False,
 ) -> None:
     """Write the rows as a CSV file to correct, with --set already applied; `quarantine replay` resubmits it."""
+    from dropforge.ingest import quarantine, rejected_rows
+
     result = _quarantine_of(upload_id)
     header, delimiter = result["header"], result["delimiter"]
     if long := [r["line"] for r in result["rows"] if r["truncated"]]:
@@ -101,6 +102,8 @@ def replay(
     json: Json = False,
 ) -> None:
     """Resubmit corrected rows as a new upload, validated like any other."""
+    from dropforge.ingest import quarantine
+
     target, upload_id = Target.find(), _named(upload_id)
     response = target.api("GET", f"/quarantine/{upload_id}?limit=1").json()  # is there anything to correct
     with tempfile.TemporaryDirectory(prefix="dropforge-") as folder:
@@ -117,6 +120,8 @@ def replay(
 
 def _without_apostrophes(body: bytes, delimiter: str) -> bytes:
     """Rows to correct without the apostrophes that `fix` wrote before formulas; what cannot be read is left to admission."""
+    from dropforge.ingest import csv_text, quarantine
+
     try:
         rows = csv_text.rows(body.decode("utf-8-sig"), delimiter)
     except ValueError:

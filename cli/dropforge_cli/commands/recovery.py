@@ -8,8 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from dropforge import retry_limits
-from dropforge.uploads.s3_events import uploads_in
-from dropforge.uploads.upload_repository import FOLDERS
 from dropforge_cli.options import Json
 from dropforge_cli.output import emit_facts, emit_json
 from dropforge_cli.target import Target
@@ -51,6 +49,8 @@ def redrive(json: Json = False) -> None:
 
 def redriven(sqs: Any, functions: Any, outputs: Any) -> dict[str, int]:
     """How many events and jobs were sent again. A message is deleted only after its new delivery was accepted."""
+    from dropforge.uploads.s3_events import uploads_in
+    from dropforge.uploads.upload_repository import FOLDERS
 
     def analyse(body: str) -> bool:
         try:

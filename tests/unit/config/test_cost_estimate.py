@@ -11,7 +11,7 @@ import pytest
 from dropforge.config import cost_estimate, settings
 from dropforge.config.cost_estimate import Usage
 from dropforge.config.settings import Budget
-from dropforge_cli.commands.cost import trained
+from dropforge_cli.cost_report import trained
 
 SHIPPED = settings.load((Path(__file__).parents[3] / "settings.yaml").read_bytes())
 
