@@ -155,7 +155,7 @@ def _models(guess: Guess) -> list[str]:
     return [
         "  - name: tree_ensemble",
         "    class: dropforge_training.models.tree_ensemble:TreeEnsemble",
-        _line(f"    budget: {{trials: 200, seconds: {40 if small else 60}}}", "the seconds end it, of most tables"),
+        f"    budget: {{trials: 30, seconds: {40 if small else 60}}}",
         _line("    bag: 8", "members, selected among the trials by what they predict together"),
         f"  - name: {other[0]}",
         f"    class: dropforge_training.models.{other[0]}:{other[1]}",

@@ -383,7 +383,7 @@ def test_the_pace_is_read_off_a_clock() -> None:
     assert deadline.pace(lambda: next(ticks) / 2) == deadline._SLOWEST
     assert deadline.pace(lambda: 0.0) == 1.0
     ticks = iter(range(100))
-    assert deadline.pace(lambda: next(ticks) * 0.002) == pytest.approx(2.0)  # five readings: 10 ms
+    assert deadline.pace(lambda: next(ticks) * 0.005) == pytest.approx(2.0)  # five readings: 25 ms
 
 
 class _Guess(Stepwise):
