@@ -1,6 +1,6 @@
 """Reports of two files by Dropforge and by three other tools, as pictures of the same size for docs/comparison.md.
 
-python benchmarks/analysis/report_pictures.py [--keep FOLDER]     needs Chromium (`make test-browser` says how); `make report-pictures`
+python benchmarks/analysis/report_pictures.py [--keep FOLDER]     needs Chromium; `make report-pictures`
 
 The files are Adult's reference and its new file with three faults: everybody is 8 years older, 4 % of the working hours are in
 minutes, and one country has a new spelling. The others run in environments of their own below .cache/bench. Each picture is the
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -50,8 +51,8 @@ def main() -> None:
     keep = parser.parse_args().keep
     task = rivals.tasks(["adult"])[0]
     task = dataclasses.replace(task, new=faulty(task.new))
-    with tempfile.TemporaryDirectory() as made_here, chromium() as browser:
-        folder = keep or Path(made_here)
+    with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
+        folder = keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         for system in ("dropforge", *PROGRAMS):
             file = report(system, task, folder)
@@ -116,4 +117,7 @@ def whole_pages(browser: Any, file: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except pytest.skip.Exception as missing:  # there is no Chromium, and its words say what to install
+        sys.exit(f"error: {missing}")
