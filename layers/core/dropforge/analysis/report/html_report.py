@@ -63,18 +63,15 @@ def plots(report: Report) -> dict[str, bytes]:
 
 
 def prepare() -> None:
-    """Compile the template ahead of its use, for a caller who waits for something else anyway."""
+    """Load the template ahead of its use, for a caller who waits for something else anyway."""
     _template("report.html")
 
 
 @cache
 def _template(name: str) -> Any:
-    import jinja2
+    from dropforge.analysis.report import compiled_templates
 
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.from_string((_TEMPLATES / name).read_text(encoding="utf-8"))
+    return compiled_templates.environment().get_template(name)
 
 
 def percent(share: float | None) -> str:
