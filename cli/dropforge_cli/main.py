@@ -7,8 +7,11 @@ caller, told with its fix · 3 the system does not answer; trying again may help
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 # Before the imports: most of a command's processor time is its start, whose objects stay, and looking through them for garbage every
 # 700 new ones made `dropforge analyze` of Adult a tenth slower.
@@ -18,32 +21,6 @@ import typer
 
 from dropforge import __version__
 from dropforge.errors import DropforgeError, PermanentError, Unavailable
-from dropforge_cli.commands import (
-    analyze,
-    backup,
-    cloud,
-    containers,
-    cost,
-    dataset,
-    demo,
-    deploy,
-    destroy,
-    doctor,
-    erase,
-    events,
-    export,
-    init,
-    logs,
-    models,
-    monitor,
-    pull,
-    quarantine,
-    recovery,
-    rules,
-    serve,
-    switching,
-    uploads,
-)
 from dropforge_cli.output import print_error
 
 _TOUR = """
@@ -64,44 +41,62 @@ _EPILOG = (
     "Words are completed by your shell after dropforge --install-completion."
 )
 
-app = typer.Typer(
-    name="dropforge",
-    help=_TOUR,
-    epilog=_EPILOG,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for part in (
-    init,
-    demo,
-    cloud,
-    uploads,
-    pull,
-    quarantine,
-    dataset,
-    models,
-    switching,
-    export,
-    logs,
-    recovery,
-    monitor,
-    serve,
-    containers,
-    deploy,
-    destroy,
-    backup,
-    erase,
-    doctor,
-    events,
-    cost,
-    analyze,
-    rules,
-):
-    part.register(app)
+# What each module of dropforge_cli.commands registers. A command line has one command: its module alone is imported, the others would
+# take longer than many a command itself.
+COMMANDS: Final = {
+    "init": ("init", "example"),
+    "demo": ("demo",),
+    "cloud": ("up", "down", "status", "outputs", "apply"),
+    "uploads": ("upload", "batch", "watch", "report", "uploads"),
+    "pull": ("pull",),
+    "quarantine": ("quarantine",),
+    "dataset": ("dataset",),
+    "models": ("alias", "set-model", "predict", "data", "models"),
+    "switching": ("rollout", "rollback", "history"),
+    "export": ("export",),
+    "logs": ("logs",),
+    "recovery": ("recover", "redrive"),
+    "monitor": ("monitor",),
+    "serve": ("serve",),
+    "containers": ("env", "relay"),
+    "deploy": ("deploy",),
+    "destroy": ("destroy",),
+    "backup": ("backup", "restore"),
+    "erase": ("erase",),
+    "doctor": ("doctor",),
+    "events": ("event",),
+    "cost": ("cost",),
+    "analyze": ("analyze", "settings"),
+    "rules": ("rules",),
+}
+
+if TYPE_CHECKING:
+    app: typer.Typer
 
 
-@app.callback(invoke_without_command=True)
+def __getattr__(name: str) -> Any:
+    """`app`: the application with every command."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault("app", application())
+
+
+def application(command: str = "") -> typer.Typer:
+    """With the module of one command, or with all of them where there is no such command: for help, completion, slips of the pen."""
+    created = typer.Typer(
+        name="dropforge",
+        help=_TOUR,
+        epilog=_EPILOG,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    created.callback(invoke_without_command=True)(root)
+    for module in [m for m, names in COMMANDS.items() if command in names] or COMMANDS:
+        importlib.import_module(f"dropforge_cli.commands.{module}").register(created)
+    return created
+
+
 def root(version: bool = typer.Option(False, "--version", help="print the version")) -> None:
     """MLOps for tables: from a file in a bucket to a served model."""
     if version:
@@ -112,7 +107,7 @@ def root(version: bool = typer.Option(False, "--version", help="print the versio
 def main() -> None:
     """Entry point: errors of ours are told in words, with the fix, and become exit codes."""
     try:
-        app()
+        application(_command(sys.argv[1:]))()
     except DropforgeError as error:
         _end(error)
     except KeyboardInterrupt:
@@ -129,6 +124,11 @@ def main() -> None:
                 f"the system does not answer: {error}", code="unreachable", fix="dropforge status; dropforge up"
             )
         )
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """The first argument that is no option; the options before a command take no value."""
+    return next((a for a in arguments if not a.startswith("-")), "")
 
 
 def _missing_package(error: ModuleNotFoundError) -> PermanentError:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+
+from dropforge_cli import commands, main
 
 DROPFORGE = Path(sys.executable).parent / "dropforge"
 HOSTILE = "[bold]a[/bold][/red]\x1b.csv"
@@ -135,3 +141,35 @@ def test_a_cloud_that_does_not_answer_is_worth_another_try(tmp_path: Path) -> No
         done = _run(tmp_path, *command)
         assert done.returncode == 3, done.stderr
         assert "dropforge" in done.stderr.partition("fix:")[2]
+
+
+def _registered(application: typer.Typer) -> list[str]:
+    group: Any = typer.main.get_command(application)
+    return list(group.commands)
+
+
+@pytest.mark.parametrize("module", [m.name for m in pkgutil.iter_modules(commands.__path__)])
+def test_each_command_is_found_in_its_module(module: str) -> None:
+    """A command line imports the module that COMMANDS names for its command: what the module registers, no more and no less."""
+    alone = typer.Typer()
+    alone.callback()(main.root)
+    importlib.import_module(f"dropforge_cli.commands.{module}").register(alone)
+    assert set(main.COMMANDS[module]) == set(_registered(alone))
+
+
+def test_a_command_line_imports_its_own_command_alone() -> None:
+    """Modules of other commands take longer than many a command."""
+    code = "import sys; from dropforge_cli.main import application; application('cost'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {m for m in done.stdout.split() if m.startswith("dropforge_cli.commands.")}
+    assert loaded == {"dropforge_cli.commands.cost"}
+
+
+def test_help_and_slips_of_the_pen_know_every_command(tmp_path: Path) -> None:
+    """Without a command, or with one that does not exist, all are listed or searched for the nearest."""
+    every = [name for names in main.COMMANDS.values() for name in names]
+    assert len(every) == len(set(every))
+    assert set(_registered(main.application())) == set(_registered(main.application("analyse"))) == set(every)
+    slip = _run(tmp_path, "analyse", "a.csv", "b.csv")
+    assert slip.returncode == 2
+    assert "analyze" in slip.stderr
