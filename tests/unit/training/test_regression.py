@@ -20,7 +20,7 @@ from dropforge.config import settings as settings_module
 from dropforge.datasets.table_schema import ROW_HASH
 from dropforge.deployment.active_model import Active
 from dropforge.errors import InvalidRequest, JobFailed, SettingsError
-from dropforge.inference.bundle_manifest import BundleManifest
+from dropforge.inference.bundle_manifest import BundleManifest, Regression
 from dropforge.inference.explanation import EXPLAIN_FILE
 from dropforge.inference.explanation import load as load_explainer
 from dropforge.inference.predictor import Predictor, open_graph
@@ -227,6 +227,14 @@ def test_intervals_cover_new_rows_as_often_as_promised(
     low, high = done.predictor.intervals(result.feeds, 0.9)
     covered = ((fresh["price"] >= low) & (fresh["price"] <= high)).mean()
     assert 0.84 <= covered <= 0.96
+
+
+def test_intervals_are_calibrated_about_what_is_served() -> None:
+    """A center that was moved after the fits moves the interval with the number, so that as many rows are covered."""
+    rule = Regression("log1p", 2.5)
+    output = np.linspace(-1, 1, 21)
+    served = np.expm1(output + 2.5)
+    assert prediction_intervals.residuals(rule, served, output) == pytest.approx(np.zeros(21), abs=1e-12)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -10,7 +10,7 @@ import pytest
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from xgboost import XGBClassifier, XGBRegressor
 
-from dropforge_training.models import tree_conversion, tree_ensemble, xgboost_ensemble
+from dropforge_training.models import lightgbm_members, tree_conversion, tree_ensemble, xgboost_ensemble
 from dropforge_training.models.model_spec import Fold, TrialFit, predicted, prepared, weighted_fit
 from dropforge_training.models.tree_ensemble import TreeEnsemble
 from dropforge_training.search import ensemble_selection
@@ -43,7 +43,7 @@ def hostile(x: np.ndarray) -> np.ndarray:
 def test_lightgbm_becomes_xgboost(classes: int) -> None:
     """Margins are LightGBM's own on rows seen and unseen, with missing cells and values on a threshold."""
     x, y = table(classes)
-    given = tree_ensemble._for_lightgbm(params("lightgbm_random_thresholds"), 3, 1, classes, ())
+    given = lightgbm_members.parameters(params("lightgbm_random_thresholds"), 3, 1, classes, ())
     booster = lightgbm.train(given, lightgbm.Dataset(x, y, params=given), 12)
     like = (XGBClassifier if classes else XGBRegressor)(n_estimators=1, max_depth=1).fit(x, y)
     converted = tree_conversion.as_xgboost(tree_conversion.of_lightgbm(booster.model_to_string()), like)
@@ -104,6 +104,39 @@ def test_an_estimator_predicts_what_its_conversion_does(kind: str, classes: int)
     fitted = candidate.estimator({**params(kind), "n_estimators": 8}, seed=3, jobs=1, classes=classes).fit(x, y)
     rows = hostile(x)
     assert np.abs(candidate.output(fitted, rows) - predicted(candidate.blend([fitted]), rows)).max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["lightgbm_poisson", "lightgbm_gamma"])
+def test_members_for_the_mean_predict_its_logarithm(kind: str) -> None:
+    """Of a skewed target on its logarithm they come back near its mean, where squared errors of the logarithm come back lower; their
+    conversion, a last fit and validation predictions agree on the margin."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(3000, 3)).astype(np.float32)
+    number = np.exp(1 + 0.5 * x[:, 0] + rng.normal(0, 0.8, len(x)))
+    center = np.log1p(number).mean()
+    y = np.log1p(number) - center
+    candidate = TreeEnsemble().suited("log1p", float(number.min()))
+    given = next(p for p in candidate.portfolio() if p["kind"] == kind)
+    fold = Fold(x[:2000], y[:2000], x[2000:], y[2000:], transform="log1p", center=center)
+    fit = TrialFit(given, fold, 3, 1, 0, "rmse", lambda _: 0.0, lambda *_: False)
+    trained = candidate.train(fit)
+    last = candidate.estimator({**given, "n_estimators": trained.rounds}, seed=3, jobs=1, classes=0)
+    last.fit(fold.x, fold.y)
+    assert np.abs(candidate.output(last, fold.x_valid) - trained.probabilities).max() < 1e-6
+    assert np.abs(predicted(candidate.blend([last]), fold.x_valid) - trained.probabilities).max() < 1e-5
+    back = np.expm1(trained.probabilities[:, 0] + center)
+    squared = candidate.estimator(params("lightgbm") | {"n_estimators": 60}, seed=3, jobs=1, classes=0).fit(
+        fold.x, fold.y
+    )
+    low = np.expm1(candidate.output(squared, fold.x_valid)[:, 0] + center)
+    assert back.mean() == pytest.approx(number[2000:].mean(), rel=0.15)
+    assert low.mean() < 0.82 * number[2000:].mean()
+
+
+@pytest.mark.parametrize(("transform", "lowest"), [("", 0.0), ("log1p", -1.0)])
+def test_members_for_the_mean_need_a_logarithm_of_numbers_from_zero(transform: str, lowest: float) -> None:
+    """A target that is not fitted on its logarithm, or has negative numbers, has no such member in its search."""
+    assert type(TreeEnsemble().suited(transform, lowest)) is TreeEnsemble
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k != "linear"])  # whose trees are too small to count

@@ -140,9 +140,10 @@ def _calibrated(manifest: BundleManifest, data: TrainingData, checked: parity.Ch
             conformal_method=conformal.METHOD,
             conformal_rows=conformal.rows_by_class(y, len(data.classes)),
         )
-    limits = prediction_intervals.limits(data.fitted(y) - checked.output, checked.widths)
+    rule = manifest.regression
+    limits = prediction_intervals.limits(prediction_intervals.residuals(rule, y, checked.output), checked.widths)
     rule = replace(
-        manifest.regression,
+        rule,
         intervals=limits,
         interval_method=prediction_intervals.METHOD,
         interval_rows=len(checked.output),

@@ -106,9 +106,10 @@ def _numbers(
 ) -> FittedNumbers:
     """A model of how far off a regression is, fitted on the residuals of training rows out of fold."""
     places, output = known
-    sizes = prediction_intervals.log_widths(data.fitted(data.train.y)[places] - output[:, 0])
+    y = data.train.y[places]
     prediction = settings.serving.prediction
     rule = Regression(data.transform, data.center, minimum=prediction.minimum, maximum=prediction.maximum)
+    sizes = prediction_intervals.log_widths(prediction_intervals.residuals(rule, y, output[:, 0]))
     width = None
     if len(sizes):
         rows = data.train.x.iloc[places]
@@ -117,7 +118,6 @@ def _numbers(
         width.steps[-1][1].fit(matrix, sizes)
         rule = replace(rule, width_range=(float(sizes.min()), float(sizes.max())))
     options.log.info("out-of-fold residuals", extra={"rows": len(places), "widths": width is not None})
-    y = data.train.y[places]
     return FittedNumbers(
         NumberPipeline(pipeline, rule),
         width,

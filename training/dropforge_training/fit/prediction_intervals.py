@@ -17,6 +17,9 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from dropforge.inference.bundle_manifest import Regression
+from dropforge.inference.prediction_intervals import forward
+
 COVERAGES = ("0.5", "0.8", "0.9", "0.95", "0.99")
 METHOD = "split conformal, locally weighted, each side by itself, calibrated on held-out rows"
 _FEWEST = 300  # residuals below which every row has the same width
@@ -28,6 +31,11 @@ def width_model(seed: int) -> HistGradientBoostingRegressor:
     return HistGradientBoostingRegressor(
         max_iter=60, learning_rate=0.1, max_leaf_nodes=15, min_samples_leaf=30, early_stopping=False, random_state=seed
     )
+
+
+def residuals(rule: Regression, y: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """How far numbers are above what the graph's `output` serves, in units of the transformed target, shape [rows]."""
+    return np.asarray(forward(rule.transform, y) - rule.center - output)
 
 
 def log_widths(residuals: np.ndarray) -> np.ndarray:

@@ -137,6 +137,13 @@ class ModelSpec(ABC):
             fix="remove the model, or data.monotone; tree_ensemble, xgboost, hist_gradient_boosting and random_forest can",
         )
 
+    def suited(self, transform: str, lowest: float) -> ModelSpec:  # noqa: ARG002 - for overriders
+        """The model whose search suits a regression's numbers, fitted after `transform`, none of them below `lowest`.
+
+        An estimator of its parameters is this model's too.
+        """
+        return self
+
     rounds: str = ""  # the parameter of the estimator that counts boosting rounds, when `train` finds their number
 
     def first(self) -> dict[str, Any]:

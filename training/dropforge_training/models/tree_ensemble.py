@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import lightgbm
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
-from dropforge_training.models import tree_conversion, xgboost_ensemble
+from dropforge.inference.prediction_intervals import LOG1P
+from dropforge_training.models import lightgbm_members, tree_conversion, xgboost_ensemble
 from dropforge_training.models.additive_trees import AdditiveTrees
 from dropforge_training.models.model_spec import (
     Batch,
     ModelSpec,
-    RoundCallback,
     Trained,
     TrialFit,
     predicted,
@@ -32,19 +30,13 @@ if TYPE_CHECKING:
 
     from dropforge_training.search.search_space import NarrowedTrial
 
-_BOOSTED, _LIGHTGBM, _RANDOM_THRESHOLDS, _FOREST = "xgboost", "lightgbm", "lightgbm_random_thresholds", "extra_trees"
-_LINEAR = "linear"
-_ROUNDS, _PATIENCE = 3000, 40
-_SOME_ROUNDS = 10  # whose trees are counted
+_BOOSTED, _FOREST, _LINEAR = "xgboost", "extra_trees", "linear"
+_LIGHTGBM, _RANDOM_THRESHOLDS = lightgbm_members.BOOSTED, lightgbm_members.RANDOM_THRESHOLDS
 _TREES = 100  # of a forest
 _STEP = 4  # of its trees between two looks at the budget
 _FOREST_ROWS = 50_000  # from which each tree has a sample of so many
 _NODES = 200_000  # of a forest, about: more make a bundle of tens of megabytes
 _VOTE = 5.0  # margin between a forest's vote of all trees for one of two classes and of none: a probability of 0.993
-# What early stopping looks at by the tuning metric, larger is better; else the loss of the objective.
-_WATCHED = {"roc_auc": "auc", "average_precision": "average_precision"}
-_LOSSES = {0: ("regression", "rmse"), 2: ("binary", "binary_logloss")}
-
 # Where a search begins, in this order: good alone on some tables each, and unlike each other, so that they blend well.
 _PORTFOLIO: tuple[dict[str, Any], ...] = (
     {"kind": _BOOSTED, "learning_rate": 0.1, "max_depth": 5, "min_child_weight": 0.5, "subsample": 1.0,
@@ -66,8 +58,19 @@ _PORTFOLIO: tuple[dict[str, Any], ...] = (
 )  # fmt: skip
 
 
+# Two more for the mean of a target that is fitted on its logarithm, behind the first kinds of each library.
+_OF_THE_MEAN: tuple[dict[str, Any], ...] = tuple(
+    {"kind": kind, "learning_rate": 0.05, "max_depth": 5, "min_child_weight": 0.5, "subsample": 0.9,
+     "colsample": 0.6, "by_node": False, "reg_lambda": 1.0}
+    for kind in lightgbm_members.LOG_LINK
+)  # fmt: skip
+_FIRST_KINDS = 4
+
+
 class TreeEnsemble(ModelSpec):
     """XGBoost, LightGBM, extremely randomised trees (Geurts et al. 2006) and a linear model of bins: one XGBoost model."""
+
+    kinds: tuple[str, ...] = (_BOOSTED, _LIGHTGBM, _RANDOM_THRESHOLDS, _FOREST, _LINEAR)
 
     rounds = "n_estimators"
     blends = True
@@ -76,7 +79,7 @@ class TreeEnsemble(ModelSpec):
     def search_space(self, trial: optuna.Trial | NarrowedTrial) -> dict[str, Any]:
         """All kinds share their parameters, so that the sampler learns from each of them; a forest uses two of them."""
         return {
-            "kind": trial.suggest_categorical("kind", [_BOOSTED, _LIGHTGBM, _RANDOM_THRESHOLDS, _FOREST, _LINEAR]),
+            "kind": trial.suggest_categorical("kind", list(self.kinds)),
             "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.3, log=True),
             "max_depth": trial.suggest_int("max_depth", 2, 10),
             "min_child_weight": trial.suggest_float("min_child_weight", 0.05, 20, log=True),
@@ -122,7 +125,10 @@ class TreeEnsemble(ModelSpec):
         if fit.params["kind"] == _BOOSTED:
             return XGBoost().train(replace(fit, params=_for_xgboost(fit.params)))
         by_kind = {_FOREST: _train_forest, _LINEAR: _train_linear}
-        return by_kind.get(fit.params["kind"], _train_lightgbm)(fit)
+        return by_kind.get(fit.params["kind"], lightgbm_members.train)(fit)
+
+    def suited(self, transform: str, lowest: float) -> ModelSpec:
+        return _LogTargetTreeEnsemble() if transform == LOG1P and lowest >= 0 else self
 
     def number_step(self) -> Any:
         return "passthrough"
@@ -137,6 +143,16 @@ class TreeEnsemble(ModelSpec):
 
     def blended(self, outputs: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
         return XGBoost().blended(outputs, weights)
+
+
+class _LogTargetTreeEnsemble(TreeEnsemble):
+    """The same for numbers of at least zero that are fitted on ln(1 + number): members for the mean among them."""
+
+    kinds = (*TreeEnsemble.kinds, *lightgbm_members.LOG_LINK)
+
+    def portfolio(self) -> list[dict[str, Any]]:
+        points = super().portfolio()
+        return [*points[:_FIRST_KINDS], *(dict(p) for p in _OF_THE_MEAN), *points[_FIRST_KINDS:]]
 
 
 def _for_xgboost(params: dict[str, Any]) -> dict[str, Any]:
@@ -166,9 +182,8 @@ class _Converted(BaseEstimator):  # type: ignore[misc] # scikit-learn publishes 
         elif p["kind"] == _LINEAR:
             self.fitted_ = _linear(p, self.seed, self.classes, self.monotone).fit(x, y, sample_weight)
         else:
-            given = _for_lightgbm(p, self.seed, self.jobs, self.classes, self.monotone)
-            rows = lightgbm.Dataset(x, y, weight=sample_weight, params=given)
-            self.fitted_ = lightgbm.train(given, rows, int(p.get("n_estimators", 300)), keep_training_booster=True)
+            given = lightgbm_members.parameters(p, self.seed, self.jobs, self.classes, self.monotone)
+            self.fitted_ = lightgbm_members.fitted(p, given, x, y, sample_weight)
         like = XGBoost().estimator({"n_estimators": 1, "max_depth": 1}, seed=0, jobs=self.jobs, classes=self.classes)
         self.like_ = weighted_fit(like, x, y, sample_weight)
         return self
@@ -179,7 +194,7 @@ class _Converted(BaseEstimator):  # type: ignore[misc] # scikit-learn publishes 
             return _votes(self.fitted_, x, self.classes)
         if self.params["kind"] == _LINEAR:
             return _of_margin(self.fitted_.margin(x), self.classes)
-        return _of_lightgbm(self.fitted_.predict(x), self.classes)
+        return lightgbm_members.output(self.params["kind"], self.fitted_, x, self.classes)
 
     def converted(self) -> dict[str, Any]:
         """What XGBoost would save of a model with the same margins."""
@@ -190,91 +205,6 @@ class _Converted(BaseEstimator):  # type: ignore[misc] # scikit-learn publishes 
         else:
             trees = tree_conversion.of_lightgbm(self.fitted_.model_to_string())
         return tree_conversion.document(trees, self.like_)
-
-
-# --- LightGBM --------------------------------------------------------------------------------------------------------------------
-def _for_lightgbm(p: dict[str, Any], seed: int, jobs: int, classes: int, monotone: tuple[int, ...]) -> dict[str, Any]:
-    given = {
-        "objective": _LOSSES.get(classes, ("multiclass", ""))[0],
-        "learning_rate": p["learning_rate"],
-        "num_leaves": 2 ** min(p["max_depth"], 8),
-        "min_data_in_leaf": int(np.clip(20 * p["min_child_weight"], 2, 100)),
-        "bagging_fraction": p["subsample"],
-        "bagging_freq": 1 if p["subsample"] < 1 else 0,
-        "feature_fraction_bynode" if p["by_node"] else "feature_fraction": p["colsample"],
-        "lambda_l2": p["reg_lambda"],
-        "extra_trees": p["kind"] == _RANDOM_THRESHOLDS,
-        "seed": seed,
-        "num_threads": jobs,
-        "verbose": -1,
-        "deterministic": True,
-        "force_row_wise": True,
-        "feature_pre_filter": False,  # the rows' bins serve trials of other leaf sizes too
-    }
-    if classes > 2:
-        given["num_class"] = classes
-    if any(monotone):
-        given["monotone_constraints"] = list(monotone)
-    return given
-
-
-def _train_lightgbm(fit: TrialFit) -> Trained:
-    fold, classes = fit.fold, fit.classes
-    given = _for_lightgbm(fit.params, fit.seed, fit.jobs, classes, fold.monotone)
-    if "lightgbm" not in fold.cache:
-        binning = {"feature_pre_filter": False, "verbose": -1, "num_threads": fit.jobs}
-        rows = lightgbm.Dataset(fold.x, fold.y, weight=fold.weight, params=binning, free_raw_data=False)
-        valid = rows.create_valid(fold.x_valid, fold.y_valid, weight=fold.weight_valid, params=binning)
-        fold.cache["lightgbm"] = rows, valid
-    rows, valid = fold.cache["lightgbm"]
-    name = _LOSSES.get(classes, ("", "multi_logloss"))[1]
-    if classes == 2 and (fit.metric == "roc_auc" or (fit.metric == "average_precision" and fold.positive == 1)):
-        name = _WATCHED[fit.metric]
-    stopping = _EarlyStopping(fit.callback, 1.0 if name in _WATCHED.values() else -1.0, fit.params["learning_rate"])
-    booster = lightgbm.train(
-        {**given, "metric": name}, rows, _ROUNDS, valid_sets=[valid], callbacks=[stopping], keep_training_booster=True
-    )
-    rounds = stopping.best_round + 1
-    nodes = _nodes_of_lightgbm(booster, rounds)
-    return Trained(_of_lightgbm(booster.predict(fold.x_valid, num_iteration=rounds), classes), rounds, nodes)
-
-
-def _nodes_of_lightgbm(booster: Any, rounds: int) -> int:
-    """Of the first rounds, going by some in the middle: to write all of them takes as long as many rounds."""
-    some = booster.model_to_string(num_iteration=_SOME_ROUNDS, start_iteration=max(0, (rounds - _SOME_ROUNDS) // 2))
-    leaves = [int(n) for n in re.findall(r"^num_leaves=(\d+)$", some, re.MULTILINE)]
-    trees = rounds * int(booster.num_model_per_iteration())
-    return round(2 * float(np.mean(leaves)) * trees)
-
-
-def _of_lightgbm(output: Any, classes: int) -> np.ndarray:
-    """What a booster predicts as probabilities, shape [rows, classes]; of a regression [rows, 1]."""
-    p = np.asarray(output)
-    if classes == 2:
-        return np.column_stack([1 - p, p])
-    return p if classes else p.reshape(-1, 1)
-
-
-class _EarlyStopping:
-    """Stops after rounds without gain, or when the callback says so."""
-
-    order = 30
-    before_iteration = False
-
-    def __init__(self, callback: RoundCallback, sign: float, rate: float) -> None:
-        self.best_round = 0
-        self._best = -np.inf
-        self._callback = callback
-        self._sign = sign
-        self._rate = rate
-
-    def __call__(self, env: Any) -> None:
-        value = self._sign * float(env.evaluation_result_list[0][2])
-        if value > self._best:
-            self._best, self.best_round = value, env.iteration
-        over = self._callback((env.iteration + 1) * self._rate, self._best)
-        if over or env.iteration - self.best_round >= _PATIENCE:
-            raise lightgbm.callback.EarlyStopException(self.best_round, env.evaluation_result_list)
 
 
 # --- linear model of bins ---------------------------------------------------------------------------------------------------------

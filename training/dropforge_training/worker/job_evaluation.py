@@ -19,7 +19,7 @@ from dropforge_training.card.card_facts import Evaluation
 from dropforge_training.evaluate import held_out
 from dropforge_training.evaluate.metrics import score
 from dropforge_training.export import bundle_builder as bundle
-from dropforge_training.fit import calibration
+from dropforge_training.fit import calibration, prediction_intervals
 from dropforge_training.fit.out_of_fold import Fitted, FittedNumbers
 from dropforge_training.preprocessing.cleaner import LabelledPipeline, NumberPipeline, decide
 
@@ -85,7 +85,7 @@ def _regression(
     ranked = regression_facts.importance(model, current, metric, seed, seconds)
     importance = {i["column"]: i["mean"] for i in ranked}
     built = bundle.build(model, origin, metrics=metrics, importance=importance, log=log, width=fitted.width)
-    residuals = data.fitted(current.y) - built.checked.output
+    residuals = prediction_intervals.residuals(model.rule, current.y, built.checked.output)
     uncertain = regression_facts.Calibration(residuals, built.checked.widths)
     evaluation = Evaluation(data, rows, metric, metrics, ranked, seed, seconds)
 
