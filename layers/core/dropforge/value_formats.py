@@ -50,6 +50,17 @@ _CLOCK = r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9}))?)?"
 _HALF = r"(?: ?([AaPp][Mm]))?"
 _ZONE = r"(?: ?([Zz]|[Uu][Tt][Cc]|[Gg][Mm][Tt]|[+-][0-9]{2}(?::?[0-9]{2})?))?"
 MOMENT: Final = rf"(?:{_DAY}|{_DOTTED_DAY})(?:[ Tt]{_CLOCK}{_HALF}{_ZONE})?"
+# English names of months, which leave no doubt where 05/01/2024 does: 5-Jan-2024, January 5, 2024, Jan 2024, 2024 Jan.
+MONTHS: Final = "janfebmaraprmayjunjulaugsepoctnovdec"
+_MONTH = (
+    "((?:[Jj][Aa][Nn](?:[Uu][Aa][Rr][Yy])?|[Ff][Ee][Bb](?:[Rr][Uu][Aa][Rr][Yy])?|[Mm][Aa][Rr](?:[Cc][Hh])?|[Aa][Pp][Rr](?:[Ii][Ll])?"
+    "|[Mm][Aa][Yy]|[Jj][Uu][Nn][Ee]?|[Jj][Uu][Ll][Yy]?|[Aa][Uu][Gg](?:[Uu][Ss][Tt])?|[Ss][Ee][Pp](?:[Tt](?:[Ee][Mm][Bb][Ee][Rr])?)?"
+    r"|[Oo][Cc][Tt](?:[Oo][Bb][Ee][Rr])?|[Nn][Oo][Vv](?:[Ee][Mm][Bb][Ee][Rr])?|[Dd][Ee][Cc](?:[Ee][Mm][Bb][Ee][Rr])?))\.?"
+)
+NAMED_MOMENT: Final = (
+    rf"(?:([0-9]{{1,2}})[- /]{_MONTH},?[- /]([0-9]{{4}})|{_MONTH}[- ]([0-9]{{1,2}})(?:, ?| )([0-9]{{4}})"
+    rf"|{_MONTH},?[- /]([0-9]{{4}})|([0-9]{{4}})[- /]{_MONTH}(?:[- /]([0-9]{{1,2}}))?)([ Tt].*)?"
+)
 # Without half of the day and zone: DuckDB's own reader gives the same value, and faster.
 SIMPLE_MOMENT: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)?"
 
@@ -68,6 +79,7 @@ _point_groups = re.compile(POINT_GROUPS).fullmatch
 _sure_groups = re.compile(SURE_GROUPS).fullmatch
 _either_comma = re.compile(EITHER_COMMA).fullmatch
 _moment = re.compile(MOMENT).fullmatch
+_named_moment = re.compile(NAMED_MOMENT).fullmatch
 _FORMULA_STARTS = frozenset("=+-@\t\r\n＝＋－＠")  # the wide forms are formulas to some spreadsheets
 _EPOCH = date(1970, 1, 1).toordinal()
 _DAY_SECONDS = 86_400
@@ -138,7 +150,7 @@ def boolean(text: str) -> bool | None:
 
 def moment(text: str) -> int | None:
     """Microseconds since 1970-01-01 UTC of a trimmed text; None when it is no moment. Without a zone it is UTC."""
-    match = _moment(text)
+    match = _moment(text) or _moment(_numbered(text))
     if match is None:
         return None
     y, m, d, dotted_d, dotted_m, dotted_y, hour, minute, second, fraction, half, zone = match.groups()
@@ -157,6 +169,16 @@ def moment(text: str) -> int | None:
             return None
         micro = (clock - shift) * 1_000_000 + fractional
     return day * _DAY_SECONDS * 1_000_000 + micro
+
+
+def _numbered(text: str) -> str:
+    """A moment that names its month, with the month's number; without a day it is the first. Other texts are empty."""
+    match = _named_moment(text)
+    if match is None:
+        return ""
+    d1, m1, y1, m2, d2, y2, m3, y3, y4, m4, d4, rest = match.groups()
+    name = (m1 or m2 or m3 or m4)[:3].lower()
+    return f"{y1 or y2 or y3 or y4}-{MONTHS.index(name) // 3 + 1:02d}-{(d1 or d2 or d4 or '1').zfill(2)}{rest or ''}"
 
 
 def _clock(hour: int, minute: int, second: int, half: str) -> int | None:

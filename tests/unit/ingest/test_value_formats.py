@@ -180,7 +180,17 @@ _DAY = (st.integers(0, 9999), st.integers(0, 13), st.integers(0, 32))
 MOMENTS = st.one_of(
     st.builds(lambda y, m, d, sep, c: f"{y:04d}{sep}{m:02d}{sep}{d:02d}{c}", *_DAY, st.sampled_from("-/"), _CLOCKS),
     st.builds(lambda y, m, d, c: f"{d:02d}.{m:02d}.{y:04d}{c}", *_DAY, _CLOCKS),
-    st.text(alphabet="0123456789-/:.TZ +PMam", max_size=22),
+    st.builds(
+        lambda form, y, m, d, c: form.format(y=f"{y:04d}", m=m, d=d) + c,
+        st.sampled_from(["{d}-{m}-{y}", "{d} {m} {y}", "{m} {d}, {y}", "{m} {y}", "{m}-{y}", "{y} {m}", "{y}-{m}-{d}"]),
+        st.integers(0, 9999),
+        st.sampled_from(
+            ["Jan", "FEB", "march", "Apr.", "May", "June", "jul", "August", "Sept", "Sep", "Octo", "Dez", "dec"]
+        ),
+        st.integers(0, 32),
+        _CLOCKS,
+    ),
+    st.text(alphabet="0123456789-/:.TZ +PMamJuly,", max_size=22),
 )
 _ODD_MOMENTS = [
     "2024-03-01 24:00:00",
@@ -232,6 +242,15 @@ def test_a_boolean_is_one_value_in_files_and_requests(database: Any, texts: list
         ("2024-03-01 10:00:00 UTC", "2024-03-01T10:00"),
         ("01.03.2024 9:05", "2024-03-01T09:05"),
         ("2024/03/01 24:00:00", "2024-03-02T00:00"),
+        ("1-Mar-2024", "2024-03-01"),
+        ("01 march 2024 9:05", "2024-03-01T09:05"),
+        ("March 1, 2024 10:00 PM", "2024-03-01T22:00"),
+        ("Mar-2024", "2024-03-01"),
+        ("2024 Sept", "2024-09-01"),
+        ("2024-Dec-31", "2024-12-31"),
+        ("Marc 2024", None),
+        ("31-Feb-2024", None),
+        ("1-Mar-24", None),
         ("2024-03-01 10:00:00 late", None),
         ("2024-03-01 13:00 PM", None),
         ("2024-02-30", None),

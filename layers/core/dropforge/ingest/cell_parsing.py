@@ -153,13 +153,31 @@ def _looks_dated(v: str) -> str:
     return f"({v} LIKE '____-__-__%' OR {v} LIKE '____/__/__%' OR {v} LIKE '__.__.____%')"
 
 
+def _names_month(v: str) -> str:
+    """Whether a moment may name its month; the pattern is tried on texts of its length alone."""
+    return f"(length({v}) BETWEEN 8 AND 48 AND {_is(v, value_formats.NAMED_MOMENT)})"
+
+
 def _moment(i: int) -> str:
     """TIMESTAMP in UTC of v{i}: the common form by DuckDB's reader, all others as values.moment reads them."""
     v = f"v{i}"
+    other = f"CASE WHEN {_is('n', value_formats.MOMENT)} THEN {_other_moment('n')} END"
+    numbered = f"list_transform([{_numbered(v)}], lambda n: {other})[1]"
     return (
-        f"CASE WHEN NOT {_looks_dated(v)} THEN NULL WHEN {_is_simple(v)} THEN TRY_CAST({v} AS TIMESTAMP) "
-        f"WHEN {_is(v, value_formats.MOMENT)} THEN {_other_moment(v)} END"
+        f"CASE WHEN {_looks_dated(v)} THEN CASE WHEN {_is_simple(v)} THEN TRY_CAST({v} AS TIMESTAMP) "
+        f"WHEN {_is(v, value_formats.MOMENT)} THEN {_other_moment(v)} END WHEN {_names_month(v)} THEN {numbered} END"
     )
+
+
+def _numbered(v: str) -> str:
+    """A moment that names its month, with the month's number, as value_formats has it."""
+    groups = "['d1', 'm1', 'y1', 'm2', 'd2', 'y2', 'm3', 'y3', 'y4', 'm4', 'd4', 'rest']"
+    month = f"(position(lower(left(concat(q.m1, q.m2, q.m3, q.m4), 3)) IN {quote(value_formats.MONTHS)}) + 2) // 3"
+    day = "coalesce(nullif(concat(q.d1, q.d2, q.d4), ''), '1')"
+    text = (
+        f"concat(q.y1, q.y2, q.y3, q.y4, '-', lpad(CAST({month} AS VARCHAR), 2, '0'), '-', lpad({day}, 2, '0'), q.rest)"
+    )
+    return f"list_transform([regexp_extract({v}, {quote(f'^{value_formats.NAMED_MOMENT}$')}, {groups})], lambda q: {text})[1]"
 
 
 def _is_simple(v: str) -> str:
@@ -321,7 +339,7 @@ def probes(i: int) -> dict[str, str]:
         "booleans": f"CASE WHEN length({v}) BETWEEN 4 AND 5 THEN lower({v}) IN ('true', 'false') ELSE false END",
         "dates": f"m{i} IS NOT NULL",
         "simple_dates": f"CASE WHEN {_looks_dated(v)} THEN {_is_simple(v)} AND TRY_CAST({v} AS TIMESTAMP) IS NOT NULL ELSE false END",
-        "zoned": f"CASE WHEN {_looks_dated(v)} THEN {is_zoned(i)} ELSE false END",
+        "zoned": f"CASE WHEN {_looks_dated(v)} OR {_names_month(v)} THEN {is_zoned(i)} ELSE false END",
         **format_probes(i),
     }
 
