@@ -26,6 +26,7 @@ from dropforge_cli.target import Target
 from dropforge_local import cloud as local_cloud
 from dropforge_local.layout import PROCESS, Config, external_endpoint, foreign_account
 
+from .command_server import CommandServer
 from .watcher import ended_with_this_run
 
 ROOT = Path(__file__).parents[1]
@@ -198,6 +199,14 @@ def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], st
         return f"sqlite:///{folder}/mlflow.db"
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator[CommandServer]:
+    """Runs `dropforge` as programs, whose start is paid once."""
+    server = CommandServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

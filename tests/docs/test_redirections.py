@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
+import shlex
 from pathlib import Path
 
 import pytest
+
+from ..command_server import CommandServer
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
@@ -47,19 +48,13 @@ def test_redirections_are_recognised() -> None:
 
 
 @pytest.mark.parametrize("command", sorted(documented() - NEEDS_A_RUNNING_SYSTEM))
-def test_a_documented_redirection_fills_its_file(command: str, tmp_path: Path) -> None:
+def test_a_documented_redirection_fills_its_file(command: str, tmp_path: Path, commands: CommandServer) -> None:
     """The file holds NAME=value lines or one JSON document; progress stays on the terminal."""
     (tmp_path / "settings.yaml").write_text("project: documented\n")
     (tmp_path / "outputs.json").write_text(json.dumps(OUTPUTS))
-    program = Path(sys.executable).parent / "dropforge"
-    subprocess.run(
-        ["bash", "-c", f'"$0" {command.removeprefix("dropforge ")} > redirected', str(program)],
-        cwd=tmp_path,
-        env={**os.environ, "DROPFORGE_HOME": str(tmp_path), "PWD": str(tmp_path)},
-        check=True,
-        timeout=60,
-    )
-    text = (tmp_path / "redirected").read_text()
+    done = commands.run(tmp_path, shlex.split(command)[1:], {**os.environ, "DROPFORGE_HOME": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    text = done.stdout
     assert text
     if text.startswith("{"):
         assert json.loads(text)

@@ -7,6 +7,7 @@ import json
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,28 @@ import typer
 
 from dropforge_cli import commands, main
 
+from ...command_server import CommandServer
+
 DROPFORGE = Path(sys.executable).parent / "dropforge"
 HOSTILE = "[bold]a[/bold][/red]\x1b.csv"
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def _run(cwd: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [DROPFORGE, *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(cwd), **env},
-    )
+def _environment(cwd: Path, **env: str) -> dict[str, str]:
+    return {"PATH": "/usr/bin:/bin", "HOME": str(cwd), **env}
+
+
+@pytest.fixture
+def run(commands: CommandServer, tmp_path: Path) -> Run:
+    """Runs a command in the test's folder, with an environment of its own."""
+    return lambda *arguments, **env: commands.run(tmp_path, [*arguments], _environment(tmp_path, **env))
 
 
 def test_an_error_is_told_in_words_with_its_fix(tmp_path: Path) -> None:
-    """On stderr, exit code 2, nothing on stdout, no traceback."""
-    done = _run(tmp_path, "uploads")
+    """Of the program as it is installed: on stderr, exit code 2, nothing on stdout, no traceback."""
+    done = subprocess.run(
+        [DROPFORGE, "uploads"], cwd=tmp_path, capture_output=True, text=True, check=False, env=_environment(tmp_path)
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
     assert "\nfix: " in done.stderr
@@ -40,16 +45,16 @@ def test_an_error_is_told_in_words_with_its_fix(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_up_outside_a_project_starts_nothing_and_says_so(tmp_path: Path) -> None:
+def test_up_outside_a_project_starts_nothing_and_says_so(run: Run) -> None:
     """The error is the first line: nothing claims to start before it is known what."""
-    done = _run(tmp_path, "up")
+    done = run("up")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
 
 
-def test_an_error_is_json_when_asked(tmp_path: Path) -> None:
+def test_an_error_is_json_when_asked(run: Run) -> None:
     """One document on stdout with code, message and fix."""
-    result = json.loads(_run(tmp_path, "status", "--json").stdout)
+    result = json.loads(run("status", "--json").stdout)
     assert (result["code"], set(result)) == ("no_project", {"code", "message", "fix"})
 
 
@@ -61,34 +66,34 @@ def test_an_error_is_json_when_asked(tmp_path: Path) -> None:
         pytest.param({"FORCE_COLOR": "1"}, marks=pytest.mark.campaign),
     ],
 )
-def test_square_brackets_are_text(tmp_path: Path, colour: dict[str, str]) -> None:
+def test_square_brackets_are_text(run: Run, tmp_path: Path, colour: dict[str, str]) -> None:
     """A file's name and a cell are shown as they are, with colours or without."""
     file = tmp_path / HOSTILE.replace("\x1b", "").replace("/", "_")
     file.write_text("[red]x,y\n" + "".join(f"{i % 7},{'[/]' if i % 2 else '[b]'}\n" for i in range(60)))
-    done = _run(tmp_path, "init", file.name, "--dir", "p", **colour)
+    done = run("init", file.name, "--dir", "p", **colour)
     assert done.returncode == 0, done.stderr
     assert "[red]x" in done.stdout
     assert "[/]" in done.stderr
     assert "[bold]a[_bold]" in done.stderr
-    wrong = _run(tmp_path, "init", file.name, "--dir", "q", "--target", "[/nope]", **colour)
+    wrong = run("init", file.name, "--dir", "q", "--target", "[/nope]", **colour)
     assert wrong.returncode == 2
     assert "'[/nope]'" in wrong.stderr
     if "NO_COLOR" in colour:
         assert "\x1b[3" not in done.stderr + done.stdout
 
 
-def test_tables_are_plain_lines_in_a_pipe(tmp_path: Path) -> None:
+def test_tables_are_plain_lines_in_a_pipe(run: Run, tmp_path: Path) -> None:
     """Tab-separated, header first, one line a row."""
     file = tmp_path / "t.csv"
     file.write_text("x,y\n" + "".join(f"{i % 7},{i % 2}\n" for i in range(60)))
-    lines = _run(tmp_path, "init", "t.csv").stdout.splitlines()
+    lines = run("init", "t.csv").stdout.splitlines()
     assert lines[0].split("\t") == ["column", "read as", "use", "missing", "why"]
     assert {len(line.split("\t")) for line in lines} == {5}
 
 
-def test_help_is_a_tour(tmp_path: Path) -> None:
+def test_help_is_a_tour(run: Run) -> None:
     """First what to type for one's own table, then the commands in the order they are needed; completion is offered."""
-    text = _run(tmp_path, "--help").stdout
+    text = run("--help").stdout
     wanted = [
         "dropforge init my.csv",
         "dropforge up",
@@ -105,18 +110,18 @@ def test_help_is_a_tour(tmp_path: Path) -> None:
     assert "Exit codes" in text
 
 
-def test_settings_outside_a_project_and_wrong_ones(tmp_path: Path) -> None:
+def test_settings_outside_a_project_and_wrong_ones(run: Run, tmp_path: Path) -> None:
     """What is missing, or which line is wrong."""
-    assert "dropforge init" in _run(tmp_path, "settings", "check").stderr
+    assert "dropforge init" in run("settings", "check").stderr
     (tmp_path / "settings.yaml").write_text(
         "project: p\ndata: {target: y, tarnish: 1}\nmodels: [{name: m, class: a:B}]\n"
     )
-    done = _run(tmp_path, "settings", "check")
+    done = run("settings", "check")
     assert done.returncode == 2
     assert "settings.yaml:2" in done.stderr
 
 
-def test_a_cloud_that_does_not_answer_is_worth_another_try(tmp_path: Path) -> None:
+def test_a_cloud_that_does_not_answer_is_worth_another_try(run: Run, tmp_path: Path) -> None:
     """Exit code 3, and the next command, when the outputs name a system that is gone."""
     (tmp_path / "settings.yaml").write_text("project: p\n")
     (tmp_path / ".dropforge").mkdir()
@@ -138,7 +143,7 @@ def test_a_cloud_that_does_not_answer_is_worth_another_try(tmp_path: Path) -> No
     )
     (tmp_path / "f.csv").write_text("a,b\n1,2\n")
     for command in (["uploads"], ["upload", "f.csv"]):
-        done = _run(tmp_path, *command)
+        done = run(*command)
         assert done.returncode == 3, done.stderr
         assert "dropforge" in done.stderr.partition("fix:")[2]
 
@@ -165,11 +170,11 @@ def test_a_command_line_imports_its_own_command_alone() -> None:
     assert loaded == {"dropforge_cli.commands.cost"}
 
 
-def test_help_and_slips_of_the_pen_know_every_command(tmp_path: Path) -> None:
+def test_help_and_slips_of_the_pen_know_every_command(run: Run) -> None:
     """Without a command, or with one that does not exist, all are listed or searched for the nearest."""
     every = [name for names in main.COMMANDS.values() for name in names]
     assert len(every) == len(set(every))
     assert set(_registered(main.application())) == set(_registered(main.application("analyse"))) == set(every)
-    slip = _run(tmp_path, "analyse", "a.csv", "b.csv")
+    slip = run("analyse", "a.csv", "b.csv")
     assert slip.returncode == 2
     assert "analyze" in slip.stderr

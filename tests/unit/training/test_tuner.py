@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from sklearn.metrics import roc_auc_score
 from sklearn.tree import DecisionTreeClassifier
 
 from dropforge.errors import JobFailed
@@ -37,6 +36,13 @@ def fold(rows: int = 400, seed: int = 3) -> Fold:
     y = ((x[:, 0] + x[:, 1] ** 2 + rng.normal(0, 0.7, rows)) > 0.8).astype(np.int64)
     cut = rows * 3 // 4
     return Fold(x[:cut], y[:cut], x[cut:], y[cut:])
+
+
+def _auc(y: np.ndarray, shown: np.ndarray) -> float:
+    """The area under the ROC curve of scores without ties: the rank sum of the positive rows. scikit-learn's takes milliseconds."""
+    ranks = shown.argsort().argsort() + 1
+    positive = int(y.sum())
+    return float((ranks[y == 1].sum() - positive * (positive + 1) / 2) / (positive * (len(y) - positive)))
 
 
 class Stepwise(ModelSpec):
@@ -68,7 +74,7 @@ class Stepwise(ModelSpec):
             self.steps[-1] = step
             noise = np.random.default_rng(int(params["good"] * 1e6)).normal(0, 1.4 - params["good"], len(shown))
             shown = fold.y_valid + noise * (11 - step)
-            if fit.callback(float(step), float(roc_auc_score(fold.y_valid, shown))):
+            if fit.callback(float(step), _auc(fold.y_valid, shown)):
                 break
         p = 1 / (1 + np.exp(-shown))
         return Trained(np.column_stack([1 - p, p]), self.steps[-1])
