@@ -23,6 +23,7 @@ from dropforge.errors import InvalidRequest, JobFailed, SettingsError
 from dropforge.inference.bundle_manifest import BundleManifest, Regression
 from dropforge.inference.explanation import EXPLAIN_FILE
 from dropforge.inference.explanation import load as load_explainer
+from dropforge.inference.prediction_intervals import interval
 from dropforge.inference.predictor import Predictor, open_graph
 from dropforge.metrics.weighted_rows import of_numbers
 from dropforge.serving.query_options import Options
@@ -204,6 +205,23 @@ def test_the_logarithm_is_taken_only_where_it_scores_better(
     assert with_transform(loaded, settings.training).transform == wanted
 
 
+@pytest.mark.parametrize(("metric", "wanted"), [("rmse", True), ("mae", False)])
+def test_members_for_the_mean_are_offered_where_they_score_better(
+    snapshot: Callable[..., Any], tmp_path: Path, metric: str, wanted: bool
+) -> None:
+    """Squared errors of counts ask for their mean, absolute ones of amounts for their median, which logarithms give."""
+    rng = np.random.default_rng(8)
+    frame = pd.DataFrame({"a": rng.normal(size=3000), "b": rng.normal(size=3000)})
+    mean = np.exp(1.0 + 0.6 * (frame["a"] + frame["b"]))
+    frame["price"] = rng.poisson(mean).astype(float) if metric == "rmse" else mean * np.exp(rng.normal(0, 0.9, 3000))
+    store, manifest = snapshot(frame, kinds={"a": "number", "b": "number", "price": "number"}, target="price")
+    settings = settings_module.load(
+        SETTINGS.replace("target_transform: log1p", f"target_transform: log1p\n  metric: {metric}")
+    )
+    loaded = training_table.load(store, manifest, settings, tmp_path)
+    assert with_transform(loaded, settings.training).of_the_mean is wanted
+
+
 def test_intervals_are_wider_where_the_target_is_less_certain(trained: Callable[[str], Trained]) -> None:
     """Of rows that differ in `visits` alone, the one with more visits has the wider interval, relative to its prediction."""
     done = trained("xgboost")
@@ -235,6 +253,23 @@ def test_intervals_are_calibrated_about_what_is_served() -> None:
     output = np.linspace(-1, 1, 21)
     served = np.expm1(output + 2.5)
     assert prediction_intervals.residuals(rule, served, output) == pytest.approx(np.zeros(21), abs=1e-12)
+
+
+@pytest.mark.parametrize(("noise", "wanted"), [("added", ""), ("multiplied", None)])
+def test_intervals_are_on_the_scale_that_scores_better(noise: str, wanted: str | None) -> None:
+    """Of a model of logarithms they are numbers up and down where errors do not grow with the number, else factors; either way
+    nine of ten new rows lie inside."""
+    rng = np.random.default_rng(4)
+    truth, error = np.exp(rng.uniform(2, 6, 6000)), rng.normal(0, 1, 6000)
+    x = rng.normal(size=(6000, 1))  # widths cannot be predicted from it
+    y = np.maximum(truth + 3 * error if noise == "added" else truth * np.exp(0.4 * error), 0)
+    output = np.log1p(truth) - 3.0
+    rule = prediction_intervals.chosen_scale(Regression("log1p", 3.0), x[:2000], y[:2000], output[:2000], seed=1)
+    assert rule.interval_transform == wanted
+    one, new = np.ones(2000), slice(4000, 6000)
+    known = prediction_intervals.residuals(rule, y[2000:4000], output[2000:4000])
+    low, high = interval(rule, output[new], one, prediction_intervals.limits(known, one)["0.9"])
+    assert ((y[new] >= low) & (y[new] <= high)).mean() == pytest.approx(0.9, abs=0.02)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -115,7 +115,7 @@ def test_members_for_the_mean_predict_its_logarithm(kind: str) -> None:
     number = np.exp(1 + 0.5 * x[:, 0] + rng.normal(0, 0.8, len(x)))
     center = np.log1p(number).mean()
     y = np.log1p(number) - center
-    candidate = TreeEnsemble().suited("log1p", float(number.min()))
+    candidate = TreeEnsemble().for_log_means()
     given = next(p for p in candidate.portfolio() if p["kind"] == kind)
     fold = Fold(x[:2000], y[:2000], x[2000:], y[2000:], transform="log1p", center=center)
     fit = TrialFit(given, fold, 3, 1, 0, "rmse", lambda _: 0.0, lambda *_: False)
@@ -131,12 +131,6 @@ def test_members_for_the_mean_predict_its_logarithm(kind: str) -> None:
     low = np.expm1(candidate.output(squared, fold.x_valid)[:, 0] + center)
     assert back.mean() == pytest.approx(number[2000:].mean(), rel=0.15)
     assert low.mean() < 0.82 * number[2000:].mean()
-
-
-@pytest.mark.parametrize(("transform", "lowest"), [("", 0.0), ("log1p", -1.0)])
-def test_members_for_the_mean_need_a_logarithm_of_numbers_from_zero(transform: str, lowest: float) -> None:
-    """A target that is not fitted on its logarithm, or has negative numbers, has no such member in its search."""
-    assert type(TreeEnsemble().suited(transform, lowest)) is TreeEnsemble
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k != "linear"])  # whose trees are too small to count

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dropforge.inference.prediction_intervals import interval_scale
 from dropforge.messages import Evidence
 from dropforge.metrics import sign
 from dropforge.metrics.weighted_rows import Rows, of_numbers
@@ -28,7 +29,7 @@ _GROUPS = 10
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What the intervals were calibrated on. `residuals`: of the transformed target, `widths`: shape [rows]."""
+    """What the intervals were calibrated on. `residuals`: on the scale of the intervals, `widths`: shape [rows]."""
 
     residuals: np.ndarray
     widths: np.ndarray
@@ -44,6 +45,7 @@ def card(
         "task": "regression",
         **facts,
         "transform": model.rule.transform,
+        "interval_transform": interval_scale(model.rule),
         **shared(evaluation, known),
         "predicted_observed": _points(scored, seed),
         "residuals": _histogram(scored.y - scored.guess),

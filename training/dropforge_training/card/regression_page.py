@@ -95,7 +95,7 @@ def _intervals(card: dict[str, Any]) -> str:
         (f"{c['coverage']:.0%}", f"{c['covered']:.1%}", text(c["mean_width"]), text(c["median_width"]))
         for c in card["conformal"]
     ]
-    unit = "of the logarithm" if card["transform"] == "log1p" else f"in units of {escape(card['target'])}"
+    unit = "of the logarithm" if card["interval_transform"] == "log1p" else f"in units of {escape(card['target'])}"
     return (
         '<h2>Prediction intervals</h2><p class="soft">Over many rows like these an interval holds the number at least as often as '
         "promised (split conformal prediction, locally weighted, calibrated on the held-out rows; measured here half against half)."

@@ -108,6 +108,7 @@ class TrainingData:
     )  # by column, numbers beyond float32 that were read as missing
     transform: str = ""  # of a regression's target, see dropforge.inference.prediction_intervals
     center: float = 0.0  # of a regression: mean of its transformed target over the training rows
+    of_the_mean: bool = False  # of a regression on a logarithm: models of the mean's logarithm are worth their time
     split: HoldoutRule = RANDOM
     undated: int = 0  # rows left out because they have no time to be split by
     unweighted: int = 0  # rows left out because they have no weight

@@ -109,12 +109,14 @@ def _numbers(
     y = data.train.y[places]
     prediction = settings.serving.prediction
     rule = Regression(data.transform, data.center, minimum=prediction.minimum, maximum=prediction.maximum)
+    matrix = np.empty((0, 0), dtype=np.float32)
+    if len(y):  # the cleaner and encoder stay as fitted
+        matrix = np.asarray(pipeline[:-1].transform(data.train.x.iloc[places]), dtype=np.float32)
+        rule = prediction_intervals.chosen_scale(rule, matrix, y, output[:, 0], options.seed)
     sizes = prediction_intervals.log_widths(prediction_intervals.residuals(rule, y, output[:, 0]))
     width = None
     if len(sizes):
-        rows = data.train.x.iloc[places]
         width = Pipeline([*pipeline.steps[:-1], ("estimator", prediction_intervals.width_model(options.seed))])
-        matrix = np.asarray(width[:-1].transform(rows), dtype=np.float32)  # the cleaner and encoder stay as fitted
         width.steps[-1][1].fit(matrix, sizes)
         rule = replace(rule, width_range=(float(sizes.min()), float(sizes.max())))
     options.log.info("out-of-fold residuals", extra={"rows": len(places), "widths": width is not None})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,6 +18,7 @@ from dropforge_training.data.training_table import Table, TrainingData
 from dropforge_training.evaluate import metrics
 
 _ROWS = 5_000  # of the trial: a second of fitting
+_POISSON = "poisson"
 _SKEWED = 1.0  # skewness of the target from which the logarithm is worth a trial
 
 
@@ -22,32 +26,44 @@ def with_transform(data: TrainingData, training: TrainingSettings) -> TrainingDa
     """The data with the transform its target is fitted after, and the mean then taken from it; a classification as it is.
 
     `auto`: a quick booster is fitted both ways on one half of the training rows (at most 5,000) and scored on the other, in units
-    of the target; the logarithm must win. The held-out rows are not touched. Time and groups part the halves as they
-    part the held-out rows.
+    of the target; the logarithm must win. One of Poisson deviance then tells whether members for the mean are worth their time
+    (TrainingData.of_the_mean). The held-out rows are not touched. Time and groups part the halves as they part the held-out rows.
     """
     if not data.regression:
         return data
     wanted = training.target_transform
-    transform = LOG1P if wanted == LOG1P or (wanted != "none" and _wins(data, training)) else ""
-    return replace(data, transform=transform, center=float(forward(transform, data.train.y).mean()))
+    scores = {} if wanted == "none" else _scores(data, training)
+    transform = LOG1P if wanted == LOG1P or (scores and scores[LOG1P] > scores[""]) else ""
+    return replace(
+        data,
+        transform=transform,
+        center=float(forward(transform, data.train.y).mean()),
+        of_the_mean=bool(transform and scores and scores.get(_POISSON, -math.inf) > scores[LOG1P]),
+    )
 
 
-def _wins(data: TrainingData, training: TrainingSettings) -> bool:
+def _scores(data: TrainingData, training: TrainingSettings) -> dict[str, float]:
+    """By transform, and of a mean's logarithm where no number is below zero; none where the target is not skewed."""
     y = data.train.y
     if _skewness(y) < _SKEWED:
-        return False
+        return {}
     chosen = np.random.default_rng(training.seed).permutation(len(y))[:_ROWS]
     x, y = _matrix(data.train.x.iloc[chosen]), y[chosen]
     half = _half(data.train.at(chosen))
     if half.all() or not half.any():
-        return False
-    scores = {}
-    for transform in ("", LOG1P):
-        booster = HistGradientBoostingRegressor(max_iter=80, early_stopping=False, random_state=training.seed)
-        booster.fit(x[half], forward(transform, y[half]))
-        predicted = inverse(transform, booster.predict(x[~half]))
-        scores[transform] = metrics.score(training.metric, of_numbers(y[~half], predicted))
-    return bool(scores[LOG1P] > scores[""])
+        return {}
+
+    def score(loss: str, fitted: np.ndarray, back: Callable[[np.ndarray], np.ndarray]) -> float:
+        booster = HistGradientBoostingRegressor(
+            loss=loss, max_iter=80, early_stopping=False, random_state=training.seed
+        )
+        predicted = back(booster.fit(x[half], fitted[half]).predict(x[~half]))
+        return float(metrics.score(training.metric, of_numbers(y[~half], predicted)))
+
+    scores = {t: score("squared_error", forward(t, y), partial(inverse, t)) for t in ("", LOG1P)}
+    if data.train.y.min() >= 0:
+        scores[_POISSON] = score("poisson", 1 + y, lambda predicted: predicted - 1)
+    return scores
 
 
 def _half(table: Table) -> np.ndarray:

@@ -137,8 +137,8 @@ class ModelSpec(ABC):
             fix="remove the model, or data.monotone; tree_ensemble, xgboost, hist_gradient_boosting and random_forest can",
         )
 
-    def suited(self, transform: str, lowest: float) -> ModelSpec:  # noqa: ARG002 - for overriders
-        """The model whose search suits a regression's numbers, fitted after `transform`, none of them below `lowest`.
+    def for_log_means(self) -> ModelSpec:
+        """The model whose search has members for the mean of numbers from zero that are fitted on ln(1 + number), if it knows any.
 
         An estimator of its parameters is this model's too.
         """

@@ -12,7 +12,6 @@ from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
-from dropforge.inference.prediction_intervals import LOG1P
 from dropforge_training.models import lightgbm_members, tree_conversion, xgboost_ensemble
 from dropforge_training.models.additive_trees import AdditiveTrees
 from dropforge_training.models.model_spec import (
@@ -127,8 +126,8 @@ class TreeEnsemble(ModelSpec):
         by_kind = {_FOREST: _train_forest, _LINEAR: _train_linear}
         return by_kind.get(fit.params["kind"], lightgbm_members.train)(fit)
 
-    def suited(self, transform: str, lowest: float) -> ModelSpec:
-        return _LogTargetTreeEnsemble() if transform == LOG1P and lowest >= 0 else self
+    def for_log_means(self) -> ModelSpec:
+        return _LogTargetTreeEnsemble()
 
     def number_step(self) -> Any:
         return "passthrough"

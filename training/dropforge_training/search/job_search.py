@@ -40,8 +40,8 @@ def run(
     jobs: threads of a fit; tell: called with the progress after each trial. What comes back and what is raised: see tuner.tune.
     """
     job, settings, model, store = context.job, context.settings, context.model, context.store
-    if data.regression:
-        candidate = candidate.suited(data.transform, float(data.train.y.min()))
+    if data.of_the_mean:
+        candidate = candidate.for_log_means()
     price = worker_hour(settings.cost)
     points = study.points_uri(context.data_bucket, job.model)
     # A new study: a quarter of its trials at most look at what was good before, the rest at what nobody has tried.

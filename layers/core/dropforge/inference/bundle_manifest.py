@@ -113,6 +113,9 @@ class Regression:
     maximum: float | None = None
     # Coverage as text ("0.9") → (below, above), in units of the row's width. Empty: the bundle states no coverage.
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    interval_transform: str | None = (
+        None  # scale on which intervals have their widths, as `transform`; None: that of `transform`
+    )
     interval_method: str = ""  # in words, with its guarantee
     interval_rows: int = 0  # calibration rows
     width_file: str = ""  # the graph that predicts the logarithm of a row's width; empty: every row has the width 1

@@ -29,17 +29,29 @@ def values(rule: Regression, output: np.ndarray) -> np.ndarray:
     return _clipped(rule, inverse(rule.transform, np.asarray(output, dtype=np.float64) + rule.center))
 
 
+def interval_scale(rule: Regression) -> str:
+    """The transform after which intervals are a number plus and minus multiples of a row's width."""
+    return rule.transform if rule.interval_transform is None else rule.interval_transform
+
+
+def middle(rule: Regression, output: np.ndarray) -> np.ndarray:
+    """What `output` predicts on the scale of the intervals, not clipped, float64; the shape stays."""
+    z = np.asarray(output, dtype=np.float64) + rule.center
+    scale = interval_scale(rule)
+    return z if scale == rule.transform else forward(scale, inverse(rule.transform, z))
+
+
 def interval(
     rule: Regression, output: np.ndarray, width: np.ndarray, limits: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the prediction intervals, shape [rows]: inverse(output - below·w) … inverse(output + above·w).
+    """Ends of the prediction intervals, shape [rows]: inverse(middle - below·w) … inverse(middle + above·w).
 
-    output, width: shape [rows]; limits: (below, above) of one coverage. The transform is monotone: the coverage of the
-    interval of the transformed target is the coverage of the interval of the target.
+    output, width: shape [rows]; limits: (below, above) of one coverage. The scale is monotone in the target: the coverage of the
+    interval there is the coverage of the interval of the target.
     """
-    middle = np.asarray(output, dtype=np.float64) + rule.center
-    low, high = middle - limits[0] * width, middle + limits[1] * width
-    return _clipped(rule, inverse(rule.transform, low)), _clipped(rule, inverse(rule.transform, high))
+    z, scale = middle(rule, output), interval_scale(rule)
+    low, high = z - limits[0] * width, z + limits[1] * width
+    return _clipped(rule, inverse(scale, low)), _clipped(rule, inverse(scale, high))
 
 
 def widths(rule: Regression, logarithm: np.ndarray) -> np.ndarray:
