@@ -30,6 +30,7 @@ SCHEMA = Schema(
         Column(name="label", kind="category"),
     ),
     target="label",
+    classes=("no", "yes"),
 )
 ROWS = 3000
 

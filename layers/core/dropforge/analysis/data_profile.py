@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from dropforge.analysis.column_pairs import Pairs
+from dropforge.analysis.timeline import Timeline
 from dropforge.datasets.table_schema import NUMERIC, Kind
 
 VALUE_SKETCH = 256  # smallest hashes kept of a column's distinct values
@@ -123,6 +124,7 @@ class Profile(BaseModel):
     by_class: tuple[Sums, ...] = Field(default=(), description="of every number, for every class of the target")
     products: tuple[Sums, ...] = Field(default=(), description="of every pair of numbers")
     gaps: tuple[ColumnProfile, ...] = Field(default=(), description="seconds from one datetime column to another")
+    timeline: Timeline | None = Field(default=None, description="counts by period of a time column")
     sketch: tuple[int, ...] = Field(default=(), description="smallest hashes of the distinct rows")
     sketch_counts: tuple[int, ...] = Field(default=(), description="how often each of these rows occurs")
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from dropforge.analysis import column_pairs
+from dropforge.analysis import column_pairs, timeline
 from dropforge.analysis.data_profile import (
     BUCKETS,
     FREQUENT,
@@ -55,6 +55,7 @@ def profile(connection: Any, counts: Counts, like: Profile | None = None) -> Pro
         products = ask(lambda db: counts.products(db, basics))
         repeats = ask(lambda db: _repeats(db, counts))
         sketch = ask(lambda db: counts.sketch(db, rows))
+        periods = ask(lambda db: timeline.build(db, schema, lambda i: counts.by_time(i, basics), basics))
         distances = [ask(_gap(counts, g, rows, like)) for g in gaps(schema)]
         done = tuple(c.result() for c in columns)
         axes = like.pairs.axes if like else tuple(_axis(c) for c in done if c.name != schema.target or c.distinct > 1)
@@ -76,6 +77,7 @@ def profile(connection: Any, counts: Counts, like: Profile | None = None) -> Pro
             by_class=classes.result(),
             products=tuple(sorted(products.result(), key=lambda s: (s.first, s.second, s.group))),
             gaps=tuple(g.result() for g in distances),
+            timeline=periods.result(),
             sketch=tuple(h for h, _ in smallest),
             sketch_counts=tuple(c for _, c in smallest),
         )

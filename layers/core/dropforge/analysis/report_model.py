@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from dropforge.analysis.timeline import Unit
+
 Severity = Literal["info", "warn", "critical"]
 Outcome = Annotated[
     Literal["drift", "no_drift", "insufficient_data", "not_compared"],
@@ -126,6 +128,37 @@ class ColumnReport(Fact):
     bars: Bars = Bars(labels=())
 
 
+class TimePoints(Fact):
+    """One value a period; None where too few rows have one. Starts and ends in seconds since 1970 (UTC), ascending."""
+
+    starts: tuple[int, ...] = ()
+    ends: tuple[int, ...] = ()
+    values: tuple[float | None, ...] = ()
+    errors: tuple[float | None, ...] = Field(default=(), description="standard errors; none of counts")
+
+
+class TimeSeries(Fact):
+    """Something of the rows by period: their number, a fraction (0 to 1) or a mean."""
+
+    title: str
+    kind: Literal["rows", "fraction", "mean", "missing"]
+    column: str = Field(default="", description="that it is about; empty for rows")
+    reference: TimePoints = TimePoints()
+    new: TimePoints = TimePoints()
+
+
+class TimeReport(Fact):
+    """The upload and the reference over time, by the periods of one datetime column."""
+
+    column: str
+    unit: Unit = Field(description="length of the reference's periods, of the upload's without a reference")
+    unit_new: Unit = Field(description="length of the upload's periods; its rows are given per `unit`")
+    outside: tuple[int, int] = Field(
+        default=(0, 0), description="rows dated before, and after, the periods that are shown"
+    )
+    series: tuple[TimeSeries, ...]
+
+
 class Association(Fact):
     """How strongly two columns belong together (Cramér's V over coarse bins, bias-corrected), and whether that changed."""
 
@@ -235,6 +268,7 @@ class Report(Fact):
         default=(), description="changed pairs, then the strongest; those with the target first"
     )
     matrix: Matrix = Matrix()
+    over_time: TimeReport | None = Field(default=None, description="where there is a datetime column")
     findings: tuple[Finding, ...]
     previous: ReportSummary | None = Field(default=None, description="the report of the upload before this one")
     processing: str = Field(default="", description="a `processing:` block for settings.yaml, from the findings")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from dropforge.analysis import column_pairs
+from dropforge.analysis import column_pairs, timeline
 from dropforge.analysis.data_profile import ROW_SKETCH, Profile, Sums, is_binned
 from dropforge.datasets.table_schema import ROW_HASH, Column, Schema
 from dropforge.ingest.duckdb_connection import name, quote
@@ -24,6 +24,7 @@ _HASHES = 2**64
 _CLASSES = 100
 _BASICS = ("missing", "minimum", "maximum", "total", "squares")
 VALUES, TEXTS, ROWS, CLASSES, SUMS = "values.parquet", "texts.parquet", "rows.parquet", "classes.parquet", "sums.json"
+TIMES = "times.parquet"
 
 Basics = Mapping[str, Any]  # of a column: missing, and of a binned one minimum, maximum, total and squares
 Sketch = Sequence[tuple[int, int]]  # smallest hashes of the distinct rows, ascending, with their rows
@@ -58,6 +59,9 @@ class Counts(Protocol):
 
     def gap(self, db: Any, gap: Gap) -> tuple[Basics, str]:
         """Basics of a distance, and its relation (v, c)."""
+
+    def by_time(self, column: int, basics: Sequence[Basics]) -> str:
+        """Statement for (start, n, t0 …, m0 …) of a datetime column: rows, the target's sums and missing values by hour or day."""
 
     def classes(self, db: Any) -> list[tuple[Any, ...]]:
         """Class of the target, then n, x and xx of each number: the classes with most rows first."""
@@ -140,6 +144,21 @@ class RowCounts:
             f"SELECT count(*) - count({v}), min({v}), max({v}), sum({v}), sum({v} * {v}) FROM {self.source}"
         ).fetchone()
         return dict(zip(_BASICS, row, strict=True)), self._grouped(v)
+
+    def by_time(self, column: int, basics: Sequence[Basics]) -> str:
+        """As Counts."""
+        cell, target, known = name(self.schema.columns[column].name), name(self.schema.target), basics[column]
+        unit = timeline.base_unit(known["minimum"] or 0.0, known["maximum"] or 0.0)
+        select = [f"date_trunc('{unit}', {cell}) AS start", "count(*) AS n"]
+        classes = timeline.counted_classes(self.schema)
+        sums = [f"count({target})", *[f"count(*) FILTER (CAST({target} AS VARCHAR) = {quote(c)})" for c in classes]]
+        if timeline.target_sums(self.schema) > len(sums):
+            sums += [f"coalesce(sum(CAST({target} AS DOUBLE){power}), 0.0)" for power in ("", f" * {target}")]
+        select += [f"{sql} AS t{k}" for k, sql in enumerate(sums)]
+        missing = {c.name: b["missing"] for c, b in zip(self.schema.columns, basics, strict=True)}
+        for k, c in enumerate(timeline.followed(self.schema)):
+            select.append(f"{f'count(*) - count({name(c.name)})' if missing[c.name] else '0'} AS m{k}")
+        return f"SELECT {', '.join(select)} FROM {self.source} WHERE {cell} IS NOT NULL GROUP BY 1"
 
     def classes(self, db: Any) -> list[tuple[Any, ...]]:
         """As Counts."""
@@ -234,6 +253,7 @@ def write(db: Any, counts: RowCounts, folder: Path, like: Profile | None = None)
 
     values.parquet (i, v, c) and texts.parquet (i, text, c): distinct values of column i, distances behind the columns ·
     rows.parquet (h, label, c) by ascending hash of the features · classes.parquet (label, s0, …) ·
+    times.parquet (i, start, n, t0, …, m0, …): by hour or day of datetime column i ·
     sums.json: what is a few numbers. Pairs are counted on the axes of `like`; without it when the axes are known (count_pairs).
     The relation must not hold enumerations: their hashes differ between shards.
     """
@@ -262,6 +282,9 @@ def write(db: Any, counts: RowCounts, folder: Path, like: Profile | None = None)
     ]
     if class_numbers(schema):
         written.append(_copy(db, folder / CLASSES, [counts.by_class()], ""))
+    if times := timeline.time_columns(schema):
+        by_time = [f"SELECT {i} AS i, * FROM ({counts.by_time(i, basics)})" for i in times]
+        written.append(_copy(db, folder / TIMES, by_time, ""))
     sums = {
         "rows": rows,
         "basics": basics,

@@ -22,6 +22,7 @@ from dropforge.analysis.row_counts import (
     ROWS,
     SUMS,
     TEXTS,
+    TIMES,
     VALUES,
     Basics,
     Gap,
@@ -81,6 +82,10 @@ class ShardCounts:
         """As row_counts.Counts."""
         place = gaps(self.schema).index(gap)
         return _added([s["gaps"][place] for s in self._sums]), self.numbers(len(self.schema.columns) + place)
+
+    def by_time(self, column: int, basics: Sequence[Basics]) -> str:  # noqa: ARG002 - as Counts
+        """As row_counts.Counts: groups of several shards may start at the same time."""
+        return f"SELECT * EXCLUDE (i) FROM {self._files(TIMES)} WHERE i = {column}"
 
     def classes(self, db: Any) -> list[tuple[Any, ...]]:
         """As row_counts.Counts."""

@@ -16,7 +16,7 @@ from dropforge.analysis.checks import pair_checks, relation_changes, rule_outcom
 from dropforge.analysis.checks.pair_checks import CheckedPairs
 from dropforge.analysis.checks.table_checks import CheckedTable
 from dropforge.analysis.data_profile import Profile, shared_rows
-from dropforge.analysis.report import suggested_preprocessing
+from dropforge.analysis.report import suggested_preprocessing, time_section
 from dropforge.analysis.report_model import ColumnReport, Intake, Provenance, Report, RuleOutcome
 from dropforge.analysis.row_counts import RowCounts
 from dropforge.analysis.shard_counts import ShardCounts
@@ -217,6 +217,7 @@ def report(
         columns=tuple(columns),
         associations=relation_changes.shown(ties, settings.data.target),
         matrix=relation_changes.matrix(ties, settings.data.target),
+        over_time=time_section.time_report(reference, new, settings.data),
         findings=result,
         processing=suggested_preprocessing.block(result, settings),
     )

@@ -55,7 +55,7 @@ def standalone(svg: str) -> bytes:
     style = (
         f"<style>svg{{background:{day['card']};font:10px system-ui,sans-serif}}text{{fill:{day['soft']};font-size:10px}}"
         f"line{{stroke:{day['line']}}}.ref{{fill:{day['ref']};fill-opacity:.55}}.new{{fill:{day['new']};fill-opacity:.6}}"
-        f".step{{fill-opacity:.25}}.step.ref{{stroke:{day['ref']}}}.step.new{{stroke:{day['new']};stroke-width:1.6}}.line{{fill:none}}.solid{{fill-opacity:1}}.heat{{fill:{day['new']}}}text.on{{fill:{day['on']}}}.cut{{stroke:{day['card']};stroke-width:3}}"
+        f".step{{fill-opacity:.25}}.step.ref{{stroke:{day['ref']}}}.step.new{{stroke:{day['new']};stroke-width:1.6}}.line{{fill:none}}.solid{{fill-opacity:1}}.heat{{fill:{day['new']}}}text.on{{fill:{day['on']}}}.trend{{fill:none;stroke-width:1.5}}.trend.ref{{stroke:{day['ref']}}}.trend.new{{stroke:{day['new']}}}.band{{fill-opacity:.2}}.cut{{stroke:{day['card']};stroke-width:3}}"
         f"@media (prefers-color-scheme:dark){{svg{{background:{night['card']}}}.cut{{stroke:{night['card']}}}"
         f"text{{fill:{night['soft']}}}}}</style>"
     )

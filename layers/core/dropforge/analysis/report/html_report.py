@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dropforge.analysis.report import axes, charts, palette, report_changes
+from dropforge.analysis.report import axes, charts, palette, report_changes, time_charts
 from dropforge.analysis.report_model import Report
 from dropforge.errors import DropforgeError
 
@@ -39,6 +39,9 @@ def html(report: Report) -> str:
             status=_STATUS,
             outcomes=_OUTCOMES,
             chart=lambda column: picture(charts.chart(column)),
+            time_chart=lambda series: (
+                picture(time_charts.chart(series, report.over_time.unit)) if report.over_time else ""
+            ),
             heatmap=lambda: picture(charts.heatmap(report.matrix)),
             fact=fact,
             percent=percent,
@@ -51,15 +54,22 @@ def html(report: Report) -> str:
 
 
 def plots(report: Report) -> dict[str, bytes]:
-    """The report's pictures as files: `plots/{column}.svg` and `plots/associations.svg`."""
+    """The report's pictures as files: `plots/{column}.svg`, `plots/time_{series}.svg` and `plots/associations.svg`."""
     files = {}
     for i, column in enumerate(report.columns[:_PLOTS]):
-        safe = re.sub(r"[^\w\-]+", "_", column.name)[:60]
         if svg := charts.chart(column):
-            files[f"plots/{i + 1:02d}_{safe}.svg"] = charts.standalone(svg)
+            files[f"plots/{i + 1:02d}_{_safe(column.name)}.svg"] = charts.standalone(svg)
+    if report.over_time:
+        for i, series in enumerate(report.over_time.series):
+            if svg := time_charts.chart(series, report.over_time.unit):
+                files[f"plots/time_{i + 1:02d}_{_safe(series.title)}.svg"] = charts.standalone(svg)
     if svg := charts.heatmap(report.matrix):
         files["plots/associations.svg"] = charts.standalone(svg)
     return files
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"[^\w\-]+", "_", text)[:60]
 
 
 def prepare() -> None:
