@@ -32,6 +32,10 @@ docs-site: .venv-docs/.ready ## The documentation as a site in build/site, with 
 	@.venv-docs/bin/codespell docs README.md CHANGELOG.md CONTRIBUTING.md layers/core/dropforge training/dropforge_training cli localstack/dropforge_local frontend/dropforge_ui
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet --config-file mkdocs.yml
 
+.PHONY: recording
+recording: .venv/.runtime .venv-docs/.ready ## Record the README's commands in a terminal, for the first page of the site; writes build/recording/
+	@$(BIN)/python docs/pictures/record_terminal.py
+
 tutorial: .venv/.runtime ## Run every command of docs/tutorial.md, in a folder of its own
 	@$(BIN)/python docs/run_tutorial.py
 
