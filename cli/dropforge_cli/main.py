@@ -63,6 +63,7 @@ COMMANDS: Final = {
     "destroy": ("destroy",),
     "backup": ("backup", "restore"),
     "erase": ("erase",),
+    "upgrade": ("upgrade",),
     "doctor": ("doctor",),
     "events": ("event",),
     "cost": ("cost",),

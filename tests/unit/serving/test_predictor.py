@@ -151,3 +151,18 @@ def test_a_bundle_without_prediction_sets_still_loads_and_one_with_them_keeps_th
     assert BundleManifest.from_json(json.dumps(older).encode()).conformal == {}
     output = replace(bundle.manifest, conformal={"0.9": (0.25, 0.75)})
     assert BundleManifest.from_json(output.to_json()) == output
+
+
+def test_a_bundle_of_the_first_release_predicts_the_same(bundle: Any) -> None:
+    """A manifest with the fields of the first release alone is read, and its graph predicts what it predicted."""
+    first = {
+        "project", "model", "run_id", "dataset_id", "created_at", "target", "features", "inputs", "probabilities_output", "classes",
+        "positive_class", "threshold", "onnx_sha256", "missing_token", "metrics", "example", "parity", "format_version",
+    }  # fmt: skip
+    of_feature = {"name", "kind", "categories", "minimum", "maximum", "missing_markers"}
+    manifest = {k: v for k, v in json.loads(bundle.manifest.to_json()).items() if k in first}
+    manifest["features"] = [{k: v for k, v in f.items() if k in of_feature} for f in manifest["features"]]
+    assert set(manifest) == first
+    older = open_bundle(json.dumps(manifest).encode(), bundle.onnx)
+    records = onnx_graph.records(bundle.rows.head(20))
+    assert older.predict(records).labels == open_bundle(bundle.manifest.to_json(), bundle.onnx).predict(records).labels

@@ -16,6 +16,9 @@ from dropforge.analysis.column_pairs import Pairs
 from dropforge.analysis.timeline import Timeline
 from dropforge.datasets.table_schema import NUMERIC, Kind
 
+PROFILE_VERSION = (
+    3  # 3 counts by period; profiles of earlier versions are read as they are (`dropforge upgrade` counts again)
+)
 VALUE_SKETCH = 256  # smallest hashes kept of a column's distinct values
 BUCKETS = 64  # that the values of a column of many categories fall into by their hash
 FREQUENT = 20  # most frequent numbers whose exact counts are kept
@@ -114,7 +117,7 @@ class Profile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    format_version: int = 2
+    format_version: int = PROFILE_VERSION
     rows: int
     duplicates: int
     conflicts: int = Field(default=0, description="rows whose features occur with a more frequent other label")
