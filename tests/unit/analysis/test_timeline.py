@@ -125,7 +125,7 @@ def test_a_period_without_rows_has_zero_rows_and_no_fraction() -> None:
     """The outline of rows goes down to zero; that of a fraction is interrupted."""
     days = [int((START + timedelta(days=k)).timestamp()) for k in (0, 1, 4, 5)]
     timeline = Timeline(
-        column="at", unit="day", starts=tuple(days), rows=(9, 9, 9, 9), first=days[0], last=days[-1], known=(9, 9, 9, 9),
+        column="at", unit="day", starts=tuple(days), rows=(9, 9, 9, 9), first=days[0], last=days[-1] + 86_400, known=(9, 9, 9, 9),
         classes={"no": (5, 5, 5, 5), "yes": (4, 4, 4, 4)},
     )  # fmt: skip
     profile = Profile(rows=36, duplicates=0, target="y", timeline=timeline)

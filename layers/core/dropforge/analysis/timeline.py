@@ -120,7 +120,7 @@ def build(db: Any, schema: Schema, by_time: Callable[[int], str], basics: Sequen
 
 
 def _window(groups: list[tuple[int, int]]) -> tuple[Unit, int, int]:
-    """Unit, first and last start: all groups where they are at most PERIODS periods, else those without the tails."""
+    """Unit of the groups without their tails; first and last start: of these, and of as many around them as PERIODS allow."""
     total, seen = sum(n for _, n in groups), 0
     low, high = groups[0][0], groups[-1][0]
     for start, n in groups:
@@ -130,9 +130,10 @@ def _window(groups: list[tuple[int, int]]) -> tuple[Unit, int, int]:
         if before * _TAIL < (_TAIL - 1) * total <= seen * _TAIL:
             high = start
     unit: Unit = next((u for u, days in _LONGEST.items() if high - low <= days * _DAY), "year")
-    if groups[-1][0] - groups[0][0] <= (PERIODS - 2) * SECONDS[unit]:
-        return unit, groups[0][0], groups[-1][0]
-    return unit, max(low, int(high - (PERIODS - 2) * SECONDS[unit])), high
+    span = (PERIODS - 2) * SECONDS[unit]
+    low = next(start for start, _ in groups if start >= high - span)
+    high = next(start for start, _ in reversed(groups) if start <= low + span)
+    return unit, low, high
 
 
 def _is_class(schema: Schema) -> bool:

@@ -11,7 +11,7 @@ from dropforge.analysis.report_model import TimePoints, TimeSeries
 from dropforge.analysis.timeline import Unit
 
 _WIDTH, _HEIGHT = 360, 132
-_TOP, _BASE = 16, 112
+_LEFT, _TOP, _BASE = 44, 10, 112
 _NARROWEST = 2.0  # a period's step
 
 Scale = Callable[[float], float]
@@ -26,7 +26,7 @@ def chart(series: TimeSeries, unit: Unit) -> str:
     low, high = _range(series, [v for p in parts for v in p.values if v is not None])
 
     def x(moment: float) -> float:
-        return _WIDTH * (moment - start) / (end - start)
+        return _LEFT + (_WIDTH - _LEFT) * (moment - start) / (end - start)
 
     def y(value: float) -> float:
         return _BASE - (_BASE - _TOP) * (min(max(value, low), high) - low) / (high - low)
@@ -36,14 +36,19 @@ def chart(series: TimeSeries, unit: Unit) -> str:
         if part in parts:
             drawn += [_band(part, x, y, css), _steps(part, x, y, css)]
     shown = _percent if series.kind in {"fraction", "missing"} else axes.plain
-    texts = f'<text x="2" y="10">{shown(high)}</text><text x="2" y="{_BASE - 3}">{shown(low)}</text>'
-    middle = (start + end) / 2
-    last = parts[-1].starts[-1] if parts[-1].ends[-1] == end else max(p.starts[-1] for p in parts)
-    for moment, place, anchor in ((start, 0, "start"), (middle, _WIDTH // 2, "middle"), (last, _WIDTH, "end")):
+    texts = "".join(
+        f'<text x="{_LEFT - 5}" y="{y(value) + 3:.0f}" text-anchor="end">{shown(value)}</text>' for value in (high, low)
+    )
+    middle, last = (start + end) / 2, max(p.starts[-1] for p in parts)
+    for moment, place, anchor in (
+        (start, _LEFT, "start"),
+        (middle, (_LEFT + _WIDTH) // 2, "middle"),
+        (last, _WIDTH, "end"),
+    ):
         texts += f'<text x="{place}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{label(moment, unit)}</text>'
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(series.title)}, by {unit}, {shown(low)} to '
-        f'{shown(high)}">{"".join(drawn)}<line x1="0" y1="{_BASE}" x2="{_WIDTH}" y2="{_BASE}"/>{texts}</svg>'
+        f'{shown(high)}">{"".join(drawn)}<line x1="{_LEFT}" y1="{_BASE}" x2="{_WIDTH}" y2="{_BASE}"/>{texts}</svg>'
     )
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import zip_longest
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
 
 from dropforge.analysis.data_profile import Profile
 from dropforge.analysis.report_model import TimePoints, TimeReport, TimeSeries
-from dropforge.analysis.timeline import PERIODS, SECONDS, Timeline, next_start
+from dropforge.analysis.timeline import PERIODS, SECONDS, Timeline, Unit, next_start
 from dropforge.config.settings import DataSettings
 
 _FEWEST = 5  # rows with a value, below which a period has no fraction and no mean
 _CLASSES_SHOWN, _MISSING_SHOWN = 3, 6
-_MOVED_ERRORS, _MOVED_POINTS = 4.5, 0.02  # of a period's fraction from that of all: in standard errors, and by itself
+_MOVED_DEVIATE, _MOVED_POINTS = (
+    5.0,
+    0.02,
+)  # of the test that the fraction is the same in all periods; and by how much one differs
 _NONE = TimePoints()
 
 
@@ -43,22 +46,32 @@ def time_report(reference: Profile | None, new: Profile, data: DataSettings) -> 
     )
 
 
-def _rows(timeline: Timeline | None, unit: str) -> TimePoints:
-    """Rows by period, 0 where there are none; per `unit` where the periods are of another length."""
+def _rows(timeline: Timeline | None, unit: Unit) -> TimePoints:
+    """Rows by period as a rate per `unit`, 0 where there are none: the first and the last period are rarely whole."""
     if timeline is None:
         return _NONE
     counts = dict(zip(timeline.starts, timeline.rows, strict=True))
-    scale = SECONDS[unit] / SECONDS[timeline.unit]  # type: ignore[index] # a Unit
     starts, start = list[int](), timeline.starts[0]
     while start <= timeline.starts[-1] and len(starts) < PERIODS + 1:
         starts.append(start)
         start = next_start(start, timeline.unit)
-    values = [counts.get(s, 0) * scale for s in starts]
-    return TimePoints(starts=tuple(starts), ends=_ends(timeline, starts), values=tuple(values))
+    points = _points(timeline, starts, ())
+    scale = SECONDS[unit] / SECONDS[timeline.unit]
+    lengths = [next_start(s, timeline.unit) - s for s in starts]
+    values = [
+        counts.get(s, 0) * scale * length / (end - start)
+        for s, length, start, end in zip(starts, lengths, points.starts, points.ends, strict=True)
+    ]
+    return points.model_copy(update={"values": tuple(values)})
 
 
-def _ends(timeline: Timeline, starts: Sequence[int]) -> tuple[int, ...]:
-    return tuple(next_start(s, timeline.unit) for s in starts)
+def _points(
+    timeline: Timeline, starts: Sequence[int], values: Sequence[float | None], errors: Sequence[float | None] = ()
+) -> TimePoints:
+    """The first period begins, and the last one ends, with the rows."""
+    begins = [max(s, int(timeline.first)) for s in starts]
+    ends = [min(next_start(s, timeline.unit), int(timeline.last)) for s in starts]
+    return TimePoints(starts=tuple(begins), ends=tuple(ends), values=tuple(values), errors=tuple(errors))
 
 
 def _target(before: Timeline | None, now: Timeline | None, data: DataSettings) -> Iterator[TimeSeries]:
@@ -71,60 +84,81 @@ def _target(before: Timeline | None, now: Timeline | None, data: DataSettings) -
     if len(classes) == 2:
         rarer = min(classes, key=lambda c: sum(sum(t.classes.get(c, ())) for t in (before, now) if t))
         classes = [data.positive_class if data.positive_class in classes else rarer]
-    series = []
-    for name in classes:
-        parts = [_fractions(t, t.classes.get(name) if t else None, t.known if t else ()) for t in (before, now)]
-        series.append(_fraction_series(f"{data.target} = {name}", data.target, parts))
-    yield from sorted(series, key=_movement, reverse=True)[:_CLASSES_SHOWN]
-
-
-def _missing(before: Timeline | None, now: Timeline | None) -> list[TimeSeries]:
-    """The columns whose fraction of missing values moves most over time; none where it does not move."""
-    series = []
-    for name in dict.fromkeys(c for t in (before, now) if t for c in t.missing):
-        parts = [
-            _fractions(t, t.missing.get(name, (0,) * len(t.rows)) if t else None, t.rows if t else ())
-            for t in (before, now)
-        ]
-        series.append(_fraction_series(f"{name}: missing", name, parts, kind="missing"))
-    moving = [s for s in series if _movement(s) > 0]
-    return sorted(moving, key=_movement, reverse=True)[:_MISSING_SHOWN]
-
-
-def _fraction_series(title: str, column: str, parts: Sequence[TimePoints], kind: str = "fraction") -> TimeSeries:
-    return TimeSeries.model_validate(
-        {"title": title, "kind": kind, "column": column, "reference": parts[0], "new": parts[1]}
-    )
-
-
-def _movement(series: TimeSeries) -> float:
-    """Largest distance of a period's fraction from the mean of all periods, where it is beyond chance and not tiny; else 0."""
-    points = [
-        (value, error)
-        for part in (series.reference, series.new)
-        for value, error in zip(part.values, part.errors, strict=True)
-        if value is not None and error is not None
+    counted = [
+        _fraction_series(
+            f"{data.target} = {name}", data.target, "fraction", [_of_class(t, name) for t in (before, now)]
+        )
+        for name in classes
     ]
-    if not points:
+    yield from _most_moving(counted, _CLASSES_SHOWN, at_least=1)
+
+
+def _missing(before: Timeline | None, now: Timeline | None) -> Iterator[TimeSeries]:
+    """The columns whose fraction of missing values moves most over time; none where it does not move."""
+    names = dict.fromkeys(c for t in (before, now) if t for c in t.missing)
+    counted = [
+        _fraction_series(f"{name}: missing", name, "missing", [_of_missing(t, name) for t in (before, now)])
+        for name in names
+    ]
+    yield from _most_moving(counted, _MISSING_SHOWN)
+
+
+class _Counted(NamedTuple):
+    """Rows of some kind (k) of all rows (n) by period; None without a timeline."""
+
+    timeline: Timeline
+    k: Sequence[int]
+    n: Sequence[int]
+
+
+def _of_class(timeline: Timeline | None, name: str) -> _Counted | None:
+    return _Counted(timeline, timeline.classes[name], timeline.known) if timeline and name in timeline.classes else None
+
+
+def _of_missing(timeline: Timeline | None, name: str) -> _Counted | None:
+    if timeline is None:
+        return None
+    return _Counted(timeline, timeline.missing.get(name, (0,) * len(timeline.rows)), timeline.rows)
+
+
+def _fraction_series(
+    title: str, column: str, kind: Literal["fraction", "missing"], parts: Sequence[_Counted | None]
+) -> tuple[float, TimeSeries]:
+    """The series, and how far it moves."""
+    reference, new = (_fractions(p) if p else _NONE for p in parts)
+    series = TimeSeries(title=title, kind=kind, column=column, reference=reference, new=new)
+    return _movement([(k, n) for p in parts if p for k, n in zip(p.k, p.n, strict=True) if n >= _FEWEST]), series
+
+
+def _most_moving(counted: list[tuple[float, TimeSeries]], most: int, at_least: int = 0) -> list[TimeSeries]:
+    ranked = sorted(counted, key=lambda c: -c[0])[:most]
+    return [series for i, (movement, series) in enumerate(ranked) if movement or i < at_least]
+
+
+def _movement(periods: Sequence[tuple[int, int]]) -> float:
+    """Largest distance of a period's fraction from that of all periods; 0 where it is tiny, or chance explains it.
+
+    Pearson's statistic for equal fractions, as normal deviate: Wilson and Hilferty (1931).
+    """
+    rows, total = sum(n for _, n in periods), sum(k for k, _ in periods)
+    degrees = len(periods) - 1
+    if degrees < 1 or not 0 < total < rows:
         return 0.0
-    weights = [1 / max(error, 1e-9) ** 2 for _, error in points]
-    center = math.fsum(w * v for w, (v, _) in zip(weights, points, strict=True)) / math.fsum(weights)
-    far = [abs(v - center) for v, e in points if abs(v - center) > max(_MOVED_ERRORS * e, _MOVED_POINTS)]
-    return max(far, default=0.0)
+    p = total / rows
+    statistic = math.fsum((k - n * p) ** 2 / (n * p * (1 - p)) for k, n in periods)
+    deviate = (math.cbrt(statistic / degrees) - (1 - 2 / (9 * degrees))) / math.sqrt(2 / (9 * degrees))
+    far = max(abs(k / n - p) for k, n in periods)
+    return far if deviate > _MOVED_DEVIATE and far > _MOVED_POINTS else 0.0
 
 
-def _fractions(timeline: Timeline | None, counts: Sequence[int] | None, rows: Iterable[int]) -> TimePoints:
+def _fractions(counted: _Counted) -> TimePoints:
     """Fractions with their standard errors, of Agresti and Coull (1998): two successes and two failures added."""
-    if timeline is None or counts is None:
-        return _NONE
     values, errors = list[float | None](), list[float | None]()
-    for k, n in zip_longest(counts, rows, fillvalue=0):
+    for k, n in zip(counted.k, counted.n, strict=True):
         adjusted = (k + 2) / (n + 4)
         values.append(k / n if n >= _FEWEST else None)
         errors.append(math.sqrt(adjusted * (1 - adjusted) / (n + 4)) if n >= _FEWEST else None)
-    return TimePoints(
-        starts=timeline.starts, ends=_ends(timeline, timeline.starts), values=tuple(values), errors=tuple(errors)
-    )
+    return _points(counted.timeline, counted.timeline.starts, values, errors)
 
 
 def _means(timeline: Timeline | None) -> TimePoints:
@@ -136,6 +170,4 @@ def _means(timeline: Timeline | None) -> TimePoints:
         variance = max(0.0, (xx - x * x / n) / (n - 1)) if n >= _FEWEST else 0.0
         values.append(x / n if n >= _FEWEST else None)
         errors.append(math.sqrt(variance / n) if n >= _FEWEST else None)
-    return TimePoints(
-        starts=timeline.starts, ends=_ends(timeline, timeline.starts), values=tuple(values), errors=tuple(errors)
-    )
+    return _points(timeline, timeline.starts, values, errors)
