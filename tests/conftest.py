@@ -222,7 +222,7 @@ def small_settings(home: Path, workers: int = 1) -> Path:
     settings.write_text(
         text.replace("{trials: 2, seconds: 10}", "{trials: 1, seconds: 5}")
         .replace("{trials: 6, seconds: 12}", "{trials: 2, seconds: 5}")
-        .replace("quiet_minutes: 0.1 ", "quiet_minutes: 0 ")
+        .replace("quiet_minutes: 0.05 ", "quiet_minutes: 0 ")
         .replace("    workers: 1 ", f"    workers: {workers} ")
     )
     return settings

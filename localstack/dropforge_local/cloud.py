@@ -53,10 +53,17 @@ def worker(config: Config, number: int = 1) -> Process:
     )
 
 
-def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = deploy.deploy) -> dict[str, str]:
+def up(
+    config: Config,
+    progress: Progress,
+    deployer: Callable[[Config], str] = deploy.deploy,
+    *,
+    web_app: bool = True,
+) -> dict[str, str]:
     """Start what does not run, deploy what changed, apply settings. Returns the outputs. Raises DropforgeError.
 
-    `deployer` brings the stack to the emulator and says in a word what it did.
+    `deployer` brings the stack to the emulator and says in a word what it did. `web_app`: false leaves its start to
+    `timed_frontend`, for a caller who has something else to do meanwhile.
     """
     prepare_home(config)
     _same_project(config)
@@ -80,8 +87,9 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
     with _timed("settings", progress):
         _apply_settings(config)
     outputs = deploy.outputs(config)
-    page = threading.Thread(target=_caught(lambda: _timed_frontend(config, outputs, progress), errors), daemon=True)
-    if config.ui_port:
+    page = threading.Thread(target=_caught(lambda: timed_frontend(config, outputs, progress), errors), daemon=True)
+    web_app = web_app and bool(config.ui_port)
+    if web_app:
         page.start()  # beside the MLflow server, which takes longer
     tracking.join()
     if errors:
@@ -91,10 +99,10 @@ def up(config: Config, progress: Progress, deployer: Callable[[Config], str] = d
         with _timed("worker", progress):
             for number in range(1, config.workers + 1):
                 start_worker(config, outputs, number)
-    if fresh or restarted:
+    if (fresh or restarted) and done != "created":  # a stack that was created now has nothing to recover
         with _timed("recovery", progress) as note:
             note.append(recover(config, outputs, older_than_minutes=0))
-    if config.ui_port:
+    if web_app:
         page.join()
         if errors:
             raise errors[0]
@@ -335,7 +343,8 @@ def start_mlflow(config: Config, progress: Progress) -> None:
         wait_until(process, lambda: _answers(f"{config.mlflow_uri}/health"), 60)
 
 
-def _timed_frontend(config: Config, outputs: dict[str, str], progress: Progress) -> None:
+def timed_frontend(config: Config, outputs: dict[str, str], progress: Progress) -> None:
+    """As start_frontend, with its seconds."""
     with _timed("web app", progress):
         start_frontend(config, outputs)
 

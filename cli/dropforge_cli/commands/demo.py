@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,7 +44,7 @@ def demo(
     clock = Stopwatch()
     _title("1  Local cloud")
     config = config_of(CloudOptions(port, mlflow_port, ui_port=ui_port, no_ui=no_ui))
-    outputs = cloud.up(config, clock.inner)
+    outputs = cloud.up(config, clock.inner, web_app=False)
     target = Target(outputs)
     clock.lap("local cloud")
     _title("2  Data: Adult census income (UCI, CC BY 4.0)")
@@ -52,6 +53,8 @@ def demo(
     _title("3  Reference: 32,561 rows")
     first = _compared(target, example.reference)
     done("report ready", clock.lap("reference: upload to report"))
+    # It starts while the quiet period before a training passes.
+    page = ThreadPoolExecutor(1).submit(_start_web_app, config, outputs, clock.inner)
     second = _send(
         target, example.new, "4  New data: 16,281 rows, compared with the reference; then one training on both"
     )
@@ -64,6 +67,7 @@ def demo(
     name = _serve(target)
     _predict(target, example.new, rows)
     path = _save_report(config.home, target, report)
+    page.result()
     clock.lap("activate, predict, fetch the report")
     _title("Done")
     out.print(f"from nothing running to a prediction: {clock.total:.0f} s; {name} is active behind Production")
@@ -71,6 +75,13 @@ def demo(
     for file, upload_id in ((example.reference, first), (example.new, second["upload_id"])):
         out.print(f"{file.name}: {_seconds(dict(target.api('GET', f'/uploads/{upload_id}').json()))}")
     _print_next(outputs, path)
+
+
+def _start_web_app(config: Any, outputs: dict[str, str], progress: Any) -> None:
+    from dropforge_local import cloud
+
+    if config.ui_port:
+        cloud.timed_frontend(config, outputs, progress)
 
 
 def _print_next(outputs: dict[str, str], report: Path) -> None:
