@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,9 +41,8 @@ def commands(text: str, ports: Sequence[int]) -> list[str]:
         raise SystemExit("error: README.md has no block under `## Your own table`")
     lines = [line.partition("  #")[0].strip() for line in block[1].splitlines()]
     api, mlflow = ports
-    return [
-        line.replace("dropforge up", f"dropforge up --no-ui --port {api} --mlflow-port {mlflow}") for line in lines[1:]
-    ]
+    started = f"dropforge up --no-ui --port {api} --mlflow-port {mlflow}"
+    return [re.sub(r"\bdropforge up$", started, line) for line in lines[1:]]
 
 
 def shortened(events: Sequence[Event]) -> tuple[list[Event], float]:
@@ -77,9 +77,10 @@ def record(script: Sequence[str], folder: Path, env: Mapping[str, str]) -> tuple
 def _run(command: str, where: Path, env: Mapping[str, str], events: list[Event], started: float) -> tuple[int, Path]:
     """Exit code, and the folder that the command leaves its shell in."""
     leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (HEIGHT, WIDTH))
     with tempfile.NamedTemporaryFile("r") as last:
         process = subprocess.Popen(
-            ["/bin/bash", "-c", f"stty cols {WIDTH} rows {HEIGHT}; {command}; code=$?; pwd > '{last.name}'; exit $code"],
+            ["/bin/bash", "-c", f"{command}; code=$?; pwd > '{last.name}'; exit $code"],
             cwd=where, env=dict(env), stdin=subprocess.DEVNULL, stdout=follower, stderr=follower, start_new_session=True,
         )  # fmt: skip
         os.close(follower)

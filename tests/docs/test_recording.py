@@ -46,11 +46,11 @@ def test_a_recording_is_never_longer_than_a_reader_watches(recorder: Any, second
 def test_what_a_terminal_shows_is_recorded(recorder: Any, tmp_path: Path) -> None:
     """The folder that `cd` leads to stays, output is that of a terminal, and a command that fails ends the recording."""
     (tmp_path / "inner").mkdir()
-    script = ["cd inner && test -t 1 && echo wide $(tput cols)", "basename $PWD", "false", "echo never"]
+    script = ["cd inner && test -t 1 && stty size <&1", "basename $PWD", "false", "echo never"]
     events, codes = recorder.record(script, tmp_path, {**os.environ, "TERM": "xterm"})
     assert codes == [0, 0, 1]
     text = "".join(t for _, t in events)
-    assert f"wide {recorder.WIDTH}" in text
+    assert f"{recorder.HEIGHT} {recorder.WIDTH}" in text
     assert "\ninner" in text
     assert "never\r" not in text
     head, *lines = map(json.loads, recorder.cast(events).splitlines())

@@ -68,12 +68,12 @@ def test_what_cannot_be_read_is_named_and_ends_nothing(store: MemoryStore) -> No
     (entry,) = DatasetStore(store, BUCKET).entries()
     later = _profile(store).model_copy(update={"format_version": PROFILE_VERSION + 1}).model_dump_json().encode()
     store.put(keys.profile(BUCKET, entry.dataset_id), later)
-    ModelRecords(store, BUCKET).write(ModelRecord("m", "1", "r1", "s3://artifacts/b", "0" * 64))
+    ModelRecords(store, BUCKET).write(ModelRecord("m", "1", "r1", "s3://artifacts/b", "0" * 64, serve="onnx"))
     results = list(upgrading.documents(store, BUCKET, dry_run=False))
     assert {(d.kind, d.result) for d in results} == {
         ("settings", "current"), ("profile", "failed"), ("bundle", "failed"), ("active model", "current"),
     }  # fmt: skip
     assert store.get(keys.profile(BUCKET, entry.dataset_id)).body == later
     assert all(d.detail for d in results if d.result == "failed")
-    assert [d.name for d in results if d.kind == "bundle"] == ["integrity/m/1-r1"]
+    assert [d.name for d in results if d.kind == "bundle"] == ["m/1-r1"]
     assert dataclasses.asdict(results[0])["name"] == "in force"
