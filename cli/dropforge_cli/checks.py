@@ -181,10 +181,10 @@ def errors(target: Target) -> Iterator[Finding]:
         if wrong:
             quiet = False
             last = wrong[-1]
-            why = f"{last['message']} {last.get('code') or last.get('error', '')}".strip()
+            reason = f"{last['message']} {last.get('code') or last.get('error', '')}".strip()
             fix = f"dropforge logs {last.get('correlation_id', '')} --service {service}"
             count = f"{len(wrong)}{'' if read.complete else ' or more'} errors in an hour"
-            yield Finding(f"log of {service}", "warn", f"{count}; the last: {why[:120]}", fix)
+            yield Finding(f"log of {service}", "warn", f"{count}; the last: {reason[:120]}", fix)
     if quiet:
         yield Finding("logs", "ok", "no error in the last hour")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dropforge import value_formats
 from dropforge.datasets.table_schema import Kind
@@ -21,6 +21,7 @@ from dropforge_cli.open_table import OpenTable, listed
 _SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, 999.0, 9999.0, 99999.0, 999999.0)
 _MONTH_FIRST = r"[0-9]{1,2}/[0-9]{1,2}/[0-9]{2,4}.*"
 _SENSITIVE = ("sex", "gender", "race", "ethnic", "religion", "nationality", "disab")
+_YEAR = r"(?:^|[^0-9])([0-9]{4})(?:[^0-9]|$)"  # the first of a date
 _WORD = re.compile(r"\b[^\W\d_]\w+\b")
 _FEWEST_WORDS = 4.0  # different ones in the mean of a free text: a name or an address has fewer
 _FEWEST_TEXTS = 100  # different ones: with fewer each is a category
@@ -31,12 +32,12 @@ _IDENTIFIER_NAMES = ("id", "uuid", "guid", "key", "index", "rownum", "row", "num
 
 @dataclass(frozen=True, slots=True)
 class ColumnGuess:
-    """One column. `use` is target, feature or ignored; `why` gives the reason for what was decided."""
+    """One column. `use` is target, feature or ignored; `reason` gives the reason for what was decided."""
 
     name: str
     kind: Kind
     use: str
-    why: str
+    reason: str
     distinct: int
     missing: int
     markers: tuple[str, ...] = ()  # texts that mean missing in this column only
@@ -61,6 +62,7 @@ class ColumnFacts:
     example: str  # a text with digits that is no number
     sentinels: dict[float, int]
     common: tuple[str, ...]  # the most frequent texts
+    years: tuple[tuple[int, int], ...] = ()  # of dates: each with its rows, rising
 
 
 def facts_of(table: OpenTable, scans: Sequence[ColumnScan]) -> list[ColumnFacts]:
@@ -101,8 +103,28 @@ def facts_of(table: OpenTable, scans: Sequence[ColumnScan]) -> list[ColumnFacts]
                 counted,
                 tuple(str(v) for v in common.get(g, ())),
             )
+    years = _years(table, scans)
     nothing = ColumnFacts(0, None, None, None, None, 0, 0, "", {}, ())
-    return [of_group.get((scan.rows, scan.group), nothing) for scan in scans]
+    places = [(scan.rows, scan.group) for scan in scans]
+    return [replace(of_group.get(place, nothing), years=years.get(place, ())) for place in places]
+
+
+def _years(table: OpenTable, scans: Sequence[ColumnScan]) -> dict[tuple[str, int], tuple[tuple[int, int], ...]]:
+    """Of columns of dates, by relation and group."""
+    dated: dict[str, list[int]] = {}
+    for scan in scans:
+        if scan.rows and cell_parsing.infer(scan.probes) == "datetime":
+            dated.setdefault(scan.rows, []).append(scan.group)
+    result: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    year = f"TRY_CAST(regexp_extract(v0, {quote(_YEAR)}, 1) AS INTEGER)"
+    for rows, groups in dated.items():
+        counted = table.all(
+            f"SELECT g, {year} AS y, sum(c) FROM {rows} WHERE v0 IS NOT NULL AND g IN ({', '.join(map(str, groups))}) "
+            "GROUP BY 1, 2 HAVING y IS NOT NULL ORDER BY 1, 2"
+        )
+        for g, y, n in counted:
+            result.setdefault((rows, int(g)), []).append((int(y), int(n)))
+    return {place: tuple(years) for place, years in result.items()}
 
 
 def guess_column(
@@ -123,21 +145,23 @@ def guess_column(
         reason = ""
     if numeric and scan.fails["number"]:
         table.checks.append(f"{column}: {scan.fails['number']} values are no numbers; their rows will be quarantined")
-    if numeric and not reason:
-        _check_sentinels(table, column, facts, n)
-    if numeric and (looks := odd_looks.of_numbers(kind, facts.low, facts.high, facts.common)):
+    filled = numeric and not reason and _check_sentinels(table, column, facts, n)
+    if numeric and not filled and (looks := odd_looks.of_numbers(column, kind, facts.low, facts.high, facts.common)):
+        table.checks.append(f"{column}: {looks}")
+    if kind == "datetime" and (looks := odd_looks.of_years(facts.years)):
         table.checks.append(f"{column}: {looks}")
     if kind in {"category", "text"} and n and not nested:
         _check_text(table, column, scan, facts, reason)
     sensitive = (
         kind in {"category", "boolean"} and any(s in column.lower() for s in _SENSITIVE) and facts.distinct <= 20
     )
-    why = "free text: models get its words" if free_text else reason or _kind_reason(kind, scan, facts.distinct)
+    use = "ignored" if reason else "feature"
+    reason = "free text: models get its words" if free_text else reason or _kind_reason(kind, scan, facts.distinct)
     return ColumnGuess(
         column,
         kind,
-        "ignored" if reason else "feature",
-        why,
+        use,
+        reason,
         facts.distinct,
         rows - n,
         own,
@@ -159,11 +183,11 @@ def _personal(table: OpenTable, column: str, kind: Kind, facts: ColumnFacts, *, 
     return detected
 
 
-def _check_sentinels(table: OpenTable, column: str, facts: ColumnFacts, n: int) -> None:
-    """-999 and its kin, far from all other values, and often."""
-    low, high = facts.rest_low, facts.rest_high
+def _check_sentinels(table: OpenTable, column: str, facts: ColumnFacts, n: int) -> bool:
+    """-999 and its kin, far from all other values, and often. Whether there are some."""
+    low, high, before = facts.rest_low, facts.rest_high, len(table.checks)
     if n < 20 or low is None or high is None:
-        return
+        return False
     for value, count in facts.sentinels.items():
         far = value < low - (high - low) or value > high + (high - low)
         if count > 1 and far:
@@ -171,6 +195,7 @@ def _check_sentinels(table: OpenTable, column: str, facts: ColumnFacts, n: int) 
                 f"{column}: {value:g} occurs {count:,} times, all others lie in {low:g} … {high:g}: "
                 f"does it mean unknown? Then: columns: {{{column}: {{missing_markers: ['{value:g}']}}}}"
             )
+    return len(table.checks) > before
 
 
 def _check_text(table: OpenTable, column: str, scan: ColumnScan, facts: ColumnFacts, reason: str) -> None:

@@ -37,11 +37,11 @@ class Guess:
     columns: tuple[ColumnGuess, ...]
     markers: tuple[str, ...]
     target: str
-    target_why: str
+    target_reason: str
     other_targets: tuple[str, ...]
     classes: tuple[ClassCount, ...]
     positive: str
-    positive_why: str
+    positive_reason: str
     checks: tuple[str, ...]
     task: Task = "classification"
     split: SplitGuess = field(default_factory=SplitGuess)
@@ -97,7 +97,7 @@ class _Guessing:
         chosen = self._target(described, target, task)
         at = header.index(chosen.name)
         classes = self._checked_classes(described, at, chosen.task)
-        positive, positive_why = infer_target.positive(classes, positive)
+        positive, positive_reason = infer_target.positive(classes, positive)
         split = infer_split.choose(self._split_columns(described), described.rows, chosen.name)
         checks = [
             *self.form.checks,
@@ -117,11 +117,11 @@ class _Guessing:
             columns=tuple(columns),
             markers=tuple(described.markers),
             target=chosen.name,
-            target_why=chosen.why,
+            target_reason=chosen.reason,
             other_targets=chosen.others,
             classes=classes,
             positive=positive,
-            positive_why=positive_why,
+            positive_reason=positive_reason,
             checks=tuple(checks),
             task=chosen.task,
             split=split,
@@ -254,17 +254,17 @@ class _Guessing:
 
 def _with_uses(columns: Sequence[ColumnGuess], chosen: infer_target.Choice, split: SplitGuess) -> list[ColumnGuess]:
     """The columns with the use that the target and the split give them."""
-    result = [_as_target(c, chosen.why, chosen.task) if c.name == chosen.name else c for c in columns]
+    result = [_as_target(c, chosen.reason, chosen.task) if c.name == chosen.name else c for c in columns]
     if split.by == "group":
         together = "rows of one value are held out together: no feature"
-        result = [replace(c, use="ignored", why=together) if c.name == split.column else c for c in result]
+        result = [replace(c, use="ignored", reason=together) if c.name == split.column else c for c in result]
     return result
 
 
-def _as_target(c: ColumnGuess, why: str, task: Task) -> ColumnGuess:
+def _as_target(c: ColumnGuess, reason: str, task: Task) -> ColumnGuess:
     if task == "regression":
-        return replace(c, kind="number", use="target", why=why, sensitive=False)
-    return ColumnGuess(c.name, "category", "target", why, c.distinct, c.missing, c.markers)
+        return replace(c, kind="number", use="target", reason=reason, sensitive=False)
+    return ColumnGuess(c.name, "category", "target", reason, c.distinct, c.missing, c.markers)
 
 
 def _check_features(columns: Sequence[ColumnGuess], checks: Sequence[str]) -> None:

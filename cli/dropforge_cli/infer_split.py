@@ -78,11 +78,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class SplitGuess:
-    """`why` says what the decision rests on; `checks` what only a person can know."""
+    """`reason` says what the decision rests on; `checks` what only a person can know."""
 
     by: Literal["random", "time", "group"] = "random"
     column: str = ""
-    why: str = "no column orders the rows, and no identifier repeats"
+    reason: str = "no column orders the rows, and no identifier repeats"
     checks: tuple[str, ...] = ()
 
 
@@ -92,21 +92,21 @@ def choose(columns: Sequence[Column], rows: int, target: str) -> SplitGuess:
     time, group = _time(features, rows), _group(features, rows)
     if time is not None:
         ordered = time.in_order >= _IN_ORDER
-        why = f"{time.name} {'orders the rows' if ordered else 'says when each row was'}"
+        reason = f"{time.name} {'orders the rows' if ordered else 'says when each row was'}"
         also = f"; {group.name} repeats, too: by: group would judge on groups never seen" if group else ""
         check = (
-            f"rows are held out by time, the newest by {time.name} ({why}){also}. "
+            f"rows are held out by time, the newest by {time.name} ({reason}){also}. "
             "If rows do not follow each other in time: split: {by: random}"
         )
-        return SplitGuess("time", time.name, why, (check,))
+        return SplitGuess("time", time.name, reason, (check,))
     if group is not None:
         mean = (rows - group.missing) / group.distinct
-        why = f"{group.name} repeats: {group.distinct:,} values, {mean:.1f} rows of each"
+        reason = f"{group.name} repeats: {group.distinct:,} values, {mean:.1f} rows of each"
         check = (
-            f"rows of one {group.name} stay together, held out or not ({why}); it is no feature. "
+            f"rows of one {group.name} stay together, held out or not ({reason}); it is no feature. "
             "If the model predicts for groups it was trained on: split: {by: random}"
         )
-        return SplitGuess("group", group.name, why, (check,))
+        return SplitGuess("group", group.name, reason, (check,))
     others = [
         c.name
         for c in features
@@ -117,7 +117,7 @@ def choose(columns: Sequence[Column], rows: int, target: str) -> SplitGuess:
             f"rows are held out at random although they have dates ({', '.join(others[:4])}): if the model is asked for later rows "
             f"than it learned from, set split: {{by: time, time: {others[0]}}}"
         )
-        return SplitGuess(why="the dates do not say when a row was", checks=(check,))
+        return SplitGuess(reason="the dates do not say when a row was", checks=(check,))
     return SplitGuess()
 
 

@@ -120,7 +120,7 @@ class Choice:
     """The column chosen as target, and why."""
 
     name: str
-    why: str
+    reason: str
     others: tuple[str, ...]
     checks: tuple[str, ...]
     task: Task = "classification"
@@ -151,7 +151,7 @@ def choose(candidates: Sequence[Candidate], rows: int, wanted: str, task: str = 
     )
     points, _, best = scored[0]
     others = tuple(c.name for _, _, c in scored[1:6])
-    why = _reason(best, candidates)
+    reason = _reason(best, candidates)
     close = len(scored) > 1 and scored[1][0] > points - 1
     rival = any(
         set(_name_words(c.name)) & set(_NUMBER_NAMES) for _, _, c in scored[1:] if c.task == "regression"
@@ -170,13 +170,13 @@ def choose(candidates: Sequence[Candidate], rows: int, wanted: str, task: str = 
     ):
         second = f"Second choice: {others[0]}" if others else "No other column can be one"
         more = f"; then {', '.join(others[1:])}" if len(others) > 1 else ""
-        checks.append(f"the target is a guess: {best.name} ({why}). {second}{more}. Choose with --target")
+        checks.append(f"the target is a guess: {best.name} ({reason}). {second}{more}. Choose with --target")
     if last := "" if estimated else _number_to_predict(candidates, best, rows):
         checks.append(
             f"{last}: the last column holds numbers and is likely what is to be predicted; "
             f"{best.name} is taken because it has classes. Choose with --target"
         )
-    return Choice(best.name, f"{why}; a guess" if checks else why, others, tuple(checks), chosen)
+    return Choice(best.name, f"{reason}; a guess" if checks else reason, others, tuple(checks), chosen)
 
 
 def _is_named(c: Candidate) -> bool:

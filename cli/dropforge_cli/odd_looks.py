@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from datetime import date, timedelta
 from typing import Final
 
 from dropforge import value_formats
@@ -35,7 +36,8 @@ _FORMS: Final = tuple(
             "durations are read as text; write a number in one unit",
         ),
         (
-            r"[0-9]{4}-?W[0-9]{2}(-?[1-7])?|[0-9]{4}-?Q[1-4]|[0-9]{4}[-/][0-9]{2}",
+            r"[0-9]{4}-?W[0-9]{2}(-?[1-7])?|[0-9]{4}-?Q[1-4]|Q[1-4][-/ ]?[0-9]{4}|[0-9]{4}[-/][0-9]{2}|"
+            r"(0?[1-9]|1[0-2])[-/](19|20)[0-9]{2}",
             "weeks, quarters or months are read as text; write their first day, 2024-12-31",
         ),
         (
@@ -79,8 +81,45 @@ _FORMS: Final = tuple(
 _DOTTED: Final = re.compile(r"v?[0-9]+(\.[0-9]+){2,}|[0-9]+[.)] .*[A-Za-z]{2}.*").fullmatch
 _GROUPED: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{3})+").fullmatch
 _DAMAGE: Final = re.compile("[\u00c2\u00c3][\u0080-\u00bf]|\u00e2\u20ac|\ufffd")
-_DAY: Final = re.compile(r"(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])").fullmatch
+_YEAR, _MONTH, _DAY_OF_MONTH = "(19|20)[0-9]{2}", "(0[1-9]|1[0-2])", "(0[1-9]|[12][0-9]|3[01])"
+_CLOCK: Final = "([01][0-9]|2[0-3])[0-5][0-9]([0-5][0-9])?"
+_DATES: Final = (
+    r"(?<!candi)(?<!vali)date(?!d)|datum|fecha|\bdob\b|birth|expir|created|updated|timestamp|"
+    r"\b(dt|day|when|due|month|period)\b"
+)
+# Whole numbers that are moments to a person: what the column's name must have, all texts, what they look like.
+_MOMENTS: Final = tuple(
+    (re.compile(name, re.IGNORECASE).search, re.compile(pattern).fullmatch, message)
+    for name, pattern, message in (
+        ("", _YEAR + _MONTH + _DAY_OF_MONTH, "dates: read as numbers; write them as 2024-12-31"),
+        ("", _YEAR + _MONTH + _DAY_OF_MONTH + _CLOCK, "moments: read as numbers; write them as 2024-12-31 23:59:00"),
+        (
+            "",
+            _YEAR + _MONTH,
+            "months: read as numbers, December and January 89 apart; write their first day, 2024-12-01",
+        ),
+        (
+            r"\b(week|wk|kw)",
+            _YEAR + "(0[1-9]|[1-4][0-9]|5[0-3])",
+            "weeks: read as numbers; write their first day, 2024-12-30",
+        ),
+        (r"\b(quarter|qtr|q)\b", _YEAR + "0?[1-4]", "quarters: read as numbers; write their first day, 2024-10-01"),
+        (_DATES, "(0?[1-9]|[12][0-9]|3[01])" + _MONTH + _YEAR, "dates: read as numbers; write them as 2024-12-31"),
+        (_DATES, rf"(0?[1-9]|1[0-2])\.{_YEAR}", "months: read as fractions; write their first day, 2024-12-01"),
+    )
+)
+_SINCE_1970: Final = ((1, "seconds"), (10**3, "milliseconds"), (10**6, "microseconds"), (10**9, "nanoseconds"))
 _SECONDS: Final = (946_684_800, 2_208_988_800)  # 2000 to 2040, since 1970
+_EXCEL_DAYS: Final = (18_264, 73_050)  # 1950 to 2099, since 1899-12-30
+_NAMED_DATE: Final = re.compile(_DATES, re.IGNORECASE).search
+_NAMED_TIME: Final = re.compile(r"time|hour|\b(dep|arr|hhmm)\b", re.IGNORECASE).search
+_NAMED_YEAR: Final = re.compile(r"year|jahr|\b(yr|annee|année|año|anno|ano|rok|god|år)\b", re.IGNORECASE).search
+_USUAL_YEARS: Final = (1700, 2150)
+_BUDDHIST_YEARS: Final = (2400, 2650)  # 1857 to 2107
+_FILLERS: Final = frozenset({1753, 1800, 1899, 1900, 1901, 1970})  # years of dates that programs write for unknown ones
+_LATEST: Final = 2037  # a later year that no other is near means without end
+_GAP: Final = 20  # years between a filler and the next date
+_FEWEST_TIMES: Final = 20  # different numbers by which times of day are known
 # Yes and no, as people write them in the languages of Europe and beyond; folded (see folded).
 _YES_WORDS: Final = (
     "true t yes y 1 on x ok ja j oui o si s sì sí sim verdadero verdadeiro vero vrai wahr да д tak ano "
@@ -138,18 +177,50 @@ def are_dotted(common: Sequence[str]) -> bool:
     return bool(common) and dotted >= 0.3 * len(common)
 
 
-def of_numbers(kind: Kind, low: float | None, high: float | None, common: Sequence[str]) -> str:
-    """Whole numbers that are moments to a person."""
-    if kind != "integer" or low is None or high is None or len(common) < 2:
+def of_numbers(name: str, kind: Kind, low: float | None, high: float | None, common: Sequence[str]) -> str:
+    """What numbers are to a person who reads the column's name: moments; empty when nothing is to be said."""
+    if low is None or high is None or len(common) < 2:
         return ""
-    if all(_DAY(t) for t in common):
+    words = re.sub(r"[^0-9A-Za-z\u00c0-\u024f]+|_", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))
+    looks = next((looks for named, matches, looks in _MOMENTS if named(words) and all(map(matches, common))), "")
+    if not looks:
+        units = (u for size, u in _SINCE_1970 if _SECONDS[0] * size <= low <= high <= _SECONDS[1] * size)
+        looks = "".join(f"{u} since 1970: read as numbers; write dates" for u in units)
+    if looks:
+        return f"numbers such as {common[0]} look like {looks} if they are"
+    if _NAMED_DATE(words) and _EXCEL_DAYS[0] <= low <= high <= _EXCEL_DAYS[1]:
+        day = date(1899, 12, 30) + timedelta(days=int(low))
         return (
-            f"whole numbers such as {common[0]} look like dates: read as numbers; write them as 2024-12-31 if they are"
+            f"numbers such as {low:g} look like days as Excel counts them ({low:g} is {day}): read as numbers; "
+            "write dates if they are"
         )
-    for unit, words in ((1, "seconds"), (1000, "milliseconds")):
-        if _SECONDS[0] * unit <= low <= high <= _SECONDS[1] * unit:
-            return f"whole numbers such as {common[0]} look like {words} since 1970: read as numbers; write dates if they are"
+    if kind == "integer" and _NAMED_YEAR(words) and low >= 1000 and high > _USUAL_YEARS[1]:
+        return of_years([(int(low), 0), (int(high), 0)])
+    if kind == "integer" and _NAMED_TIME(words) and 0 <= low < 2400 and 100 <= high <= 2400 and _are_times(common):
+        return f"numbers such as {common[0]} look like hours and minutes: read as numbers; write minutes since midnight if they are"
     return ""
+
+
+def _are_times(common: Sequence[str]) -> bool:
+    return len(common) >= _FEWEST_TIMES and all(t.isdigit() and int(t) % 100 < 60 for t in common)
+
+
+def of_years(years: Sequence[tuple[int, int]]) -> str:
+    """What dates of these years (rising, each with its rows) look like that a person would not take as they are written."""
+    if not years:
+        return ""
+    first, last = years[0], years[-1]
+    if _BUDDHIST_YEARS[0] <= first[0] and last[0] <= _BUDDHIST_YEARS[1]:
+        calendar = f"years {first[0]} to {last[0]} look like those of the Buddhist calendar"
+        return f"{calendar}; read as they are written: write {first[0] - 543} for {first[0]} if they are"
+    odd = [y for y in years if not _USUAL_YEARS[0] <= y[0] <= _USUAL_YEARS[1]]
+    if len(years) > 1:
+        odd += [first] if first[0] in _FILLERS and years[1][0] - first[0] >= _GAP else []
+        odd += [last] if last not in odd and last[0] > _LATEST and last[0] - years[-2][0] >= _GAP else []
+    if not odd:
+        return ""
+    shown = ", ".join(f"{year:04d}{f' ({rows:,} rows)' if rows else ''}" for year, rows in odd[:3])
+    return f"the years {shown} are read as they are written; leave the cells empty if they mean unknown or without end"
 
 
 def _is_foreign(text: str) -> bool:

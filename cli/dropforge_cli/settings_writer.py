@@ -46,7 +46,7 @@ def write(guess: Guess, project: str, source: str) -> str:
 
 
 def _data(guess: Guess) -> list[str]:
-    lines = [_line(f"  target: {text(guess.target)}", f"to be predicted ({guess.target_why})")]
+    lines = [_line(f"  target: {text(guess.target)}", f"to be predicted ({guess.target_reason})")]
     if guess.task == "regression":
         lines.append(_line("  task: regression", "a number to estimate; classification: a class"))
     else:
@@ -54,13 +54,13 @@ def _data(guess: Guess) -> list[str]:
         lines.append(f"  # classes: {counted}{' …' if len(guess.classes) > 8 else ''}")
     if guess.positive:
         lines.append(
-            _line(f"  positive_class: {text(guess.positive)}", f"its probability is scored ({guess.positive_why})")
+            _line(f"  positive_class: {text(guess.positive)}", f"its probability is scored ({guess.positive_reason})")
         )
     lines.append(_line(f"  missing_markers: {_list(guess.markers)}", "read as missing, besides empty cells"))
     lines.append(_line(f"  sensitive: {_list(guess.sensitive)}", "scores are reported for each of their groups"))
     if guess.ignored:
         lines.append("  ignore:                      # analysed, never used to predict")
-        lines += [_line(f"    - {text(c.name)}", c.why) for c in guess.columns if c.use == "ignored"]
+        lines += [_line(f"    - {text(c.name)}", c.reason) for c in guess.columns if c.use == "ignored"]
     else:
         lines.append(_line("  ignore: []", "columns never used to predict"))
     number = guess.task == "regression"
@@ -112,7 +112,7 @@ def _split(guess: Guess) -> list[str]:
     }
     lines = [
         "split:                         # which rows are held out for evaluation: as the model will be used",
-        _line(f"  by: {result.by}", f"random | time | group ({result.why})"),
+        _line(f"  by: {result.by}", f"random | time | group ({result.reason})"),
     ]
     if result.column:
         lines.append(f"  {result.by}: {text(result.column)}")

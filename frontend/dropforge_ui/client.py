@@ -222,9 +222,9 @@ class Api:
         try:
             return self._session().request(method, url, timeout=_SECONDS, **arguments)
         except requests.RequestException as error:
-            why = "took too long" if isinstance(error, requests.Timeout) else "does not answer"
+            reason = "took too long" if isinstance(error, requests.Timeout) else "does not answer"
             fix = "check that it runs (`dropforge status`), then open this tab again"
-            raise ApiError("api_unreachable", f"The API at {self._options.api_url} {why}.", fix) from None
+            raise ApiError("api_unreachable", f"The API at {self._options.api_url} {reason}.", fix) from None
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):

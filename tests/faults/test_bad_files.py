@@ -68,7 +68,7 @@ REJECTED: dict[str, tuple[bytes, str, str]] = {
     "a column without a name": (TABLE.replace("city", "", 1).encode(), "blank_header", "column 2"),
     "too many long rows": ((TABLE + "1,Rome,yes,9\n" * 20).encode(), "too_many_bad_rows", "line 102"),
     "too many short rows": ((TABLE + "1\n" * 20).encode(), "too_many_bad_rows", "line 102"),
-    "a quote that never closes": ((TABLE + '3,"Rome,yes\n4,Oslo,no\n').encode(), "unclosed_quote", "line 102"),
+    "a quote in the header that never closes": (f'"{TABLE}'.encode(), "unclosed_quote", "header"),
     "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), "not_a_table", "PNG"),
     "a web page": (b"<!DOCTYPE html><html></html>", "not_a_table", "web page"),
     "a workbook": (b"PK\x03\x04" + bytes(100), "not_a_table", "Excel"),

@@ -173,7 +173,7 @@ def _furnish(world: AppContext, bundle: Any) -> None:
     """An active model whose hash is on record, and an upload with a report and a quarantined row."""
     store, data, artifacts = world.store, world.env.data_bucket, world.env.artifact_bucket
     uri, text = f"s3://{artifacts}/mlflow/1/bundle", bundle.manifest.to_json()
-    for name, content in (("manifest.json", text), ("model.onnx", bundle.onnx), ("explain.npz", bundle.why)):
+    for name, content in (("manifest.json", text), ("model.onnx", bundle.onnx), ("explain.npz", bundle.explain)):
         store.put(f"{uri}/{name}", content)
     active = Active("demo-forest", "1", "Production", "r1", uri, hashlib.sha256(text).hexdigest())
     ActivePointer(store, data).replace(active, "")

@@ -73,12 +73,12 @@ def test_a_prediction_is_sent_and_returned(server: Server) -> None:
 
 def test_explanations_of_many_rows_are_fetched_in_pieces(server: Server) -> None:
     """120 rows: three requests, none of more than the API's 50."""
-    why = {"class": "yes", "space": "log_odds", "base": 0.0, "output": 1.0, "contributions": {"a": 1.0}}
+    explanation = {"class": "yes", "space": "log_odds", "base": 0.0, "output": 1.0, "contributions": {"a": 1.0}}
     server.answers["POST", "/predict"] = (
         200,
-        {**ANSWER, "predictions": [{**ANSWER["predictions"][0], "explanation": why}]},
+        {**ANSWER, "predictions": [{**ANSWER["predictions"][0], "explanation": explanation}]},
     )  # type: ignore[index] # a literal above
-    assert Client(server.url, "k").explain([{"a": i} for i in range(120)]) == [why] * 3
+    assert Client(server.url, "k").explain([{"a": i} for i in range(120)]) == [explanation] * 3
     assert [len(json.loads(body)["records"]) for *_, body in server.requests] == [50, 50, 20]
 
 

@@ -140,7 +140,7 @@ def _inferred_settings(reference: Path, target: str) -> Settings:
     with tempfile.TemporaryDirectory(prefix="dropforge-analyze-") as work:
         inferred = guess(reference, Path(work), target=target)
     say(
-        f"settings inferred from {reference.name}: target {inferred.target} ({inferred.target_why}); "
+        f"settings inferred from {reference.name}: target {inferred.target} ({inferred.target_reason}); "
         "choose another with --target, or give a file with --settings"
     )
     for check in inferred.checks:

@@ -90,17 +90,17 @@ def stop_trainings(client: Callable[[str], Any], machine: str, project: str) -> 
     """End executions and tasks that still run, and the task definitions that a deploy left for them. What is not there is done."""
     from botocore.exceptions import ClientError
 
-    why = "the system is being deleted"
+    reason = "the system is being deleted"
     with contextlib.suppress(ClientError):  # no state machine: nothing runs
         pages = client("stepfunctions").get_paginator("list_executions")
         for page in pages.paginate(stateMachineArn=machine, statusFilter="RUNNING"):
             for execution in page["executions"]:
-                client("stepfunctions").stop_execution(executionArn=execution["executionArn"], cause=why)
+                client("stepfunctions").stop_execution(executionArn=execution["executionArn"], cause=reason)
     ecs, family = client("ecs"), f"{project}-training"
     for cluster in (c for page in ecs.get_paginator("list_clusters").paginate() for c in page["clusterArns"]):
         for page in ecs.get_paginator("list_tasks").paginate(cluster=cluster, family=family):
             for task in page["taskArns"]:
-                ecs.stop_task(cluster=cluster, task=task, reason=why)
+                ecs.stop_task(cluster=cluster, task=task, reason=reason)
     for page in ecs.get_paginator("list_task_definitions").paginate(familyPrefix=family):
         for definition in page["taskDefinitionArns"]:
             if definition.rsplit("/", 1)[-1].rpartition(":")[0] == family:
@@ -165,8 +165,8 @@ def delete_stack(cloudformation: Any, stack: str) -> None:
         )
     except WaiterError as error:
         events = cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
-        why = [f"{e['LogicalResourceId']}: {e.get('ResourceStatusReason', '')}" for e in events[:50]]
-        failed = [w for w, e in zip(why, events, strict=False) if e["ResourceStatus"] == "DELETE_FAILED"]
+        reasons = [f"{e['LogicalResourceId']}: {e.get('ResourceStatusReason', '')}" for e in events[:50]]
+        failed = [w for w, e in zip(reasons, events, strict=False) if e["ResourceStatus"] == "DELETE_FAILED"]
         raise PermanentError(
             f"the stack was not deleted: {'; '.join(failed[:5]) or error}",
             code="delete_failed",

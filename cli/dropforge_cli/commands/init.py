@@ -129,19 +129,19 @@ def _show(inferred: Any, trial: dict[str, Any], file: Path, folder: Path) -> Non
     heading(f"{file.name}: {inferred.rows:,} rows, {len(inferred.columns)} columns ({inferred.form.words})")
     order = {"target": 0, "feature": 1, "ignored": 2}
     columns = sorted(inferred.columns, key=lambda c: order[c.use])
-    rows = [(c.name, c.kind, c.use + _marks(c), f"{c.missing:,}", c.why) for c in (columns[:_SHOWN])]
-    emit_table(("column", "read as", "use", "missing", "why"), rows)
+    rows = [(c.name, c.kind, c.use + _marks(c), f"{c.missing:,}", c.reason) for c in (columns[:_SHOWN])]
+    emit_table(("column", "read as", "use", "missing", "reason"), rows)
     if len(columns) > _SHOWN:
         say(f"and {len(columns) - _SHOWN} more columns: see --json")
-    say(f"\ntarget   {inferred.target}: {inferred.target_why}")
+    say(f"\ntarget   {inferred.target}: {inferred.target_reason}")
     if inferred.task == "regression":
         say("task     regression: a number to estimate")
     else:
         say(f"classes  {', '.join(f'{c.label} ({c.rows:,})' for c in inferred.classes[:10])}")
     if inferred.positive:
-        say(f"positive {inferred.positive}: {inferred.positive_why}")
+        say(f"positive {inferred.positive}: {inferred.positive_reason}")
     split = inferred.split
-    say(f"split    {split.by}{' (' + split.column + ')' if split.column else ''}: {split.why}")
+    say(f"split    {split.by}{' (' + split.column + ')' if split.column else ''}: {split.reason}")
     say(f"missing  {', '.join(inferred.markers) or 'empty cells only'}")
     checks = list(inferred.checks)
     if trial["accepted"]:

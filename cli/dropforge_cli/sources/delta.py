@@ -34,7 +34,7 @@ def pull(source: SourceSettings, position: Position, workdir: Path) -> Pulled:
         target = workdir / "new.parquet"
         if position.version == now:
             return Pulled(target, 0, after)
-        fresh, why = _appended(table, source.uri, position.version) if position.version >= 0 else (None, "")
+        fresh, reason = _appended(table, source.uri, position.version) if position.version >= 0 else (None, "")
         rows = _write(table, fresh, target)
     except (DeltaError, OSError) as error:
         raise InvalidRequest(
@@ -42,7 +42,7 @@ def pull(source: SourceSettings, position: Position, workdir: Path) -> Pulled:
             code="source_unreadable",
             fix="check the address and your permission to read it",
         ) from None
-    remark = (f"the whole table is read again: {why}",) if why else ()
+    remark = (f"the whole table is read again: {reason}",) if reason else ()
     return Pulled(target, rows, after, remark)
 
 

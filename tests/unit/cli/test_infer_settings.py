@@ -93,10 +93,10 @@ def test_every_kind_of_column_is_told(usual: Guess) -> None:
 def test_identifiers_and_constants_are_left_out_with_a_reason(usual: Guess) -> None:
     """A column that tells rows apart, counts them, or never changes is no feature."""
     assert usual.ignored == ("customer_id", "row", "branch")
-    why = {c.name: c.why for c in usual.columns}
-    assert "identifier" in why["customer_id"]
-    assert "identifier" in why["row"]
-    assert why["branch"] == "one value only"
+    reasons = {c.name: c.reason for c in usual.columns}
+    assert "identifier" in reasons["customer_id"]
+    assert "identifier" in reasons["row"]
+    assert reasons["branch"] == "one value only"
 
 
 def test_missing_markers_are_found(usual: Guess) -> None:
@@ -390,7 +390,7 @@ _MISTAKEN = [
     (["2024Q1", "2024-Q2"], "weeks, quarters or months"),
     (["1.2.24", "13.4.24"], "two digits for the year"),
     (["1 Jan 2024", "02-Feb-24"], "the month's name"),
-    (["January 5, 2024", "Mar 7 2024"], "the month's name"),
+    (["January 5, 24", "Mar 7 2024"], "the month's name"),
     (["2024-02-30", "2024-02-28"], "days that are none"),
     (["2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z"], "days that are none"),
     (["٣", "٤٥"], "another script"),
@@ -420,7 +420,33 @@ _MISTAKEN = [
     (["March 2024", "Jan-24"], "months are read as text"),
     (["2024-03", "2023-12"], "weeks, quarters or months"),
 ]
+_NAMED = {
+    "order_date": (["44197", "44300", "45000"], "days as Excel counts them (44197 is 2021-01-01)"),
+    "HireDate": (["44197.5", "44300.25"], "days as Excel counts them"),
+    "month": (["202401", "202312", "202306"], "look like months"),
+    "v": (["202401", "202312", "202306"], "look like months"),
+    "closed on day": (["31122023", "1012024"], "look like dates"),
+    "seen": (["20240105093000", "20231231235900"], "look like moments"),
+    "wk": (["202401", "202353"], "look like weeks"),
+    "fiscal quarter": (["20241", "20234"], "look like quarters"),
+    "dep_time": ([str(h * 100 + m) for h in range(1, 24, 2) for m in (5, 58)], "look like hours and minutes"),
+    "valid_to": (["2024-01-31", "2025-06-30", "9999-12-31"], "the years 9999 ("),
+    "opened": (["31.01.2024", "30.06.2023", "01.01.1900"], "the years 1900 ("),
+    "joined": (["2567-03-01", "2560-12-31"], "Buddhist calendar"),
+    "Jahr": (["2567", "2560"], "Buddhist calendar"),
+    "model_year": (["2019", "2020", "9999"], "does it mean unknown?"),
+    "quarter": (["Q1 2024", "Q4/2023"], "weeks, quarters or months"),
+    "paid": (["01/2024", "12/2023"], "weeks, quarters or months"),
+    "born": (["1921-03-01", "2004-12-31"], ""),
+    "year_built": (["1871", "2001"], ""),
+    "candidates": (["44197", "50000"], ""),
+    "population": (["44197", "50000"], ""),
+    "time": (["12", "75", "161", "99"], ""),
+    "height": (["202457", "202312"], ""),
+    "end": (["2024-01-31", "2031-06-30"], ""),
+}
 _RIGHT = [
+    ["January 5, 2024", "Mar 7 2024"],
     ["1.2.3", "1.10"],
     ["1. No", "2. Yes"],
     ["10.0.0.1", "10.0.0.2"],
@@ -435,6 +461,7 @@ _RIGHT = [
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What is said of each of these columns, by its name; they stand in one table."""
     columns = {f"v{k}": values for k, values in enumerate([*(values for values, _ in _MISTAKEN), *_RIGHT])}
+    columns |= {name: values for name, (values, _) in _NAMED.items()}
     rng = random.Random(5)
     rows = [
         [rng.choice(values) for values in columns.values()] + [str(rng.randint(0, 9)), rng.choice(["no", "yes"])]
@@ -452,6 +479,16 @@ def test_what_is_not_read_as_what_it_looks_like_is_said(said: dict[str, list[str
     """Under the column's name, with what to write instead."""
     (check,) = said[f"v{place}"]
     assert _MISTAKEN[place][1] in check
+
+
+@pytest.mark.parametrize("name", _NAMED)
+def test_numbers_and_dates_that_the_name_of_the_column_makes_others_are_said(
+    said: dict[str, list[str]], name: str
+) -> None:
+    """Days as Excel counts them, months, times of day, years far from all others; and no number that only could be one."""
+    expected = _NAMED[name][1]
+    assert len(said[name]) == bool(expected)
+    assert expected in "".join(said[name])
 
 
 @pytest.mark.parametrize("place", range(len(_RIGHT)), ids=[values[0] for values in _RIGHT])

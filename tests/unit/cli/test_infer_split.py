@@ -95,7 +95,7 @@ def test_an_identifier_that_repeats_keeps_its_rows_together(guessed: Guessed, na
     result = guessed(_rows(**{name: lambda i: 1000 + i // 3}))
     assert (result.split.by, result.split.column) == ("group", name)
     assert name in result.ignored
-    assert "80 values, 3.0 rows of each" in result.split.why
+    assert "80 values, 3.0 rows of each" in result.split.reason
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_tables_are_plain_lines_in_a_pipe(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "t.csv"
     file.write_text("x,y\n" + "".join(f"{i % 7},{i % 2}\n" for i in range(60)))
     lines = run("init", "t.csv").stdout.splitlines()
-    assert lines[0].split("\t") == ["column", "read as", "use", "missing", "why"]
+    assert lines[0].split("\t") == ["column", "read as", "use", "missing", "reason"]
     assert {len(line.split("\t")) for line in lines} == {5}
 
 

@@ -51,14 +51,14 @@ def test_a_file_is_held_to_the_rules_without_a_cloud(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "why"), [("95,2024-01-01,2024-01-02,1", "blocked"), ("-5,2024-01-01,2024-01-02,1", "rejected")]
+    ("row", "reason"), [("95,2024-01-01,2024-01-02,1", "blocked"), ("-5,2024-01-01,2024-01-02,1", "rejected")]
 )
-def test_a_file_that_an_upload_would_not_use_ends_with_exit_code_1(file: Path, row: str, why: str) -> None:
+def test_a_file_that_an_upload_would_not_use_ends_with_exit_code_1(file: Path, row: str, reason: str) -> None:
     """Too many rows set aside, or a rule that blocks; all violations are counted all the same."""
     file.write_text(file.read_text() + f"{row}\n" * 9)
     result = _run("test", str(file), "--settings", str(file.with_name("settings.yaml")))
     assert result.exit_code == 1
-    assert f"would be {why}" in result.stderr
+    assert f"would be {reason}" in result.stderr
 
 
 SUITE = {

@@ -185,6 +185,10 @@ class _Readers:
         except InvalidRequest:
             return FAULT
 
+    def json_request(self) -> list[Any]:
+        body = json.dumps({"records": [{"v": text} for text in self.texts]}).encode()
+        return self.request([record["v"] for record in request_formats.parse(body, "application/json", 10_000)])
+
     def csv_request(self, delimiter: str = ",") -> list[Any]:
         records = request_formats.parse(_table(self.texts, delimiter), "text/csv", 10_000)
         return self.request([record["v"] for record in records])
@@ -260,7 +264,7 @@ def test_a_text_is_one_value_to_every_reader(
     assert readers.upload() == whole
     assert readers.training() == whole
     assert readers.batch() == expected
-    assert readers.request(rows) == expected
+    assert readers.json_request() == expected
     assert readers.csv_request() == expected
     assert readers.monitoring(rows) == expected
 

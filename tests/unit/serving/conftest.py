@@ -42,7 +42,7 @@ class Bundle:
     onnx: bytes
     model: LabelledPipeline
     rows: pd.DataFrame
-    why: bytes
+    explain: bytes
 
 
 def _table(seed: int) -> tuple[pd.DataFrame, np.ndarray]:
@@ -101,10 +101,10 @@ def bundle() -> Bundle:
     facts = ManifestFacts("demo", "forest", "r1", "d1", "bought", 0.2, markers, {"roc_auc": 0.9}, {"age": 0.1})
     manifest = manifest_for(model, data, ExportedModel(onnx, output), facts)
     parity.check(model, manifest, onnx, data.heldout, logging.getLogger("test"))
-    why = explanation_file.explanation(model, manifest, x, x, logging.getLogger("test"))
-    named = {"file": "explain.npz", "sha256": hashlib.sha256(why).hexdigest()}
+    explain = explanation_file.explanation(model, manifest, x, x, logging.getLogger("test"))
+    named = {"file": "explain.npz", "sha256": hashlib.sha256(explain).hexdigest()}
     answer_text = dataclasses.replace(manifest, explanation=named, conformal={"0.9": (0.5, 0.6)})
-    return Bundle(answer_text, onnx, model, x, why)
+    return Bundle(answer_text, onnx, model, x, explain)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def stored(bundle: Bundle) -> tuple[MemoryStore, Callable[..., Active]]:
         uri = f"s3://artifacts/{version}/bundle"
         text = bundle.manifest.to_json()
         store.put(f"{uri}/manifest.json", manifest if manifest is not None else text)
-        store.put(f"{uri}/explain.npz", bundle.why)
+        store.put(f"{uri}/explain.npz", bundle.explain)
         store.put(f"{uri}/model.onnx", onnx if onnx is not None else bundle.onnx)
         active = Active(
             "demo-forest", version, "Production", "r1", uri, hashlib.sha256(text).hexdigest(), number=int(version)

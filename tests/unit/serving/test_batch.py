@@ -120,7 +120,8 @@ def test_a_column_named_like_an_answer_stays(scoring: Batch, bundle: Any) -> Non
         (b"age,job,member,joined\nx,cook,true,2020-01-01\ny,cook,true,2020-01-01\n", "too_many_bad_rows"),
         (b"\x89PNG\r\n", "not_a_table"),
         (b'[{"age": 1}]', "not_a_table"),
-        (b'age,job,member,joined\n1,"cook,true,2020-01-01\n', "unclosed_quote"),
+        (b'age,job,member,joined\n1,"cook,true,2020-01-01\n', "too_many_bad_rows"),
+        (b'"age,job,member,joined\n1,cook,true,2020-01-01\n', "unclosed_quote"),
     ],
 )
 def test_a_bad_file_is_rejected_with_its_reason(scoring: Batch, body: bytes, code: str) -> None:

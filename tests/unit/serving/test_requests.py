@@ -52,11 +52,13 @@ def test_contributions_add_up_to_the_probability(ask: Ask, stored: Any, rows: li
     stored[1]()
     _, output = ask("POST", "/predict", {"records": rows}, explain="true")
     for p in output["predictions"]:
-        why = p["explanation"]
-        assert (why["class"], why["space"]) == ("yes", "probability")
-        assert set(why["contributions"]) == {"age", "job", "member", "joined"}
-        assert why["base"] + sum(why["contributions"].values()) == pytest.approx(p["probabilities"]["yes"], abs=1e-6)
-        sizes = [abs(v) for v in why["contributions"].values()]
+        explanation = p["explanation"]
+        assert (explanation["class"], explanation["space"]) == ("yes", "probability")
+        assert set(explanation["contributions"]) == {"age", "job", "member", "joined"}
+        assert explanation["base"] + sum(explanation["contributions"].values()) == pytest.approx(
+            p["probabilities"]["yes"], abs=1e-6
+        )
+        sizes = [abs(v) for v in explanation["contributions"].values()]
         assert sizes == sorted(sizes, reverse=True)
 
 
@@ -64,7 +66,7 @@ def test_a_model_without_explanation_says_so(ask: Ask, stored: Any, bundle: Any,
     """422 with what can be explained; an altered file is refused, and plain predictions go on."""
     store, activate = stored
     activate()
-    store.put("s3://artifacts/1/bundle/explain.npz", bundle.why + b"x")
+    store.put("s3://artifacts/1/bundle/explain.npz", bundle.explain + b"x")
     assert ask("POST", "/predict", {"records": rows}, explain="true")[1]["code"] == "bundle_altered"
     assert ask("POST", "/predict", {"records": rows})[0] == 200
     assert ask("POST", "/predict", {"records": rows * 3}, explain="true")[0] == 413

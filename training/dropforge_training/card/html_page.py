@@ -47,7 +47,7 @@ def _classification(card: dict[str, Any]) -> list[str]:
         _sets(card),
         periods(card),
         slices(card),
-        why(card),
+        importance(card),
         against(card["comparison"]),
         making(card),
     ]
@@ -59,13 +59,13 @@ def comparison_verdict(card: dict[str, Any]) -> str:
     everything = next((s for s in output["slices"] if s["slice"] == "all"), None)
     metric = metric_name(output["metric"])
     if output["served"] is None:
-        tone, head, why = (
+        tone, head, reason = (
             "ref",
             "Nothing was served when this model was trained",
             "There is no model to compare it with.",
         )
     elif everything is None:
-        tone, head, why = "warn", "It cannot be compared with the served model", output["reason"]
+        tone, head, reason = "warn", "It cannot be compared with the served model", output["reason"]
     else:
         low, high = everything["low"], everything["high"]
         tone, head = "ref", "As good as the served model, as far as these rows can tell"
@@ -73,11 +73,11 @@ def comparison_verdict(card: dict[str, Any]) -> str:
             tone, head = "good", "Better than the served model"
         if high < 0:
             tone, head = "bad", "Worse than the served model"
-        why = (
+        reason = (
             f"{metric} {everything['candidate']:.4f} against {everything['served']:.4f} on the same {everything['rows']:,} held-out "
             f"rows: {everything['gain']:+.4f} (95 % interval {low:+.4f} to {high:+.4f})."
         )
-    words = f'<b>{escape(head)}</b><p class="soft">{escape(why)}</p>'
+    words = f'<b>{escape(head)}</b><p class="soft">{escape(reason)}</p>'
     return f'<section class="box verdict" style="--tone:var(--{tone})">{words}</section>'
 
 
@@ -263,7 +263,7 @@ def slices(card: dict[str, Any]) -> str:
     )
 
 
-def why(card: dict[str, Any]) -> str:
+def importance(card: dict[str, Any]) -> str:
     """Importance of columns, and exact contributions where the model has them."""
     metric, columns = card["importance"]["metric"], card["importance"]["columns"]
     if not columns:

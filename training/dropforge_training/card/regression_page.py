@@ -22,7 +22,7 @@ def parts(card: dict[str, Any]) -> list[str]:
         _intervals(card),
         html_page.periods(card),
         html_page.slices(card),
-        html_page.why(card),
+        html_page.importance(card),
         html_page.against(card["comparison"]),
         html_page.making(card),
     ]

@@ -139,9 +139,9 @@ class PipelineSession:
         return pd.DataFrame({f.name: columns[f.name] for f in self._manifest.features})
 
 
-def _failed(why: str) -> InvalidRequest:
+def _failed(reason: str) -> InvalidRequest:
     return InvalidRequest(
-        f"the model's own code failed on these rows: {why}",
+        f"the model's own code failed on these rows: {reason}",
         code="model_failed",
         fix="send rows like those it was trained on; if they are, correct the class that settings.yaml names and train again",
     )

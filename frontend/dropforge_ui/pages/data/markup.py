@@ -259,4 +259,4 @@ def _quarantined(response: Quarantined, row: QuarantinedRow) -> Markup:
         inputs,
         data_line=row["line"],
     )
-    return join(first, tag("tr", tag("td"), tag("td", row["reason"], colspan=width + 1), class_="why"))
+    return join(first, tag("tr", tag("td"), tag("td", row["reason"], colspan=width + 1), class_="reason"))

@@ -95,8 +95,8 @@ def _form(api: Api, info: ModelInfo, row: dict[str, Any] | None, places: _Places
         except ApiError as error:
             return page.error(error), gr.update(visible=False), record
         output = views.result(answer, info, (time.monotonic() - started) * 1000)
-        why = views.contributions(answer["predictions"][0], record)
-        return output, gr.update(value=why or "", visible=why is not None), record
+        explanation = views.contributions(answer["predictions"][0], record)
+        return output, gr.update(value=explanation or "", visible=explanation is not None), record
 
     def what_if(name: str | None, *given: Any) -> Any:
         return _what_if(api, info, form.record(features, given), name) if name else gr.skip()

@@ -6,9 +6,9 @@ hand: csv.reader makes a text of every cell, and takes a second for what the lin
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from dropforge.ingest import csv_text
 from dropforge.ingest.file_format import TextFacts
 
 _EMPTY = frozenset({b"\n", b"\r\n"})
@@ -20,23 +20,10 @@ def starts(text: TextFacts, delimiter: str, header_lines: int) -> Iterator[int]:
         if not text.quotes:
             yield from (number for number, line in enumerate(f, 1) if number > header_lines and line not in _EMPTY)
             return
-        opening = re.compile(rb"(?:\A|" + re.escape(delimiter.encode()) + rb')[ ]*"')
+        opening = csv_text.opening(delimiter)
         inside = False
         for number, line in enumerate(f, 1):
             if not inside and number > header_lines and line not in _EMPTY:
                 yield number
             if inside or b'"' in line:
-                inside = _is_open(line, opening, inside=inside)
-
-
-_CLOSING = re.compile(rb'(?:[^"]|"")*+"')
-
-
-def _is_open(line: bytes, opening: re.Pattern[bytes], *, inside: bool) -> bool:
-    """Whether a quoted field goes on in the next line. `inside`: one came from the line before."""
-    at = 0
-    while True:
-        match = _CLOSING.match(line, at) if inside else opening.search(line, at)
-        if match is None:
-            return inside
-        at, inside = match.end(), not inside
+                inside = csv_text.is_open(line, opening, inside=inside)

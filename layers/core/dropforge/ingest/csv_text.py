@@ -63,3 +63,21 @@ def _read(text: str, delimiter: str) -> list[list[str]]:
             row = []
         at += 1
     return matches
+
+
+def opening(delimiters: str) -> re.Pattern[bytes]:
+    """Where a quoted field opens in a line, between any of these delimiters."""
+    return re.compile(rb"(?:\A|[" + re.escape(delimiters.encode()) + rb'])[ ]*"')
+
+
+_CLOSING = re.compile(rb'(?:[^"]|"")*+"')
+
+
+def is_open(line: bytes, opening: re.Pattern[bytes], *, inside: bool) -> bool:
+    """Whether a quoted field goes on in the next line. `inside`: one came from the line before."""
+    at = 0
+    while True:
+        match = _CLOSING.match(line, at) if inside else opening.search(line, at)
+        if match is None:
+            return inside
+        at, inside = match.end(), not inside

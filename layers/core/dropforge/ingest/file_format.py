@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import codecs
 import gzip
-import mmap
 import re
 import sys
 import zlib
@@ -54,7 +53,7 @@ class TextFacts:
     path: Path
     encoding: str
     bytes: int
-    quotes: int = 0
+    quotes: bool = False  # some field may be quoted
     lines: int = 0
     long_lines: bool = True  # some line may have more than LONG_LINE bytes
     notes: list[tuple[str, str]] = field(default_factory=list)  # (code, sentence) for the report
@@ -168,7 +167,7 @@ def read_text(path: Path, workdir: Path, settings: CsvSettings) -> TextFacts:
         facts.notes.append(("decoded", f"the file was read as {facts.encoding}"))
         facts.path = _recode(path, workdir / "decoded.csv", facts.encoding)
         counts = _check_utf8(facts.path)
-    facts.quotes, facts.long_lines = counts["quotes"], bool(counts["long"])
+    facts.quotes, facts.long_lines = bool(counts["quotes"]), bool(counts["long"])
     lone = counts["cr"] - counts["crlf"]
     facts.lines = counts["lf"] + lone + counts["open"]
     mixed = counts["crlf"] and counts["lf"] > counts["crlf"]
@@ -218,7 +217,7 @@ def _check_utf8(path: Path) -> dict[str, int]:
                 counts["cr"] += chunk.count(b"\r")
                 counts["crlf"] += chunk.count(b"\r\n") + (previous == b"\r" and chunk[:1] == b"\n")
             counts["lf"] += chunk.count(b"\n")
-            counts["quotes"] += chunk.count(b'"') if b'"' in chunk else 0  # looking is quicker than counting
+            counts["quotes"] = counts["quotes"] or b'"' in chunk
             counts["long"] += _has_long_line(chunk)
             previous = chunk[-1:]
             offset += len(chunk)
@@ -303,24 +302,25 @@ def _normalise(path: Path, target: Path) -> Path:
     return target
 
 
-def first_record(path: Path, limits: Limits) -> str:
+def first_record(path: Path, limits: Limits, delimiter: str = "auto") -> str:
     """The first non-empty record of a file as text, line ends inside quotes included. Raises RejectedUpload for Excel's `sep=;`."""
     lines: list[str] = []
-    size = quotes = 0
+    size, inside = 0, False
+    opening = csv_text.opening("".join(_DELIMITERS) if delimiter == "auto" else delimiter)
     with path.open("r", encoding="utf-8", newline="") as f:
         while line := f.readline(limits.max_field_bytes + 1):
             if not lines and not line.strip():
                 continue
             lines.append(line)
             size += len(line)
-            quotes += line.count('"')
+            inside = csv_text.is_open(line.encode(), opening, inside=inside)
             if size > limits.max_field_bytes:
                 raise RejectedUpload(
                     f"the header has more than {limits.max_field_bytes:,} characters",
                     code="long_header",
                     fix="write a line with the columns' names; close a quote that opens in it",
                 )
-            if quotes % 2 == 0:
+            if not inside:
                 break
     text = "".join(lines)
     if _HINT.fullmatch(text):
@@ -352,21 +352,3 @@ def choose_delimiter(record: str, settings: CsvSettings, known: frozenset[str]) 
             f"the first line splits equally well by {names}", code="delimiter", fix="name it: data.csv.delimiter"
         )
     return best
-
-
-def unclosed_quote_line(path: Path, delimiter: str) -> int:
-    """1-based line where a quoted field opens that never closes; 0 when there is none.
-
-    Only a quote at the start of a field opens one: the inch mark of 6" does not.
-    """
-    separator = re.escape(delimiter.encode())
-    start = re.compile(rb"(?:\A|(?<=[\n" + separator + rb']))[ ]*"')
-    closing = re.compile(rb'(?:[^"]|"")*+"(?!")')
-    with path.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        at = 0
-        while opened := start.search(text, at):
-            closed = closing.match(text, opened.end())
-            if closed is None:
-                return text[: opened.end()].count(b"\n") + 1
-            at = closed.end()
-    return 0

@@ -125,9 +125,8 @@ def _shards(source: text_table.Source, data: DataSettings) -> Plan | None:
     if source.parquet is not None and sum(size for _, size in source.groups) > most:
         plan: Plan = shard_plan.plan_rows(source.parquet, source.groups, most)
     elif text is not None and source.lines is None and text.path.stat().st_size > most:
-        quotes = bool(text.quotes)
         plan = shard_plan.plan_text(
-            text.path, source.delimiter, header_lines=source.header_lines, quotes=quotes, shard_bytes=most
+            text.path, source.delimiter, header_lines=source.header_lines, quotes=text.quotes, shard_bytes=most
         )
     else:
         return None

@@ -147,7 +147,9 @@ def _text(files: dict[Path, Path], target: Path, workdir: Path, data: DataSettin
             assert text is not None  # noqa: S101 - only Parquet has none
             if first is None:
                 first = source
-                header = file_format.first_record(text.path, data.limits) if source.header_lines else ""
+                header = (
+                    file_format.first_record(text.path, data.limits, data.csv.delimiter) if source.header_lines else ""
+                )
                 out.write(header.encode().rstrip(b"\n") + b"\n" if header else b"")
                 line += source.header_lines
             elif (source.header, source.delimiter) != (first.header, first.delimiter):
@@ -162,7 +164,7 @@ def _opened(file: Path, unpacked: Path, folder: Path, connection: Any, data: Dat
     """Raises RejectedUpload, which names the part."""
     try:
         return text_table.open_source(
-            unpacked, folder, connection, data, None, text_table.OpenOptions(keep_nested=True)
+            unpacked, folder, connection, data, None, text_table.OpenOptions(keep_nested=True, pair_quotes=False)
         )
     except RejectedUpload as error:
         raise RejectedUpload(f"{file}: {error.message}", code=error.code, fix=error.fix) from None

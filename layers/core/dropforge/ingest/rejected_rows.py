@@ -14,7 +14,7 @@ from dropforge import value_formats
 from dropforge.config.settings import Limits
 from dropforge.datasets.table_schema import Column
 from dropforge.ingest import cell_parsing as cells
-from dropforge.ingest import csv_records
+from dropforge.ingest import csv_records, unpaired_quotes
 from dropforge.ingest.text_table import Source
 
 _ARTICLES = {"integer": "an integer", "number": "a number", "boolean": "true or false", "datetime": "a date"}
@@ -119,9 +119,16 @@ def of_form(source: Source, limit: int) -> list[Reject]:
             Reject(n, "", "not_json", "the line is no JSON object", t) for n, t in zip(originals, texts, strict=True)
         ]
     return [
-        Reject(line, "", _FORM.get(f[1], "form"), _form_reason(f[1], str(f[3])), f[2])
+        _malformed(line, f[1], f[2], str(f[3]), source.delimiter)
         for line, f in zip(_original_lines(source, lines), rows, strict=True)
     ]
+
+
+def _malformed(line: int, kind: str, text: str, message: str, delimiter: str) -> Reject:
+    raw = unpaired_quotes.written(text, delimiter)
+    if raw is not None:
+        return Reject(line, "", "quotes", unpaired_quotes.REASON, raw)
+    return Reject(line, "", _FORM.get(kind, "form"), _form_reason(kind, message), text)
 
 
 def _original_lines(source: Source, lines: list[int]) -> list[int]:

@@ -150,7 +150,12 @@ def _scans(file: OpenFile, decided: Decided, accepted: int) -> Mapping[str, Colu
 def _opened(shard: ShardFile) -> Iterator[OpenFile]:
     with closing(connect(shard.folder)) as db, text_table.decoding() as reading:
         source = reading.source = text_table.open_source(
-            shard.path, shard.folder, db, shard.data, shard.reference, text_table.OpenOptions(rows=shard.rows)
+            shard.path,
+            shard.folder,
+            db,
+            shard.data,
+            shard.reference,
+            text_table.OpenOptions(pair_quotes=False, rows=shard.rows),
         )
         yield OpenFile(source, shard.data, shard.reference, shard.folder)
 

@@ -13,7 +13,7 @@ from typing import Any
 from dropforge.config.settings import CsvSettings, DataSettings, Limits
 from dropforge.datasets.table_schema import ROW_HASH, Schema
 from dropforge.errors import RejectedUpload
-from dropforge.ingest import converted_table, csv_text, file_format
+from dropforge.ingest import converted_table, csv_text, file_format, unpaired_quotes
 from dropforge.ingest.duckdb_connection import connect, is_ordered, name, quote
 
 _COPY = "raw"  # the table of a text file in memory
@@ -101,11 +101,13 @@ def in_order(source: Source, workdir: Path) -> Iterator[Source]:
 
 @dataclass(frozen=True, slots=True)
 class OpenOptions:
-    """`keep_nested`: columns of lists and records are no reason to refuse a file. `rows`: of a Parquet file, the first row that is
-    read and the one behind the last, from 0; None: all.
+    """`keep_nested`: columns of lists and records are no reason to refuse a file. `pair_quotes`: look for quotes that do not close;
+    not in a piece of a text that was searched as a whole or will be. `rows`: of a Parquet file, the first row that is read and the one
+    behind the last, from 0; None: all.
     """
 
     keep_nested: bool = False
+    pair_quotes: bool = True
     rows: tuple[int, int] | None = None
 
 
@@ -126,7 +128,8 @@ def open_source(
     if kind == "parquet":
         return _parquet(_inside(path, workdir), connection, data, reference, keep_nested=keep_nested, rows=options.rows)
     if kind == "csv":
-        return _csv(_inside(path, workdir), workdir, connection, data, reference)
+        text = _inside(path, workdir)
+        return _csv(text, workdir, connection, data, reference, pair_quotes=options.pair_quotes)
     target = workdir / "converted.csv"
     converted = (
         converted_table.excel(path, target, data)
@@ -134,7 +137,7 @@ def open_source(
         else converted_table.json_lines(path, target, data, keep_nested=keep_nested)
     )
     plain = data.model_copy(update={"csv": CsvSettings(delimiter=",", duplicate_names=data.csv.duplicate_names)})
-    source = _csv(target, workdir, connection, plain, reference)
+    source = _csv(target, workdir, connection, plain, reference, pair_quotes=False)  # it is ours
     source.format, source.encoding, source.lines = kind, "", converted.lines
     source.notes += converted.notes
     return source
@@ -156,9 +159,11 @@ def _inside(path: Path, workdir: Path) -> Path:
 
 
 # --- CSV -------------------------------------------------------------------------------------------------------------------
-def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, reference: Schema | None) -> Source:
+def _csv(
+    path: Path, workdir: Path, connection: Any, data: DataSettings, reference: Schema | None, *, pair_quotes: bool
+) -> Source:
     text = file_format.read_text(path, workdir, data.csv)
-    record = file_format.first_record(text.path, data.limits)
+    record = file_format.first_record(text.path, data.limits, data.csv.delimiter)
     if not record.strip():
         raise RejectedUpload("the file has no line with text", code="empty_file", fix="upload a file with rows")
     if not text.quotes and text.lines > data.limits.max_rows + 1:  # quoted line ends would be counted as rows
@@ -171,12 +176,10 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
     headerless = bool(declared) and first != declared
     header = declared if headerless else first
     header, notes = _distinct_names(header, data)
-    if text.quotes % 2 and (line := file_format.unclosed_quote_line(text.path, delimiter)):
-        raise RejectedUpload(
-            f"a quote opens on line {line:,} and never closes",
-            code="unclosed_quote",
-            fix='close it, or write "" for a quote in a value',
-        )
+    header_lines = 0 if headerless else record.count("\n") or 1
+    if pair_quotes:
+        table = unpaired_quotes.Table(delimiter, len(header), header_lines)
+        text = unpaired_quotes.paired(text, table, data.limits, workdir / "paired.csv")
     columns = ", ".join(f"{field_name(i)}: 'VARCHAR'" for i in range(len(header)))
     # Rows longer than this are quarantined; the buffer must hold a few of them.
     plain = not text.long_lines and not text.quotes
@@ -196,7 +199,7 @@ def _csv(path: Path, workdir: Path, connection: Any, data: DataSettings, referen
         delimiter,
         text.encoding,
         text,
-        0 if headerless else record.count("\n") or 1,
+        header_lines,
         [*text.notes, *notes],
         relation + tolerant,
         longest=longest,

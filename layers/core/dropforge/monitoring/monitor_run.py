@@ -154,9 +154,9 @@ class _MonitorRun:
             self.ports.log.error("window not done", exc_info=True, extra={"window": "/".join(key)})
             if isinstance(error, Conflict):
                 return None  # somebody else writes it; the next look takes up what is left
-            why = error.message if isinstance(error, DropforgeError) else f"{type(error).__name__}: {error}"[:500]
+            reason = error.message if isinstance(error, DropforgeError) else f"{type(error).__name__}: {error}"[:500]
             # What was found before stays, with the reason why it is old; the next look tries again.
-            state, context = {**(stored.state if stored else windows.nothing()), "problem": why}, ""
+            state, context = {**(stored.state if stored else windows.nothing()), "problem": reason}, ""
         document = {
             **state,
             "context": context,

@@ -152,15 +152,15 @@ def _untested(
 ) -> tuple[Verdict, str]:
     if not served_run:
         return "no_model_served", "nothing is served yet"
-    why = _excluded(result, comparison, served_run, rule)
-    if comparison.get("reason") and why == comparison["reason"]:
+    reason = _excluded(result, comparison, served_run, rule)
+    if comparison.get("reason") and reason == comparison["reason"]:
         people = (
             "; auto_promote does not decide this: set the alias yourself if it shall answer"
             if rule.auto_promote
             else ""
         )
-        return "not_comparable", f"{why}{people}"
-    return "not_better", why
+        return "not_comparable", f"{reason}{people}"
+    return "not_better", reason
 
 
 def _tolerated(part: Mapping[str, Any], rule: PromotionSettings) -> float:

@@ -43,11 +43,11 @@ def _section(decision: Mapping[str, Any], failed: Mapping[str, str]) -> str:
         )
         for c in decision["candidates"]
     ]
-    rows += [(model, "failed", "–", why) for model, why in failed.items()]
+    rows += [(model, "failed", "–", reason) for model, reason in failed.items()]
     lines = "".join(
         f'<tr><td>{escape(version)}</td><td class="n">{score}</td>'
-        f'<td>{escape(verdict)}<br><span class="soft">{escape(why)}</span></td></tr>'
-        for version, verdict, score, why in rows
+        f'<td>{escape(verdict)}<br><span class="soft">{escape(reason)}</span></td></tr>'
+        for version, verdict, score, reason in rows
     )
     return (
         f"<h2>Training</h2>\n<p>{_ending(decision)}</p>\n"
