@@ -20,7 +20,7 @@ from dropforge_local.memory import MemoryStore
 from dropforge_training.interruption import Interrupted
 from dropforge_training.models.model_spec import Fold, ModelSpec, Trained, TrialFit
 from dropforge_training.models.xgboost import XGBoost
-from dropforge_training.search import pruning, study, tuner
+from dropforge_training.search import ensemble_size, pruning, study, tuner
 from dropforge_training.search import search_space as search
 from dropforge_training.search.study_budget import TuningBudget
 from dropforge_training.search.study_journal import Journal
@@ -355,13 +355,23 @@ def test_a_new_study_starts_where_the_last_one_ended(wanted: Callable[..., tuner
 @pytest.mark.parametrize(("classes", "members"), [(0, 8), (2, 8), (3, 8), (26, 2), (100, 1)])
 def test_an_ensemble_of_many_classes_has_fewer_members(classes: int, members: int) -> None:
     """A round has a tree for each class: eight members of 26 classes would be a bundle that no function can load."""
-    assert tuner._fitting([400.0] * 8, [0.0] * 8, classes) == members
+    assert ensemble_size.members([400.0] * 8, [0.0] * 8, classes) == members
 
 
 def test_an_ensemble_of_large_trees_has_fewer_members() -> None:
     """Every node is converted, blended, exported, checked and loaded by the function that serves."""
-    assert tuner._fitting([400.0] * 8, [150_000.0] * 8, 2) == 4
-    assert tuner._fitting([400.0] * 8, [5e6] * 8, 2) == 1
+    assert ensemble_size.members([400.0] * 8, [150_000.0] * 8, 2) == 4
+    assert ensemble_size.members([400.0] * 8, [5e6] * 8, 2) == 1
+
+
+def test_an_ensemble_has_the_members_that_a_row_has_time_for() -> None:
+    """By serving.max_milliseconds the first members stay, one at least; each tree of the members counts once."""
+    sizes, nodes = [1000.0] * 8, [31_000.0] * 8
+    one = ensemble_size.estimated_milliseconds(1000, 31_000)
+    assert ensemble_size.members(sizes, nodes, 2, 3.5 * one) == 3
+    assert ensemble_size.members(sizes, nodes, 2, 0.1 * one) == 1
+    assert ensemble_size.members(sizes, nodes, 2, None) == 8
+    assert ensemble_size.members(sizes, [4 * n for n in nodes], 4, 3.5 * one) == 1, "four trees a round"
 
 
 def test_what_export_takes_is_left_by_the_members(wanted: Callable[..., tuner.Search]) -> None:

@@ -66,6 +66,7 @@ def run(
         worker=job.worker,
         role=job.role,
         again=_again(candidate, data, settings, job.seed),
+        milliseconds=settings.serving.max_milliseconds,
     )
     journal = Journal(store, keys.study(context.data_bucket, job.job_id))
     rows = validation_folds.make(candidate, data, data.markers(settings), job.seed)

@@ -19,7 +19,7 @@ from dropforge.messages import Role
 from dropforge_training.evaluate import held_out
 from dropforge_training.interruption import Interrupted
 from dropforge_training.models.model_spec import Fold, ModelSpec, TrialFit
-from dropforge_training.search import ensemble_selection, search_space
+from dropforge_training.search import ensemble_selection, ensemble_size, search_space
 from dropforge_training.search.pruning import TrialCallback
 from dropforge_training.search.search_space import NarrowedTrial
 from dropforge_training.search.study import FINISHED, ROUNDS, WORKER, Point, SharedStudy
@@ -36,8 +36,6 @@ _FOLDS = "folds"  # that were fitted: a trial which the budget ends leaves the l
 _CANDIDATES = 12  # best trials whose predictions are kept for the ensemble
 _REPEATS = 0.2  # of the budget that repeating these trials on other folds may take
 _SELECTION = 0.05  # of the budget that selecting the ensemble may take
-_MOST_TREES = 25_000  # of the last fit, one for each class and round: more make a bundle of a hundred megabytes
-_MOST_NODES = 600_000  # of the last fit, about: as many megabytes of bundle as 25,000 trees of moderate size
 _TREES = 100  # of an estimator that has no rounds
 _PARAMS = "params"  # as the candidate gave them to its estimator
 
@@ -105,7 +103,8 @@ class Search:
     `ranges`: the model's `search` of settings.yaml, whose keys `where` finds in it.
     `bag`: estimators of the last fit; `after`: what follows the search, whose time the budget includes; `deadline`: of the job,
     from now when left out. `again`: draws the folds of the same rows anew, for the best trials to be repeated on; None: they are
-    not. `start`: trials to begin a new study with, added once, by whichever worker is first. `role`: see
+    not. `milliseconds`: that a row may take (serving.max_milliseconds).
+    `start`: trials to begin a new study with, added once, by whichever worker is first. `role`: see
     messages.TrainingJob.
     """
 
@@ -126,6 +125,7 @@ class Search:
     worker: int = 0
     role: Role = "all"
     again: Callable[[], Sequence[Fold]] | None = None
+    milliseconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,7 +412,8 @@ def _tuned(
     if crossed:
         score = float(np.mean([held_out.score_fold(wanted.metric, f, o) for f, o in zip(folds, crossed, strict=True)]))
     sizes = [int(t.user_attrs[ROUNDS]) / _fitted_share(folds) or _TREES for t, _ in chosen]
-    chosen = chosen[: _fitting(sizes, [_nodes(t, folds) for t, _ in chosen], wanted.classes)]
+    nodes = [_nodes(t, folds) for t, _ in chosen]
+    chosen = chosen[: ensemble_size.members(sizes, nodes, wanted.classes, wanted.milliseconds)]
     trials = study.trials(*FINISHED)
     by_worker = {wanted.worker: clock.elapsed()}
     for t in trials:
@@ -522,15 +523,6 @@ def _validated(fold: Fold, rows: np.ndarray) -> Fold:
     """The fold with these of its validation rows alone."""
     weight = None if fold.weight_valid is None else fold.weight_valid[rows]
     return replace(fold, x_valid=fold.x_valid[rows], y_valid=fold.y_valid[rows], weight_valid=weight)
-
-
-def _fitting(rounds: Sequence[float], nodes: Sequence[float], classes: int) -> int:
-    """How many members, of the first ones, have no more than _MOST_TREES and _MOST_NODES together; one at least.
-
-    rounds, nodes: of each member.
-    """
-    trees = np.cumsum(rounds) * (classes if classes > 2 else 1)
-    return max(1, int(((trees <= _MOST_TREES) & (np.cumsum(nodes) <= _MOST_NODES)).sum()))
 
 
 def _members(wanted: Search, chosen: list[tuple[FrozenTrial, float]], share: float) -> tuple[dict[str, Any], ...]:

@@ -437,6 +437,12 @@ class ServingSettings(Frozen):
     alias: str = Field("Production", pattern=r"^[A-Za-z][\w-]{0,63}$")
     max_rows: int = Field(1000, gt=0)
     max_body_bytes: int = Field(5_000_000, gt=0, le=6_000_000)
+    max_milliseconds: float | None = Field(
+        None,
+        gt=0,
+        description="that the graph may take for one row, on one core: an ensemble of trees has as many members as an estimate "
+        "allows, one at least; none: no limit",
+    )
     threshold: float | ThresholdRule = 0.5
     costs: Costs = Costs()
     prediction: PredictionRange = PredictionRange()
