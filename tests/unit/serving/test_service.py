@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import logging
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -76,6 +78,26 @@ def test_the_memory_of_a_replaced_model_is_returned(served: Service, monkeypatch
         served.later()
         assert [served.version() for _ in range(3)] == [version] * 3
     assert trims == [0, 0]
+
+
+def test_a_replaced_model_is_gone_at_once(served: Service) -> None:
+    """No cycle of references holds it and its session until the collector looks at all objects, which is seldom."""
+    served.activate("1")
+    served.version()
+    gc.collect()
+    gc.disable()
+    try:
+        loaded = served.service._loaded
+        assert loaded is not None
+        old = [weakref.ref(loaded[1]), weakref.ref(loaded[1]._session)]
+        del loaded
+        assert all(part() is not None for part in old)
+        served.activate("2")
+        served.later()
+        served.version()
+        assert [part() for part in old] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_a_broken_bundle_is_refused_and_the_old_model_goes_on(served: Service) -> None:

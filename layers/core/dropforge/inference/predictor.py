@@ -55,9 +55,7 @@ class Predictor:
         self._encoded = {d.sources[0]: d.means for d in manifest.derived if d.part == "target_mean"}
         self._worded = {d.sources[0] for d in manifest.derived if d.part == "phrase"}
         self._names = {n: known | self._encoded.get(n, {}).keys() for n, known in self._known.items()}
-        # A graph gets what the first step would make of a value; a pipeline does that step itself.
         self.raw = manifest.python is not None
-        self.read_text = self.given_text if self.raw else self.text
         self.rules = RuleSet(manifest.rules)
         self._positive = manifest.classes.index(manifest.positive_class) if manifest.positive_class else -1
 
@@ -65,6 +63,15 @@ class Predictor:
     def names(self) -> tuple[str, ...]:
         """The features, in the manifest's order."""
         return tuple(self._features)
+
+    @property
+    def read_text(self) -> Callable[[Feature, Any, int, list[dict[str, Any]]], str | None]:
+        """A graph gets what the first step would make of a value; a pipeline does that step itself.
+
+        No attribute: a method of its own in it would be a cycle, which holds a replaced model and its session until the collector
+        looks at all objects, and that is seldom.
+        """
+        return self.given_text if self.raw else self.text
 
     @property
     def number_dtype(self) -> type:
