@@ -27,7 +27,8 @@ _FEWEST_WORDS = 4.0  # different ones in the mean of a free text: a name or an a
 _FEWEST_TEXTS = 100  # different ones: with fewer each is a category
 _SHARED_WORD = 0.05  # of the texts have the most frequent word, at least
 _MOST_WORDS = 30  # distinct texts of a column in which words for yes and no, and spellings, are looked for
-_IDENTIFIER_NAMES = ("id", "uuid", "guid", "key", "index", "rownum", "row", "number", "no", "nr", text_table.UNNAMED)
+_IDENTIFIERS = ("id", "uuid", "guid")
+_COUNTERS = ("key", "index", "rownum", "row", "number", "no", "nr", "seq", "seqno", "caseno", "obs", text_table.UNNAMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,17 +307,27 @@ def _may_be_thousands(table: OpenTable, i: int, scans: Sequence[ColumnScan]) -> 
     return bool(either and not points)
 
 
+def is_identifier(column: str) -> bool:
+    """Whether a column is called one."""
+    return _words(column)[-1] in _IDENTIFIERS or column.endswith(("Id", "ID"))
+
+
+def _words(column: str) -> list[str]:
+    return column.lower().replace("-", "_").replace(" ", "_").replace(".", "_").split("_")
+
+
 def _ignore_reason(
     column: str, kind: Kind, n: int, distinct: int, span: tuple[float | None, float | None] | None
 ) -> str:
     """Why a column is of no use to a model; empty when it may be."""
     if distinct < 2:
         return "one value only" if distinct else "no value at all"
-    words = column.lower().replace("-", "_").replace(" ", "_").split("_")
-    called = column.lower() == text_table.UNNAMED or words[-1] in _IDENTIFIER_NAMES or column.endswith(("Id", "ID"))
+    words = _words(column)
+    called = column.lower() == text_table.UNNAMED or words[-1] in _COUNTERS or is_identifier(column)
     low, high = span or (None, None)
     counts = low is not None and high is not None and high - low == n - 1
-    if kind == "integer" and distinct == n and n >= 20 and (called or counts):
+    unnamed = kind == "number" and column == text_table.UNNAMED  # R numbers its rows 1, 1.1, 1.2
+    if distinct == n and n >= 20 and ((kind == "integer" and (called or counts)) or unnamed):
         return "another value in every row: an identifier"
     unique, own = distinct >= 0.99 * n and n >= 20, distinct > 0.5 * n and n >= 50
     if kind in {"category", "text"} and (unique or own or (called and distinct > 0.2 * n)):

@@ -110,6 +110,11 @@ class _Guessing:
             *infer_target.alike(classes),
         ]
         columns = _with_uses(described.columns, chosen, split)
+        checks += [
+            f"{c.name}: an identifier by its name, and a feature: add it to data.ignore if its numbers only tell rows apart"
+            for c in columns
+            if c.use == "feature" and c.kind == "integer" and infer_columns.is_identifier(c.name)
+        ]
         _check_features(columns, checks)
         return Guess(
             form=self.form,

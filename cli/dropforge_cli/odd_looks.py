@@ -112,6 +112,7 @@ _SINCE_1970: Final = ((1, "seconds"), (10**3, "milliseconds"), (10**6, "microsec
 _SECONDS: Final = (946_684_800, 2_208_988_800)  # 2000 to 2040, since 1970
 _EXCEL_DAYS: Final = (18_264, 73_050)  # 1950 to 2099, since 1899-12-30
 _NAMED_DATE: Final = re.compile(_DATES, re.IGNORECASE).search
+_CALLED_DATE: Final = re.compile(r"\b(date|datum|fecha|dob|timestamp)$", re.IGNORECASE).search
 _NAMED_TIME: Final = re.compile(r"time|hour|\b(dep|arr|hhmm)\b", re.IGNORECASE).search
 _NAMED_YEAR: Final = re.compile(r"year|jahr|\b(yr|annee|année|año|anno|ano|rok|god|år)\b", re.IGNORECASE).search
 _USUAL_YEARS: Final = (1700, 2150)
@@ -188,17 +189,28 @@ def of_numbers(name: str, kind: Kind, low: float | None, high: float | None, com
         looks = "".join(f"{u} since 1970: read as numbers; write dates" for u in units)
     if looks:
         return f"numbers such as {common[0]} look like {looks} if they are"
-    if _NAMED_DATE(words) and _EXCEL_DAYS[0] <= low <= high <= _EXCEL_DAYS[1]:
+    return _of_name(words, kind, (low, high), common)
+
+
+def _of_name(words: str, kind: Kind, span: tuple[float, float], common: Sequence[str]) -> str:
+    """What the name makes of numbers from the first to the second of `span`."""
+    low, high = span
+    dated, timed, years = (bool(named(words)) for named in (_NAMED_DATE, _NAMED_TIME, _NAMED_YEAR))
+    whole, such = kind == "integer", f"numbers such as {common[0]}"
+    if dated and _EXCEL_DAYS[0] <= low <= high <= _EXCEL_DAYS[1]:
         day = date(1899, 12, 30) + timedelta(days=int(low))
+        such = f"numbers such as {low:g}"
         return (
-            f"numbers such as {low:g} look like days as Excel counts them ({low:g} is {day}): read as numbers; "
-            "write dates if they are"
+            f"{such} look like days as Excel counts them ({low:g} is {day}): read as numbers; write dates if they are"
         )
-    if kind == "integer" and _NAMED_YEAR(words) and low >= 1000 and high > _USUAL_YEARS[1]:
+    if whole and years and low >= 1000 and high > _USUAL_YEARS[1]:
         return of_years([(int(low), 0), (int(high), 0)])
-    if kind == "integer" and _NAMED_TIME(words) and 0 <= low < 2400 and 100 <= high <= 2400 and _are_times(common):
-        return f"numbers such as {common[0]} look like hours and minutes: read as numbers; write minutes since midnight if they are"
-    return ""
+    if whole and timed and 0 <= low < 2400 and 100 <= high <= 2400 and _are_times(common):
+        return f"{such} look like hours and minutes: read as numbers; write minutes since midnight if they are"
+    if not whole and (dated or timed or years) and _USUAL_YEARS[0] <= low <= high <= _USUAL_YEARS[1]:
+        return f"{such} look like years with their fraction: read as numbers; write dates if they are"
+    called = _CALLED_DATE(words)
+    return f"{such} in a column called a date are read as numbers; write dates if they are" if called else ""
 
 
 def _are_times(common: Sequence[str]) -> bool:

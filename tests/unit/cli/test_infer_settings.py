@@ -123,7 +123,7 @@ def test_target_and_positive_class(usual: Guess) -> None:
 def test_a_target_named_is_taken(guessed: Guessed) -> None:
     """Whatever would have been guessed; of 1 and 2 the rarer class is the positive one."""
     result = guessed(b"kind,x\n" + b"".join(b"%d,%d\n" % (1 + (i % 4 == 0), i % 9) for i in range(80)), target="kind")
-    assert (result.target, result.target_why, result.positive) == ("kind", "named by you", "2")
+    assert (result.target, result.target_reason, result.positive) == ("kind", "named by you", "2")
 
 
 @pytest.mark.parametrize(("classes", "metric"), [("ab", "roc_auc"), ("abc", "log_loss")])
@@ -437,6 +437,8 @@ _NAMED = {
     "model_year": (["2019", "2020", "9999"], "does it mean unknown?"),
     "quarter": (["Q1 2024", "Q4/2023"], "weeks, quarters or months"),
     "paid": (["01/2024", "12/2023"], "weeks, quarters or months"),
+    "time.1": (["1959.0", "1959.083", "1997.917"], "years with their fraction"),
+    "sowing date": (["0", "3", "6"], "called a date"),
     "born": (["1921-03-01", "2004-12-31"], ""),
     "year_built": (["1871", "2001"], ""),
     "candidates": (["44197", "50000"], ""),

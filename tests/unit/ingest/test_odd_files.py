@@ -273,7 +273,7 @@ def test_a_guessed_target_is_marked_with_the_second_choice(tmp_path: Path) -> No
     rows = [f"{chr(65 + i % 26)},{i % 15},{i % 12}" for i in range(600)]
     result = _guessed(tmp_path, "letter,width,height", rows)
     predicted = next(c for c in result.checks if c.startswith("the target is a guess"))
-    assert "a guess" in result.target_why
+    assert "a guess" in result.target_reason
     assert {"letter", "width", "height"} == set(result.other_targets) | {result.target}
     assert f"Second choice: {result.other_targets[0]}" in predicted
 
