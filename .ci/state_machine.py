@@ -23,6 +23,7 @@ def filled(compute: str) -> str:
         "Partition": "aws",
         "TrainingCompute": compute,
         "MaxConcurrency": "3",
+        "ShardsAtOnce": "3",
         "CapacityProvider": "FARGATE",
         "TrainingQueueUrl": "https://sqs.us-east-1.amazonaws.com/123456789012/jobs",
         "ConcludeFunctionArn": ARN.format("lambda", "function:conclude"),

@@ -30,6 +30,7 @@ from dropforge.config.settings import Settings, load
 from dropforge.ingest import shard_plan, shard_reading
 from dropforge.ingest.duckdb_connection import connect
 from dropforge.ingest.ingest_file import ReadingOptions, admit
+from dropforge.ingest.sharded_file import in_turn
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "benchmarks")]
@@ -108,7 +109,7 @@ def measure(file: Path, reference: Path, shard_bytes: int) -> dict[str, Any]:
                 reference=old.schema,
                 workdir=second,
                 connection=db,
-                options=ReadingOptions(count_rows=build_report.counting(like)),
+                options=ReadingOptions(read_shards=in_turn(build_report.counting(like))),
             )
             admitted = time.perf_counter()
             profile = build_report.profile_of(new, second, like, db)

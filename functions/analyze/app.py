@@ -9,12 +9,14 @@ from typing import Any
 from dropforge import app_context, ids, keys, observability
 from dropforge.monitoring.monitor_run import MonitorPorts, monitor
 from dropforge.uploads import s3_events
+from dropforge.uploads.analyze_upload import shards_read
 from dropforge.uploads.apply_decision import carry_out
 from dropforge.uploads.event_deliveries import retried_soon
 from dropforge.uploads.join_parts import due as folder_due
 from dropforge.uploads.join_parts import receive
 from dropforge.uploads.retrain import resume, retrain
 from dropforge.uploads.retrain_trigger import due
+from dropforge.uploads.shard_tasks import read_shard
 from dropforge.uploads.upload_attempt import Context, Invocation
 from dropforge.uploads.upload_ports import Ports
 
@@ -29,6 +31,7 @@ def handler(event: dict[str, Any], context: Context | None) -> dict[str, Any]:
     """S3 notification in, by a queue or by itself, upload ids and states out; or one of these in, what was done out:
 
     `{"trigger": {"round": 1}}` or `{"trigger": {"round": {"folder": "incoming/sales/"}}}` of a workflow that waits,
+    `{"shard": {"upload_id": …, "stage": …, "number": 1}}` of a Distributed Map, `{"shards": {"upload_id": …, "stage": …}}` behind it,
     `{"retrain": {}}` or `{"retrain": {"upload_id": …}}` to go on with one, `{"monitor": {}}`.
     """
     world, delivered = _app_context(), s3_events.delivery(event)
@@ -51,9 +54,9 @@ def _handled(
         announce=world.announce,
     )
     if "trigger" in event:
-        if isinstance(event["trigger"]["round"], dict):
-            return {"wait_seconds": folder_due(str(event["trigger"]["round"]["folder"]), ports)}
-        return {"wait_seconds": due(int(event["trigger"]["round"]), ports, events=world.uploads_queue.depth)}
+        return {"wait_seconds": _trigger(event["trigger"]["round"], world, ports)}
+    if "shard" in event or "shards" in event:
+        return _shards(event, invocation, ports)
     if "retrain" in event:
         requested = event["retrain"] if isinstance(event["retrain"], dict) else {}
         if upload_id := requested.get("upload_id", ""):
@@ -74,3 +77,21 @@ def _handled(
     if not states:
         log.info("no upload in this event")
     return {"uploads": states}
+
+
+def _trigger(requested: Any, world: app_context.AppContext, ports: Ports) -> int:
+    if isinstance(requested, dict):
+        return folder_due(str(requested["folder"]), ports)
+    return due(int(requested), ports, events=world.uploads_queue.depth)
+
+
+def _shards(event: dict[str, Any], invocation: Invocation, ports: Ports) -> dict[str, Any]:
+    request = event.get("shard") or event["shards"]
+    upload_id, stage = str(request["upload_id"]), str(request["stage"])
+    with observability.context(correlation_id=upload_id):
+        if "shards" in event:
+            return {"uploads": {upload_id: shards_read(upload_id, stage, ports, invocation).state}}
+        number = int(request["number"])
+        ports.log.info("shard received", extra={"shard": number, "stage": stage})
+        read_shard(upload_id, stage, number, ports.store, ports.data_bucket)
+        return {"shard": number}

@@ -338,7 +338,7 @@ def test_step_functions_reaches_every_state(compute: str) -> None:
     raw = (ROOT / "statemachine" / "training.asl.yaml").read_text()
     text = definition_json(ROOT / "statemachine" / "training.asl.yaml").decode()
     for key in RESOURCES["TrainingStateMachine"]["Properties"]["DefinitionSubstitutions"]:
-        value = {"TrainingCompute": compute, "MaxConcurrency": "3"}.get(key, "-")
+        value = {"TrainingCompute": compute, "MaxConcurrency": "3", "ShardsAtOnce": "3"}.get(key, "-")
         text, raw = (whole.replace("${" + key + "}", value) for whole in (text, raw))
 
     def check(scope: dict[str, Any]) -> None:
@@ -704,7 +704,8 @@ def test_each_function_has_room_for_its_permissions(name: str) -> None:
 
 def test_a_task_that_finds_no_capacity_is_started_again() -> None:
     """Of RunTask, Step Functions raises `AmazonECS.Unknown` for what the answer lists as failures, Spot capacity among them."""
-    text = definition_json(ROOT / "statemachine" / "training.asl.yaml").decode().replace("${MaxConcurrency}", "3")
+    text = definition_json(ROOT / "statemachine" / "training.asl.yaml").decode()
+    text = text.replace("${MaxConcurrency}", "3").replace("${ShardsAtOnce}", "3")
 
     def retried(value: Any) -> Iterator[set[str]]:
         if isinstance(value, dict):

@@ -38,11 +38,11 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         ("events:PutEvents", "bus"),
         (READ, "data/incoming/*"), ("s3:GetObjectVersion", "data/incoming/*"), (WRITE, "data/incoming/joined/*"),
         (READ, "data/config/*"), (WRITE, "data/config/settings-*.yaml"), (READ, "data/decisions/*"),
-        *((a, f"data/{room}/*") for a in (READ, WRITE) for room in ("datasets", "uploads", "quarantine")),
+        *((a, f"data/{room}/*") for a in (READ, WRITE) for room in ("datasets", "uploads", "quarantine", "shards")),
         (READ, "data/captured/*"), (READ, "data/labels/*"), (READ, "data/monitoring/*"), (WRITE, "data/monitoring/*"),
         (READ, "data/serving/active.json"), ("s3:ListBucket", "data"), CLOSE,
         *((a, f"artifacts/{room}/*") for a in (READ, WRITE) for room in ("reports", "mlflow")),
-        ("s3:ListBucket", "artifacts"), ("states:StartExecution", "stateMachine"),
+        ("s3:ListBucket", "artifacts"), ("states:StartExecution", "stateMachine"), ("states:DescribeExecution", "execution"),
         *((f"sqs:{a}", "UploadsQueue") for a in POLLED),
     },
     "RecoverFunction": {
@@ -94,6 +94,8 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
     "TrainingStateMachine": {
         ("sqs:SendMessage", "TrainingQueue"), ("lambda:InvokeFunction", "ConcludeFunction"),
         ("lambda:InvokeFunction", "AnalyzeFunction"), ("ecs:RunTask", "training tasks"),
+        ("states:StartExecution", "stateMachine"),  # children of its Distributed Map
+        *((f"states:{a}", name) for a in ("DescribeExecution", "StopExecution") for name in ("execution", "execution/Shards")),
         ("iam:PassRole", "TrainingRole"), ("iam:PassRole", "TrainingExecutionRole"),
         *((a, "*") for a in WITHOUT_RESOURCES if a.startswith(("xray:", "logs:"))),
     },
@@ -253,6 +255,7 @@ _PLACES = {
     r":s3:::\$\{ProjectName\}-(data|artifacts)-\$\{AWS::AccountId\}-\$\{AWS::Region\}(/.+)?$": r"\1\2",
     r":log-group:/dropforge/\$\{ProjectName\}/(\w+|\*)(:\*)?$": r"logs/\1",
     r":(stateMachine|execution):\$\{ProjectName\}-training(:\*)?$": r"\1",
+    r":execution:\$\{ProjectName\}-training/Shards:\*$": "execution/Shards",
     r":execute-api:\$\{AWS::Region\}:\$\{AWS::AccountId\}:\$\{Api\}/\$\{StageName\}/(.+)$": r"api/\1",
     r":event-bus/default$": "bus",
     r":task-definition/\$\{ProjectName\}-training:\*$": "training tasks",

@@ -29,6 +29,11 @@ def trigger_name(number: int, execution: int = 1) -> str:
     return f"trigger-{number}" if execution == 1 else f"trigger-{number}-{execution}"
 
 
+def shards_name(upload: str, stage: str, execution: int = 1) -> str:
+    """Name of the execution that reads the shards of an upload in one stage; execution > 1: the one before it died."""
+    return f"shards-{upload}-{stage}" if execution == 1 else f"shards-{upload}-{stage}-{execution}"
+
+
 def parts_name(folder: str, number: int, execution: int = 1) -> str:
     """Name of the execution that waits for the parts of a folder; execution > 1: the one before it died."""
     digest = hashlib.sha256(folder.encode()).hexdigest()[:20]

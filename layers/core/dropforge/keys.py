@@ -19,9 +19,10 @@ _CONFIG, _DATASETS, _UPLOADS, _QUARANTINE = "config/", "datasets/", "uploads/", 
 _TUNING, _PROGRESS, _PREDICTIONS = "tuning/", "progress/", "predictions/"
 _SERVING, _INTEGRITY = "serving/", "integrity/"
 _CAPTURED, _LABELS, _MONITORING = "captured/", "labels/", "monitoring/"
+_SHARDS = "shards/"
 DATA: Final = (
     INCOMING, BATCH, _CONFIG, _DATASETS, _UPLOADS, _QUARANTINE, _TUNING, _PROGRESS, _SERVING, _INTEGRITY, DECISIONS,
-    _PREDICTIONS, _CAPTURED, _LABELS, _MONITORING, ERASURES,
+    _PREDICTIONS, _CAPTURED, _LABELS, _MONITORING, _SHARDS, ERASURES,
 )  # fmt: skip
 # --- folders of the artifact bucket --------------------------------------------------------------------------------------
 _REPORTS, _MLFLOW = "reports/", "mlflow/"
@@ -161,6 +162,33 @@ def quarantine_folder(bucket: str, upload_id: str) -> str:
     return uri(bucket, f"{_QUARANTINE}{upload_id}/")
 
 
+# --- shards of large uploads: steps of one analysis, which expire --------------------------------------------------------
+def shard_input(bucket: str, upload_id: str, group: str, name: str) -> str:
+    """A file that shards are read from; `group`: where the upload is cut, or a stage."""
+    return uri(bucket, f"{_SHARDS}{upload_id}/{group}/inputs/{name}")
+
+
+def shard_task(bucket: str, upload_id: str, stage: str) -> str:
+    """What a stage does with every shard."""
+    return uri(bucket, f"{_SHARDS}{upload_id}/{stage}/task.json")
+
+
+def shard_folder(bucket: str, upload_id: str, stage: str, number: int) -> str:
+    """What came of one shard in a stage."""
+    return uri(bucket, f"{_SHARDS}{upload_id}/{stage}/{number:05d}/")
+
+
+def shard_result(folder: str) -> str:
+    """Written last of a shard's folder."""
+    return f"{folder}result.json"
+
+
+def shard_failure(folder: str) -> str:
+    """Why the last reading of a shard failed."""
+    return f"{folder}failure.txt"
+
+
+# --- results of uploads --------------------------------------------------------------------------------------------------
 def predictions_folder(bucket: str, upload_id: str) -> str:
     """Scored rows of a batch file."""
     return uri(bucket, f"{_PREDICTIONS}{upload_id}/")

@@ -25,6 +25,7 @@ from dropforge.ingest import distinct_texts, shard_plan
 from dropforge.ingest.admission import Admission
 from dropforge.ingest.duckdb_connection import connect
 from dropforge.ingest.ingest_file import ReadingOptions, admit
+from dropforge.ingest.sharded_file import in_turn
 
 from ...differences import differences
 
@@ -47,7 +48,7 @@ def _read(text: bytes, given: Settings, folder: Path, shards: int, before: Read 
             reference=reference,
             workdir=folder,
             connection=db,
-            options=ReadingOptions(count_rows=build_report.counting(like) if shards > 1 else None),
+            options=ReadingOptions(read_shards=in_turn(build_report.counting(like)) if shards > 1 else None),
         )
         profile = build_report.profile_of(admission, folder, like, db)
     assert (len(admission.shards) > 1) == (shards > 1)

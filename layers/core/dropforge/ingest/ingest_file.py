@@ -34,8 +34,7 @@ from dropforge.ingest.open_file import OpenFile
 from dropforge.ingest.rejected_rows import Reject
 from dropforge.ingest.row_faults import RowFaults
 from dropforge.ingest.shard_plan import Plan
-from dropforge.ingest.shard_reading import CountRows
-from dropforge.ingest.sharded_file import ShardedFile
+from dropforge.ingest.sharded_file import ReadShards, ShardedFile
 
 Announce = Callable[[Schema, snapshot.Levels], None]
 _MOST_LABELS = 100_000  # distinct ones: a target with so many is no class label
@@ -48,15 +47,15 @@ class ReadingOptions:
     `keep`: whether rows are identified and a snapshot is stored; without it the table is all there is. `partial`: the rows belong
     to an earlier file, so that one class alone is no mistake.
     `announce` is called with the file's schema and categories as soon as they are known, long before the end; `known`: the
-    categories of another file that it is compared with. `count_rows`: called for each shard of a text or Parquet file of more than
-    `data.limits.shard_bytes`, which is read shard by shard in bounded memory; without it a file is read at once.
+    categories of another file that it is compared with. `read_shards`: who reads the shards of a text or Parquet file of more than
+    `data.limits.shard_bytes`, each in bounded memory; without it a file is read at once.
     """
 
     keep: bool = True
     partial: bool = False
     announce: Announce = lambda _schema, _levels: None
     known: snapshot.Levels = field(default_factory=dict)
-    count_rows: CountRows | None = None
+    read_shards: ReadShards | None = None
 
 
 USUAL = ReadingOptions()
@@ -100,10 +99,10 @@ def admit(
             source = reading.source = text_table.open_source(path, workdir, connection, data, reference)
             file = OpenFile(source, data, reference, workdir)
             reading_of_file = _Reading(file, path, keep=options.keep, partial=options.partial)
-            plan = _shards(source, data) if options.count_rows else None
-            if plan is None or options.count_rows is None:
+            plan = _shards(source, data) if options.read_shards else None
+            if plan is None or options.read_shards is None:
                 return reading_of_file.run(options)
-            return reading_of_file.run_by_shards(plan, options.count_rows)
+            return reading_of_file.run_by_shards(ShardedFile(file, plan, options.read_shards(file, plan)))
     finally:
         if own is not None:
             own.close()
@@ -180,11 +179,10 @@ class _Reading:
         stored.written.result()
         return replace(admission, snapshot_sha256=_sha256(stored.file)) if self.keep else admission
 
-    def run_by_shards(self, plan: Plan, count_rows: CountRows) -> Admission:
-        """The same admission, with one shard in memory and on disk at a time."""
+    def run_by_shards(self, shards: ShardedFile) -> Admission:
+        """The same admission of a file whose texts are never in memory or on disk as a whole."""
         file = self.file
         column_kinds.check_target(file)
-        shards = ShardedFile(file, plan)
         surveyed = shards.survey()
         scans = column_kinds.read_columns(file, surveyed.scans)
         accepted = max((scan.cells for scan in scans.values()), default=0)
@@ -196,7 +194,7 @@ class _Reading:
         text_table.check_complete(file.source, rows.total)
         faults.judge()
         faults.check_types()
-        admitted = shards.admit(faults, lone, rows.limit, count_rows)
+        admitted = shards.admit(faults, lone, rows.limit)
         rejects = [r for shard in admitted for r in shard.rejects]
         _check_total(rejects, len(rejects), rows)
         relation, target = shards.relation(admitted), file.workdir / snapshot.SNAPSHOT

@@ -1,15 +1,15 @@
-"""A large file, read shard by shard: each in a folder of its own, one at a time."""
+"""A large file, read shard by shard: each in a folder of its own, one at a time or wherever a ShardReader has them read."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from dropforge.config.settings import CsvSettings
+from dropforge.config.settings import CsvSettings, DataSettings
 from dropforge.ingest import column_kinds, column_scan, shard_reading
 from dropforge.ingest.column_scan import ColumnScan
 from dropforge.ingest.duckdb_connection import quote
@@ -18,10 +18,82 @@ from dropforge.ingest.rejected_rows import Reject
 from dropforge.ingest.row_contract import RuleResult
 from dropforge.ingest.row_faults import RowFaults
 from dropforge.ingest.shard_plan import Plan, Shard
-from dropforge.ingest.shard_reading import CountRows, Decided, ShardFile, ShardSurvey
+from dropforge.ingest.shard_reading import CountRows, Decided, ShardFile, ShardRows, ShardSurvey
 from dropforge.value_formats import PLAIN, NumberFormat
 
 _FOLDER = "shards"
+
+
+class ShardReader(Protocol):
+    """Has every shard of a file read by shard_reading; answers are in the order of the shards, their files in folder_of each."""
+
+    def survey(self, number_formats: Mapping[int, NumberFormat], *, points: bool) -> list[ShardSurvey]:
+        """As shard_reading.survey."""
+
+    def admit(self, decided: Decided, accepted: Sequence[int]) -> list[ShardRows]:
+        """As shard_reading.admit, rows of the right form by shard."""
+
+
+ReadShards = Callable[[OpenFile, Plan], ShardReader]
+
+
+def folder_of(file: OpenFile, shard: Shard) -> Path:
+    """Where everything is left that is read of a shard."""
+    folder = file.workdir / _FOLDER / f"{shard.number:05d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def settings_of_shards(file: OpenFile) -> DataSettings:
+    """The settings that the shards of a file are read by: what was detected of the whole text holds for each of them."""
+    if file.source.text is None:
+        return file.data
+    decided = {"delimiter": file.source.delimiter, "encoding": "utf-8"}
+    csv = CsvSettings.model_validate({**file.data.csv.model_dump(), **decided})
+    return file.data.model_copy(update={"csv": csv})
+
+
+def rows_of(file: OpenFile, shard: Shard) -> tuple[int, int] | None:
+    """As ShardFile.rows."""
+    return (shard.start, shard.end) if file.source.text is None else None
+
+
+def in_turn(count_rows: CountRows) -> ReadShards:
+    """One shard after the other, in this process."""
+    return lambda file, plan: _InTurn(file, plan, count_rows)
+
+
+@dataclass(frozen=True)
+class _InTurn:
+    file: OpenFile
+    plan: Plan
+    count_rows: CountRows
+
+    def survey(self, number_formats: Mapping[int, NumberFormat], *, points: bool) -> list[ShardSurvey]:
+        surveys = []
+        for shard in self.plan.shards:
+            with self._written(shard) as file:
+                surveys.append(shard_reading.survey(file, number_formats, points=points))
+        return surveys
+
+    def admit(self, decided: Decided, accepted: Sequence[int]) -> list[ShardRows]:
+        admitted = []
+        for shard, rows in zip(self.plan.shards, accepted, strict=True):
+            with self._written(shard) as file:
+                admitted.append(shard_reading.admit(file, decided, rows, self.count_rows))
+        return admitted
+
+    @contextmanager
+    def _written(self, shard: Shard) -> Iterator[ShardFile]:
+        """The shard's file while it is read: texts of all shards at once would be a second copy of the file."""
+        folder = folder_of(self.file, shard)
+        path = self.plan.write(shard, folder)
+        try:
+            yield ShardFile(path, folder, settings_of_shards(self.file), self.file.reference, rows_of(self.file, shard))
+        finally:
+            if path.is_relative_to(folder):
+                path.unlink()
+            (folder / "raw.parquet").unlink(missing_ok=True)
 
 
 class Surveyed(NamedTuple):
@@ -49,6 +121,7 @@ class ShardedFile:
 
     file: OpenFile
     plan: Plan
+    reader: ShardReader
     _surveys: list[ShardSurvey] = field(default_factory=list)
 
     def survey(self) -> Surveyed:
@@ -76,10 +149,7 @@ class ShardedFile:
         )
 
     def _surveyed(self, number_formats: Mapping[int, NumberFormat], *, points: bool) -> list[ColumnScan]:
-        self._surveys = []
-        for shard in self.plan.shards:
-            with self._written(shard) as file:
-                self._surveys.append(shard_reading.survey(file, number_formats, points=points))
+        self._surveys = self.reader.survey(number_formats, points=points)
         markers = [self.file.markers(c) for c in self.file.source.header]
         return column_scan.added([s.scans for s in self._surveys], markers)
 
@@ -90,17 +160,20 @@ class ShardedFile:
         texts = {c: shard_reading.repeated_texts(self.file, places[c], scans[c], f) for c, f in unique.items()}
         return {**scans, **texts}
 
-    def admit(self, faults: RowFaults, lone: tuple[str, ...], limit: int, count_rows: CountRows) -> list[Admitted]:
+    def admit(self, faults: RowFaults, lone: tuple[str, ...], limit: int) -> list[Admitted]:
         """Type and count the rows of every shard. `faults`: of the whole file; `lone`, `limit`: as Decided has them."""
         decided = Decided(faults.schema, faults.scans, lone, self._repeated(faults), limit)
-        admitted = []
-        for shard, surveyed in zip(self.plan.shards, self._surveys, strict=True):
-            accepted = max((s.cells for s in surveyed.scans), default=0)
-            with self._written(shard) as file:
-                rows = shard_reading.admit(file, decided, accepted, count_rows)
-            rejects = [self._placed(shard, r) for r in rows.rejects]
-            admitted.append(Admitted(file.folder, rows.file, rows.rows, rejects, rows.rules))
-        return admitted
+        accepted = [max((s.cells for s in surveyed.scans), default=0) for surveyed in self._surveys]
+        return [
+            Admitted(
+                folder_of(self.file, shard),
+                rows.file,
+                rows.rows,
+                [self._placed(shard, r) for r in rows.rejects],
+                rows.rules,
+            )
+            for shard, rows in zip(self.plan.shards, self.reader.admit(decided, accepted), strict=True)
+        ]
 
     def _repeated(self, faults: RowFaults) -> dict[str, Path]:
         files = {}
@@ -124,20 +197,3 @@ class ShardedFile:
 
     def _placed(self, shard: Shard, reject: Reject) -> Reject:
         return replace(reject, line=self.plan.line_of(shard, reject.line))
-
-    @contextmanager
-    def _written(self, shard: Shard) -> Iterator[ShardFile]:
-        """The shard's file while it is read: texts of all shards at once would be a second copy of the file."""
-        folder = self.file.workdir / _FOLDER / f"{shard.number:05d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        path, data = self.plan.write(shard, folder), self.file.data
-        rows = (shard.start, shard.end) if self.file.source.text is None else None
-        if rows is None:
-            decided = {"delimiter": self.file.source.delimiter, "encoding": "utf-8"}
-            data = data.model_copy(update={"csv": CsvSettings.model_validate({**data.csv.model_dump(), **decided})})
-        try:
-            yield ShardFile(path, folder, data, self.file.reference, rows)
-        finally:
-            if path.is_relative_to(folder):
-                path.unlink()
-            (folder / "raw.parquet").unlink(missing_ok=True)

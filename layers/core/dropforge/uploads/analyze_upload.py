@@ -5,13 +5,12 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dropforge import ids, keys
-from dropforge.analysis.data_profile import Profile
-from dropforge.analysis.report import build_report, html_report
+from dropforge.analysis.report import html_report
 from dropforge.analysis.report_model import Report
 from dropforge.clock import now
 from dropforge.config import settings_store
@@ -19,23 +18,25 @@ from dropforge.config.settings import Settings
 from dropforge.datasets.dataset_manifest import DatasetManifest
 from dropforge.datasets.dataset_store import DatasetStore, Entry
 from dropforge.datasets.table_schema import Schema
-from dropforge.errors import DropforgeError, NotFound
+from dropforge.errors import DropforgeError, NotFound, Unavailable
 from dropforge.ingest import quarantine
 from dropforge.ingest.admission import Admission
 from dropforge.ingest.duckdb_connection import connect
 from dropforge.ingest.ingest_file import ReadingOptions, admit, check_size
-from dropforge.ingest.shard_reading import CountRows
+from dropforge.ingest.open_file import OpenFile
+from dropforge.ingest.shard_plan import Plan
 from dropforge.messages import UploadEvent
 from dropforge.ports import RunInfo
 from dropforge.uploads import decisions, retrain_rounds, retrain_trigger
 from dropforge.uploads.publish_report import Reporting
+from dropforge.uploads.shard_map import MappedUpload, ShardMap
 from dropforge.uploads.upload_attempt import Attempt, Deadline, Invocation, reason_of
 from dropforge.uploads.upload_ports import Ports
 from dropforge.uploads.upload_repository import Reason, UploadRecord
 
 
-def analyze(event: UploadEvent, ports: Ports, invocation: Invocation | None = None) -> UploadRecord:
-    """Admit, compare, report, hand over to training; return the record as it is afterwards.
+def analyze(event: UploadEvent, ports: Ports, invocation: Invocation | None = None, ended: str = "") -> UploadRecord:
+    """Admit, compare, report, hand over to training; return the record as it is afterwards. `ended`: as MappedUpload has it.
 
     A bad file ends as rejected, a duplicate as skipped, a blocking verdict as blocked; a defect, a lack of memory or of time
     as failed after retry_limits.ATTEMPTS. Raises TransientError (and on earlier attempts anything unexpected): the event is
@@ -61,17 +62,29 @@ def analyze(event: UploadEvent, ports: Ports, invocation: Invocation | None = No
         invocation or Invocation(),
         lambda record, error: reject(record, error, ports),
     )
-    return attempt.run(record, lambda record, deadline: _work(record, deadline, ports))
+    return attempt.run(record, lambda record, deadline: _work(record, deadline, ports, ended))
 
 
-def _work(record: UploadRecord, deadline: Deadline, ports: Ports) -> UploadRecord:
+def shards_read(upload_id: str, stage: str, ports: Ports, invocation: Invocation) -> UploadRecord:
+    """Go on with an upload whose shards the workflow has read. Raises Unavailable while another invocation works on it."""
+    record = ports.book.get(upload_id)
+    if not record.lease_of_another(invocation.holder):
+        record = analyze(record.event(), ports, invocation, stage)
+    if record.lease_of_another(invocation.holder):
+        raise Unavailable(
+            "another invocation works on the upload", code="upload_busy", fix="the workflow asks again by itself"
+        )
+    return record
+
+
+def _work(record: UploadRecord, deadline: Deadline, ports: Ports, ended: str) -> UploadRecord:
     settings, settings_uri = settings_store.in_force(ports.store, ports.data_bucket)
     record = ports.book.update(record.upload_id, settings_sha=settings.sha256)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dropforge-")))
         database = stack.enter_context(closing(connect(folder)))
         deadline.interrupts(database)
-        return _Analysis(record, settings, settings_uri, ports, folder, database, deadline).run()
+        return _Analysis(record, settings, settings_uri, ports, folder, database, deadline, ended).run()
 
 
 @dataclass
@@ -85,6 +98,7 @@ class _Analysis:
     workdir: Path
     database: Any
     deadline: Deadline
+    ended: str
 
     def __post_init__(self) -> None:
         self.datasets = DatasetStore(self.ports.store, self.ports.data_bucket)
@@ -190,22 +204,14 @@ class _Analysis:
             reference=reference,
             workdir=self.workdir,
             connection=self.database,
-            options=ReadingOptions(partial=resubmitted, count_rows=self._counting(reference_id)),
+            options=ReadingOptions(partial=resubmitted, read_shards=partial(self._shard_map, reference_id)),
         )
 
-    def _counting(self, reference_id: str) -> CountRows:
-        """How the rows of each shard of a large file are counted; the reference's profile is read for the first of them."""
-
-        @cache
-        def like() -> Profile | None:
-            reporting = Reporting(self.record, self.settings, self.ports)
-            return reporting.reference_profile(reference_id, self.workdir) if reference_id else None
-
-        def count(connection: Any, relation: str, schema: Schema, folder: Path) -> None:
-            self.deadline.reached("admission")
-            build_report.counting(like())(connection, relation, schema, folder)
-
-        return count
+    def _shard_map(self, reference_id: str, file: OpenFile, plan: Plan) -> ShardMap:
+        if reference_id:  # the shards are counted by it: it has to be there
+            Reporting(self.record, self.settings, self.ports).reference_profile(reference_id, self.workdir)
+        mapped = MappedUpload(self.upload_id, self.settings_uri, reference_id, self.ended, self.ports)
+        return ShardMap(file, plan, mapped)
 
     def _record_rows(self, admission: Admission) -> None:
         stored = quarantine.write(self.ports.store, self.ports.data_bucket, self.upload_id, admission)

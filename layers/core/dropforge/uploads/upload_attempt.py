@@ -58,6 +58,10 @@ class Invocation:
         return cls(context.aws_request_id, lambda: context.get_remaining_time_in_millis() / 1000)
 
 
+class Suspended(Exception):
+    """The attempt ends here, and counts neither as failed nor as an outage."""
+
+
 class OutOfTime(TransientError):
     """The invocation is about to be stopped. Recorded already; raised so that the event is delivered again."""
 
@@ -160,6 +164,8 @@ class Attempt:
         try:
             with deadline.guarded():
                 return work(begun, deadline)
+        except Suspended:
+            return self.book.suspend(upload_id)
         except RejectedUpload as error:
             return self.reject(begun, error)
         except OutOfTime:

@@ -292,6 +292,16 @@ class UploadRepository:
                 return updated
         raise _busy(upload_id)
 
+    def suspend(self, upload_id: str) -> UploadRecord:
+        """Let go of an upload on which a workflow works; the attempt that handed it over is not counted."""
+        for current, etag in self._readings(upload_id):
+            if current.lease is None or current.terminal:
+                return current
+            updated = current.model_copy(update={"lease": None, "attempts": current.attempts - 1})
+            if self._put(current, updated, etag):
+                return updated
+        raise _busy(upload_id)
+
     def recover(self, upload_id: str) -> UploadRecord:
         """Count a recovery and free the upload from an invocation that has died."""
         for current, etag in self._readings(upload_id):

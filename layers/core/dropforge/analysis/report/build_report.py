@@ -28,6 +28,7 @@ from dropforge.ingest.duckdb_connection import connect, quote
 from dropforge.ingest.ingest_file import ReadingOptions, admit
 from dropforge.ingest.parquet_snapshot import SNAPSHOT, Levels
 from dropforge.ingest.shard_reading import CountRows
+from dropforge.ingest.sharded_file import in_turn
 
 _SMALL = 16_000_000
 
@@ -125,7 +126,7 @@ def _compare_large_files(reference: Path, new: Path, settings: Settings) -> Repo
         schema = admissions[0].schema if admissions else None
         with TemporaryDirectory(prefix="dropforge-") as folder, closing(connect(Path(folder))) as connection:
             # Kept: hashes of rows that tell equal rows of both files, whichever of them is small.
-            options = ReadingOptions(count_rows=counting(like))
+            options = ReadingOptions(read_shards=in_turn(counting(like)))
             admission = _admit(file, settings, schema, Path(folder), connection, options)
             profiles.append(profile_of(admission, Path(folder), like, connection))
             admissions.append(admission)
