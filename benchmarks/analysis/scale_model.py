@@ -1,6 +1,7 @@
 """Analyses by shards beyond what was measured: figures of benchmarks/results/shards.json, scaled by rows, beside the quotas of AWS.
 
-Two ways: one function reads shard after shard (built); a function for each shard, and one that merges what they counted (planned).
+Two ways: one process reads shard after shard (as `dropforge analyze` does; in a function it would have the limits of one); a call of
+the function for each shard, and attempts between them that plan, decide and merge what was counted (the cloud).
 For each size it is named what breaks first. ASSUMED says what is assumed and not measured.
 """
 
@@ -84,13 +85,16 @@ def one_function(rows: int, rate: Rates) -> Estimate:
 
 
 def one_function_a_shard(rows: int, rate: Rates) -> Estimate:
-    """Two waves of functions over the shards, and one that merges what they counted. The plan reads the text once."""
+    """Two waves of calls over the shards, and one that merges what they counted. Each of the three attempts plans; the first stores
+    the text in pieces.
+    """
     shards = _shards(rows, rate)
     read, rows_of_shard = rate.text / S3_BYTES_PER_SECOND, rows / shards
     shard_seconds = 2 * START_SECONDS + rows_of_shard * (2 * read + rate.survey + rate.admit)
-    plan = START_SECONDS + rows * (read + rate.plan)
-    merge = START_SECONDS + rows * (rate.counts / S3_BYTES_PER_SECOND + rate.join + rate.merge)
-    counts = rows * (rate.counts + 2 * rate.snapshot)
+    again = START_SECONDS + rows * (read + rate.plan)
+    plan = again + rows * read
+    merge = again + rows * ((rate.counts + rate.snapshot) / S3_BYTES_PER_SECOND + rate.join + rate.merge)
+    counts = rows * (rate.text + rate.counts + 2 * rate.snapshot)
     puts = min(shards, CONCURRENT_FUNCTIONS) * OBJECTS_OF_A_SHARD / (shard_seconds / 2)
     limits = {
         plan / FUNCTION_SECONDS: f"plan: {plan:,.0f} s of {FUNCTION_SECONDS} s",
@@ -99,8 +103,8 @@ def one_function_a_shard(rows: int, rate: Rates) -> Estimate:
         shards / MAP_CHILDREN: f"children of the map: {shards:,} of {MAP_CHILDREN:,}",
         puts / PUTS_PER_SECOND: f"puts to one prefix: {puts:,.0f}/s of {PUTS_PER_SECOND:,}/s",
     }
-    seconds = plan + math.ceil(shards / CONCURRENT_FUNCTIONS) * shard_seconds + merge
-    work = plan + shards * shard_seconds + merge
+    seconds = plan + again + math.ceil(shards / CONCURRENT_FUNCTIONS) * shard_seconds + merge
+    work = plan + again + shards * shard_seconds + merge
     return Estimate(rows, shards, seconds, work, rows * rate.text / 1e9, _exceeded(limits))
 
 
@@ -157,7 +161,7 @@ def _measured_line(f: Mapping[str, Any]) -> str:
 
 
 def _scaled_lines(rows: int, rate: Rates, prices: Mapping[str, float]) -> Iterator[str]:
-    ways = {"one function (built)": one_function, "a function a shard (planned)": one_function_a_shard}
+    ways = {"one function, shard after shard": one_function, "a call a shard (the cloud)": one_function_a_shard}
     for name, way in ways.items():
         e = way(rows, rate)
         cells = [
