@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropforge import ids, retry_limits
+from dropforge.config import settings_store
 from dropforge.errors import InvalidRequest, Unavailable
 from dropforge.uploads.s3_events import uploads_in
 from dropforge.uploads.upload_repository import UploadRecord
@@ -159,3 +160,36 @@ def test_a_retraining_is_gone_on_with_by_its_id(load: Any, event: Any, world: An
     )
     output = load("analyze").handler({"retrain": {"upload_id": "c" * 20}}, None)
     assert output == {"retraining": {"c" * 20: "failed"}}
+
+
+def test_a_shard_and_what_follows_it_come_from_the_workflow(load: Any, world: Any) -> None:
+    """`shard` reads one shard of a large upload, `shards` goes on with the upload when its map has ended."""
+    text = (ROOT / "settings.yaml").read_text().replace("target: income", "target: label")
+    text = text.replace('positive_class: ">50K"', 'positive_class: "yes"').replace(
+        "sensitive: [sex, race]", "sensitive: []"
+    )
+    text = text.replace("ignore: [fnlwgt]", "ignore: []").replace("shard_bytes: 256_000_000", "shard_bytes: 700")
+    settings_store.apply(world.store, world.env.data_bucket, text.encode())
+    key, body = "incoming/a.csv", "age,label\n" + "".join(f"{20 + i % 40},{('no', 'yes')[i % 2]}\n" for i in range(200))
+    world.store.put(f"s3://{world.env.data_bucket}/{key}", body.encode())
+    record = {
+        "s3": {
+            "bucket": {"name": world.env.data_bucket},
+            "object": {"key": key, "versionId": world.store.stat(f"s3://{world.env.data_bucket}/{key}").version},
+        },
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+    }
+    app = load("analyze")
+    ((upload_id, state),) = app.handler({"Records": [record]}, None)["uploads"].items()
+    states = [state]
+    while len(states) < 3:
+        given = json.loads(list(world.workflow.payloads.values())[-1])
+        for number in given["shards"]:
+            request = {"upload_id": upload_id, "stage": given["stage"], "number": number}
+            assert app.handler({"shard": request}, None) == {"shard": number}
+        states.append(
+            app.handler({"shards": {"upload_id": upload_id, "stage": given["stage"]}}, None)["uploads"][upload_id]
+        )
+    assert states[:2] == ["received", "received"]
+    assert world.uploads.get(upload_id).rows_used == 200

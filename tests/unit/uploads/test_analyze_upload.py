@@ -35,14 +35,6 @@ def _table(count: int, first: int = 0) -> str:
     )
 
 
-def _differing(documents: list[list[Any]]) -> list[str]:
-    """The places of two large documents that differ: comparing them whole says so in minutes."""
-    texts = [json.dumps(d, indent=0, default=bytes.decode).splitlines() for d in documents]
-    return [f"{a} | {b}" for a, b in zip(*texts, strict=False) if a != b][:20] or ["lengths"] * (
-        len(texts[0]) != len(texts[1])
-    )
-
-
 class AppContext:
     """A bucket, a workflow and an MLflow in memory."""
 
@@ -105,26 +97,6 @@ def test_a_later_upload_is_compared_and_trains_on_both(world: AppContext) -> Non
     manifest = json.loads(world.store.get(world.request(second).dataset_uri).body)
     assert [p["dataset_id"] for p in manifest["parts"]] == [first.dataset_id, second.dataset_id]
     assert json.loads(world.store.get(second.report_json_uri).body)["rows_reference"] == 100
-
-
-def test_a_large_upload_is_read_by_shards_and_ends_as_any_other(world: AppContext) -> None:
-    """A first and a later upload beyond `data.limits.shard_bytes`: the same datasets, quarantine, reports, profiles and states."""
-    bodies = {"a.csv": _table(300), "b.csv": _table(200, 7) + "old,Bern,no\n1,2\n" + _table(100, 3).partition("\n")[2]}
-    sharded = AppContext()
-    limits = "data: {target: label, limits: {shard_bytes: 1400}}"
-    settings_store.apply(sharded.store, "data", SETTINGS.replace("data: {target: label}", limits).encode())
-    for name, body in bodies.items():
-        ends, documents = [], []
-        for one in (world, sharded):
-            record = one.drop(name, body)
-            ends.append((record.state, record.verdict, record.dataset_id, record.rows_in, record.rows_quarantined))
-            report = json.loads(one.store.get(record.report_json_uri).body)
-            profile = json.loads(one.store.get(f"s3://data/datasets/{record.dataset_id}/profile.json").body)
-            rows = one.store.get(f"{record.quarantine_uri}/rows.csv").body if record.quarantine_uri else b""
-            documents.append([{k: report[k] for k in ("intake", "columns", "findings", "duplicates")}, profile, rows])
-        assert ends[0] == ends[1]
-        assert not _differing(documents)
-    assert ends[0][4] == 2
 
 
 def test_a_report_says_what_changed_since_the_last_one(world: AppContext) -> None:
