@@ -3,8 +3,8 @@
     python benchmarks/analysis/shard_map.py --rows 1000000 5000000 [--shard-bytes 32000000] [--at-once 2] [--kills 3] [--json FILE]
 
 The table is that of shards.py. Functions are processes of the emulator, `--at-once` of which read shards; `--kills` of them get
-SIGKILL at random moments at which shards are read. Memory is the highest resident set of any process of the analyze function: one that read a
-shard, or the one that added them up. Nothing is trained: the upload waits for approval. Prints JSON.
+SIGKILL at random moments at which shards are read. Memory is the highest resident set of any process of the analyze function: one
+that read a shard, or the one that added them up. Nothing is trained: the upload waits for approval. Prints JSON.
 """
 
 from __future__ import annotations
