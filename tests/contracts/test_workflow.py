@@ -42,7 +42,7 @@ def line(request: pytest.FixtureRequest) -> tuple[StepFunctionsWorkflow, SqsQueu
         FunctionName="f", Runtime="python3.13", Role=role, Handler="app.handler", Code={"ZipFile": code.getvalue()}
     )["FunctionArn"]
     values = {
-        "TrainingCompute": "queue", "MaxConcurrency": "3", "TrainingQueueUrl": queue, "Partition": "aws",
+        "TrainingCompute": "queue", "MaxConcurrency": "3", "ShardsAtOnce": "3", "TrainingQueueUrl": queue, "Partition": "aws",
         "ConcludeFunctionArn": function, "AnalyzeFunctionArn": function,
     }  # fmt: skip
     text = definition_json(ROOT / "statemachine" / "training.asl.yaml").decode()

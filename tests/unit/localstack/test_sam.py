@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,10 @@ def test_the_twin_has_another_definition_and_no_image_and_is_else_the_same(confi
     built, adapted = load_template(twin.parent / "template.yaml"), json.loads(twin.read_text())
     uri = adapted["Resources"]["TrainingStateMachine"]["Properties"].pop("DefinitionUri")
     written = built["Resources"]["TrainingStateMachine"]["Properties"].pop("DefinitionUri")
-    filled = [path.read_text().replace("${MaxConcurrency}", "3") for path in (twin.parent / uri, ROOT / written)]
+    filled = [
+        re.sub(r"\$\{(MaxConcurrency|ShardsAtOnce)\}", "3", path.read_text())
+        for path in (twin.parent / uri, ROOT / written)
+    ]
     assert json.loads(filled[0]) == yaml.safe_load(filled[1])
     leave_out_metric_math(built)
     number_concurrency(built, {})
