@@ -31,6 +31,7 @@ def _table(rows: int) -> bytes:
     return ("age,city,amount,label\n" + "".join(lines)).encode()
 
 
+@pytest.mark.campaign  # a process for every reading of a shard
 @pytest.mark.promise(6)
 def test_killed_shards_lose_no_row_and_count_none_twice(
     emulator: int, s3: S3Store, times: Callable[[int, int], int], figure: Callable[[str], None]

@@ -14,7 +14,10 @@ from dropforge.config import settings_store
 from ..differences import differences
 from .conftest import csv_of
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.drill,
+]  # seven starts of functions; maps without the line: test_shard_map.py
 SHARD_BYTES, ROWS = 30_000, 900
 
 
