@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import re
+from collections.abc import Callable
+from typing import Any
 
-from dropforge.analysis.report import charts, html_report, report_changes
-from dropforge.analysis.report_model import Bars, ColumnReport, FindingKey, ReportSummary
+import pytest
+
+from dropforge.analysis.report import axes, charts, html_report, report_changes
+from dropforge.analysis.report_model import Bars, ColumnReport, FindingKey, Report, ReportSummary
 
 
 def _column(kind: str, bars: Bars) -> ColumnReport:
@@ -83,3 +88,31 @@ def test_changes_since_a_report_name_what_came_and_what_went(compared, table) ->
     assert "Drift began: age." in text
     assert "Drift ended: hours." in text
     assert "Resolved: outliers (job)." in text
+
+
+def test_labels_of_a_narrow_range_differ(compared: Callable[..., Report], table: Any) -> None:
+    """Three digits would make 9.58 of every place of the axis, and `9.58 → 9.58` of a change."""
+    rng = random.Random(4)
+    reference, new = ([{**r, "ratio": f"{rng.gauss(at, 4e-4):.6f}"} for r in table(400, 3)] for at in (9.5831, 9.5841))
+    report = compared(reference, new)
+    bars = next(c for c in report.columns if c.name == "ratio").bars
+    assert len(set(bars.labels)) == len(bars.labels) == axes.BARS
+    assert all(re.fullmatch(r"9\.58\d{1,4}( – 9\.58\d{1,4})?", label) for label in bars.labels)
+    evidence = next(f.evidence for f in report.findings if f.kind == "drift" and f.columns == ("ratio",))
+    assert re.match(r"mean 9\.583\d* → 9\.584\d*; ", evidence)
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ((12_300.0, 45_600.0), ["12.3k", "45.6k"]),
+        ((2_800_000.0, 2_800_100.0), ["2.8M", "2.8001M"]),
+        ((1234.1, 1234.4), ["1234.1", "1234.4"]),
+        ((0.00012, 0.00012), ["0.00012", "0.00012"]),
+        ((1.74e-9, 1.75e-9), ["1.74·10^-9", "1.75·10^-9"]),
+        ((1.0, 1.0 + 1e-15), ["1", "1"]),
+    ],
+)
+def test_numbers_have_the_digits_that_tell_them_apart(values: tuple[float, ...], texts: list[str]) -> None:
+    """No more of them; those that twelve digits do not tell apart look alike."""
+    assert axes.apart(values) == texts

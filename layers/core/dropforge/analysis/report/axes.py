@@ -13,6 +13,7 @@ BARS = 24
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400.0
 _HEAVY = 0.25  # part of the range that holds the middle 31/32 of the rows, below which a straight axis shows one bar
+_MOST_DIGITS = 12
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k"))
 
 
@@ -27,20 +28,36 @@ def date(seconds: float | None) -> str | None:
     return moment.date().isoformat() if seconds % _DAY == 0 else moment.strftime("%Y-%m-%d %H:%M")
 
 
-def plain(value: float) -> str:
-    """Three significant digits without an exponent: 12,300 as 12.3k (SI prefixes from ten thousand on), 0.00012 as it is."""
+def plain(value: float, digits: int = 3) -> str:
+    """Significant digits, three or more, without an exponent: 12,300 as 12.3k (SI prefixes from ten thousand on), 0.00012 as it is."""
     if not math.isfinite(value):
         return str(value)
     size = abs(value)
     if size >= 1e15 or 0 < size < 1e-6:
-        digits, _, exponent = f"{value:.2e}".partition("e")
-        return f"{float(digits):g}·10^{int(exponent)}"
-    unit, suffix = next(((u, s) for u, s in _UNITS if size >= u and float(f"{size:.3g}") >= u), (1.0, ""))
+        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+        return f"{float(mantissa):.{digits}g}·10^{int(exponent)}"
+    unit, suffix = next(((u, s) for u, s in _UNITS if size >= u and float(f"{size:.{digits}g}") >= u), (1.0, ""))
     if suffix == "k":
         unit = 1e3
-    scaled = float(f"{value / unit:.3g}") if suffix or size < 1000 else round(value)
-    text = f"{scaled:.9f}".rstrip("0").rstrip(".") if isinstance(scaled, float) else str(scaled)
+    exact = suffix or size < 1000 or digits > 3
+    scaled = float(f"{value / unit:.{digits}g}") if exact else round(value)
+    text = f"{scaled:.{digits + 6}f}".rstrip("0").rstrip(".") if isinstance(scaled, float) else str(scaled)
     return (text or "0").replace("-0", "0") + suffix if text in {"", "-0"} else text + suffix
+
+
+def apart(values: Sequence[float]) -> list[str]:
+    """Each as `plain` writes it, with as many digits as tell those apart that differ: 9.5826 and 9.5834, not 9.58 twice."""
+    different = len(set(values))
+    texts = (([plain(v, digits) for v in values]) for digits in range(3, _MOST_DIGITS + 1))
+    return next((t for t in texts if len(set(t)) == different), [plain(v, _MOST_DIGITS) for v in values])
+
+
+def change_text(before: float | None, after: float | None) -> str:
+    """Two numbers of a column for a sentence: `6.04 → 6.96`."""
+    texts = [value_text("number", v) for v in (before, after)]
+    if before is not None and after is not None and before != after and texts[0] == texts[1]:
+        texts = apart((before, after))
+    return " → ".join(texts)
 
 
 def value_text(kind: str, value: float | None) -> str:
@@ -97,26 +114,26 @@ def histogram(base: ColumnProfile, new: ColumnProfile) -> tuple[list[str], list[
         step = (outer - inner) / (BARS - 2) or (high - low) / (BARS - 2)
         cuts = [min(low, inner), *[inner + step * k for k in range(BARS - 1)], max(high, inner + step * BARS)]
     x, y = _spread(base, base.counts, cuts, low, high), _spread(base, new.counts, cuts, low, high)
-    names = [_label(base.kind, c, high - low) for c in cuts[:-1]]
-    return [*names[:-1], f"{names[-1]} – {_label(base.kind, cuts[-1], high - low)}"], x, y
+    *names, end = _labels(base.kind, cuts, high - low)
+    return [*names[:-1], f"{names[-1]} – {end}"], x, y
 
 
 def _by_value(base: ColumnProfile, new: ColumnProfile) -> tuple[list[str], list[float], list[float]]:
     kind, span = base.kind, base.edges[-1] - base.edges[0]
-    names = [_label(kind, e, span) for e in base.edges]
+    names = _labels(kind, base.edges, span)
     x, y = [float(c) for c in base.counts[: len(names)]], [float(c) for c in new.counts[: len(names)]]
     if new.below:
         names, x, y = [f"< {names[0]}", *names], [0.0, *x], [float(new.below), y[0] - new.below, *y[1:]]
     if new.counts[-1]:
-        names, x, y = [*names, f"> {_label(kind, base.edges[-1], span)}"], [*x, 0.0], [*y, float(new.counts[-1])]
+        names, x, y = [*names, f"> {names[-1]}"], [*x, 0.0], [*y, float(new.counts[-1])]
     return names, x, y
 
 
-def _label(kind: str, value: float, span: float) -> str:
+def _labels(kind: str, values: Sequence[float], span: float) -> list[str]:
     if kind != "datetime":
-        return plain(value)
-    text = date(value) or ""
-    return text[5:16] if span < 3 * _DAY else text[:10]
+        return apart(values)
+    texts = [date(v) or "" for v in values]
+    return [t[5:16] if span < 3 * _DAY else t[:10] for t in texts]
 
 
 def _middle(base: ColumnProfile) -> tuple[float, float]:

@@ -14,7 +14,7 @@ def largest_change(before: ColumnProfile, after: ColumnProfile) -> str:
         before_text, now = (f"{axes.date(p.minimum)} to {axes.date(p.maximum)}" for p in (before, after))
         return f"{now}, was {before_text}; "
     if after.binned:
-        return f"mean {axes.value_text('number', before.mean)} → {axes.value_text('number', after.mean)}; "
+        return f"mean {axes.change_text(before.mean, after.mean)}; "
     named = dict(zip(after.values, after.counts, strict=True))
     changes = [
         (named.get(v, 0) / after.present - n / before.present, v, n)
