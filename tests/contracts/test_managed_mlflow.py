@@ -82,10 +82,11 @@ def test_each_part_calls_what_its_role_allows(
     file = Path(__file__).parents[2] / "settings.yaml"
     run = JobRun(managed_uri, settings.load(file.read_bytes(), file.name), TrainingJob.parse(json.dumps(job)))
     assert run.stored_result() is None
-    run.log_facts({"depth": 3}, {"roc_auc": 0.5})
+    run.log_progress(1, {"tuning.best_score": 0.4})
+    run.log_params({"depth": 3})
     run.log_dataset("n", "d", "s3://a/b", 3)
     table = pd.DataFrame({"x": [1.0, 2.0, 3.0, 4.0]})
-    source = run.log_model(LogisticRegression().fit(table, [0, 1, 0, 1]), table)  # type: ignore[arg-type] # any estimator is logged alike
+    source = run.log_model(LogisticRegression().fit(table, [0, 1, 0, 1]), table, {"roc_auc": 0.5})  # type: ignore[arg-type] # any estimator is logged alike
     (tmp_path / "card.json").write_text("{}")
     run.put(tmp_path)
     run.finish(

@@ -184,9 +184,26 @@ def test_a_logged_model_leaves_the_search_path_as_it_was(bench: Bench) -> None:
     run = JobRun(created.tracking_uri, created.settings, created.job(upload="searchpath"))
     table = pd.DataFrame({"x": [1.0, 2.0, 3.0, 4.0]})
     before, known = list(sys.path), set(sys.path_importer_cache)
-    run.log_model(LogisticRegression().fit(table, [0, 1, 0, 1]), table)  # type: ignore[arg-type] # any estimator is logged alike
+    run.log_model(LogisticRegression().fit(table, [0, 1, 0, 1]), table, {})  # type: ignore[arg-type] # any estimator is logged alike
     assert sys.path == before
     assert not [p for p in set(sys.path_importer_cache) - known if not Path(p).exists()]
+
+
+def test_metrics_of_a_run_are_those_of_its_model(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's page of models compares by them; however many there are, none is read back from the server."""
+    import mlflow
+
+    created = bench()
+    run = JobRun(created.tracking_uri, created.settings, created.job(upload="modelmetrics"))
+    run.log_params({"depth": 3})
+    table, given = pd.DataFrame({"x": [1.0, 2.0, 3.0, 4.0]}), {f"metric{k}": k / 8 for k in range(5)}
+    monkeypatch.setattr(mlflow.MlflowClient, "get_metric_history", _must_not_run)
+    source = run.log_model(LogisticRegression().fit(table, [0, 1, 0, 1]), table, given)  # type: ignore[arg-type] # as above
+    client = mlflow.MlflowClient(created.tracking_uri)
+    logged = client.get_logged_model(source.rpartition("/")[2])
+    assert {m.key: m.value for m in logged.metrics} == given
+    assert client.get_run(run.run_id).data.metrics == given
+    assert logged.params == {"depth": "3"}
 
 
 def test_a_repeated_job_answers_without_training_again(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,7 +286,7 @@ def _body(bundle: Any) -> Any:
 
 
 def _must_not_run(*_: Any, **__: Any) -> None:
-    raise AssertionError("a trial was started")
+    raise AssertionError("what must not run was called")
 
 
 def _tuned(outside: tuple[Any, ...] = ()) -> tuner.Tuned:

@@ -98,16 +98,14 @@ class JobRun:
                 self._client.set_terminated(self.run_id, "FINISHED")
             return result
 
-    def log_facts(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Parameters and metrics in one call; a parameter of an earlier attempt that differs keeps its first value."""
-        from mlflow.entities import Metric, Param
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Parameters in one call; one of an earlier attempt that differs keeps its first value."""
+        from mlflow.entities import Param
 
         with translated(f"run {self.run_id}"):
             known = self._client.get_run(self.run_id).data.params
             texts = [Param(k, str(v)[:500]) for k, v in params.items() if k not in known]
-            at = int(time.time() * 1000)
-            points = [Metric(k, float(v), at, 0) for k, v in metrics.items()]
-            self._client.log_batch(self.run_id, metrics=points, params=texts)
+            self._client.log_batch(self.run_id, params=texts)
 
     def log_progress(self, trial: int, figures: Mapping[str, float]) -> None:
         """Metrics of a search that is under way; `trial` is their step."""
@@ -131,13 +129,23 @@ class JobRun:
         with translated(f"run {self.run_id}"):
             log_input(self._client, self.run_id, dataset, "training")
 
-    def log_model(self, model: LabelledPipeline | NumberPipeline, example: Any, code: Sequence[str] = ()) -> str:
+    def log_model(
+        self,
+        model: LabelledPipeline | NumberPipeline,
+        example: Any,
+        metrics: Mapping[str, float],
+        code: Sequence[str] = (),
+    ) -> str:
         """The whole pipeline with signature and input example; returns the model URI to register. `code`: folders it needs besides.
+
+        The metrics become the run's and the logged model's in one call after it: of those that a run has before its model, MLflow
+        reads the history one by one, a request to its server for each.
 
         Kept as cloudpickle: it holds our own classes and XGBoost, which the skops format refuses. It is read by people and
         trainers only: the API loads the ONNX bundle and never a pickle.
         """
         import mlflow.sklearn
+        from mlflow.entities import Metric
         from mlflow.models import infer_signature
 
         logging.getLogger("mlflow.sklearn").setLevel(logging.ERROR)  # its advice for skops; see above
@@ -155,6 +163,8 @@ class JobRun:
                 code_paths=[str(Path(__file__).parents[1]), *code],
                 pip_requirements=["scikit-learn", "xgboost-cpu", "pandas", "numpy"],
             )
+            at, known = int(time.time() * 1000), {"run_id": self.run_id, "model_id": logged.model_id}
+            self._client.log_batch(self.run_id, [Metric(k, float(v), at, 0, **known) for k, v in metrics.items()])
         return str(logged.model_uri)
 
     def put(self, folder: Path, path: str = "") -> None:

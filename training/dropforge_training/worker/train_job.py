@@ -180,10 +180,11 @@ def _finish(context: JobContext, trained: _Trained, manifest: DatasetManifest, r
     created = evaluated.card(known, {**facts, **_card_facts(context, trained, evaluated, run.run_id, compared)})
     _write_card(folder, created)
     run.put(folder / "card")
-    run.log_facts({**facts, **trained.tuned.params}, _logged_metrics(evaluated, trained.tuned, created))
+    run.log_params({**facts, **trained.tuned.params})
     run.log_dataset(manifest.source[:200] or "training", manifest.dataset_id, job.dataset_uri, data.rows)
     example = example_rows.row(data.train.x, {c.name: c.kind for c in data.features})
-    source = run.log_model(evaluated.model, example, model_spec.own_code(candidate))
+    metrics = _logged_metrics(evaluated, trained.tuned, created)
+    source = run.log_model(evaluated.model, example, metrics, model_spec.own_code(candidate))
     result = JobResult(
         model=job.model,
         run_id=run.run_id,
