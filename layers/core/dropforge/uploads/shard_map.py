@@ -84,7 +84,7 @@ class ShardMap:
                 "cut": f"cut-{cut.hexdigest()[:16]}",
                 "inputs": [
                     ShardInput(
-                        name="rows.parquet" if text is None else f"{s.number:05d}.csv",
+                        name="input.parquet" if text is None else f"{s.number:05d}.csv",
                         rows=sharded_file.rows_of(file, s),
                     )
                     for s in self.plan.shards

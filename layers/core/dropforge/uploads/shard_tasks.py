@@ -17,7 +17,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dropforge import keys
-from dropforge.analysis import row_counts
 from dropforge.analysis.data_profile import Profile
 from dropforge.analysis.report import build_report
 from dropforge.config import settings_store
@@ -25,13 +24,11 @@ from dropforge.config.settings import CsvSettings, DataSettings
 from dropforge.datasets.table_schema import Schema
 from dropforge.errors import DropforgeError, NotFound, RejectedUpload
 from dropforge.ingest import shard_reading
-from dropforge.ingest.parquet_snapshot import SNAPSHOT
 from dropforge.ingest.shard_reading import Decided, ShardFile, ShardRows, ShardSurvey
 from dropforge.ports import REQUESTS_AT_ONCE, ObjectStore
 from dropforge.value_formats import NumberFormat
 
 _FORMAT = 1  # of what is stored: another one is read by no other version
-_COUNTED = (SNAPSHOT, row_counts.VALUES, row_counts.TEXTS, row_counts.ROWS, row_counts.CLASSES, row_counts.SUMS)
 
 
 class ShardInput(BaseModel):
@@ -123,7 +120,8 @@ def _read(task: ShardTask, number: int, upload_id: str, store: ObjectStore, buck
     decided = replace(task.decided, repeated={c: work / f.name for c, f in task.decided.repeated.items()})
     count = build_report.counting(_profile(task.reference_id, store, bucket))
     rows = shard_reading.admit(shard, decided, given.accepted, count)
-    files = tuple(name for name in _COUNTED if (folder / name).exists())
+    passing = {given.name, "raw.parquet", *task.files()}  # what it was read from; the rest is what came of it
+    files = tuple(sorted(f.name for f in folder.iterdir() if f.is_file() and f.name not in passing))
     return ShardResult(rows=replace(rows, file=Path(rows.file.name)), files=files)
 
 
