@@ -118,7 +118,6 @@ def _whole_file(folder: Path) -> Path:
         ({"a.csv": "x,label\n1,no\n", "b.csv": "x,y,label\n1,2,no\n"}, "columns y"),
         ({"a.csv": "x,label\n1,no\n", "b.csv": "x;label\n1;no\n"}, "separated by"),
         ({"a.csv": "x,label\n1,no\n", "b.jsonl": '{"x": 1, "label": "no"}\n'}, "several formats"),
-        ({"a.csv": "x,label\n1,no\n", "b.csv": 'x,label\n"1,no\n'}, "b.csv: a quote opens"),
         ({"c=1/a.csv": "x,label\n1,no\n", "c=2/a.csv": "x,label\n2,no\n"}, "Parquet only"),
     ],
 )

@@ -18,6 +18,7 @@ from dropforge.ingest import many_files, rejected_rows, text_table, unpaired_quo
 from dropforge.ingest.duckdb_connection import connect
 from dropforge.ingest.ingest_file import ReadingOptions, admit
 from dropforge.ingest.rejected_rows import Reject
+from dropforge.ingest.sharded_file import in_turn
 from dropforge_cli.infer_settings import guess
 
 from .conftest import settings
@@ -203,7 +204,7 @@ def test_an_upload_uses_the_rows_beside_them(tmp_path: Path, shard_bytes: int) -
     file = tmp_path / "u.csv"
     file.write_bytes(_file(*changed))
     data = settings(**{**_DATA, "limits": {**_DATA["limits"], "shard_bytes": shard_bytes}}).data
-    options = ReadingOptions(count_rows=lambda *_: None)
+    options = ReadingOptions(read_shards=in_turn(lambda *_: None))
     done = admit(file, data=data, reference=None, workdir=tmp_path, options=options)
     assert bool(done.shards) == (shard_bytes == 700)
     assert [(r.line, r.code, r.raw) for r in done.first_rejects] == [(k + 2, "quotes", line) for k, line in changed[:2]]
