@@ -30,7 +30,7 @@ def pull(
     whole: Annotated[bool, typer.Option("--whole", help="everything again, not only what is new")] = False,
     json: Json = False,
 ) -> None:
-    """Upload what is new in a Delta table or a Postgres query since it was pulled last."""
+    """Upload what is new in a Delta or Iceberg table or a Postgres query since it was pulled last."""
     from dropforge.adapters.s3_store import S3Store
     from dropforge.config import settings
     from dropforge_cli.commands.uploads import put
@@ -81,6 +81,10 @@ def _pulled(described: SourceSettings, position: Position, work: Path, target: T
             from dropforge_cli.sources import delta
 
             return delta.pull(described, position, work)
+        if described.kind == "iceberg":
+            from dropforge_cli.sources import iceberg
+
+            return iceberg.pull(described, position, work)
         from dropforge_cli.sources import postgres
 
         return postgres.pull(described, position, work, _secret(described, target))

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from dropforge.config.settings import SourceSettings
 from dropforge.errors import InvalidRequest
+from dropforge_cli.sources import parquet_rows
 from dropforge_cli.sources.pulled import Position, Pulled
 
 _MOST: Final = 1000  # versions between two pulls that are looked at one by one
@@ -72,18 +73,11 @@ def _appended(table: Any, uri: str, since: int) -> tuple[set[str] | None, str]:
 
 def _write(table: Any, files: set[str] | None, target: Path) -> int:
     """Rows of these files, or of all, as Parquet; how many there are."""
-    import pyarrow as pa
     import pyarrow.dataset as ds
-    import pyarrow.parquet as pq
 
     dataset = table.to_pyarrow_dataset()
     fragments = [f for f in dataset.get_fragments() if files is None or any(u.endswith(f.path) for u in files)]
     if files is not None and len(fragments) != len(files):
         raise OSError(f"{len(files) - len(fragments)} of {len(files)} new files are no longer in the table")
-    rows = 0
     some = ds.FileSystemDataset(fragments, dataset.schema, dataset.format, dataset.filesystem)
-    with pq.ParquetWriter(target, dataset.schema, compression="zstd") as writer:
-        for batch in some.to_batches() if fragments else ():
-            writer.write_table(pa.Table.from_batches([batch], dataset.schema))
-            rows += batch.num_rows
-    return rows
+    return parquet_rows.write(dataset.schema, some.to_batches() if fragments else (), target)

@@ -13,8 +13,8 @@ from dropforge.ports import ObjectStore
 
 
 class Position(BaseModel):
-    """`uploads/pulled/{source}.json`. `version`: of a Delta table; `value`: the largest of the increment column, as text;
-    `place`: what was read, so that a source that names another table begins anew.
+    """`uploads/pulled/{source}.json`. `version`: of a Delta table, of an Iceberg table its snapshot; `value`: the largest of the
+    increment column, as text; `place`: what was read, so that a source that names another table begins anew.
     """
 
     model_config = ConfigDict(frozen=True)

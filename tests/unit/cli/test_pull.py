@@ -1,4 +1,4 @@
-"""A Delta table and a Postgres table, pulled twice: the second time only what is new."""
+"""A Delta table, an Iceberg table and a Postgres table, pulled twice: the second time only what is new."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ import psycopg
 import pyarrow as pa
 import pytest
 from moto import mock_aws
+from pyiceberg.catalog import load_catalog
+from pyiceberg.catalog.sql import SqlCatalog
 from typer.testing import CliRunner
 
 from dropforge.adapters import s3_store
@@ -30,7 +32,7 @@ from dropforge.ingest.admission import Admission
 from dropforge.ingest.ingest_file import admit
 from dropforge_cli.commands import pull as command
 from dropforge_cli.main import app
-from dropforge_cli.sources import delta, postgres
+from dropforge_cli.sources import delta, iceberg, postgres
 from dropforge_cli.sources.pulled import Position, Pulled
 from dropforge_local.memory import MemoryStore
 
@@ -118,6 +120,83 @@ def test_a_table_that_is_not_there_is_an_error_with_a_fix(tmp_path: Path) -> Non
     """It names the source."""
     with pytest.raises(InvalidRequest, match=r"sources\.orders"):
         _delta(tmp_path / "none", None, tmp_path / "1")
+
+
+# --- Iceberg ---------------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def lake(tmp_path: Path) -> Any:
+    """An Iceberg table of 60 rows with the folder that holds it."""
+    catalog = SqlCatalog("test", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}/lake")
+    catalog.create_namespace("shop")
+    table = catalog.create_table("shop.orders", schema=_rows(0, 1).schema)
+    table.append(_rows(0, 60))
+    return table
+
+
+def _iceberg(table: Any, position: Position | None, folder: Path) -> Pulled:
+    folder.mkdir(exist_ok=True)
+    source = SourceSettings(name="orders", kind="iceberg", uri=table.location())
+    return iceberg.pull(source, position or Position(place=source.place), folder)
+
+
+def test_of_an_iceberg_table_only_appended_rows_come_the_second_time(lake: Any, tmp_path: Path) -> None:
+    """By its snapshots; the third time there is nothing new."""
+    first = _iceberg(lake, None, tmp_path / "1")
+    for start in (60, 70):
+        lake.append(_rows(start, 10))
+    second = _iceberg(lake, first.after, tmp_path / "2")
+    third = _iceberg(lake, second.after, tmp_path / "3")
+    assert [(r.rows, r.remarks) for r in (first, second, third)] == [(60, ()), (20, ()), (0, ())]
+    assert third.after == second.after
+    assert _admitted(first, tmp_path / "a").rows_used == 60
+    assert sorted(pa.parquet.read_table(second.file).column("id").to_pylist()) == list(range(60, 80))
+
+
+@pytest.mark.parametrize("change", ["overwrite", "delete"])
+def test_after_a_change_of_an_iceberg_table_that_is_no_append_the_whole_comes(
+    lake: Any, tmp_path: Path, change: str
+) -> None:
+    """New rows cannot be told from old ones then; none is lost, and it is said."""
+    first = _iceberg(lake, None, tmp_path / "1")
+    if change == "overwrite":
+        lake.overwrite(_rows(100, 40))
+    else:
+        lake.delete("id < 20")
+    second = _iceberg(lake, first.after, tmp_path / "2")
+    assert second.rows == 40
+    assert "whole table" in second.remarks[0]
+
+
+def test_an_iceberg_table_is_read_by_its_metadata_file(lake: Any, tmp_path: Path) -> None:
+    """The address of one metadata file is that state of the table, whatever came after."""
+    before = lake.metadata_location
+    lake.append(_rows(60, 10))
+    (tmp_path / "1").mkdir()
+    source = SourceSettings(name="orders", kind="iceberg", uri=before)
+    assert iceberg.pull(source, Position(place=source.place), tmp_path / "1").rows == 60
+
+
+def test_an_iceberg_table_of_the_glue_catalog_is_found_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """glue:database.table, with the credentials and region of the environment."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        catalog = load_catalog("glue", type="glue")
+        catalog.create_namespace("shop")
+        location = f"file://{tmp_path}/lake/orders"
+        catalog.create_table("shop.orders", schema=_rows(0, 1).schema, location=location).append(_rows(0, 60))
+        (tmp_path / "1").mkdir()
+        source = SourceSettings(name="orders", kind="iceberg", uri="glue:shop.orders")
+        assert iceberg.pull(source, Position(place=source.place), tmp_path / "1").rows == 60
+
+
+def test_a_folder_without_iceberg_metadata_is_refused(tmp_path: Path) -> None:
+    """With the source's name and its address."""
+    source = SourceSettings(name="orders", kind="iceberg", uri=str(tmp_path))
+    with pytest.raises(InvalidRequest, match=r"sources\.orders: .* cannot be read: it has no metadata") as caught:
+        iceberg.pull(source, Position(place=source.place), tmp_path)
+    assert caught.value.code == "source_unreadable"
 
 
 # --- Postgres ------------------------------------------------------------------------------------------------------------

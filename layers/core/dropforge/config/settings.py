@@ -502,8 +502,13 @@ class SourceSettings(Frozen):
     """A table of another system, for `dropforge pull`."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$", description="what `dropforge pull` is given")
-    kind: Literal["delta", "postgres"] = Field(description="a Delta table, or a query of a Postgres database")
-    uri: str = Field("", description="of a Delta table: its address, s3://… or a path")
+    kind: Literal["delta", "iceberg", "postgres"] = Field(
+        description="a Delta table, an Iceberg table, or a query of a Postgres database"
+    )
+    uri: str = Field(
+        "",
+        description="of a Delta or Iceberg table: its address, s3://… or a path; of Iceberg also glue:database.table",
+    )
     query: str = Field("", description="of postgres: a SELECT")
     increment: str = Field(
         "",
@@ -516,11 +521,11 @@ class SourceSettings(Frozen):
 
     @model_validator(mode="after")
     def _names_its_table(self) -> SourceSettings:
-        needed = "uri" if self.kind == "delta" else "query"
+        needed = "query" if self.kind == "postgres" else "uri"
         unused = [k for k in ("uri", "query", "increment", "secret") if k != needed and getattr(self, k)]
         if not getattr(self, needed):
             raise ValueError(f"a source of kind {self.kind} needs `{needed}`")
-        if (self.kind == "delta" and unused) or "uri" in unused:
+        if unused and (needed == "uri" or "uri" in unused):
             raise ValueError(f"`{unused[0]}` has no effect on a source of kind {self.kind}; remove it")
         return self
 
