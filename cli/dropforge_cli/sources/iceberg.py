@@ -19,6 +19,7 @@ _NUMBER: Final = re.compile(r"v?([0-9]+)[^/]*\.metadata\.json")  # v3.metadata.j
 
 def pull(source: SourceSettings, position: Position, workdir: Path) -> Pulled:
     """Raises InvalidRequest for a table that cannot be read."""
+    from botocore.exceptions import BotoCoreError, ClientError
     from pyarrow.lib import ArrowException
     from pyiceberg.exceptions import NoSuchTableError, ValidationError
 
@@ -33,7 +34,15 @@ def pull(source: SourceSettings, position: Position, workdir: Path) -> Pulled:
             return Pulled(target, 0, after)
         fresh, reason = _appended(table, current, position.version) if position.version >= 0 else (None, "")
         rows = _written(table, fresh, target)
-    except (ArrowException, OSError, NoSuchTableError, ValidationError, ValueError) as error:
+    except (
+        ArrowException,
+        BotoCoreError,
+        ClientError,
+        OSError,
+        NoSuchTableError,
+        ValidationError,
+        ValueError,
+    ) as error:
         raise InvalidRequest(
             f"sources.{source.name}: {source.uri} cannot be read: {(str(error).splitlines() or ['?'])[0][:300]}",
             code="source_unreadable",
@@ -70,7 +79,7 @@ def _appended(table: Any, current: Any, since: int) -> tuple[set[str] | None, st
     from pyiceberg.manifest import ManifestEntryStatus
     from pyiceberg.table.snapshots import Operation
 
-    fresh, snapshot = set[str](), current
+    fresh, snapshot, rewritten = set[str](), current, 0  # from the newest snapshot back
     for _ in range(_MOST):
         if snapshot.snapshot_id == since:
             return fresh, ""
@@ -80,6 +89,9 @@ def _appended(table: Any, current: Any, since: int) -> tuple[set[str] | None, st
                 None,
                 f"snapshot {snapshot.snapshot_id} was no append ({operation.value if operation else 'unknown'})",
             )
+        if operation == Operation.APPEND and rewritten:
+            return None, f"snapshot {rewritten} rewrote files, perhaps some that were added after {since}"
+        rewritten = rewritten or (snapshot.snapshot_id if operation == Operation.REPLACE else 0)
         for manifest in snapshot.manifests(table.io) if operation == Operation.APPEND else ():
             if manifest.added_snapshot_id == snapshot.snapshot_id:
                 entries = manifest.fetch_manifest_entry(table.io)
@@ -99,7 +111,7 @@ def _written(table: Any, files: set[str] | None, target: Path) -> int:
         return parquet_rows.write(reader.schema, reader, target)
     tasks = [t for t in scan.plan_files() if t.file.file_path in files]
     if len(tasks) != len(files):
-        return _written(table, None, target)  # files that were added meanwhile rewritten: no row is lost
+        raise OSError(f"{len(files) - len(tasks)} of {len(files)} new files are no longer in the table")
     return parquet_rows.write(_arrow_schema(scan), _batches(table, scan, tasks), target)
 
 

@@ -189,6 +189,10 @@ def test_an_iceberg_table_of_the_glue_catalog_is_found_by_its_name(
         (tmp_path / "1").mkdir()
         source = SourceSettings(name="orders", kind="iceberg", uri="glue:shop.orders")
         assert iceberg.pull(source, Position(place=source.place), tmp_path / "1").rows == 60
+        for uri in ("glue:shop.sales", "glue:orders", "glue:nobody.orders"):
+            wrong = SourceSettings(name="orders", kind="iceberg", uri=uri)
+            with pytest.raises(InvalidRequest, match=f"sources.orders: {uri} cannot be read"):
+                iceberg.pull(wrong, Position(place=wrong.place), tmp_path / "1")
 
 
 def test_a_folder_without_iceberg_metadata_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How many members an ensemble of trees may have: a bundle is converted, checked, loaded by a function, and asked for single rows."""
+"""How many members an ensemble of trees may have: a bundle is converted, checked, loaded by a function, and scores single rows."""
 
 from __future__ import annotations
 

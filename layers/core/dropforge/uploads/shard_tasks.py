@@ -59,7 +59,7 @@ class ShardTask(BaseModel):
 
     @property
     def stage(self) -> str:
-        """A name made of all that its results depend on; what is `decided` follows from surveys, which follow from the rest."""
+        """Named by all that its results depend on; what is `decided` follows from surveys, which follow from the rest."""
         parts = self.model_dump(mode="json", exclude={"decided", "inputs"})
         return hashlib.sha256(json.dumps([_FORMAT, parts], sort_keys=True).encode()).hexdigest()[:16]
 
