@@ -151,7 +151,7 @@ def guess_column(
         table.checks.append(f"{column}: {looks}")
     if kind == "datetime" and (looks := odd_looks.of_years(facts.years)):
         table.checks.append(f"{column}: {looks}")
-    if kind in {"category", "text"} and n and not nested:
+    if kind in {"category", "text"} and n and not nested and not looks_like:
         _check_text(table, column, scan, facts, reason)
     sensitive = (
         kind in {"category", "boolean"} and any(s in column.lower() for s in _SENSITIVE) and facts.distinct <= 20
@@ -217,7 +217,7 @@ def _check_text(table: OpenTable, column: str, scan: ColumnScan, facts: ColumnFa
         use = "is left out" if reason else "is read as text"
         table.checks.append(
             f"{column}: numbers with a sign, a unit or spaces, such as {shortened(facts.example)!r}: the column {use}; "
-            "write plain numbers (1234.5)"
+            f"write plain numbers (1234.5), or declare their form: {_format_advice(column, facts)}"
         )
     elif probes["comma"] and probes["groups"]:
         table.checks.append(f"{column}: numbers written both 1.234,5 and 1,234.5 are read as text; write one form")
@@ -246,6 +246,10 @@ def check_formats(table: OpenTable, scans: Sequence[ColumnScan]) -> None:
         ]
         if names:
             table.checks.append(f"numbers with {words} ({number_format}): {listed(names)}")
+    for column, scan in zip(table.source.header, scans, strict=True):
+        writing = value_formats.written(scan.number_format)
+        if writing is not None and cell_parsing.infer(scan.probes) in {"integer", "number"}:
+            table.checks.append(f"{column}: {_reading(writing)} ({scan.number_format})")
     unsure = [
         c
         for i, (c, scan) in enumerate(zip(table.source.header, scans, strict=True))
@@ -256,6 +260,21 @@ def check_formats(table: OpenTable, scans: Sequence[ColumnScan]) -> None:
             f"{listed(unsure)}: every value has three digits behind its point (1.234): read as fractions; if they are "
             "thousands, declare number_format: '1.234,5'"
         )
+
+
+def _reading(writing: value_formats.Writing) -> str:
+    if not writing.unit:
+        return "numbers with brackets or spaces; those in brackets are negative"
+    if writing.unit in "%‰":
+        return f"numbers with {writing.unit}, read as they stand there: 12{writing.unit} is 12"
+    return f"amounts in {writing.unit}, read as numbers; one unit for the whole column"
+
+
+def _format_advice(column: str, facts: ColumnFacts) -> str:
+    """The line of settings.yaml with which the column's texts are numbers, as far as one unit does it."""
+    units = {value_formats.unit_of(text) for text in facts.common if value_formats.number(text) is None}
+    shown = value_formats.with_unit(next(iter(units)), PLAIN) if len(units) == 1 else "1234.5 kg"
+    return f"columns: {{{column}: {{type: number, number_format: '{shown}'}}}}"
 
 
 def words_for_values(columns: Sequence[ColumnGuess], facts: Sequence[ColumnFacts], target: str) -> list[str]:
@@ -300,7 +319,7 @@ def _may_be_thousands(table: OpenTable, i: int, scans: Sequence[ColumnScan]) -> 
         or probes["integers"] == probes["n"]
     ):
         return False
-    tests = cell_parsing.point_probes(0)
+    tests = cell_parsing.point_probes("v0")
     either, points = table.all(
         f"SELECT count(*) FILTER ({tests['either_point']}), count(*) FILTER ({tests['points']}) FROM {table.rows([i], scans)}"
     )[0]

@@ -274,7 +274,7 @@ def check_classes(target: str, classes: Sequence[ClassCount], decorated: str = "
         raise InvalidRequest(
             f"{target!r} holds numbers with a sign or a unit, such as {shortened(decorated)!r}, which are read as text",
             code="target_not_numeric",
-            fix="write plain numbers (1234.5), or choose another --target",
+            fix="write plain numbers (1234.5), write the same unit in each row, or choose another --target",
         )
     if len(classes) > MOST_CLASSES:
         raise InvalidRequest(

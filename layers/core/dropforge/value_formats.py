@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
-from typing import Final, Literal
+from functools import lru_cache
+from typing import Any, Final
 
-# How a column writes its numbers, shown by example. Groups of three digits are optional.
-NumberFormat = Literal["1234.5", "1,234.5", "1.234,5"]
+# How a column writes its numbers, shown by example: one of the three below, or one of them with a unit, brackets or spaces
+# (written). Groups of three digits are optional.
+NumberFormat = str
 PLAIN: Final[NumberFormat] = "1234.5"
 GROUPED: Final[NumberFormat] = "1,234.5"
 COMMA: Final[NumberFormat] = "1.234,5"
@@ -36,12 +39,21 @@ SURE_GROUPS: Final = r"[+-]?[1-9][0-9]{0,2}((,[0-9]{3})+\.[0-9]+|(,[0-9]{3}){2,}
 EITHER_COMMA: Final = r"[+-]?[1-9][0-9]{0,2},[0-9]{3}"
 EITHER_POINT: Final = r"[+-]?[1-9][0-9]{0,2}\.[0-9]{3}"
 POINT_DECIMAL: Final = r"[+-]?[0-9]*\.[0-9]+"
-# A number with a currency, a percent sign, a unit, brackets, a minus or a space that is not ASCII: no number here, but said.
-_SIGN, _SPACE, _CURRENCY = r"[+\-−–]?", r"[ \x{a0}]?", r"([$€£¥₹%]|[A-Z]{3})?"
-_UNIT = r"([$€£¥₹%‰]|[A-Za-zµ°]{1,4}[²³/]?[a-z]{0,3})?"
-DECORATED: Final = (  # RE2's
-    rf"[(]?{_SIGN}{_SPACE}{_CURRENCY}{_SPACE}{_SIGN}[0-9][0-9.,' \x{{a0}}\x{{202f}}]*{_SPACE}{_UNIT}[)]?"
+# A number with a unit, brackets, a sign behind it, or a minus or space that is not ASCII. Where a column is not known to write
+# its numbers so, currencies and percents alone are recognised: ABC123 is a code, 5kg may be one.
+MINUS: Final = "-−–"
+GROUP_MARKS: Final = " '’\u00a0\u202f"  # between thousands, beside commas and points
+_SIGN, _SPACE = r"[+\-−–]", "[ \u00a0\u202f]?"
+_BODY = rf"(?:[0-9]{{1,3}}(?:[{GROUP_MARKS}][0-9]{{3}})+(?:[.,][0-9]*)?|[0-9.,]+)"
+LONGEST_DECORATED: Final = 64  # characters; longer texts are no numbers with a unit
+UNITS: Final = (
+    "$ € £ ¥ ₹ ₽ ₩ ₺ ₫ ₪ ₴ ₦ ฿ R$ US$ A$ C$ HK$ NZ$ S$ % ‰ "
+    "AED ARS AUD BGN BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR JPY KES KRW MXN MYR NGN NOK NZD PHP PLN RON "
+    "RUB SAR SEK SGD THB TRY TWD UAH USD VND ZAR"
 )
+_BEFORE, _AFTER = "(?:[$€£¥₹%]|[A-Z]{3})?", r"(?:[$€£¥₹%‰]|[A-Za-zµ°]{1,4}[²³/]?[a-z]{0,3})?"
+DECORATED: Final = rf"[(]?{_SIGN}?{_SPACE}{_BEFORE}{_SPACE}{_SIGN}?{_BODY}{_SPACE}{_AFTER}{_SIGN}?[)]?"
+DECORATION_GROUPS: Final = ("opened", "sign", "before", "inner", "digits", "after", "behind", "closed")
 FORMULA: Final = r"^[=+\-@\t\r\n\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]"  # RE2's; is_formula for Python
 
 _DAY = r"([0-9]{4})[-/]([0-9]{2})[-/]([0-9]{2})"
@@ -65,12 +77,101 @@ NAMED_MOMENT: Final = (
 SIMPLE_MOMENT: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)?"
 
 
+_OWN_UNIT = r"[^\s0-9.,'’\"\\()+\-−–]{1,8}"
+_FORMAT = re.compile(
+    rf"(\()?(?:({_OWN_UNIT}) ?)?(1234\.5|1,234\.5|1\.234,5|1[ ']234[.,]5)(?: ?({_OWN_UNIT}))?(\))?"
+).fullmatch
+
+
+def decoration(unit: str | None) -> str:
+    """The pattern of a number with this unit (RE2's and re's; groups: DECORATION_GROUPS), which a text may leave out.
+
+    None: any of UNITS.
+    """
+    units = [unit] if unit is not None else sorted(UNITS.split(), key=len, reverse=True)
+    unit = "|".join(map(re.escape, units))
+    return rf"(\(?)({_SIGN}?){_SPACE}({unit})?{_SPACE}({_SIGN}?)({_BODY}){_SPACE}({unit})?({_SIGN}?)(\)?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A number format taken apart. `unit`: before or behind its numbers, perhaps none; `base`: a plain format."""
+
+    unit: str
+    base: NumberFormat
+    pattern: Any
+
+    def plain(self, text: str) -> str:
+        """The text without unit, brackets, spaces; as it is where it is no such number."""
+        match = self.pattern(text) if len(text) <= LONGEST_DECORATED else None
+        if match is None:
+            return text
+        opened, sign, before, inner, digits, after, behind, closed = (part or "" for part in match.groups())
+        signs = sign + inner + behind
+        if len(opened) != len(closed) or len(signs) + len(opened) > 1 or (before and after):
+            return text
+        minus = opened or (signs in MINUS and signs)
+        return ("-" if minus else "") + digits.translate(_UNGROUPED)
+
+
+_UNGROUPED = dict.fromkeys(map(ord, GROUP_MARKS))
+
+
+@lru_cache(maxsize=256)
+def written(number_format: NumberFormat) -> Writing | None:
+    """What a format that is none of the three plain ones says, such as `$1,234.5`, `1.234,5 €`, `1234.5%`, `(1234.5)`, `1 234,5`.
+
+    None for a plain one. Raises ValueError for a text that shows no way to write 1234.5.
+    """
+    if number_format in _PLAIN_FORMATS:
+        return None
+    match = _FORMAT(number_format)
+    if match is None or bool(match[1]) != bool(match[5]) or (match[2] and match[4]):
+        raise ValueError(
+            f"{number_format!r} is no number format: write 1234.5 as the column would: 1234.5, 1,234.5, 1.234,5, or with a unit, "
+            "brackets or spaces: $1,234.5, 1.234,5 €, 1234.5%, 1234.5 kg, (1,234.5), 1 234,5"
+        )
+    unit, example = match[2] or match[4] or "", match[3]
+    base = COMMA if example.endswith(",5") else GROUPED if "," in example else PLAIN
+    return Writing(unit, base, re.compile(decoration(unit)).fullmatch)
+
+
+def unit_of(text: str) -> str:
+    """What stands before or behind the number of a text; empty where there is nothing, or no number."""
+    match = re.fullmatch(rf"\(?{_SIGN}?({_OWN_UNIT})?{_SPACE}{_SIGN}?{_BODY}{_SPACE}({_OWN_UNIT})?{_SIGN}?\)?", text)
+    return "" if match is None else match[1] or match[2] or ""
+
+
+def base_of(number_format: NumberFormat) -> NumberFormat:
+    """The plain format of a number without its unit."""
+    writing = written(number_format)
+    return number_format if writing is None else writing.base
+
+
+def with_base(number_format: NumberFormat, base: NumberFormat) -> NumberFormat:
+    """The format with another of the plain ones in it: (1234.5 kg, 1.234,5) is 1.234,5 kg."""
+    writing = written(number_format)
+    if writing is None or writing.base == base:
+        return base if writing is None else number_format
+    return with_unit(writing.unit, base, before=number_format.startswith(writing.unit), spaces=" " in number_format)
+
+
+def with_unit(unit: str, base: NumberFormat, *, before: bool = False, spaces: bool = False) -> NumberFormat:
+    """The format of numbers with a unit before or behind them; without a unit in brackets, or with spaces between groups of digits."""
+    if unit:
+        return f"{unit}{base}" if before else f"{base}{unit}" if unit in "%‰" else f"{base} {unit}"
+    if spaces and base != GROUPED:
+        return "1 234,5" if base == COMMA else "1 234.5"
+    return f"({base})"
+
+
 class LocalText(str):
     """A cell of a table whose fields no comma separates: 1,234 is a decimal comma there."""
 
     __slots__ = ()
 
 
+_PLAIN_FORMATS = frozenset({PLAIN, GROUPED, COMMA})
 _number = re.compile(NUMBER).fullmatch
 _infinity = re.compile(INFINITY).fullmatch
 _comma_decimal = re.compile(COMMA_DECIMAL).fullmatch
@@ -89,8 +190,11 @@ def number(text: str, number_format: str = PLAIN) -> float | None:
     """The number a trimmed text stands for in a column that writes its numbers so; None when it is none.
 
     An infinity for `inf` and its kin, which means missing, and for a number beyond double precision, which does not
-    (is_beyond tells).
+    (is_beyond tells). With a unit the number is what stands there: 12 % is 12.
     """
+    writing = written(number_format)
+    if writing is not None:
+        text, number_format = writing.plain(text), writing.base
     if number_format == COMMA:
         if _point_groups(text):
             text = text.replace(".", "").replace(",", ".")

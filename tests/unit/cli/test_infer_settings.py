@@ -171,6 +171,22 @@ def test_other_formats(tmp_path: Path, name: str) -> None:
     assert (kinds["joined"], kinds["member"], kinds["age"]) == ("datetime", "boolean", "integer")
 
 
+def test_lists_and_objects_of_json_lines_are_left_out(tmp_path: Path) -> None:
+    """With a reason; the settings that are written admit the file."""
+    lines = [json.dumps({"tags": ["a", "b"][: i % 3], "at": {"x": i % 7}, "n": i % 9, "y": i % 2}) for i in range(90)]
+    file = tmp_path / "my.jsonl"
+    file.write_text("\n".join(lines) + "\n")
+    (tmp_path / "work").mkdir()
+    found = guess(file, tmp_path / "work", target="y")
+    assert {c.name: c.reason for c in found.columns if c.use == "ignored"} == {
+        "tags": "cells of several values (a list)",
+        "at": "cells of several values (an object)",
+    }
+    (tmp_path / "admitted").mkdir()
+    settings = load(settings_writer.write(found, "demo", "my.jsonl"))
+    assert admit(file, data=settings.data, reference=None, workdir=tmp_path / "admitted").rows_used == 90
+
+
 def test_row_numbers_without_a_name(guessed: Guessed) -> None:
     """The unnamed first column many tools write is an identifier, not an error."""
     result = guessed(b",x,y\n" + b"".join(b"%d,%d,%s\n" % (i, i % 9, b"ab"[i % 2 : i % 2 + 1]) for i in range(60)))
@@ -225,9 +241,17 @@ def test_a_number_with_many_values_is_no_class(guessed: Guessed) -> None:
     assert "--target" in caught.value.fix
 
 
-def test_a_target_of_amounts_with_a_currency_is_said_to_be_one(guessed: Guessed) -> None:
-    """Not that its classes are too many: what is wrong is how it is written."""
+def test_a_target_of_amounts_with_a_currency_is_estimated(guessed: Guessed) -> None:
+    """By the settings that are written, the upload reads the amounts."""
     body = "size,price\n" + "".join(f"{'SML'[i % 3]},${i + 1000}.50\n" for i in range(300))
+    guess = guessed(body.encode(), target="price")
+    settings = load(settings_writer.write(guess, "demo", "my.csv"))
+    assert (guess.task, settings.data.columns["price"].number_format) == ("regression", "$1234.5")
+
+
+def test_a_target_of_amounts_in_several_units_is_said_to_be_one(guessed: Guessed) -> None:
+    """Not that its classes are too many: what is wrong is how it is written."""
+    body = "size,price\n" + "".join(f"{'SML'[i % 3]},{'$€'[i % 2]}{i + 1000}.50\n" for i in range(300))
     with pytest.raises(InvalidRequest, match=r"such as '\$1000.50'") as caught:
         guessed(body.encode(), target="price")
     assert "plain numbers" in caught.value.fix
@@ -380,7 +404,7 @@ def test_a_proposed_rule_sets_aside_the_rows_it_says(guessed: Guessed, tmp_path:
 
 # --- what is not read as what it looks like --------------------------------------------------------------------------------
 _MISTAKEN = [
-    (["12-", "7.5-"], "the minus behind"),
+    (["12-", "7-"], "the minus behind"),
     (["0x1F", "0xa0"], "hexadecimal"),
     (["0x1p3", "-0x1.8p4"], "hexadecimal"),
     (["10:05", "9:59 PM"], "times of day"),
@@ -400,10 +424,15 @@ _MISTAKEN = [
     (["20240105", "20231231"], "look like dates"),
     (["1700000000", "1700000100"], "seconds since 1970"),
     (["1700000000000", "1700000100000"], "milliseconds since 1970"),
-    (["$5", "$6.50"], "a sign, a unit or spaces"),
+    (["$5", "€6.50"], "a sign, a unit or spaces"),
     (["1\u00a0234", "5\u00a0678"], "a sign, a unit or spaces"),
-    (["5%", "7%"], "a sign, a unit or spaces"),
-    (["12 m", "7 m"], "a sign, a unit or spaces"),
+    (["5%", "7 €"], "a sign, a unit or spaces"),
+    (["12 m", "7 m"], "number_format: '1234.5 m'"),
+    (["$5", "$6.50"], "amounts in $, read as numbers; one unit for the whole column ($1234.5)"),
+    (["EUR 1.200,50", "EUR 7"], "amounts in EUR, read as numbers; one unit for the whole column (EUR1.234,5)"),
+    (["5 %", "7.25 %"], "read as they stand there: 12% is 12 (1234.5%)"),
+    (["(5.25)", "7"], "those in brackets are negative ((1234.5))"),
+    (["1\u00a0234,50", "7,25"], "those in brackets are negative (1 234,5)"),
     (["1 h 20 min", "2 h 5 min"], "durations"),
     (["3d 4h", "10h30"], "durations"),
     (["<5", ">=10", "~7.5"], "a bound or a mark"),

@@ -242,6 +242,19 @@ def test_json_that_is_no_table_is_refused(admitted: Any, body: str, code: str) -
 
 
 # --- Excel -----------------------------------------------------------------------------------------------------------------
+def test_remarks_on_a_sheet_before_the_table_are_not_the_table(admitted: Any) -> None:
+    """The first visible sheet of two columns and two rows is read."""
+    out = io.BytesIO()
+    with xlsxwriter.Workbook(out, {"in_memory": True}) as book:
+        book.add_worksheet("Read me").write(0, 0, "Figures of 2024")
+        sheet = book.add_worksheet("Figures")
+        for r, row in enumerate([["x", "y"], *([n, ["no", "yes"][n % 2]] for n in range(60))]):
+            sheet.write_row(r, 0, row)
+    admission = admitted(out.getvalue(), name="u.xlsx", target="y")
+    assert admission.rows_used == 60
+    assert "read from the sheet 'Figures'; not from 'Read me'" in [n.message for n in admission.notes]
+
+
 def test_the_sheet_is_said_and_lines_are_its_rows(admitted: Any) -> None:
     """The first visible one, wherever its table begins; hidden ones are not read unless they are named."""
     rows = _rows(100)

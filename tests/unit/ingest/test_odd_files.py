@@ -146,6 +146,16 @@ def test_the_encoding_that_a_rejection_advises_is_accepted(admitted: Any, lines:
         (['"1,234"', '"12"'], ",", [1234.0, 12.0]),
         (['"1,234.50"', '"2"'], ",", [1234.5, 2.0]),
         (["3.11", "3.12"], ";", [3.11, 3.12]),
+        (["$5", "$6.50"], ",", [5.0, 6.5]),
+        (["$5", '"$1,234.50"', "7"], ",", [5.0, 7.0, 1234.5]),
+        (["1.234,50 €", "17 €"], ";", [17.0, 1234.5]),
+        (["EUR 1.234,50", "-EUR 17"], ";", [-17.0, 1234.5]),
+        (["12%", "7.5 %"], ",", [7.5, 12.0]),
+        (["(5.25)", "7"], ",", [-5.25, 7.0]),
+        (["−5", "7"], ",", [-5.0, 7.0]),
+        (["12.50-", "7"], ",", [-12.5, 7.0]),
+        (["1 234,5", "7"], ";", [7.0, 1234.5]),
+        (["1'234.50", "7"], ",", [7.0, 1234.5]),
     ],
 )
 def test_a_column_says_over_the_whole_file_how_it_writes_numbers(
@@ -168,6 +178,49 @@ def test_a_later_file_is_read_as_the_reference_writes_numbers(admitted: Any, lin
     assert _column(admitted(_with(lines, "x", ["1.234", "0.5"], ";"), reference), "x")[0] == 1.234
     declared = {"x": {"number_format": "1.234,5"}}
     assert _column(admitted(_with(lines, "x", ["1.234", "5"], ";"), columns=declared), "x")[0] == 1234.0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["$5", "€6"],
+        ["(5)", "(6)"],
+        ["555 123 456", "555 123 457"],
+        ["ABC123", "ABC7"],
+        ["5 kg", "7 kg"],
+        ["$5", "n/a", "free"],
+    ],
+)
+def test_codes_and_mixed_units_stay_text(admitted: Any, lines: list[str], values: list[str]) -> None:
+    """No number is made of what may be a code, and none of amounts in two currencies."""
+    assert not admitted(_with(lines, "x", values)).schema.column("x").numeric
+
+
+def test_a_unit_that_is_declared_is_read(admitted: Any, lines: list[str]) -> None:
+    """Any unit, as settings.yaml shows it."""
+    declared = {"x": {"number_format": "1234.5 kg"}}
+    admission = admitted(_with(lines, "x", ["5 kg", "7kg", "9"]), columns=declared)
+    assert sorted(set(_column(admission, "x"))) == [5.0, 7.0, 9.0]
+
+
+def test_a_later_file_may_leave_the_unit_out_and_not_change_it(admitted: Any, lines: list[str]) -> None:
+    """Euros among dollars are quarantined; so are percents in a column of plain numbers, which may be shares."""
+    dollars = admitted(_with(lines, "x", ["$5", "$6.50"])).schema
+    assert sorted(set(_column(admitted(_with(lines, "x", ["5", '"$1,200.50"']), dollars), "x"))) == [5.0, 1200.5]
+    assert [r.code for r in admitted([*_with(lines, "x", ["$5"])[:-1], lines[-1] + ",€7"], dollars).first_rejects] == [
+        "not_number"
+    ]
+    plain = admitted(_with(lines, "x", ["0.05", "0.25"])).schema
+    with pytest.raises(RejectedUpload) as caught:
+        admitted(_with(lines, "x", ["5%", "25%"]), plain)
+    assert caught.value.code == "type_changed"
+
+
+def test_amounts_with_a_unit_are_the_rows_of_plain_numbers(admitted: Any, lines: list[str]) -> None:
+    """The dataset's id is of values, however they are written."""
+    plain = admitted(_with(lines, "x", ["1234.5", "-7"]))
+    for written in (['"$1,234.50"', "($7)"], ["1234.50 €", "−7 €"], ["1'234.5 CHF", "CHF -7"]):
+        assert admitted(_with(lines, "x", written)).dataset_id == plain.dataset_id
 
 
 def test_a_column_with_both_forms_stays_text_and_is_said(admitted: Any, lines: list[str]) -> None:

@@ -93,16 +93,18 @@ def _quoted(seed: int) -> bytes:
 
 
 def _german(seed: int) -> bytes:
-    """Decimal commas that decide only together with the rest of the file, in cp1252 with mixed line ends."""
+    """Decimal commas that decide only together with the rest of the file, amounts in one currency and in two, in cp1252 with mixed
+    line ends."""
     rng = random.Random(seed)
     rows = [
-        f"{rng.randint(1, 9)},{rng.randint(100, 999)};Zürich {rng.randint(1, 3)};{rng.choice('-?x')};{'ja' if i % 2 else 'nein'}"
+        f"{rng.randint(1, 9)},{rng.randint(100, 999)};Zürich {rng.randint(1, 3)};{rng.choice('-?x')};{rng.randint(1, 9)}.234 €;"
+        f"{'€$'[i // 390]}{i};{'ja' if i % 2 else 'nein'}"
         for i in range(400)
     ]
-    rows[350] = "12,5;Zürich 1;x;ja"
-    return "".join(r + ("\r\n" if i % 5 else "\n") for i, r in enumerate(["price;city;note;label", *rows])).encode(
-        "cp1252"
-    )
+    rows[350] = "12,5;Zürich 1;x;(1.234,50 €);€ 7;ja"
+    return "".join(
+        r + ("\r\n" if i % 5 else "\n") for i, r in enumerate(["price;city;note;amount;mixed;label", *rows])
+    ).encode("cp1252")
 
 
 def _codes(seed: int) -> bytes:

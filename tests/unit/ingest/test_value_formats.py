@@ -64,7 +64,33 @@ _ODD = [
     "5,",
     "+-5",
     "1.234",
+    "$1,234.50",
+    "-$5",
+    "$-5",
+    "($5.25)",
+    "$5$",
+    "5 €",
+    "5,25\u00a0€",
+    "EUR 5",
+    "5 kg",
+    "12 %",
+    "1 234,5",
+    "1 234 567",
+    "12 34",
+    "1'234.50",
+    "1\u202f234",
+    "(1,234.5)",
+    "(-5)",
+    "((5))",
+    "(5",
+    "5-",
+    "+5-",
+    "–3.5",
+    "$",
+    "()",
+    f"${'1' * 70}",
 ]
+DECORATED = ("$1,234.5", "1.234,5 €", "1234.5%", "1234.5 kg", "(1,234.5)", "1 234,5")
 NUMBERS = st.one_of(
     st.builds(lambda s, a, m, b: f"{s}{a}{m}{b}", _SIGNS, _MANY, st.sampled_from([*".,_ '", ""]), _MANY),
     st.builds(
@@ -80,6 +106,16 @@ NUMBERS = st.one_of(
     st.floats(allow_nan=False).map(repr),
     st.integers(-(2**70), 2**70).map(str),
     st.sampled_from(_ODD),
+    st.builds(
+        lambda a, u, b, n, c, v, d: f"{a}{u}{b}{n}{c}{v}{d}",
+        st.sampled_from(["", "(", "-", "−"]),
+        st.sampled_from(["", "$", "$ ", "EUR ", "%"]),
+        st.sampled_from(["", "-", "+", " "]),
+        st.sampled_from(["5", "1,234.5", "1.234,5", "1 234,5", "1'234", "0.125", "12 34", "1,5", "."]),
+        st.sampled_from(["", " ", "\u00a0"]),
+        st.sampled_from(["", "€", "%", "kg", "$"]),
+        st.sampled_from(["", ")", "-"]),
+    ),
     st.text(alphabet="0123456789.,eE+-_ \tinfaxINF", max_size=9),
 )
 
@@ -120,7 +156,7 @@ def _manifest(*features: Feature) -> BundleManifest:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("number_format", [PLAIN, GROUPED, COMMA])
+@pytest.mark.parametrize("number_format", [PLAIN, GROUPED, COMMA, *DECORATED])
 @given(texts=st.lists(NUMBERS, min_size=1, max_size=60))
 @example(texts=_ODD)
 @hypothesis_settings(max_examples=25, deadline=None)
@@ -142,7 +178,7 @@ def test_a_number_is_one_value_in_files_and_requests(
 def test_a_comma_of_a_request_is_read_as_a_file_of_this_cell_alone_reads_it(database: Any, text: str) -> None:
     """Where it can be one thing only; a thousand or a fraction is a guess, which a request does not make."""
     counts = dict.fromkeys(("comma", "groups", "either_comma", "either_point", "points"), 0)
-    tests = {**cell_parsing.format_probes(0), **cell_parsing.point_probes(0)}
+    tests = {**cell_parsing.format_probes("v0"), **cell_parsing.point_probes("v0")}
     rows = cell_parsing.layered(f"(VALUES ({duckdb_connection.quote(text)})) AS t(f0)", [cell_parsing.Cells("f0")])
     row = database.execute(f"SELECT {', '.join(f'CAST({tests[k]} AS INTEGER)' for k in counts)} FROM {rows}").fetchone()
     decided = value_formats.choose_format(dict(zip(counts, row, strict=True)), PLAIN, separated_by_comma=True)
@@ -279,6 +315,26 @@ def test_moments_mean_what_they_say(text: str, expected: str | None) -> None:
         ("٣", PLAIN, None),
         ("+5", PLAIN, 5.0),
         ("1e5", PLAIN, 1e5),
+        ("$1,234.50", "$1,234.5", 1234.5),
+        ("1,234.50", "$1,234.5", 1234.5),
+        ("-$5", "$1,234.5", -5.0),
+        ("$-5", "$1,234.5", -5.0),
+        ("($5.25)", "$1,234.5", -5.25),
+        ("€5", "$1,234.5", None),
+        ("$5$", "$1,234.5", None),
+        ("(-$5)", "$1,234.5", None),
+        ("$5", PLAIN, None),
+        ("1.234,50 €", "1.234,5 €", 1234.5),
+        ("1\u00a0234,50\u00a0€", "1.234,5 €", 1234.5),
+        ("12 %", "1234.5%", 12.0),
+        ("1e1", "1234.5%", 10.0),
+        ("5 kg", "1234.5 kg", 5.0),
+        ("5kg", "1234.5 kg", 5.0),
+        ("5 g", "1234.5 kg", None),
+        ("12 34", "1 234.5", None),
+        ("1'234.5", "1 234.5", 1234.5),
+        ("5-", "(1234.5)", -5.0),
+        ("−5", "(1234.5)", -5.0),
     ],
 )
 def test_numbers_mean_what_their_format_says(text: str, number_format: NumberFormat, expected: float | None) -> None:
@@ -331,15 +387,6 @@ def test_fresh_values_at_the_exact_extremes_do_not_warn() -> None:
     assert [w["code"] for w in warnings] == ["out_of_range"] * 2
 
 
-def test_this_module_and_the_settings_name_the_same_formats() -> None:
-    """settings.yaml is read without the data package; both lists are one."""
-    from typing import get_args
-
-    from dropforge.config import settings
-
-    assert get_args(settings.NumberFormat) == get_args(value_formats.NumberFormat)
-
-
 @given(
     rows=st.lists(
         st.lists(
@@ -376,3 +423,12 @@ def test_csv_has_one_grammar_in_files_and_requests(
     assert [[(c or "").strip() for c in row] for row in filed] == [
         [c.strip() for c in row] for row in csv_text.rows(text, ",")[1:]
     ]
+
+
+@pytest.mark.parametrize("wrong", ["", "$", "1234,5", "$1234.5$", "(1234.5", "5 kg", "1234.5 kg/m 2", "12,34.5"])
+def test_a_format_that_shows_no_way_to_write_a_number_is_refused(wrong: str) -> None:
+    """The message shows forms that are taken."""
+    with pytest.raises(ValueError, match=r"write 1234\.5 as the column would") as refused:
+        value_formats.written(wrong)
+    shown = str(refused.value).rsplit(": ", 1)[1].split(", ")
+    assert [value_formats.number("1234.5", form) for form in shown] == [1234.5] * len(shown)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from dropforge import metrics, safe_patterns
+from dropforge import metrics, safe_patterns, value_formats
 from dropforge.config.finding_names import FindingName
 from dropforge.config.frozen import Frozen
 from dropforge.config.preprocessing_settings import ProcessingStep
@@ -22,7 +22,15 @@ from dropforge.errors import SettingsError
 from dropforge.metrics import Task
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-NumberFormat = Literal["1234.5", "1,234.5", "1.234,5"]  # as dropforge.value_formats has it
+
+
+def _known_number_format(value: Any) -> Any:
+    if isinstance(value, str):
+        value_formats.written(value)
+    return value
+
+
+NumberFormat = Annotated[str, BeforeValidator(_known_number_format)]
 ColumnType = Literal["integer", "number", "category", "text", "boolean", "datetime"]
 ThresholdRule = Literal["max_f1", "max_youden", "max_mcc", "cost"]
 
@@ -66,7 +74,9 @@ class ColumnOverride(Frozen):
         description="ignored: no feature; identifier: no feature, not_null and unique; sensitive: a slice of the evaluation",
     )
     number_format: NumberFormat | None = Field(
-        None, description="how a text file writes the column's numbers; none: decided over each whole file"
+        None,
+        description="how a text file writes 1234.5 in this column, such as `1.234,5`, `$1,234.5`, `1234.5 kg`; "
+        "none: decided over each whole file",
     )
     missing_markers: tuple[str, ...] | None = Field(
         None, description="read as missing in this column, instead of data.missing_markers"
@@ -195,7 +205,9 @@ class DataSettings(Frozen):
     rules: tuple[RowRuleSettings, ...] = Field((), max_length=200, description="conditions that every row must meet")
     csv: CsvSettings = CsvSettings()
     sheet: str | None = Field(
-        None, min_length=1, description="of Excel workbooks: which sheet is read; none: the first visible one"
+        None,
+        min_length=1,
+        description="of Excel workbooks: which sheet is read; none: the first visible one that holds a table",
     )
     reference: str = Field("first", pattern=r"^(first|[0-9a-f]{16})$")
     history: Literal["append", "replace", "window"] = "append"

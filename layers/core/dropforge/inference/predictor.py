@@ -222,7 +222,7 @@ class Predictor:
         if feature.kind in {"category", "text"}:
             text = category_text(value, self._known[feature.name], feature.merge)
             return value if text == str(value) else text
-        comma = feature.number_format == value_formats.COMMA and feature.cast != "category"
+        comma = value_formats.base_of(feature.number_format) == value_formats.COMMA and feature.cast != "category"
         return str(value).replace(".", ",") if comma and isinstance(value, float) else value
 
     def _written(self, feature: Feature, value: str) -> str:

@@ -103,15 +103,57 @@ def _double(i: int, c: Cells) -> str:
 
 def _number_text(i: int, number_format: NumberFormat) -> str:
     """values.number up to the point where the text is a plain number."""
-    v = f"v{i}"
+    writing = value_formats.written(number_format)
+    if writing is None:
+        return _in_points(f"v{i}", number_format)
+    return f"list_transform([{undecorated(f'v{i}', writing.unit)}], lambda n: {_in_points('n', writing.base)})[1]"
+
+
+def _in_points(text: str, number_format: NumberFormat) -> str:
+    """A number in one of the plain formats, with a decimal point and without groups."""
     if number_format == COMMA:
         return (
-            f"CASE WHEN {_is(v, value_formats.POINT_GROUPS)} THEN replace(replace({v}, '.', ''), ',', '.') "
-            f"WHEN contains({v}, ',') AND {_is(v, value_formats.COMMA_DECIMAL)} THEN replace({v}, ',', '.') ELSE {v} END"
+            f"CASE WHEN {_is(text, value_formats.POINT_GROUPS)} THEN replace(replace({text}, '.', ''), ',', '.') "
+            f"WHEN contains({text}, ',') AND {_is(text, value_formats.COMMA_DECIMAL)} THEN replace({text}, ',', '.') ELSE {text} END"
         )
     if number_format == GROUPED:
-        return f"CASE WHEN contains({v}, ',') AND {_is(v, value_formats.COMMA_GROUPS)} THEN replace({v}, ',', '') ELSE {v} END"
-    return v
+        grouped = f"contains({text}, ',') AND {_is(text, value_formats.COMMA_GROUPS)}"
+        return f"CASE WHEN {grouped} THEN replace({text}, ',', '') ELSE {text} END"
+    return text
+
+
+def undecorated(text: str, unit: str | None) -> str:
+    """SQL of a text without its unit, as value_formats.Writing.plain has it. `unit`: None for any that is recognised."""
+    parts = _decoration_parts(text, unit)
+    minus = f"q.opened <> '' OR contains({quote(value_formats.MINUS)}, nullif({_SIGNS}, ''))"
+    digits = f"translate(q.digits, {quote(value_formats.GROUP_MARKS)}, '')"
+    plain = f"CASE WHEN {_IS_DECORATED} THEN concat(CASE WHEN {minus} THEN '-' ELSE '' END, {digits}) ELSE {text} END"
+    return f"list_transform([{parts}], lambda q: {plain})[1]"
+
+
+def decoration(text: str) -> str:
+    """SQL of a struct of a text that is a number with a unit that is recognised, brackets or spaces, else NULL.
+
+    `unit`, perhaps empty; `before`: it stands there; `spaced`: spaces are between the digits; `odd`: the text is no plain number.
+    """
+    spaced = f"regexp_matches(q.digits, {quote(f'[{value_formats.GROUP_MARKS}]')})"
+    odd = f"concat(q.before, q.after, q.opened, q.behind) <> '' OR {spaced} OR regexp_matches({_SIGNS}, '[−–]')"
+    found = f"{{'unit': concat(q.before, q.after), 'before': q.before <> '', 'spaced': {spaced}, 'odd': {odd}}}"
+    return f"list_transform([{_decoration_parts(text, None)}], lambda q: CASE WHEN {_IS_DECORATED} THEN {found} END)[1]"
+
+
+_SIGNS = "concat(q.sign, q.inner, q.behind)"
+_IS_DECORATED = (
+    "q.digits <> '' AND length(q.opened) = length(q.closed) AND length(q.opened) + "
+    f"length({_SIGNS}) <= 1 AND (q.before = '' OR q.after = '')"
+)
+
+
+def _decoration_parts(text: str, unit: str | None) -> str:
+    """SQL of the struct of DECORATION_GROUPS; all are empty in a text that is no such number."""
+    groups = f"[{', '.join(quote(g) for g in value_formats.DECORATION_GROUPS)}]"
+    short = f"CASE WHEN length({text}) <= {value_formats.LONGEST_DECORATED} THEN {text} ELSE '' END"
+    return f"regexp_extract({short}, {quote(f'^(?:{value_formats.decoration(unit)})$')}, {groups})"
 
 
 def _is(text: str, pattern: str) -> str:
@@ -340,13 +382,23 @@ def probes(i: int) -> dict[str, str]:
         "dates": f"m{i} IS NOT NULL",
         "simple_dates": f"CASE WHEN {_looks_dated(v)} THEN {_is_simple(v)} AND TRY_CAST({v} AS TIMESTAMP) IS NOT NULL ELSE false END",
         "zoned": f"CASE WHEN {_looks_dated(v)} OR {_names_month(v)} THEN {is_zoned(i)} ELSE false END",
-        **format_probes(i),
+        "decorated": f"CASE WHEN d{i} IS NULL THEN {is_decorated(v)} ELSE false END",
+        **format_probes(v),
     }
 
 
-def format_probes(i: int) -> dict[str, str]:
-    """From how many cells fulfil these it is decided how the column writes its numbers (values.choose_format)."""
-    v, with_comma = f"v{i}", f"contains(v{i}, ',')"
+def is_decorated(text: str) -> str:
+    """Whether a text may be a number with a unit that is recognised, brackets or spaces. The pattern is tried on few texts."""
+    likely = (
+        f"length({text}) <= {value_formats.LONGEST_DECORATED} AND regexp_matches({text}, '[0-9]') "
+        f"AND regexp_matches({text}, '[^0-9.,eE+-]|[0-9][+-]$')"
+    )
+    return f"CASE WHEN {likely} THEN {_is(text, value_formats.decoration(None))} ELSE false END"
+
+
+def format_probes(v: str) -> dict[str, str]:
+    """From how many texts `v` fulfil these it is decided how a column writes its numbers (values.choose_format)."""
+    with_comma = f"contains({v}, ',')"
     points = f"length({v}) - length(replace({v}, '.', '')) > 1"
     return {
         "comma": f"CASE WHEN {with_comma} THEN ({_is(v, value_formats.COMMA_DECIMAL)} AND NOT {_is(v, value_formats.EITHER_COMMA)}) "
@@ -356,10 +408,10 @@ def format_probes(i: int) -> dict[str, str]:
     }
 
 
-def point_probes(i: int) -> dict[str, str]:
-    """Looked at only where the file has decimal commas somewhere: what its points may be."""
-    either = _is(f"v{i}", value_formats.EITHER_POINT)
-    return {"either_point": either, "points": f"{_is(f'v{i}', value_formats.POINT_DECIMAL)} AND NOT {either}"}
+def point_probes(v: str) -> dict[str, str]:
+    """Looked at only where the file has decimal commas or units somewhere: what its points may be."""
+    either = _is(v, value_formats.EITHER_POINT)
+    return {"either_point": either, "points": f"{_is(v, value_formats.POINT_DECIMAL)} AND NOT {either}"}
 
 
 def infer(p: Mapping[str, int]) -> Kind:

@@ -123,11 +123,8 @@ def _remark(file: OpenFile, column: Column, scan: ColumnScan) -> None:
     if column.kind == "datetime" and probes["zoned"]:
         file.notes.append(Note("zones", "times that state a zone were converted to UTC", name, probes["zoned"]))
     if column.numeric and scan.number_format != value_formats.PLAIN:
-        comma = scan.number_format == value_formats.COMMA
-        code, predicted = (
-            ("decimal_comma", "with a decimal comma") if comma else ("digit_groups", "in groups of digits")
-        )
-        file.notes.append(Note(code, f"numbers are written {predicted}: {scan.number_format}", name))
+        code, manner = _manner(scan.number_format)
+        file.notes.append(Note(code, f"numbers are written {manner}: {scan.number_format}", name))
     elif probes["comma"] and probes["groups"]:
         file.notes.append(Note("number_format", "1.234,5 and 1,234.5 are mixed; kept as text", name, probes["comma"]))
     if file.reference is not None:
@@ -138,6 +135,16 @@ def _remark(file: OpenFile, column: Column, scan: ColumnScan) -> None:
         file.notes.append(Note("beyond_int64", "integers beyond 64 bits; kept as text", name, overflows))
     elif not column.numeric and (beyond := probes["beyond"]):
         file.notes.append(Note("beyond_float32", "numbers beyond ±3.4e38; kept as text", name, beyond))
+
+
+def _manner(number_format: value_formats.NumberFormat) -> tuple[str, str]:
+    """A note's code and words for a format that is not the plain one."""
+    writing = value_formats.written(number_format)
+    if writing is not None:
+        return "number_unit", f"with {writing.unit}" if writing.unit else "with brackets or spaces"
+    if number_format == value_formats.COMMA:
+        return "decimal_comma", "with a decimal comma"
+    return "digit_groups", "in groups of digits"
 
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:

@@ -28,6 +28,7 @@ _SIMPLE: Mapping[Kind, str] = {
     "datetime": "simple_dates",
     "integer": "simple_integers",
 }  # the probe of cells in a simple form
+_UNIT = "unit "  # before a unit: what its cells are counted as
 _JUDGED: tuple[Kind, ...] = ("integer", "number", "boolean", "datetime")
 
 
@@ -130,7 +131,7 @@ def scan_shard(
             judged = _judged(db, batch, number_format, registers=True)
             looks |= {i: judged[i] for i in batch.columns if number_formats.get(i, PLAIN) == number_format}
     if points:
-        for i, counts in _points(db, batches).items():
+        for i, counts in _points(db, batches, looks).items():
             looks[i] = replace(looks[i], probes={**looks[i].probes, **counts})
     return [looks[i] for i in range(len(table.fields))]
 
@@ -162,7 +163,7 @@ def _added(scans: Sequence[ColumnScan], markers: Sequence[str]) -> ColumnScan:
 
 def needs_points(scans: Sequence[ColumnScan], known: Mapping[int, NumberFormat]) -> bool:
     """Whether how columns write their numbers is to be decided; else they write them plainly."""
-    signs = ("comma", "groups", "either_comma")
+    signs = ("comma", "groups", "either_comma", "decorated")
     return any(scan.probes[s] for scan in scans for s in signs) or bool(set(known.values()) - {PLAIN})
 
 
@@ -200,16 +201,22 @@ def formats(
         return {}
     places = sorted(known)
     rows = cells.layered(table.relation, [cells.Cells(table.fields[i], numeric=False) for i in places])
+    texts = ", ".join(f"{_undecorated(f'v{k}', known[i])} AS x{k}" for k, i in enumerate(places))
     wanted = ("comma", "groups", "either_comma", "either_point", "points")
     select = []
     for k in range(len(places)):
-        tests = {**cells.format_probes(k), **cells.point_probes(k)}
+        tests = {**cells.format_probes(f"x{k}"), **cells.point_probes(f"x{k}")}
         select += [f"count(*) FILTER ({tests[w]})" for w in wanted]
-    row = db.execute(f"SELECT {', '.join(select)} FROM {rows}").fetchone()
+    row = db.execute(f"SELECT {', '.join(select)} FROM (SELECT {texts} FROM {rows})").fetchone()
     counts = {
         i: dict(zip(wanted, row[k * len(wanted) : (k + 1) * len(wanted)], strict=True)) for k, i in enumerate(places)
     }
     return _chosen(counts, known, fixed, separated_by_comma=table.separated_by_comma)
+
+
+def _undecorated(text: str, number_format: NumberFormat) -> str:
+    writing = values.written(number_format)
+    return text if writing is None else cells.undecorated(text, writing.unit)
 
 
 def _chosen(
@@ -220,14 +227,34 @@ def _chosen(
     separated_by_comma: bool,
 ) -> dict[int, NumberFormat]:
     commas = {i for i, c in counts.items() if c["comma"]}
-    return {
-        i: known.get(i, PLAIN)
-        if i in fixed
-        else values.choose_format(
-            c, known.get(i, PLAIN), separated_by_comma=separated_by_comma, comma_elsewhere=bool(commas - {i})
+    chosen = {}
+    for i, c in counts.items():
+        before = known.get(i, PLAIN)
+        base = values.choose_format(
+            c, values.base_of(before), separated_by_comma=separated_by_comma, comma_elsewhere=bool(commas - {i})
         )
-        for i, c in counts.items()
-    }
+        if i in fixed:
+            chosen[i] = before
+        elif i in known:
+            chosen[i] = values.with_base(before, base)
+        else:
+            chosen[i] = _with_unit(c, base)
+    return chosen
+
+
+def _with_unit(counts: Mapping[str, int], base: NumberFormat) -> NumberFormat:
+    """The format of a column that no reference knows: with the unit that its numbers have, where nearly all cells are numbers.
+
+    Two units are no format: the column stays text. Without a unit, brackets and spaces are what codes and telephone numbers
+    have too: other numbers, or fractions, must stand beside them.
+    """
+    units = {k.removeprefix(_UNIT): n for k, n in counts.items() if k.startswith(_UNIT) and n}
+    if not counts.get("odd") or len(units) > 1 or counts["readable"] < cells.PARSE_SHARE * counts["n"]:
+        return base
+    if not units and not (counts["numbers"] or counts["fractions"]):
+        return base
+    unit, spaces = next(iter(units), ""), counts["spaced"] > 0
+    return values.with_unit(unit, base, before=2 * counts["before"] > counts["odd"], spaces=spaces)
 
 
 def _decided(
@@ -241,21 +268,56 @@ def _decided(
     """How each column writes its numbers: what is fixed, else decided over the whole file."""
     if not needs_points(list(looks.values()), known):
         return dict.fromkeys(looks, PLAIN)
-    points = _points(db, batches)
+    points = _points(db, batches, looks)
     every = {i: {**seen.probes, **points[i]} for i, seen in looks.items()}
     return _chosen(every, known, fixed, separated_by_comma=table.separated_by_comma)
 
 
-def _points(db: Any, batches: Sequence[_Batch]) -> dict[int, dict[str, int]]:
-    """By column, from how many cells fulfil cell_parsing.point_probes."""
-    tests = cells.point_probes(0)
+def _points(db: Any, batches: Sequence[_Batch], looks: Mapping[int, ColumnScan]) -> dict[int, dict[str, int]]:
+    """By column, from how many cells fulfil cell_parsing.point_probes; where some have a unit, what _decorations counts."""
+    tests = cells.point_probes("v0")
     sums = ", ".join(f"sum(CASE WHEN {sql} THEN c ELSE 0 END)" for sql in tests.values())
     points = {i: dict.fromkeys(tests, 0) for batch in batches for i in batch.columns}
     for batch in batches:
         rows = cells.layered(batch.table, [cells.Cells("raw", batch.markers, numeric=False)], keep=("g", "c"))
         for g, *counts in db.execute(f"SELECT g, {sums} FROM {rows} GROUP BY g").fetchall():
             points[batch.columns[int(g)]] = {k: int(n or 0) for k, n in zip(tests, counts, strict=True)}
+        decorated = [g for g, i in enumerate(batch.columns) if looks[i].probes["decorated"]]
+        for g, found in _decorations(db, batch, decorated).items():
+            points[batch.columns[g]] |= found
     return points
+
+
+def _decorations(db: Any, batch: _Batch, groups: Sequence[int]) -> dict[int, dict[str, int]]:
+    """By place in the batch: how many cells have which unit (`unit $`), it before the number, spaces in it; how many are readable
+    without it, have a fraction; and the format probes of what is left.
+    """
+    if not groups:
+        return {}
+    one = cells.Cells("raw", batch.markers)
+    rows = cells.layered(batch.table, [one], keep=("g", "c"))
+    parts = (
+        f"SELECT g, c, v0, d0, {cells.decoration('v0')} AS p, {cells.undecorated('v0', None)} AS x "
+        f"FROM {rows} WHERE g IN ({', '.join(map(str, groups))})"
+    )
+    tests = {
+        "odd": "p.odd",
+        "before": "p.before",
+        "spaced": "p.spaced",
+        "readable": "d0 IS NOT NULL OR p IS NOT NULL",
+        "fractions": "p.odd AND regexp_matches(x, '[.,]([0-9]{1,2}|[0-9]{4,})$')",
+        **cells.format_probes("x"),
+        **cells.point_probes("x"),
+    }
+    sums = ", ".join(f"sum(CASE WHEN {sql} THEN c ELSE 0 END)" for sql in tests.values())
+    found: dict[int, Counter[str]] = {g: Counter() for g in groups}
+    for g, unit, cells_of_unit, *counts in db.execute(
+        f"SELECT g, coalesce(p.unit, '') AS unit, sum(c), {sums} FROM ({parts}) GROUP BY 1, 2"
+    ).fetchall():
+        found[int(g)].update({k: int(n or 0) for k, n in zip(tests, counts, strict=True)})
+        if unit:
+            found[int(g)][f"{_UNIT}{unit}"] += int(cells_of_unit)
+    return {g: dict(counted) for g, counted in found.items()}
 
 
 def _counted_batches(db: Any, table: Table, markers: Sequence[tuple[str, ...]], label: str) -> list[_Batch]:

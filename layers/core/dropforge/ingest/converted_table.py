@@ -20,6 +20,7 @@ from dropforge.config.settings import DataSettings, Limits
 from dropforge.errors import RejectedUpload
 
 _LARGEST_SHEET: Final = 400_000_000  # bytes of XML: a workbook is read into memory
+_MOST_SHEETS: Final = 20  # that are looked into for a table
 _MOST_CELLS: Final = 20_000_000  # of the rectangle that a sheet's cells span
 _CELL: Final = re.compile(rb'<(?:\w+:)?c\b[^>]*?\br="([A-Z]{1,3})([0-9]{1,7})"')
 _CHUNK: Final = 1 << 20
@@ -29,11 +30,15 @@ _WHOLE: Final = 2**53
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """`path` is CSV with a header, comma, UTF-8. `lines`: for each of its records, where it stands in the file given."""
+    """`path` is CSV with a header, comma, UTF-8. `lines`: for each of its records, where it stands in the file given.
+
+    `nested`: the columns with lists or objects, each with which of both.
+    """
 
     path: Path
     lines: Sequence[int]
     notes: list[tuple[str, str]] = field(default_factory=list)
+    nested: Mapping[str, str] = field(default_factory=dict)
 
 
 # --- Arrow -----------------------------------------------------------------------------------------------------------------
@@ -96,6 +101,7 @@ def json_lines(path: Path, target: Path, data: DataSettings, *, keep_nested: boo
             )
     names = list(columns)
     lines: list[int] = []
+    nested: dict[str, str] = {}
     with target.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(names)
@@ -104,7 +110,13 @@ def json_lines(path: Path, target: Path, data: DataSettings, *, keep_nested: boo
             cells = None if record is None else _cells(record, names, number, data, keep_nested=keep_nested)
             # The text last: DuckDB takes a surplus field that is empty for a delimiter too many.
             writer.writerow([*[""] * len(names), raw] if cells is None else cells)
-    return Converted(target, lines)
+            if keep_nested and record is not None:
+                nested |= {
+                    c: "an object" if isinstance(v, dict) else "a list"
+                    for c, v in record.items()
+                    if isinstance(v, list | dict)
+                }
+    return Converted(target, lines, nested=nested)
 
 
 def _objects(path: Path, limits: Limits) -> Iterator[tuple[int, Mapping[str, Any] | None, str]]:
@@ -188,7 +200,7 @@ def is_workbook(path: Path) -> bool:
 
 
 def excel(path: Path, target: Path, data: DataSettings) -> Converted:
-    """The sheet of `data.sheet`, else the first visible one. Its first row with a cell is the header.
+    """The sheet of `data.sheet`, else the first visible one with two columns and two rows. Its first row with a cell is the header.
 
     Raises RejectedUpload for a workbook that cannot be read, a sheet that is not there, and over the limits.
     """
@@ -200,6 +212,10 @@ def excel(path: Path, target: Path, data: DataSettings) -> Converted:
             visible = [s.name for s in book.sheets_metadata if s.visible == calamine.SheetVisibleEnum.Visible]
             chosen = _sheet(data, book.sheet_names, visible)
             sheet = book.get_sheet_by_name(chosen)
+            if not data.sheet and not _may_be_table(sheet):
+                others = (book.get_sheet_by_name(name) for name in visible[1:_MOST_SHEETS])
+                sheet = next((s for s in others if _may_be_table(s)), sheet)
+                chosen = sheet.name
             notes = _sheet_notes(chosen, book.sheet_names, sheet.merged_cell_ranges)
             first = sheet.start[0] if sheet.start else 0
             lines = _write_sheet(sheet.to_python(skip_empty_area=True), target, first + 1)
@@ -222,6 +238,11 @@ def _sheet(data: DataSettings, names: Sequence[str], visible: Sequence[str]) -> 
             fix="correct data.sheet in settings.yaml, or export the sheet as CSV",
         )
     return wanted
+
+
+def _may_be_table(sheet: Any) -> bool:
+    """Whether its cells span two columns and two rows: remarks in front of the data do not."""
+    return bool(sheet.start) and sheet.end[0] > sheet.start[0] and sheet.end[1] > sheet.start[1]
 
 
 def _sheet_notes(chosen: str, names: Sequence[str], merged: Any) -> list[tuple[str, str]]:

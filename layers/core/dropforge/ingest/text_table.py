@@ -140,6 +140,7 @@ def open_source(
     source = _csv(target, workdir, connection, plain, reference, pair_quotes=False)  # it is ours
     source.format, source.encoding, source.lines = kind, "", converted.lines
     source.notes += converted.notes
+    source.nested = converted.nested
     return source
 
 

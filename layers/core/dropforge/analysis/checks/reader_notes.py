@@ -8,7 +8,8 @@ from dropforge.analysis.report_model import Finding, Intake
 
 _SURPRISING = frozenset({"infinite", "beyond_int64", "beyond_float32", "number_format", "target_absent", "rule_unused"})
 _NOTES = frozenset({
-    "infinite", "beyond_int64", "codes_kept", "trimmed", "decimal_comma", "digit_groups", "number_format", "beyond_float32", "widened",
+    "infinite", "beyond_int64", "codes_kept", "trimmed", "decimal_comma", "digit_groups", "number_unit", "number_format",
+    "beyond_float32", "widened",
     "zones", "target_absent", "unnamed_column", "rule_unused", "line_ends", "decoded",
 })  # fmt: skip
 
