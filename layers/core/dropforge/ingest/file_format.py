@@ -29,6 +29,11 @@ _FOREIGN = {
     b"\xd0\xcf\x11\xe0": "an old Excel workbook, or one with a password",
     b"\x7fELF": "a program",
     b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ": "an xz archive",
+    b"<stata_dta>": "a Stata file",
+    b"$FL2": "an SPSS file",
+    b"\x89HDF": "an HDF5 file",
+    b"SQLite format 3": "a SQLite database",
     b"7z\xbc\xaf": "a 7-zip archive",
     b"FEA1": "a Feather file of version 1",
     b"ORC": "an ORC file",
@@ -86,7 +91,7 @@ def detect(path: Path) -> str:
         )
     if start.startswith(b"{"):
         return "jsonl"
-    if start.startswith(b"[{"):
+    if re.match(rb"\[\s*[{\[]", start):
         raise RejectedUpload(
             "the file is one JSON array", code="not_a_table", fix="write one object a line: jq -c '.[]' file.json"
         )
