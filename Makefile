@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Where it is set, as in many images, every process would compile scikit-learn and MLflow again.
 unexport PYTHONDONTWRITEBYTECODE
-LOCKS := layers/core layers/analysis layers/registry layers/serving cli/sources training functions frontend localstack tests
+LOCKS := layers/core layers/analysis layers/registry layers/serving training/sources training functions frontend localstack tests
 SAM := SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 ENV ?= aws
 STACK ?= dropforge

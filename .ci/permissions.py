@@ -131,7 +131,7 @@ def simulated(config: Config) -> str:
     given = {
         "TrainingCompute": "fargate", "TrainingImageUri": "x:1", "SubnetIds": "subnet-1", "VpcId": "vpc-1", "FrontendImageUri": "x:1",
         **dict.fromkeys(("FrontendKeyArn", "FrontendSignerArn", "FrontendTargetGroupArn"), "arn:aws:x:us-east-1:000000000000:x"),
-        "FrontendHosts": "models.example.com",
+        "FrontendHosts": "models.example.com", "SourcesPolicyArn": "arn:aws:iam::aws:policy/AmazonAthenaFullAccess",
     }  # fmt: skip
     fargate = Config(config.root, config.home, config.port, 0, project="onfargate", parameters=given)
     deploy.deploy(fargate)
@@ -172,6 +172,11 @@ def simulated(config: Config) -> str:
         ("TrainingRole", "s3:PutObject", f"arn:aws:s3:::{outputs['DataBucket']}/datasets/x", False),
         ("TrainingRole", "sqs:DeleteMessage", queue, True),
         ("TrainingRole", "ecs:RunTask", arns["TrainingTask"], False),
+        ("PullRole", "s3:PutObject", f"arn:aws:s3:::{outputs['DataBucket']}/incoming/pulled/x", True),
+        ("PullRole", "s3:PutObject", f"arn:aws:s3:::{outputs['DataBucket']}/incoming/x", False),
+        ("PullRole", "s3:GetObject", f"arn:aws:s3:::{outputs['DataBucket']}/datasets/x", False),
+        ("PullRole", "sqs:DeleteMessage", queue, False),
+        ("TrainingRole", "s3:PutObject", f"arn:aws:s3:::{outputs['DataBucket']}/incoming/pulled/x", False),
         ("FrontendRole", "execute-api:Invoke", api + "POST/set_model", True),
         ("FrontendRole", "execute-api:Invoke", api + "GET/quarantine/0123", True),
         ("FrontendRole", "execute-api:Invoke", api + "GET/quarantine", False),

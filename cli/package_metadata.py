@@ -8,7 +8,13 @@ from typing import Any
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 BASE = "cli"
-EXTRAS = {"sources": "cli/sources", "local": "localstack", "train": "training", "ui": "frontend", "serve": "functions"}
+EXTRAS = {
+    "sources": "training/sources",
+    "local": "localstack",
+    "train": "training",
+    "ui": "frontend",
+    "serve": "functions",
+}
 
 
 def requirements(folder: Path) -> list[str]:

@@ -110,6 +110,13 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         (READ, "artifacts/mlflow/*"), (WRITE, "artifacts/mlflow/*"), ("s3:ListBucket", "data"), ("s3:ListBucket", "artifacts"),
         ("logs:CreateLogStream", "logs/training"), ("logs:PutLogEvents", "logs/training"),
     },
+    "PullRole": {  # and what SourcesPolicyArn adds: the account's own policy
+        (READ, "data/config/*"), (READ, "data/uploads/pulled/*"), (WRITE, "data/uploads/pulled/*"), (WRITE, "data/incoming/pulled/*"),
+        *((f"s3:{a}", "data/progress/pulls/*") for a in (
+            "GetObject", "PutObject", "AbortMultipartUpload", "ListMultipartUploadParts", "DeleteObject", "DeleteObjectVersion",
+        )),
+        *((f"s3:{a}", "data") for a in ("ListBucket", "ListBucketVersions", "GetBucketLocation")),
+    },
     "TrainingExecutionRole": {
         ("ecr:GetAuthorizationToken", "*"),
         *((f"ecr:{a}", "images") for a in ("BatchCheckLayerAvailability", "GetDownloadUrlForLayer", "BatchGetImage")),
@@ -149,6 +156,7 @@ OF_KEY = {
     "PredictPythonRole",
     "TrainingStateMachine",
     "TrainingRole",
+    "PullRole",
     "MlflowServerRole",
 }
 # Under ManagedMlflow only, on that one server: the calls of its API that the part makes (tests/contracts/test_managed_mlflow.py

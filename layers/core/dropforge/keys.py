@@ -132,6 +132,16 @@ def pulled(source: str, position: str, suffix: str) -> str:
     return f"{PULLED}{source}/{hashlib.sha256(position.encode()).hexdigest()[:20]}{suffix}"
 
 
+def pull_result(bucket: str, job_id: str) -> str:
+    """What a pull in the worker brought; expires."""
+    return uri(bucket, f"{_PROGRESS}pulls/{job_id}.json")
+
+
+def query_results_folder(bucket: str, source: str, pull_id: str) -> str:
+    """What Athena writes while a source is pulled; deleted after it, and expires where that fails."""
+    return uri(bucket, f"{_PROGRESS}pulls/{source}/{pull_id}/")
+
+
 def recovery(bucket: str) -> str:
     """How far recovery has searched."""
     return uri(bucket, f"{_UPLOADS}recovery.json")

@@ -78,6 +78,28 @@ class TrainingJob(Message):
     workers: tuple[int, ...] = Field(default=(), description="numbers of the workers that tune together; empty: one")
 
 
+class PullJob(Message):
+    """One source to pull: the container variable `JOB` of a worker that pulls instead of training."""
+
+    role: Literal["pull"]
+    job_id: str = Field(description="names the result of this pull", pattern=r"^[0-9a-f]{1,64}$")
+    source: str = Field(description="its name in `sources` of settings.yaml", pattern=r"^[a-z][a-z0-9_-]{0,39}$")
+    settings_uri: str = Field(description="s3 URI of the settings text in force, named by its sha256")
+    whole: bool = Field(default=False, description="everything again, not only what is new")
+
+
+class PullResult(Message):
+    """What a pull brought, or why it brought nothing."""
+
+    source: str
+    rows: int = Field(default=0, description="new rows; 0: there was nothing new, and no upload")
+    upload_id: str = ""
+    remarks: tuple[str, ...] = Field(default=(), description="for people: what was read again, what it cost")
+    error: str = Field(default="", description="why it failed; empty: it did not")
+    code: str = ""
+    fix: str = ""
+
+
 class TuneResult(Message):
     """What a job of the role `tune` answers."""
 

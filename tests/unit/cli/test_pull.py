@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import logging
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +14,7 @@ import deltalake
 import psycopg
 import pyarrow as pa
 import pytest
+from botocore.stub import Stubber
 from moto import mock_aws
 from pyiceberg.catalog import load_catalog
 from pyiceberg.catalog.sql import SqlCatalog
@@ -27,19 +22,16 @@ from typer.testing import CliRunner
 
 from dropforge.adapters import s3_store
 from dropforge.config.settings import DataSettings, SourceSettings
-from dropforge.errors import InvalidRequest
+from dropforge.errors import InvalidRequest, Unavailable
 from dropforge.ingest.admission import Admission
 from dropforge.ingest.ingest_file import admit
 from dropforge_cli.commands import pull as command
 from dropforge_cli.main import app
-from dropforge_cli.sources import delta, iceberg, postgres
-from dropforge_cli.sources.pulled import Position, Pulled
 from dropforge_local.memory import MemoryStore
+from dropforge_training.sources import athena, delta, iceberg, postgres
+from dropforge_training.sources.pulled import Position, Pulled
 
-# Debian keeps the server's programs out of PATH.
-_FOUND = shutil.which("initdb") or next(iter(sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"), reverse=True)), None)
-_BIN = Path(_FOUND).resolve().parent if _FOUND else None
-_NOBODY = 65534  # a server of Postgres refuses to run as root
+from ... import postgres_server
 
 
 def _rows(first: int, count: int) -> pa.Table:
@@ -206,39 +198,9 @@ def test_a_folder_without_iceberg_metadata_is_refused(tmp_path: Path) -> None:
 # --- Postgres ------------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def server() -> Iterator[dict[str, str]]:
-    """A server of its own on loopback, with a password; what a secret of it holds."""
-    if not _BIN:
-        pytest.skip("no server of Postgres is installed (Debian: apt-get install postgresql)")
-    # Not below pytest's folder, which is closed to the other user.
-    folder = Path(tempfile.mkdtemp(prefix="dropforge-postgres-"))
-    other = {"user": _NOBODY, "group": _NOBODY} if os.geteuid() == 0 else {}
-    if other:
-        os.chown(folder, _NOBODY, _NOBODY)
-    (folder / "password").write_text("s3cret-word\n")
-    (folder / "password").chmod(0o644)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    data = folder / "data"
-    create = [
-        "initdb",
-        "-D",
-        str(data),
-        "-U",
-        "reader",
-        "--auth=scram-sha-256",
-        f"--pwfile={folder / 'password'}",
-        "-E",
-        "UTF8",
-    ]
-    serve = f"-c listen_addresses=127.0.0.1 -p {port} -c fsync=off -k {folder}"
-    start = ["pg_ctl", "-D", str(data), "-o", serve, "-w", "-l", str(folder / "log"), "start"]
-    for program, *rest in (create, start):
-        subprocess.run([str(_BIN / program), *rest], check=True, capture_output=True, cwd=folder, **other)  # type: ignore[call-overload] # user and group
-    yield {"host": "127.0.0.1", "port": port, "dbname": "postgres", "username": "reader", "password": "s3cret-word"}
-    stop = [str(_BIN / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"]
-    subprocess.run(stop, check=True, capture_output=True, cwd=folder, **other)  # type: ignore[call-overload] # as above
-    shutil.rmtree(folder)
+    """What a secret of a server of its own holds."""
+    with postgres_server.running() as secret:
+        yield secret
 
 
 @pytest.fixture
@@ -313,6 +275,96 @@ def test_no_message_holds_the_password(
         with pytest.raises(InvalidRequest) as caught:
             _postgres(secret, None, tmp_path / next(iter(change)))
         assert secret["password"] not in f"{caught.value.message}{caught.value.fix}{caplog.text}"
+
+
+# --- Athena: what the emulator cannot show -------------------------------------------------------------------------------
+@pytest.fixture
+def asked() -> Iterator[Any]:
+    """Athena and S3 whose answers are given; requests are held to the services' models."""
+    known: dict[str, Any] = {"region_name": "us-east-1", "aws_access_key_id": "x", "aws_secret_access_key": "x"}
+    clients = {name: boto3.client(name, **known) for name in ("athena", "s3")}
+    with Stubber(clients["athena"]) as queries, Stubber(clients["s3"]) as objects:
+        objects.add_response("list_object_versions", {}, {"Bucket": "data", "Prefix": "q/"})
+        yield SimpleNamespace(client=clients.__getitem__, queries=queries)
+        queries.assert_no_pending_responses()
+        objects.assert_no_pending_responses()
+
+
+def _athena(asked: Any, folder: Path) -> Pulled:
+    source = SourceSettings(name="sales", kind="athena", query="SELECT 1", database="shop", workgroup="team")
+    return athena.pull(source, Position(place=source.place), folder, asked.client, "s3://data/q/")
+
+
+def _started(asked: Any, **status: str) -> None:
+    sent = {
+        "QueryString": "SELECT * FROM (\nSELECT 1\n) AS pulled", "WorkGroup": "team", "QueryExecutionContext": {"Database": "shop"},
+        "ResultConfiguration": {"OutputLocation": "s3://data/q/"},
+    }  # fmt: skip
+    asked.queries.add_response("start_query_execution", {"QueryExecutionId": "7"}, sent)
+    found = {"Status": status, "Statistics": {"DataScannedInBytes": 20_480}}
+    asked.queries.add_response("get_query_execution", {"QueryExecution": found}, {"QueryExecutionId": "7"})
+
+
+def test_a_query_of_athena_that_does_not_end_is_stopped(
+    asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would go on costing."""
+    monkeypatch.setattr(athena, "_LONGEST", 0.0)
+    _started(asked, State="RUNNING")
+    asked.queries.add_response("stop_query_execution", {}, {"QueryExecutionId": "7"})
+    with pytest.raises(Unavailable, match=r"sources\.sales"):
+        _athena(asked, tmp_path)
+
+
+def test_the_workgroups_limit_is_told(asked: Any, tmp_path: Path) -> None:
+    """In Athena's words: it is what bounds the cost."""
+    _started(asked, State="CANCELLED", StateChangeReason="Bytes scanned limit was exceeded")
+    with pytest.raises(InvalidRequest, match=r"sources\.sales: Bytes scanned limit was exceeded"):
+        _athena(asked, tmp_path)
+
+
+def test_types_of_athena_that_the_emulator_lacks_are_read(asked: Any, tmp_path: Path) -> None:
+    """Moments with a zone become UTC, infinity stays a number, decimals keep every digit."""
+    kinds = {
+        "at": "timestamp with time zone",
+        "then": "timestamp with time zone",
+        "x": "real",
+        "n": "decimal",
+        "j": "json",
+    }
+    cells = [
+        "2024-03-01 10:00:00.000 Europe/Rome",
+        "2024-03-01 10:00:00.500 +02:00",
+        "Infinity",
+        "12345678901234567890.10",
+        "[1]",
+    ]
+    _types(asked, kinds, cells)
+    result = _athena(asked, tmp_path)
+    first, second = pa.parquet.read_table(result.file).to_pylist()
+    assert [str(v) for v in first.values()] == [
+        "2024-03-01 09:00:00", "2024-03-01 08:00:00.500000", "inf", cells[3], "[1]",
+    ]  # fmt: skip
+    assert list(second.values()) == [None] * 5
+    assert result.remarks == ("Athena scanned 20,480 bytes",)
+
+
+def test_lists_of_athena_are_refused_by_the_columns_name(asked: Any, tmp_path: Path) -> None:
+    """Their text would be a category that nobody meant."""
+    _types(asked, {"id": "bigint", "parts": "array"}, ["1", "[1, 2]"])
+    with pytest.raises(InvalidRequest, match="column parts of the query holds lists"):
+        _athena(asked, tmp_path)
+
+
+def _types(asked: Any, kinds: dict[str, str], cells: list[str]) -> None:
+    """A result of one row with these cells and one without any."""
+    _started(asked, State="SUCCEEDED")
+    columns = [{"Name": n, "Type": t} for n, t in kinds.items()]
+    rows = [{"Data": [{"VarCharValue": c} for c in row]} for row in (list(kinds), cells)] + [
+        {"Data": [{}] * len(cells)}
+    ]
+    found = {"ResultSet": {"Rows": rows, "ResultSetMetadata": {"ColumnInfo": columns}}}
+    asked.queries.add_response("get_query_results", found, {"QueryExecutionId": "7", "MaxResults": 1000})
 
 
 # --- the command -----------------------------------------------------------------------------------------------------------

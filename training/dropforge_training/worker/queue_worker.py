@@ -1,4 +1,4 @@
-"""The training process: one job from the variable JOB, or jobs from the queue until it is told to stop.
+"""The training process: one job from the variable JOB (a training or a pull), or jobs from the queue until it is told to stop.
 
 A job that is being worked on is kept hidden by a heartbeat. A worker that dies stops beating: the job reappears and the
 next worker goes on with the same study and the same run.
@@ -23,7 +23,7 @@ from dropforge.messages import JobResult, TrainingJob, TuneResult
 from dropforge.ports import Queue, QueueMessage, Workflow
 from dropforge.retry_limits import JOB_RECEIVES
 from dropforge_training.interruption import Interrupted
-from dropforge_training.worker import memory
+from dropforge_training.worker import memory, pull_job
 
 VISIBILITY_SECONDS = 60
 BEAT_SECONDS = 15
@@ -247,9 +247,17 @@ def main() -> int:
     """Entry point of the container and of the local worker. Exit code 0: stopped or done; 1: a single job did not succeed."""
     env = Environment.read()
     world = app_context.create(env)
-    env.require("mlflow_tracking_uri")
     log = world.log("training")
     world.ship_logs(log, f"{socket.gethostname()}/{os.getpid()}")
+    try:
+        return pull_job.main(world, log) if pull_job.is_pull(env.job) else _train(world, log)
+    finally:
+        for handler in log.handlers:
+            handler.close()
+
+
+def _train(world: app_context.AppContext, log: logging.Logger) -> int:
+    env = world.env.require("mlflow_tracking_uri")
     worker = Worker(world, log)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -257,14 +265,10 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    try:
-        if not env.job:
-            worker.poll()
-            return 0
-        return 0 if work_once(worker, TrainingJob.parse(env.job), world.workflow, log) else 1
-    finally:
-        for handler in log.handlers:
-            handler.close()
+    if not env.job:
+        worker.poll()
+        return 0
+    return 0 if work_once(worker, TrainingJob.parse(env.job), world.workflow, log) else 1
 
 
 def work_once(worker: Worker, job: TrainingJob, workflow: Workflow, log: logging.Logger) -> bool:

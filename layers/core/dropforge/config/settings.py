@@ -9,7 +9,7 @@ import codecs
 import hashlib
 import re
 from datetime import date
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
@@ -510,41 +510,54 @@ class CostSettings(Frozen):
     )
 
 
+_SOURCE_KEYS: Final = {  # by kind: the key it needs, and those it may have besides
+    "delta": ("uri",),
+    "iceberg": ("uri",),
+    "postgres": ("query", "increment", "secret"),
+    "athena": ("query", "increment", "database", "workgroup"),
+}
+
+
 class SourceSettings(Frozen):
     """A table of another system, for `dropforge pull`."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$", description="what `dropforge pull` is given")
-    kind: Literal["delta", "iceberg", "postgres"] = Field(
-        description="a Delta table, an Iceberg table, or a query of a Postgres database"
+    kind: Literal["delta", "iceberg", "postgres", "athena"] = Field(
+        description="a Delta table, an Iceberg table, a query of a Postgres database, or a query on Athena"
     )
     uri: str = Field(
         "",
         description="of a Delta or Iceberg table: its address, s3://… or a path; of Iceberg also glue:database.table",
     )
-    query: str = Field("", description="of postgres: a SELECT")
+    query: str = Field("", description="of postgres and athena: a SELECT")
     increment: str = Field(
         "",
-        description="of postgres: a column of the query that only grows, by which new rows are recognised; empty: all rows each time",
+        description="of postgres and athena: a column of the query that only grows, by which new rows are known; empty: all rows",
     )
     secret: str = Field(
         "",
         description="of postgres: a secret of Secrets Manager with host, port, dbname, username, password; empty: libpq's environment",
     )
+    database: str = Field("", description="of athena: where tables without a database of their own are looked up")
+    workgroup: str = Field(
+        "primary",
+        description="of athena: the workgroup, whose limits and prices hold; its limit of bytes per query is what bounds the cost",
+    )
 
     @model_validator(mode="after")
     def _names_its_table(self) -> SourceSettings:
-        needed = "query" if self.kind == "postgres" else "uri"
-        unused = [k for k in ("uri", "query", "increment", "secret") if k != needed and getattr(self, k)]
+        needed, *also = _SOURCE_KEYS[self.kind]
         if not getattr(self, needed):
             raise ValueError(f"a source of kind {self.kind} needs `{needed}`")
-        if unused and (needed == "uri" or "uri" in unused):
-            raise ValueError(f"`{unused[0]}` has no effect on a source of kind {self.kind}; remove it")
+        unused = self.model_fields_set - {"name", "kind", needed, *also}
+        if unused:
+            raise ValueError(f"`{min(unused)}` has no effect on a source of kind {self.kind}; remove it")
         return self
 
     @property
     def place(self) -> str:
         """What is read: another one is pulled from its beginning."""
-        return self.uri or f"{self.query.strip()} {self.increment}"
+        return self.uri or f"{self.query.strip()} {self.increment}" + (f" {self.database}" if self.database else "")
 
 
 class Settings(Frozen):

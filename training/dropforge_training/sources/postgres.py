@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from dropforge.config.settings import SourceSettings
 from dropforge.errors import InvalidRequest
-from dropforge_cli.sources.pulled import Position, Pulled
+from dropforge_training.sources.pulled import Position, Pulled
 
 _KNOWN: Final = {"host": "host", "port": "port", "dbname": "dbname", "database": "dbname", "username": "user", "user": "user",
                  "password": "password", "sslmode": "sslmode", "sslrootcert": "sslrootcert"}  # fmt: skip
@@ -42,7 +42,7 @@ def _rows(connection: Any, source: SourceSettings, position: Position, target: P
     from psycopg import sql
 
     connection.execute("SET LOCAL DateStyle = ISO; SET LOCAL TimeZone = UTC")
-    query = sql.SQL("SELECT * FROM ({}) AS pulled").format(sql.SQL(source.query.strip().rstrip(";")))
+    query = sql.SQL("SELECT * FROM (\n{}\n) AS pulled").format(sql.SQL(source.query.strip().rstrip(";")))
     after, remarks = position, list[str]()
     if source.increment:
         column = sql.Identifier(source.increment)

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from dropforge.config.settings import SourceSettings
 from dropforge.errors import InvalidRequest
-from dropforge_cli.sources import parquet_rows
-from dropforge_cli.sources.pulled import Position, Pulled
+from dropforge_training.sources import parquet_rows
+from dropforge_training.sources.pulled import Position, Pulled
 
 _MOST: Final = 1000  # versions between two pulls that are looked at one by one
 _APPENDS: Final = {"WRITE", "CREATE TABLE", "STREAMING UPDATE", "COPY INTO"}

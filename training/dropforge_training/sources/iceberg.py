@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from dropforge.config.settings import SourceSettings
 from dropforge.errors import InvalidRequest
-from dropforge_cli.sources import parquet_rows
-from dropforge_cli.sources.pulled import Position, Pulled
+from dropforge_training.sources import parquet_rows
+from dropforge_training.sources.pulled import Position, Pulled
 
 _MOST: Final = 1000  # snapshots between two pulls that are looked at one by one
 _GLUE: Final = "glue:"
