@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dropforge_cli.target import Target
 
 _LONGEST: Final = 2 * 3600.0  # seconds
+_POLL: Final = 6  # seconds
 _OUTPUTS: Final = ("PullRoleArn", "TrainingClusterArn", "TrainingTaskArn", "TaskSubnetIds", "TaskSecurityGroupId")
 _PASSED_ON: Final = ("PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "NO_PROXY", "no_proxy")
 
@@ -48,6 +49,7 @@ def _process(target: Target, job: PullJob) -> str:
         "AWS_REGION": target.outputs["Region"],
         "AWS_DEFAULT_REGION": target.outputs["Region"],
         "DATA_BUCKET": target.outputs["DataBucket"],
+        "ARTIFACT_BUCKET": target.outputs["ArtifactBucket"],
         "JOB": job.json_text(),
     }
     try:
@@ -97,18 +99,15 @@ def _task(target: Target, job: PullJob) -> str:
 
 def _stopped(ecs: Any, cluster: str, task: str) -> str:
     """Wait until the task has stopped; why it did."""
-    from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_exponential
+    from botocore.exceptions import WaiterError
 
-    waiting = Retrying(
-        retry=retry_if_result(lambda t: t.get("lastStatus") != "STOPPED"),
-        wait=wait_exponential(multiplier=1, max=10),
-        stop=stop_after_delay(_LONGEST),
-    )
+    wanted: dict[str, Any] = {"cluster": cluster, "tasks": [task]}
+    waits = {"Delay": _POLL, "MaxAttempts": int(_LONGEST / max(_POLL, 1))}
     try:
-        found = waiting(lambda: ecs.describe_tasks(cluster=cluster, tasks=[task])["tasks"][0])
-    except RetryError:
+        ecs.get_waiter("tasks_stopped").wait(**wanted, WaiterConfig=waits)
+    except WaiterError:
         raise _slow() from None
-    return str(found.get("stoppedReason") or "no reason given")
+    return str(ecs.describe_tasks(**wanted)["tasks"][0].get("stoppedReason") or "no reason given")
 
 
 def _slow() -> Unavailable:

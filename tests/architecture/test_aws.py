@@ -37,7 +37,9 @@ CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/1"
 # Sets of parameters that between them switch every condition on and off.
 SETS: dict[str, dict[str, str]] = {
     "defaults": {},
-    "fargate": {"TrainingCompute": "fargate", **SUBNETS, **IMAGE},
+    "fargate": {
+        "TrainingCompute": "fargate", **SUBNETS, **IMAGE, "SourcesPolicyArn": "arn:aws:iam::123456789012:policy/sources",
+    },
     "spot and own mlflow": {
         "TrainingCompute": "fargate", "TaskCapacity": "FARGATE_SPOT", "ManagedMlflow": "none", "MlflowTrackingUri": "https://m",
         **SUBNETS, **IMAGE,

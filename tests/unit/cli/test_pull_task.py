@@ -46,6 +46,7 @@ def ecs(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A client of ECS whose answers are given; its requests are held to the service's model."""
     client = boto3.client("ecs", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
     monkeypatch.setattr(Target, "client", lambda _self, _service: client)
+    monkeypatch.setattr(pull_task, "_POLL", 0)
     with Stubber(client) as stubber:
         yield stubber
         stubber.assert_no_pending_responses()
@@ -69,13 +70,13 @@ def _store(**result: Any) -> MemoryStore:
 
 def test_the_task_has_the_role_of_pulls_and_the_job(ecs: Any) -> None:
     """Its definition, network and container are those of a training; waited for until it stopped."""
-    _answered(ecs, "PENDING", "STOPPED")
+    _answered(ecs, "PENDING", "STOPPED", "STOPPED")
     assert pull_task.run(Target(_OUTPUTS), _JOB, _store(rows=7)).rows == 7
 
 
 def test_the_workers_reason_is_told(ecs: Any) -> None:
     """Code and fix as the worker gave them."""
-    _answered(ecs, "STOPPED")
+    _answered(ecs, "STOPPED", "STOPPED")
     with pytest.raises(InvalidRequest) as caught:
         pull_task.run(Target(_OUTPUTS), _JOB, _store(error="no such table", code="source_unreadable", fix="look"))
     assert (caught.value.message, caught.value.code, caught.value.fix) == ("no such table", "source_unreadable", "look")
@@ -83,7 +84,7 @@ def test_the_workers_reason_is_told(ecs: Any) -> None:
 
 def test_a_task_that_left_nothing_is_told_with_its_reason(ecs: Any) -> None:
     """As one that ran out of memory, or whose image could not be pulled."""
-    _answered(ecs, "STOPPED", reason="CannotPullContainerError: not found")
+    _answered(ecs, "STOPPED", "STOPPED", reason="CannotPullContainerError: not found")
     with pytest.raises(PermanentError, match="CannotPullContainerError"):
         pull_task.run(Target(_OUTPUTS), _JOB, MemoryStore())
 

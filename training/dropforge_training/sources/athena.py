@@ -111,7 +111,7 @@ class _Queries:
         self._scanned += int(execution.get("Statistics", {}).get("DataScannedInBytes", 0))
         status = execution["Status"]
         if status["State"] != "SUCCEEDED":
-            raise _refused(self._source, status.get("StateChangeReason") or f"the query was {status['State'].lower()}")
+            raise _refused(source, status.get("StateChangeReason") or f"the query was {status['State'].lower()}")
         return query_id
 
     def _ended(self, query_id: str) -> dict[str, Any]:
