@@ -46,6 +46,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         yield Target(
             {
                 "DataBucket": "data",
+                "ArtifactBucket": "artifacts",
                 "EndpointUrl": f"http://127.0.0.1:{port}",
                 "Region": "us-east-1",
                 "AccessKeyId": "test",

@@ -96,12 +96,11 @@ class _Queries:
 
     def run(self, sql: str) -> str:
         """The id of a query that succeeded. One that is still running when we are stopped is stopped as well."""
+        source = self._source
         known: dict[str, Any] = {"QueryString": sql, "ResultConfiguration": {"OutputLocation": self._place}}
-        if self._source.database:
-            known["QueryExecutionContext"] = {"Database": self._source.database}
-        query_id = str(
-            self._athena.start_query_execution(WorkGroup=self._source.workgroup, **known)["QueryExecutionId"]
-        )
+        if source.database:
+            known["QueryExecutionContext"] = {"Database": source.database}
+        query_id = str(self._athena.start_query_execution(WorkGroup=source.workgroup, **known)["QueryExecutionId"])
         execution: dict[str, Any] = {}
         try:
             execution = self._ended(query_id)
