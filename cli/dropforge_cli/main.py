@@ -47,6 +47,7 @@ COMMANDS: Final = {
     "init": ("init", "example"),
     "demo": ("demo",),
     "cloud": ("up", "down", "status", "outputs", "apply"),
+    "projects": ("projects",),
     "uploads": ("upload", "batch", "watch", "report", "uploads"),
     "pull": ("pull",),
     "quarantine": ("quarantine",),

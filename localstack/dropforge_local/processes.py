@@ -117,15 +117,34 @@ def require_free(port: int, what: str, option: str, timeout: float = 3.0) -> Non
 
     A server that was killed a moment ago has children that hold its port a little longer.
     """
+    if not is_free(port, timeout):
+        raise PermanentError(
+            f"port {port} for {what} is taken by another program",
+            code="port_taken",
+            fix=f"stop that program, or choose another port: dropforge up {option} {port + 1}",
+        )
+
+
+def is_free(port: int, timeout: float = 0.0) -> bool:
+    """Whether nobody listens there, at the latest after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while _listening(port):
-        if time.monotonic() > deadline:
-            raise PermanentError(
-                f"port {port} for {what} is taken by another program",
-                code="port_taken",
-                fix=f"stop that program, or choose another port: dropforge up {option} {port + 1}",
-            )
+        if time.monotonic() >= deadline:
+            return False
         time.sleep(0.1)
+    return True
+
+
+def working_folders(module: str) -> set[Path]:
+    """Where the processes of this user that run `python -m module` were started and work."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if process.stat().st_uid == os.geteuid() and module in (process / "cmdline").read_text().split("\0"):
+                found.add((process / "cwd").resolve(strict=True))
+        except OSError:  # it ended meanwhile
+            continue
+    return found
 
 
 def _listening(port: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -35,19 +36,23 @@ class Emulator(StrEnum):
 
 Port = Annotated[
     int | None,
-    typer.Option(help=f"port of the emulated AWS; that of the last start, else {layout.PORT}", envvar="DROPFORGE_PORT"),
+    typer.Option(
+        help=f"port of the emulated AWS; that of the last start, else {layout.PORT}, or the next free one",
+        envvar="DROPFORGE_PORT",
+    ),
 ]
 MlflowPort = Annotated[
     int | None,
     typer.Option(
-        help=f"port of the MLflow server; that of the last start, else {layout.MLFLOW_PORT}",
+        help=f"port of the MLflow server; that of the last start, else {layout.MLFLOW_PORT}, or the next free one",
         envvar="DROPFORGE_MLFLOW_PORT",
     ),
 ]
 UiPort = Annotated[
     int | None,
     typer.Option(
-        help=f"port of the web app; that of the last start, else {layout.UI_PORT}", envvar="DROPFORGE_UI_PORT"
+        help=f"port of the web app; that of the last start, else {layout.UI_PORT}, or the next free one",
+        envvar="DROPFORGE_UI_PORT",
     ),
 ]
 NoUi = Annotated[bool, typer.Option("--no-ui", help="start no web app")]
@@ -118,6 +123,24 @@ def config_of(options: CloudOptions) -> Any:
     )
 
 
+def ports_given(port: int | None, mlflow_port: int | None, ui_port: int | None) -> set[str]:
+    """Names of the ports that the command line gives."""
+    given = {"port": port, "mlflow_port": mlflow_port, "ui_port": ui_port}
+    return {name for name, value in given.items() if value}
+
+
+def start(config: Any, fixed: set[str], run: Callable[[Any], dict[str, str]]) -> tuple[Any, dict[str, str]]:
+    """Run a start on free ports, but for the `fixed` ones; what it gave, and the configuration with the ports."""
+    from dropforge_local import ports
+
+    def remark(text: str) -> None:
+        err.print(text, style="dim")
+
+    with ports.one_at_a_time(remark):
+        config = ports.chosen(config, fixed, remark)
+        return config, run(config)
+
+
 def _emulator(stored: Path, emulator: Emulator | None) -> dict[str, Any]:
     """The part of the configuration that names an emulator of somebody else; empty for the local cloud's own."""
     external = layout.last_external(stored)
@@ -166,7 +189,7 @@ def up(
 
     config = config_of(CloudOptions(port, mlflow_port, workers, ui_port, no_ui, compute, image, emulator))
     err.print("starting the local cloud (the MLflow server takes longest)", style="dim")
-    result = cloud.up(config, done)
+    config, result = start(config, ports_given(port, mlflow_port, ui_port), lambda chosen: cloud.up(chosen, done))
     if json:
         emit_json(result)
     else:

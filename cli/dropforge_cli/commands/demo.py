@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dropforge.errors import PermanentError, Unavailable
-from dropforge_cli.commands.cloud import CloudOptions, MlflowPort, NoUi, Port, UiPort, config_of
+from dropforge_cli.commands.cloud import CloudOptions, MlflowPort, NoUi, Port, UiPort, config_of, ports_given, start
 from dropforge_cli.output import done, emit_table, err, heading, out
 from dropforge_cli.target import Target, project_root
 
@@ -33,7 +33,6 @@ def demo(
 ) -> None:
     """Start the local cloud, upload real data twice, train, activate, predict; print the seconds of each part. Safe to repeat."""
     from dropforge_cli.example_data import fetch
-    from dropforge_local import cloud
 
     if not (project_root() / "template.yaml").exists():
         raise PermanentError(
@@ -43,8 +42,7 @@ def demo(
         )
     clock = Stopwatch()
     _title("1  Local cloud")
-    config = config_of(CloudOptions(port, mlflow_port, ui_port=ui_port, no_ui=no_ui))
-    outputs = cloud.up(config, clock.inner, web_app=False)
+    config, outputs = _start_cloud(clock, CloudOptions(port, mlflow_port, ui_port=ui_port, no_ui=no_ui))
     target = Target(outputs)
     clock.lap("local cloud")
     _title("2  Data: Adult census income (UCI, CC BY 4.0)")
@@ -75,6 +73,14 @@ def demo(
     for file, upload_id in ((example.reference, first), (example.new, second["upload_id"])):
         out.print(f"{file.name}: {_seconds(dict(target.api('GET', f'/uploads/{upload_id}').json()))}")
     _print_next(outputs, path)
+
+
+def _start_cloud(clock: Stopwatch, options: CloudOptions) -> tuple[Any, dict[str, str]]:
+    """All but the web app."""
+    from dropforge_local import cloud
+
+    fixed = ports_given(options.port, options.mlflow_port, options.ui_port)
+    return start(config_of(options), fixed, lambda chosen: cloud.up(chosen, clock.inner, web_app=False))
 
 
 def _start_web_app(config: Any, outputs: dict[str, str], progress: Any) -> None:
