@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import xgboost
 
 from dropforge.config import settings
 from dropforge.config.settings import Settings
@@ -97,6 +99,32 @@ def test_fit_on_batches_is_that_in_memory(
     of_sample = predicted(alone.pipeline(sampled.train), every.heldout.x)[:, 1]
     assert np.abs(streamed - whole).mean() < 0.02
     assert np.abs(streamed - whole).mean() < np.abs(of_sample - whole).mean() / 3
+
+
+def test_bins_lie_on_disk_while_they_are_needed(
+    load: Callable[..., TrainingData], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A byte for every cell of every row at least; afterwards, also behind a fit that failed, nothing is left of them."""
+    temporary, sizes = tmp_path / "temporary", list[int]()
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    train = xgboost.train
+
+    def watched(*given: Any, **options: Any) -> Any:
+        sizes.append(sum(f.stat().st_size for f in temporary.rglob("*") if f.is_file()))
+        if len(sizes) == 2:
+            raise MemoryError
+        return train(*given, **options)
+
+    monkeypatch.setattr(xgboost, "train", watched)
+    sampled = load(600)
+    refit = Refit(XGBoost(), sampled, {}, [PARAMS], seed=1, jobs=1)
+    fitted = refit.pipeline(sampled.train)
+    rows = len(sampled.train) + sum(len(b) for b in rows_beyond_memory.tables(sampled))
+    assert sizes[0] >= rows * fitted[-1].n_features_in_
+    with pytest.raises(MemoryError):
+        refit.pipeline(sampled.train)
+    assert not list(temporary.iterdir())
 
 
 def test_a_blend_is_fitted_on_batches_where_all_of_its_members_can_be(load: Callable[..., TrainingData]) -> None:

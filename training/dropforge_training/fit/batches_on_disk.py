@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from dropforge_training.models.model_spec import Batch
+
+_NAME, _COMPRESSION = "{}.npy.zst", "zstd"  # columns of categories are zeros but for one in each row
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +26,9 @@ class BatchesOnDisk:
     def __iter__(self) -> Iterator[Batch]:
         yield self.first
         for number in range(self.files):
-            with np.load(self.folder / f"{number}.npz") as arrays:
-                yield Batch(arrays["x"], arrays["y"], arrays["weight"] if self.first.weight is not None else None)
+            with pa.input_stream(str(self.folder / _NAME.format(number)), compression=_COMPRESSION) as file:
+                x, y, weight = (np.lib.format.read_array(file) for _ in range(3))
+            yield Batch(x, y, weight if self.first.weight is not None else None)
 
 
 def written(folder: Path, first: Batch, others: Iterable[Batch]) -> BatchesOnDisk:
@@ -33,6 +37,8 @@ def written(folder: Path, first: Batch, others: Iterable[Batch]) -> BatchesOnDis
     files, rows = 0, len(first.y)
     for files, batch in enumerate(others, 1):
         weight = np.empty(0) if batch.weight is None else batch.weight
-        np.savez(folder / f"{files - 1}.npz", x=batch.x, y=batch.y, weight=weight)
+        with pa.output_stream(str(folder / _NAME.format(files - 1)), compression=_COMPRESSION) as file:
+            for array in (batch.x, batch.y, weight):
+                np.lib.format.write_array(file, array, allow_pickle=False)
         rows += len(batch.y)
     return BatchesOnDisk(folder, first, files, rows)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,9 +111,15 @@ class XGBoost(ModelSpec):
         return True
 
     def fit_batches(self, unfitted: Sequence[Any], rows: Iterable[Batch], classes: int) -> list[Any]:
-        """The numbers of the cells' bins are in memory, which `hist` looks at alone: two to three bytes for each."""
-        matrix = xgboost.QuantileDMatrix(_Batches(rows))
-        return [_fitted_on(matrix, estimator, classes) for estimator in unfitted]
+        """The numbers of the cells' bins, which `hist` looks at alone, lie on disk, one or two bytes for each, and are read for each
+        level of each tree; in memory are a batch and some forty bytes a row. The model is the one of bins in memory.
+        """
+        with tempfile.TemporaryDirectory(prefix="dropforge-bins-") as folder:
+            matrix = xgboost.ExtMemQuantileDMatrix(_Batches(rows, Path(folder, "bins")))
+            try:
+                return [_fitted_on(matrix, estimator, classes) for estimator in unfitted]
+            finally:
+                del matrix  # it has files in the folder
 
     def constrained(self, estimator: Any, monotone: tuple[int, ...]) -> Any:
         return estimator.set_params(monotone_constraints=str(monotone))
@@ -133,10 +141,10 @@ class XGBoost(ModelSpec):
 
 
 class _Batches(xgboost.DataIter):  # type: ignore[misc] # xgboost publishes no types
-    """Batches as XGBoost reads them, several times."""
+    """Batches as XGBoost reads them, several times. `files`: what the names of its own begin with."""
 
-    def __init__(self, batches: Iterable[Batch]) -> None:
-        super().__init__()
+    def __init__(self, batches: Iterable[Batch], files: Path) -> None:
+        super().__init__(cache_prefix=str(files))
         self._batches = batches
         self._now = iter(batches)
 
