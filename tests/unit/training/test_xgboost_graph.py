@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 from onnx import helper
 from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+from onnxruntime import InferenceSession
+from sklearn.pipeline import Pipeline
 from xgboost import XGBClassifier, XGBRegressor
 
-from dropforge_training.export import xgboost_graph
+from dropforge_training.export import onnx_graph, xgboost_graph
+from dropforge_training.models.tree_ensemble import TreeEnsemble
+from dropforge_training.preprocessing.cleaner import TableCleaner
 
 
 class _Operator:
@@ -66,6 +70,27 @@ def test_a_graph_is_what_onnxmltools_gives(classes: int) -> None:
     assert ours["post_transform"] == theirs["post_transform"]
     assert np.allclose(ours["base_values"], theirs.get("base_values", [0.0] * len(ours["base_values"])), atol=1e-6)
     assert list(ours.get("classlabels_int64s", [])) == list(theirs.get("classlabels_int64s", []))
+
+
+@pytest.mark.parametrize("kind", ["extra_trees", "linear", "lightgbm"])
+def test_trees_that_split_alike_are_walked_once(kind: str) -> None:
+    """Of four classes a forest's trees, or a column's bins, are one tree with four numbers a leaf; the probabilities are as before."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(400, 4)).astype(np.float32)
+    x[::6, 2] = np.nan
+    y = np.digitize(x[:, 0] + x[:, 1], [-0.8, 0.0, 0.8])
+    candidate = TreeEnsemble()
+    params = {**next(p for p in candidate.portfolio() if p["kind"] == kind), "n_estimators": 6}
+    fitted = candidate.estimator(params, seed=2, jobs=1, classes=4).fit(x, y)
+    model = candidate.blend([fitted])
+    _, node = _node(xgboost_graph.convert, model)
+    trees = model.get_booster().num_boosted_rounds() * 4
+    assert max(node["nodes_treeids"]) + 1 == (trees if kind == "lightgbm" else trees // 4)
+    graph, output = onnx_graph.to_onnx(
+        Pipeline([("cleaner", TableCleaner(list("abcd"), [], {})), ("estimator", model)]), numbers=4, texts=0
+    )
+    served = InferenceSession(graph).run([output], {"numbers": x})[0]
+    assert np.abs(served - model.predict_proba(x)).max() < 1e-6
 
 
 def test_other_objectives_are_the_librarys(monkeypatch: pytest.MonkeyPatch) -> None:
