@@ -74,8 +74,10 @@ def split(table: pd.DataFrame, target: str, model: str, seed: int) -> dict[str, 
         data = training_table.load(*product_job.stored(upload, target, hashes), settings, Path(folder))
     candidate = model_spec.load(settings.models[0].import_path)
     markers = data.markers(settings)
+    refit = Refit(candidate, data, markers, [params], seed, jobs=1)
     fitted = out_of_fold.fit(
-        Refit(candidate, data, markers, [params], seed, jobs=1),
+        refit,
+        refit.pipeline(data.train),
         data,
         settings,
         # Calibration needs no more than one such fit, and the sets need none.

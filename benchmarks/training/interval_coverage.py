@@ -84,8 +84,10 @@ def split(table: pd.DataFrame, target: str, seed: int) -> dict[str, float]:
         loaded = training_table.load(*product_job.stored(upload, target, hashes), settings, Path(folder))
     data = target_transform.with_transform(loaded, settings.training)
     candidate, markers = model_spec.load(settings.models[0].import_path, "regression"), data.markers(settings)
+    refit = Refit(candidate, data, markers, [PARAMS], seed, jobs=1)
     fitted = out_of_fold.fit(
-        Refit(candidate, data, markers, [PARAMS], seed, jobs=1),
+        refit,
+        refit.pipeline(data.train),
         data,
         settings,
         out_of_fold.FitOptions(seed, LOG),

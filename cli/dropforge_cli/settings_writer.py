@@ -39,6 +39,9 @@ def write(guess: Guess, project: str, source: str) -> str:
         "",
         "serving:",
         "  alias: Production            # the version people give this alias is the one that answers",
+        _line(
+            "  max_milliseconds: 2", "for one row, where it is trained: an ensemble has as many members as keep to it"
+        ),
     ]
     if guess.positive:
         lines.append(_line("  threshold: 0.5", f"probability of {_plain(guess.positive)} from which it is predicted"))

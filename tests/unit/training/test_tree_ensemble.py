@@ -205,3 +205,31 @@ def test_selection_takes_what_completes_the_best() -> None:
     assert set(chosen) == {7, 5}
     assert score(0, mean([outputs[t][0] for t in chosen], list(chosen.values()))) > -0.1
     assert ensemble_selection.select(outputs, mean, score, 1) == {7: 1}
+
+
+def test_selection_takes_only_what_may_be_served() -> None:
+    """A trial that takes too long is chosen neither alone nor beside others; where all do, the best one is."""
+    outputs = {t: [np.full(4, float(t))] for t in (1, 2, 3)}
+    takes = {1: 9.0, 2: 1.0, 3: 1.5}
+
+    def score(_fold: int, output: np.ndarray) -> float:
+        return -float(np.abs(output - 2.2).mean()) - 1e-9 * float(output[0] == 1)
+
+    def mean(parts: Any, weights: Any) -> np.ndarray:
+        return np.asarray(np.average(np.stack(parts), axis=0, weights=weights))
+
+    def within(limit: float) -> Any:
+        return lambda trials: sum(takes[t] for t in trials) <= limit
+
+    assert set(ensemble_selection.select(outputs, mean, score, 3, fits=within(2.6))) == {2, 3}
+    assert set(ensemble_selection.select(outputs, mean, score, 3, fits=within(2.0))) == {2}
+    assert set(ensemble_selection.select(outputs, mean, score, 3, fits=within(0.5))) == {1}
+
+
+@pytest.mark.parametrize(("classes", "kind", "rate"), [(0, "xgboost", 0.1), (9, "xgboost", 0.1), (10, "xgboost", 0.3)])
+def test_a_search_of_many_classes_begins_with_few_rounds(classes: int, kind: str, rate: float) -> None:
+    """Each round has a tree for each class; the points that suit fewer classes come after."""
+    model = TreeEnsemble().for_classes(classes)
+    assert (model.first()["kind"], model.first()["learning_rate"]) == (kind, rate)
+    assert model.portfolio()[0] == model.first()
+    assert model.portfolio()[-1] == TreeEnsemble().portfolio()[-1]

@@ -365,13 +365,13 @@ def test_an_ensemble_of_large_trees_has_fewer_members() -> None:
 
 
 def test_an_ensemble_has_the_members_that_a_row_has_time_for() -> None:
-    """By serving.max_milliseconds the first members stay, one at least; each tree of the members counts once."""
-    sizes, nodes = [1000.0] * 8, [31_000.0] * 8
+    """By serving.max_milliseconds the first members stay, one at least; each tree that a row walks through counts once."""
     one = ensemble_size.estimated_milliseconds(1000, 31_000)
-    assert ensemble_size.members(sizes, nodes, 2, 3.5 * one) == 3
-    assert ensemble_size.members(sizes, nodes, 2, 0.1 * one) == 1
-    assert ensemble_size.members(sizes, nodes, 2, None) == 8
-    assert ensemble_size.members(sizes, [4 * n for n in nodes], 4, 3.5 * one) == 1, "four trees a round"
+    assert ensemble_size.within([one] * 8, 3.5 * one) == 3
+    assert ensemble_size.within([one] * 8, 0.1 * one) == 1
+    assert ensemble_size.within([one] * 8, None) == 8
+    assert ensemble_size.estimated_milliseconds(4000, 124_000) == pytest.approx(4 * one)
+    assert ensemble_size.estimated_milliseconds(1000, 31_000, pace=2.0) == pytest.approx(2 * one)
 
 
 def test_what_export_takes_is_left_by_the_members(wanted: Callable[..., tuner.Search]) -> None:

@@ -332,6 +332,15 @@ def against(title: dict[str, Any]) -> str:
     )
 
 
+def _one_row(known: dict[str, Any]) -> list[tuple[str, str]]:
+    """What one row takes in the prediction API, and which members were left out for it."""
+    if "milliseconds" not in known:
+        return []
+    members = f" · {known['members']} members" if known["members"] > 1 else ""
+    reason = f" · {text(known['reason'])}" if known["reason"] else ""
+    return [("one row, where it was trained", f"{known['milliseconds']:.2g} ms{members}{reason}")]
+
+
 def making(card: dict[str, Any]) -> str:
     """Tuning, parameters, parity of the bundle."""
     tuning = card["tuning"]
@@ -348,6 +357,7 @@ def making(card: dict[str, Any]) -> str:
         ("seconds of tuning", f"{tuning['seconds']:.1f}"),
         ("validation score of what was selected", f"{tuning['score']:.5f}"),
         ("upload", card["upload_id"]),
+        *_one_row(card.get("one_row", {})),
         *([("held out", f"{card['split']['words']} ({card['split']['share']:.0%})")] if "split" in card else []),
     ]
     parameters = [(k, text(v)) for k, v in card["params"].items()]

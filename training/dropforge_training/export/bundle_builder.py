@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from dropforge.config.settings import Settings
 from dropforge.inference.bundle_manifest import MANIFEST_FILE, BundleManifest
 from dropforge.inference.explanation import EXPLAIN_FILE
+from dropforge.inference.predictor import Predictor, open_graph
 from dropforge_training.data import holdout_split
 from dropforge_training.data.training_table import TrainingData
 from dropforge_training.explain import explanation_file as explanation
@@ -52,7 +53,10 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a model comes from: the plug-in (`candidate`) with its rows and settings, and the names that identify it."""
+    """Where a model comes from: the plug-in (`candidate`) with its rows and settings, and the names that identify it.
+
+    `exported`: the model file, where it is known already.
+    """
 
     candidate: ModelSpec
     data: TrainingData
@@ -60,6 +64,7 @@ class Origin:
     model: str
     run_id: str
     dataset_id: str
+    exported: ExportedModel | None = None
 
 
 def build(
@@ -76,20 +81,8 @@ def build(
     width: of a regression, the model of how uncertain a row is.
     Raises JobFailed when a step cannot be exported, or the bundle does not say what its pipeline says.
     """
-    data, settings = origin.data, origin.settings
-    exported = _exported(model, origin)
-    facts = ManifestFacts(
-        project=settings.project,
-        model=origin.model,
-        run_id=origin.run_id,
-        dataset_id=origin.dataset_id,
-        target=settings.data.target,
-        holdout_share=holdout_split.share(settings),
-        markers=data.markers(settings),
-        metrics=metrics,
-        importance=importance,
-    )
-    manifest = manifest_for(model, data, exported, facts)
+    data, exported = origin.data, origin.exported or _exported(model, origin)
+    manifest = _manifest(model, origin, exported, metrics, importance)
     widths = b""
     if width is not None and not exported.python:
         manifest, widths = _with_width(manifest, width, model)
@@ -102,6 +95,39 @@ def build(
         described = {"file": EXPLAIN_FILE, "sha256": hashlib.sha256(explained).hexdigest()}
         manifest = replace(manifest, explanation=described)
     return Bundle(manifest, exported.body, explained, checked, widths)
+
+
+def opened(model: LabelledPipeline | NumberPipeline, origin: Origin) -> tuple[ExportedModel, Predictor | None]:
+    """The model file, and the predictor that serves it; None for a pickle, which no predictor of the API runs.
+
+    Raises JobFailed when a step cannot be exported.
+    """
+    exported = _exported(model, origin)
+    if exported.python:
+        return exported, None
+    return exported, open_graph(_manifest(model, origin, exported, {}, {}), exported.body)
+
+
+def _manifest(
+    model: LabelledPipeline | NumberPipeline,
+    origin: Origin,
+    exported: ExportedModel,
+    metrics: dict[str, float],
+    importance: dict[str, float],
+) -> BundleManifest:
+    settings = origin.settings
+    facts = ManifestFacts(
+        project=settings.project,
+        model=origin.model,
+        run_id=origin.run_id,
+        dataset_id=origin.dataset_id,
+        target=settings.data.target,
+        holdout_share=holdout_split.share(settings),
+        markers=origin.data.markers(settings),
+        metrics=metrics,
+        importance=importance,
+    )
+    return manifest_for(model, origin.data, exported, facts)
 
 
 def _exported(model: LabelledPipeline | NumberPipeline, origin: Origin) -> ExportedModel:

@@ -1,5 +1,5 @@
-"""The last fit with the tuned parameters, and the same fit without one fold at a time: what the model says of rows it does
-not know, for calibration and the threshold. The held-out rows are not touched."""
+"""The fit with the tuned parameters without one fold at a time: what the model says of rows it does not know, for calibration
+and the threshold. The held-out rows are not touched."""
 
 from __future__ import annotations
 
@@ -62,10 +62,12 @@ class FitOptions:
     known: Outside | None = None
 
 
-def fit(refit: Refit, data: TrainingData, settings: Settings, options: FitOptions) -> Fitted | FittedNumbers:
-    """Fit on all training rows; learn on out-of-fold rows how the model is to be served: see _labelled and _numbers.
+def fit(
+    refit: Refit, pipeline: Pipeline, data: TrainingData, settings: Settings, options: FitOptions
+) -> Fitted | FittedNumbers:
+    """Learn on out-of-fold rows how the model is to be served: see _labelled and _numbers.
 
-    `refit`: of the tuned parameters.
+    `refit`: of the tuned parameters; `pipeline`: what it fitted on all training rows.
     What settings.yaml asks for by name (a threshold rule, a calibration) gets one such fit in any case.
     Raises Interrupted when `stop` said so.
     """
@@ -77,7 +79,7 @@ def fit(refit: Refit, data: TrainingData, settings: Settings, options: FitOption
         allows = options.allows
         known = _outside(refit, data, options.seed, options.stop, lambda n, s: (needed and n == 0) or allows(n, s))
     finish = _numbers if data.regression else _labelled
-    return finish(refit.pipeline(data.train), data, settings, known, options)
+    return finish(pipeline, data, settings, known, options)
 
 
 def _labelled(

@@ -20,6 +20,15 @@ _SEEDS = 101  # between two members of a bag
 
 
 @dataclass(frozen=True, slots=True)
+class Members:
+    """What was fitted on the same rows: cleaner, preprocessor, and the estimator of each member."""
+
+    cleaner: Any
+    preprocessor: Any
+    estimators: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Refit:
     """Fits processor, preprocessor and every member's estimator on some of the data's rows.
 
@@ -37,16 +46,24 @@ class Refit:
     beyond: bool = True
 
     def pipeline(self, rows: Table) -> Pipeline:
-        """Several members become one estimator that gives their mean."""
-        cleaner, preprocessor, created = self._fitted(rows, beyond=self.on_all_rows)
-        estimator = self.candidate.blend(created, self.weights) if self.candidate.blends else created[0]
-        return Pipeline([("cleaner", cleaner), ("preprocessor", preprocessor), ("estimator", estimator)])
+        """The members fitted on these rows, and the rows beyond memory, as one pipeline."""
+        return self.joined(self.last(rows))
+
+    def last(self, rows: Table) -> Members:
+        """The members of `pipeline`, each by itself."""
+        return self._fitted(rows, beyond=self.on_all_rows)
+
+    def joined(self, fitted: Members) -> Pipeline:
+        """The first ones of these members, as many as `members` are, as one estimator that gives their mean."""
+        first = fitted.estimators[: len(self.members)]
+        estimator = self.candidate.blend(first, self.weights) if self.candidate.blends else first[0]
+        return Pipeline([("cleaner", fitted.cleaner), ("preprocessor", fitted.preprocessor), ("estimator", estimator)])
 
     def outputs(self, rows: Table, other: pd.DataFrame) -> np.ndarray:
         """What the pipeline fitted on `rows` predicts for other ones, as model_spec.predicted gives it: no conversion."""
-        cleaner, preprocessor, created = self._fitted(rows)
-        matrix = np.asarray(preprocessor.transform(cleaner.transform(other)), dtype=np.float32)
-        each = [self.candidate.output(estimator, matrix) for estimator in created]
+        fitted = self._fitted(rows)
+        matrix = np.asarray(fitted.preprocessor.transform(fitted.cleaner.transform(other)), dtype=np.float32)
+        each = [self.candidate.output(estimator, matrix) for estimator in fitted.estimators]
         return self.candidate.blended(each, self.weights or [1.0] * len(each)) if self.candidate.blends else each[0]
 
     @property
@@ -54,7 +71,7 @@ class Refit:
         """Whether `pipeline` is fitted on the rows beyond memory too, where there are any."""
         return self.beyond and all(self.candidate.reads_batches(params) for params in self.members)
 
-    def _fitted(self, rows: Table, *, beyond: bool = False) -> tuple[Any, Any, list[Any]]:
+    def _fitted(self, rows: Table, *, beyond: bool = False) -> Members:
         """`beyond`: the estimators are fitted on the rows beyond memory as well; cleaner and preprocessor learn from `rows` alone."""
         data = self.data
         cleaner = cleaner_for(self.candidate, data, self.markers)
@@ -78,8 +95,8 @@ class Refit:
             transform = Pipeline([("cleaner", cleaner), ("preprocessor", preprocessor)])
             folder = data.beyond_memory.files[0].parent / "batches"
             batches = batches_on_disk.written(folder, first, self._batches(transform))
-            return cleaner, preprocessor, self.candidate.fit_batches(unfitted, batches, classes)
-        return cleaner, preprocessor, [weighted_fit(u, first.x, first.y, first.weight) for u in unfitted]
+            return Members(cleaner, preprocessor, self.candidate.fit_batches(unfitted, batches, classes))
+        return Members(cleaner, preprocessor, [weighted_fit(u, first.x, first.y, first.weight) for u in unfitted])
 
     def _batches(self, transform: Pipeline) -> Iterator[Batch]:
         for table in rows_beyond_memory.tables(self.data):

@@ -144,6 +144,10 @@ class ModelSpec(ABC):
         """
         return self
 
+    def for_classes(self, classes: int) -> ModelSpec:  # noqa: ARG002 - for overriders
+        """The model whose search suits so many classes (0: a regression). An estimator of its parameters is this model's too."""
+        return self
+
     rounds: str = ""  # the parameter of the estimator that counts boosting rounds, when `train` finds their number
 
     def first(self) -> dict[str, Any]:
@@ -185,6 +189,10 @@ class ModelSpec(ABC):
         return 0.0
 
     blends: bool = False
+
+    def splits_alike(self, params: dict[str, Any]) -> bool:  # noqa: ARG002 - for overriders
+        """Whether the trees of all classes have the same splits, so that a row walks through them once (export.xgboost_graph)."""
+        return False
 
     def output(self, fitted: Any, x: np.ndarray) -> np.ndarray:
         """What one fitted estimator predicts, as `predicted` gives it."""

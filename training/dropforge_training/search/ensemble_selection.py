@@ -7,7 +7,7 @@ added, again and again; how often a trial was added is its weight.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -23,20 +23,21 @@ def select(
     score: Callable[[int, np.ndarray], float],
     size: int,
     allows: Callable[[], bool] = lambda: True,
+    fits: Callable[[Collection[int]], bool] = lambda _trials: True,
 ) -> dict[int, int]:
     """Weights of the chosen trials by number, the heaviest first; the best trial alone where nothing improves on it.
 
     outputs: by trial, of equally many folds, the best trial first. `blended`: what an ensemble of these outputs and weights
     predicts; `score`: of a fold by its place, larger is better. size: trials it may have. `allows`: whether time is left for
-    another step.
+    another step. `fits`: whether an ensemble of these trials may be served; where none may alone, the best is taken.
     """
-    best = Counter({next(iter(outputs)): 1})
+    best = Counter({next((t for t in outputs if fits([t])), next(iter(outputs))): 1})
     highest = _score(best, outputs, blended, score)
     current = best.copy()
     for _ in range(_STEPS):
         if not allows():
             break
-        able = outputs if len(current) < size else list(current)
+        able = [t for t in outputs if t in current or (len(current) < size and fits([*current, t]))]
         scored = [(_score(current + Counter({t: 1}), outputs, blended, score), -i, t) for i, t in enumerate(able)]
         reached, _, added = max(scored)
         current[added] += 1
@@ -51,6 +52,7 @@ def cross_selected(
     score: Callable[[int, np.ndarray], float],
     size: int,
     allows: Callable[[], bool] = lambda: True,
+    fits: Callable[[Collection[int]], bool] = lambda _trials: True,
 ) -> list[np.ndarray]:
     """For each fold what an ensemble predicts that was selected without it: on every second fold, asked for the others.
 
@@ -68,7 +70,7 @@ def cross_selected(
 
         alone = {t: _score(Counter({t: 1}), seen, blended, score_inside) for t in seen}
         ranked = {t: seen[t] for t in sorted(seen, key=lambda t: -alone[t])}
-        weights = select(ranked, blended, score_inside, size, allows)
+        weights = select(ranked, blended, score_inside, size, allows, fits)
         for f in folds:
             if f % 2 != first:
                 crossed[f] = blended([outputs[t][f] for t in weights], list(weights.values()))

@@ -40,8 +40,7 @@ def run(
     jobs: threads of a fit; tell: called with the progress after each trial. What comes back and what is raised: see tuner.tune.
     """
     job, settings, model, store = context.job, context.settings, context.model, context.store
-    if data.of_the_mean:
-        candidate = candidate.for_log_means()
+    candidate = candidate.for_log_means() if data.of_the_mean else candidate.for_classes(len(data.classes))
     price = worker_hour(settings.cost)
     points = study.points_uri(context.data_bucket, job.model)
     # A new study: a quarter of its trials at most look at what was good before, the rest at what nobody has tried.

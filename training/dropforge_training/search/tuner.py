@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -45,7 +45,8 @@ class Tuned:
     """Parameters of the estimators of the last fit, the best first; `score`: on validation rows, of what is chosen by other ones
     of them (a loss is negated; the best trial's own, where the predictions of trials are not at hand).
 
-    `weights`: of all members with a member's parameters together, see `bag`. `outside`: by fold the places of its validation
+    `weights`: of all members with a member's parameters together, see `bag`. `milliseconds`: that each member is estimated to take
+    for one row. `outside`: by fold the places of its validation
     rows among the training rows, and what an ensemble predicts for them that was selected without them; empty: not known.
 
     Rounds found by early stopping are among the parameters, in proportion to all training rows.
@@ -64,6 +65,7 @@ class Tuned:
         default_factory=lambda: Member(0.0, 0.0)
     )  # what one estimator of the last fit is expected to take
     weights: tuple[float, ...] = ()
+    milliseconds: tuple[float, ...] = ()
     outside: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
 
     @property
@@ -387,6 +389,19 @@ def _nodes(trial: FrozenTrial, folds: Sequence[Fold]) -> float:
     return float(trial.user_attrs.get(_NODES, 0.0)) / _fitted_share(folds)
 
 
+def _rounds(trial: FrozenTrial, folds: Sequence[Fold]) -> float:
+    """Of its estimator fitted on all rows."""
+    return int(trial.user_attrs[ROUNDS]) / _fitted_share(folds) or _TREES
+
+
+def _milliseconds(wanted: Search, trial: FrozenTrial, folds: Sequence[Fold]) -> float:
+    """That its estimator fitted on all rows is estimated to take for one row."""
+    each = wanted.classes if wanted.classes > 2 else 1  # trees of a round
+    once = each if wanted.candidate.splits_alike(trial.user_attrs[_PARAMS]) else 1
+    trees, nodes = _rounds(trial, folds) * each / once, _nodes(trial, folds) / once
+    return ensemble_size.estimated_milliseconds(trees, nodes, wanted.after.pace)
+
+
 def _typical(members: Sequence[FrozenTrial], folds: Sequence[Fold], pace: float) -> Member:
     """What one member of these takes: the mean of all, but no less than the first one."""
     each = [_member(t, folds, pace) for t in members]
@@ -411,9 +426,10 @@ def _tuned(
     score = float(best[0].value or 0.0) if best else math.nan
     if crossed:
         score = float(np.mean([held_out.score_fold(wanted.metric, f, o) for f, o in zip(folds, crossed, strict=True)]))
-    sizes = [int(t.user_attrs[ROUNDS]) / _fitted_share(folds) or _TREES for t, _ in chosen]
     nodes = [_nodes(t, folds) for t, _ in chosen]
-    chosen = chosen[: ensemble_size.members(sizes, nodes, wanted.classes, wanted.milliseconds)]
+    chosen = chosen[: ensemble_size.members([_rounds(t, folds) for t, _ in chosen], nodes, wanted.classes)]
+    each = [_milliseconds(wanted, t, folds) for t, _ in chosen]
+    chosen = chosen[: ensemble_size.within(each, wanted.milliseconds)]
     trials = study.trials(*FINISHED)
     by_worker = {wanted.worker: clock.elapsed()}
     for t in trials:
@@ -429,6 +445,7 @@ def _tuned(
         curve=study.curve(),
         member=_typical([t for t, _ in chosen], folds, wanted.after.pace),
         weights=tuple(weight for _, weight in chosen),
+        milliseconds=tuple(each[: len(chosen)]),
         outside=tuple((f.places, o) for f, o in zip(folds, crossed, strict=False) if f.places is not None),
     )
 
@@ -448,6 +465,7 @@ class _Selection:
         self._folds, outputs = runner.folds, runner.outputs
         self._runner = runner
         self._best = study.best(max(wanted.bag, _CANDIDATES))
+        self._each = {t.number: _milliseconds(wanted, t, runner.folds) for t in self._best}
         known = {t.number: outputs[t.number] for t in self._best if t.number in outputs}
         # Without those of the best trial, as after an interruption, they say nothing of what would be chosen.
         self._known = known if self._best and self._best[0].number in known else {}
@@ -465,13 +483,18 @@ class _Selection:
             return [(t, float(repeated.count(t))) for t in repeated]
         folds, known = self._with_repeats()
         weights = ensemble_selection.select(
-            known, self._wanted.candidate.blended, self._score(folds), bag, self._until(_SELECTION)
+            known, self._wanted.candidate.blended, self._score(folds), bag, self._until(_SELECTION), self._fits
         )
         by_number, numbers = {t.number: t for t in self._best}, list(weights)
         varying = [n for n in numbers if self._wanted.candidate.varies(by_number[n].user_attrs[_PARAMS])]
-        while varying and len(numbers) < bag:
-            numbers.append(max(varying, key=lambda n: (weights[n] / numbers.count(n), -n)))
+        while len(numbers) < bag and (able := [n for n in varying if self._fits([*numbers, n])]):
+            numbers.append(max(able, key=lambda n: (weights[n] / numbers.count(n), -n)))
         return [(by_number[n], float(weights[n])) for n in numbers]
+
+    def _fits(self, numbers: Collection[int]) -> bool:
+        """Whether members of these trials, one of each time a trial is named, are estimated to answer a row in time."""
+        most = self._wanted.milliseconds
+        return most is None or sum(self._each[n] for n in numbers) <= most
 
     def _with_repeats(self) -> tuple[Sequence[Fold], dict[int, list[np.ndarray]]]:
         """The folds to select on, and what each trial predicts for them, the best first: with the repeated folds, where enough
@@ -507,7 +530,7 @@ class _Selection:
     def _crossed(self, folds: Sequence[Fold], outputs: Mapping[int, Sequence[np.ndarray]]) -> list[np.ndarray]:
         blended = self._wanted.candidate.blended if self._wanted.bag > 1 else lambda alone, _: alone[0]
         return ensemble_selection.cross_selected(
-            outputs, blended, self._score(folds), self._wanted.bag, self._until(_SELECTION)
+            outputs, blended, self._score(folds), self._wanted.bag, self._until(_SELECTION), self._fits
         )
 
     def _score(self, folds: Sequence[Fold]) -> Callable[[int, np.ndarray], float]:

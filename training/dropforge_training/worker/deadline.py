@@ -135,5 +135,5 @@ class Deadline:
         return max(1.0, _EXPLANATION * self.left(), _LEAST_EXPLANATION * self.budget)
 
     def allows_fit(self, seconds: float, after: float) -> bool:
-        """Whether another out-of-fold fit of so many seconds leaves time for the last fit, as long, and for `after` seconds."""
-        return self.left() >= 2 * seconds + after
+        """Whether another out-of-fold fit of so many seconds leaves `after` seconds for what follows."""
+        return self.left() >= seconds + after

@@ -35,6 +35,7 @@ from dropforge_training.interruption import Interrupted
 from dropforge_training.job_context import JobContext, WorkerPorts
 from dropforge_training.models import model_spec
 from dropforge_training.search import job_search, tuner
+from dropforge_training.worker import row_limit
 from dropforge_training.worker.deadline import Deadline, Shares
 from dropforge_training.worker.job_evaluation import Evaluated, evaluate
 from dropforge_training.worker.mlflow_run import JobRun
@@ -62,13 +63,14 @@ def run_job(job: TrainingJob, ports: WorkerPorts, stop: Callable[[], bool]) -> J
         manifest = load_manifest(store, job.dataset_uri)
         data = _load(context, manifest, Path(folder))
         with threadpool_limits(cores(len(data.train))):  # OpenMP and BLAS, for models that take no thread count
-            fitted, tuned = _fit(context, data, run, note)
+            origin = bundle.Origin(context.candidate(), data, settings, job.model, run.run_id, manifest.dataset_id)
+            trained = _fit(context, origin, run, note)
         if stop():
             raise Interrupted
         now_served = champion.score(store, ports.data_bucket, data, settings, log, ports.python)
-        result = _finish(context, _Trained(data, fitted, tuned, now_served), manifest, run, Path(folder))
+        result = _finish(context, replace(trained, champion=now_served), manifest, run, Path(folder))
     seconds = round(context.deadline.elapsed(), 1)
-    measured = {"TrainingSeconds": seconds, "BestScore": tuned.score}
+    measured = {"TrainingSeconds": seconds, "BestScore": trained.tuned.score}
     log.info(
         "trained",
         extra={"seconds": seconds, "run_id": run.run_id, "metrics": measured, **_rounded(result.metrics)},
@@ -93,11 +95,9 @@ def _load(context: JobContext, manifest: DatasetManifest, folder: Path) -> Train
     return data
 
 
-def _fit(
-    context: JobContext, data: TrainingData, run: JobRun, note: Note
-) -> tuple[Fitted | FittedNumbers, tuner.Tuned]:
-    job, deadline, log = context.job, context.deadline, context.log
-    candidate, jobs = context.candidate(), cores(len(data.train))
+def _fit(context: JobContext, origin: bundle.Origin, run: JobRun, note: Note) -> _Trained:
+    job, deadline, log, data = context.job, context.deadline, context.log, origin.data
+    candidate, jobs = origin.candidate, cores(len(data.train))
     with Reporter(run, log, note=note) as tell:
         tuned = job_search.run(context, candidate, data, jobs=jobs, tell=tell)
     note.stage("fitting")
@@ -114,15 +114,20 @@ def _fit(
     if data.beyond_memory is not None:
         facts = {"rows": data.beyond_memory.rows, "rows_in_memory": data.rows, "last_fit_on_all": refit.on_all_rows}
         log.info("more rows than are held in memory", extra=facts)
-
-    after = len(members) * tuned.member.export + wanted.base(deadline.budget)
+    last = refit.last(data.train)
+    if context.stop():
+        raise Interrupted
+    kept = row_limit.keep(refit, last, origin, tuned, log)
+    after = len(kept.refit.members) * tuned.member.export + wanted.base(deadline.budget)
 
     def allows(fits: int, longest: float) -> bool:
         return fits < allowed.folds and (fits == 0 or deadline.allows_fit(longest, after))
 
-    fitted = out_of_fold.fit(refit, data, context.settings, FitOptions(job.seed, log, context.stop, allows, known))
-    log.info("fitted on all training rows", extra={"params": tuned.params, "bag": len(members)})
-    return fitted, replace(tuned, score=_served_score(context.settings.training.metric, tuned.score, fitted))
+    options = FitOptions(job.seed, log, context.stop, allows, known)
+    fitted = out_of_fold.fit(kept.refit, kept.pipeline, data, context.settings, options)
+    log.info("fitted on all training rows", extra={"params": tuned.params, "bag": len(kept.refit.members)})
+    score = _served_score(context.settings.training.metric, tuned.score, fitted)
+    return _Trained(kept.origin, fitted, replace(tuned, score=score), kept.facts())
 
 
 def _affordable(
@@ -148,20 +153,26 @@ def _served_score(metric: str, score: float, fitted: Fitted | FittedNumbers) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Trained:
-    """What was fitted, on which rows, and the active model's scores on the same held-out rows (None: there is none)."""
+    """What was fitted, on which rows, what one row takes (see row_limit.Kept.facts), and the active model's scores on the same
+    held-out rows (None: there is none).
+    """
 
-    data: TrainingData
+    origin: bundle.Origin
     fitted: Fitted | FittedNumbers
     tuned: tuner.Tuned
-    champion: Served | None
+    one_row: dict[str, Any]
+    champion: Served | None = None
+
+    @property
+    def data(self) -> TrainingData:
+        """The rows."""
+        return self.origin.data
 
 
 def _finish(context: JobContext, trained: _Trained, manifest: DatasetManifest, run: JobRun, folder: Path) -> JobResult:
     """Evaluate, export, compare with the champion, write the card, log it all."""
     job, settings, data = context.job, context.settings, trained.data
-    candidate = context.candidate()
-    origin = bundle.Origin(candidate, data, settings, job.model, run.run_id, manifest.dataset_id)
-    evaluated = evaluate(trained.fitted, origin, job.seed, context.deadline.explanation_seconds(), context.log)
+    evaluated = evaluate(trained.fitted, trained.origin, job.seed, context.deadline.explanation_seconds(), context.log)
     built = evaluated.bundle
     built.write(folder / "bundle")
     run.put(folder / "bundle", "bundle")
@@ -184,7 +195,7 @@ def _finish(context: JobContext, trained: _Trained, manifest: DatasetManifest, r
     run.log_dataset(manifest.source[:200] or "training", manifest.dataset_id, job.dataset_uri, data.rows)
     example = example_rows.row(data.train.x, {c.name: c.kind for c in data.features})
     metrics = _logged_metrics(evaluated, trained.tuned, created)
-    source = run.log_model(evaluated.model, example, metrics, model_spec.own_code(candidate))
+    source = run.log_model(evaluated.model, example, metrics, model_spec.own_code(trained.origin.candidate))
     result = JobResult(
         model=job.model,
         run_id=run.run_id,
@@ -216,6 +227,7 @@ def _card_facts(
         "periods": periods.scores(metric, data, evaluated.rows, fitted.out_of_fold, fitted.places, seed),
         "params": tuned.params,
         "parity": evaluated.bundle.manifest.parity,
+        "one_row": trained.one_row,
         "comparison": compared,
         "tuning": {"score": tuned.score, "seconds": tuned.seconds, "curve": tuned.curve},
     }

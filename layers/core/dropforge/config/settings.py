@@ -452,8 +452,9 @@ class ServingSettings(Frozen):
     max_milliseconds: float | None = Field(
         None,
         gt=0,
-        description="that the graph may take for one row, on one core: an ensemble of trees has as many members as an estimate "
-        "allows, one at least; none: no limit",
+        description="that one row may take in the prediction API's predictor, on one core of the machine that trains: trials are "
+        "selected by an estimate, the last fit is measured and has as many members as keep to it, one at least; none: no limit. "
+        "`init` writes 2",
     )
     threshold: float | ThresholdRule = 0.5
     costs: Costs = Costs()
