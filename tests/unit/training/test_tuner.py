@@ -371,7 +371,6 @@ def test_an_ensemble_has_the_members_that_a_row_has_time_for() -> None:
     assert ensemble_size.within([one] * 8, 0.1 * one) == 1
     assert ensemble_size.within([one] * 8, None) == 8
     assert ensemble_size.estimated_milliseconds(4000, 124_000) == pytest.approx(4 * one)
-    assert ensemble_size.estimated_milliseconds(1000, 31_000, pace=2.0) == pytest.approx(2 * one)
 
 
 def test_what_export_takes_is_left_by_the_members(wanted: Callable[..., tuner.Search]) -> None:

@@ -35,10 +35,10 @@ def within(each: Sequence[float], milliseconds: float | None) -> int:
     return max(1, int((np.cumsum(each) <= milliseconds).sum()))
 
 
-def estimated_milliseconds(trees: float, nodes: float, pace: float = 1.0) -> float:
+def estimated_milliseconds(trees: float, nodes: float) -> float:
     """Of one row on one core: each tree is walked from its root to a leaf, as deep as a balanced tree of its size.
 
-    trees: that a row walks through; nodes: of all of them (0: not known); pace: see worker.deadline.pace.
+    trees: that a row walks through; nodes: of all of them (0: not known).
     """
     size = max(nodes / max(trees, 1.0), _LEAST_NODES if not nodes else 1.0)
-    return trees * math.log2(size + 1) * _STEP * pace
+    return trees * math.log2(size + 1) * _STEP

@@ -399,7 +399,7 @@ def _milliseconds(wanted: Search, trial: FrozenTrial, folds: Sequence[Fold]) -> 
     each = wanted.classes if wanted.classes > 2 else 1  # trees of a round
     once = each if wanted.candidate.splits_alike(trial.user_attrs[_PARAMS]) else 1
     trees, nodes = _rounds(trial, folds) * each / once, _nodes(trial, folds) / once
-    return ensemble_size.estimated_milliseconds(trees, nodes, wanted.after.pace)
+    return ensemble_size.estimated_milliseconds(trees, nodes)
 
 
 def _typical(members: Sequence[FrozenTrial], folds: Sequence[Fold], pace: float) -> Member:
