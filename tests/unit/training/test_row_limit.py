@@ -37,10 +37,10 @@ TUNED = Tuned(
 
 
 @pytest.fixture
-def kept(bench: Callable[..., Any], table: Callable[..., pd.DataFrame], tmp_path: Any) -> Callable[[float], Any]:
+def limited(bench: Callable[..., Any], table: Callable[..., pd.DataFrame], tmp_path: Any) -> Callable[[float], Any]:
     """Three members fitted on a small regression, and those that a limit in milliseconds leaves."""
 
-    def make(limit: float) -> tuple[row_limit.Kept, Refit, Any]:
+    def make(limit: float) -> tuple[row_limit.LimitedEnsemble, Refit, Any]:
         frame = table(300, ("a", "b")).drop(columns="label")
         frame["price"] = frame["size-cm"].fillna(170) + frame["visits"].fillna(4).astype(float)
         created = bench(frame=frame, kinds=KINDS, target="price", text=SETTINGS.replace("LIMIT", f"{limit:f}"))
@@ -49,22 +49,22 @@ def kept(bench: Callable[..., Any], table: Callable[..., pd.DataFrame], tmp_path
         refit = Refit(TreeEnsemble(), data, {}, members, seed=1, jobs=1, weights=weights)
         fitted = refit.last(data.train)
         origin = bundle_builder.Origin(TreeEnsemble(), data, created.settings, "tree_ensemble", "r", "d")
-        return row_limit.keep(refit, fitted, origin, TUNED, logging.getLogger("test")), refit, fitted
+        return row_limit.within_limit(refit, fitted, origin, TUNED, logging.getLogger("test")), refit, fitted
 
     return make
 
 
-def test_everything_stays_within_the_limit(kept: Callable[[float], Any]) -> None:
+def test_everything_stays_within_the_limit(limited: Callable[[float], Any]) -> None:
     """A generous limit leaves all members, and the card nothing to say."""
-    result, refit, _ = kept(1e6)
+    result, refit, _ = limited(1e6)
     assert result.refit.members == refit.members
     assert 0 < result.milliseconds < 1e6
     assert result.reason() == ""
 
 
-def test_one_member_stays_however_long_it_takes(kept: Callable[[float], Any]) -> None:
+def test_one_member_stays_however_long_it_takes(limited: Callable[[float], Any]) -> None:
     """The heaviest, with the file that is exported; the card says how many were left out, and how long all took."""
-    result, _, fitted = kept(0.001)
+    result, _, fitted = limited(0.001)
     assert result.refit.members == (FIRST,)
     rows = result.refit.data.heldout.x
     matrix = result.pipeline[:-1].transform(rows)
@@ -75,14 +75,14 @@ def test_one_member_stays_however_long_it_takes(kept: Callable[[float], Any]) ->
 
 
 def test_members_are_left_out_until_the_rest_is_quick_enough(
-    kept: Callable[[float], Any], monkeypatch: pytest.MonkeyPatch
+    limited: Callable[[float], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By what is measured, in parts by the estimate; one at least each time. The seeds of one trial share its weight."""
     measured = iter([4.1, 3.9, 8.0, 5.0, 1.9])
     monkeypatch.setattr(one_row_time, "milliseconds", lambda _predictor, _rows: next(measured))
-    result, _, _ = kept(4.0)
+    result, _, _ = limited(4.0)
     assert (result.refit.members, result.refit.weights) == ((FIRST, SECOND), (4.0, 1.0))
-    result, _, _ = kept(5.9)
+    result, _, _ = limited(5.9)
     assert (result.refit.members, result.everything, result.milliseconds) == ((FIRST,), 8.0, 5.0)
 
 

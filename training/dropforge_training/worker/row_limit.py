@@ -22,7 +22,7 @@ from dropforge_training.search.tuner import Tuned
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class LimitedEnsemble:
     """The members that stay: their refit, and what it fitted on all training rows; where the model comes from, with its file.
 
     `milliseconds`: of one row (NaN: not known); `everything`: with all members; `limit`: None, there is none.
@@ -52,7 +52,9 @@ class Kept:
         return f"{self.selected - members} of {self.selected} members left out: all {was}"
 
 
-def keep(refit: Refit, fitted: Members, origin: bundle.Origin, tuned: Tuned, log: logging.Logger) -> Kept:
+def within_limit(
+    refit: Refit, fitted: Members, origin: bundle.Origin, tuned: Tuned, log: logging.Logger
+) -> LimitedEnsemble:
     """Measure one row; while it takes too long, leave out the last members, which weigh least or are other seeds of a member.
 
     Raises JobFailed for a model that cannot be exported.
@@ -70,9 +72,9 @@ def keep(refit: Refit, fitted: Members, origin: bundle.Origin, tuned: Tuned, log
         members, weights = tuned.bag(min(count - 1, ensemble_size.within(tuned.milliseconds[:count], least)))
         refit = replace(refit, members=members, weights=weights)
     origin = replace(origin, exported=exported)
-    kept = Kept(refit, pipeline, origin, taken, everything, limit, len(fitted.estimators))
-    log.info("one row measured", extra=kept.facts())
-    return kept
+    limited = LimitedEnsemble(refit, pipeline, origin, taken, everything, limit, len(fitted.estimators))
+    log.info("one row measured", extra=limited.facts())
+    return limited
 
 
 def _rows(refit: Refit) -> list[dict[str, Any]]:

@@ -117,17 +117,17 @@ def _fit(context: JobContext, origin: bundle.Origin, run: JobRun, note: Note) ->
     last = refit.last(data.train)
     if context.stop():
         raise Interrupted
-    kept = row_limit.keep(refit, last, origin, tuned, log)
-    after = len(kept.refit.members) * tuned.member.export + wanted.base(deadline.budget)
+    limited = row_limit.within_limit(refit, last, origin, tuned, log)
+    after = len(limited.refit.members) * tuned.member.export + wanted.base(deadline.budget)
 
     def allows(fits: int, longest: float) -> bool:
         return fits < allowed.folds and (fits == 0 or deadline.allows_fit(longest, after))
 
     options = FitOptions(job.seed, log, context.stop, allows, known)
-    fitted = out_of_fold.fit(kept.refit, kept.pipeline, data, context.settings, options)
-    log.info("fitted on all training rows", extra={"params": tuned.params, "bag": len(kept.refit.members)})
+    fitted = out_of_fold.fit(limited.refit, limited.pipeline, data, context.settings, options)
+    log.info("fitted on all training rows", extra={"params": tuned.params, "bag": len(limited.refit.members)})
     score = _served_score(context.settings.training.metric, tuned.score, fitted)
-    return _Trained(kept.origin, fitted, replace(tuned, score=score), kept.facts())
+    return _Trained(limited.origin, fitted, replace(tuned, score=score), limited.facts())
 
 
 def _affordable(
@@ -153,8 +153,9 @@ def _served_score(metric: str, score: float, fitted: Fitted | FittedNumbers) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Trained:
-    """What was fitted, on which rows, what one row takes (see row_limit.Kept.facts), and the active model's scores on the same
-    held-out rows (None: there is none).
+    """What was fitted, on which rows, and the active model's scores on the same held-out rows (None: there is none).
+
+    `one_row`: what one row takes, see row_limit.LimitedEnsemble.facts.
     """
 
     origin: bundle.Origin
