@@ -146,6 +146,10 @@ try-datasets: .venv/.runtime ## Six tables nobody prepared, each from init to a 
 bench-first-prediction: .venv/.runtime ## A clone and the README's commands up to a prediction, one clock over all; COLD=1 with empty package caches
 	@$(BIN)/python benchmarks/first_prediction.py $(if $(COLD),--cold)
 
+.PHONY: bench-wheel
+bench-wheel: .venv/.runtime ## Install the wheel in empty environments: megabytes, seconds, analyze; with its extras from init to predict
+	@$(BIN)/python benchmarks/wheel.py $(if $(BASE),--base)
+
 bench-training: .venv/.dev ## Train on Adult beside FLAML, CatBoost and plain Optuna; writes benchmarks/results/training.json
 	@$(BIN)/python benchmarks/training/rivals.py --json benchmarks/results/training.json
 

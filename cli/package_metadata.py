@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 BASE = "cli"
 EXTRAS = {
+    "arrow": "cli/arrow",
     "sources": "training/sources",
     "local": "localstack",
     "train": "training",
@@ -18,15 +20,30 @@ EXTRAS = {
 
 
 def requirements(folder: Path) -> list[str]:
-    """Lines of `folder`/requirements.in and of the files it includes, each once, sorted; remarks left out."""
+    """Lines of `folder`/requirements.in and of the files it includes (`-r`), each once, sorted; remarks left out.
+
+    A name that a file of constraints (`-c`) has too is written as it stands there, with its version.
+    """
     lines: set[str] = set()
-    for line in (folder / "requirements.in").read_text().splitlines():
-        text = line.partition("#")[0].strip()
-        if text.startswith("-r "):
-            lines.update(requirements((folder / text.removeprefix("-r ").strip()).parent.resolve()))
-        elif text:
-            lines.add(text)
+    versions: dict[str, str] = {}
+    for text in _lines(folder / "requirements.in"):
+        option, _, file = text.partition(" ")
+        if option == "-r":
+            lines.update(requirements((folder / file.strip()).parent.resolve()))
+        elif option == "-c":
+            versions |= {_name(line): line for line in _lines(folder / file.strip())}
+        else:
+            lines.add(versions.get(_name(text), text))
     return sorted(lines)
+
+
+def _lines(file: Path) -> list[str]:
+    texts = (line.partition("#")[0].strip() for line in file.read_text().splitlines())
+    return [text for text in texts if text]
+
+
+def _name(line: str) -> str:
+    return re.split(r"[^\w.-]", line, maxsplit=1)[0].lower()
 
 
 class RequirementsHook(MetadataHookInterface):

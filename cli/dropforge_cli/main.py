@@ -134,11 +134,12 @@ def _command(arguments: Sequence[str]) -> str:
 
 
 def _missing_package(error: ModuleNotFoundError) -> PermanentError:
-    """The wheel alone brings what analyze, init and settings check need; the local cloud and AWS are an extra of it."""
+    """The wheel alone brings what analyze, init and settings check need; Arrow files, the local cloud and AWS are extras of it."""
+    extra = "arrow" if (error.name or "").startswith("arro3") else "local"
     return PermanentError(
-        f"this command needs the Python package {error.name}, which is not installed",
+        f"this needs the Python package {error.name}, which is not installed",
         code="package_missing",
-        fix="python -m pip install 'dropforge[local]', or in a checkout: make setup",
+        fix=f"python -m pip install 'dropforge[{extra}]', or in a checkout: make setup",
     )
 
 

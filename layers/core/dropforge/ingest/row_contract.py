@@ -201,15 +201,15 @@ def titles(column: Column, rule: cell_parsing.Rule, override: ColumnOverride | N
     return listed
 
 
-def share(connection: Any, other: Any, tables: Sequence[str]) -> None:
-    """Make the tables of repeated values known to another connection."""
+def share(connection: Any, other: Any, tables: Sequence[str], workdir: Path) -> None:
+    """Make the tables of repeated values known to another connection, by a file in `workdir`: NumPy is not everywhere."""
     if other is connection:
         return
     for table in tables:
-        rows = connection.execute(f"SELECT k FROM {table}").fetchnumpy()
-        other.register("shared_values", rows)
-        other.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM shared_values")
-        other.unregister("shared_values")
+        file = workdir / f"{table}.parquet"
+        connection.execute(f"COPY (SELECT k FROM {table}) TO {quote(str(file))} (FORMAT parquet)")
+        other.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT k FROM {_values(file)}")
+        file.unlink()
         _enumerate(other, table)
 
 

@@ -115,7 +115,7 @@ class RowFaults:
         file = self._file
         with text_table.in_order(file.source, file.workdir) as ordered:
             tables = [r.repeated for r in self._column_rules.values() if r.repeated]
-            row_contract.share(file.db, ordered.connection, tables)
+            row_contract.share(file.db, ordered.connection, tables, file.workdir)
             numbered = f"(SELECT row_number() OVER () AS n, * FROM {ordered.relation})"
             texts = f"[{', '.join(ordered.fields)}]"
             return self._search(ordered, numbered, ("n", *ordered.fields), texts, faults, limit)
