@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dropforge.analysis.report import axes, charts, html_report, report_changes
-from dropforge.analysis.report_model import Bars, ColumnReport, FindingKey, Report, ReportSummary
+from dropforge.analysis.report_model import Bars, ColumnReport, FindingKey, Matrix, Report, ReportSummary
 
 
 def _column(kind: str, bars: Bars) -> ColumnReport:
@@ -100,6 +100,44 @@ def test_labels_of_a_narrow_range_differ(compared: Callable[..., Report], table:
     assert all(re.fullmatch(r"9\.58\d{1,4}( – 9\.58\d{1,4})?", label) for label in bars.labels)
     evidence = next(f.evidence for f in report.findings if f.kind == "drift" and f.columns == ("ratio",))
     assert re.match(r"mean 9\.583\d* → 9\.584\d*; ", evidence)
+
+
+def test_a_summary_tells_two_means_apart_that_differ(compared: Callable[..., Report], table: Any) -> None:
+    """`mean 2017 (was 2017)` says nothing."""
+    rng = random.Random(4)
+    reference, new = (
+        [{**r, "year": f"{rng.uniform(at, at + 0.4):.4f}"} for r in table(400, 3)] for at in (2016.8, 2017.1)
+    )
+    page = html_report.html(compared(reference, new))
+    summary = next(s for s in re.findall(r"<p class=\"soft\">(mean .*?)</p>", page) if "2017." in s)
+    pairs = re.findall(r"(\S+) <span>\(was (\S+)\)", summary)
+    assert len(pairs) >= 3
+    assert all(now != before for now, before in pairs)
+
+
+def test_counts_with_a_long_tail_have_no_gaps_between_whole_numbers(
+    compared: Callable[..., Report], table: Any
+) -> None:
+    """Where the axis is logarithmic, a bin between 1 and 2 would be empty, and drawn as if no row could be there."""
+    rng = random.Random(5)
+    rows = [
+        {**r, "nights": str(int(rng.expovariate(0.25)) if rng.random() < 0.995 else rng.randrange(40, 200))}
+        for r in table(3000, 3)
+    ]
+    report = compared(rows[:2000], rows[2000:])
+    bars = next(c for c in report.columns if c.name == "nights").bars
+    assert len(bars.labels) > 8
+    assert min(bars.reference[:6]) > 0.01
+    assert sum(bars.reference) == pytest.approx(1)
+
+
+def test_names_over_a_heat_map_end_inside_the_picture() -> None:
+    """The last one leans to the right."""
+    names = tuple(f"{i}_of_twenty_letters" for i in range(12))
+    svg = charts.heatmap(Matrix(columns=names, strengths=tuple(tuple(0.5 for _ in names) for _ in names)))
+    starts = [float(x) for x in re.findall(r"translate\(([\d.]+)", svg)]
+    width = 6.2 * 20 * 0.574  # letters of 11 px, at 55 degrees
+    assert max(starts) + width <= 1000
 
 
 @pytest.mark.parametrize(

@@ -52,12 +52,17 @@ def apart(values: Sequence[float]) -> list[str]:
     return next((t for t in texts if len(set(t)) == different), [plain(v, _MOST_DIGITS) for v in values])
 
 
+def texts_apart(first: float | None, second: float | None) -> tuple[str, str]:
+    """Two numbers of a column as `value_text` writes them, with more digits where those would not tell them apart."""
+    texts = [value_text("number", v) for v in (first, second)]
+    if first is not None and second is not None and first != second and texts[0] == texts[1]:
+        texts = apart((first, second))
+    return texts[0], texts[1]
+
+
 def change_text(before: float | None, after: float | None) -> str:
     """Two numbers of a column for a sentence: `6.04 → 6.96`."""
-    texts = [value_text("number", v) for v in (before, after)]
-    if before is not None and after is not None and before != after and texts[0] == texts[1]:
-        texts = apart((before, after))
-    return " → ".join(texts)
+    return " → ".join(texts_apart(before, after))
 
 
 def value_text(kind: str, value: float | None) -> str:
@@ -113,9 +118,20 @@ def histogram(base: ColumnProfile, new: ColumnProfile) -> tuple[list[str], list[
     else:
         step = (outer - inner) / (BARS - 2) or (high - low) / (BARS - 2)
         cuts = [min(low, inner), *[inner + step * k for k in range(BARS - 1)], max(high, inner + step * BARS)]
+    if base.kind == "integer":
+        cuts = _with_whole_numbers(cuts)
     x, y = _spread(base, base.counts, cuts, low, high), _spread(base, new.counts, cuts, low, high)
     *names, end = _labels(base.kind, cuts, high - low)
     return [*names[:-1], f"{names[-1]} – {end}"], x, y
+
+
+def _with_whole_numbers(cuts: Sequence[float]) -> list[float]:
+    """Those cuts that leave a whole number in every bin: narrower ones would draw gaps between 1 and 2 where there are none."""
+    kept = [cuts[0], cuts[1]]
+    for cut in cuts[2:]:
+        if math.floor(cut) > math.floor(kept[-1]):
+            kept.append(cut)
+    return [*kept[:-1], cuts[-1]]  # what is beyond the last whole number belongs to its bin
 
 
 def _by_value(base: ColumnProfile, new: ColumnProfile) -> tuple[list[str], list[float], list[float]]:

@@ -12,6 +12,7 @@ from dropforge.analysis.report_model import Bars, ColumnReport, Matrix
 _WIDTH, _HEIGHT = 360, 120
 _BELOW, _GAP = 54, 14  # height of the differences, with their label above them
 _WIDE = 1000
+_LEANING = 64  # right of the last column of a heat map: how far a name of the greatest length leans over
 _DWARFS = 4.0
 
 
@@ -27,7 +28,7 @@ def heatmap(matrix: Matrix) -> str:
     if n < 2:
         return ""
     left, top, height = 150, 118, 26
-    size = (_WIDE - left) / n
+    size = (_WIDE - left - _LEANING) / n
     parts = []
     for i, (name, row) in enumerate(zip(matrix.columns, matrix.strengths, strict=True)):
         y = top + i * height

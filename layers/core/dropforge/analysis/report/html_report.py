@@ -44,6 +44,7 @@ def html(report: Report) -> str:
             ),
             heatmap=lambda: picture(charts.heatmap(report.matrix)),
             fact=fact,
+            apart=axes.texts_apart,
             percent=percent,
             chance=chance,
             script=markupsafe.Markup(script),  # noqa: S704 - our own file
