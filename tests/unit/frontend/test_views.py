@@ -458,3 +458,22 @@ def test_the_history_says_what_vouches_for_it(verified: Any, words: str, tone: s
     assert {c for c in chips if c in shown} == {words}
     assert f'class="df-chip {tone}"' in shown
     assert all(problem in shown for problem in verified.get("problems", ()))
+
+
+def test_equal_problems_are_one_line() -> None:
+    """With their number, and time and id of the newest; others stay apart."""
+    one: Any = {
+        "part": "control",
+        "what": "GET /uploads answered 404",
+        "code": "upload_unknown",
+        "message": "upload_unknown",
+    }
+    times = [f"2026-01-01T00:00:0{second}+00:00" for second in (5, 4, 3)]
+    listed = [{**one, "at": at, "id": f"request-{i}"} for i, at in enumerate(times)]
+    other = {**one, "at": times[0], "message": "out of memory", "id": "another"}
+    shown = str(monitoring.problems({"problems": [*listed, other]}))
+    assert shown.count("<tr") == 1 + 2
+    assert "3 times" in shown
+    assert "request-0" in shown
+    assert "request-1" not in shown
+    assert "another" in shown

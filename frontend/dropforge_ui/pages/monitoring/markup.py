@@ -158,20 +158,24 @@ def _too_few(report: Mapping[str, Any]) -> bool:
 
 
 def problems(response: Activity) -> Markup:
-    """The last problems as a card."""
+    """The last problems as a card; equal ones are one line, with their number and the last one's time and id."""
     listed = response.get("problems", [])
     if not listed:
         return card(
             "Last problems", empty("Nothing went wrong", f"No error in the last {response.get('minutes', 60)} minutes.")
         )
+    equal: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for problem in listed:  # the newest first
+        what = (problem["part"], problem.get("what", ""), problem.get("code", ""), problem["message"])
+        equal.setdefault(what, []).append(problem)
     rows = [
         (
-            words.ago(p["at"]),
-            (p["part"], tag("small", p.get("what", ""))),
-            (tag("span", p["message"], class_="df-wrap"), tag("small", p.get("code", "")) if p.get("code") else None),
-            tag("code", p.get("id", "")[:20]),
+            (words.ago(of[0]["at"]), tag("small", f"{len(of)} times") if len(of) > 1 else None),
+            (part, tag("small", what)),
+            (tag("span", message, class_="df-wrap"), tag("small", code) if code not in {"", message} else None),
+            tag("code", of[0].get("id", "")[:20]),
         )
-        for p in listed
+        for (part, what, code, message), of in equal.items()
     ]
     note = (tag("code", "dropforge logs ID"), " shows every line of one id.")
     grid = table(("when", "where", "what", "id"), rows, caption="last problems", lead=2)
