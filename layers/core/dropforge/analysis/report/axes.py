@@ -127,11 +127,11 @@ def histogram(base: ColumnProfile, new: ColumnProfile) -> tuple[list[str], list[
 
 def _with_whole_numbers(cuts: Sequence[float]) -> list[float]:
     """Those cuts that leave a whole number in every bin: narrower ones would draw gaps between 1 and 2 where there are none."""
-    kept = [cuts[0], cuts[1]]
+    wide = [cuts[0], cuts[1]]
     for cut in cuts[2:]:
-        if math.floor(cut) > math.floor(kept[-1]):
-            kept.append(cut)
-    return [*kept[:-1], cuts[-1]]  # what is beyond the last whole number belongs to its bin
+        if math.floor(cut) > math.floor(wide[-1]):
+            wide.append(cut)
+    return [*wide[:-1], cuts[-1]]  # what is beyond the last whole number belongs to its bin
 
 
 def _by_value(base: ColumnProfile, new: ColumnProfile) -> tuple[list[str], list[float], list[float]]:
