@@ -34,7 +34,7 @@ def run(target: Target, job: PullJob, store: ObjectStore) -> PullResult:
         raise PermanentError(
             f"the worker ended without a result: {ended}",
             code="worker_died",
-            fix="see its log: dropforge logs training",
+            fix="see its log: dropforge logs --service training",
         ) from None
     if result.error:
         raise InvalidRequest(result.error, code=result.code, fix=result.fix)
@@ -50,6 +50,7 @@ def _process(target: Target, job: PullJob) -> str:
         "AWS_DEFAULT_REGION": target.outputs["Region"],
         "DATA_BUCKET": target.outputs["DataBucket"],
         "ARTIFACT_BUCKET": target.outputs["ArtifactBucket"],
+        "TRAINING_LOG_GROUP": f"{prefix}training" if (prefix := target.outputs.get("LogGroupPrefix", "")) else "",
         "JOB": job.json_text(),
     }
     try:

@@ -79,3 +79,22 @@ def test_the_environment_holds_no_tools_of_the_interpreters_age() -> None:
     """pip is locked as everything else is; setuptools of `venv` is taken away."""
     assert re.search(r"^pip==\d", (ROOT / "localstack" / "installer.in").read_text(), re.MULTILINE)
     assert "pip uninstall --quiet --yes setuptools" in (ROOT / "Makefile").read_text()
+
+
+def test_the_workers_image_keeps_the_services_that_a_worker_calls() -> None:
+    """Those of its own calls, those of the adapters that its part reaches, and the Glue catalog of pyiceberg; no other was meant."""
+    text = (ROOT / "training" / "Dockerfile").read_text()
+    kept = set(re.findall(r"! -name '?([a-z0-9*]+)'?", text))
+    own = {s for f in (ROOT / "training").rglob("*.py") for s in re.findall(r'\bclient\("([a-z0-9]+)"\)', f.read_text())}
+    code = (ROOT / "layers" / "core" / "dropforge" / "app_context.py").read_text()
+    adapters = {
+        "S3Store",
+        "SqsQueue",
+        "StepFunctionsWorkflow",
+        "LambdaFunction",
+        "CloudWatchHandler",
+        "Secrets",
+    }  # test_roles.REACHES
+    reached = {s for a in adapters for s in re.findall(rf'{a}\(client\("([a-z0-9]+)"', code)}
+    assert {"s3", "sqs", "stepfunctions", "lambda"} <= reached
+    assert own | reached | {"glue", "sts", "sso*", "signin"} == kept

@@ -37,7 +37,12 @@ def run(job: PullJob, world: AppContext, log: logging.Logger) -> bool:
         except Exception as error:
             # A defect must reach who waits for the result; its text may quote rows, so it goes to the log alone.
             log.exception("pull failed")
-            result = PullResult(source=job.source, error=type(error).__name__, code="internal_error", fix="see its log")
+            result = PullResult(
+                source=job.source,
+                error=type(error).__name__,
+                code="internal_error",
+                fix="see its log: dropforge logs --service training",
+            )
         uri = keys.pull_result(world.env.data_bucket, job.job_id)
         world.store.put(uri, result.json_text().encode(), content_type="application/json")
         return not result.error
