@@ -85,7 +85,9 @@ def test_the_workers_image_keeps_the_services_that_a_worker_calls() -> None:
     """Those of its own calls, those of the adapters that its part reaches, and the Glue catalog of pyiceberg; no other was meant."""
     text = (ROOT / "training" / "Dockerfile").read_text()
     kept = set(re.findall(r"! -name '?([a-z0-9*]+)'?", text))
-    own = {s for f in (ROOT / "training").rglob("*.py") for s in re.findall(r'\bclient\("([a-z0-9]+)"\)', f.read_text())}
+    own = {
+        s for f in (ROOT / "training").rglob("*.py") for s in re.findall(r'\bclient\("([a-z0-9]+)"\)', f.read_text())
+    }
     code = (ROOT / "layers" / "core" / "dropforge" / "app_context.py").read_text()
     adapters = {
         "S3Store",
