@@ -101,6 +101,22 @@ def test_codes_with_leading_zeros_stay_text(admitted: Any, lines: list[str]) -> 
     assert _rows(admission)[0][-1] == "0100"
 
 
+@pytest.mark.parametrize("unit", ["{}%", "{} %", "{} €", "{} 000 €", "0{}%", "${}"])
+def test_a_nothing_with_a_unit_is_no_code(admitted: Any, lines: list[str], unit: str) -> None:
+    """0 % and 05 % are amounts as 5 % is: what follows a zero is no digit that a number would lose."""
+    body = [f"{lines[0]},share", *[f"{line},{unit.format(i % 10)}" for i, line in enumerate(lines[1:])]]
+    admission = admitted(body)
+    assert admission.schema.column("share").kind in {"integer", "number"}
+    assert "codes_kept" not in {n.code for n in admission.notes}
+
+
+@pytest.mark.parametrize("form", ["0{}", "0 {} 123", "00{}"])
+def test_what_begins_with_a_zero_and_a_digit_is_a_code(admitted: Any, lines: list[str], form: str) -> None:
+    """Telephone numbers in groups too."""
+    body = [f"{lines[0]},code", *[f"{line},{form.format(i % 50 + 100)}" for i, line in enumerate(lines[1:])]]
+    assert admitted(body).schema.column("code").kind in {"category", "text"}
+
+
 def test_integers_beyond_64_bits_are_kept_as_they_are(admitted: Any, lines: list[str]) -> None:
     """No silent float: the column is text, with a note."""
     body = [f"{lines[0]},big", *[f"{line},{9223372036854775807 + i}" for i, line in enumerate(lines[1:])]]

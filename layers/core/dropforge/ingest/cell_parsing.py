@@ -363,6 +363,9 @@ def _literal(value: str | float | bool, kind: Kind) -> str:
     return quote(value) if isinstance(value, str) else f"{float(value)!r}::DOUBLE"
 
 
+_CODE: Final = f"0[{value_formats.GROUP_MARKS}]?[0-9](.*[0-9.,])?"  # in groups of digits too, as telephone numbers are
+
+
 def probes(i: int) -> dict[str, str]:
     """Conditions on a cell of column i, `dated`; from how many cells fulfil them its kind and its number format are inferred."""
     # CASE keeps the costly half of a test to the few cells that reach it.
@@ -374,8 +377,8 @@ def probes(i: int) -> dict[str, str]:
         # b{i} alone is the value that `parsed` gives
         "simple_integers": f"CASE WHEN isfinite(d{i}) AND d{i} = floor(d{i}) THEN {_whole(i)} = b{i} ELSE false END",
         "beyond": is_beyond(i),
-        # 007, but not 0, 0.5, 0e5 or -0.5: a code, whose zeros a number would lose
-        "codes": f"CASE WHEN {v} LIKE '0_%' THEN d{i} IS NOT NULL AND substr({v}, 2, 1) NOT IN ('.', ',', 'e', 'E') ELSE false END",
+        # 007, but not 0, 0.5, 0e5 or -0.5: a code, whose zeros a number would lose; 0 % and 05 % are amounts
+        "codes": f"CASE WHEN {v} LIKE '0_%' THEN d{i} IS NOT NULL AND {_is(v, _CODE)} ELSE false END",
         "overflows": f"CASE WHEN b{i} IS NULL AND abs(d{i}) >= 9223372036854775807 THEN "
         f"isfinite(d{i}) AND position('.' IN {v}) = 0 AND position('e' IN lower({v})) = 0 ELSE false END",
         "booleans": f"CASE WHEN length({v}) BETWEEN 4 AND 5 THEN lower({v}) IN ('true', 'false') ELSE false END",
