@@ -363,7 +363,7 @@ def _literal(value: str | float | bool, kind: Kind) -> str:
     return quote(value) if isinstance(value, str) else f"{float(value)!r}::DOUBLE"
 
 
-_CODE: Final = f"0[{value_formats.GROUP_MARKS}]?[0-9](.*[0-9.,])?"  # in groups of digits too, as telephone numbers are
+_CODE = f"0[{value_formats.GROUP_MARKS}]?[0-9](.*[0-9.,])?"  # in groups of digits too, as telephone numbers are
 
 
 def probes(i: int) -> dict[str, str]:
