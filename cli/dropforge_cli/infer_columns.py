@@ -217,7 +217,7 @@ def _check_text(table: OpenTable, column: str, scan: ColumnScan, facts: ColumnFa
         use = "is left out" if reason else "is read as text"
         table.checks.append(
             f"{column}: numbers with a sign, a unit or spaces, such as {shortened(facts.example)!r}: the column {use}; "
-            f"write plain numbers (1234.5), or declare their form: {_format_advice(column, facts)}"
+            f"write plain numbers (1234.5) in one unit{_format_advice(column, facts)}"
         )
     elif probes["comma"] and probes["groups"]:
         table.checks.append(f"{column}: numbers written both 1.234,5 and 1,234.5 are read as text; write one form")
@@ -271,10 +271,13 @@ def _reading(writing: value_formats.Writing) -> str:
 
 
 def _format_advice(column: str, facts: ColumnFacts) -> str:
-    """The line of settings.yaml with which the column's texts are numbers, as far as one unit does it."""
+    """The line of settings.yaml with which the column's texts are numbers; empty where no form does it, as with several units."""
     units = {value_formats.unit_of(text) for text in facts.common if value_formats.number(text) is None}
-    shown = value_formats.with_unit(next(iter(units)), PLAIN) if len(units) == 1 else "1234.5 kg"
-    return f"columns: {{{column}: {{type: number, number_format: '{shown}'}}}}"
+    for base in (PLAIN, value_formats.GROUPED, value_formats.COMMA):
+        form = value_formats.with_unit(next(iter(units)), base) if len(units) == 1 else base
+        if all(value_formats.number(text, form) is not None for text in facts.common):
+            return f", or declare their form: columns: {{{column}: {{type: number, number_format: '{form}'}}}}"
+    return ""
 
 
 def words_for_values(columns: Sequence[ColumnGuess], facts: Sequence[ColumnFacts], target: str) -> list[str]:

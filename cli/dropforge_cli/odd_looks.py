@@ -56,7 +56,8 @@ _FORMS: Final = tuple(
             "durations are read as text; write a number in one unit",
         ),
         (
-            rf"([<>\u2264\u2265~\u2248\u00b1#]=?|ca\.?|circa|approx\.?|about|etwa) ?{_NUMBER}|{_NUMBER} ?[*+\u2020]",
+            rf"([<>\u2264\u2265~\u2248\u00b1#]=?|ca\.?|circa|approx\.?|about|etwa|n[or](\.|(?= ))|\u2116) ?{_NUMBER}"
+            rf"|{_NUMBER} ?[*+\u2020]",
             "numbers with a bound or a mark are read as text; write the plain number, and the mark in a column of its own",
         ),
         (
@@ -64,7 +65,7 @@ _FORMS: Final = tuple(
             "ranges of numbers are read as text; write their ends in two columns if their size matters",
         ),
         (
-            rf"{_NUMBER} ?(/|of|:) ?{_NUMBER}",
+            rf"({_NUMBER} )?{_NUMBER} ?(/|of|:) ?{_NUMBER}",
             "ratios are read as text; write one number, or two columns, if their size matters",
         ),
         (r"[0-9]{1,3}(_[0-9]{3})+", "numbers with _ between digits are read as text; write 1234"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
+from dropforge import value_formats
 from dropforge.config.settings import load
 from dropforge.errors import InvalidRequest, RejectedUpload
 from dropforge.ingest.ingest_file import ReadingOptions, admit
@@ -442,6 +444,10 @@ _MISTAKEN = [
     (["#12", "#7"], "a bound or a mark"),
     (["12-15", "20 – 30", "5 to 7"], "ranges"),
     (["3:1", "12 of 20", "3/4"], "ratios"),
+    (["5 1/2", "3 3/4"], "ratios"),
+    (["No. 5", "No 17", "nr. 6"], "a bound or a mark"),
+    (["1,23,456", "2,34,567"], "write plain numbers (1234.5) in one unit"),
+    (["5 kg", "7 lb"], "write plain numbers (1234.5) in one unit"),
     (["1_000", "12_345"], "_ between digits"),
     (["48°12'", "7° 5′ N"], "decimal degrees"),
     (["2024.03.01", "2023.12.31"], "in this order"),
@@ -526,6 +532,19 @@ def test_numbers_and_dates_that_the_name_of_the_column_makes_others_are_said(
 def test_what_is_read_as_what_it_looks_like_is_not_said(said: dict[str, list[str]], place: int) -> None:
     """Versions, addresses and codes are texts; numbers are numbers."""
     assert said[f"v{len(_MISTAKEN) + place}"] == []
+
+
+def test_a_number_format_is_advised_only_where_it_reads_every_text(said: dict[str, list[str]]) -> None:
+    """Several units have none, nor have groups of two digits."""
+    advised = {
+        place: form[1]
+        for place in range(len(_MISTAKEN))
+        for check in said[f"v{place}"]
+        if (form := re.search(r"number_format: '([^']+)'", check))
+    }
+    assert len(advised) >= 2
+    for place, form in advised.items():
+        assert all(value_formats.number(text, form) is not None for text in _MISTAKEN[place][0]), _MISTAKEN[place]
 
 
 _WORDS = [
