@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
+from socket import socket
 from typing import Any
 
 import gradio as gr
@@ -82,9 +83,12 @@ def _rest(blocks: Any) -> None:
     queue.sleep_when_free, queue.progress_update_sleep_when_free = 0.04, 0.1
 
 
-def serve(options: Options, *, wait: bool = True) -> Server:
-    """Run until stopped; without `wait` it returns the running server, to be closed by the caller."""
-    server = Server(application(options), options)
+def serve(options: Options, *, wait: bool = True, listening: socket | None = None) -> Server:
+    """Run until stopped; without `wait` it returns the running server, to be closed by the caller.
+
+    `listening`: a socket that listens on the options' address already; else one is opened when the app can answer.
+    """
+    server = Server(application(options), options, [listening] if listening else None)
     if wait:
         server.run()
     else:
@@ -129,7 +133,7 @@ def application(options: Options) -> Any:
 class Server:
     """Uvicorn on the options' address, in this thread or in one of its own."""
 
-    def __init__(self, app: Any, options: Options) -> None:
+    def __init__(self, app: Any, options: Options, sockets: list[socket] | None = None) -> None:
         config = uvicorn.Config(
             app,
             options.host,
@@ -140,12 +144,12 @@ class Server:
             timeout_graceful_shutdown=3,  # an open page holds a connection for as long as it is open
             limit_concurrency=512,
         )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._server, self._sockets = uvicorn.Server(config), sockets
+        self._thread = threading.Thread(target=self.run, daemon=True)
 
     def run(self) -> None:
         """Serve until the process ends."""
-        self._server.run()
+        self._server.run(self._sockets)
 
     def start(self) -> None:
         """Returns when it answers; raises RuntimeError when it ended instead."""

@@ -25,7 +25,7 @@ from dropforge_local import relay as relaying
 from dropforge_local.emulator import HEALTH
 from dropforge_local.layout import ACCOUNT, CONTAINER, FARGATE, PORT, REGION, Config
 from dropforge_local.lifecycle import BucketLifecycle
-from dropforge_local.processes import Process, require_free, wait_until
+from dropforge_local.processes import Process, is_listening, require_free, wait_until
 
 Progress = Callable[[str, float], None]  # what was done, seconds it took
 
@@ -59,11 +59,13 @@ def up(
     deployer: Callable[[Config], str] = deploy.deploy,
     *,
     web_app: bool = True,
+    deployed: Callable[[dict[str, str]], None] = lambda _outputs: None,
 ) -> dict[str, str]:
     """Start what does not run, deploy what changed, apply settings. Returns the outputs. Raises DropforgeError.
 
     `deployer` brings the stack to the emulator and says in a word what it did. `web_app`: false leaves its start to
-    `timed_frontend`, for a caller who has something else to do meanwhile.
+    `start_frontend`, for a caller who has something else to do first. `deployed` is called with the outputs as soon as
+    uploads can be sent: of a new stack, while MLflow is still starting, whose callers wait for its answer.
     """
     prepare_home(config)
     _same_project(config)
@@ -87,27 +89,48 @@ def up(
     with _timed("settings", progress):
         _apply_settings(config)
     outputs = deploy.outputs(config)
-    page = threading.Thread(target=_caught(lambda: timed_frontend(config, outputs, progress), errors), daemon=True)
-    web_app = web_app and bool(config.ui_port)
-    if web_app:
+    created = done == "created"
+    if created and _takes_requests(config, tracking):
+        deployed(outputs)
+    page = threading.Thread(target=_caught(lambda: _timed_frontend(config, outputs, progress), errors), daemon=True)
+    if web_app := web_app and bool(config.ui_port):
         page.start()  # beside the MLflow server, which takes longer
     tracking.join()
     if errors:
         raise errors[0]
+    _start_workers(config, outputs, progress)
+    if not created:  # a stack that was created now has nothing to recover
+        if fresh or restarted:
+            _recover_all(config, outputs, progress)
+        deployed(outputs)
+    if web_app:
+        page.join()
+    if errors:
+        raise errors[0]
+    _remember(config, outputs)
+    return outputs
+
+
+def _start_workers(config: Config, outputs: dict[str, str], progress: Progress) -> None:
     profiles.write(config.task_profile, outputs["TrainingRoleArn"], config.credentials, shared=True)
     if config.compute != FARGATE:  # else a worker that runs is left to finish what lies in the queue
         with _timed("worker", progress):
             for number in range(1, config.workers + 1):
                 start_worker(config, outputs, number)
-    if (fresh or restarted) and done != "created":  # a stack that was created now has nothing to recover
-        with _timed("recovery", progress) as note:
-            note.append(recover(config, outputs, older_than_minutes=0))
-    if web_app:
-        page.join()
-        if errors:
-            raise errors[0]
-    _remember(config, outputs)
-    return outputs
+
+
+def _recover_all(config: Config, outputs: dict[str, str], progress: Progress) -> None:
+    with _timed("recovery", progress) as note:
+        note.append(recover(config, outputs, older_than_minutes=0))
+
+
+def _takes_requests(config: Config, starting: threading.Thread) -> bool:
+    """Wait until MLflow's port is open, long before it answers; false when its start ended with an error."""
+    while not (mlflow(config).pid() and is_listening(config.mlflow_port)):
+        if not starting.is_alive():
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _apply_settings(config: Config) -> None:
@@ -201,9 +224,9 @@ def read_outputs(config: Config) -> dict[str, str]:
     return document
 
 
-def start_frontend(config: Config, outputs: dict[str, str]) -> None:
-    """Start the web app on config.ui_port unless it runs, and wait until it answers."""
-    frontend.start(config, outputs, _clean_environment(config))
+def start_frontend(config: Config, outputs: dict[str, str], *, answering: bool = True) -> None:
+    """Start the web app on config.ui_port unless it runs; wait until it answers, or only until browsers can wait for it."""
+    frontend.start(config, outputs, _clean_environment(config), answering=answering)
 
 
 def start_worker(config: Config, outputs: dict[str, str], number: int = 1) -> None:
@@ -343,8 +366,7 @@ def start_mlflow(config: Config, progress: Progress) -> None:
         wait_until(process, lambda: _answers(f"{config.mlflow_uri}/health"), 60)
 
 
-def timed_frontend(config: Config, outputs: dict[str, str], progress: Progress) -> None:
-    """As start_frontend, with its seconds."""
+def _timed_frontend(config: Config, outputs: dict[str, str], progress: Progress) -> None:
     with _timed("web app", progress):
         start_frontend(config, outputs)
 

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Mapping
 
 from dropforge_local.layout import REGION, Config
-from dropforge_local.processes import Process, require_free, wait_until
+from dropforge_local.processes import Process, is_listening, require_free, wait_until
 
 _LOGIN = "DROPFORGE_UI_PASSWORD"  # passed on when it is set: loopback needs no login unless others share the machine
 
@@ -21,8 +21,10 @@ def frontend(config: Config) -> Process:
     return Process("the web app", config.pids / "frontend.json", config.logs / "frontend.log")
 
 
-def start(config: Config, outputs: Mapping[str, str], environment: Mapping[str, str]) -> None:
-    """Start it unless it runs for this API already, and wait until it answers.
+def start(
+    config: Config, outputs: Mapping[str, str], environment: Mapping[str, str], *, answering: bool = True
+) -> None:
+    """Start it unless it runs for this API already, and wait until it answers, or only until browsers can wait for it.
 
     Raises PermanentError for a taken port, Unavailable when it ends at start.
     """
@@ -47,7 +49,7 @@ def start(config: Config, outputs: Mapping[str, str], environment: Mapping[str, 
         }
         process.start([sys.executable, "-m", "dropforge_ui", "--port", str(config.ui_port)], env, config.home)
         stored.write_text(address)
-    wait_until(process, lambda: answers(config), 60)
+    wait_until(process, lambda: answers(config) if answering else is_listening(config.ui_port), 60)
 
 
 def answers(config: Config) -> bool:

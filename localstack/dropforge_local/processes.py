@@ -128,7 +128,7 @@ def require_free(port: int, what: str, option: str, timeout: float = 3.0) -> Non
 def is_free(port: int, timeout: float = 0.0) -> bool:
     """Whether nobody listens there, at the latest after `timeout` seconds."""
     deadline = time.monotonic() + timeout
-    while _listening(port):
+    while is_listening(port):
         if time.monotonic() >= deadline:
             return False
         time.sleep(0.1)
@@ -147,7 +147,8 @@ def working_folders(module: str) -> set[Path]:
     return found
 
 
-def _listening(port: int) -> bool:
+def is_listening(port: int) -> bool:
+    """Whether somebody takes connections on this port of loopback."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

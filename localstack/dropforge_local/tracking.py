@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 from collections.abc import Sequence
 
 from dropforge_local.guard import Guard, loopback_hosts
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     hosts = loopback_hosts(given.port, HOST_NAME)
+    # Before the imports, which take longest: a request that comes meanwhile waits for its answer, and is not refused.
+    listening = socket.create_server(("127.0.0.1", given.port), backlog=2048)
     from mlflow.server import constants
 
     # What `mlflow server` hands to its workers.
@@ -48,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     read_artifacts_of_s3_only()
     initialize_backend_stores(given.store, given.store, given.artifact_root)
     guarded = Guard(app, hosts, links=True)
-    uvicorn.run(guarded, host="127.0.0.1", port=given.port, log_level="info", access_log=False)
+    uvicorn.Server(uvicorn.Config(guarded, log_level="info", access_log=False)).run(sockets=[listening])
 
 
 def read_artifacts_of_s3_only() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +32,7 @@ def demo(
     rows: Annotated[int, typer.Option(help="real rows to predict at the end")] = 3,
 ) -> None:
     """Start the local cloud, upload real data twice, train, activate, predict; print the seconds of each part. Safe to repeat."""
+    from dropforge_cli.commands.uploads import put
     from dropforge_cli.example_data import fetch
 
     if not (project_root() / "template.yaml").exists():
@@ -41,21 +42,20 @@ def demo(
             fix="for this project: dropforge up, then dropforge upload FILE --serve",
         )
     clock = Stopwatch()
-    _title("1  Local cloud")
-    config, outputs = _start_cloud(clock, CloudOptions(port, mlflow_port, ui_port=ui_port, no_ui=no_ui))
-    target = Target(outputs)
-    clock.lap("local cloud")
-    _title("2  Data: Adult census income (UCI, CC BY 4.0)")
+    _title("1  Data: Adult census income (UCI, CC BY 4.0)")
     example = fetch(project_root() / ".cache" / "data")
     done("data ready", clock.lap("example data"))
-    _title("3  Reference: 32,561 rows")
-    first = _compared(target, example.reference)
-    done("report ready", clock.lap("reference: upload to report"))
-    # It starts while the quiet period before a training passes.
-    page = ThreadPoolExecutor(1).submit(_start_web_app, config, outputs, clock.inner)
-    second = _send(
-        target, example.new, "4  New data: 16,281 rows, compared with the reference; then one training on both"
-    )
+    _title("2  Local cloud; the reference, 32,561 rows, is sent while MLflow starts")
+    sent: list[str] = []
+    options = CloudOptions(port, mlflow_port, ui_port=ui_port, no_ui=no_ui)
+    config, outputs = _start_cloud(clock, options, lambda found: sent.append(put(Target(found), example.reference)))
+    target = Target(outputs)
+    clock.lap("local cloud, reference sent")
+    _title("3  Report of the reference")
+    _wait_for_report(target, sent[0], example.reference.name)
+    done("report ready", clock.lap("rest of the reference's report"))
+    _title("4  New data: 16,281 rows, compared with the reference; then one training on both")
+    second = _followed(target, put(target, example.new))
     clock.lap("new data: upload to registered models")
     _title("5  Verdict and models")
     report = _report(target, second)
@@ -65,35 +65,47 @@ def demo(
     name = _serve(target)
     _predict(target, example.new, rows)
     path = _save_report(config.home, target, report)
-    page.result()
     clock.lap("activate, predict, fetch the report")
+    _start_web_app(config, outputs)
     _title("Done")
     out.print(f"from nothing running to a prediction: {clock.total:.0f} s; {name} is active behind Production")
-    emit_table(("part", "seconds"), clock.rows(), title="where the time went")
-    for file, upload_id in ((example.reference, first), (example.new, second["upload_id"])):
-        out.print(f"{file.name}: {_seconds(dict(target.api('GET', f'/uploads/{upload_id}').json()))}")
+    _print_seconds(target, clock, {example.reference.name: sent[0], example.new.name: second["upload_id"]})
     _print_next(outputs, path)
 
 
-def _start_cloud(clock: Stopwatch, options: CloudOptions) -> tuple[Any, dict[str, str]]:
-    """All but the web app."""
+def _start_cloud(
+    clock: Stopwatch, options: CloudOptions, deployed: Callable[[dict[str, str]], None]
+) -> tuple[Any, dict[str, str]]:
+    """All but the web app; `deployed` is called when uploads can be sent."""
     from dropforge_local import cloud
 
     fixed = ports_given(options.port, options.mlflow_port, options.ui_port)
-    return start(config_of(options), fixed, lambda chosen: cloud.up(chosen, clock.inner, web_app=False))
+    return start(
+        config_of(options), fixed, lambda chosen: cloud.up(chosen, clock.inner, web_app=False, deployed=deployed)
+    )
 
 
-def _start_web_app(config: Any, outputs: dict[str, str], progress: Any) -> None:
+def _start_web_app(config: Any, outputs: dict[str, str]) -> None:
+    """Last, and not waited for: its start would take processor time from everything else."""
     from dropforge_local import cloud
 
     if config.ui_port:
-        cloud.timed_frontend(config, outputs, progress)
+        cloud.start_frontend(config, outputs, answering=False)
+
+
+def _print_seconds(target: Target, clock: Stopwatch, uploads: dict[str, str]) -> None:
+    """Of each part, and of the uploads (id by file name) as their records have them."""
+    emit_table(("part", "seconds"), clock.rows(), title="where the time went")
+    for name, upload_id in uploads.items():
+        out.print(f"{name}: {_seconds(dict(target.api('GET', f'/uploads/{upload_id}').json()))}")
 
 
 def _print_next(outputs: dict[str, str], report: Path) -> None:
     """Where everything is, and what to try."""
     if outputs["FrontendUrl"]:
-        out.print(f"\nweb app  {outputs['FrontendUrl']}", end="")
+        out.print(
+            f"\nweb app  {outputs['FrontendUrl']}   (started just now: its first page takes some seconds)", end=""
+        )
     out.print(f"\nAPI      {outputs['ApiUrl']}   (header x-api-key: {outputs['ApiKey']})")
     out.print(f"MLflow   {outputs['MlflowUrl']}\nreport   {report}\n")
     out.print("Try next:", style="bold")
@@ -142,24 +154,23 @@ class Stopwatch:
         return [*lines, ("total", f"{self.total:.1f}")]
 
 
-def _compared(target: Target, file: Path) -> str:
-    """Upload and wait for the report: the upload's id.
+def _wait_for_report(target: Target, upload_id: str, name: str) -> None:
+    """Wait for the report of an upload. Raises Unavailable when it takes too long.
 
     Its training is not waited for: it begins when no file has arrived for `training.trigger.quiet_minutes`, on all that came.
     """
-    from dropforge_cli.commands.uploads import TERMINAL, finish, put, stored_record
+    from dropforge_cli.commands.uploads import TERMINAL, finish, stored_record
 
-    upload_id = put(target, file)
     deadline = time.monotonic() + _REPORT_SECONDS
     while time.monotonic() < deadline:
         record = stored_record(target, upload_id)
         if record and (record["state"] != "received" or record.get("report_uri")):
             if record["state"] in TERMINAL and record["state"] not in _USABLE:
                 finish(record, json=False)
-            return upload_id
+            return
         time.sleep(0.2)
     raise Unavailable(
-        f"the report of {file.name} took longer than {_REPORT_SECONDS} s", code="report_late", fix="dropforge logs last"
+        f"the report of {name} took longer than {_REPORT_SECONDS} s", code="report_late", fix="dropforge logs last"
     )
 
 
@@ -167,12 +178,11 @@ def _title(text: str) -> None:
     heading(f"\n{text}")
 
 
-def _send(target: Target, file: Path, title: str) -> dict[str, Any]:
-    """Upload and follow; a file that was accepted in an earlier run is skipped, and its first record is shown instead."""
-    from dropforge_cli.commands.uploads import follow_upload, put
+def _followed(target: Target, upload_id: str) -> dict[str, Any]:
+    """The upload's record at its end; a file that was accepted in an earlier run is skipped, and its first record is shown instead."""
+    from dropforge_cli.commands.uploads import follow_upload
 
-    _title(title)
-    record = follow_upload(target, put(target, file))
+    record = follow_upload(target, upload_id)
     if record["state"] == "skipped" and record["reason"]["code"] == "duplicate":
         err.print("  the same rows were trained on before: nothing to do", style="dim")
         earlier = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from dropforge_local import credentials, frontend
 from dropforge_local.layout import Config
 from dropforge_local.processes import Process
+
+from ...conftest import free_ports
 
 
 def test_it_is_given_the_login_and_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,3 +40,21 @@ def test_it_is_given_the_login_and_an_empty_folder(tmp_path: Path, monkeypatch: 
     folder = Path(env["TMPDIR"])
     assert folder == tmp_path / "tmp" / "frontend"
     assert list(folder.iterdir()) == []
+
+
+def test_an_open_port_is_enough_for_a_caller_who_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The web app opens it before it can answer."""
+    account = {credentials.ACCESS_KEY: "key", credentials.SECRET_KEY: "secret"}
+    config = Config(tmp_path, tmp_path, 1, 2, ui_port=free_ports(1)[0], foreign_credentials=account)
+    code = f"import socket, time; s = socket.create_server(('127.0.0.1', {config.ui_port})); time.sleep(60)"
+    begin = Process.start
+
+    def start(self: Process, _command: Sequence[str], env: Mapping[str, str], cwd: Path) -> int:
+        return begin(self, [sys.executable, "-c", code], env, cwd)
+
+    monkeypatch.setattr(Process, "start", start)
+    try:
+        frontend.start(config, {"ApiUrl": "http://127.0.0.1:1/api", "ApiKey": "k"}, {}, answering=False)
+        assert not frontend.answers(config)
+    finally:
+        frontend.frontend(config).stop()
