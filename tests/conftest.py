@@ -31,6 +31,9 @@ from .watcher import ended_with_this_run
 
 ROOT = Path(__file__).parents[1]
 
+# Before any library reads it, as where jobs run: two test processes share the cores, and idle threads that spin slow both.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # Nothing that is imported or collected goes away: looking through it for garbage took a third of the time of collecting.
 gc.disable()
 

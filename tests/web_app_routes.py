@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 from pathlib import Path
 from typing import Any, NoReturn
@@ -58,7 +59,8 @@ def _route(method: str, url: str) -> Route:
     return route
 
 
-def routes_of_web_app() -> set[Route]:
+@functools.cache
+def routes_of_web_app() -> frozenset[Route]:
     """What a signed-in person can cause: the routes of those methods that a page of the web app uses."""
     used = {
         node.attr
@@ -70,4 +72,4 @@ def routes_of_web_app() -> set[Route]:
             or (isinstance(node.value, ast.Attribute) and node.value.attr in {"api", "_api"})
         )
     }
-    return {route for name, route in routes_of_client().items() if name in used}
+    return frozenset(route for name, route in routes_of_client().items() if name in used)
