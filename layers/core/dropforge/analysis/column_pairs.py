@@ -194,9 +194,10 @@ def _phi_squared(rows: list[list[int]]) -> tuple[float, int, int, int]:
     n = sum(map(sum, table))
     down, across = [sum(c) for c in columns], [sum(r) for r in table]
     chi2 = sum(
-        (x - r * c / n) ** 2 / (r * c / n)
+        (x - expected) ** 2 / expected
         for r, row in zip(across, table, strict=True)
         for c, x in zip(down, row, strict=True)
+        for expected in (r * c / n,)
     )
     k, m = len(table), len(columns)
     return (max(0.0, chi2 / n - (k - 1) * (m - 1) / (n - 1)) if n > 1 else 0.0), k, m, n
@@ -271,22 +272,22 @@ def fit(a: Sequence[int], b: Sequence[int], width: int) -> tuple[list[float], li
     Iterative proportional fitting; no rows in either table is no table to fit.
     """
     n, m = sum(a), sum(b)
-    height = len(a) // width
     totals = [x + y for x, y in zip(a, b, strict=True)]
-    fitted = [t * n / (n + m) for t in totals], [t * m / (n + m) for t in totals]
+    one, other = [t * n / (n + m) for t in totals], [t * m / (n + m) for t in totals]
+    margins_one, margins_other = _margins(a, width), _margins(b, width)
     for _ in range(_ITERATIONS):
-        for sample, table in ((0, a), (1, b)):
-            _scale(fitted[sample], table, width, height)
+        _scale(one, margins_one)
+        _scale(other, margins_other)
         furthest = 0.0
-        for cell, total in enumerate(totals):
-            now = fitted[0][cell] + fitted[1][cell]
+        for cell, (total, x, y) in enumerate(zip(totals, one, other, strict=True)):
+            now = x + y
             if now > 0:
-                fitted[0][cell] *= total / now
-                fitted[1][cell] *= total / now
+                factor = total / now
+                one[cell], other[cell] = x * factor, y * factor
                 furthest = max(furthest, abs(now - total))
         if furthest < _CLOSE:
             break
-    return fitted
+    return one, other
 
 
 def interaction(a: Sequence[int], b: Sequence[int], width: int) -> tuple[float, float]:
@@ -310,19 +311,18 @@ def interaction(a: Sequence[int], b: Sequence[int], width: int) -> tuple[float, 
     return st.chi2_sf(statistic, df), max(0.0, moved * (n + m) / n - chance)
 
 
-def _scale(fitted: list[float], table: Sequence[int], width: int, height: int) -> None:
+def _margins(table: Sequence[int], width: int) -> list[tuple[slice, int]]:
+    """The places of each row, then of each column, and how many of the sample's rows stand there."""
+    lines: list[slice] = [slice(r, r + width) for r in range(0, len(table), width)]
+    lines += [slice(k, None, width) for k in range(width)]
+    return [(line, sum(table[line])) for line in lines]
+
+
+def _scale(fitted: list[float], margins: Sequence[tuple[slice, int]]) -> None:
     """Match the sample's own margins, rows then columns."""
-    for r in range(height):
-        cells = range(r * width, (r + 1) * width)
-        now = sum(fitted[c] for c in cells)
+    for line, total in margins:
+        cells = fitted[line]
+        now = sum(cells)
         if now > 0:
-            factor = sum(table[c] for c in cells) / now
-            for c in cells:
-                fitted[c] *= factor
-    for k in range(width):
-        cells = range(k, width * height, width)
-        now = sum(fitted[c] for c in cells)
-        if now > 0:
-            factor = sum(table[c] for c in cells) / now
-            for c in cells:
-                fitted[c] *= factor
+            factor = total / now
+            fitted[line] = [x * factor for x in cells]

@@ -16,8 +16,9 @@ root of the sum of all squared canonical correlations) is an upper bound: the te
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from dropforge.analysis import column_pairs
 from dropforge.analysis import two_sample_tests as st
@@ -28,6 +29,7 @@ from dropforge.analysis.report_model import Finding, Severity
 _SWEEPS = 20
 _NOTHING = 1e-6  # of a score of the size of one
 _MOST = 60  # features whose correlations are looked at, those with the largest variance
+Bounds = Mapping[frozenset[str], float]  # by two features
 _SOME, _MANY = 0.02, 0.06  # fraction of labels from which the change asks for attention, and decides
 
 
@@ -69,9 +71,10 @@ def weakened(reference: Pairs, new: Pairs, target: str, features: set[str]) -> I
     measured = sorted((w for w in measured if w.variance > 0), key=lambda w: -w.variance)[:_MOST]
     if not measured:
         return
-    together = _together(measured, reference, new)
+    bounds = _bounds([w.feature for w in measured], reference, new)
+    together = _together(measured, bounds)
     first = min(measured, key=lambda w: w.score / math.sqrt(w.variance))
-    if _lone(first, measured, reference, new):
+    if _lone(first, measured, bounds):
         p = 2 * len(measured) * _below(first.score / math.sqrt(first.variance))
         yield Tested(min(1.0, p), _of_feature(first, target, min(1.0, p)))
         return
@@ -84,17 +87,17 @@ def _below(z: float) -> float:
     return 0.5 * math.erfc(-z / math.sqrt(2))
 
 
-def _lone(first: Weakening, measured: Sequence[Weakening], reference: Pairs, new: Pairs) -> bool:
+def _lone(first: Weakening, measured: Sequence[Weakening], bounds: Bounds) -> bool:
     """Whether one feature lost its tie and the others, for all they can tell, did not: that is no matter of the labels."""
     others = [w for w in measured if w is not first]
     if not others or first.tie <= 0:
         return False
-    rest, own = _together(others, reference, new), first.lost / first.tie
+    rest, own = _together(others, bounds), first.lost / first.tie
     return rest.fraction + 2 * rest.error < own and rest.fraction < own / 2
 
 
-def _together(measured: Sequence[Weakening], reference: Pairs, new: Pairs) -> _Total:
-    deviation = math.sqrt(_variance(measured, reference, new))
+def _together(measured: Sequence[Weakening], bounds: Bounds) -> _Total:
+    deviation = math.sqrt(_variance(measured, bounds))
     tie = sum(w.tie for w in measured)
     if tie <= 0:
         return _Total(sum(w.score for w in measured) / deviation, 0.0, math.inf)
@@ -192,19 +195,25 @@ def _without_margins(s: Sequence[float], weights: Sequence[float], width: int) -
     return left
 
 
-def _variance(measured: Sequence[Weakening], reference: Pairs, new: Pairs) -> float:
-    """Of the sum of the scores, at most. Features whose pair was not counted are taken as one."""
-    total = sum(w.variance for w in measured)
+def _bounds(features: Sequence[str], reference: Pairs, new: Pairs) -> Bounds:
+    """Of every two features that were counted as a pair: what no correlation of their scores exceeds."""
     sizes = {a.name: a.size for a in reference.axes}
     counted = {frozenset((p.first, p.second)): p for p in reference.pairs}
     now = {frozenset((p.first, p.second)): p for p in new.pairs}
+    bounds = dict[frozenset[str], float]()
+    for both in map(frozenset, combinations(features, 2)):
+        before, after = counted.get(both), now.get(both)
+        if before is not None and after is not None and len(before.counts) == len(after.counts):
+            counts = [x + y for x, y in zip(before.counts, after.counts, strict=True)]
+            bounds[both] = min(1.0, column_pairs.phi(counts, sizes[before.second]))
+    return bounds
+
+
+def _variance(measured: Sequence[Weakening], bounds: Bounds) -> float:
+    """Of the sum of the scores, at most. Features whose pair was not counted are taken as one."""
+    total = sum(w.variance for w in measured)
     for i, one in enumerate(measured):
         for other in measured[:i]:
-            both = frozenset((one.feature, other.feature))
-            before, after = counted.get(both), now.get(both)
-            bound = 1.0
-            if before is not None and after is not None and len(before.counts) == len(after.counts):
-                counts = [x + y for x, y in zip(before.counts, after.counts, strict=True)]
-                bound = min(1.0, column_pairs.phi(counts, sizes[before.second]))
+            bound = bounds.get(frozenset((one.feature, other.feature)), 1.0)
             total += 2 * bound * math.sqrt(one.variance * other.variance)
     return total
