@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dropforge.analysis import column_pairs, timeline
 from dropforge.analysis.data_profile import (
@@ -30,8 +33,10 @@ _IN_MEMORY_BYTES = 64_000_000  # of compressed Parquet
 _AT_ONCE = 2
 _FAR = 3.0  # interquartile ranges
 _SUSPICIOUS = 5000  # texts looked at for a wrong encoding
+_LISTED = 2000  # distinct numbers of a column that are fetched and looked through, at least _POINTS
 
 Ask = Callable[[Any], Any]
+Value = tuple[float, int, int]  # a distinct value, its rows, its hash
 
 
 def build(connection: Any, source: str, schema: Schema, like: Profile | None = None) -> Profile:
@@ -124,51 +129,105 @@ def _numeric(
     db: Any, values: str, column: Column, rows: int, known: Basics, same: ColumnProfile | None
 ) -> ColumnProfile:
     """`values`: relation (v, c) of the distinct values; `known`: missing, minimum, maximum, total and squares of them."""
-    if same is not None:
-        edges, points, fences = same.edges, same.points, same.fences
-    else:
-        edges, points, fences = _edges(db, values)
-    counts, sketch, outliers, distinct, below = [0] * (len(edges) + 1), list[int](), 0, 0, 0
-    frequent = dict[float, int]()
-    again = tuple(same.frequent) if same else ()
-    table = db.execute(_numeric_query(values, edges, fences, again)).fetchall()
-    for what, key, count, value in table:
-        match what:
-            case "bin":
-                counts[int(key)] += int(count)
-            case "far":
-                outliers = int(count or 0)
-            case "below":
-                below = int(count or 0)
-            case "top":
-                frequent[float(value)] = int(count)
-            case "distinct":
-                distinct = int(count)
-            case _:
-                sketch.append(int(key))
-    # The statement's parts give their rows in any order.
-    top = dict(sorted(frequent.items(), key=lambda f: (-f[1], f[0])))
+    listed = _listed(db, values, same)
+    seen = _described(listed, same) if listed is not None else _asked(db, values, same)
+    # The parts of a statement give their rows in any order.
+    top = dict(sorted(seen.frequent.items(), key=lambda f: (-f[1], f[0])))
     return ColumnProfile(
         name=column.name,
         kind=column.kind,
         rows=rows,
         missing=int(known["missing"]),
-        distinct=distinct,
-        edges=tuple(edges),
-        points=points,
-        counts=tuple(counts),
+        distinct=seen.distinct,
+        edges=seen.bins.edges,
+        points=seen.bins.points,
+        counts=tuple(seen.counts),
         minimum=_float(known["minimum"]),
         maximum=_float(known["maximum"]),
         total=float(known["total"] or 0),
         squares=float(known["squares"] or 0),
-        fences=fences,
-        outliers=outliers,
-        below=below,
+        fences=seen.bins.fences,
+        outliers=seen.outliers,
+        below=seen.below,
         frequent=tuple(top),
         frequent_counts=tuple(top.values()),
-        frequent_bound=list(top.values())[FREQUENT - 1] if distinct > len(top) else 0,
-        sketch=tuple(sorted(sketch)),
+        frequent_bound=list(top.values())[FREQUENT - 1] if seen.distinct > len(top) else 0,
+        sketch=tuple(sorted(seen.hashes)),
     )
+
+
+class _Bins(NamedTuple):
+    """Edges of the bins of a column of numbers, whether they are its values, and the fences of outliers."""
+
+    edges: tuple[float, ...]
+    points: bool
+    fences: tuple[float, float] | None
+
+
+@dataclass(slots=True)
+class _Numbers:
+    """What is counted of the distinct values: by bin, beyond the fences, below the first edge, of frequent values; smallest hashes."""
+
+    bins: _Bins
+    counts: list[int]
+    outliers: int = 0
+    below: int = 0
+    distinct: int = 0
+    frequent: dict[float, int] = field(default_factory=dict)
+    hashes: list[int] = field(default_factory=list)
+
+
+def _listed(db: Any, values: str, same: ColumnProfile | None) -> list[Value] | None:
+    """The distinct values in ascending order; None when they are more than are listed.
+
+    Of few values a list is looked through sooner than a statement on them is planned.
+    """
+    if same is not None and same.distinct > _LISTED:
+        return None
+    found = db.execute(f"SELECT v, c, hash(v) FROM {values} LIMIT {_LISTED + 1}").fetchall()
+    return sorted((float(v), int(c), int(h)) for v, c, h in found) if len(found) <= _LISTED else None
+
+
+def _described(listed: Sequence[Value], same: ColumnProfile | None) -> _Numbers:
+    """As `_asked`, of a list."""
+    bins = _Bins(same.edges, same.points, same.fences) if same is not None else _bins_of_list(listed)
+    counts = [0] * (len(bins.edges) + 1)
+    for value, count, _ in listed:
+        counts[bisect_left(bins.edges, value)] += count
+    low, high = bins.fences or (-math.inf, math.inf)
+    again = set(same.frequent) if same is not None else set[float]()
+    top = heapq.nsmallest(FREQUENT, listed, key=lambda x: (-x[1], x[0]))
+    return _Numbers(
+        bins,
+        counts,
+        outliers=sum(c for v, c, _ in listed if v < low or v > high),
+        below=sum(c for v, c, _ in listed if bins.edges and v < bins.edges[0]),
+        distinct=len(listed),
+        frequent={v: c for v, c, _ in (*top, *(x for x in listed if x[0] in again))},
+        hashes=heapq.nsmallest(VALUE_SKETCH, (h for _, _, h in listed)),
+    )
+
+
+def _asked(db: Any, values: str, same: ColumnProfile | None) -> _Numbers:
+    """Counts of a relation (v, c)."""
+    bins = _Bins(same.edges, same.points, same.fences) if same is not None else _bins(db, values)
+    edges, again = bins.edges, tuple(same.frequent) if same else ()
+    seen = _Numbers(bins, [0] * (len(edges) + 1))
+    for what, key, count, value in db.execute(_numeric_query(values, edges, bins.fences, again)).fetchall():
+        match what:
+            case "bin":
+                seen.counts[int(key)] += int(count)
+            case "far":
+                seen.outliers = int(count or 0)
+            case "below":
+                seen.below = int(count or 0)
+            case "top":
+                seen.frequent[float(value)] = int(count)
+            case "distinct":
+                seen.distinct = int(count)
+            case _:
+                seen.hashes.append(int(key))
+    return seen
 
 
 def _numeric_query(
@@ -194,27 +253,42 @@ def _numeric_query(
     )
 
 
-def _edges(db: Any, values: str) -> tuple[tuple[float, ...], bool, tuple[float, float] | None]:
-    """The values themselves when they are few, else the distinct quantiles; and the fences of outliers."""
-    few = db.execute(f"SELECT v, c FROM (SELECT v, c FROM {values} LIMIT {_POINTS + 1}) ORDER BY v").fetchall()
-    if len(few) <= _POINTS:
-        total, seen, quartiles = sum(int(c) for _, c in few), 0, list[float]()
-        for value, count in few:
-            seen += int(count)
-            while len(quartiles) < 3 and seen * 4 >= total * (len(quartiles) + 1):
-                quartiles.append(float(value))
-        return tuple(float(x) for x, _ in few), True, _fences(quartiles[0], quartiles[2]) if few else None
-    # The smallest value with at least k 64ths of the rows at or below it, from the counts of the distinct values: a value is
-    # picked when its rows pass some k.
+def _bins_of_list(listed: Sequence[Value]) -> _Bins:
+    """The values themselves when they are few, else as `_bins`."""
+    total = sum(count for _, count, _ in listed)
+    if len(listed) > _POINTS:
+        passing, upto = list[tuple[float, int]](), 0
+        for value, count, _ in listed:
+            before, upto = upto, upto + count
+            if not before or upto * _QUANTILES // total > before * _QUANTILES // total:
+                passing.append((value, upto * _QUANTILES // total))
+        return _quantile_bins(passing)
+    seen, quartiles = 0, list[float]()
+    for value, count, _ in listed:
+        seen += count
+        while len(quartiles) < 3 and seen * 4 >= total * (len(quartiles) + 1):
+            quartiles.append(value)
+    return _Bins(tuple(v for v, _, _ in listed), True, _fences(quartiles[0], quartiles[2]) if listed else None)
+
+
+def _bins(db: Any, values: str) -> _Bins:
+    """The distinct quantiles: the smallest value with at least k 64ths of the rows at or below it.
+
+    From the counts of the distinct values: a value is picked when its rows pass some k.
+    """
     passing = db.execute(
         f"SELECT v, upto * {_QUANTILES} // n AS k FROM (SELECT v, c, CAST(sum(c) OVER (ORDER BY v) AS BIGINT) AS upto, "
         f"CAST(sum(c) OVER () AS BIGINT) AS n FROM {values}) "
         f"WHERE upto = c OR k > (upto - c) * {_QUANTILES} // n ORDER BY v"
     ).fetchall()
+    return _quantile_bins([(float(v), int(k)) for v, k in passing])
+
+
+def _quantile_bins(passing: Sequence[tuple[float, int]]) -> _Bins:
+    """`passing`: values in ascending order, and how many 64ths of the rows are at or below each."""
     matches = [next(x for x, upto in passing if upto >= k) for k in range(_QUANTILES + 1)]
     quarter = _QUANTILES // 4
-    fences = _fences(float(matches[quarter]), float(matches[3 * quarter]))
-    return tuple(sorted({float(q) for q in matches})), False, fences
+    return _Bins(tuple(sorted(set(matches))), False, _fences(matches[quarter], matches[3 * quarter]))
 
 
 def _fences(low: float, high: float) -> tuple[float, float] | None:
@@ -228,13 +302,12 @@ def _categories(
     grouped = f"WITH g AS MATERIALIZED (SELECT text, c FROM {texts}) "
     known = list(same.values) if same else []
     again = f" OR text IN ({', '.join(map(quote, known))})" if known else ""
-    # One row more than is named: whether there are more.
-    table = db.execute(
-        f"{grouped}SELECT text, c FROM g QUALIFY row_number() OVER (ORDER BY c DESC, text) <= {_CATEGORIES + 1}{again} "
-        "ORDER BY c DESC, text"
-        if again
-        else f"{grouped}SELECT text, c FROM g ORDER BY c DESC, text LIMIT {_CATEGORIES + 1}"
-    ).fetchall()
+    table = _top(db, texts) if same is None or same.distinct <= _CATEGORIES else None
+    if table is None or (again and len(table) > _CATEGORIES):
+        table = db.execute(
+            f"{grouped}SELECT text, c FROM g QUALIFY row_number() OVER (ORDER BY c DESC, text) <= {_CATEGORIES + 1}{again} "
+            "ORDER BY c DESC, text"
+        ).fetchall()
     counts = {str(value): int(count) for value, count in table}
     is_known = set(known)
     values = known + [value for value in counts if value not in is_known][:_CATEGORIES]
@@ -252,6 +325,14 @@ def _categories(
         damaged=sum(n for v, n in counts.items() if text_encoding.is_damaged(v)),
     )
     return profile.model_copy(update=_rest(db, grouped)) if other else profile
+
+
+def _top(db: Any, texts: str) -> list[tuple[str, int]]:
+    """The most frequent texts with their counts; one more than is named, if there are more."""
+    top: list[tuple[str, int]] = db.execute(
+        f"SELECT text, c FROM {texts} ORDER BY c DESC, text LIMIT {_CATEGORIES + 1}"
+    ).fetchall()
+    return top
 
 
 def _rest(db: Any, grouped: str) -> dict[str, Any]:
