@@ -390,6 +390,24 @@ def probes(i: int) -> dict[str, str]:
     }
 
 
+MOMENT_PROBES = frozenset({"dates", "simple_dates", "zoned"})
+
+
+def may_be_moment(v: str) -> str:
+    """What every text fulfils that counts for one of MOMENT_PROBES."""
+    return f"({_looks_dated(v)} OR {_names_month(v)})"
+
+
+def may_tell_format(v: str) -> str:
+    """What every text fulfils that counts for one of format_probes."""
+    return f"(contains({v}, ',') OR {_has_points(v)})"
+
+
+def _has_points(v: str) -> str:
+    """Several of them."""
+    return f"length({v}) - length(replace({v}, '.', '')) > 1"
+
+
 def is_decorated(text: str) -> str:
     """Whether a text may be a number with a unit that is recognised, brackets or spaces. The pattern is tried on few texts."""
     likely = (
@@ -402,7 +420,7 @@ def is_decorated(text: str) -> str:
 def format_probes(v: str) -> dict[str, str]:
     """From how many texts `v` fulfil these it is decided how a column writes its numbers (values.choose_format)."""
     with_comma = f"contains({v}, ',')"
-    points = f"length({v}) - length(replace({v}, '.', '')) > 1"
+    points = _has_points(v)
     return {
         "comma": f"CASE WHEN {with_comma} THEN ({_is(v, value_formats.COMMA_DECIMAL)} AND NOT {_is(v, value_formats.EITHER_COMMA)}) "
         f"OR {_is(v, value_formats.SURE_COMMA)} WHEN {points} THEN {_is(v, value_formats.SURE_COMMA)} ELSE false END",

@@ -357,26 +357,28 @@ def _counted_at_once(db: Any, table: Table, name: str, columns: list[int], marke
 
 def _judged(db: Any, batch: _Batch, number_format: NumberFormat, *, registers: bool = False) -> dict[int, ColumnScan]:
     """`registers`: distinct values are not estimated, but what their estimate is made of is there."""
+    dated, idle = _forms(db, batch)
     tests: dict[tuple[str, str], str] = {
         **{("missing", m): f"t0 = {quote(m)}" for m in batch.markers if m},
         ("missing", cells.EMPTY): "r0 IS NULL OR t0 = ''",
         ("missing", cells.NAN): "length(t0) = 3 AND lower(t0) = 'nan'",
         ("note", "spaces"): "r0 <> t0",
         ("note", "infinite"): cells.is_infinite(0),
-        **{("probe", k): sql for k, sql in cells.probes(0).items()},
-        **{("fails", k): cells.fails(0, k, dated=True) for k in _JUDGED},
+        **{("probe", k): sql for k, sql in cells.probes(0).items() if k not in idle},
+        **{("fails", k): cells.fails(0, k, dated=True) for k in _JUDGED if dated or k != "datetime"},
     }
     one = cells.Cells("raw", batch.markers, number_format=number_format)
     rows = cells.layered(batch.table, [one], keep=("g", "c"))
-    dated = cells.layered(batch.table, [replace(one, dated=True)], keep=("g", "c"))
+    judged = cells.layered(batch.table, [replace(one, dated=dated)], keep=("g", "c"))
     sums = ", ".join(f"sum(CASE WHEN {sql} THEN c ELSE 0 END)" for sql in tests.values())
     distinct_values = f"approx_count_distinct(v0){' EXPORT_STATE' * registers}"
-    table = db.execute(f"SELECT g, sum(c), {distinct_values}, {sums} FROM {dated} GROUP BY g").fetchall()
+    table = db.execute(f"SELECT g, sum(c), {distinct_values}, {sums} FROM {judged} GROUP BY g").fetchall()
     looks: dict[int, ColumnScan] = {}
     for g, rows_seen, distinct, *counts in table:
-        by: dict[str, dict[str, int]] = {"missing": {}, "note": {}, "probe": {}, "fails": {}}
+        by: dict[str, dict[str, int]] = {"missing": {}, "note": {}, "probe": dict.fromkeys(idle, 0), "fails": {}}
         for (kind, label), count in zip(tests, counts, strict=True):
             by[kind][label] = int(count or 0)
+        by["fails"].setdefault("datetime", by["probe"]["n"])
         texts = f"FROM {rows} WHERE g = {g} AND v0 IS NOT NULL"
         looks[batch.columns[int(g)]] = ColumnScan(
             cells=int(rows_seen),
@@ -396,6 +398,20 @@ def _judged(db: Any, batch: _Batch, number_format: NumberFormat, *, registers: b
         0, {}, 0, 0, dict.fromkeys([*cells.probes(0), "distinct_values"], 0), dict.fromkeys(_JUDGED, 0)
     )
     return {i: looks.get(i, nothing) for i in batch.columns}  # without a row there is no group
+
+
+def _forms(db: Any, batch: _Batch) -> tuple[bool, frozenset[str]]:
+    """Whether any text may be a moment; and the probes that no text can count for, which take most of a statement's planning."""
+    rows = cells.layered(batch.table, [cells.Cells("raw", batch.markers, numeric=False)])
+    wanted = (cells.may_be_moment("v0"), cells.may_tell_format("v0"), cells.is_decorated("v0"))
+    sums = ", ".join(f"coalesce(bool_or({sql}), false)" for sql in wanted)
+    dated, formatted, decorated = db.execute(f"SELECT {sums} FROM {rows}").fetchall()[0]
+    idle = [
+        () if dated else cells.MOMENT_PROBES,
+        () if formatted else cells.format_probes("v0"),
+        () if decorated else ("decorated",),
+    ]
+    return dated, frozenset().union(*idle)
 
 
 def _counted(table: Table, batch: _Batch) -> str:
