@@ -81,6 +81,8 @@ class Lake:
 
     def __init__(self, target: Target, name: str) -> None:
         self._s3, self._name, self._files = target.client("s3"), name, 0
+        for left in self._s3.list_objects_v2(Bucket="data", Prefix=f"lake/{name}/").get("Contents", ()):
+            self._s3.delete_object(Bucket="data", Key=left["Key"])  # of a test before, whose table had this name
         glue = target.client("glue")
         with contextlib.suppress(glue.exceptions.AlreadyExistsException):
             glue.create_database(DatabaseInput={"Name": "shop"})

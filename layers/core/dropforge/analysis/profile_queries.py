@@ -130,7 +130,7 @@ def _numeric(
 ) -> ColumnProfile:
     """`values`: relation (v, c) of the distinct values; `known`: missing, minimum, maximum, total and squares of them."""
     listed = _listed(db, values, same)
-    seen = _described(listed, same) if listed is not None else _asked(db, values, same)
+    seen = _described(listed, same) if listed is not None else _by_query(db, values, same)
     # The parts of a statement give their rows in any order.
     top = dict(sorted(seen.frequent.items(), key=lambda f: (-f[1], f[0])))
     return ColumnProfile(
@@ -189,7 +189,7 @@ def _listed(db: Any, values: str, same: ColumnProfile | None) -> list[Value] | N
 
 
 def _described(listed: Sequence[Value], same: ColumnProfile | None) -> _Numbers:
-    """As `_asked`, of a list."""
+    """As `_by_query`, of a list."""
     bins = _Bins(same.edges, same.points, same.fences) if same is not None else _bins_of_list(listed)
     counts = [0] * (len(bins.edges) + 1)
     for value, count, _ in listed:
@@ -208,7 +208,7 @@ def _described(listed: Sequence[Value], same: ColumnProfile | None) -> _Numbers:
     )
 
 
-def _asked(db: Any, values: str, same: ColumnProfile | None) -> _Numbers:
+def _by_query(db: Any, values: str, same: ColumnProfile | None) -> _Numbers:
     """Counts of a relation (v, c)."""
     bins = _Bins(same.edges, same.points, same.fences) if same is not None else _bins(db, values)
     edges, again = bins.edges, tuple(same.frequent) if same else ()
