@@ -313,3 +313,32 @@ def test_lines_are_told_right_where_the_order_is_not_kept(
         matches.append((done.first_rejects, done.rows_used, rows))
     assert matches[0] == matches[1]
     assert [r.line for r in matches[1][0]] == [9, 70_002, 140_002, 200_001]
+
+
+@pytest.mark.parametrize(
+    "shape", ["a line a record", "an empty line", "a field in quotes", "no line end", "empty lines above"]
+)
+def test_a_rejected_row_has_its_line_whatever_stands_around_it(admitted: Any, lines: list[str], shape: str) -> None:
+    """Rows that cannot be read, beside lines that are no rows; both are named by where they stand."""
+    text = list(lines)
+    wrong = {
+        3: "old,Bern,true,2024-01-01,yes",
+        4: "1,2",
+        90: "1,2,3,4,5,6",
+        91: "old,Rome,true,2024-01-01,no",
+        200: "x,Rome,true,2024-01-01,no",
+    }
+    for place, line in wrong.items():
+        text[place] = line
+    if shape == "an empty line":
+        text.insert(50, "")
+    elif shape == "a field in quotes":
+        text[10] = text[10].replace(text[10].split(",")[1], '"' + text[10].split(",")[1] + '"')
+    elif shape == "empty lines above":
+        text[:0] = ["", ""]
+    body = "\n".join(text) + ("" if shape == "no line end" else "\n")
+    declared = {lines[0].split(",")[0]: {"type": "integer"}}
+    admission = admitted(body.encode(), limits={"max_quarantined_share": 0.5}, columns=declared)
+    expected = [n for n, line in enumerate(text, 1) if line in wrong.values()]
+    assert [r.line for r in admission.first_rejects] == expected
+    assert [c.kind for c in admission.schema.columns] == ["integer", "category", "boolean", "datetime", "category"]

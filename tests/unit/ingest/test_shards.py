@@ -233,7 +233,8 @@ def test_shards_hold_every_record_once(tmp_path: Path, seed: int) -> None:
     text = "\n".join([*head, *records]) + "\n" * rng.randint(0, 1)
     file = tmp_path / "t.csv"
     file.write_text(text)
-    plan = shard_plan.plan_text(file, ",", header_lines=len(head), quotes=True, shard_bytes=rng.randint(1, 60))
+    header_lines = sum(h.count("\n") + 1 for h in head)
+    plan = shard_plan.plan_text(file, ",", header_lines=header_lines, quotes=True, shard_bytes=rng.randint(1, 60))
     body = text.encode()
     starts = {body.index(b"a,b,c") + 6} if head else {0}
     at = min(starts)

@@ -6,12 +6,30 @@ hand: csv.reader makes a text of every cell, and takes a second for what the lin
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path
 
 from dropforge.ingest import csv_text
 from dropforge.ingest.file_format import TextFacts
 
+_LONGEST_EMPTY = 1_000_000  # bytes of spaces in a line
 _EMPTY = frozenset({b"\n", b"\r\n"})
+
+
+def is_line_a_record(text: TextFacts) -> bool:
+    """Whether every line below the header is a record: no field is quoted, and no line is empty."""
+    if text.quotes or not text.path.stat().st_size:
+        return False
+    with text.path.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return all(content.find(b"\n" + empty) < 0 for empty in _EMPTY)
+
+
+def empty_lines_above(path: Path) -> int:
+    """Lines above the first one with text."""
+    with path.open("rb") as f:
+        return sum(1 for _ in takewhile(lambda line: not line.strip(), iter(lambda: f.readline(_LONGEST_EMPTY), b"")))
 
 
 def starts(text: TextFacts, delimiter: str, header_lines: int) -> Iterator[int]:

@@ -151,7 +151,7 @@ def _text(files: dict[Path, Path], target: Path, workdir: Path, data: DataSettin
                     file_format.first_record(text.path, data.limits, data.csv.delimiter) if source.header_lines else ""
                 )
                 out.write(header.encode().rstrip(b"\n") + b"\n" if header else b"")
-                line += source.header_lines
+                line += header.count("\n") or bool(header)
             elif (source.header, source.delimiter) != (first.header, first.delimiter):
                 raise _differs(file, source, first)
             lines = _append(text.path, source.header_lines, out)
@@ -174,11 +174,7 @@ def _append(path: Path, skipped: int, out: Any) -> int:
     """Copy a text without its first lines; return how many lines were written."""
     lines = 0
     with path.open("rb") as f:
-        blank = True
         for line in f:
-            if blank and skipped and not line.strip():
-                continue  # above the header
-            blank = False
             if skipped:
                 skipped -= 1
                 continue

@@ -225,6 +225,8 @@ def _record_lines(source: Source, numbers: list[int]) -> list[int]:
     if source.text is None or not numbers:
         return numbers
     aside = _malformed_lines(source)
+    if csv_records.is_line_a_record(source.text):
+        return _counted_lines(source, numbers, sorted(aside))
     starts = enumerate(csv_records.starts(source.text, source.delimiter, source.header_lines))
     of_right_form = ((k, line) for k, line in starts if line not in aside)
     lines, count = list[int](), 0
@@ -232,6 +234,17 @@ def _record_lines(source: Source, numbers: list[int]) -> list[int]:
         k, line = next(islice(of_right_form, number - count - 1, None))
         lines.append(line if source.lines is None else source.lines[k])
         count = number
+    return lines
+
+
+def _counted_lines(source: Source, numbers: Sequence[int], aside: Sequence[int]) -> list[int]:
+    """As _record_lines where each line is a record; `aside`: the malformed ones, ascending. Nothing is read for it."""
+    lines, passed = list[int](), 0
+    for number in numbers:
+        line = source.header_lines + number + passed
+        while passed < len(aside) and aside[passed] <= line:
+            passed, line = passed + 1, line + 1
+        lines.append(line if source.lines is None else source.lines[line - source.header_lines - 1])
     return lines
 
 

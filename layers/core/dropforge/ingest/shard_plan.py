@@ -96,11 +96,9 @@ def plan_rows(file: Path, groups: Sequence[tuple[int, int]], shard_bytes: int) -
 
 
 def plan_text(text: Path, delimiter: str, *, header_lines: int, quotes: bool, shard_bytes: int) -> TextPlan:
-    """Shards of about `shard_bytes`, each of at least one record. `header_lines`: of the header record; 0 without one."""
+    """Shards of about `shard_bytes`, each of at least one record. `header_lines`: to the end of the header; 0 without one."""
     size = text.stat().st_size
     with text.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        empty = _empty_lines(content) if header_lines else 0
-        header_lines += empty
         header_end = 0
         for _ in range(header_lines):
             header_end = content.find(b"\n", header_end) + 1 or size
@@ -112,14 +110,6 @@ def plan_text(text: Path, delimiter: str, *, header_lines: int, quotes: bool, sh
             lines.append(lines[-1] + _count_lines(content, start, end))
     bounds = zip(cuts, [*cuts[1:], size], lines, strict=True)
     return TextPlan(text, header_end, header_lines, tuple(Shard(n, *bound) for n, bound in enumerate(bounds)))
-
-
-def _empty_lines(content: mmap.mmap) -> int:
-    """Lines above the first one with text."""
-    lines = start = 0
-    while (end := content.find(b"\n", start)) >= 0 and not content[start:end].strip():
-        lines, start = lines + 1, end + 1
-    return lines
 
 
 def _cuts(

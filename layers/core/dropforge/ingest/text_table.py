@@ -13,7 +13,7 @@ from typing import Any
 from dropforge.config.settings import CsvSettings, DataSettings, Limits
 from dropforge.datasets.table_schema import ROW_HASH, Schema
 from dropforge.errors import RejectedUpload
-from dropforge.ingest import converted_table, csv_text, file_format, unpaired_quotes
+from dropforge.ingest import converted_table, csv_records, csv_text, file_format, unpaired_quotes
 from dropforge.ingest.duckdb_connection import connect, is_ordered, name, quote
 
 _COPY = "raw"  # the table of a text file in memory
@@ -43,7 +43,7 @@ class Source:
     delimiter: str = ""
     encoding: str = ""
     text: file_format.TextFacts | None = None
-    header_lines: int = 0
+    header_lines: int = 0  # up to the end of the header, empty lines above it too; 0: there is none
     notes: list[tuple[str, str]] = field(default_factory=list)
     sample: str = ""  # SQL of its first rows, without a record of rejects
     columnar: bool = False  # a column can be read without the others
@@ -178,6 +178,8 @@ def _csv(
     header = declared if headerless else first
     header, notes = _distinct_names(header, data)
     header_lines = 0 if headerless else record.count("\n") or 1
+    above = csv_records.empty_lines_above(text.path) if header_lines else 0
+    header_lines += above
     if pair_quotes:
         table = unpaired_quotes.Table(delimiter, len(header), header_lines)
         text = unpaired_quotes.paired(text, table, data.limits, workdir / "paired.csv")
@@ -188,7 +190,7 @@ def _csv(
     buffer = _buffer(text, longest, len(header), plain=plain)
     relation = (
         f"read_csv({quote(str(text.path))}, columns = {{{columns}}}, auto_detect = false, header = {str(not headerless).lower()}, "
-        f"delim = {quote(delimiter)}, quote = '\"', escape = '\"', nullstr = '', max_line_size = {longest}, "
+        f"skip = {above}, delim = {quote(delimiter)}, quote = '\"', escape = '\"', nullstr = '', max_line_size = {longest}, "
     )
     stored = f"store_rejects = true, rejects_limit = 0, buffer_size = {buffer})"
     tolerant = f"ignore_errors = true, buffer_size = {_aligned(2 * longest)})"
