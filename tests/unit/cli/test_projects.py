@@ -56,8 +56,8 @@ def test_without_a_running_one_it_says_how_to_start_one(monkeypatch: pytest.Monk
 def test_stacks_of_an_account_are_listed_by_their_tag(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of other programs, and of a project's packages, are not; every page is read."""
     client = boto3.client("cloudformation", "eu-west-1", aws_access_key_id="k", aws_secret_access_key="s")
-    asked: list[str] = []
-    monkeypatch.setattr(projects, "_client", lambda region: asked.append(region) or client)
+    regions: list[str] = []
+    monkeypatch.setattr(projects, "_client", lambda region: regions.append(region) or client)
     with Stubber(client) as answers:
         answers.add_response(
             "describe_stacks", {"Stacks": [_stack("other", "owner"), _stack("sales")], "NextToken": "2"}, {}
@@ -70,7 +70,7 @@ def test_stacks_of_an_account_are_listed_by_their_tag(monkeypatch: pytest.Monkey
             ("churn", "churn", "CREATE_COMPLETE"),
         ]
         assert (found[0]["api"], found[0]["changed"]) == ("https://sales.example/v1", "2026-11-01 00:00:00")
-        assert asked == ["eu-west-1"]
+        assert regions == ["eu-west-1"]
         answers.add_response("describe_stacks", {"Stacks": [_stack("other", "owner")]}, {})
         assert PROJECT_TAG in _run("--aws")
 

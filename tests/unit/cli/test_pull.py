@@ -30,6 +30,7 @@ from dropforge_cli.main import app
 from dropforge_local.memory import MemoryStore
 from dropforge_training.sources import athena, delta, iceberg, postgres
 from dropforge_training.sources.pulled import Position, Pulled
+from dropforge_training.sources.unreadable_source import unreadable
 
 from ... import postgres_server
 
@@ -279,7 +280,7 @@ def test_no_message_holds_the_password(
 
 # --- Athena: what the emulator cannot show -------------------------------------------------------------------------------
 @pytest.fixture
-def asked() -> Iterator[Any]:
+def services() -> Iterator[Any]:
     """Athena and S3 whose answers are given; requests are held to the services' models."""
     known: dict[str, Any] = {"region_name": "us-east-1", "aws_access_key_id": "x", "aws_secret_access_key": "x"}
     clients = {name: boto3.client(name, **known) for name in ("athena", "s3")}
@@ -290,40 +291,40 @@ def asked() -> Iterator[Any]:
         objects.assert_no_pending_responses()
 
 
-def _athena(asked: Any, folder: Path) -> Pulled:
+def _athena(services: Any, folder: Path) -> Pulled:
     source = SourceSettings(name="sales", kind="athena", query="SELECT 1", database="shop", workgroup="team")
-    return athena.pull(source, Position(place=source.place), folder, asked.client, "s3://data/q/")
+    return athena.pull(source, Position(place=source.place), folder, services.client, "s3://data/q/")
 
 
-def _started(asked: Any, **status: str) -> None:
+def _started(services: Any, **status: str) -> None:
     sent = {
         "QueryString": "SELECT * FROM (\nSELECT 1\n) AS pulled", "WorkGroup": "team", "QueryExecutionContext": {"Database": "shop"},
         "ResultConfiguration": {"OutputLocation": "s3://data/q/"},
     }  # fmt: skip
-    asked.queries.add_response("start_query_execution", {"QueryExecutionId": "7"}, sent)
+    services.queries.add_response("start_query_execution", {"QueryExecutionId": "7"}, sent)
     found = {"Status": status, "Statistics": {"DataScannedInBytes": 20_480}}
-    asked.queries.add_response("get_query_execution", {"QueryExecution": found}, {"QueryExecutionId": "7"})
+    services.queries.add_response("get_query_execution", {"QueryExecution": found}, {"QueryExecutionId": "7"})
 
 
 def test_a_query_of_athena_that_does_not_end_is_stopped(
-    asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    services: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would go on costing."""
     monkeypatch.setattr(athena, "_LONGEST", 0.0)
-    _started(asked, State="RUNNING")
-    asked.queries.add_response("stop_query_execution", {}, {"QueryExecutionId": "7"})
+    _started(services, State="RUNNING")
+    services.queries.add_response("stop_query_execution", {}, {"QueryExecutionId": "7"})
     with pytest.raises(Unavailable, match=r"sources\.sales"):
-        _athena(asked, tmp_path)
+        _athena(services, tmp_path)
 
 
-def test_the_workgroups_limit_is_told(asked: Any, tmp_path: Path) -> None:
+def test_the_workgroups_limit_is_told(services: Any, tmp_path: Path) -> None:
     """In Athena's words: it is what bounds the cost."""
-    _started(asked, State="CANCELLED", StateChangeReason="Bytes scanned limit was exceeded")
+    _started(services, State="CANCELLED", StateChangeReason="Bytes scanned limit was exceeded")
     with pytest.raises(InvalidRequest, match=r"sources\.sales: Bytes scanned limit was exceeded"):
-        _athena(asked, tmp_path)
+        _athena(services, tmp_path)
 
 
-def test_types_of_athena_that_the_emulator_lacks_are_read(asked: Any, tmp_path: Path) -> None:
+def test_types_of_athena_that_the_emulator_lacks_are_read(services: Any, tmp_path: Path) -> None:
     """Moments with a zone become UTC, infinity stays a number, decimals keep every digit."""
     kinds = {
         "at": "timestamp with time zone",
@@ -339,8 +340,8 @@ def test_types_of_athena_that_the_emulator_lacks_are_read(asked: Any, tmp_path: 
         "12345678901234567890.10",
         "[1]",
     ]
-    _types(asked, kinds, cells)
-    result = _athena(asked, tmp_path)
+    _types(services, kinds, cells)
+    result = _athena(services, tmp_path)
     first, second = pa.parquet.read_table(result.file).to_pylist()
     assert [str(v) for v in first.values()] == [
         "2024-03-01 09:00:00", "2024-03-01 08:00:00.500000", "inf", cells[3], "[1]",
@@ -349,22 +350,22 @@ def test_types_of_athena_that_the_emulator_lacks_are_read(asked: Any, tmp_path: 
     assert result.remarks == ("Athena scanned 20,480 bytes",)
 
 
-def test_lists_of_athena_are_refused_by_the_columns_name(asked: Any, tmp_path: Path) -> None:
+def test_lists_of_athena_are_refused_by_the_columns_name(services: Any, tmp_path: Path) -> None:
     """Their text would be a category that nobody meant."""
-    _types(asked, {"id": "bigint", "parts": "array"}, ["1", "[1, 2]"])
+    _types(services, {"id": "bigint", "parts": "array"}, ["1", "[1, 2]"])
     with pytest.raises(InvalidRequest, match="column parts of the query holds lists"):
-        _athena(asked, tmp_path)
+        _athena(services, tmp_path)
 
 
-def _types(asked: Any, kinds: dict[str, str], cells: list[str]) -> None:
+def _types(services: Any, kinds: dict[str, str], cells: list[str]) -> None:
     """A result of one row with these cells and one without any."""
-    _started(asked, State="SUCCEEDED")
+    _started(services, State="SUCCEEDED")
     columns = [{"Name": n, "Type": t} for n, t in kinds.items()]
     rows = [{"Data": [{"VarCharValue": c} for c in row]} for row in (list(kinds), cells)] + [
         {"Data": [{}] * len(cells)}
     ]
     found = {"ResultSet": {"Rows": rows, "ResultSetMetadata": {"ColumnInfo": columns}}}
-    asked.queries.add_response("get_query_results", found, {"QueryExecutionId": "7", "MaxResults": 1000})
+    services.queries.add_response("get_query_results", found, {"QueryExecutionId": "7", "MaxResults": 1000})
 
 
 # --- the command -----------------------------------------------------------------------------------------------------------
@@ -435,3 +436,11 @@ def test_the_command_reads_the_secret_that_the_source_names(
     assert len(stored) == 2  # the rows, and how far the source was read
     assert server["password"] not in result.output
     assert not [body for body in bodies if server["password"].encode() in body]
+
+
+@pytest.mark.parametrize(("error", "words"), [(OSError(), "OSError"), (OSError("\n gone \nat line 7"), "gone")])
+def test_a_reason_without_words_is_the_type_of_the_error(error: OSError, words: str) -> None:
+    """Of several lines the first; a source with an address is named by it."""
+    source = SourceSettings(name="orders", kind="delta", uri="s3://lake/orders")
+    said = unreadable(source, error, "check the address").message
+    assert said.rstrip() == f"sources.orders: s3://lake/orders cannot be read: {words}"

@@ -39,13 +39,13 @@ def config(tmp_path: Path, taken: list[int]) -> Config:
 
 
 def test_taken_ports_are_replaced_by_free_ones(config: Config, taken: list[int]) -> None:
-    """Three different ones on which nobody listens; each change is told."""
-    told: list[str] = []
-    chosen = ports.chosen(config, (), told.append)
+    """Three different ones on which nobody listens; each change is noted."""
+    notes: list[str] = []
+    chosen = ports.chosen(config, (), notes.append)
     found = [chosen.port, chosen.mlflow_port, chosen.ui_port]
     assert len({*found, *taken}) == 6
     assert all(processes.is_free(port) for port in found)
-    assert [str(was) in line and str(now) in line for was, now, line in zip(taken, found, told, strict=True)] == [
+    assert [str(was) in line and str(now) in line for was, now, line in zip(taken, found, notes, strict=True)] == [
         True
     ] * 3
 

@@ -90,10 +90,10 @@ class _Predictor:
     """Answers any row but an empty one."""
 
     def __init__(self) -> None:
-        self.asked: list[Any] = []
+        self.records: list[Any] = []
 
     def predict(self, records: Any) -> None:
-        self.asked += records
+        self.records += records
         if not records[0]:
             raise InvalidRequest("a column is missing")
 
@@ -104,7 +104,7 @@ def test_a_row_takes_the_median_of_many() -> None:
     predictor: Any = _Predictor()
     rows = [{"x": 1}, {"x": 2}, {"x": 3}]
     assert one_row_time.milliseconds(predictor, rows, lambda: next(ticks)) == pytest.approx(3.0)
-    assert predictor.asked == rows * 3
+    assert predictor.records == rows * 3
 
 
 def test_measuring_ends_with_its_time_and_needs_a_row() -> None:
@@ -112,5 +112,5 @@ def test_measuring_ends_with_its_time_and_needs_a_row() -> None:
     seconds = iter(range(100))
     predictor: Any = _Predictor()
     assert one_row_time.milliseconds(predictor, [{}, {"x": 1}, {"x": 2}], lambda: float(next(seconds))) == 1000
-    assert predictor.asked == [{}, {"x": 1}]
+    assert predictor.records == [{}, {"x": 1}]
     assert np.isnan(one_row_time.milliseconds(predictor, [{}]))

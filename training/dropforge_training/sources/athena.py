@@ -20,6 +20,7 @@ from dropforge.config.settings import SourceSettings
 from dropforge.errors import InvalidRequest, Unavailable
 from dropforge_training.sources import parquet_rows
 from dropforge_training.sources.pulled import Position, Pulled
+from dropforge_training.sources.unreadable_source import unreadable
 
 Client = Callable[[str], Any]  # a boto3 client by the service's name
 _PAGE: Final = 1000  # rows; Athena gives no more at once
@@ -216,11 +217,8 @@ def _text(value: str) -> str:
 
 
 def _refused(source: SourceSettings, reason: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"sources.{source.name}: {(reason.strip().splitlines() or ['?'])[0][:300]}",
-        code="source_unreadable",
-        fix="try the query in Athena's editor with the same workgroup and database; check your permission to read its tables",
-    )
+    fix = "try the query in Athena's editor with the same workgroup and database; check your permission to read its tables"
+    return unreadable(source, reason, fix)
 
 
 def _delete(s3: Any, place: str) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from dropforge.config.settings import SourceSettings
-from dropforge.errors import InvalidRequest
 from dropforge_training.sources import parquet_rows
 from dropforge_training.sources.pulled import Position, Pulled
+from dropforge_training.sources.unreadable_source import unreadable
 
 _MOST: Final = 1000  # versions between two pulls that are looked at one by one
 _APPENDS: Final = {"WRITE", "CREATE TABLE", "STREAMING UPDATE", "COPY INTO"}
@@ -38,11 +38,7 @@ def pull(source: SourceSettings, position: Position, workdir: Path) -> Pulled:
         fresh, reason = _appended(table, source.uri, position.version) if position.version >= 0 else (None, "")
         rows = _write(table, fresh, target)
     except (DeltaError, OSError) as error:
-        raise InvalidRequest(
-            f"sources.{source.name}: {source.uri} cannot be read: {str(error).splitlines()[0][:300]}",
-            code="source_unreadable",
-            fix="check the address and your permission to read it",
-        ) from None
+        raise unreadable(source, error, "check the address and your permission to read it") from None
     remark = (f"the whole table is read again: {reason}",) if reason else ()
     return Pulled(target, rows, after, remark)
 

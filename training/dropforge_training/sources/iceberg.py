@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from dropforge.config.settings import SourceSettings
-from dropforge.errors import InvalidRequest
 from dropforge_training.sources import parquet_rows
 from dropforge_training.sources.pulled import Position, Pulled
+from dropforge_training.sources.unreadable_source import unreadable
 
 _MOST: Final = 1000  # snapshots between two pulls that are looked at one by one
 _GLUE: Final = "glue:"
@@ -43,11 +43,7 @@ def pull(source: SourceSettings, position: Position, workdir: Path) -> Pulled:
         ValidationError,
         ValueError,
     ) as error:
-        raise InvalidRequest(
-            f"sources.{source.name}: {source.uri} cannot be read: {(str(error).splitlines() or ['?'])[0][:300]}",
-            code="source_unreadable",
-            fix="check the address and your permission to read it",
-        ) from None
+        raise unreadable(source, error, "check the address and your permission to read it") from None
     remark = (f"the whole table is read again: {reason}",) if reason else ()
     return Pulled(target, rows, after, remark)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from dropforge.config.settings import SourceSettings
-from dropforge.errors import InvalidRequest
 from dropforge_training.sources.pulled import Position, Pulled
+from dropforge_training.sources.unreadable_source import unreadable
 
 _KNOWN: Final = {"host": "host", "port": "port", "dbname": "dbname", "database": "dbname", "username": "user", "user": "user",
                  "password": "password", "sslmode": "sslmode", "sslrootcert": "sslrootcert"}  # fmt: skip
@@ -31,11 +31,8 @@ def pull(source: SourceSettings, position: Position, workdir: Path, secret: Mapp
             connection.read_only = True
             return _rows(connection, source, position, target)
     except psycopg.Error as error:
-        raise InvalidRequest(
-            f"sources.{source.name}: {str(error).strip().splitlines()[0][:300]}",
-            code="source_unreadable",
-            fix="check the query, the secret's host, dbname and username, and that this machine may connect",
-        ) from None
+        fix = "check the query, the secret's host, dbname and username, and that this machine may connect"
+        raise unreadable(source, error, fix) from None
 
 
 def _rows(connection: Any, source: SourceSettings, position: Position, target: Path) -> Pulled:
