@@ -78,8 +78,8 @@ def _megabytes(path: Path, *, bytecode: bool = True) -> float:
 def _variables(tools: Path) -> Mapping[str, str]:
     """Without what an active environment or a running project says of itself."""
     left_out = ("DROPFORGE_", "PYTHON", "VIRTUAL_ENV", "AWS_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
-    return kept | {"PATH": f"{tools}{os.pathsep}/usr/bin{os.pathsep}/bin"}
+    rest = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+    return rest | {"PATH": f"{tools}{os.pathsep}/usr/bin{os.pathsep}/bin"}
 
 
 def _free_ports(count: int) -> list[str]:
@@ -121,8 +121,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", action="store_true", help="the wheel without extras only")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="dropforge-wheel-") as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory(prefix="dropforge-wheel-") as scratch:
+        folder = Path(scratch)
         subprocess.run(
             [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
             cwd=ROOT, check=True, capture_output=True,
