@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import logging
+from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from dropforge.batch import score_file
-from dropforge.config import settings_store
+from dropforge.batch import score_file, scoring_table
+from dropforge.config import settings, settings_store
 from dropforge.errors import Unavailable
-from dropforge.inference.predictor import open_bundle
+from dropforge.inference import column_predictor
+from dropforge.inference.bundle_manifest import BundleManifest, Feature, GraphInput
+from dropforge.inference.predictor import Predictor, open_bundle
+from dropforge.ingest import duckdb_connection
 from dropforge.messages import UploadEvent
 from dropforge.uploads.upload_repository import UploadRecord, UploadRepository
 from dropforge_local.memory import MemoryStore
@@ -195,3 +203,59 @@ def test_a_defect_ends_failed_after_the_last_delivery(
         with pytest.raises(ZeroDivisionError):
             score_file.score(event, scoring.ports)
     assert score_file.score(event, scoring.ports).state == "failed"
+
+
+@pytest.mark.parametrize("way", ["{:d}", "{:d}.0", "{:d}.00", "{:d}e0", "+{:d}", " {:d} ", "{:.1e}"])
+def test_a_number_is_one_value_however_it_is_written(scoring: Batch, bundle: Any, way: str) -> None:
+    """70, 70.0 and 7e1, the extremes that training saw among them: the same answer, without a warning, in a file and in a request."""
+    ages = [int(a) for a in bundle.rows["age"].dropna().sort_values() if a % 10 == 0 or a in {18, 79}]
+    rows = bundle.rows.dropna(subset=["age"])
+    rows = rows[rows["age"].isin([*ages, rows["age"].min(), rows["age"].max()])]
+    texts = [way.format(float(a) if "e}" in way else int(a)) for a in rows["age"]]
+    exact = [float(t) == a for t, a in zip(texts, rows["age"], strict=True)]
+    rows, texts = rows[exact], [t for t, e in zip(texts, exact, strict=True) if e]
+    assert len(rows) > 10
+    predictor = open_bundle(bundle.manifest.to_json(), bundle.onnx)
+    numbers = predictor.predict(onnx_graph.records(rows))
+    sent = predictor.predict([{**r, "age": t} for r, t in zip(onnx_graph.records(rows), texts, strict=True)])
+    record = scoring.score(_csv(rows.assign(age=texts)))
+    answer = scoring.answer(record)
+    assert sent.probabilities.tolist() == numbers.probabilities.tolist()
+    assert [float(a["probability_yes"]) for a in answer] == pytest.approx(
+        numbers.probabilities[:, 1].tolist(), abs=1e-6
+    )
+    assert [a["age"] for a in answer] == texts
+    assert not [w for w in (*sent.warnings, *scoring.summary(record)["warnings"]) if w["field"] == "age"]
+
+
+_MANIFEST = BundleManifest(
+    "demo", "m", "r", "d", "now", "y", (), (GraphInput("texts", "string", ("code",)),), "p", ("no", "yes"), "yes", 0.5, "",
+)  # fmt: skip
+_CODED = pa.table(
+    {
+        "whole": pa.array([1, 2, 3, None], pa.int64()),
+        "fraction": pa.array([1.0, 2.0, 3.0, None], pa.float64()),
+        "decimal": pa.array([Decimal("1.00"), Decimal("2.00"), Decimal("3.00"), None], pa.decimal128(9, 2)),
+        "truth": pa.array([True, False, True, None]),
+    }
+)
+
+
+@pytest.mark.parametrize("column", _CODED.column_names)
+@pytest.mark.parametrize("known", [("1", "2"), ("1.0", "2.0"), ("true", "false"), ("True", "False")])
+def test_a_category_that_looks_like_a_number_is_one_value(tmp_path: Path, column: str, known: tuple[str, ...]) -> None:
+    """A number or truth of Parquet names the category that the same value of a request names, as training saw it written."""
+    feature = Feature("code", "category", known)
+    manifest = dataclasses.replace(_MANIFEST, features=(feature,))
+    predictor = Predictor(manifest, None)
+    pq.write_table(_CODED.select([column]).rename_columns(["code"]), tmp_path / "rows.parquet")
+    parsed = settings.load(SETTINGS)
+    with closing(duckdb_connection.connect(tmp_path)) as db:
+        contract = scoring_table.ModelContract((feature,))
+        rows = scoring_table.open_file(
+            tmp_path / "rows.parquet", workdir=tmp_path, connection=db, data=parsed.data, contract=contract
+        )
+        (chunk,) = rows.chunks(10)
+        fed = column_predictor.feeds(predictor, chunk)["texts"][:, 0].tolist()
+    sent = [float(v) if isinstance(v, Decimal) else v for v in _CODED[column].to_pylist()]
+    assert fed == [predictor.text(feature, v, 0, []) for v in sent]

@@ -42,16 +42,15 @@ class Scored:
 class ScoringFile:
     """One file, read onto an open connection (engine.connect)."""
 
-    def __init__(
-        self, source: text_table.Source, schema: Schema, markers: Mapping[str, tuple[str, ...]], *, escape: bool
-    ) -> None:
+    def __init__(self, source: text_table.Source, schema: Schema, features: Sequence[Feature], *, escape: bool) -> None:
         self.source = source
         self._escape = escape
         self._formats: dict[int, NumberFormat] = {}
         self.schema = schema
         self._db = source.connection
-        self._markers = markers
-        self._levels: dict[str, list[str | None]] = {}
+        self._markers = {f.name: f.missing_markers for f in features}
+        self._seen = {f.name: frozenset((*f.categories, *f.merge)) for f in features}
+        self._levels: dict[str, list[str | float | None]] = {}
         self.rows_in = 0
         self.rows_used = 0
         self.rejects: list[rejected_rows.Reject] = []
@@ -234,7 +233,7 @@ class ScoringFile:
             result = f"SELECT DISTINCT c{i} FROM {_TABLE} WHERE c{i} IS NOT NULL"
             self._db.execute(f"CREATE TYPE level_{i} AS ENUM ({result})")
             listed = self._db.execute(f"SELECT unnest(enum_range(NULL::level_{i}))").fetchall()
-            self._levels[c] = [*(str(v[0]) for v in listed), None]
+            self._levels[c] = [*self._as_sent(c, [str(v[0]) for v in listed]), None]
 
     def _handed(self, c: Column, i: int) -> str:
         if c.name in self._levels:
@@ -250,9 +249,20 @@ class ScoringFile:
 
         if c.name in self._levels:
             return self._levels[c.name], np.asarray(values)
-        if not np.ma.isMaskedArray(values):
-            return values
-        return values.filled(np.datetime64("NaT") if c.kind == "datetime" else None)
+        if np.ma.isMaskedArray(values):
+            values = values.filled(np.datetime64("NaT") if c.kind == "datetime" else None)
+        if c.kind in {"category", "text"} and self._place(c.name) in self.source.native | self.source.truths:
+            return np.array(self._as_sent(c.name, values.tolist()), dtype=object)
+        return values
+
+    def _as_sent(self, column: str, texts: Sequence[str | None]) -> list[Any]:
+        """Categories of a column that holds numbers or truths, as a request sends them: 7.0 may be the 7 that training saw."""
+        place, seen = self._place(column), self._seen[column]
+        if place in self.source.truths:
+            return [t if t is None or t in seen else t == "true" for t in texts]
+        if place in self.source.native:
+            return [t if t is None or t in seen else int(t) if _is_whole(t) else float(t) for t in texts]
+        return [*texts]
 
     # --- what stops a file ---------------------------------------------------------------------------------------------
     def _check(self, data: DataSettings, unread: int) -> None:
@@ -302,12 +312,15 @@ def open_file(
     features = contract.features
     described = [{"name": f.name, "kind": f.kind, "number_format": f.number_format} for f in features]
     schema = Schema.model_validate({"columns": described, "target": ""})
-    markers = {f.name: f.missing_markers for f in features}
     with text_table.decoding() as reading:
         source = reading.source = text_table.open_source(path, workdir, connection, data, schema)
-        opened = ScoringFile(source, schema.widened(), markers, escape=data.csv.escape_formulas)
+        opened = ScoringFile(source, schema.widened(), features, escape=data.csv.escape_formulas)
         opened.read(data, contract.rules, refuse=contract.refuse)
         return opened
+
+
+def _is_whole(text: str) -> bool:
+    return text.removeprefix("-").isdigit()
 
 
 def _violated(rule: RowRule, cells: Mapping[str, str]) -> str:

@@ -50,6 +50,7 @@ class Source:
     unheld: str = ""  # the relation of the file itself, where `relation` is a copy
     original: str = ""  # the relation with the file's own types, where it has some (Parquet)
     native: frozenset[int] = frozenset()  # columns that hold numbers, not texts of numbers
+    truths: frozenset[int] = frozenset()  # and true or false
     parquet: Path | None = None  # the file, where it is Parquet
     groups: tuple[
         tuple[int, int], ...
@@ -347,6 +348,7 @@ def _parquet(
         native=frozenset(
             i for i, kind in enumerate(kinds) if any(n in kind for n in _NUMERIC) and header[i] not in nested
         ),
+        truths=frozenset(i for i, kind in enumerate(kinds) if kind == "BOOLEAN"),
         nested=nested,
     )
 
