@@ -49,7 +49,7 @@ class ScoringFile:
         self.schema = schema
         self._db = source.connection
         self._markers = {f.name: f.missing_markers for f in features}
-        self._seen = {f.name: frozenset((*f.categories, *f.merge)) for f in features}
+        self._categories = {f.name: frozenset((*f.categories, *f.merge)) for f in features}
         self._levels: dict[str, list[str | float | None]] = {}
         self.rows_in = 0
         self.rows_used = 0
@@ -257,7 +257,7 @@ class ScoringFile:
 
     def _as_sent(self, column: str, texts: Sequence[str | None]) -> list[Any]:
         """Categories of a column that holds numbers or truths, as a request sends them: 7.0 may be the 7 that training saw."""
-        place, seen = self._place(column), self._seen[column]
+        place, seen = self._place(column), self._categories[column]
         if place in self.source.truths:
             return [t if t is None or t in seen else t == "true" for t in texts]
         if place in self.source.native:
