@@ -153,6 +153,10 @@ bench-wheel: .venv/.runtime ## Install the wheel in empty environments: megabyte
 bench-training: .venv/.dev ## Train on Adult beside FLAML, CatBoost and plain Optuna; writes benchmarks/results/training.json
 	@$(BIN)/python benchmarks/training/rivals.py --json benchmarks/results/training.json
 
+.PHONY: bench-tables
+bench-tables: .venv/.dev ## The tables of a folder beside AutoML systems, TABLES=FOLDER SYSTEMS="flaml=/its/python …"; adds to benchmarks/results/tables.json
+	@$(BIN)/python benchmarks/tables/compare.py $(TABLES) $(addprefix --system ,$(SYSTEMS)) --most-seconds 36000
+
 bench-workers: .venv/.dev ## Two workers on one study, and workers killed at random; writes benchmarks/results/workers.json
 	@$(BIN)/python benchmarks/training/workers.py --json benchmarks/results/workers.json
 

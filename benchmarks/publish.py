@@ -15,10 +15,11 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "benchmarks" / folder) for folder in ("", "training", "analysis")]
+sys.path[:0] = [str(ROOT / "benchmarks" / folder) for folder in ("", "training", "analysis", "tables")]
 import recorded  # noqa: E402 - a folder of scripts, no package
 import scale_model  # noqa: E402 - a folder of scripts, no package
 import section  # noqa: E402 - a folder of scripts, no package
+import table_results  # noqa: E402 - a folder of scripts, no package
 from recorded import Recorded  # noqa: E402 - a folder of scripts, no package
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -58,15 +59,15 @@ def pages() -> dict[Path, str]:
     if measured := _results("training"):
         files[pictures / "training.svg"] = section.picture(measured.figures)
         parts.append(section.section(measured.figures, _results("workers"), _results("warm_start"), measured.sentence))
+    if measured := _results("tables"):
+        files[pictures / "tables.svg"] = table_results.picture(measured.figures)
+        parts.append(table_results.section(measured.figures, measured.sentence))
     if measured := _results("gate"):
         parts.append(section.gate(measured))
         files[ROOT / "docs" / "how-to" / "promote-and-roll-back.md"] = promotion(measured)
-    if measured := _results("coverage"):
-        parts.append(section.coverage(measured))
-    if measured := _results("intervals"):
-        parts.append(section.intervals(measured))
-    if measured := _results("budget"):
-        parts.append(section.budget(measured))
+    for name, part in (("coverage", section.coverage), ("intervals", section.intervals), ("budget", section.budget)):
+        if measured := _results(name):
+            parts.append(part(measured))
     if measured := _results("uploads"):
         parts.append(uploads(measured))
         files[ROOT / "docs" / "adr" / "0001-upload-index.md"] = upload_index(measured)

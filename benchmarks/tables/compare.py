@@ -1,7 +1,7 @@
 """The settings that `dropforge init` writes beside AutoML systems, on the same rows and within the same seconds.
 
-    python benchmarks/tables/compare.py FOLDER --out runs.jsonl [--seconds 60] [--splits 1] [--only NAME,NAME]
-        [--system autogluon=/path/of/its/python …] [--most-seconds 420] [--summary]
+    python benchmarks/tables/compare.py FOLDER [--json FILE] [--seconds 60] [--splits 1] [--only NAME,NAME]
+        [--system autogluon=/path/of/its/python …] [--again SYSTEM] [--most-seconds 420] [--summary]
 
 FOLDER as for walk.py. A system is given with the Python of an environment that has it: `pip install
 "autogluon.tabular[lightgbm,catboost,xgboost]"`, `pip install "flaml[automl]==2.7.0" pyarrow`, `pip install catboost pyarrow`;
@@ -9,7 +9,8 @@ hist_gradient_boosting runs in this one. Nothing of ours is set by hand but targ
 its jobs run one after the other within the seconds, each with its part of what init gives it. Ours is the job with the best
 validation score: held-out rows choose nothing. All systems get the training rows of our split and are scored on its held-out rows;
 splits after the first draw the rows' hashes anew (rows that are split by time are split alike in all of them).
-Each run is a line of --out, and is not repeated unless it failed; --summary prints what the lines say.
+Each run is a row of the result file, and is not repeated unless it failed or --again names its system; --summary prints what the
+rows say.
 """
 
 from __future__ import annotations
@@ -24,12 +25,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+
+sys.path.append(str(Path(__file__).parents[1]))
+import recorded
+import table_results
 import walk
+from table_results import OURS
 
 from dropforge.datasets.dataset_store import load_manifest
 from dropforge.datasets.table_schema import ROW_HASH
@@ -39,7 +46,7 @@ from dropforge_training.data import training_table
 from dropforge_training.data.training_table import TrainingData
 from dropforge_training.evaluate import held_out, metrics
 
-OURS = "dropforge"
+RESULTS = Path(__file__).parents[1] / "results" / "tables.json"
 _ONE_ROW = 20  # one-row predictions, of which the median counts
 
 
@@ -157,63 +164,31 @@ def runs(known: walk.Known, split: int, systems: dict[str, str], seconds: float)
             yield line
 
 
-def summary(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of each rival: on how many tables and splits ours is better by RMSE, AUC (two classes) or log loss (more), and how far.
-
-    `error`: 0 for the best system of a table and split, 1 for the worst, mean over all that every system has.
-    """
-    table: dict[tuple[str, int], dict[str, float]] = {}
-    for line in lines:
-        if "scores" in line:
-            name = "rmse" if not line["classes"] else "roc_auc" if line["classes"] == 2 else "log_loss"
-            loss = -line["scores"][name] if name == "roc_auc" else line["scores"][name]
-            table.setdefault((line["table"], line["split"]), {})[line["system"]] = loss
-    systems = sorted({line["system"] for line in lines})
-    complete = [t for t in table.values() if len(t) == len(systems)]
-    answers = []
-    for system in systems:
-        both = {k: t for k, t in table.items() if system in t and OURS in t}
-        lost = sorted({name for (name, _), t in both.items() if t[OURS] > t[system]})
-        errors = [(t[system] - min(t.values())) / ((max(t.values()) - min(t.values())) or 1.0) for t in complete]
-        answers.append(
-            {
-                "system": system,
-                "runs": len(both),
-                "ours_better": round(float(np.mean([t[OURS] < t[system] for t in both.values()] or [np.nan])), 3),
-                "error": round(float(np.mean(errors or [np.nan])), 3),
-                "seconds": _median(lines, system, "seconds"),
-                "milliseconds": _median(lines, system, "milliseconds"),
-                "lost": lost,
-            }
-        )
-    return answers
-
-
-def _median(lines: list[dict[str, Any]], system: str, key: str) -> float | None:
-    values = [line[key] for line in lines if line["system"] == system and key in line]
-    return round(float(np.median(values)), 2) if values else None
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--out", type=Path, required=True, help="file of JSON lines, appended to")
+    parser.add_argument(
+        "--json", type=Path, default=RESULTS, help="the result file, added to (default: the published one)"
+    )
     parser.add_argument("--only", default="", help="names, separated by commas")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--splits", type=int, default=1)
     parser.add_argument("--system", action="append", default=[], metavar="NAME=PYTHON")
+    parser.add_argument("--again", action="append", default=[], metavar="SYSTEM", help="measure it anew")
     parser.add_argument("--most-seconds", type=float, default=420, help="begin no table after so long")
     parser.add_argument("--summary", action="store_true", help="run nothing")
     given = parser.parse_args()
     logging.disable(logging.WARNING)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
     named = dict(s.partition("=")[::2] for s in given.system)
     systems = {OURS: "", "hist_gradient_boosting": sys.executable, **named}
+    today = datetime.now(UTC).date().isoformat()
     started, only = time.monotonic(), set(filter(None, given.only.split(",")))
     for known in [] if given.summary else walk.read_list(given.folder):
         for split in range(given.splits):
             finished = {
-                (r["table"], r["split"], r["system"], r["asked"]) for r in _lines(given.out) if "error" not in r
+                (r["table"], r["split"], r["system"], r["asked"])
+                for r in table_results.measured(_rows(given.json))
+                if r["system"] not in given.again or r["day"] == today
             }
             left = {s: p for s, p in systems.items() if (known.name, split, s, given.seconds) not in finished}
             if not left or (only and known.name not in only):
@@ -222,15 +197,22 @@ def main() -> None:
                 print("more tables are left: run it again", file=sys.stderr)
                 return
             for line in runs(known, split, left, given.seconds):
-                with given.out.open("a", encoding="utf-8") as out:
-                    out.write(json.dumps(line) + "\n")
+                _write(given.json, {**line, "day": today})
                 print(json.dumps(line), flush=True)
-    for entry in summary([r for r in _lines(given.out) if r["asked"] == given.seconds]):
+    for entry in table_results.summary([r for r in _rows(given.json) if r["asked"] == given.seconds]):
         print(json.dumps(entry))
 
 
-def _lines(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] if out.exists() else []
+def _rows(file: Path) -> list[dict[str, Any]]:
+    known = recorded.read(file)
+    return list(known.figures) if known else []
+
+
+def _write(file: Path, row: dict[str, Any]) -> None:
+    """The row in the place of an earlier one of the same run."""
+    run = ("table", "split", "system", "asked")
+    others = [r for r in _rows(file) if any(r[k] != row[k] for k in run)]
+    recorded.write(file, sorted([*others, row], key=lambda r: tuple(r[k] for k in run)))
 
 
 if __name__ == "__main__":
