@@ -162,7 +162,7 @@ def _models(guess: Guess) -> list[str]:
         _line("    bag: 8", "members, selected among the trials by what they predict together"),
         f"  - name: {other[0]}",
         f"    class: dropforge_training.models.{other[0]}:{other[1]}",
-        f"    budget: {{trials: {8 if small else 2}, seconds: {10 if small else 20}}}",
+        f"    budget: {{trials: {8 if small else 2}, seconds: {5 if small else 8}}}",
     ]
 
 

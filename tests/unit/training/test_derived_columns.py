@@ -145,6 +145,19 @@ def test_each_kind_of_column_is_there_and_used(bench: Bench) -> None:
     assert result.metrics["rmse"] < 0.7 * without.metrics["rmse"]
 
 
+@pytest.mark.parametrize(("zones", "with_means"), [(25, True), (10, False)])
+def test_categories_of_twenty_values_and_more_have_target_means(
+    bench: Bench, tmp_path: Path, zones: int, with_means: bool
+) -> None:
+    """Fewer values are told apart by a column each as well."""
+    frame = _frame()
+    frame["zone"] = [f"zone {number % zones}" for number in range(len(frame))]
+    text = SETTINGS.format(target="fare", other="tip", task="regression", training="")
+    created = bench(frame=frame, kinds=KINDS, target="fare", text=text)
+    data = training_table.load(created.store, created.manifest, created.settings, tmp_path)
+    assert ("zone (target mean)" in {d.name for d in data.derived}) == with_means
+
+
 def test_a_training_rows_own_target_is_not_in_its_feature(bench: Bench, tmp_path: Path) -> None:
     """Target means are out of fold in every fit: of a column of chance they do not predict the rows they were learned from."""
     frame = _frame()

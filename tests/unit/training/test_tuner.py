@@ -360,7 +360,7 @@ def test_an_ensemble_of_many_classes_has_fewer_members(classes: int, members: in
 
 def test_an_ensemble_of_large_trees_has_fewer_members() -> None:
     """Every node is converted, blended, exported, checked and loaded by the function that serves."""
-    assert ensemble_size.members([400.0] * 8, [150_000.0] * 8, 2) == 4
+    assert ensemble_size.members([400.0] * 8, [250_000.0] * 8, 2) == 4
     assert ensemble_size.members([400.0] * 8, [5e6] * 8, 2) == 1
 
 

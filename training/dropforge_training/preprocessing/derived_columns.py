@@ -18,6 +18,9 @@ from dropforge_training.preprocessing import transforms
 
 _MOST_PAIRS = 3  # of date columns
 _MANY = 100  # categories: as many columns as the one-hot encoding has (processing.TableCleaner)
+# Categories from which target means are added. On 15 tables with categories the error of a booster changed by -14 % (onion_prices) and
+# -2 % (ames) with means from 20 categories on, elsewhere by less than its noise; means of fewer categories gained nothing more.
+_LEAST_MEANS = 20
 _MOST_MEANS = 20_000  # categories whose means a bundle stores
 _FEWEST_PER_CATEGORY = 2.0  # rows in the mean: fewer, and a category is hardly met again
 _FEWEST_WORDS = 3.0  # in the mean: fewer, and a text is a name
@@ -45,7 +48,7 @@ def columns(
         for a, b in list(itertools.combinations(dates, 2))[:_MOST_PAIRS]:
             matches.append(Derived(f"days from {a} to {b}", "elapsed", (a, b)))
         if two_classes:
-            matches += [Derived(f"{c} (target mean)", "target_mean", (c,)) for c in texts if _is_many_valued(x[c])]
+            matches += [Derived(f"{c} (target mean)", "target_mean", (c,)) for c in texts if _has_target_means(x[c])]
     matches += _phrases(x, y, texts, settings.training.phrases)
     taken = set(x.columns)
     return tuple(d for d in matches if d.name not in taken)
@@ -57,10 +60,10 @@ def _varies(values: pd.Series, part: str) -> bool:
     return bool(parts.nunique() > 1)
 
 
-def _is_many_valued(values: pd.Series) -> bool:
+def _has_target_means(values: pd.Series) -> bool:
     known = values.dropna()
     distinct = known.nunique()
-    return bool(_MANY < distinct <= _MOST_MEANS and len(known) >= _FEWEST_PER_CATEGORY * distinct)
+    return bool(_LEAST_MEANS <= distinct <= _MOST_MEANS and len(known) >= _FEWEST_PER_CATEGORY * distinct)
 
 
 def _phrases(x: pd.DataFrame, y: np.ndarray, texts: Sequence[str], most: int) -> list[Derived]:

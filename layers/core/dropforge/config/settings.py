@@ -377,7 +377,7 @@ class TrainingSettings(Frozen):
     )
     derived_columns: bool = Field(
         True,
-        description="whether models also get parts of dates, days between dates, target means of many-valued categories",
+        description="whether models also get parts of dates, days between dates, target means of categories with 20 values and more",
     )
     phrases: int = Field(
         50,
