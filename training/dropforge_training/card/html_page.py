@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from dropforge.metrics import sign
 from dropforge_training.card import svg_charts
-from dropforge_training.card.style import STYLE, interval, metric_name, table, text
+from dropforge_training.card.style import NAMES, STYLE, interval, metric_name, number, table, text
 
 _LINES = ("model", "c1", "c2", "c3", "c4", "c5")
 
@@ -61,8 +62,8 @@ def comparison_verdict(card: dict[str, Any]) -> str:
     if output["served"] is None:
         tone, head, reason = (
             "ref",
-            "Nothing was served when this model was trained",
-            "There is no model to compare it with.",
+            "No active model to compare with",
+            "None was active when this model was trained.",
         )
     elif everything is None:
         tone, head, reason = "warn", "It cannot be compared with the served model", output["reason"]
@@ -74,8 +75,9 @@ def comparison_verdict(card: dict[str, Any]) -> str:
         if high < 0:
             tone, head = "bad", "Worse than the served model"
         reason = (
-            f"{metric} {everything['candidate']:.4f} against {everything['served']:.4f} on the same {everything['rows']:,} held-out "
-            f"rows: {everything['gain']:+.4f} (95 % interval {low:+.4f} to {high:+.4f})."
+            f"{metric} {number(everything['candidate'])} against {number(everything['served'])} on the same "
+            f"{everything['rows']:,} held-out rows: gain {number(everything['gain'], '+')} "
+            f"(95 % interval {interval((low, high), '+')})."
         )
     words = f'<b>{escape(head)}</b><p class="soft">{escape(reason)}</p>'
     return f'<section class="box verdict" style="--tone:var(--{tone})">{words}</section>'
@@ -86,7 +88,7 @@ def warning(card: dict[str, Any]) -> str:
     if not card["warning"]:
         return ""
     crossed = "; ".join(
-        f"{metric_name(k)} {value:.4f}, 95 % interval {low:.4f} to {high:.4f}"
+        f"{metric_name(k)} {number(value)}, 95 % interval {interval((low, high))}"
         for k, (value, low, high) in card["cross_validated"].items()
     )
     words = f'<b>Few rows</b><p class="soft">{escape(card["warning"])}. Cross-validated: {escape(crossed or "not measured")}.</p>'
@@ -220,7 +222,7 @@ def periods(card: dict[str, Any]) -> str:
     rows = [
         (
             f"{e['from']} to {e['to']}" if e["from"] != e["to"] else e["from"],
-            "held out" if e["held_out"] else "training rows, by fits of the rows before",
+            "held out" if e["held_out"] else "training",
             f"{e['rows']:,}",
             text(e["score"]),
             f"{text(e['low'])} to {text(e['high'])}",
@@ -229,9 +231,14 @@ def periods(card: dict[str, Any]) -> str:
     ]
     return (
         f'<h2>Scores by period</h2><p class="soft">Every period is predicted by a model that knows earlier rows only, by '
-        f"{escape(result['column'])}. A score that falls from period to period shows how soon to retrain.</p>"
+        f"{escape(result['column'])}: of training periods by fits of the rows before. {_worse(result['metric'])} "
+        "from period to period shows how soon to retrain.</p>"
         + table((result["column"], "rows of", "rows", name, "95 % interval"), rows)
     )
+
+
+def _worse(metric: str) -> str:
+    return "An error that grows" if sign(metric) < 0 else "A score that falls"
 
 
 def slices(card: dict[str, Any]) -> str:
@@ -259,7 +266,7 @@ def slices(card: dict[str, Any]) -> str:
         '<h2>Slices and fairness</h2><p class="soft">By the sensitive columns of settings.yaml. '
         "Slices of few rows are counted, not scored. 0 means that all groups are treated alike.</p>"
         + (table(heads, apart) if apart else "")
-        + table(("slice", "rows", *(k.replace("_", " ") for k in scores)), rows)
+        + table(("slice", "rows", *(metric_name(k) if k in NAMES else k.replace("_", " ") for k in scores)), rows)
     )
 
 
@@ -273,7 +280,7 @@ def importance(card: dict[str, Any]) -> str:
     )
     parts = [
         "<h2>Feature importance</h2>",
-        f'<div class="box"><h3>{escape(metric_name(metric))} lost when a column is shuffled</h3>{shown}</div>',
+        f'<div class="box"><h3>{escape(_shuffled(metric))} when a column is shuffled</h3>{shown}</div>',
     ]
     result = card["contributions"]
     if result and "beeswarm" in result:
@@ -289,6 +296,11 @@ def importance(card: dict[str, Any]) -> str:
     return "".join(parts)
 
 
+def _shuffled(metric: str) -> str:
+    name = metric_name(metric)
+    return f"Growth of the {name}" if sign(metric) < 0 else f"{name} lost"
+
+
 def _unit(card: dict[str, Any]) -> str:
     if card.get("task") == "regression":
         return "of the logarithm" if card["transform"] else f"in units of {escape(card['target'])}"
@@ -298,12 +310,17 @@ def _unit(card: dict[str, Any]) -> str:
 def _example(example: dict[str, Any], card: dict[str, Any]) -> str:
     rows = [(f"{c['column']} = {c['value']}", c["contribution"], 0.0) for c in example["contributions"]]
     rows.append(("all other columns", example["rest"], 0.0))
-    picture = svg_charts.bars(rows, title="contributions to one prediction", form="{:+.2f}", width=150)
+    picture = svg_charts.bars(rows, title="contributions to one prediction", form=_signed, width=150)
     if "prediction" in example:
-        predicted = f"{example['prediction']:,.6g} predicted, {example['label']} observed"
+        observed = float(example["label"])
+        predicted = f"{number(example['prediction'])} predicted, {number(observed)} observed"
     else:
         predicted = f"{card['positive']} with {example['probability']:.1%}; in truth {example['label']}"
     return f'<div class="box"><h3>{escape(predicted)}</h3>{picture}</div>'
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}" if abs(value) < 10 else number(value, "+")
 
 
 def against(title: dict[str, Any]) -> str:
@@ -316,9 +333,9 @@ def against(title: dict[str, Any]) -> str:
         (
             s["slice"],
             f"{s['rows']:,}",
-            f"{s['candidate']:.4f}",
-            f"{s['served']:.4f}",
-            f"{s['gain']:+.4f}",
+            number(s["candidate"]),
+            number(s["served"]),
+            number(s["gain"], "+"),
             interval((s["low"], s["high"]), "+"),
         )
         for s in title["slices"]
@@ -343,19 +360,22 @@ def _one_row(known: dict[str, Any]) -> list[tuple[str, str]]:
 
 def making(card: dict[str, Any]) -> str:
     """Tuning, parameters, parity of the bundle."""
-    tuning = card["tuning"]
-    curve = tuning.get("curve", [])
+    tuning, metric = card["tuning"], card["importance"]["metric"]
+    direction = sign(metric)  # tuning grows scores, and people read errors as they are
+    curve = [(seconds, direction * score) for seconds, score in tuning.get("curve", [])]
     picture = ""
     if len(curve) > 1:
         picture = (
-            '<div class="box" style="margin-bottom:14px"><h3>Best score so far while tuning</h3>'
+            '<div class="box" style="margin-bottom:14px"><h3>Best '
+            + escape(metric_name(metric))
+            + " so far while tuning</h3>"
             + svg_charts.line(curve, x="s", title="best validation score by seconds of tuning", steps=True)
             + "</div>"
         )
     facts = [
         ("trials", str(card["trials"])),
         ("seconds of tuning", f"{tuning['seconds']:.1f}"),
-        ("validation score of what was selected", f"{tuning['score']:.5f}"),
+        (f"validated {metric_name(metric)}", number(direction * tuning["score"])),
         ("upload", card["upload_id"]),
         *_one_row(card.get("one_row", {})),
         *([("held out", f"{card['split']['words']} ({card['split']['share']:.0%})")] if "split" in card else []),
@@ -365,8 +385,7 @@ def making(card: dict[str, Any]) -> str:
         (k.replace("_", " "), f"{v:.2g}" if k.startswith("max") else f"{v:,.0f}") for k, v in card["parity"].items()
     ]
     return (
-        "<h2>Provenance</h2>"
-        + picture
-        + f'<div class="pair"><div>{table(("tuning", ""), facts)}</div><div>{table(("parameter", "value"), parameters)}</div>'
+        "<h2>Provenance</h2>" + picture + f'<div class="pair"><div>{table(("tuning", ""), facts, "facts")}</div>'
+        f"<div>{table(('parameter', 'value'), parameters, 'facts')}</div>"
         f"<div>{table(('serving bundle against pipeline', ''), checks)}</div></div>"
     )

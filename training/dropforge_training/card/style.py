@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -35,6 +36,7 @@ h3{font-size:14px;margin:0 0 8px}p{margin:0 0 12px}.soft{color:var(--soft)}.good
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px}.tile{padding:12px 14px}
 .tile b{display:block;font-size:22px;font-variant-numeric:tabular-nums}.tile small{color:var(--soft)}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(330px,1fr));gap:14px;margin-bottom:14px}
+.facts td:nth-child(2){white-space:normal;overflow-wrap:anywhere}
 .scroll{overflow-x:auto;padding:0;margin-bottom:14px}table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{text-align:right;padding:7px 12px;border-bottom:1px solid var(--line);vertical-align:top;white-space:nowrap}
 th:first-child,td:first-child{text-align:left;white-space:normal}th{font-weight:600;color:var(--soft)}tr:last-child td{border-bottom:0}
@@ -48,10 +50,11 @@ svg text.count{font-size:15px;fill:var(--ink);font-weight:600}svg text.strong{fi
 @media (prefers-color-scheme:dark){svg text.strong{fill:#0d1117}}
 .v0{fill:var(--v0)}.v1{fill:var(--v1)}.v2{fill:var(--v2)}.v3{fill:var(--v3)}.v4{fill:var(--v4)}.none{fill:var(--ref)}
 .key i{display:inline-block;width:11px;height:11px;border-radius:2px;margin:0 5px 0 12px;vertical-align:-1px;background:var(--c)}
-@media (max-width:520px){main{padding:18px 12px 40px}}
+@media screen and (max-width:640px){main{padding:18px 12px 40px}.box:has(svg.wide){overflow-x:auto}svg.wide{width:820px}}
 @media print{:root{color-scheme:light}body{background:#fff}main{max-width:none;padding:0}}
 """
 )
+_THOUSANDS = 9_999.5  # written whole from here on: four significant digits would need an exponent
 NAMES = {
     "roc_auc": "ROC AUC",
     "average_precision": "average precision",
@@ -75,22 +78,28 @@ def metric_name(metric: str) -> str:
 
 def interval(low_high: Any, sign: str = "") -> str:
     """Low to high as text; empty without an interval."""
-    return f"{low_high[0]:{sign}.4f} to {low_high[1]:{sign}.4f}" if low_high else ""
+    return f"{number(low_high[0], sign)} to {number(low_high[1], sign)}" if low_high else ""
 
 
-def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """An HTML table."""
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], css: str = "") -> str:
+    """An HTML table. `css`: `facts` for one of names and values, whose values may be sentences."""
     top = "".join(f"<th>{escape(h)}</th>" for h in head)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="box scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        f'<div class="box scroll"><table class="{css}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def number(value: float, sign: str = "") -> str:
+    """Four decimals of a score, four significant digits of an error in units of the target; no exponent. `sign`: `+` for a gain."""
+    size = abs(value)
+    if size >= _THOUSANDS or not math.isfinite(value):
+        return f"{value:{sign},.0f}"
+    if size >= 10:
+        return f"{value:{sign},.4g}"
+    return f"{value:{sign}.2g}" if 0 < size < 0.00005 else f"{value:{sign}.4f}"
 
 
 def text(value: Any) -> str:
-    """A value as text, escaped."""
-    return (
-        f"{value:.4f}"
-        if isinstance(value, float) and abs(value) < 10
-        else f"{value:.4g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    """A value as text."""
+    return number(value) if isinstance(value, float) else str(value)

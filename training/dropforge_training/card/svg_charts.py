@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
+from dropforge.analysis.report import axes
+from dropforge_training.card.style import number
+
 Points = Sequence[Sequence[float]]
+_WIDE = 560  # from here on a picture keeps its width on a phone and is scrolled: its texts could not be read smaller
+_LETTER = 6.6  # width of a digit at the pictures' size of text
+
+
+def ticks(low: float, high: float, most: int = 4) -> list[tuple[float, str]]:
+    """Round numbers between both, with their texts: steps of 1, 2 or 5 times a power of ten, `most` steps at the most."""
+    if not low < high:
+        return [(low, number(low))]
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    step = next(power * m for m in (1, 2, 5, 10) if (high - low) / (power * m) <= most)
+    values = [k * step for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    return list(zip(values, axes.apart(values), strict=True))
 
 
 def square(
@@ -14,9 +30,12 @@ def square(
 ) -> str:
     """Lines in the unit square; `series`: (css class, points). `diagonal`: the line of chance or of perfect calibration."""
     left, top, side = 44, 10, 250
-    parts = [_grid(left, top, side, side, ("0", "0.25", "0.5", "0.75", "1"))]
-    for i, label in enumerate(("0", "0.25", "0.5", "0.75", "1")):
-        parts.append(f'<text x="{left + side * i / 4:.0f}" y="{top + side + 15}" text-anchor="middle">{label}</text>')
+    levels = [(i / 4, label) for i, label in enumerate(("0", "0.25", "0.5", "0.75", "1"))]
+    parts = [_grid(left, top, side, side, levels)]
+    for fraction, label in levels:
+        parts.append(
+            f'<text x="{left + side * fraction:.0f}" y="{top + side + 15}" text-anchor="middle">{label}</text>'
+        )
     if diagonal:
         parts.append(f'<line class="guide" x1="{left}" y1="{top + side}" x2="{left + side}" y2="{top}"/>')
     for css, points in series:
@@ -31,16 +50,19 @@ def square(
     return _svg(left + side + 12, top + side + 40, title, parts)
 
 
-def _grid(left: int, top: int, width: int, height: int, labels: Sequence[str]) -> str:
+def _grid(left: int, top: int, width: int, height: int, levels: Sequence[tuple[float, str]]) -> str:
+    """Lines across with their texts; `levels`: fractions of the height from below."""
     parts = []
-    for i, label in enumerate(labels):
-        y = top + height * (1 - i / (len(labels) - 1))
+    for fraction, label in levels:
+        y = top + height * (1 - fraction)
         parts.append(f'<line x1="{left}" y1="{y:.1f}" x2="{left + width}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{left - 6}" y="{y + 3.5:.1f}" text-anchor="end">{label}</text>')
     return "".join(parts)
 
 
-def bars(rows: Sequence[tuple[str, float, float]], *, title: str, form: str = "{:.4f}", width: int = 760) -> str:
+def bars(
+    rows: Sequence[tuple[str, float, float]], *, title: str, form: Callable[[float], str] = number, width: int = 760
+) -> str:
     """Horizontal bars with whiskers; `rows`: (name, value, half width of the whisker); negative values go to the left."""
     left, step = 150, 22
     highest = max([v + e for _, v, e in rows] + [1e-12])
@@ -61,8 +83,9 @@ def bars(rows: Sequence[tuple[str, float, float]], *, title: str, form: str = "{
             parts.append(
                 f'<line class="whisker" x1="{tip - spread * scale:.1f}" y1="{y + 8}" x2="{tip + spread * scale:.1f}" y2="{y + 8}"/>'
             )
-        parts.append(f'<text x="{max(tip + spread * scale, zero) + 6:.1f}" y="{y + 12}">{form.format(value)}</text>')
-    return _svg(left + width + 60, len(rows) * step + 8, title, parts)
+        parts.append(f'<text x="{max(tip + spread * scale, zero) + 6:.1f}" y="{y + 12}">{form(value)}</text>')
+    room = 12 + _LETTER * max((len(form(v)) for _, v, _ in rows), default=0)
+    return _svg(left + width + room, len(rows) * step + 8, title, parts)
 
 
 def whiskers(rows: Sequence[tuple[str, float, float, float]], *, title: str, marks: Sequence[float] = (0.0,)) -> str:
@@ -79,15 +102,19 @@ def whiskers(rows: Sequence[tuple[str, float, float, float]], *, title: str, mar
         return left + (value - lowest) * scale
 
     parts = [f'<line class="guide" x1="{at(m):.1f}" y1="0" x2="{at(m):.1f}" y2="{height}"/>' for m in marks]
-    parts += [f'<text x="{at(m):.1f}" y="{height + 14}" text-anchor="middle">{m:g}</text>' for m in marks]
+    parts += [
+        f'<text x="{at(v):.1f}" y="{height + 14}" text-anchor="middle">{label}</text>'
+        for v, label in ticks(lowest, highest)
+    ]
     for i, (name, value, low, high) in enumerate(rows):
         y = i * step + 14
         css = "more" if low > 0 else "less" if high < 0 else "even"
         parts.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{escape(_short(name, 26))}</text>')
         parts.append(f'<line class="span {css}" x1="{at(low):.1f}" y1="{y}" x2="{at(high):.1f}" y2="{y}"/>')
         parts.append(f'<circle class="{css} dot" cx="{at(value):.1f}" cy="{y}" r="4"/>')
-        parts.append(f'<text x="{left + width + 8}" y="{y + 4}">{value:+.4f}</text>')
-    return _svg(left + width + 64, height + 20, title, parts)
+        parts.append(f'<text x="{left + width + 8}" y="{y + 4}">{number(value, "+")}</text>')
+    longest = max((len(number(v, "+")) for _, v, _, _ in rows), default=0)
+    return _svg(left + width + 14 + _LETTER * longest, height + 20, title, parts)
 
 
 def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
@@ -132,10 +159,12 @@ def scatter(points: Points, *, x: str, y: str, title: str) -> str:
     values = [v for p in points for v in p[:2]]
     low, high = min(values), max(values)
     low, high = (low, high) if low < high else (low - 0.5, high + 0.5)
-    labels = [f"{low + (high - low) * i / 3:.3g}" for i in range(4)]
-    parts = [_grid(left, top, side, side, labels)]
-    for i, label in enumerate(labels):
-        parts.append(f'<text x="{left + side * i / 3:.0f}" y="{top + side + 15}" text-anchor="middle">{label}</text>')
+    levels = [((value - low) / (high - low), label) for value, label in ticks(low, high)]
+    parts = [_grid(left, top, side, side, levels)]
+    for fraction, label in levels:
+        parts.append(
+            f'<text x="{left + side * fraction:.0f}" y="{top + side + 15}" text-anchor="middle">{label}</text>'
+        )
     parts.append(f'<line class="guide" x1="{left}" y1="{top + side}" x2="{left + side}" y2="{top}"/>')
     scale = side / (high - low)
     for a, b, *_ in points:
@@ -150,7 +179,7 @@ def scatter(points: Points, *, x: str, y: str, title: str) -> str:
 
 def histogram(edges: Sequence[float], counts: Sequence[int], *, x: str, title: str) -> str:
     """Upright bars over a number line, with a mark at 0."""
-    left, top, width, height = 12, 10, 310, 250
+    left, top, width, height = 24, 10, 310, 250
     low, high = edges[0], edges[-1]
     scale, tallest = width / (high - low), max(*counts, 1)
     parts = []
@@ -163,11 +192,9 @@ def histogram(edges: Sequence[float], counts: Sequence[int], *, x: str, title: s
     if low < 0 < high:
         zero = left - low * scale
         parts.append(f'<line class="guide" x1="{zero:.1f}" y1="{top}" x2="{zero:.1f}" y2="{top + height}"/>')
-    for i in range(4):
-        value = low + (high - low) * i / 3
-        parts.append(
-            f'<text x="{left + width * i / 3:.0f}" y="{top + height + 15}" text-anchor="middle">{value:.3g}</text>'
-        )
+    for value, label in ticks(low, high):
+        at = left + (value - low) * scale
+        parts.append(f'<text x="{at:.0f}" y="{top + height + 15}" text-anchor="middle">{label}</text>')
     parts.append(f'<text x="{left + width / 2}" y="{top + height + 32}" text-anchor="middle">{escape(x)}</text>')
     return _svg(left + width + 24, top + height + 38, title, parts)
 
@@ -192,12 +219,11 @@ def beeswarm(columns: Sequence[dict[str, Any]], *, title: str) -> str:
             offset = min((lane + 1) // 2, 6) * 2.2 * (1 if lane % 2 else -1)
             css = "none" if shade is None else f"v{min(4, int(shade * 5))}"
             parts.append(f'<circle class="{css}" cx="{x:.1f}" cy="{y + offset:.1f}" r="2.1"/>')
-    ticks = [
-        f'<text x="{middle + s * largest * scale:.0f}" y="{height + 12}" text-anchor="middle">{s * largest:+.1f}</text>'
-        for s in (-1, 1)
+    parts += [
+        f'<text x="{middle + value * scale:.0f}" y="{height + 12}" text-anchor="middle">{label}</text>'
+        for value, label in ticks(-largest, largest)
     ]
-    ticks.append(f'<text x="{middle}" y="{height + 12}" text-anchor="middle">0</text>')
-    return _svg(left + width + 24, height + 18, title, [*parts, *ticks])
+    return _svg(left + width + 24, height + 18, title, parts)
 
 
 def line(points: Points, *, x: str, title: str, steps: bool = False) -> str:
@@ -208,7 +234,7 @@ def line(points: Points, *, x: str, title: str, steps: bool = False) -> str:
     room = (high - low) * 0.08 or 0.01
     low, high = low - room, high + room
     longest = max(*xs, 1e-9)
-    labels = [f"{low + (high - low) * i / 3:.4f}" for i in range(4)]
+    levels = [((value - low) / (high - low), label) for value, label in ticks(low, high)]
     at = [(left + width * a / longest, top + height * (1 - (b - low) / (high - low))) for a, b in points]
     if steps:
         at = [
@@ -217,7 +243,7 @@ def line(points: Points, *, x: str, title: str, steps: bool = False) -> str:
             for q in (before, (here[0], before[1]))
         ]
     parts = [
-        _grid(left, top, width, height, labels),
+        _grid(left, top, width, height, levels),
         f'<polyline class="model" points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in at)}"/>',
         f'<text x="{left}" y="{top + height + 16}">0</text>',
         f'<text x="{left + width}" y="{top + height + 16}" text-anchor="end">{longest:.0f} {escape(x)}</text>',
@@ -230,7 +256,8 @@ def _short(label: str, longest: int = 22) -> str:
 
 
 def _svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:
+    css = ' class="wide"' if width > _WIDE else ""
     return (
-        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px" role="img" aria-label="{escape(title)}">'
+        f'<svg{css} viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px" role="img" aria-label="{escape(title)}">'
         f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
     )
