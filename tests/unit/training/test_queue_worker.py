@@ -331,16 +331,16 @@ def test_an_unreachable_queue_does_not_end_the_worker(silent: str, monkeypatch: 
 
 @pytest.mark.parametrize(("jobs", "loads"), [(0, 1), (1, 0)], ids=["idle", "busy"])
 def test_libraries_are_imported_while_nobody_waits(monkeypatch: pytest.MonkeyPatch, jobs: int, loads: int) -> None:
-    """A worker whose queue is empty imports what jobs need, once; one that gets a job at once starts with the job."""
+    """A worker whose queue is empty imports what jobs need, once and before it waits; one that gets a job at once starts with it."""
     world = AppContext()
     worker = Played(world, succeed)
     for _ in range(jobs):
         world.queue.send(JOB.json_text())
-    real, polls, loaded = world.queue.receive, [], []
+    real, waits, loaded = world.queue.receive, [], []
 
     def three_times(**arguments: Any) -> Any:
-        polls.append(1)
-        if len(polls) == 3:
+        waits.append(arguments["wait_seconds"])
+        if len(waits) == 3:
             worker.stop()
         return real(**(arguments | {"wait_seconds": 0}))
 
@@ -348,6 +348,7 @@ def test_libraries_are_imported_while_nobody_waits(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module, "load_libraries", lambda: loaded.append(1))
     worker.poll()
     assert len(loaded) == loads
+    assert waits == [0, module.WAIT_SECONDS, module.WAIT_SECONDS]
 
 
 def test_polling_survives_a_queue_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,10 @@ class Worker:
     def _receive(self) -> QueueMessage | None:
         try:
             self._interruptible = True
-            return self._app_context.queue.receive(wait_seconds=WAIT_SECONDS, visibility_seconds=VISIBILITY_SECONDS)
+            wait = (
+                WAIT_SECONDS if self._libraries_loaded else 0
+            )  # a worker that just started has something to do meanwhile
+            return self._app_context.queue.receive(wait_seconds=wait, visibility_seconds=VISIBILITY_SECONDS)
         finally:
             self._interruptible = False
 
