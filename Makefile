@@ -276,6 +276,10 @@ INSTALL = index=$(INDEX); UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; [ -n
 	@cd .ci/tools/asl && npm ci --silent --no-audit --no-fund --ignore-scripts
 	@touch $@
 
+.PHONY: bench-web-app
+bench-web-app: .venv/.dev ## Milliseconds until the web app of the running local cloud shows something, tab by tab; needs Chromium
+	@$(BIN)/python benchmarks/frontend/paint_times.py
+
 .PHONY: bench-batch soak-serving
 soak-serving: .venv/.dev ## Ask for MINUTES while a training runs, models are switched and MLflow stops; every answer is checked
 	@$(BIN)/python benchmarks/serving/soak.py --minutes $(or $(MINUTES),10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
+from collections.abc import Iterator
 from socket import socket
 from typing import Any
 
@@ -12,7 +13,7 @@ import gradio as gr
 import uvicorn
 
 from dropforge_ui import login, theme
-from dropforge_ui.client import Api, ApiError
+from dropforge_ui.client import UNREACHABLE, Api, ApiError
 from dropforge_ui.config import Options
 from dropforge_ui.pages import page
 from dropforge_ui.pages.data import controls
@@ -22,7 +23,7 @@ from dropforge_ui.pages.parts import html
 from dropforge_ui.pages.predict import controls as predict
 from dropforge_ui.pages.predict import markup as views
 from dropforge_ui.perimeter import LIVE, Perimeter
-from dropforge_ui.shapes import ModelInfo
+from dropforge_ui.shapes import Health, ModelInfo
 
 _WIDE_ENOUGH = 40  # callers at the same time; each waits for the API, none computes
 
@@ -39,7 +40,7 @@ def build(api: Api) -> Any:
             def look(event: Any, **given: Any) -> Any:
                 """What stands on every tab, and which model the form is for."""
                 shown = [header, info, notice]
-                return event(lambda now: _fetch(api, now), info, shown, show_progress="hidden", **given)
+                return event(functools.partial(_fetch, api), info, shown, show_progress="hidden", **given)
 
             with gr.Tab("Data", id="data") as data_tab:
                 load_data = controls.build(api)
@@ -48,13 +49,14 @@ def build(api: Api) -> Any:
             with gr.Tab("Monitoring", id="monitoring") as monitoring_tab:
                 load_monitoring = monitoring.build(api)
 
+        # The tab's own content first: of a click's events the browser sends each when the one before has ended.
+        load_data(data_tab.select)
+        load_models(models_tab.select)
+        load_monitoring(monitoring_tab.select)
         # One event for all of them, once at a time: two answers would make the form twice, and the buttons of the first do nothing.
         opened = [blocks.load, *(t.select for t in (predict_tab, data_tab, models_tab, monitoring_tab))]
         look(functools.partial(gr.on, opened), trigger_mode="once")
-        for event in (blocks.load, data_tab.select):
-            load_data(event)
-        load_models(models_tab.select)
-        load_monitoring(monitoring_tab.select)
+        load_data(blocks.load)
     blocks.queue(default_concurrency_limit=_WIDE_ENOUGH, api_open=False)
     for event in blocks.fns.values():
         event.api_visibility = "private"  # events of the page, not endpoints for programs: those have the API
@@ -62,19 +64,28 @@ def build(api: Api) -> Any:
     return blocks
 
 
-def _fetch(api: Api, now: ModelInfo | None) -> tuple[Any, ...]:
-    """Header, active model (skipped while it is the same), and what stands in place of a form without one."""
-    try:
-        health = api.health()
-    except ApiError as error:
-        return page.header(None), gr.skip(), gr.update(value=page.error(error), visible=True)
+def _fetch(api: Api, now: ModelInfo | None) -> Iterator[tuple[Any, ...]]:
+    """Active model (skipped while it is the same), and what stands in place of a form without one; then the header."""
+    model, notice = gr.skip(), gr.update(visible=False)
     try:
         result = api.model_info()
     except ApiError as error:
-        nothing = views.no_model() if error.status in {404, 409} else page.error(error)
-        return page.header(health), None, gr.update(value=nothing, visible=True)
-    same = now is not None and now["model"] == result["model"]
-    return page.header(health), gr.skip() if same else result, gr.update(visible=False)
+        missing = error.status in {404, 409}
+        notice = gr.update(value=views.no_model() if missing else page.error(error), visible=True)
+        if error.code != UNREACHABLE:  # else the form stays, with what a person typed
+            model = None
+    else:
+        if now is None or now["model"] != result["model"]:
+            model = result
+    yield gr.skip(), model, notice
+    yield page.header(_health(api)), gr.skip(), gr.skip()
+
+
+def _health(api: Api) -> Health | None:
+    try:
+        return api.health()
+    except ApiError:
+        return None
 
 
 def _rest(blocks: Any) -> None:

@@ -33,6 +33,7 @@ _UNSTATED = {
     "not_explainable": "explain",
     "coverage_unknown": "coverage",
 }  # error of a model that lacks it → what to leave out
+UNREACHABLE = "api_unreachable"  # code of an error where nothing answered
 Record = Mapping[str, Any]
 
 
@@ -224,7 +225,7 @@ class Api:
         except requests.RequestException as error:
             reason = "took too long" if isinstance(error, requests.Timeout) else "does not answer"
             fix = "check that it runs (`dropforge status`), then open this tab again"
-            raise ApiError("api_unreachable", f"The API at {self._options.api_url} {reason}.", fix) from None
+            raise ApiError(UNREACHABLE, f"The API at {self._options.api_url} {reason}.", fix) from None
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):

@@ -55,6 +55,20 @@ def test_one_run_is_one_version(books: Books) -> None:
     assert registry.versions([name])[0].tags["k"] == "v"
 
 
+def test_versions_of_several_models_come_by_model_and_newest_first(books: Books) -> None:
+    """Of the models named and no other, also of one whose name begins as theirs do."""
+    tracking, registry, _ = books
+    names = [f"several-{id(books)}-{suffix}" for suffix in ("a", "b", "c")]
+    for i, name in enumerate([*names, *names]):
+        run = tracking.ensure_run(f"{name}-{i}", name="m", tags={}).run_id
+        registry.register(name, source=f"runs:/{run}/model", run_id=run, tags={})
+    registry.set_alias(names[2], "Production", "1")
+    listed = registry.versions([names[2], names[0]])
+    assert [(v.name, v.version) for v in listed] == [(n, v) for n in (names[0], names[2]) for v in ("2", "1")]
+    assert [v.aliases for v in listed] == [(), (), (), ("Production",)]
+    assert registry.versions([]) == []
+
+
 def test_an_alias_points_to_one_version(books: Books) -> None:
     """Setting it again moves it; resolving finds it on the models named; nobody carrying it is an empty list."""
     tracking, registry, _ = books

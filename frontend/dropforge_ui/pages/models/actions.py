@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import gradio as gr
 
@@ -12,7 +12,7 @@ from dropforge_ui.client import Api, ApiError
 from dropforge_ui.markup import done, problem
 from dropforge_ui.pages import page
 from dropforge_ui.pages.models import markup as views
-from dropforge_ui.shapes import ModelInfo, Version
+from dropforge_ui.shapes import ModelInfo
 
 _CARDS = 24  # the last ones compared; older ones are read again
 _SHOWN = 12  # places that `look` fills
@@ -20,29 +20,43 @@ _SHOWN = 12  # places that `look` fills
 
 @dataclass(slots=True)
 class Chosen:
-    """The version one visitor looks at. Changed in place, so that an answer on its way shows what is chosen when it arrives."""
+    """The version one visitor looks at, and the one whose card stands on the page.
+
+    Changed in place, so that an answer on its way shows what is chosen when it arrives.
+    """
 
     key: str = ""
+    card: str = ""
+
+
+Card = TypeVar("Card")
+
+
+class Cards(Generic[Card]):
+    """Model cards never change once written: each is asked for once."""
+
+    def __init__(self, read: Callable[[str, str], Card]) -> None:
+        """`read`: a card by name and version."""
+        self._read = read
+        self._stored: dict[str, Card] = {}
+
+    def get(self, key: str) -> Card:
+        """Raises ApiError for a version without a card."""
+        if key in self._stored:
+            return self._stored[key]
+        name, _, version = key.partition("/")
+        card = self._read(name, version)
+        while len(self._stored) >= _CARDS:
+            self._stored.pop(next(iter(self._stored)))
+        return self._stored.setdefault(key, card)
 
 
 class Board:
-    """Model cards never change once written: each is asked for once."""
+    """What the tab shows, as the API has it."""
 
     def __init__(self, api: Api) -> None:
         self.api = api
-        self._cards: dict[str, dict[str, Any]] = {}
-
-    def card(self, v: Version) -> dict[str, Any]:
-        """Empty for a version without a card."""
-        if views.key(v) in self._cards:
-            return self._cards[views.key(v)]
-        try:
-            stored = self.api.card(v["name"], v["version"])
-        except ApiError:
-            return {}
-        while len(self._cards) >= _CARDS:
-            self._cards.pop(next(iter(self._cards)))
-        return self._cards.setdefault(views.key(v), stored)
+        self.cards, self.card_pages = Cards(api.card), Cards(api.card_html)
 
     def active(self) -> ModelInfo | None:
         """The active model; None where none is active."""
@@ -156,27 +170,37 @@ class Actions:
             return gr.skip()
         if one == other:
             return '<p class="df-note">Choose two different versions.</p>'
-        cards = [self.board.card({"name": k.partition("/")[0], "version": k.partition("/")[2]}) for k in (one, other)]
-        if not all(cards):
-            return problem("no_card", "One of them has no model card.", "Choose versions trained by this release.")
-        return views.comparison(*cards)
-
-    def look(self, now: Chosen, one: str | None, other: str | None) -> tuple[Any, ...]:
-        """Every part of the page, read again."""
         try:
-            return _look(self.board, now, one, other)
+            return views.comparison(self.board.cards.get(one), self.board.cards.get(other))
+        except ApiError:
+            return problem("no_card", "One of them has no model card.", "Choose versions trained by this release.")
+
+    def look(self, now: Chosen, one: str | None, other: str | None) -> Iterator[tuple[Any, ...]]:
+        """Every part of the page, read again: the leaderboard first, then what the deployment history adds.
+
+        One call after the other: calls at the same time start further instances of the API's function, each of which takes
+        longer to start than one instance takes for all of them.
+        """
+        try:
+            yield from _look(self.board, now, one, other)
         except ApiError as error:
-            return page.error(error), *(gr.skip() for _ in range(_SHOWN - 1))
+            yield page.error(error), *(gr.skip() for _ in range(_SHOWN - 1))
 
     def detail(self, now: Chosen) -> Any:
-        """What takes longer: the card of the chosen version."""
+        """What takes longer: the card of the chosen version, unless it stands there already."""
+        key = now.key
+        if key == now.card:
+            return gr.skip()
         try:
-            result = self.api.models()
-            mine = next((v for v in result if views.key(v) == now.key), None)
-            card = _card(self.api, mine)
-        except ApiError as error:
-            return gr.update(value=page.error(error), visible=True)
-        return card if mine is None or views.key(mine) == now.key else gr.skip()
+            document = self.board.card_pages.get(key) if key else ""
+        except ApiError:
+            document = ""
+        if key != now.key:
+            return gr.skip()  # another one was chosen meanwhile, and is asked for by itself
+        now.card = key if document else ""
+        name, _, version = key.partition("/")
+        title = views.title({"name": name, "version": version})
+        return gr.update(value=views.model_card(document, title) if document else "", visible=bool(document))
 
 
 def _tell(markup: str) -> Any:
@@ -199,14 +223,8 @@ def _buttons(*, asking: bool) -> tuple[Any, ...]:
     return gr.update(visible=asking), gr.update(visible=asking), gr.update(visible=not asking)
 
 
-def _look(board: Board, now: Chosen, one: str | None, other: str | None) -> tuple[Any, ...]:
-    with ThreadPoolExecutor(3) as pool:  # three calls of the API, none of which waits for another
-        versions, answering, history = (
-            pool.submit(board.api.models),
-            pool.submit(board.active),
-            pool.submit(board.api.ledger),
-        )
-    result, info, stored = versions.result(), answering.result(), history.result()
+def _look(board: Board, now: Chosen, one: str | None, other: str | None) -> Iterator[tuple[Any, ...]]:
+    result, info = board.api.models(), board.active()
     active = views.key(info["model"]) if info else ""
     keys = [views.key(v) for v in views.ranked(result)]
     if now.key not in keys:
@@ -218,17 +236,17 @@ def _look(board: Board, now: Chosen, one: str | None, other: str | None) -> tupl
         one = active if active in keys else keys[0] if keys else None
     if other not in keys:
         other = next((k for k in keys if k != one), None)
-    return (
-        views.leaderboard(result, at),
-        gr.update(visible=bool(result)),
-        views.chosen(mine),
+    leaderboard = (views.leaderboard(result, at), gr.update(visible=bool(result)), views.chosen(mine))
+    compared = (gr.update(choices=choices, value=one), gr.update(choices=choices, value=other))
+    yield *leaderboard, *(gr.skip() for _ in range(4)), *compared, *_tried(info, at)
+    stored = board.api.ledger()
+    yield (
+        *(gr.skip() for _ in leaderboard),
         views.active(info, stored),
         gr.update(visible=bool(info and info.get("candidate"))),
         gr.update(interactive=views.previous(stored) is not None),
         views.ledger(stored),
-        gr.update(choices=choices, value=one),
-        gr.update(choices=choices, value=other),
-        *_tried(info, at),
+        *(gr.skip() for _ in range(5)),
     )
 
 
@@ -240,12 +258,3 @@ def _tried(info: ModelInfo | None, at: views.At) -> tuple[Any, ...]:
         text = "Start canary or shadow" if candidate is None else "Replace the rollout"
         return gr.skip(), gr.skip(), gr.update(value=text, interactive=possible)
     return 100 * candidate["weight"], candidate["shadow"], gr.update(value="Update the rollout", interactive=True)
-
-
-def _card(api: Api, v: Version | None) -> Any:
-    if v is None:
-        return gr.update(visible=False)
-    try:
-        return gr.update(value=views.model_card(api.card_html(v["name"], v["version"]), views.title(v)), visible=True)
-    except ApiError:
-        return gr.update(visible=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gradio as gr
 
-from dropforge_ui.client import Api, ApiError
+from dropforge_ui.client import UNREACHABLE, Api, ApiError
 from dropforge_ui.pages import page
 from dropforge_ui.pages.monitoring import live as live_views
 from dropforge_ui.pages.monitoring import markup as views
@@ -40,11 +40,16 @@ def build(api: Api) -> Any:
             return _besides(error), ""
         return views.traffic(result), views.problems(result)
 
+    def look(minutes: int) -> Iterator[tuple[Any, ...]]:
+        """One part after the other as the API answers. One event: of several the browser sends each when the one before has ended."""
+        skip = gr.skip()
+        yield _or_error(lambda: views.health(api.health()), page.error), *[skip] * 4
+        yield skip, *activity(minutes), skip, skip
+        yield *[skip] * 3, _or_error(lambda: live_views.traffic(api.monitoring()), _besides), skip
+        yield *[skip] * 4, _or_error(reports.drift, _besides)
+
     def hang(event: Any) -> Any:
-        event(_or_error(lambda: views.health(api.health()), page.error), None, health, show_progress="hidden")
-        event(activity, span, [traffic, problems], show_progress="hidden")
-        event(_or_error(lambda: live_views.traffic(api.monitoring()), _besides), None, live, show_progress="hidden")
-        event(_or_error(reports.drift, _besides), None, drift, show_progress="hidden")
+        event(look, span, [health, traffic, problems, live, drift], show_progress="hidden")
 
     hang(again.click)
     span.input(activity, span, [traffic, problems], show_progress="minimal")
@@ -76,14 +81,11 @@ class Reports:
 
 def _besides(error: ApiError) -> str:
     """That the API does not answer is message_of once, in the place of its health."""
-    return "" if error.code == "api_unreachable" else page.error(error)
+    return "" if error.code == UNREACHABLE else page.error(error)
 
 
-def _or_error(ask: Callable[[], str], message_of: Callable[[ApiError], str]) -> Callable[[], str]:
-    def run() -> str:
-        try:
-            return ask()
-        except ApiError as error:
-            return message_of(error)
-
-    return run
+def _or_error(read: Callable[[], str], message_of: Callable[[ApiError], str]) -> str:
+    try:
+        return read()
+    except ApiError as error:
+        return message_of(error)
