@@ -39,15 +39,17 @@ h3{font-size:14px;margin:0 0 8px}p{margin:0 0 12px}.soft{color:var(--soft)}.good
 .facts td:nth-child(2){white-space:normal;overflow-wrap:anywhere}
 .scroll{overflow-x:auto;padding:0;margin-bottom:14px}table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{text-align:right;padding:7px 12px;border-bottom:1px solid var(--line);vertical-align:top;white-space:nowrap}
-th:first-child,td:first-child{text-align:left;white-space:normal}th{font-weight:600;color:var(--soft)}tr:last-child td{border-bottom:0}
+th:first-child,td:first-child{text-align:left;white-space:normal}th{font-weight:600;color:var(--soft);white-space:normal}
+tr:last-child td{border-bottom:0}
 svg{width:100%;height:auto;display:block;margin:0 auto}svg text{fill:var(--soft);font-size:11px}svg line{stroke:var(--line)}
 svg line.guide{stroke:var(--ref);stroke-dasharray:4 4}svg polyline{fill:none;stroke-width:2;stroke-linejoin:round}
 .model{stroke:var(--new)}.dot.model,.bar,.heat{fill:var(--new)}.before{stroke:var(--ref)}.dot.before{fill:var(--ref)}
 .c1{stroke:var(--warn)}.c2{stroke:var(--good)}.c3{stroke:var(--bad)}.c4{stroke:var(--ref)}.c5{stroke:var(--v2)}
 .bar.less,.dot.less{fill:var(--bad)}.dot.more{fill:var(--good)}.dot.even{fill:var(--ref)}
 line.span{stroke-width:2}line.more{stroke:var(--good)}line.less{stroke:var(--bad)}line.even{stroke:var(--ref)}line.whisker{stroke:var(--ink)}
-svg text.count{font-size:15px;fill:var(--ink);font-weight:600}svg text.strong{fill:#fff}circle{fill-opacity:.8}
-@media (prefers-color-scheme:dark){svg text.strong{fill:#0d1117}}
+svg text.count{font-size:15px;fill:var(--ink);font-weight:600}
+svg text.cell{fill:var(--ink)}svg text.strong{fill:#fff}circle{fill-opacity:.8}
+@media (prefers-color-scheme:dark){svg text.middle,svg text.strong{fill:#0d1117}}
 .v0{fill:var(--v0)}.v1{fill:var(--v1)}.v2{fill:var(--v2)}.v3{fill:var(--v3)}.v4{fill:var(--v4)}.none{fill:var(--ref)}
 .key i{display:inline-block;width:11px;height:11px;border-radius:2px;margin:0 5px 0 12px;vertical-align:-1px;background:var(--c)}
 @media screen and (max-width:640px){main{padding:18px 12px 40px}.box:has(svg.wide){overflow-x:auto}svg.wide{width:820px}}

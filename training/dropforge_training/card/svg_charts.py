@@ -135,7 +135,7 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
         for j, count in enumerate(row):
             x = left + j * size
             share = count / total
-            css = "strong" if share > 0.55 else ""
+            css = "cell strong" if share > 0.85 else "cell middle" if share > 0.6 else "cell"
             words = f"{name} predicted as {classes[j]}: {count}"
             parts.append(
                 f'<rect class="heat" x="{x}" y="{y}" width="{size - 2}" height="{size - 2}" rx="3" '

@@ -262,7 +262,7 @@ class MlflowRegistry:
             if not aliases:
                 return []
             # One request for all of them, which a server takes as long for as for one; what else begins so is left out.
-            prefix = os.path.commonprefix(list(aliases))
+            prefix = os.path.commonprefix(list(aliases))  # noqa: RUF071 - of names: no component of a path is meant
             listed = _every(self._client.search_model_versions, filter_string=f"name LIKE '{prefix}%'")
             listed = sorted((v for v in listed if v.name in aliases), key=lambda v: (v.name, -int(v.version)))
             return [self._version(v, aliases[v.name]) for v in listed]
