@@ -99,7 +99,7 @@ def admit(
             source = reading.source = text_table.open_source(path, workdir, connection, data, reference)
             file = OpenFile(source, data, reference, workdir)
             reading_of_file = _Reading(file, path, keep=options.keep, partial=options.partial)
-            plan = _shards(source, data) if options.read_shards else None
+            plan = shards(source, data) if options.read_shards else None
             if plan is None or options.read_shards is None:
                 return reading_of_file.run(options)
             return reading_of_file.run_by_shards(ShardedFile(file, plan, options.read_shards(file, plan)))
@@ -118,7 +118,7 @@ def check_size(size: int, data: DataSettings) -> None:
         )
 
 
-def _shards(source: text_table.Source, data: DataSettings) -> Plan | None:
+def shards(source: text_table.Source, data: DataSettings) -> Plan | None:
     """How a large text or Parquet file is cut; None for a file that is one shard."""
     text, most = source.text, data.limits.shard_bytes
     if source.parquet is not None and sum(size for _, size in source.groups) > most:

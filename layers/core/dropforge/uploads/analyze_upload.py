@@ -29,14 +29,15 @@ from dropforge.messages import UploadEvent
 from dropforge.ports import RunInfo
 from dropforge.uploads import decisions, retrain_rounds, retrain_trigger
 from dropforge.uploads.publish_report import Reporting
-from dropforge.uploads.shard_map import MappedUpload, ShardMap
+from dropforge.uploads.shard_map import ShardMap
+from dropforge.uploads.shard_stage import MapPorts, ShardStages
 from dropforge.uploads.upload_attempt import Attempt, Deadline, Invocation, reason_of
 from dropforge.uploads.upload_ports import Ports
 from dropforge.uploads.upload_repository import Reason, UploadRecord
 
 
 def analyze(event: UploadEvent, ports: Ports, invocation: Invocation | None = None, ended: str = "") -> UploadRecord:
-    """Admit, compare, report, hand over to training; return the record as it is afterwards. `ended`: as MappedUpload has it.
+    """Admit, compare, report, hand over to training; return the record as it is afterwards. `ended`: as ShardStages has it.
 
     A bad file ends as rejected, a duplicate as skipped, a blocking verdict as blocked; a defect, a lack of memory or of time
     as failed after retry_limits.ATTEMPTS. Raises TransientError (and on earlier attempts anything unexpected): the event is
@@ -210,8 +211,9 @@ class _Analysis:
     def _shard_map(self, reference_id: str, file: OpenFile, plan: Plan) -> ShardMap:
         if reference_id:  # the shards are counted by it: it has to be there
             Reporting(self.record, self.settings, self.ports).reference_profile(reference_id, self.workdir)
-        mapped = MappedUpload(self.upload_id, self.settings_uri, reference_id, self.ended, self.ports)
-        return ShardMap(file, plan, mapped)
+        ports = MapPorts(self.ports.store, self.ports.workflow, self.ports.data_bucket, self.ports.log)
+        stages = ShardStages(file, plan, self.upload_id, self.ended, ports)
+        return ShardMap(stages, self.settings_uri, reference_id)
 
     def _record_rows(self, admission: Admission) -> None:
         stored = quarantine.write(self.ports.store, self.ports.data_bucket, self.upload_id, admission)
