@@ -120,14 +120,15 @@ def pipeline(folder: Path, name: str, rows: int) -> dict[str, Any]:
 
 def batch(folder: Path, name: str, rows: int, form: str) -> dict[str, Any]:
     """The whole step: state record, reading, scoring, writing the answer. S3 is a dict, so that no network is measured."""
-    from dropforge.batch.score_file import BatchPorts, score
+    from dropforge.batch.batch_ports import BatchPorts
+    from dropforge.batch.score_file import score
     from dropforge.config import settings_store
     from dropforge.deployment.active_model import Active, ActivePointer
     from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
     from dropforge.deployment.history import DeploymentHistory  # noqa: F401 - import time is not what is measured
     from dropforge.messages import UploadEvent
     from dropforge.uploads.upload_repository import UploadRepository
-    from dropforge_local.memory import MemoryStore
+    from dropforge_local.memory import MemoryStore, MemoryWorkflow
 
     store = MemoryStore()
     settings_store.apply(store, "data", (ROOT / "settings.yaml").read_bytes())
@@ -138,7 +139,7 @@ def batch(folder: Path, name: str, rows: int, form: str) -> dict[str, Any]:
     active = Active("adult", "1", "P", "r", "s3://artifacts/bundle", digest)
     ModelRecords(store, "data").write(ModelRecord.of(active, serve="onnx", by="benchmark"))
     ActivePointer(store, "data").replace(active, "")
-    ports = BatchPorts(store, UploadRepository(store, "data"), "data", logging.getLogger("bench"))
+    ports = BatchPorts(store, UploadRepository(store, "data"), "data", logging.getLogger("bench"), MemoryWorkflow())
     took = []
     for n in range(3 if rows <= 200_000 else 1):
         uri = f"s3://data/batch/{n}.{form}"

@@ -59,6 +59,8 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
         (READ, "data/integrity/*"),
         *((WRITE, f"data/{room}/*") for room in ("uploads", "predictions", "quarantine")),
         (READ, "artifacts/mlflow/*"), ("s3:ListBucket", "data"), CLOSE,
+        (READ, "data/shards/*"), (WRITE, "data/shards/*"), ("states:StartExecution", "stateMachine"),
+        ("states:DescribeExecution", "execution"),
         ("s3:ListBucket", "artifacts"), ("lambda:InvokeFunction", "PredictPythonFunction"),
         *((f"sqs:{a}", "BatchQueue") for a in POLLED),
     },
@@ -93,7 +95,7 @@ REVIEWED: dict[str, set[tuple[str, str]]] = {
     },
     "TrainingStateMachine": {
         ("sqs:SendMessage", "TrainingQueue"), ("lambda:InvokeFunction", "ConcludeFunction"),
-        ("lambda:InvokeFunction", "AnalyzeFunction"), ("ecs:RunTask", "training tasks"),
+        ("lambda:InvokeFunction", "AnalyzeFunction"), ("lambda:InvokeFunction", "BatchFunction"), ("ecs:RunTask", "training tasks"),
         ("states:StartExecution", "stateMachine"),  # children of its Distributed Map
         *((f"states:{a}", name) for a in ("DescribeExecution", "StopExecution") for name in ("execution", "execution/Shards")),
         ("iam:PassRole", "TrainingRole"), ("iam:PassRole", "TrainingExecutionRole"),

@@ -307,7 +307,7 @@ def test_the_state_machine_reads_fields_that_exist() -> None:
     known: dict[str, type[Message]] = {"job": TrainingJob, "result": JobResult}
     top = {*TrainingRequest.model_fields, "outcomes", "failure", "conclusion", "job", "result"}
     top |= {"round", "wait_seconds", "answer"}  # of an execution that waits for the quiet period
-    top |= {"shards", "stage"}  # of one that reads the shards of a large upload (shard_map)
+    top |= {"shards", "stage", "function"}  # of one that reads the shards of a large upload (shard_stage)
     for state in STATES.values():
         for path in [*_paths(state.get("Parameters", {})), state.get("ItemsPath", "$.jobs")]:
             _, first, *rest = path.split(".")

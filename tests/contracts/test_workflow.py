@@ -43,7 +43,7 @@ def line(request: pytest.FixtureRequest) -> tuple[StepFunctionsWorkflow, SqsQueu
     )["FunctionArn"]
     values = {
         "TrainingCompute": "queue", "MaxConcurrency": "3", "ShardsAtOnce": "3", "TrainingQueueUrl": queue, "Partition": "aws",
-        "ConcludeFunctionArn": function, "AnalyzeFunctionArn": function,
+        "ConcludeFunctionArn": function, "AnalyzeFunctionArn": function, "BatchFunctionArn": function,
     }  # fmt: skip
     text = definition_json(ROOT / "statemachine" / "training.asl.yaml").decode()
     definition = re.sub(r"\$\{(\w+)\}", lambda match: values.get(match[1], "-"), text)

@@ -204,6 +204,11 @@ def predictions_folder(bucket: str, upload_id: str) -> str:
     return uri(bucket, f"{_PREDICTIONS}{upload_id}/")
 
 
+def predictions_part(bucket: str, upload_id: str, number: int, suffix: str) -> str:
+    """Scored rows of one shard of a large batch file."""
+    return uri(bucket, f"{_PREDICTIONS}{upload_id}/part-{number:05d}.{suffix}")
+
+
 def progress(bucket: str, upload_id: str, model: str) -> str:
     """How far one model's training is."""
     return uri(bucket, f"{_PROGRESS}{upload_id}/{model}.json")

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dropforge.batch import score_file, scoring_table
+from dropforge.batch import row_scores, score_file, scoring_table
+from dropforge.batch.batch_ports import BatchPorts
 from dropforge.config import settings, settings_store
 from dropforge.errors import Unavailable
 from dropforge.inference import column_predictor
@@ -26,7 +27,7 @@ from dropforge.inference.predictor import Predictor, open_bundle
 from dropforge.ingest import duckdb_connection
 from dropforge.messages import UploadEvent
 from dropforge.uploads.upload_repository import UploadRecord, UploadRepository
-from dropforge_local.memory import MemoryStore
+from dropforge_local.memory import MemoryStore, MemoryWorkflow
 from dropforge_training.export import onnx_graph
 
 SETTINGS = b"project: demo\ndata: {target: bought}\nmodels: [{name: forest, class: a.b:C}]\n"
@@ -38,8 +39,9 @@ class Batch:
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
         settings_store.apply(store, "bucket", SETTINGS)
-        self.ports = score_file.BatchPorts(
-            store, UploadRepository(store, "bucket"), "bucket", logging.getLogger("test")
+        self.workflow = MemoryWorkflow()
+        self.ports = BatchPorts(
+            store, UploadRepository(store, "bucket"), "bucket", logging.getLogger("test"), self.workflow
         )
 
     def put(self, body: bytes, name: str = "rows.csv") -> UploadEvent:
@@ -72,7 +74,7 @@ def test_every_row_gets_the_answer_a_request_would_get(
     scoring: Batch, bundle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the file's order, over several chunks; ids and the target come out as they went in."""
-    monkeypatch.setattr(score_file, "CHUNK", 64)
+    monkeypatch.setattr(row_scores, "CHUNK", 64)
     ids = [f"id {i:04d}" for i in range(len(bundle.rows))]
     record = scoring.score(_csv(bundle.rows, id=ids, bought="no"))
     assert (record.state, record.kind, record.rows_in, record.rows_used) == ("scored", "batch", 300, 300)
@@ -252,10 +254,11 @@ def test_a_category_that_looks_like_a_number_is_one_value(tmp_path: Path, column
     parsed = settings.load(SETTINGS)
     with closing(duckdb_connection.connect(tmp_path)) as db:
         contract = scoring_table.ModelContract((feature,))
-        rows = scoring_table.open_file(
+        with scoring_table.opened(
             tmp_path / "rows.parquet", workdir=tmp_path, connection=db, data=parsed.data, contract=contract
-        )
-        (chunk,) = rows.chunks(10)
+        ) as rows:
+            rows.read()
+            (chunk,) = rows.chunks(10)
         fed = column_predictor.feeds(predictor, chunk)["texts"][:, 0].tolist()
     sent = [float(v) if isinstance(v, Decimal) else v for v in _CODED[column].to_pylist()]
     assert fed == [predictor.text(feature, v, 0, []) for v in sent]

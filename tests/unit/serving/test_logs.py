@@ -18,6 +18,7 @@ from dropforge.api import control, predict, proxy_event, resolver
 from dropforge.api.routes import ACCESS
 from dropforge.app_context import AppContext
 from dropforge.batch import score_file
+from dropforge.batch.batch_ports import BatchPorts
 from dropforge.config import settings_store
 from dropforge.environment import Environment
 from dropforge.errors import NotFound, PermanentError, Unavailable
@@ -25,7 +26,7 @@ from dropforge.messages import UploadEvent
 from dropforge.observability import JsonFormatter
 from dropforge.serving.prediction_service import PredictService
 from dropforge.uploads.upload_repository import UploadRepository
-from dropforge_local.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking
+from dropforge_local.memory import MemoryQueue, MemoryRegistry, MemoryStore, MemoryTracking, MemoryWorkflow
 
 from .conftest import BUCKET
 
@@ -179,7 +180,7 @@ def test_a_file_to_be_scored_logs_no_cell(stored: Any, log: tuple[logging.Logger
     activate()
     logger, written = log
     settings_store.apply(store, BUCKET, (ROOT / "settings.yaml").read_bytes())
-    ports = score_file.BatchPorts(store, UploadRepository(store, BUCKET), BUCKET, logger)
+    ports = BatchPorts(store, UploadRepository(store, BUCKET), BUCKET, logger, MemoryWorkflow())
     header = ",".join(ROW).encode() + b"\n"
     good, bad = b"39,cook,true,2021-03-01\n", CANARY.encode()
     bodies = [

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from dropforge.batch import score_file
+from dropforge.batch.batch_ports import BatchPorts
 from dropforge.config import settings_store
 from dropforge.deployment import verified_bundle
 from dropforge.deployment.active_model import Active, ActivePointer
@@ -27,7 +28,7 @@ from dropforge.serving import remote_python
 from dropforge.serving.prediction_service import PredictService, open_active
 from dropforge.serving.query_options import Options
 from dropforge.uploads.upload_repository import UploadRepository
-from dropforge_local.memory import MemoryStore
+from dropforge_local.memory import MemoryStore, MemoryWorkflow
 from dropforge_local.memory_function import MemoryFunction
 from dropforge_training.export import onnx_graph, pickled_pipeline
 from dropforge_training.models.random_forest import RandomForest
@@ -240,8 +241,8 @@ def test_a_batch_file_gets_the_answers_of_requests(served: Served, bundle: Any) 
         served.store, BUCKET, b"project: demo\ndata: {target: bought}\nmodels: [{name: forest, class: a.b:C}]\n"
     )
     served.store.put(f"s3://{BUCKET}/batch/rows.csv", bundle.rows.to_csv(index=False).encode())
-    ports = score_file.BatchPorts(
-        served.store, UploadRepository(served.store, BUCKET), BUCKET, LOG, python=lambda: served.function
+    ports = BatchPorts(
+        served.store, UploadRepository(served.store, BUCKET), BUCKET, LOG, MemoryWorkflow(), lambda: served.function
     )
     event = UploadEvent(
         bucket=BUCKET, key="batch/rows.csv", version=served.store.get(f"s3://{BUCKET}/batch/rows.csv").version
@@ -261,7 +262,7 @@ def test_a_batch_file_without_the_function_ends_with_the_way_out(served: Served,
         served.store, BUCKET, b"project: demo\ndata: {target: bought}\nmodels: [{name: forest, class: a.b:C}]\n"
     )
     served.store.put(f"s3://{BUCKET}/batch/rows.csv", bundle.rows.to_csv(index=False).encode())
-    ports = score_file.BatchPorts(served.store, UploadRepository(served.store, BUCKET), BUCKET, LOG)
+    ports = BatchPorts(served.store, UploadRepository(served.store, BUCKET), BUCKET, LOG, MemoryWorkflow())
     event = UploadEvent(
         bucket=BUCKET, key="batch/rows.csv", version=served.store.get(f"s3://{BUCKET}/batch/rows.csv").version
     )

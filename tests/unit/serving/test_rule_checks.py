@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dropforge.batch import score_file
+from dropforge.batch.batch_ports import BatchPorts
 from dropforge.config import settings_store
 from dropforge.deployment.active_model import Active, ActivePointer
 from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
@@ -19,7 +20,7 @@ from dropforge.inference.row_rules import RowRule, RuleColumn
 from dropforge.ingest import quarantine
 from dropforge.messages import UploadEvent
 from dropforge.uploads.upload_repository import UploadRepository
-from dropforge_local.memory import MemoryStore
+from dropforge_local.memory import MemoryStore, MemoryWorkflow
 
 AGE = RuleColumn("number")
 ADULT = RowRule("adult", "quarantine", "age >= 18", [">=", ["column", "age", "number"], ["number", 18]], {"age": AGE})
@@ -107,7 +108,7 @@ def test_a_batch_file_is_held_to_the_same_rules(
     activate(mode)
     store = stored[0]
     settings_store.apply(store, "bucket", b"project: demo\ndata: {target: bought}\nmodels: [{name: m, class: a.b:C}]\n")
-    ports = score_file.BatchPorts(store, UploadRepository(store, "bucket"), "bucket", logging.getLogger("test"))
+    ports = BatchPorts(store, UploadRepository(store, "bucket"), "bucket", logging.getLogger("test"), MemoryWorkflow())
     rows = bundle.rows.assign(joined="2021-05-05")
     rows.loc[1:5, "age"] = 7
     store.put("s3://bucket/batch/rows.csv", rows.to_csv(index=False).encode())

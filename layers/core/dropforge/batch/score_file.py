@@ -3,56 +3,41 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 import posixpath
 import tempfile
-from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dropforge import ids, keys
-from dropforge.batch import scoring_table
+from dropforge.batch import row_scores, scoring_shards, scoring_table
+from dropforge.batch.batch_ports import BatchPorts
+from dropforge.batch.row_scores import RowScores
+from dropforge.batch.scoring_contract import ScoringContract
+from dropforge.batch.scoring_table import ScoringFile
 from dropforge.clock import now
-from dropforge.config import settings_store
-from dropforge.config.settings import Settings
-from dropforge.deployment.active_model import Active, ActivePointer
 from dropforge.errors import NotFound, RejectedUpload
-from dropforge.inference import column_predictor
-from dropforge.inference.bundle_manifest import BundleManifest
 from dropforge.inference.predictor import Predictor
 from dropforge.ingest import quarantine
 from dropforge.ingest.duckdb_connection import connect
-from dropforge.ingest.ingest_file import check_size
+from dropforge.ingest.ingest_file import check_size, shards
+from dropforge.ingest.open_file import OpenFile
+from dropforge.ingest.shard_plan import Plan
 from dropforge.messages import UploadEvent
-from dropforge.ports import Function, ObjectStore
-from dropforge.s3_uri import join
 from dropforge.serving.prediction_service import open_active
+from dropforge.uploads import shard_stage
+from dropforge.uploads.shard_stage import MapPorts, ShardStages
 from dropforge.uploads.upload_attempt import Attempt, Deadline, Invocation, reason_of
-from dropforge.uploads.upload_repository import Reason, UploadRecord, UploadRepository
+from dropforge.uploads.upload_repository import Reason, UploadRecord
 
-CHUNK = 100_000  # rows in memory at a time
 _DELETED = Reason(
     stage="admission", code="deleted", message="the object was deleted before it was read", fix="upload it again"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BatchPorts:
-    """What the step needs from the world."""
-
-    store: ObjectStore
-    book: UploadRepository
-    data_bucket: str
-    log: logging.Logger
-    python: Callable[[], Function | None] = lambda: None  # for a model without a graph
-
-
-def score(event: UploadEvent, ports: BatchPorts, invocation: Invocation | None = None) -> UploadRecord:
+def score(event: UploadEvent, ports: BatchPorts, invocation: Invocation | None = None, ended: str = "") -> UploadRecord:
     """Read the file by the active model's features, score it in pieces, keep the answer; return the record afterwards.
+    `ended`: as ShardStages has it.
 
     A bad file ends as rejected; no active model, a defect, a lack of memory or of time as failed. Raises TransientError (and on
     earlier attempts anything unexpected): the event is delivered again.
@@ -74,146 +59,134 @@ def score(event: UploadEvent, ports: BatchPorts, invocation: Invocation | None =
         return ports.book.advance(record.upload_id, "rejected", reason=reason_of(error, "admission"))
 
     def work(record: UploadRecord, deadline: Deadline) -> UploadRecord:
-        settings = settings_store.read(ports.store, keys.settings(ports.data_bucket))
+        contract = ScoringContract.read(ports.store, ports.data_bucket, record.upload_id)
         with tempfile.TemporaryDirectory(prefix="dropforge-") as folder:
-            return _score(record, settings, ports, Path(folder), deadline)
+            return _Scoring(record, contract, ports, Path(folder), deadline, ended).run()
 
     return Attempt(ports.book, ports.log, "scoring", invocation or Invocation(), rejected).run(record, work)
 
 
-def _score(
-    record: UploadRecord, settings: Settings, ports: BatchPorts, folder: Path, deadline: Deadline
-) -> UploadRecord:
-    deadline.reached("download")
-    file = _download(record, settings, ports, folder)
-    if file is None:
-        return ports.book.advance(record.upload_id, "skipped", reason=_DELETED)
-    active, _ = ActivePointer(ports.store, ports.data_bucket).read()
-    predictor = open_active(ports.store, ports.data_bucket, active, ports.python)
-    deadline.reached("admission")
-    with closing(connect(folder)) as database:
-        deadline.interrupts(database)
-        rows = scoring_table.open_file(
-            file,
-            workdir=folder,
-            connection=database,
-            data=settings.data,
-            contract=_contract(active, predictor.manifest),
+def shards_scored(upload_id: str, stage: str, ports: BatchPorts, invocation: Invocation) -> UploadRecord:
+    """Go on with a file whose shards the workflow has read. Raises Unavailable while another invocation works on it."""
+    record = ports.book.get(upload_id)
+    return shard_stage.next_attempt(record, invocation, lambda event: score(event, ports, invocation, stage))
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What came of the file's rows. `header`, `delimiter`: as it wrote them; `parts`: where the predictions are."""
+
+    scores: RowScores
+    header: tuple[str, ...]
+    delimiter: str
+    parts: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scoring:
+    """One file in work. `ended`: as ShardStages has it."""
+
+    record: UploadRecord
+    contract: ScoringContract
+    ports: BatchPorts
+    folder: Path
+    deadline: Deadline
+    ended: str
+
+    def run(self) -> UploadRecord:
+        self.deadline.reached("download")
+        file = self._download()
+        if file is None:
+            return self.ports.book.advance(self.record.upload_id, "skipped", reason=_DELETED)
+        active, ports = self.contract.active, self.ports
+        predictor = open_active(ports.store, ports.data_bucket, active, ports.python)
+        self.deadline.reached("admission")
+        answer = self._answer(file, predictor)
+        stored = self._store_rejects(answer)
+        uri = answer.parts[0] if len(answer.parts) == 1 else self._beside("summary.json")
+        self._store_summary(answer, predictor, uri)
+        scores = answer.scores
+        ports.log.info(
+            "scored",
+            extra={"rows": scores.rows_used, "rows_quarantined": len(scores.rejects), "model": active.version},
         )
-        stored = _store_rejects(record, ports, rows, folder)
-        counted, warnings = _predict(predictor, rows, deadline)
-        warnings += Counter({("rule_violated", name): n for name, n in rows.violations.items()})
+        return ports.book.advance(
+            self.record.upload_id,
+            "scored",
+            rows_in=scores.rows_in,
+            rows_used=scores.rows_used,
+            rows_quarantined=len(scores.rejects),
+            quarantine_uri=stored,
+            predictions_uri=uri,
+            models=({"name": active.model, "version": active.version, "run_id": active.run_id},),
+            settings_sha=self.contract.settings.sha256,
+        )
+
+    def _download(self) -> Path | None:
+        """The object's version in the folder; None when it was deleted. Raises RejectedUpload for one over the budget of bytes."""
+        source, file = keys.uri(self.record.bucket, self.record.key), self.folder / "upload"
+        if (stat := self.ports.store.stat(source)) is not None:
+            check_size(stat.size, self.contract.settings.data)
+        try:
+            self.ports.store.download(source, file, self.record.version)
+        except NotFound:
+            return None
+        return file
+
+    def _answer(self, file: Path, predictor: Predictor) -> _Answer:
+        """Of a file of one shard, here; else of the shards that the workflow has scored."""
+        data = self.contract.settings.data
+        with closing(connect(self.folder)) as database:
+            self.deadline.interrupts(database)
+            with scoring_table.opened(
+                file,
+                workdir=self.folder,
+                connection=database,
+                data=data,
+                contract=self.contract.of_model(predictor.manifest),
+            ) as rows:
+                plan = shards(rows.source, data)
+                scores, parts = self._scored(rows, predictor) if plan is None else self._of_shards(rows, plan)
+                return _Answer(scores, rows.source.header, rows.source.delimiter, parts)
+
+    def _scored(self, rows: ScoringFile, predictor: Predictor) -> tuple[RowScores, list[str]]:
+        rows.read()
+        scores = row_scores.score(predictor, rows, lambda: self.deadline.reached("predictions"))
         suffix = "parquet" if rows.source.format == "parquet" else "csv"
-        answer = rows.write(folder / f"predictions.{suffix}", predictor.manifest.classes)
-    uri = _uri(ports.data_bucket, record, suffix)
-    summary = {
-        "upload_id": record.upload_id,
-        "key": record.key,
-        "predictions_uri": uri,
-        "scored_at": now(),
-        "model": active.identity(),
-        **_counts(predictor, rows, counted, warnings),
-    }
-    _publish(ports.store, answer.file, uri, summary)
-    ports.log.info(
-        "scored", extra={"rows": answer.rows, "rows_quarantined": len(rows.rejects), "model": active.version}
-    )
-    return ports.book.advance(
-        record.upload_id,
-        "scored",
-        rows_in=rows.rows_in,
-        rows_used=rows.rows_used,
-        rows_quarantined=len(rows.rejects),
-        quarantine_uri=stored,
-        predictions_uri=uri,
-        models=({"name": active.model, "version": active.version, "run_id": active.run_id},),
-        settings_sha=settings.sha256,
-    )
+        answer = rows.write(self.folder / f"predictions.{suffix}", predictor.manifest.classes)
+        stem = posixpath.basename(self.record.key).rsplit(".", 1)[0] or "rows"
+        uri = self._beside(f"{stem}.{suffix}")
+        self.ports.store.upload(answer, uri, content_type=scoring_shards.TYPES[suffix])
+        return scores, [uri]
 
+    def _of_shards(self, rows: ScoringFile, plan: Plan) -> tuple[RowScores, list[str]]:
+        ports, data = self.ports, self.contract.settings.data
+        self.contract.pin(ports.store, ports.data_bucket)
+        whole = OpenFile(rows.source, data, rows.schema, self.folder)
+        of_map = MapPorts(ports.store, ports.workflow, ports.data_bucket, ports.log, {"batch": True})
+        stages = ShardStages(whole, plan, self.record.upload_id, self.ended, of_map)
+        return scoring_shards.MappedFile(stages, rows, self.contract).score()
 
-def _contract(active: Active, manifest: BundleManifest) -> scoring_table.ModelContract:
-    rules = () if active.rules == "off" else manifest.rules
-    return scoring_table.ModelContract(manifest.features, rules, refuse=active.rules == "refuse")
+    def _beside(self, name: str) -> str:
+        return f"{keys.predictions_folder(self.ports.data_bucket, self.record.upload_id)}{name}"
 
+    def _store_rejects(self, answer: _Answer) -> str:
+        """URI of the quarantined rows; empty when there are none."""
+        rejects = quarantine.Quarantine(
+            self.record.upload_id, answer.header, answer.delimiter, tuple(answer.scores.rejects)
+        )
+        return quarantine.write_rejects(self.ports.store, self.ports.data_bucket, rejects, self.folder)
 
-def _predict(
-    predictor: Predictor, rows: scoring_table.ScoringFile, deadline: Deadline
-) -> tuple[dict[str, Any], Counter[tuple[str, str]]]:
-    """What was predicted, for the summary (`labels`: rows a class; of a regression `prediction`: range and mean), and warnings."""
-    import numpy as np
-
-    labels: Counter[int] = Counter()
-    warnings: Counter[tuple[str, str]] = Counter()
-    low, high, total = np.inf, -np.inf, 0.0
-    for chunk in rows.chunks(CHUNK):
-        deadline.reached("predictions")
-        scores = column_predictor.predict(predictor, chunk, threads=_cores())
-        rows.keep(scores.labels, scores.probabilities)
-        warnings += scores.warnings
-        if predictor.manifest.regression is not None:
-            low, high = min(low, float(scores.labels.min())), max(high, float(scores.labels.max()))
-            total += float(scores.labels.sum())
-            continue
-        labels += Counter({int(k): int(n) for k, n in zip(*np.unique(scores.labels, return_counts=True), strict=True)})
-    if predictor.manifest.regression is not None:
-        mean = total / rows.rows_used if rows.rows_used else None
-        return {"prediction": {"minimum": low, "mean": mean, "maximum": high} if mean is not None else None}, warnings
-    return {"labels": {c: labels[k] for k, c in enumerate(predictor.manifest.classes)}}, warnings
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _counts(
-    predictor: Predictor,
-    rows: scoring_table.ScoringFile,
-    counted: dict[str, Any],
-    warnings: Counter[tuple[str, str]],
-) -> dict[str, Any]:
-    """What the summary says of the rows. `counted`: see _predict."""
-    return {
-        "threshold": predictor.manifest.threshold if predictor.manifest.positive_class else None,
-        "rows_in": rows.rows_in,
-        "rows_scored": rows.rows_used,
-        "rows_quarantined": len(rows.rejects),
-        **counted,
-        "warnings": [
-            {"code": code, "field": field, "rows": count} for (code, field), count in sorted(warnings.items())
-        ],
-    }
-
-
-def _download(record: UploadRecord, settings: Settings, ports: BatchPorts, folder: Path) -> Path | None:
-    """The object's version in the folder; None when it was deleted. Raises RejectedUpload for one over the budget of bytes."""
-    source, file = keys.uri(record.bucket, record.key), folder / "upload"
-    if (stat := ports.store.stat(source)) is not None:
-        check_size(stat.size, settings.data)
-    try:
-        ports.store.download(source, file, record.version)
-    except NotFound:
-        return None
-    return file
-
-
-def _store_rejects(record: UploadRecord, ports: BatchPorts, rows: scoring_table.ScoringFile, folder: Path) -> str:
-    """URI of the quarantined rows; empty when there are none."""
-    source = rows.source
-    rejects = quarantine.Quarantine(record.upload_id, tuple(source.header), source.delimiter, tuple(rows.rejects))
-    return quarantine.write_rejects(ports.store, ports.data_bucket, rejects, folder)
-
-
-def _publish(store: ObjectStore, file: Path, uri: str, summary: dict[str, Any]) -> None:
-    """The predictions, then the summary beside them."""
-    csv = uri.endswith(".csv")
-    store.upload(file, uri, content_type="text/csv" if csv else "application/vnd.apache.parquet")
-    store.put(
-        join(uri.rpartition("/")[0], "summary.json"),
-        json.dumps(summary, indent=1, ensure_ascii=False).encode(),
-        content_type="application/json",
-    )
-
-
-def _uri(bucket: str, record: UploadRecord, suffix: str) -> str:
-    stem = posixpath.basename(record.key).rsplit(".", 1)[0] or "rows"
-    return f"{keys.predictions_folder(bucket, record.upload_id)}{stem}.{suffix}"
+    def _store_summary(self, answer: _Answer, predictor: Predictor, uri: str) -> None:
+        """Beside the predictions and behind them: of a large file the list of its parts too."""
+        summary = {
+            "upload_id": self.record.upload_id,
+            "key": self.record.key,
+            "predictions_uri": uri,
+            "parts": answer.parts,
+            "scored_at": now(),
+            "model": self.contract.active.identity(),
+            **answer.scores.summary(predictor),
+        }
+        body = json.dumps(summary, indent=1, ensure_ascii=False).encode()
+        self.ports.store.put(self._beside("summary.json"), body, content_type="application/json")

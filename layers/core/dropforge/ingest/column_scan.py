@@ -193,10 +193,8 @@ def texts_of(db: Any, scans: Sequence[ColumnScan], most: int) -> list[list[str]]
     return [texts.get((scan.rows, scan.group), []) for scan in scans]
 
 
-def formats(
-    db: Any, table: Table, known: Mapping[int, NumberFormat], *, fixed: frozenset[int] = frozenset()
-) -> dict[int, NumberFormat]:
-    """How the columns of `known` write their numbers, in one pass over the rows; those of `fixed` are not questioned."""
+def count_formats(db: Any, table: Table, known: Mapping[int, NumberFormat]) -> dict[int, dict[str, int]]:
+    """How often the columns of `known` write numbers how, in one pass over the rows; counts of parts of a table add up."""
     if not known:
         return {}
     places = sorted(known)
@@ -208,9 +206,18 @@ def formats(
         tests = {**cells.format_probes(f"x{k}"), **cells.point_probes(f"x{k}")}
         select += [f"count(*) FILTER ({tests[w]})" for w in wanted]
     row = db.execute(f"SELECT {', '.join(select)} FROM (SELECT {texts} FROM {rows})").fetchone()
-    counts = {
+    return {
         i: dict(zip(wanted, row[k * len(wanted) : (k + 1) * len(wanted)], strict=True)) for k, i in enumerate(places)
     }
+
+
+def chosen_formats(
+    counts: Mapping[int, Mapping[str, int]],
+    table: Table,
+    known: Mapping[int, NumberFormat],
+    fixed: frozenset[int] = frozenset(),
+) -> dict[int, NumberFormat]:
+    """How those columns write their numbers, by what count_formats counted; those of `fixed` are not questioned."""
     return _chosen(counts, known, fixed, separated_by_comma=table.separated_by_comma)
 
 

@@ -18,7 +18,7 @@ from dropforge.config.settings import Settings
 from dropforge.datasets.dataset_manifest import DatasetManifest
 from dropforge.datasets.dataset_store import DatasetStore, Entry
 from dropforge.datasets.table_schema import Schema
-from dropforge.errors import DropforgeError, NotFound, Unavailable
+from dropforge.errors import DropforgeError, NotFound
 from dropforge.ingest import quarantine
 from dropforge.ingest.admission import Admission
 from dropforge.ingest.duckdb_connection import connect
@@ -30,7 +30,7 @@ from dropforge.ports import RunInfo
 from dropforge.uploads import decisions, retrain_rounds, retrain_trigger
 from dropforge.uploads.publish_report import Reporting
 from dropforge.uploads.shard_map import ShardMap
-from dropforge.uploads.shard_stage import MapPorts, ShardStages
+from dropforge.uploads.shard_stage import MapPorts, ShardStages, next_attempt
 from dropforge.uploads.upload_attempt import Attempt, Deadline, Invocation, reason_of
 from dropforge.uploads.upload_ports import Ports
 from dropforge.uploads.upload_repository import Reason, UploadRecord
@@ -69,13 +69,7 @@ def analyze(event: UploadEvent, ports: Ports, invocation: Invocation | None = No
 def shards_read(upload_id: str, stage: str, ports: Ports, invocation: Invocation) -> UploadRecord:
     """Go on with an upload whose shards the workflow has read. Raises Unavailable while another invocation works on it."""
     record = ports.book.get(upload_id)
-    if not record.lease_of_another(invocation.holder):
-        record = analyze(record.event(), ports, invocation, stage)
-    if record.lease_of_another(invocation.holder):
-        raise Unavailable(
-            "another invocation works on the upload", code="upload_busy", fix="the workflow asks again by itself"
-        )
-    return record
+    return next_attempt(record, invocation, lambda event: analyze(event, ports, invocation, stage))
 
 
 def _work(record: UploadRecord, deadline: Deadline, ports: Ports, ended: str) -> UploadRecord:

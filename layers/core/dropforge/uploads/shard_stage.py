@@ -11,21 +11,23 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 from dropforge import ids, keys, retry_limits
-from dropforge.errors import Conflict, PermanentError, RejectedUpload
+from dropforge.errors import Conflict, PermanentError, RejectedUpload, Unavailable
 from dropforge.ingest import sharded_file
 from dropforge.ingest.open_file import OpenFile
 from dropforge.ingest.shard_plan import Plan, Shard
+from dropforge.messages import UploadEvent
 from dropforge.ports import REQUESTS_AT_ONCE, ObjectStore, Workflow
 from dropforge.uploads import shard_calls
 from dropforge.uploads.shard_calls import Outcome, ShardInput, StageTask
-from dropforge.uploads.upload_attempt import Suspended
+from dropforge.uploads.upload_attempt import Invocation, Suspended
+from dropforge.uploads.upload_repository import UploadRecord
 
 _WRITTEN_AT_ONCE = 4  # shards on disk beside the whole text
 
@@ -158,3 +160,16 @@ class ShardStages:
             return
         with tempfile.TemporaryDirectory(dir=self.file.workdir) as folder:
             ports.store.upload(self.plan.write(shard, Path(folder)), uri)
+
+
+def next_attempt(
+    record: UploadRecord, invocation: Invocation, attempt: Callable[[UploadEvent], UploadRecord]
+) -> UploadRecord:
+    """The attempt behind a map. Raises Unavailable while another invocation works on the upload."""
+    if not record.lease_of_another(invocation.holder):
+        record = attempt(record.event())
+    if record.lease_of_another(invocation.holder):
+        raise Unavailable(
+            "another invocation works on the upload", code="upload_busy", fix="the workflow asks again by itself"
+        )
+    return record
