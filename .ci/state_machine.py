@@ -28,6 +28,7 @@ def filled(compute: str) -> str:
         "TrainingQueueUrl": "https://sqs.us-east-1.amazonaws.com/123456789012/jobs",
         "ConcludeFunctionArn": ARN.format("lambda", "function:conclude"),
         "AnalyzeFunctionArn": ARN.format("lambda", "function:analyze"),
+        "BatchFunctionArn": ARN.format("lambda", "function:batch"),
         "ClusterArn": ARN.format("ecs", "cluster/c") if compute == "fargate" else "-",
         "TaskDefinitionArn": ARN.format("ecs", "task-definition/dropforge-training:1") if compute == "fargate" else "-",
         "SubnetIds": "subnet-1,subnet-2" if compute == "fargate" else "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from json import loads
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -130,8 +131,9 @@ def batch(
         finish(record, json=json)
         return
     bucket, _, key = record["predictions_uri"].removeprefix("s3://").partition("/")
-    path = save or file.with_name(f"{file.stem}.predictions.{key.rpartition('.')[2]}")
-    target.client("s3").download_file(bucket, key, str(path))
+    parts = _parts(target, bucket, key)
+    path = save or file.with_name(f"{file.stem}.predictions.{parts[0].rpartition('.')[2]}")
+    _fetch(target, bucket, parts, path)
     document = {
         "upload_id": upload_id,
         "rows": record["rows_used"],
@@ -139,6 +141,27 @@ def batch(
         "file": str(path),
     }
     emit_json({**record, "file": str(path)}) if json else emit_facts(document)
+
+
+def _parts(target: Target, bucket: str, key: str) -> list[str]:
+    """Keys of the predictions; those of a large file are named in its summary."""
+    if not key.endswith("/summary.json"):
+        return [key]
+    summary = loads(target.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+    return [uri.removeprefix(f"s3://{bucket}/") for uri in summary["parts"]]
+
+
+def _fetch(target: Target, bucket: str, parts: list[str], path: Path) -> None:
+    if len(parts) == 1:
+        target.client("s3").download_file(bucket, parts[0], str(path))
+        return
+    from dropforge_cli import prediction_parts
+
+    with tempfile.TemporaryDirectory(prefix="dropforge-parts-") as work:
+        files = [Path(work, key.rpartition("/")[2]) for key in parts]
+        for key, file in zip(parts, files, strict=True):
+            target.client("s3").download_file(bucket, key, str(file))
+        prediction_parts.join(files, path)
 
 
 def watch(upload_id: Annotated[str, typer.Argument(help="id, or `last`")] = "last", json: Json = False) -> None:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dropforge import ids, keys
-from dropforge.batch import row_scores, scoring_shards, scoring_table
+from dropforge.batch import row_scores, scoring_contract, scoring_shards, scoring_table
 from dropforge.batch.batch_ports import BatchPorts
 from dropforge.batch.row_scores import RowScores
 from dropforge.batch.scoring_contract import ScoringContract
 from dropforge.batch.scoring_table import ScoringFile
 from dropforge.clock import now
+from dropforge.config.settings import Settings
 from dropforge.errors import NotFound, RejectedUpload
 from dropforge.inference.predictor import Predictor
 from dropforge.ingest import quarantine
@@ -24,6 +25,7 @@ from dropforge.ingest.ingest_file import check_size, shards
 from dropforge.ingest.open_file import OpenFile
 from dropforge.ingest.shard_plan import Plan
 from dropforge.messages import UploadEvent
+from dropforge.ports import ObjectStore
 from dropforge.serving.prediction_service import open_active
 from dropforge.uploads import shard_stage
 from dropforge.uploads.shard_stage import MapPorts, ShardStages
@@ -59,9 +61,8 @@ def score(event: UploadEvent, ports: BatchPorts, invocation: Invocation | None =
         return ports.book.advance(record.upload_id, "rejected", reason=reason_of(error, "admission"))
 
     def work(record: UploadRecord, deadline: Deadline) -> UploadRecord:
-        contract = ScoringContract.read(ports.store, ports.data_bucket, record.upload_id)
         with tempfile.TemporaryDirectory(prefix="dropforge-") as folder:
-            return _Scoring(record, contract, ports, Path(folder), deadline, ended).run()
+            return _score(record, ports, Path(folder), deadline, ended)
 
     return Attempt(ports.book, ports.log, "scoring", invocation or Invocation(), rejected).run(record, work)
 
@@ -70,6 +71,28 @@ def shards_scored(upload_id: str, stage: str, ports: BatchPorts, invocation: Inv
     """Go on with a file whose shards the workflow has read. Raises Unavailable while another invocation works on it."""
     record = ports.book.get(upload_id)
     return shard_stage.next_attempt(record, invocation, lambda event: score(event, ports, invocation, stage))
+
+
+def _score(record: UploadRecord, ports: BatchPorts, folder: Path, deadline: Deadline, ended: str) -> UploadRecord:
+    deadline.reached("download")
+    settings = scoring_contract.settings_of(ports.store, ports.data_bucket, record.upload_id)
+    file = _download(record, settings, ports.store, folder)
+    if file is None:
+        return ports.book.advance(record.upload_id, "skipped", reason=_DELETED)
+    contract = ScoringContract.read(ports.store, ports.data_bucket, record.upload_id)
+    return _Scoring(record, contract, ports, folder, deadline, ended).run(file)
+
+
+def _download(record: UploadRecord, settings: Settings, store: ObjectStore, folder: Path) -> Path | None:
+    """The object's version in the folder; None when it was deleted. Raises RejectedUpload for one over the budget of bytes."""
+    source, file = keys.uri(record.bucket, record.key), folder / "upload"
+    if (stat := store.stat(source)) is not None:
+        check_size(stat.size, settings.data)
+    try:
+        store.download(source, file, record.version)
+    except NotFound:
+        return None
+    return file
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +116,7 @@ class _Scoring:
     deadline: Deadline
     ended: str
 
-    def run(self) -> UploadRecord:
-        self.deadline.reached("download")
-        file = self._download()
-        if file is None:
-            return self.ports.book.advance(self.record.upload_id, "skipped", reason=_DELETED)
+    def run(self, file: Path) -> UploadRecord:
         active, ports = self.contract.active, self.ports
         predictor = open_active(ports.store, ports.data_bucket, active, ports.python)
         self.deadline.reached("admission")
@@ -121,17 +140,6 @@ class _Scoring:
             models=({"name": active.model, "version": active.version, "run_id": active.run_id},),
             settings_sha=self.contract.settings.sha256,
         )
-
-    def _download(self) -> Path | None:
-        """The object's version in the folder; None when it was deleted. Raises RejectedUpload for one over the budget of bytes."""
-        source, file = keys.uri(self.record.bucket, self.record.key), self.folder / "upload"
-        if (stat := self.ports.store.stat(source)) is not None:
-            check_size(stat.size, self.contract.settings.data)
-        try:
-            self.ports.store.download(source, file, self.record.version)
-        except NotFound:
-            return None
-        return file
 
     def _answer(self, file: Path, predictor: Predictor) -> _Answer:
         """Of a file of one shard, here; else of the shards that the workflow has scored."""

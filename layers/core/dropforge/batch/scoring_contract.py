@@ -35,13 +35,12 @@ class ScoringContract:
     @classmethod
     def read(cls, store: ObjectStore, bucket: str, upload_id: str) -> ScoringContract:
         """The copies of an earlier attempt, else what is in force. Raises NotFound where no model is active."""
-        copies = [keys.shard_input(bucket, upload_id, "contract", name) for name in (_SETTINGS, _ACTIVE)]
+        copies = _copies(bucket, upload_id)
         try:
             return cls.of_shards(store, *copies)
         except NotFound:
-            settings = settings_store.read(store, keys.settings(bucket))
             active, _ = ActivePointer(store, bucket).read()
-            return cls(settings, active, *copies)
+            return cls(settings_of(store, bucket, upload_id), active, *copies)
 
     def pin(self, store: ObjectStore, bucket: str) -> None:
         """Leave the copies for shards and later attempts, unless they are there. Raises Conflict where settings have just changed."""
@@ -57,3 +56,14 @@ class ScoringContract:
         """What the model asks of rows."""
         rules = () if self.active.rules == "off" else manifest.rules
         return ModelContract(manifest.features, rules, refuse=self.active.rules == "refuse")
+
+
+def settings_of(store: ObjectStore, bucket: str, upload_id: str) -> Settings:
+    """The settings of the contract, also where no model is active."""
+    copy, active = _copies(bucket, upload_id)
+    return settings_store.read(store, keys.settings(bucket) if store.stat(active) is None else copy)
+
+
+def _copies(bucket: str, upload_id: str) -> tuple[str, str]:
+    settings, active = (keys.shard_input(bucket, upload_id, "contract", name) for name in (_SETTINGS, _ACTIVE))
+    return settings, active
