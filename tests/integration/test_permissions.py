@@ -243,12 +243,12 @@ def test_nobody_deletes(client: Client, buckets: dict[str, str], role: str) -> N
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_only_analyze_and_recover_start_training(client: Client, outputs: dict[str, str], role: str) -> None:
-    """An execution is started by `analyze`, and again by `recover`, alone."""
+def test_who_starts_the_workflow(client: Client, outputs: dict[str, str], role: str) -> None:
+    """An execution is started by `analyze`, for shards of its files by `batch`, and again by `recover`, alone."""
     call = client(role, "stepfunctions").start_execution
     arn = outputs["StateMachineArn"]
     assert _allowed(lambda: call(stateMachineArn=arn, name=f"{role}-{uuid.uuid4()}", input="{}")) == (
-        role in {"Analyze", "Recover"}
+        role in {"Analyze", "Batch", "Recover"}
     )
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import typer
 
-from dropforge import ids, keys
+from dropforge import ids, keys, s3_uri
 from dropforge.errors import NotFound, PermanentError
 from dropforge_cli.options import Json, Reason
 from dropforge_cli.output import emit_facts, emit_json, emit_table, err, out, print_error, say
@@ -148,7 +148,7 @@ def _parts(target: Target, bucket: str, key: str) -> list[str]:
     if not key.endswith("/summary.json"):
         return [key]
     summary = loads(target.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
-    return [uri.removeprefix(f"s3://{bucket}/") for uri in summary["parts"]]
+    return [s3_uri.split(uri)[1] for uri in summary["parts"]]
 
 
 def _fetch(target: Target, bucket: str, parts: list[str], path: Path) -> None:
