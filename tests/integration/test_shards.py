@@ -1,4 +1,4 @@
-"""A large upload, and a large batch file, on the running line: the Distributed Map is the deployed one."""
+"""A large upload on the running line: the Distributed Map is the deployed one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from dropforge import ids
 from dropforge.adapters.s3_store import S3Store
 from dropforge.config import settings_store
 
@@ -62,44 +61,6 @@ def test_a_large_upload_is_read_by_a_map_and_reported_as_a_small_one(
     assert [run["status"] for run in runs] == ["SUCCEEDED"] * 2
     shards = len(body) // SHARD_BYTES
     assert all(run["itemCounts"]["succeeded"] == run["itemCounts"]["total"] >= shards for run in runs)
-
-
-def test_a_large_batch_file_is_scored_by_a_map_as_a_small_one_is(
-    small_shards: Callable[[], None],
-    production: str,
-    cloud: Any,
-    wait: Callable[..., dict[str, Any]],
-    adult_lines: list[str],
-) -> None:
-    """By the function of batch files: a part for each shard, which together are the predictions of the same file scored at once."""
-    lines = adult_lines[16_000 : 16_000 + ROWS]
-    body = csv_of([adult_lines[0], *lines, lines[0] + ",surplus"])
-
-    def score(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        answer = cloud.client("s3").put_object(Bucket=cloud.config.data_bucket, Key=f"batch/{name}", Body=body)
-        upload_id = ids.upload_id(cloud.config.data_bucket, f"batch/{name}", answer["VersionId"])
-        record = wait(upload_id, "scored", "failed", "rejected")
-        return record, json.loads(_object(cloud, f"predictions/{upload_id}/summary.json"))
-
-    record, summary = score("large.csv")
-    small_shards()
-    small, whole = score("small.csv")
-    ends = [[r[k] for k in ("state", "rows_in", "rows_used", "rows_quarantined")] for r in (record, small)]
-    assert ends == [["scored", ROWS + 1, ROWS, 1]] * 2
-    assert [summary[k] for k in ("labels", "warnings")] == [whole[k] for k in ("labels", "warnings")]
-    assert len(summary["parts"]) >= len(body) // SHARD_BYTES > 1
-    texts = [_object(cloud, uri.split("/", 3)[3]).splitlines() for uri in summary["parts"]]
-    assert [texts[0][0], *(row for text in texts for row in text[1:])] == _object(
-        cloud, small["predictions_uri"].split("/", 3)[3]
-    ).splitlines()
-    runs = _map_runs(cloud, f"shards-{record['upload_id']}-")
-    assert [run["status"] for run in runs] == ["SUCCEEDED"] * len(runs)
-    assert all(run["itemCounts"]["succeeded"] == len(texts) for run in runs)
-    assert len(runs) == 2  # surveyed, scored
-
-
-def _object(cloud: Any, key: str) -> bytes:
-    return bytes(cloud.client("s3").get_object(Bucket=cloud.config.data_bucket, Key=key)["Body"].read())
 
 
 def _report(cloud: Any, record: dict[str, Any]) -> dict[str, Any]:
