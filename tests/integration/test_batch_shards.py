@@ -44,7 +44,8 @@ class Running:
     bundle: Bundle
 
     def apply(self, shard_bytes: int) -> None:
-        text = f"project: demo\ndata: {{target: bought, limits: {{shard_bytes: {shard_bytes}}}}}\nmodels: [{{name: m, class: a.b:C}}]\n"
+        data = f"{{target: bought, limits: {{shard_bytes: {shard_bytes}}}}}"
+        text = f"project: demo\ndata: {data}\nmodels: [{{name: m, class: a.b:C}}]\n"
         settings_store.apply(self.store, self.config.data_bucket, text.encode())
 
     def put(self, name: str, body: bytes) -> str:

@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.pipeline import Pipeline
 
 from dropforge.api import predict, proxy_event, resolver
-from dropforge.datasets.table_schema import Column
 from dropforge.deployment.active_model import Active, ActivePointer
 from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
-from dropforge.inference.bundle_manifest import BundleManifest
 from dropforge.serving.prediction_service import PredictService
 from dropforge_local.memory import MemoryStore
 
 from ...forest_bundle import Bundle, trained
-from dropforge_training.data.training_table import Table, TrainingData
-from dropforge_training.explain import explanation_file
-from dropforge_training.export import onnx_graph, parity
-from dropforge_training.export.manifest_builder import ExportedModel, ManifestFacts, manifest_for
-from dropforge_training.models.random_forest import RandomForest
-from dropforge_training.preprocessing.cleaner import LabelledPipeline
 
 BUCKET = "bucket"
 
