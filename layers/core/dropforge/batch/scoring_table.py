@@ -127,9 +127,7 @@ def together(shards: Sequence[TypedRows]) -> TypedRows:
 class ScoringFile:
     """One file, or a shard of it, read onto an open connection (engine.connect)."""
 
-    def __init__(
-        self, source: text_table.Source, schema: Schema, contract: ModelContract, data: DataSettings
-    ) -> None:
+    def __init__(self, source: text_table.Source, schema: Schema, contract: ModelContract, data: DataSettings) -> None:
         self.source = source
         self._data = data
         self._formats: dict[int, NumberFormat] = {}
