@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from ..python_sources import nodes, tree
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = [
@@ -65,7 +68,7 @@ def test_importing_opens_nothing() -> None:
     """No module calls a client constructor or opens a connection at its top level."""
     forbidden = {"client", "connect", "World", "world", "Session"}
     for path in MODULES:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in tree(path).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
                 continue
             calls = [c.func for c in ast.walk(node) if isinstance(c, ast.Call)]
@@ -84,10 +87,11 @@ def _module(name: str) -> Path | None:
     return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
 
 
+@cache
 def _names(path: Path) -> set[str]:
     """What a module defines or imports."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 names.add(node.name)
@@ -102,7 +106,7 @@ def _names(path: Path) -> set[str]:
 def test_scripts_import_what_there_is(path: Path) -> None:
     """No type checker and no test imports these scripts: a name that a package gave up would be seen when somebody runs one."""
     text = path.read_text()
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(path):
         if not isinstance(node, ast.ImportFrom) or str(node.module).split(".")[0] not in _FOLDERS:
             continue
         if "of the older checkout" in text.splitlines()[node.lineno - 1]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from ..python_sources import nodes, tree
+
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("layers/core", "training", "cli", "localstack", "frontend", "functions")
 MODULES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
@@ -16,7 +18,7 @@ MOST_UNTYPED = 0.11  # of signatures: as measured. A change may lower it: a docu
 
 
 def _functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
@@ -36,10 +38,9 @@ def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.ar
 
 def _options(path: Path) -> set[str]:
     """Names of types that the module declares as options of a command: X = Annotated[…, typer.Option(…)]."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     return {
         target.id
-        for node in tree.body
+        for node in tree(path).body
         if isinstance(node, ast.Assign) and "typer." in ast.unparse(node.value)
         for target in node.targets
         if isinstance(target, ast.Name)

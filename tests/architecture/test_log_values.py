@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from ..python_sources import nodes
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(
@@ -16,8 +18,8 @@ SOURCES = sorted(
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
-def _log_calls(tree: ast.AST) -> Iterator[ast.Call]:
-    for node in ast.walk(tree):
+def _log_calls(of_module: Iterable[ast.AST]) -> Iterator[ast.Call]:
+    for node in of_module:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS:
             owner = node.func.value
             if (owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")) in {
@@ -28,9 +30,9 @@ def _log_calls(tree: ast.AST) -> Iterator[ast.Call]:
                 yield node
 
 
-def _exceptions(tree: ast.AST) -> set[str]:
+def _exceptions(of_module: Iterable[ast.AST]) -> set[str]:
     """Names that `except … as name` binds somewhere in the module."""
-    return {node.name for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler) and node.name}
+    return {node.name for node in of_module if isinstance(node, ast.ExceptHandler) and node.name}
 
 
 def _quotes(node: ast.AST, errors: set[str]) -> bool:
@@ -50,10 +52,12 @@ def test_a_log_call_names_an_error_by_its_code_or_kind() -> None:
     """`failure(error)`, `error.code` and its type may be logged; its text may not."""
     quoting = []
     for source in SOURCES:
-        tree = ast.parse(source.read_text(encoding="utf-8"))
-        errors = _exceptions(tree)
+        of_module = nodes(source)
+        errors = _exceptions(of_module)
         calls = [
-            c for c in _log_calls(tree) if any(_quotes(a, errors) for a in (*c.args, *(k.value for k in c.keywords)))
+            c
+            for c in _log_calls(of_module)
+            if any(_quotes(a, errors) for a in (*c.args, *(k.value for k in c.keywords)))
         ]
         quoting += [f"{source.relative_to(ROOT)}:{call.lineno}" for call in calls]
     assert not quoting
@@ -62,6 +66,10 @@ def test_a_log_call_names_an_error_by_its_code_or_kind() -> None:
 def test_the_search_notices_an_error_that_is_quoted() -> None:
     """The three ways in which lines used to quote one."""
     for expression in ("error.message", "str(error)", "f'{error}'"):
-        tree = ast.parse(f"try: pass\nexcept ValueError as error:\n  log.info('x', extra={{'why': {expression}}})")
-        (call,) = _log_calls(tree)
-        assert _quotes(call.keywords[0].value, _exceptions(tree))
+        of_module = list(
+            ast.walk(
+                ast.parse(f"try: pass\nexcept ValueError as error:\n  log.info('x', extra={{'why': {expression}}})")
+            )
+        )
+        (call,) = _log_calls(of_module)
+        assert _quotes(call.keywords[0].value, _exceptions(of_module))

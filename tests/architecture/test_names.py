@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from ..python_sources import nodes
+
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("layers/core", "training", "cli", "localstack", "frontend", "functions")
 MODULES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
@@ -32,7 +34,7 @@ TERMS = {
 
 
 def _names(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         match node:
             case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
                 yield name

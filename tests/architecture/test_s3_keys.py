@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from dropforge import keys
+
+from ..python_sources import nodes
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = {f.rstrip("/") for f in (*keys.DATA, *keys.ARTIFACTS)}
@@ -29,14 +31,13 @@ SOURCES = sorted(
 _KEY = re.compile(rf"(s3://[^/\s]*/)?({'|'.join(sorted(FOLDERS))})/\S*")
 
 
-def literals(source: str) -> Iterator[tuple[int, str]]:
+def literals(of_module: Sequence[ast.AST]) -> Iterator[tuple[int, str]]:
     """(line, text) of each string that is a key, a folder with its slash, or an S3 address put together by hand.
 
     Text with spaces is prose: messages and docstrings may name an object.
     """
-    tree = ast.parse(source)
-    inside = {id(part) for f in ast.walk(tree) if isinstance(f, ast.JoinedStr) for part in f.values}
-    for node in ast.walk(tree):
+    inside = {id(part) for f in of_module if isinstance(f, ast.JoinedStr) for part in f.values}
+    for node in of_module:
         if isinstance(node, ast.JoinedStr):
             text = "".join(p.value if isinstance(p, ast.Constant) else "{}" for p in node.values)  # type: ignore[misc]  # parts of an f-string are texts
             if _KEY.fullmatch(text) or text.startswith("s3://{}"):
@@ -52,11 +53,7 @@ def literals(source: str) -> Iterator[tuple[int, str]]:
 
 def test_a_module_spells_no_key() -> None:
     """Another module imports keys.py: two spellings of one key are two objects."""
-    spelt = [
-        f"{file.relative_to(ROOT)}:{line}: {text}"
-        for file in SOURCES
-        for line, text in literals(file.read_text(encoding="utf-8"))
-    ]
+    spelt = [f"{file.relative_to(ROOT)}:{line}: {text}" for file in SOURCES for line, text in literals(nodes(file))]
     assert not spelt, "\n".join(spelt)
 
 
@@ -72,12 +69,13 @@ def test_a_module_spells_no_key() -> None:
 )
 def test_a_key_is_recognised(line: str) -> None:
     """The search above is not blind."""
-    assert list(literals(line))
+    assert list(literals(list(ast.walk(ast.parse(line)))))
 
 
 def test_a_message_may_name_an_object() -> None:
     """People must be able to look it up."""
-    assert list(literals('a = f"serving/active.json cannot be read: {error}"')) == []
+    message = ast.parse('a = f"serving/active.json cannot be read: {error}"')
+    assert list(literals(list(ast.walk(message)))) == []
 
 
 def test_the_template_names_known_folders() -> None:

@@ -15,6 +15,8 @@ from pydantic import BaseModel
 from dropforge.config.preprocessing_settings import COLUMN_STEPS, NUMBER_STEPS
 from dropforge.config.settings import Settings
 
+from ..python_sources import nodes
+
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("layers/core/dropforge", "training/dropforge_training", "cli/dropforge_cli")
 PARSING = {"settings.py", "yaml_errors.py"}  # that a key is parsed does not mean that it is used
@@ -45,7 +47,7 @@ def _reads() -> dict[str, set[str]]:
         for file in (ROOT / folder).rglob("*.py"):
             if file.name in PARSING:
                 continue
-            for node in ast.walk(ast.parse(file.read_text())):
+            for node in nodes(file):
                 if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                     owner = node.value
                     while isinstance(owner, ast.Subscript | ast.Call):  # columns[name].min, columns.get(name).min
