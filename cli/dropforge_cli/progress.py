@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dropforge import metrics
 from dropforge_cli.output import err
 from dropforge_cli.target import Target
 
@@ -15,12 +16,19 @@ def words(p: ModelProgress) -> str:
     """`trial 3 of 8, best roc_auc 0.9201, 12 of 60 s, about 20 s left` while it searches; else the stage it is in."""
     if p["stage"] == "waiting":
         return f"waits for a worker; up to {p['trials_budget']} trials in {p['seconds_budget']:.0f} s"
-    best = "" if p["best_score"] is None else f", best {p['metric']} {p['best_score']:.4f}"
+    best = "" if p["best_score"] is None else f", best {p['metric']} {_best(p['metric'], p['best_score'])}"
     left = seconds_left(p)
     if left is None:
         return f"{p['stage']}, after {p['trials']} trials{best}"
     spent = f"{p['seconds']:.0f} of {p['seconds_budget']:.0f} s, about {left:.0f} s left"
     return f"trial {p['trials']} of {p['trials_budget']}{best}, {spent}"
+
+
+def _best(metric: str, score: float) -> str:
+    """As the metric is read: the API negates losses and errors, so that larger is better."""
+    value = score if metrics.is_own(metric) or metric not in metrics.METRICS else metrics.sign(metric) * score
+    size = abs(value)
+    return f"{value:.4f}" if size < 10 else f"{value:,.4g}" if size < 9_999.5 else f"{value:,.0f}"
 
 
 def seconds_left(p: ModelProgress) -> float | None:

@@ -18,9 +18,25 @@ _METRICS: Final = {
 }  # fmt: skip
 
 
+LOWER_IS_BETTER: Final = frozenset(
+    {"log_loss", "brier", "ece", "mae", "rmse", "mape", "median_absolute_error", "mean_error"}
+)
+
+
 def metric(name: str) -> str:
     """A metric as the reports write it."""
     return _METRICS.get(name, name.replace("_", " "))
+
+
+def score(value: float, sign: str = "") -> str:
+    """Four decimals of a score, four significant digits of an error in units of the target."""
+    size = abs(value)
+    return f"{value:{sign}.4f}" if size < 10 else f"{value:{sign},.4g}" if size < 9_999.5 else f"{value:{sign},.0f}"
+
+
+def best(name: str, value: float) -> str:
+    """The best score of a search as its metric is read: the API negates errors, so that larger is better."""
+    return score(-value if name in LOWER_IS_BETTER else value)
 
 
 def who(by: str) -> str:

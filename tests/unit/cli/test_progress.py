@@ -59,6 +59,10 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> None:
         (SEARCHING, "trial 3 of 8, best roc_auc 0.9201, 12 of 60 s, about 20 s left"),
         ({**SEARCHING, "seconds": 50.0}, "trial 3 of 8, best roc_auc 0.9201, 50 of 60 s, about 10 s left"),
         ({**SEARCHING, "seconds": 63.0}, "trial 3 of 8, best roc_auc 0.9201, 63 of 60 s, about 0 s left"),
+        (
+            {**SEARCHING, "metric": "rmse", "best_score": -48_972.3618},
+            "trial 3 of 8, best rmse 48,972, 12 of 60 s, about 20 s left",
+        ),
         ({**SEARCHING, "stage": "fitting"}, "fitting, after 3 trials, best roc_auc 0.9201"),
     ],
 )

@@ -47,6 +47,8 @@ def test_a_training_shows_the_budget_that_is_further_used_up() -> None:
     upload: Any = {"upload_id": "1", "key": "k", "state": "training", "progress": [tuning, waiting]}
     drawn = str(markup.training(upload))
     assert "best ROC AUC 0.9123, 2 of 20 trials, 30 of 60 s" in drawn
+    error: Any = {**upload, "progress": [{**tuning, "metric": "rmse", "best_score": -48_972.3618}]}
+    assert "best root mean squared error 48,972, 2 of 20 trials" in markup.training(error)
     assert "width:50.67%" in drawn
     assert 'aria-valuenow="51"' in drawn
     assert "up to 10 trials in 45 s" in drawn
@@ -391,6 +393,13 @@ def test_a_comparison_calls_none_better_within_the_intervals() -> None:
     assert page.count('<span class="df-chip good">second</span>') == 1
     assert page.count("within the intervals") == 1
     assert "uncalibrated" not in page
+
+
+def test_the_smaller_bias_is_better_whatever_its_sign() -> None:
+    """A mean error of -809 is nearer to 0 than one of 1,825."""
+    one, other = ({"metrics": {"mean_error": value}} for value in (-808.7, 1825.0))
+    assert "<small>first</small>" in models.comparison(one, other)
+    assert "<small>second</small>" in models.comparison(other, one)
 
 
 def test_the_way_back_is_the_one_the_system_goes() -> None:

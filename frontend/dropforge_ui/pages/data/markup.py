@@ -153,7 +153,7 @@ def _progress(p: ModelProgress) -> Markup:
     elif best is None:
         note = f"{spent}, no score yet"
     else:
-        note = f"best {words.metric(p.get('metric', ''))} {best:.4f}, {spent}"
+        note = f"best {words.metric(p.get('metric', ''))} {words.best(p.get('metric', ''), best)}, {spent}"
     tone = {"trained": "good", "failed": "bad"}.get(stage, "accent")
     drawn = bar(p.get("model", ""), share, _STAGES.get(stage, stage), tone, note)
     name = f"{p.get('model', '')}: {_STAGES.get(stage, stage)}"
@@ -177,7 +177,7 @@ def _models(u: Upload) -> Markup | None:
         (
             m.get("name") or m.get("model", ""),
             m.get("version", ""),
-            f"{m['metrics'][metric]:.4f}"
+            words.score(m["metrics"][metric])
             if metric in (m.get("metrics") or {})
             else m.get("error", "") or "not trained",
         )

@@ -14,7 +14,6 @@ _ACTIONS = {"set_model": "set", "rollback": "roll back", "candidate": "try", "ab
 _NAMED = 4  # versions that one warning lists
 Card = Mapping[str, Any]  # a model card as GET /models/{name}/{version}/card tells it
 Key = str  # "name/version"
-_LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece", "mae", "rmse", "mape", "median_absolute_error"})
 
 
 def key(version: Mapping[str, Any]) -> Key:
@@ -68,7 +67,7 @@ def _warnings(response: Sequence[Version]) -> list[Markup]:
 def ranked(response: Sequence[Version]) -> list[Version]:
     """Best first; versions without a score last."""
     metric = _metric(response)
-    sign = 1 if metric in _LOWER_IS_BETTER else -1
+    sign = 1 if metric in words.LOWER_IS_BETTER else -1
     return sorted(
         response, key=lambda v: sign * v["heldout"][metric] if metric in v.get("heldout", {}) else float("inf")
     )
@@ -87,27 +86,16 @@ def _row(v: Version, metric: str, scale: tuple[float, float], at: At) -> Row:
     if score is not None:
         drawn = charts.interval(score, low if low is not None else score, high if high is not None else score, scale)
         interval_text = (
-            tag("small", f"{_figure(low)} to {_figure(high)}") if low is not None and high is not None else None
+            tag("small", f"{words.score(low)} to {words.score(high)}") if low is not None and high is not None else None
         )
     cells = (
         name,
         labels or tag("small", "none"),
-        _figure(score) if score is not None else "",
+        words.score(score) if score is not None else "",
         (drawn, interval_text),
         tag("code", v.get("dataset_id", "")[:8]),
     )
     return Row(cells, "on" if key(v) == at.chosen else "")
-
-
-def _figure(value: float, sign: str = "") -> str:
-    """Four decimals of a score, four significant digits of an error in units of the target."""
-    return (
-        f"{value:{sign}.4f}"
-        if abs(value) < 10
-        else f"{value:{sign},.4g}"
-        if abs(value) < 1e4
-        else f"{value:{sign},.0f}"
-    )
 
 
 def _metric(response: Sequence[Version]) -> str:
@@ -229,11 +217,11 @@ def previous(response: DeploymentHistory) -> HistoryEntry | None:
     return None
 
 
-def question(words: str) -> Markup:
+def question(text: str) -> Markup:
     """A question before a change."""
     return tag(
         "div",
-        tag("strong", words),
+        tag("strong", text),
         tag("p", "The change is stored in the deployment history."),
         class_="df-warn",
         role="alert",
@@ -252,7 +240,7 @@ def comparison(a: Card, b: Card) -> Markup:
         if output and isinstance(left, int | float) and isinstance(right, int | float):
             better = _better(a, b, metric, left, right)
             rows.append(
-                (words.metric(metric), _value(a, metric), _value(b, metric), _figure(right - left, "+"), better)
+                (words.metric(metric), _value(a, metric), _value(b, metric), words.score(right - left, "+"), better)
             )
     header = ("metric", "first", "second", "difference", "better")
     same = a.get("dataset_id") == b.get("dataset_id") and a.get("heldout_rows") == b.get("heldout_rows")
@@ -262,7 +250,9 @@ def comparison(a: Card, b: Card) -> Markup:
 
 
 def _better(a: Card, b: Card, metric: str, left: float, right: float) -> Markup:
-    gain = (left - right) if metric in _LOWER_IS_BETTER else (right - left)
+    if metric == "mean_error":  # a bias: the nearer to 0 the better
+        left, right = abs(left), abs(right)
+    gain = (left - right) if metric in words.LOWER_IS_BETTER else (right - left)
     name = "second" if gain > 0 else "first"
     (low, high), (low_b, high_b) = _interval(a, metric), _interval(b, metric)
     if None in (low, high, low_b, high_b):
@@ -273,8 +263,8 @@ def _better(a: Card, b: Card, metric: str, left: float, right: float) -> Markup:
 
 def _value(model_card: Card, metric: str) -> Markup:
     low, high = _interval(model_card, metric)
-    small = tag("small", f"{_figure(low)} to {_figure(high)}") if low is not None and high is not None else None
-    return join(_figure(model_card["metrics"][metric]), small)
+    small = tag("small", f"{words.score(low)} to {words.score(high)}") if low is not None and high is not None else None
+    return join(words.score(model_card["metrics"][metric]), small)
 
 
 def model_card(page: str, name: str) -> Markup:

@@ -151,7 +151,7 @@ def _untested(
     result: JobResult, comparison: Mapping[str, Any], served_run: str, rule: PromotionSettings
 ) -> tuple[Verdict, str]:
     if not served_run:
-        return "no_model_served", "nothing is served yet"
+        return "no_model_served", "no active model to compare with"
     reason = _excluded(result, comparison, served_run, rule)
     if comparison.get("reason") and reason == comparison["reason"]:
         people = (

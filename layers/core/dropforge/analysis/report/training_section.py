@@ -38,7 +38,7 @@ def _section(decision: Mapping[str, Any], failed: Mapping[str, str]) -> str:
         (
             c["version"],
             _VERDICTS.get(c["verdict"], c["verdict"]),
-            "–" if c["score"] is None else f"{c['score']:.4f}",
+            "–" if c["score"] is None else _score(c["score"]),
             c["reason"].removeprefix(f"{c['model']}: "),
         )
         for c in decision["candidates"]
@@ -54,6 +54,12 @@ def _section(decision: Mapping[str, Any], failed: Mapping[str, str]) -> str:
         f'<div class="scroll"><table><thead><tr><th>candidate</th><th class="n">{escape(metric)}</th><th>verdict</th></tr>'
         f"</thead><tbody>{lines}</tbody></table></div>"
     )
+
+
+def _score(value: float) -> str:
+    """Four decimals of a score; of an error in units of the target four digits, and thousands whole."""
+    size = abs(value)
+    return f"{value:.4f}" if size < 10 else f"{value:,.4g}" if size < 9_999.5 else f"{value:,.0f}"
 
 
 def _ending(decision: Mapping[str, Any]) -> str:
