@@ -86,5 +86,11 @@ def filename(key: str) -> str:
 
 
 def number(value: float) -> str:
-    """Up to four significant digits without a needless tail."""
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+    """Up to four significant digits without a needless tail; from ten thousand on whole, so that an amount has no exponent."""
+    whole = float(value).is_integer() or abs(value) >= 9_999.5
+    return f"{value:,.0f}" if whole and abs(value) < 1e15 else f"{value:,.4g}"
+
+
+def contribution(value: float) -> str:
+    """What a feature adds to a prediction: with its sign, in three decimals or whole."""
+    return f"{value:+.3f}" if abs(value) < 100 else f"{value:+,.4g}" if abs(value) < 9_999.5 else f"{value:+,.0f}"

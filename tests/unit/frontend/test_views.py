@@ -486,3 +486,18 @@ def test_equal_problems_are_one_line() -> None:
     assert "request-0" in shown
     assert "request-1" not in shown
     assert "another" in shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown", "added"),
+    [
+        (161_919.6, "161,920", "+161,920"),
+        (9_999.7, "10,000", "+10,000"),
+        (1_234.56, "1,235", "+1,235"),
+        (0.1234567, "0.1235", "+0.123"),
+    ],
+)
+def test_amounts_have_no_exponent(value: float, shown: str, added: str) -> None:
+    """A price of 161,920 is not 1.619e+05, and what a feature adds to it fits its place."""
+    assert words.number(value) == shown
+    assert words.contribution(value) == added

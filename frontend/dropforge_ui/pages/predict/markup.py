@@ -8,7 +8,7 @@ from typing import Any
 from dropforge_ui import charts
 from dropforge_ui.markup import Markup, bar, card, chip, empty, join, tag
 from dropforge_ui.shapes import ModelInfo, Prediction
-from dropforge_ui.words import ago, count, number, who
+from dropforge_ui.words import ago, contribution, count, number, who
 
 _SHOWN = 10
 
@@ -149,7 +149,9 @@ def contributions(first: Mapping[str, Any], record: Mapping[str, Any]) -> Markup
     top = abs(ordered[0][1]) or 1.0
     rows = [_push(name, value, value / top, record.get(name)) for name, value in ordered[:_SHOWN]]
     rest = sum(v for _, v in ordered[_SHOWN:])
-    others = f"The other {len(ordered) - _SHOWN} features together: {rest:+.3f}." if len(ordered) > _SHOWN else ""
+    others = (
+        f"The other {len(ordered) - _SHOWN} features together: {contribution(rest)}." if len(ordered) > _SHOWN else ""
+    )
     unit = str(output.get("space", "")).replace("_", " ")
     note = (
         f"To the right speaks for “{output['class']}”, to the left against it; in {unit}."
@@ -170,7 +172,7 @@ def _push(name: str, value: float, share: float, given: Any) -> Markup:
         "div",
         tag("span", name, tag("small", shown), class_="name"),
         tag("span", tag("i", style=width, class_=side), class_="track both"),
-        tag("span", f"{value:+.3f}", class_="value"),
+        tag("span", contribution(value), class_="value"),
         class_="df-bar",
     )
 
