@@ -115,7 +115,26 @@ def _of_seconds(rows: Sequence[_Row], seconds: float) -> str:
         best = min(t.values())
         shown = [_number(t.get(s), best) for s in systems]
         lines.append(f"| {name} | {split} | {names[name, split]} | {' | '.join(shown)} |")
-    return f"\n### {seconds:g} seconds\n\n" + "\n".join(lines) + "\n"
+    return f"\n### {seconds:g} seconds\n\n" + "\n".join([*lines, *_calibration(rows)]) + "\n"
+
+
+def _calibration(rows: Sequence[_Row]) -> list[str]:
+    """How well our probabilities are calibrated on held-out rows, the largest table first."""
+    ours = [row for row in measured(rows) if row["system"] == OURS and "ece" in row["scores"]]
+    if not ours:
+        return []
+    lines = [
+        "",
+        "| table | split | training rows | ECE | log loss | without calibration |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in sorted(ours, key=lambda r: (-r["rows"], r["table"], r["split"])):
+        s = row["scores"]
+        lines.append(
+            f"| {row['table']} | {row['split']} | {row['rows']:,} | {s['ece']:.4f} | {s['log_loss']:.4f} "
+            f"| {s['log_loss_uncalibrated']:.4f} |"
+        )
+    return lines
 
 
 def _name(system: str) -> str:
