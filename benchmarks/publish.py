@@ -59,9 +59,7 @@ def pages() -> dict[Path, str]:
     if measured := _results("training"):
         files[pictures / "training.svg"] = section.picture(measured.figures)
         parts.append(section.section(measured.figures, _results("workers"), _results("warm_start"), measured.sentence))
-    if measured := _results("tables"):
-        files[pictures / "tables.svg"] = table_results.picture(measured.figures)
-        parts.append(table_results.section(measured.figures, measured.sentence))
+    parts += tables(files)
     if measured := _results("gate"):
         parts.append(section.gate(measured))
         files[ROOT / "docs" / "how-to" / "promote-and-roll-back.md"] = promotion(measured)
@@ -74,6 +72,17 @@ def pages() -> dict[Path, str]:
     files |= scale(_results("shards"), _results("beyond_memory"))
     files[ROOT / "docs" / "benchmarks.md"] = "\n\n".join(part.strip() for part in parts) + "\n"
     return files
+
+
+def tables(files: dict[Path, str]) -> list[str]:
+    """The parts about tables of many kinds; their picture is added to `files`."""
+    parts = []
+    if measured := _results("tables"):
+        files[ROOT / "docs" / "pictures" / "tables.svg"] = table_results.picture(measured.figures)
+        parts.append(table_results.section(measured.figures, measured.sentence))
+    if measured := _results("temporal"):
+        parts.append(table_results.next_periods(measured.figures, measured.sentence))
+    return parts
 
 
 def _results(name: str) -> Recorded | None:
