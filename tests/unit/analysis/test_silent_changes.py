@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Callable
@@ -335,3 +336,46 @@ def test_rows_of_one_class_do_not_block(tmp_path: Path, share: float, word: str)
     report = build_report.compare_files(reference, new, parsed)
     assert word in {f.kind for f in report.findings}
     assert (report.verdict.word == "block") == (word == "target_drift_severe")
+
+
+def _small(seed: int) -> list[Row]:
+    """150 rows of 20 skewed positive columns, all different, and a class that half of them depend on."""
+    rng, rows = random.Random(seed), []
+    for _ in range(150):
+        hidden = rng.gauss(0, 1)
+        own = {f"x{k:02d}": f"{math.exp(0.5 * (hidden * (k < 10) + 0.5 * rng.gauss(0, 1))):.5f}" for k in range(20)}
+        rows.append({**own, "label": "yes" if hidden + 0.1 * rng.gauss(0, 1) > 0 else "no"})
+    return rows
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[list[Row], list[Row]]:
+    """Reference and new rows of one small table: few changes can stand out from what so few rows vary by."""
+    return _small(1), _small(2)
+
+
+_FEW_ROWS: dict[str, tuple[float, Callable[[Row], object], str]] = {
+    "thousandfold": (0.05, lambda r: f"{float(str(r['x03'])) * 1000:g}", "out_of_range"),
+    "tenth": (0.04, lambda r: f"{float(str(r['x03'])) / 10:g}", "out_of_range"),
+    "sign": (0.05, lambda r: f"-{r['x03']}", "out_of_range"),
+    "missing": (1 / 15, lambda _: None, "missing_increase"),
+}
+
+
+@pytest.mark.parametrize("change", _FEW_ROWS)
+def test_a_change_of_few_rows_of_a_small_table_is_reported(compared: Compare, small: Any, change: str) -> None:
+    """Six to ten of 150 rows beside 20 columns: by how far they lie from all others, or that none was missing before."""
+    reference, new = small
+    share, of, kind = _FEW_ROWS[change]
+    assert not [f.title for f in compared(reference, new).findings if f.change]
+    result = _of(compared(reference, _with(new, share, x03=of)), kind, "x03")
+    named = re.search(r"([\d.]+)%", result.title + result.evidence)
+    assert named
+    assert 100 * share - 0.5 <= float(named[1]) <= 100 * share + 2.5  # a few rows lie out by themselves
+
+
+def test_labels_flipped_in_a_small_table_are_reported(compared: Compare, small: Any) -> None:
+    """A seventh of 150 labels: the ten features that tell of the label are not diluted by the ten that do not."""
+    reference, new = small
+    flipped = _with(new, 0.15, label=lambda r: "no" if r["label"] == "yes" else "yes")
+    assert _of(compared(reference, flipped), "labels_weakened", "label").severity == "critical"

@@ -118,3 +118,31 @@ def test_the_bound_of_an_allocation_is_chernoffs(n: int, fraction: float, above:
     bound = ours.allocation_p_value(outcomes, observed)
     assert bound == pytest.approx(math.exp(-n * divergence), rel=1e-6, abs=1e-15)
     assert bound >= float(scipy.stats.binom.sf(math.ceil(observed) - 1, n, fraction)) * (1 - 1e-9)
+
+
+@given(
+    new=st.lists(st.floats(1.01, 1e6), min_size=1, max_size=16),
+    reference=st.lists(st.floats(0.001, 0.99), min_size=2, max_size=15, unique=True),
+)
+def test_the_gap_beyond_a_tail_is_scipys_f_distribution(new: list[float], reference: list[float]) -> None:
+    """Mean logarithms of k and m exceedances: F with 2k and 2m degrees of freedom."""
+    known = sorted([1.0, *reference], reverse=True)
+    k, m = len(new), len(reference)
+    far, near = sum(math.log(x) for x in new), sum(math.log(x / known[-1]) for x in known[:-1])
+    expected = float(scipy.stats.f.sf(far / k / (near / m), 2 * k, 2 * m))
+    assert ours.gap_p_value(new, known) == pytest.approx(expected, rel=1e-6, abs=1e-300)
+
+
+def test_no_gap_where_there_is_no_tail() -> None:
+    """Nothing beyond, one reference value, or values that are not positive: nothing is concluded."""
+    assert ours.gap_p_value([], [3.0, 2.0]) == 1.0
+    assert ours.gap_p_value([9.0], [3.0]) == 1.0
+    assert ours.gap_p_value([9.0], [3.0, 0.0]) == 1.0
+    assert ours.gap_p_value([9.0], [3.0, 3.0]) == 1.0
+
+
+@given(first=st.floats(1e-12, 1), second=st.floats(1e-12, 1))
+def test_two_p_values_together_are_fishers(first: float, second: float) -> None:
+    """Minus twice the logarithm of the product is chi-square with four degrees of freedom."""
+    expected = float(scipy.stats.combine_pvalues([first, second], method="fisher").pvalue)
+    assert ours.both(first, second) == pytest.approx(expected, rel=1e-9)

@@ -16,12 +16,13 @@ from dropforge.analysis.column_pairs import Pairs
 from dropforge.analysis.timeline import Timeline
 from dropforge.datasets.table_schema import NUMERIC, Kind
 
-PROFILE_VERSION = (
-    3  # 3 counts by period; profiles of earlier versions are read as they are (`dropforge upgrade` counts again)
-)
+# 3 counts by period, 4 keeps extremes of few rows. Earlier profiles are read as they are; `dropforge upgrade` counts again.
+PROFILE_VERSION = 4
 VALUE_SKETCH = 256  # smallest hashes kept of a column's distinct values
 BUCKETS = 64  # that the values of a column of many categories fall into by their hash
 FREQUENT = 20  # most frequent numbers whose exact counts are kept
+EXTREMES = 16  # smallest and largest numbers kept of a column of few rows
+FEW_ROWS = 640  # values below which the outer quantiles are too few to estimate a tail, and the extremes are kept
 ROW_SKETCH = 1024  # and of a table's distinct rows
 
 
@@ -58,6 +59,8 @@ class ColumnProfile(BaseModel):
     frequent: tuple[float, ...] = Field(default=(), description="numbers whose exact counts are in frequent_counts")
     frequent_counts: tuple[int, ...] = ()
     frequent_bound: int = Field(default=0, description="no other number occurs more often")
+    lowest: tuple[float, ...] = Field(default=(), description="smallest different numbers, where there are few rows")
+    highest: tuple[float, ...] = Field(default=(), description="largest different numbers, the largest first")
     hours: tuple[int, ...] = Field(default=(), description="of a datetime: values by hour of the day")
     buckets: tuple[int, ...] = Field(default=(), description="values by hash, when there are more than are named")
     damaged: int = Field(default=0, description="texts that were decoded with a wrong encoding")

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from dropforge.analysis import column_pairs, timeline
 from dropforge.analysis.data_profile import (
     BUCKETS,
+    EXTREMES,
+    FEW_ROWS,
     FREQUENT,
     VALUE_SKETCH,
     ColumnProfile,
@@ -130,7 +132,8 @@ def _numeric(
 ) -> ColumnProfile:
     """`values`: relation (v, c) of the distinct values; `known`: missing, minimum, maximum, total and squares of them."""
     listed = _listed(db, values, same)
-    seen = _described(listed, same) if listed is not None else _by_query(db, values, same)
+    few = bool(same.lowest) if same is not None else rows - int(known["missing"]) < FEW_ROWS
+    seen = _described(listed, same, few=few) if listed is not None else _by_query(db, values, same, few=few)
     # The parts of a statement give their rows in any order.
     top = dict(sorted(seen.frequent.items(), key=lambda f: (-f[1], f[0])))
     return ColumnProfile(
@@ -153,6 +156,8 @@ def _numeric(
         frequent_counts=tuple(top.values()),
         frequent_bound=list(top.values())[FREQUENT - 1] if seen.distinct > len(top) else 0,
         sketch=tuple(sorted(seen.hashes)),
+        lowest=tuple(sorted(seen.lowest)),
+        highest=tuple(sorted(seen.highest, reverse=True)),
     )
 
 
@@ -166,7 +171,9 @@ class _Bins(NamedTuple):
 
 @dataclass(slots=True)
 class _Numbers:
-    """What is counted of the distinct values: by bin, beyond the fences, below the first edge, of frequent values; smallest hashes."""
+    """What is counted of the distinct values: by bin, beyond the fences, below the first edge, of frequent values; smallest hashes; of
+    few rows the extremes.
+    """
 
     bins: _Bins
     counts: list[int]
@@ -175,6 +182,8 @@ class _Numbers:
     distinct: int = 0
     frequent: dict[float, int] = field(default_factory=dict)
     hashes: list[int] = field(default_factory=list)
+    lowest: list[float] = field(default_factory=list)
+    highest: list[float] = field(default_factory=list)
 
 
 def _listed(db: Any, values: str, same: ColumnProfile | None) -> list[Value] | None:
@@ -188,7 +197,7 @@ def _listed(db: Any, values: str, same: ColumnProfile | None) -> list[Value] | N
     return sorted((float(v), int(c), int(h)) for v, c, h in found) if len(found) <= _LISTED else None
 
 
-def _described(listed: Sequence[Value], same: ColumnProfile | None) -> _Numbers:
+def _described(listed: Sequence[Value], same: ColumnProfile | None, *, few: bool) -> _Numbers:
     """As `_by_query`, of a list."""
     bins = _Bins(same.edges, same.points, same.fences) if same is not None else _bins_of_list(listed)
     counts = [0] * (len(bins.edges) + 1)
@@ -205,15 +214,18 @@ def _described(listed: Sequence[Value], same: ColumnProfile | None) -> _Numbers:
         distinct=len(listed),
         frequent={v: c for v, c, _ in (*top, *(x for x in listed if x[0] in again))},
         hashes=heapq.nsmallest(VALUE_SKETCH, (h for _, _, h in listed)),
+        lowest=[v for v, _, _ in listed[:EXTREMES]] if few else [],
+        highest=[v for v, _, _ in listed[-EXTREMES:]] if few else [],
     )
 
 
-def _by_query(db: Any, values: str, same: ColumnProfile | None) -> _Numbers:
+def _by_query(db: Any, values: str, same: ColumnProfile | None, *, few: bool) -> _Numbers:
     """Counts of a relation (v, c)."""
     bins = _Bins(same.edges, same.points, same.fences) if same is not None else _bins(db, values)
     edges, again = bins.edges, tuple(same.frequent) if same else ()
     seen = _Numbers(bins, [0] * (len(edges) + 1))
-    for what, key, count, value in db.execute(_numeric_query(values, edges, bins.fences, again)).fetchall():
+    statement = _numeric_query(values, edges, bins.fences, again) + (_extremes_query() if few else "")
+    for what, key, count, value in db.execute(statement).fetchall():
         match what:
             case "bin":
                 seen.counts[int(key)] += int(count)
@@ -225,6 +237,10 @@ def _by_query(db: Any, values: str, same: ColumnProfile | None) -> _Numbers:
                 seen.frequent[float(value)] = int(count)
             case "distinct":
                 seen.distinct = int(count)
+            case "lowest":
+                seen.lowest.append(float(value))
+            case "highest":
+                seen.highest.append(float(value))
             case _:
                 seen.hashes.append(int(key))
     return seen
@@ -250,6 +266,14 @@ def _numeric_query(
         "UNION ALL SELECT 'distinct', 0, count(*), 0 FROM g "
         f"UNION ALL {top}(SELECT 'top', 0, c, v FROM g ORDER BY c DESC, v LIMIT {FREQUENT}) "
         f"UNION ALL (SELECT 'hash', hash(v), 0, 0 FROM g ORDER BY 2 LIMIT {VALUE_SKETCH})"
+    )
+
+
+def _extremes_query() -> str:
+    """More parts of that query: the smallest and the largest values."""
+    return "".join(
+        f" UNION ALL (SELECT '{what}', 0, 0, v FROM g ORDER BY v {order} LIMIT {EXTREMES})"
+        for what, order in (("lowest", "ASC"), ("highest", "DESC"))
     )
 
 

@@ -176,6 +176,30 @@ def exceedance_p_value(k: int, n: int, m: int) -> float:
     return p
 
 
+def gap_p_value(far: Sequence[float], near: Sequence[float]) -> float:
+    """P(values beyond a limit lie as far beyond it as these), their number given, for a Pareto tail.
+
+    far: all values above the limit. near: the largest ones up to it, the limit first, all positive. Distances ln(x / limit) beyond
+    any limit of a Pareto tail are exponential with one mean (Hill 1975), so that the sum of k of them, divided by that of the m
+    values above the last one of `near`, has an F distribution with 2k and 2m degrees of freedom; as sums of exponentials, by
+    counts of a negative binomial. A lighter tail makes the distances beyond a higher limit smaller, so that the test errs to the
+    side of chance. 1 where there is nothing to compare.
+    """
+    k, m = len(far), len(near) - 1
+    if not k or m < 1 or near[-1] <= 0 or near[0] <= near[-1] or min(far) <= near[0]:
+        return 1.0
+    known = sum(math.log(x / near[-1]) for x in near[:-1])
+    beyond = sum(math.log(x / near[0]) for x in far)
+    log_share, log_rest = math.log(beyond / (beyond + known)), m * math.log(known / (beyond + known))
+    return min(1.0, sum(math.exp(_log_choose(m + j - 1, j) + j * log_share + log_rest) for j in range(k)))
+
+
+def both(first: float, second: float) -> float:
+    """p-value of two independent ones together: their product's distribution (Fisher 1925)."""
+    product = first * second
+    return product * (1 - math.log(product)) if product > 0 else 0.0
+
+
 _NEWTON, _NEAR = 60, 1e-7  # most steps, and a relative step that ends them: the bound's error is the square of it
 
 

@@ -10,7 +10,10 @@ interaction, as linear by linear association; Agresti 2013, §2.5 and §7.2). s 
 under no change it does not know which row is whose.
 
 The features' scores are added up. Their variances add up with the correlations of the features, of which Cramér's φ (the
-root of the sum of all squared canonical correlations) is an upper bound: the test errs to the side of no change.
+root of the sum of all squared canonical correlations) is an upper bound: the test errs to the side of no change. Where the
+features are much alike the sum is no more than their mean, which weak ones dilute. So the strongest are added up alone as well,
+as many as promise the most power, which depends on both files together only: labels drawn at random take from each score in
+proportion to its strength. The smaller of the two p-values counts, doubled.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ _SWEEPS = 20
 _NOTHING = 1e-6  # of a score of the size of one
 _MOST = 60  # features whose correlations are looked at, those with the largest variance
 Bounds = Mapping[frozenset[str], float]  # by two features
+_CLEARER = 1.1  # by how much more power a part of the features must promise than all
 _SOME, _MANY = 0.02, 0.06  # fraction of labels from which the change asks for attention, and decides
 
 
@@ -38,7 +42,8 @@ class Weakening:
     """One feature: its score (negative: the tie is weaker now) and the score's variance.
 
     `lost`: by how much the mean of s fell from file to file, margins apart, `error` its standard error; `tie`: by how much the
-    reference's mean exceeds that of labels drawn at random, so that lost / tie is the fraction of labels that were.
+    reference's mean exceeds that of labels drawn at random, so that lost / tie is the fraction of labels that were. `strength`:
+    the same excess in both files together.
     """
 
     feature: str
@@ -47,6 +52,7 @@ class Weakening:
     lost: float = 0.0
     error: float = 0.0
     tie: float = 0.0
+    strength: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +78,30 @@ def weakened(reference: Pairs, new: Pairs, target: str, features: set[str]) -> I
     if not measured:
         return
     bounds = _bounds([w.feature for w in measured], reference, new)
-    together = _together(measured, bounds)
     first = min(measured, key=lambda w: w.score / math.sqrt(w.variance))
     if _lone(first, measured, bounds):
         p = 2 * len(measured) * _below(first.score / math.sqrt(first.variance))
         yield Tested(min(1.0, p), _of_feature(first, target, min(1.0, p)))
         return
-    p = _below(together.z)
-    yield Tested(p, _of_labels(measured, target, min(1.0, max(0.0, together.fraction)), p))
+    leading = _leading(measured, bounds)
+    sums = [_together(measured, bounds), *([_together(leading, bounds)] if len(leading) < len(measured) else [])]
+    clearest = min(sums, key=lambda s: s.z)
+    p = min(1.0, len(sums) * _below(clearest.z))
+    yield Tested(p, _of_labels(measured, target, min(1.0, max(0.0, clearest.fraction)), p))
+
+
+def _leading(measured: Sequence[Weakening], bounds: Bounds) -> list[Weakening]:
+    """The strongest features, as many as make their sum's strength largest in units of its standard deviation; all of them
+    where that is hardly more than of all.
+    """
+    ordered = sorted(measured, key=lambda w: -w.strength / math.sqrt(w.variance))
+    strength, variance, powers = 0.0, 0.0, list[float]()
+    for i, one in enumerate(ordered):
+        strength += one.strength
+        variance += one.variance + _shared(one, ordered[:i], bounds)
+        powers.append(strength / math.sqrt(variance))
+    best = max(powers)
+    return ordered[: powers.index(best) + 1] if best > _CLEARER * powers[-1] else ordered
 
 
 def _below(z: float) -> float:
@@ -149,19 +171,26 @@ def _weakening(before: Pair, after: Pair, width: int) -> Weakening:
     fitted_a, fitted_b = column_pairs.fit(a, b, width)
     weights = [x * y / (x + y) if x + y > 0 else 0.0 for x, y in zip(fitted_a, fitted_b, strict=True)]
     s = _without_margins(_direction([x + y for x, y in zip(a, b, strict=True)], width), weights, width)
-    across = [sum(a[r : r + width]) for r in range(0, len(a), width)]
-    down = [sum(a[c::width]) for c in range(width)]
     score = sum(x * (now - fit) for x, now, fit in zip(s, b, fitted_b, strict=True))
     variance = sum(w * x * x for w, x in zip(weights, s, strict=True))
-    chance = sum(s[r * width + c] * v * k for r, v in enumerate(across) for c, k in enumerate(down)) / n / n
     return Weakening(
         before.first,
         score,
         variance,
         lost=-score * (1 / n + 1 / m),
         error=math.sqrt(variance) * (1 / n + 1 / m),
-        tie=sum(x * c for x, c in zip(s, a, strict=True)) / n - chance,
+        tie=_excess(s, a, width),
+        strength=_excess(s, [x + y for x, y in zip(a, b, strict=True)], width),
     )
+
+
+def _excess(s: Sequence[float], counts: Sequence[int], width: int) -> float:
+    """By how much the mean of s exceeds that of independent columns with these margins."""
+    total = sum(counts)
+    across = [sum(counts[r : r + width]) for r in range(0, len(counts), width)]
+    down = [sum(counts[c::width]) for c in range(width)]
+    chance = sum(s[r * width + c] * v * k for r, v in enumerate(across) for c, k in enumerate(down)) / total / total
+    return sum(x * c for x, c in zip(s, counts, strict=True)) / total - chance
 
 
 def _direction(counts: Sequence[int], width: int) -> list[float]:
@@ -210,10 +239,12 @@ def _bounds(features: Sequence[str], reference: Pairs, new: Pairs) -> Bounds:
 
 
 def _variance(measured: Sequence[Weakening], bounds: Bounds) -> float:
-    """Of the sum of the scores, at most. Features whose pair was not counted are taken as one."""
-    total = sum(w.variance for w in measured)
-    for i, one in enumerate(measured):
-        for other in measured[:i]:
-            bound = bounds.get(frozenset((one.feature, other.feature)), 1.0)
-            total += 2 * bound * math.sqrt(one.variance * other.variance)
-    return total
+    """Of the sum of the scores, at most."""
+    return sum(one.variance + _shared(one, measured[:i], bounds) for i, one in enumerate(measured))
+
+
+def _shared(one: Weakening, others: Sequence[Weakening], bounds: Bounds) -> float:
+    """What `one` adds to the variance of the others' sum beyond its own, at most: features not counted as a pair are taken as one."""
+    return sum(
+        2 * bounds.get(frozenset((one.feature, o.feature)), 1.0) * math.sqrt(one.variance * o.variance) for o in others
+    )

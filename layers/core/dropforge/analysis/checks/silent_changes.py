@@ -7,12 +7,11 @@ Nothing here decides: every hypothesis comes with its p-value and the finding to
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dropforge.analysis import column_drift
+from dropforge.analysis import column_drift, tail_tests
 from dropforge.analysis import two_sample_tests as st
 from dropforge.analysis.data_profile import (
     ROW_SKETCH,
@@ -30,9 +29,6 @@ from dropforge.ingest import text_encoding
 _SOME_ROWS = 0.01  # fraction of rows from which a change asks for attention
 _MORE_MISSING = 0.02
 _FEW = 5  # rows that an increase of one value must have
-_TAIL_ROWS = 640  # reference rows below which the weight of a tail cannot be estimated
-_OWN_TAIL = 0.6  # of the exponent that the single most extreme reference value suggests
-_LEAST_TAIL = 1.05
 _LISTED = 5
 _HOURS = 24
 
@@ -123,7 +119,7 @@ def _range(before: ColumnProfile, after: ColumnProfile) -> Iterator[Tested]:
     """Values outside everything the reference has, against how many are expected there (Rosenbaum 1954)."""
     if not before.edges or len(before.edges) + 1 != len(after.counts):
         return
-    n, m = before.present, after.present
+    m = after.present
     low, high = after.below, after.counts[-1]
     if after.kind == "datetime":
         if column_drift.is_later(after):
@@ -132,7 +128,7 @@ def _range(before: ColumnProfile, after: ColumnProfile) -> Iterator[Tested]:
         high = 0 if (after.maximum or 0) > (before.maximum or 0) else high  # time passes
     if not low + high:
         return
-    p = min(1.0, 3 * min(st.exceedance_p_value(low, n, m), st.exceedance_p_value(high, n, m), _tail(before, after)))
+    p = tail_tests.p_value(before, after, low, high)
     parts = []
     if low:
         parts.append(
@@ -171,37 +167,6 @@ def _later(before: ColumnProfile, after: ColumnProfile) -> Finding:
         suggestion="Nothing to do where later rows are expected.",
         change=True,
     )
-
-
-def _tail(before: ColumnProfile, after: ColumnProfile) -> float:
-    """Expected number of values as extreme as the new extremes, of a Pareto tail through the outer quantiles.
-
-    Distances are taken from the median. Two estimates of the exponent, and the smaller counts, so that the result errs to the
-    side of chance: from two quantiles (Hill 1975), lowered by two of its standard deviations; and from how far the
-    reference's own extreme lies beyond a quantile, which one value in n/32 is expected to reach. One where there is no tail.
-    """
-    n, m, middle, marks = before.present, after.present, 0.0, dict[float, float]()
-    if n < _TAIL_ROWS or None in (before.minimum, before.maximum, after.minimum, after.maximum):
-        return 1.0
-    cumulative = 0
-    for edge, count in zip(before.edges, before.counts, strict=False):
-        cumulative += count
-        for q in (1 / 32, 1 / 16, 1 / 2, 15 / 16, 31 / 32):
-            if q not in marks and cumulative >= q * n:
-                marks[q] = edge
-    middle, chances = marks[1 / 2], [1.0]
-    for near, far, own, extreme in (
-        (marks[15 / 16], marks[31 / 32], before.maximum, after.maximum),
-        (marks[1 / 16], marks[1 / 32], before.minimum, after.minimum),
-    ):
-        a, b, most, t = (abs((x or 0.0) - middle) for x in (near, far, own, extreme))
-        if b <= 0 or t <= most:
-            continue
-        alpha = _OWN_TAIL * math.log(n / 32) / math.log(max(_LEAST_TAIL, most / b))
-        if 0 < a < b:
-            alpha = min(alpha, math.log(2) / math.log(b / a) * max(0.0, 1 - 2 / math.sqrt(n / 32)))
-        chances.append(m / 32 * (t / b) ** -alpha)
-    return min(chances)
 
 
 def _outliers(before: ColumnProfile, after: ColumnProfile) -> Iterator[Tested]:
