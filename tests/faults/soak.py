@@ -29,6 +29,7 @@ import requests
 from campaign import ROOT, SETTINGS, Campaign, free_ports, say
 from dropforge.adapters.s3_store import S3Store
 from dropforge.deployment.active_model import ActivePointer
+from dropforge.errors import DropforgeError
 from dropforge_cli.target import Target
 from dropforge_local import cloud
 from dropforge_local.layout import Config
@@ -130,6 +131,14 @@ def course(samples: list[Sample]) -> dict[str, float]:
     return document | {"memory_mb_at_end": round(samples[-1].memory_mb), "open_files_at_end": samples[-1].open_files}
 
 
+def _status(target: Target, path: str) -> str:
+    """The status of the answer; the kind of error where none came, so that one slow answer does not end hours of measuring."""
+    try:
+        return str(target.call("GET", path).status_code)
+    except DropforgeError as error:
+        return type(error).__name__
+
+
 class Soak:
     def __init__(
         self, config: Config, outputs: dict[str, str], callers: int, pause: float, samples_file: Path | None = None
@@ -168,7 +177,7 @@ class Soak:
             for n in range(1, 4)
         ]
         pointer.replace(actives[0], "")
-        threads = [threading.Thread(target=self.call) for _ in range(self.callers)]
+        threads = [threading.Thread(target=self.call, daemon=True) for _ in range(self.callers)]
         for thread in threads:
             thread.start()
         begun, switches, uploads = time.monotonic(), 0, 0
@@ -178,8 +187,7 @@ class Soak:
                 switches, next_switch = switches + 1, now + switch_every
                 pointer.replace(actives[switches % 3], pointer.read()[1])
                 for path in ("/model_info", "/uploads", "/activity?minutes=5"):
-                    answer = target.call("GET", path)
-                    self.messages[f"{path.partition('?')[0]}: {answer.status_code}"] += 1
+                    self.messages[f"{path.partition('?')[0]}: {_status(target, path)}"] += 1
             if now >= next_upload:
                 campaign.send(uploads, 1.0)
                 uploads, next_upload = uploads + 1, now + upload_every
