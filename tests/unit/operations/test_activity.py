@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 from dropforge.operations.activity import activity
@@ -68,3 +69,21 @@ def test_of_many_problems_the_newest_are_shown() -> None:
     shown = activity(_Logs({"/g/training": errors}), "/g/", 60, NOW)
     assert [p["what"] for p in shown["problems"]] == [f"error {n}" for n in range(599, 579, -1)]
     assert not shown["complete"]
+
+
+def test_lines_are_held_without_what_nobody_reads() -> None:
+    """Thousands of lines of which each says much more than is counted: their memory is not what the function then keeps."""
+    more = {f"field_{k}": f"{k} {'x' * 100}" for k in range(20)}
+    every = [LogLine(int(NOW * 1000) - i, json.dumps(_call(200, 1.0, **more))) for i in range(2000)]
+
+    class _Prepared:
+        def read(self, group: str, *_: Any) -> LogLines:
+            return LogLines(every if group == "/g/predict" else [], complete=True)
+
+    tracemalloc.start()
+    try:
+        activity(_Prepared(), "/g/", 5, NOW)
+        (_, most) = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < sum(len(line.text) for line in every)

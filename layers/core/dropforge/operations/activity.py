@@ -17,6 +17,8 @@ _BUCKETS = 12
 _LINES = 5000  # newest of each part; more is told as incomplete
 _ERROR_LINES = 500  # newest that contain the word; not each of them is an error
 _PROBLEMS = 20
+# Of a line, what is read here: 10,000 lines with everything they say were most of the memory of the function that answers.
+_FIELDS: Final = ("level", "message", "method", "resource", "status", "milliseconds", "code", "error", "correlation_id")
 
 
 def activity(logs: Logs, prefix: str, minutes: int, now: float) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def _parsed(log_lines: Iterable[LogLine], part: str) -> Iterable[dict[str, Any]]
         except ValueError:
             continue  # a line of the runtime, not of ours
         if isinstance(value, dict):
-            yield {**value, "part": part, "at": line.at}
+            yield {**{k: value[k] for k in _FIELDS if k in value}, "part": part, "at": line.at}
 
 
 def _status(call: Mapping[str, Any]) -> int:
