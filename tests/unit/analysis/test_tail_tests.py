@@ -64,7 +64,7 @@ def test_unchanged_values_are_rejected_no_more_often_than_the_level(name: str, r
         assert sum(p <= level for p in found) <= runs * level + 3 * math.sqrt(runs * level)
 
 
-@pytest.mark.parametrize("factor", [1000.0, 0.01, -1.0])
+@pytest.mark.parametrize("factor", [1000.0, -1.0])
 def test_six_values_far_beyond_all_others_are_no_chance(factor: float) -> None:
     """Of 150: in another unit, or without their sign; by their number alone one clean file in 64 would have as many."""
     rng = random.Random(5)

@@ -32,7 +32,7 @@ def p_value(before: ColumnProfile, after: ColumnProfile, low: int, high: int) ->
         return min(1.0, 3 * min(*ranks, _tail(before, after)))
     if not (before.lowest and before.highest and after.lowest and after.highest):
         return min(1.0, 2 * min(ranks))  # a profile of an earlier version
-    return min(1.0, 5 * min(*ranks, *_far(before, after, ranks)))
+    return min(1.0, 4 * min(*ranks, *_far(before, after, ranks)))
 
 
 def _tail(before: ColumnProfile, after: ColumnProfile) -> float:
@@ -69,17 +69,13 @@ def _tail(before: ColumnProfile, after: ColumnProfile) -> float:
 def _far(before: ColumnProfile, after: ColumnProfile, ranks: tuple[float, float]) -> Iterator[float]:
     """How many new values lie beyond the reference's extreme, and how far, together: below and above, of few rows.
 
-    Distances are taken from the median, and of a column that is positive everywhere the smallest values' also from zero: a unit
-    too small by a factor shows in ratios alone.
+    Distances are taken from the median.
     """
     middle = _median(before)
     sides = [
         (ranks[0], [middle - x for x in before.lowest], [middle - x for x in after.lowest]),
         (ranks[1], [x - middle for x in before.highest], [x - middle for x in after.highest]),
     ]
-    if before.lowest[0] > 0:
-        ratios = [1 / x if x > 0 else math.inf for x in after.lowest]
-        sides.append((ranks[0], [1 / x for x in before.lowest], ratios))
     for rank, known, new in sides:
         if rank <= min(_RARE, _PER_ROW / before.present):
             far, near = _gap(known, new, (before.present + after.present) // _OUTER)
@@ -95,7 +91,7 @@ def _gap(known: Sequence[float], new: Sequence[float], most: int) -> tuple[list[
     ends = [values[-1] for values in (known, new) if len(values) >= EXTREMES]
     limit, end = known[0], max(ends, default=-math.inf)
     near = sorted({x for x in (*known, *new) if end <= x <= limit}, reverse=True)
-    return [x for x in new if limit < x < math.inf], near[: max(2, most)]
+    return [x for x in new if x > limit], near[: max(2, most)]
 
 
 def _median(column: ColumnProfile) -> float:
