@@ -49,10 +49,11 @@ READS = {
             "labels",
             "monitoring",
             "decisions",
+            "shards",
         ),
         "artifacts": ("reports", "mlflow"),
     },
-    "Batch": {"data": ("batch", "uploads", "integrity"), "artifacts": ("mlflow",)},
+    "Batch": {"data": ("batch", "uploads", "integrity", "shards"), "artifacts": ("mlflow",)},
     "Recover": {"data": ("datasets", "uploads"), "artifacts": ()},
     "Conclude": {"data": ("config", "uploads", "serving", "integrity"), "artifacts": ("mlflow",)},
     "Control": {
@@ -74,8 +75,11 @@ READS = {
     "Training": {"data": ("config", "datasets", "tuning", "integrity"), "artifacts": ("mlflow",)},
 }
 WRITES = {
-    "Analyze": {"data": ("datasets", "uploads", "quarantine", "monitoring"), "artifacts": ("reports", "mlflow")},
-    "Batch": {"data": ("uploads", "quarantine", "predictions"), "artifacts": ()},
+    "Analyze": {
+        "data": ("datasets", "uploads", "quarantine", "monitoring", "shards"),
+        "artifacts": ("reports", "mlflow"),
+    },
+    "Batch": {"data": ("uploads", "quarantine", "predictions", "shards"), "artifacts": ()},
     "Recover": {"data": ("uploads",), "artifacts": ()},
     "Conclude": {"data": ("uploads", "serving", "integrity"), "artifacts": ()},  # serving: promotion.auto_promote
     "Control": {"data": ("incoming", "batch", "serving", "labels", "decisions"), "artifacts": ()},
