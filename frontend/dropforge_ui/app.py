@@ -56,7 +56,6 @@ def build(api: Api) -> Any:
         # One event for all of them, once at a time: two answers would make the form twice, and the buttons of the first do nothing.
         opened = [blocks.load, *(t.select for t in (predict_tab, data_tab, models_tab, monitoring_tab))]
         look(functools.partial(gr.on, opened), trigger_mode="once")
-        load_data(blocks.load)
     blocks.queue(default_concurrency_limit=_WIDE_ENOUGH, api_open=False)
     for event in blocks.fns.values():
         event.api_visibility = "private"  # events of the page, not endpoints for programs: those have the API

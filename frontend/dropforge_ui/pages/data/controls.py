@@ -37,7 +37,7 @@ class Chosen:
 
 
 def build(api: Api) -> Any:
-    """Controls into the open tab; returns the event to hang on the opening of the page and of the tab."""
+    """Controls into the open tab; returns what hangs them on the opening of the tab."""
     chosen = gr.State(Chosen())
     with gr.Row(elem_classes=["df-split"]):
         with gr.Column(scale=2, elem_classes=["df-side"]):
