@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import importlib
 import importlib.metadata
 import os
 import shutil
@@ -33,6 +34,8 @@ ROOT = Path(__file__).parents[1]
 
 # Before any library reads it, as where jobs run: two test processes share the cores, and idle threads that spin slow both.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# And no threads at all for a fit of a few hundred rows: to wake the second one takes twice the processor time of the fit.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Nothing that is imported or collected goes away: looking through it for garbage took a third of the time of collecting.
 gc.disable()
@@ -98,6 +101,26 @@ class Cloud:
         if service not in self._clients:
             self._clients[service] = self.target.client(service)
         return self._clients[service]
+
+
+# Libraries of the most modules among those that collecting imports in each process. On a fresh clone none is compiled yet.
+_LIBRARIES = (
+    "pandas",
+    "scipy.stats",
+    "sklearn.ensemble",
+    "skl2onnx",
+    "mlflow",
+    "moto.server",
+    "deltalake",
+    "pyiceberg.catalog",
+)
+
+
+def pytest_sessionstart() -> None:
+    """The processes of pytest-xdist begin at different ends, so that each compiles one half and reads what the other compiled."""
+    process = os.environ.get("PYTEST_XDIST_WORKER")
+    for name in () if process is None else _LIBRARIES if process == "gw0" else reversed(_LIBRARIES):
+        importlib.import_module(name)
 
 
 # Session fixtures that start processes: their tests run in one process of pytest-xdist, so that each is started once. The longest

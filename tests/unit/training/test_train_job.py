@@ -14,17 +14,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from dropforge.deployment.active_model import Active, ActivePointer
 from dropforge.deployment.bundle_integrity import ModelRecord, ModelRecords
 from dropforge.errors import JobFailed, SettingsError
 from dropforge.inference.bundle_manifest import BundleManifest, Feature
 from dropforge.inference.predictor import open_bundle
+from dropforge_training.data import training_table
 from dropforge_training.export import onnx_graph
 from dropforge_training.fit import calibration, conformal
 from dropforge_training.fit.out_of_fold import Fitted
 from dropforge_training.interruption import Interrupted
-from dropforge_training.search import tuner
+from dropforge_training.job_context import JobContext
+from dropforge_training.search import job_search, tuner
 from dropforge_training.worker import train_job
 from dropforge_training.worker.deadline import Deadline, Member, Shares
 from dropforge_training.worker.mlflow_run import JobRun
@@ -176,6 +179,25 @@ def test_a_served_model_of_other_columns_is_told_not_to_fit(finished: Finished) 
     )
     assert "height" in document["reason"]
     assert document["slices"] == []
+
+
+def test_fits_that_decide_of_the_target_take_the_threads_of_the_job(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a few rows: waking a second thread takes longer than such a fit."""
+    threads: list[int] = []
+    created = bench(rows=60)
+    context = JobContext.of(created.job(), created.ports(), lambda: False)
+    loaded = training_table.load(created.store, created.manifest, created.settings, tmp_path)
+
+    def recorded(data: Any, _training: Any) -> Any:
+        threads.extend(i["num_threads"] for i in threadpool_info() if i["user_api"] == "openmp")
+        return data
+
+    monkeypatch.setattr(job_search.target_transform, "with_transform", recorded)
+    with threadpool_limits(2):
+        job_search.decided(context, loaded, jobs=1)
+    assert set(threads) == {1}
 
 
 def test_a_logged_model_leaves_the_search_path_as_it_was(bench: Bench) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from threadpoolctl import threadpool_limits
+
 from dropforge import keys
 from dropforge.config.cost_estimate import worker_hour
 from dropforge.config.settings import ModelSettings, Settings
@@ -21,15 +23,19 @@ _OTHER = 10_007  # added to the seed of these folds
 
 
 def decided(context: JobContext, loaded: TrainingData, *, jobs: int) -> TrainingData:
-    """The rows with what is decided of target and columns before any trial. A pickled pipeline is given every column."""
+    """The rows with what is decided of target and columns before any trial. A pickled pipeline is given every column.
+
+    jobs: threads, also of the small fits that compare transforms of the target: of a few rows each, more of them only wait.
+    """
     training = context.settings.training
-    data = target_transform.with_transform(loaded, training)
-    if context.model.serve == "python":
-        return data
-    markers = data.markers(context.settings)
-    return clock_columns.without_clock(
-        data, context.candidate(), markers, training.metric, seed=context.job.seed, jobs=jobs
-    )
+    with threadpool_limits(jobs):
+        data = target_transform.with_transform(loaded, training)
+        if context.model.serve == "python":
+            return data
+        markers = data.markers(context.settings)
+        return clock_columns.without_clock(
+            data, context.candidate(), markers, training.metric, seed=context.job.seed, jobs=jobs
+        )
 
 
 def run(

@@ -65,10 +65,10 @@ def run_job(job: TrainingJob, ports: WorkerPorts, stop: Callable[[], bool]) -> J
         with threadpool_limits(cores(len(data.train))):  # OpenMP and BLAS, for models that take no thread count
             origin = bundle.Origin(context.candidate(), data, settings, job.model, run.run_id, manifest.dataset_id)
             trained = _fit(context, origin, run, note)
-        if stop():
-            raise Interrupted
-        now_served = champion.score(store, ports.data_bucket, data, settings, log, ports.python)
-        result = _finish(context, replace(trained, champion=now_served), manifest, run, Path(folder))
+            if stop():
+                raise Interrupted
+            now_served = champion.score(store, ports.data_bucket, data, settings, log, ports.python)
+            result = _finish(context, replace(trained, champion=now_served), manifest, run, Path(folder))
     seconds = round(context.deadline.elapsed(), 1)
     measured = {"TrainingSeconds": seconds, "BestScore": trained.tuned.score}
     log.info(
