@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -29,6 +29,7 @@ FALSE: Final = frozenset({"false", "f", "no", "n", "0"})
 
 # Patterns for Python's re and for RE2 (DuckDB) alike; they match a whole text. [0-9], since \d knows other scripts' digits.
 NUMBER: Final = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+_MARKER_NUMBER: Final = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?"
 INFINITY: Final = r"[+-]?([iI][nN][fF]|[iI][nN][fF][iI][nN][iI][tT][yY])"
 COMMA_DECIMAL: Final = r"[+-]?([0-9]+,[0-9]*|,[0-9]+)([eE][+-]?[0-9]+)?"
 COMMA_GROUPS: Final = r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?"
@@ -309,6 +310,24 @@ def _shift(zone: str) -> int | None:
 def days(microseconds: int) -> float:
     """A moment as models get it. Two divisions, as training makes them, so that not even the last bit differs."""
     return microseconds / 1e6 / _DAY_SECONDS
+
+
+def spellings(markers: Iterable[str]) -> tuple[str, ...]:
+    """Texts that mean missing, and of a number also the ways in which files write it: for -999 also -999.0, -999.00 and -999,0."""
+    written: list[str] = []
+    for marker in markers:
+        written.append(marker)
+        if number_of_marker(marker) is not None:
+            value = float(marker)
+            whole = value.is_integer() and abs(value) < 2**53
+            texts = [f"{value:.0f}", f"{value:.1f}", f"{value:.2f}"] if whole else [repr(value)]
+            written += [*texts, *(t.replace(".", ",") for t in texts)]
+    return tuple(dict.fromkeys(written))
+
+
+def number_of_marker(marker: str) -> float | None:
+    """The number that the text is; None for a text that is none, and for codes with leading zeros."""
+    return float(marker) if re.fullmatch(_MARKER_NUMBER, marker) and math.isfinite(float(marker)) else None
 
 
 def is_formula(text: str) -> bool:

@@ -44,7 +44,9 @@ from dropforge_training.data import training_table
 from .test_value_formats import MOMENTS, NUMBERS
 
 FAULT = "fault"  # the reader refuses the text; None: it is missing
-_MARKERS = ("?", "n/a")
+_MARKERS = ("?", "n/a", "-999")
+# An example takes half a second, and the smallest of a failure would take minutes.
+_WITHOUT_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
 _ROWS = 60  # that every reader takes, beside the texts
 _TRUTHS = st.sampled_from(
     ["true", "FALSE", "t", "F", "yes", "No", "y", "n", "1", "0", "1.0", "on", "ja", " true ", "TRUE"]
@@ -74,7 +76,9 @@ _WORDS = st.one_of(
     ),
     st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=6),
 )
-_NEARLY_MISSING = st.sampled_from(["", " ", "?", " n/a ", "N/A", "nan", "NaN ", "null"])
+_NEARLY_MISSING = st.sampled_from(
+    ["", " ", "?", " n/a ", "N/A", "nan", "NaN ", "null", "-999", "-999.0 ", "-999.5", "999"]
+)
 COLUMNS = {
     "number": ("number", PLAIN, NUMBERS),
     "number, groups": ("number", GROUPED, NUMBERS),
@@ -159,14 +163,17 @@ class _Readers:
     def batch(self) -> list[Any]:
         (self.folder / "batch").mkdir()
         features = (self.feature, Feature("n", "number"))
-        with closing(duckdb_connection.connect(self.folder / "batch")) as db:
-            opened = scoring_table.open_file(
+        with (
+            closing(duckdb_connection.connect(self.folder / "batch")) as db,
+            scoring_table.opened(
                 self.file,
                 workdir=self.folder / "batch",
                 connection=db,
                 data=self.settings.data,
                 contract=scoring_table.ModelContract(features),
-            )
+            ) as opened,
+        ):
+            opened.read()
             read: dict[int, Any] = {}
             for chunk in opened.chunks(1000):
                 values = chunk["v"]
@@ -249,7 +256,7 @@ def _is_whole(value: float) -> bool:
 
 @pytest.mark.parametrize("name", COLUMNS)
 @given(data=st.data())
-@hypothesis_settings(max_examples=2, deadline=None)
+@hypothesis_settings(max_examples=2, deadline=None, phases=_WITHOUT_SHRINKING)
 def test_a_text_is_one_value_to_every_reader(
     tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
 ) -> None:
@@ -272,9 +279,44 @@ def test_a_text_is_one_value_to_every_reader(
     assert readers.monitoring(rows) == expected
 
 
-# Without shrinking: an example takes half a second, and the smallest of a failure would take minutes.
+@pytest.mark.parametrize(
+    ("kind", "number_format", "spelled"),
+    [
+        ("number", PLAIN, ["-999", "-999.0", "-999.00", " -999 "]),
+        ("number", COMMA, ["-999", "-999,0", "-999,00"]),
+        ("integer", PLAIN, ["-999", "-999.0"]),
+        ("category", PLAIN, ["-999", "-999.0"]),
+    ],
+)
+def test_a_marker_that_is_a_number_is_missing_in_every_spelling(
+    tmp_path: Path, kind: str, number_format: str, spelled: list[str]
+) -> None:
+    """A table of floats is written with -999.0 where one of integers has -999; requests send the number itself."""
+    readers = _Readers([*spelled, *[_USUAL[kind]] * _ROWS], _settings(kind, number_format), tmp_path)
+    missing = [None] * len(spelled)
+    for read in (readers.upload(), readers.training(), readers.batch(), readers.json_request()):
+        assert read[: len(spelled)] == missing
+    if kind != "category":
+        assert readers.request([-999, -999.0, -998.5]) == [None, None, -998.5]
+
+
+@pytest.mark.parametrize("kind", ["number", "category"])
+def test_a_marker_that_is_a_number_is_missing_in_parquet(tmp_path: Path, kind: str) -> None:
+    """Its doubles are compared as numbers."""
+    file = tmp_path / "u.parquet"
+    values = [-999.0, *[float(n % 7) for n in range(_ROWS)]]
+    pd.DataFrame(
+        {"n": range(len(values)), "v": values, "y": [("no", "yes")[n % 2] for n in range(len(values))]}
+    ).to_parquet(file)
+    (tmp_path / "admitted").mkdir()
+    admission = admit(file, data=_settings(kind, PLAIN).data, reference=None, workdir=tmp_path / "admitted")
+    with closing(duckdb.connect()) as db:
+        rows = db.execute(f"SELECT n FROM read_parquet('{admission.snapshot}') WHERE v IS NULL").fetchall()
+    assert rows == [(0,)]
+
+
 @given(data=st.data())
-@hypothesis_settings(max_examples=3, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@hypothesis_settings(max_examples=3, deadline=None, phases=_WITHOUT_SHRINKING)
 def test_init_reads_a_text_as_the_upload_by_its_settings_does(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

@@ -22,7 +22,7 @@ from dropforge.value_formats import FLOAT32_MAX
 from dropforge_training.export import onnx_graph
 
 FEATURES = (
-    Feature("age", "integer", minimum=18, maximum=80),
+    Feature("age", "integer", minimum=18, maximum=80, missing_markers=("-999", "?")),
     Feature(
         "pay", "number", minimum=0.0, maximum=10.0, steps=({"step": "clip", "low": -5.0, "high": 50.0}, {"step": "log"})
     ),
@@ -81,7 +81,7 @@ NUMBERS = st.one_of(
     st.integers(-(2**60), 2**60),
     st.floats(-FLOAT32_MAX, FLOAT32_MAX, width=64),
     st.none(),
-    st.sampled_from([math.nan, 7.0, 18, 80.5]),
+    st.sampled_from([math.nan, 7.0, 18, 80.5, -999, -999.0]),
 )
 MOMENTS = st.one_of(st.none(), st.datetimes(datetime(1700, 1, 1), datetime(2200, 1, 1)))  # noqa: DTZ001 - as in a table
 ROW = st.fixed_dictionaries(

@@ -22,7 +22,7 @@ from dropforge.inference.prediction_intervals import forward
 from dropforge.inference.preprocessing import number_text
 from dropforge.inference.row_rules import RowRule
 from dropforge.ports import ObjectStore
-from dropforge.value_formats import BLANKS, FLOAT32_MAX, boolean, moment, number
+from dropforge.value_formats import BLANKS, FLOAT32_MAX, boolean, moment, number, spellings
 from dropforge_training.data import holdout_split
 from dropforge_training.preprocessing import derived_columns
 from dropforge_training.preprocessing import transforms as steps
@@ -151,10 +151,7 @@ class TrainingData:
 
 def markers_of(settings: Settings, column: str) -> tuple[str, ...]:
     """Texts read as missing in this column, as admission reads it."""
-    override = settings.data.columns.get(column)
-    declared = override.missing_markers if override else None
-    own = settings.data.missing_markers if declared is None else declared
-    return (*own, *steps.markers(settings.processing, column))
+    return (*settings.data.missing_texts(column), *spellings(steps.markers(settings.processing, column)))
 
 
 def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, workdir: Path) -> TrainingData:

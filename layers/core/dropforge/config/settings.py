@@ -79,7 +79,8 @@ class ColumnOverride(Frozen):
         "none: decided over each whole file",
     )
     missing_markers: tuple[str, ...] | None = Field(
-        None, description="read as missing in this column, instead of data.missing_markers"
+        None,
+        description="read as missing in this column, instead of data.missing_markers; -999 also where it is -999.0",
     )
 
     @field_validator("pattern")
@@ -246,6 +247,12 @@ class DataSettings(Frozen):
         if self.task == "regression" and self.positive_class is not None:
             raise ValueError("a regression has no positive_class; remove it, or set task: classification")
         return self
+
+    def missing_texts(self, column: str) -> tuple[str, ...]:
+        """What means missing in the column, besides empty cells; a number in every spelling."""
+        override = self.columns.get(column)
+        declared = override.missing_markers if override else None
+        return value_formats.spellings(self.missing_markers if declared is None else declared)
 
 
 class AnalysisSettings(Frozen):

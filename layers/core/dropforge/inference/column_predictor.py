@@ -177,7 +177,8 @@ def _doubles(predictor: Predictor, feature: Feature, values: Values) -> np.ndarr
     """Every value in double precision, NaN where missing; shape [rows]. Raises InvalidRequest as the predictor does."""
     wide = _wide(feature, values)
     if wide is not None:
-        return wide
+        absent = predictor.missing_numbers(feature)
+        return np.where(np.isin(wide, list(absent)), np.nan, wide) if absent else wide
     distinct, codes, first = _coded(values)
     read = np.full(len(distinct), np.nan)
     for i, value in enumerate(distinct):

@@ -50,6 +50,7 @@ class Predictor:
         self._features = {f.name: f for f in manifest.features}
         self._known = {f.name: frozenset(f.categories) for f in manifest.features}
         self._missing = {f.name: frozenset(("", *f.missing_markers)) for f in manifest.features}
+        self._missing_numbers = {f.name: _numbers_of(f) for f in manifest.features}
         self._steps = {f.name: number_steps.read(f.name, f.steps) for f in manifest.features if f.steps}
         self._derived = {d.name: d for d in manifest.derived}
         self._encoded = {d.sources[0]: d.means for d in manifest.derived if d.part == "target_mean"}
@@ -278,8 +279,12 @@ class Predictor:
         if value is None:
             return math.nan
         if isinstance(value, float | int):
-            return _checked(feature, value, row)
+            return math.nan if value in self._missing_numbers[feature.name] else _checked(feature, value, row)
         raise not_of_kind(feature, value, row)
+
+    def missing_numbers(self, feature: Feature) -> frozenset[float]:
+        """Numbers that mean missing in the column."""
+        return self._missing_numbers[feature.name]
 
     def text(self, feature: Feature, value: Any, row: int, warnings: list[dict[str, Any]]) -> str:
         """The category the graph gets; what was done is appended to `warnings`. Raises InvalidRequest naming `row`."""
@@ -301,6 +306,14 @@ class Predictor:
         output = f"{text!r} was not seen in training; treated as {feature.unseen or 'missing'}"
         warnings.append({"code": "unseen_category", "row": row, "field": feature.name, "message": output})
         return feature.unseen or token
+
+
+def _numbers_of(feature: Feature) -> frozenset[float]:
+    """Those of its markers that are numbers; 0 and 1 of a boolean column are its values."""
+    if feature.kind == "boolean":
+        return frozenset()
+    numbers = (value_formats.number_of_marker(m) for m in feature.missing_markers)
+    return frozenset(n for n in numbers if n is not None)
 
 
 def stated(known: Mapping[str, tuple[float, ...]], coverage: float) -> tuple[Any, ...]:

@@ -113,6 +113,8 @@ def value_of(column: RuleColumn, sent: Any) -> Any:  # noqa: PLR0911 - one line 
         return _from_text(column, sent.strip(value_formats.BLANKS), comma=isinstance(sent, value_formats.LocalText))
     if not isinstance(sent, bool | int | float):
         return None
+    if not isinstance(sent, bool) and _shortest(sent) in column.missing_markers:
+        return None
     if column.type == "text":
         return ("true" if sent else "false") if isinstance(sent, bool) else _shortest(sent)
     if column.type == "boolean":

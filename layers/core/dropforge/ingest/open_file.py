@@ -60,10 +60,7 @@ class OpenFile:
 
     def markers(self, column: str) -> tuple[str, ...]:
         """Texts that mean missing in the column."""
-        override = self.data.columns.get(column)
-        return (
-            override.missing_markers if override and override.missing_markers is not None else self.data.missing_markers
-        )
+        return self.data.missing_texts(column)
 
     def rows(
         self,

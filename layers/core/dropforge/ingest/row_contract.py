@@ -236,13 +236,10 @@ def for_bundles(data: DataSettings, schema: Schema, rules: Sequence[ParsedRule])
 
 
 def _readers(data: DataSettings, schema: Schema, expression: Expression) -> dict[str, RuleColumn]:
-    readers = {}
-    for column, kind in columns_of(expression):
-        override = data.columns.get(column)
-        own = override.missing_markers if override else None
-        markers = data.missing_markers if own is None else own
-        readers[column] = RuleColumn(kind, tuple(markers), schema.column(column).number_format)
-    return readers
+    return {
+        column: RuleColumn(kind, data.missing_texts(column), schema.column(column).number_format)
+        for column, kind in columns_of(expression)
+    }
 
 
 def _column_rules(column: Column, override: ColumnOverride | None) -> list[tuple[str, str, str, Expression]]:
