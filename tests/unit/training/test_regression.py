@@ -422,4 +422,4 @@ def test_an_error_in_percent_of_zero_is_not_shown_as_a_number() -> None:
     """One observed 0 makes the metric 10^15: the card says that it is not defined, and shows every other one."""
     assert regression_page._score_texts("mape", 6.2e15, (1e15, 9e15)) == ("not defined: an observed value is 0", "")
     assert regression_page._score_texts("mape", 0.25, (0.2, 0.3))[0] == "0.2500"
-    assert regression_page._score_texts("rmse", 6.2e15, None)[0] == "6.2e+15"
+    assert regression_page._score_texts("rmse", 6.2e15, None)[0] == "6,200,000,000,000,000"
