@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dropforge.config.missing_markers import missing_texts
 from dropforge.config.settings import Settings
 from dropforge.datasets.dataset_manifest import DatasetManifest, Part
 from dropforge.datasets.table_schema import ROW_HASH, Column, Schema
@@ -151,7 +152,7 @@ class TrainingData:
 
 def markers_of(settings: Settings, column: str) -> tuple[str, ...]:
     """Texts read as missing in this column, as admission reads it."""
-    return (*settings.data.missing_texts(column), *spellings(steps.markers(settings.processing, column)))
+    return (*missing_texts(settings.data, column), *spellings(steps.markers(settings.processing, column)))
 
 
 def load(store: ObjectStore, manifest: DatasetManifest, settings: Settings, workdir: Path) -> TrainingData:

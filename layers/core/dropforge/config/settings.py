@@ -248,12 +248,6 @@ class DataSettings(Frozen):
             raise ValueError("a regression has no positive_class; remove it, or set task: classification")
         return self
 
-    def missing_texts(self, column: str) -> tuple[str, ...]:
-        """What means missing in the column, besides empty cells; a number in every spelling."""
-        override = self.columns.get(column)
-        declared = override.missing_markers if override else None
-        return value_formats.spellings(self.missing_markers if declared is None else declared)
-
 
 class AnalysisSettings(Frozen):
     """When a comparison warns or blocks."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dropforge import value_formats
+from dropforge.config.missing_markers import missing_texts
 from dropforge.config.settings import DataSettings
 from dropforge.datasets.table_schema import Column, Schema
 from dropforge.ingest import cell_parsing, column_scan, text_table
@@ -60,7 +61,7 @@ class OpenFile:
 
     def markers(self, column: str) -> tuple[str, ...]:
         """Texts that mean missing in the column."""
-        return self.data.missing_texts(column)
+        return missing_texts(self.data, column)
 
     def rows(
         self,

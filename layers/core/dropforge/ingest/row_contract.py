@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dropforge import value_formats
+from dropforge.config.missing_markers import missing_texts
 from dropforge.config.settings import ColumnOverride, DataSettings, RowRuleSettings
 from dropforge.datasets.table_schema import Column, Kind, Schema
 from dropforge.errors import RejectedUpload, SettingsError
@@ -237,7 +238,7 @@ def for_bundles(data: DataSettings, schema: Schema, rules: Sequence[ParsedRule])
 
 def _readers(data: DataSettings, schema: Schema, expression: Expression) -> dict[str, RuleColumn]:
     return {
-        column: RuleColumn(kind, data.missing_texts(column), schema.column(column).number_format)
+        column: RuleColumn(kind, missing_texts(data, column), schema.column(column).number_format)
         for column, kind in columns_of(expression)
     }
 
