@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +16,10 @@ from harness.processes import bare_emulator, s3_store
 from harness.world import AppContext
 
 from ..conftest import repeats
+from ..unit.serving.conftest import ask, bundle, stored
 from ..watcher import ended_with_this_run
+
+__all__ = ["ask", "bundle", "stored"]  # the small real bundle of the serving tests, for faults of requests too
 
 
 @pytest.fixture(autouse=True)
@@ -59,14 +60,3 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 @pytest.fixture
 def s3(emulator: int) -> S3Store:
     return s3_store(emulator)
-
-
-# The small real bundle of the serving tests, for faults of requests too.
-_PATH = Path(__file__).parents[1] / "unit" / "serving" / "conftest.py"
-_SPEC = importlib.util.spec_from_file_location("serving_fixtures", _PATH)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_MODULE = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = _MODULE  # dataclasses look their module up
-_SPEC.loader.exec_module(_MODULE)
-bundle, stored, ask = _MODULE.bundle, _MODULE.stored, _MODULE.ask

@@ -21,7 +21,7 @@ import dropforge.ingest
 import dropforge.monitoring
 from dropforge.analysis import profile_queries
 from dropforge.analysis.report.build_report import compare_files
-from dropforge.batch.scoring_table import ModelContract, open_file
+from dropforge.batch.scoring_table import ModelContract, opened
 from dropforge.config.settings import DataSettings, Settings
 from dropforge.datasets.table_schema import ROW_HASH
 from dropforge.errors import RejectedUpload
@@ -117,18 +117,21 @@ def test_a_file_is_loaded_profiled_and_scored_whatever_its_columns_are_called(tm
 def _scored(folder: Path, file: Path, features: Sequence[str]) -> list[str]:
     """The lines of the answer, whose probability of `hi` is the first column, in chunks of fifty rows."""
     columns = [Feature(n, k) for n, k in zip(features, ("number", "category", "integer"), strict=True)]
-    with closing(connect(folder)) as db:
-        opened = open_file(
+    with (
+        closing(connect(folder)) as db,
+        opened(
             file,
             workdir=folder,
             connection=db,
             data=DataSettings(target="-"),
             contract=ModelContract(columns),
-        )
-        for chunk in opened.chunks(50):
+        ) as rows,
+    ):
+        rows.read()
+        for chunk in rows.chunks(50):
             x: Any = np.asarray(chunk[features[0]])
-            opened.keep((x > 0.5).astype(int), np.stack([1 - x, x], axis=1))
-        return opened.write(folder / "o.csv", ("lo", "hi")).file.read_text().splitlines()
+            rows.keep((x > 0.5).astype(int), np.stack([1 - x, x], axis=1))
+        return rows.write(folder / "o.csv", ("lo", "hi")).read_text().splitlines()
 
 
 @pytest.mark.parametrize("target", ["BAD", "label", "v", "rows"])

@@ -177,8 +177,9 @@ def _doubles(predictor: Predictor, feature: Feature, values: Values) -> np.ndarr
     """Every value in double precision, NaN where missing; shape [rows]. Raises InvalidRequest as the predictor does."""
     wide = _wide(feature, values)
     if wide is not None:
-        absent = predictor.missing_numbers(feature)
-        return np.where(np.isin(wide, list(absent)), np.nan, wide) if absent else wide
+        for number in predictor.missing_numbers(feature):
+            wide[wide == number] = np.nan
+        return wide
     distinct, codes, first = _coded(values)
     read = np.full(len(distinct), np.nan)
     for i, value in enumerate(distinct):
