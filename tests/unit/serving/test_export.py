@@ -152,7 +152,7 @@ def _regression() -> tuple[BundleManifest, bytes]:
     features = (
         Feature("start", "datetime"), Feature("end", "datetime"),
         Feature("zone", "category", ("a", "b"), merge={"B": "b"}, missing_markers=("?",)),
-        Feature("fare", "number", steps=({"step": "clip", "low": -5.0, "high": 1e6}, {"step": "log"})),
+        Feature("fare", "number", missing_markers=("-999",), steps=({"step": "clip", "low": -5.0, "high": 1e6}, {"step": "log"})),
     )  # fmt: skip
     derived = (
         *(Derived(p, p, ("start",)) for p in _PARTS),
@@ -181,14 +181,15 @@ def test_computed_columns_and_steps_are_those_of_the_api() -> None:
     years = (1896, 1900, 1969, 1970, 2000, 2023, 2024)
     dates = [f"{y}-{m:02d}-{d:02d}T0{d % 10}:30:00" for y in years for m in range(1, 13) for d in (1, 28)]
     dates += ["2024-02-29T23:59:59", "2000-02-29", "2023-12-31", "2024-12-31", "1600-03-01"]
-    zones, fares = ["a", "b", "B", "c", "?", None, "x"], [0, -20.5, 1e-9, 7, 3e7, -1e-12, 12.25]
+    zones, fares = ["a", "b", "B", "c", "?", None, "x"], [0, -20.5, 1e-9, 7, 3e7, -1e-12, -999]
     records = [
-        {"start": d, "end": dates[(i * 7) % len(dates)], "zone": zones[i % 7], "fare": fares[i % 5]}
+        {"start": d, "end": dates[(i * 7) % len(dates)], "zone": zones[i % 7], "fare": fares[i % 7]}
         for i, d in enumerate(dates)
     ]
     expected = open_graph(manifest, model).predict(records)
     (numbers,) = _run(manifest, model, records)
-    assert np.allclose(numbers, expected.labels, rtol=TOLERANCE, atol=TOLERANCE)
+    assert np.allclose(numbers, expected.labels, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+    assert np.isnan(numbers).sum() == sum(r["fare"] == -999 for r in records)
     assert len(set(np.round(numbers, 6))) > len(records) / 2
 
 

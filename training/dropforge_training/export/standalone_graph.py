@@ -118,7 +118,7 @@ def _column(b: _Builder, predictor: Predictor, name: str, *, text: bool) -> str:
     features = {f.name: f for f in predictor.manifest.features}
     if derived is None:
         feature = features[name]
-        return _category(b, predictor, feature) if text else _number(b, feature)
+        return _category(b, predictor, feature) if text else _number(b, predictor, feature)
     if derived.part == "target_mean":
         return _target_mean(b, predictor, derived, features[derived.sources[0]])
     if derived.part == "phrase":
@@ -129,8 +129,13 @@ def _column(b: _Builder, predictor: Predictor, name: str, *, text: bool) -> str:
     return b.op("Cast", _date_part(b, derived), to=TensorProto.FLOAT)
 
 
-def _number(b: _Builder, feature: Feature) -> str:
+def _number(b: _Builder, predictor: Predictor, feature: Feature) -> str:
     value = feature.name
+    for missing in sorted(predictor.missing_numbers(feature)):
+        other = b.op(
+            "Or", b.op("Less", value, missing), b.op("Greater", value, missing)
+        )  # Equal takes float64 from opset 11 on
+        value = b.op("Where", other, value, math.nan)
     for step in number_steps.read(feature.name, feature.steps):
         value = _step(b, step, value)
     return b.op("Cast", value, to=TensorProto.FLOAT)
