@@ -8,6 +8,7 @@ import json
 import logging
 import math
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +299,16 @@ def test_a_marker_that_is_a_number_is_missing_in_every_spelling(
         assert read[: len(spelled)] == missing
     if kind != "category":
         assert readers.request([-999, -999.0, -998.5]) == [None, None, -998.5]
+
+
+def test_a_truth_is_no_number_that_means_missing(tmp_path: Path) -> None:
+    """Python's True equals 1: a number column refuses it all the same."""
+    readers = _Readers([_USUAL["number"]] * _ROWS, _settings("number", PLAIN), tmp_path)
+    feature = Feature("v", "number", missing_markers=("1",))
+    predictor = Predictor(replace(readers.manifest, features=(feature,)), None)
+    assert math.isnan(predictor.number(feature, 1, 0))
+    with pytest.raises(InvalidRequest):
+        predictor.number(feature, True, 0)
 
 
 @pytest.mark.parametrize("kind", ["number", "category"])

@@ -1,4 +1,4 @@
-"""A small real bundle, where it is stored and asked."""
+"""A small real bundle, its store, and requests to it."""
 
 from __future__ import annotations
 

@@ -279,7 +279,8 @@ class Predictor:
         if value is None:
             return math.nan
         if isinstance(value, float | int):
-            return math.nan if value in self._missing_numbers[feature.name] else _checked(feature, value, row)
+            number = _checked(feature, value, row)
+            return math.nan if number in self._missing_numbers[feature.name] else number
         raise not_of_kind(feature, value, row)
 
     def missing_numbers(self, feature: Feature) -> frozenset[float]:
