@@ -156,7 +156,7 @@ def runs(known: walk.Known, split: int, systems: dict[str, str], seconds: float)
         manifest = load_manifest(done.store, done.request.dataset_uri)
         data = training_table.load(done.store, manifest, done.settings, folder)
         for system, python in systems.items():
-            line: dict[str, Any] = {"table": known.name, "split": split, "system": system, "asked": seconds}
+            line: dict[str, Any] = {"table": known.name, "split": split, "system": system, "budget_seconds": seconds}
             line |= {"rows": len(data.train), "classes": len(data.classes)}
             try:
                 line |= ours(done, folder, seconds) if system == OURS else theirs(system, python, data, folder, seconds)
@@ -187,7 +187,7 @@ def main() -> None:
     for known in [] if given.summary else walk.read_list(given.folder):
         for split in range(given.splits):
             finished = {
-                (r["table"], r["split"], r["system"], r["asked"])
+                (r["table"], r["split"], r["system"], r["budget_seconds"])
                 for r in table_results.measured(_rows(given.json))
                 if r["system"] not in given.again or r["day"] == today
             }
@@ -200,7 +200,7 @@ def main() -> None:
             for line in runs(known, split, left, given.seconds):
                 _write(given.json, {**line, "day": today})
                 print(json.dumps(line), flush=True)
-    for entry in table_results.summary([r for r in _rows(given.json) if r["asked"] == given.seconds]):
+    for entry in table_results.summary([r for r in _rows(given.json) if r["budget_seconds"] == given.seconds]):
         print(json.dumps(entry))
 
 
@@ -211,7 +211,7 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 
 def _write(file: Path, row: dict[str, Any]) -> None:
     """The row in the place of an earlier one of the same run."""
-    run = ("table", "split", "system", "asked")
+    run = ("table", "split", "system", "budget_seconds")
     others = [r for r in _rows(file) if any(r[k] != row[k] for k in run)]
     recorded.write(file, sorted([*others, row], key=lambda r: tuple(r[k] for k in run)))
 

@@ -78,7 +78,7 @@ def _median(rows: Sequence[_Row], system: str, key: str) -> float | None:
 
 def section(rows: Sequence[_Row], sentence: str) -> str:
     """Markdown of the published page. sentence: when and on what was measured."""
-    asked = sorted({row["asked"] for row in rows})
+    budgets = sorted({row["budget_seconds"] for row in rows})
     parts = [
         f"""
 ## Tables that nothing was set for
@@ -91,7 +91,7 @@ ran. {sentence}
 ![Distance from the best system of each table](pictures/tables.svg)
 """
     ]
-    parts += [_of_seconds([row for row in rows if row["asked"] == seconds], seconds) for seconds in asked]
+    parts += [_of_seconds([row for row in rows if row["budget_seconds"] == seconds], seconds) for seconds in budgets]
     return "\n".join(parts)
 
 

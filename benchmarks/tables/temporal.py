@@ -68,13 +68,13 @@ def trained(known: walk.Known, settings: str, coming: pd.DataFrame, seconds: flo
         service = walk.serve(done.store, results[0])
         predicted: list[float] = []
         intervals: list[tuple[float, float]] = []
-        asked = Options(coverage=_COVERAGE)
+        options = Options(coverage=_COVERAGE)
         rows = onnx_graph.records(coming.drop(columns=[known.target]))
         for start in range(0, len(rows), _ROWS):
             body = json.dumps({"records": rows[start : start + _ROWS]}).encode()
-            answered = service.predict(body, "application/json", asked)["predictions"]
-            predicted += [p["prediction"] for p in answered]
-            intervals += [(p["interval"]["low"], p["interval"]["high"]) for p in answered]
+            answers = service.predict(body, "application/json", options)["predictions"]
+            predicted += [p["prediction"] for p in answers]
+            intervals += [(p["interval"]["low"], p["interval"]["high"]) for p in answers]
     y = pd.to_numeric(coming[known.target]).to_numpy(dtype=float)
     low, high = np.array(intervals).T
     within = (low <= y) & (y <= high)
